@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Functions for the tests: strait_unit_test, strait_fuzz_target, and strait_check_headers, which
+# compiles every header alone.
+
+find_package(GTest QUIET)
+if(NOT GTest_FOUND)
+    message(FATAL_ERROR "GoogleTest was not found (Debian 12: apt-get install libgtest-dev "
+                        "libgmock-dev), or configure with -DSTRAIT_TESTS=OFF.")
+endif()
+include(GoogleTest)
+
+# strait_unit_test(NAME <name> SOURCES <file>... [LIBS <target>...] [LABELS <label>...]
+#                  [TIMEOUT <seconds>])
+# A GoogleTest program, one ctest entry a test. GoogleTest's main() is used if the sources have
+# none. NAME is the program's: say what is under test (dataplane_mac_table_test).
+function(strait_unit_test)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS")
+    if(NOT arg_NAME OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
+        message(FATAL_ERROR "strait_unit_test(NAME name SOURCES file... [LIBS target...] "
+                            "[LABELS label...] [TIMEOUT seconds])")
+    endif()
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 120)
+    endif()
+    add_executable(${arg_NAME} ${arg_SOURCES})
+    target_link_libraries(${arg_NAME} PRIVATE
+        strait_options ${arg_LIBS} GTest::gmock GTest::gtest GTest::gtest_main)
+    set_property(GLOBAL APPEND PROPERTY STRAIT_UNIT_TESTS ${arg_NAME})
+    gtest_discover_tests(${arg_NAME}
+        DISCOVERY_MODE PRE_TEST
+        DISCOVERY_TIMEOUT 60
+        TEST_PREFIX "${arg_NAME}."
+        PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "unit;${arg_LABELS}")
+endfunction()
+
+# strait_fuzz_target(NAME <name> SOURCES <file>... [LIBS <target>...])
+# A libFuzzer program whose sources define LLVMFuzzerTestOneInput; built in the preset 'fuzz' only.
+# A folder <name>.corpus beside the sources, if there is one, is its seed corpus.
+function(strait_fuzz_target)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "SOURCES;LIBS")
+    if(NOT arg_NAME OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
+        message(FATAL_ERROR "strait_fuzz_target(NAME name SOURCES file... [LIBS target...])")
+    endif()
+    if(NOT STRAIT_SANITIZE MATCHES "fuzzer")
+        return()
+    endif()
+    add_executable(${arg_NAME} ${arg_SOURCES})
+    target_link_libraries(${arg_NAME} PRIVATE strait_options ${arg_LIBS})
+    target_link_options(${arg_NAME} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${arg_NAME} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
+    set_property(GLOBAL APPEND PROPERTY STRAIT_FUZZ_TARGETS ${arg_NAME})
+    if(IS_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/${arg_NAME}.corpus")
+        file(CREATE_LINK "${CMAKE_CURRENT_SOURCE_DIR}/${arg_NAME}.corpus"
+             "${PROJECT_BINARY_DIR}/fuzz/${arg_NAME}.corpus" SYMBOLIC)
+    endif()
+endfunction()
+
+# strait_check_headers(FOLDERS <folder>...)
+# The target check-headers: each header of these folders compiled first and twice in a source file
+# of its own, so that it needs no other included before it and survives being included again.
+function(strait_check_headers)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "FOLDERS")
+    list(TRANSFORM arg_FOLDERS PREPEND "${PROJECT_SOURCE_DIR}/")
+    list(TRANSFORM arg_FOLDERS APPEND "/*.hh")
+    file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}" ${arg_FOLDERS})
+    set(sources)
+    foreach(header IN LISTS headers)
+        set(source "${PROJECT_BINARY_DIR}/check-headers/${header}.cc")
+        file(CONFIGURE OUTPUT "${source}" @ONLY CONTENT
+             "#include \"${header}\"\n#include \"${header}\" // NOLINT\n")
+        list(APPEND sources "${source}")
+    endforeach()
+    if(NOT sources)
+        add_custom_target(check-headers)
+        return()
+    endif()
+    add_library(check-headers OBJECT EXCLUDE_FROM_ALL ${sources})
+    target_link_libraries(check-headers PRIVATE
+        strait_options strait_dpdk Boost::headers Boost::json Boost::program_options GTest::gmock)
+    target_compile_options(check-headers PRIVATE -O0)
+    add_test(NAME check_headers
+             COMMAND "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check-headers)
+    set_tests_properties(check_headers PROPERTIES LABELS lint TIMEOUT 600)
+endfunction()
