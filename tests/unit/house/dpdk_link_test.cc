@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the build promises of DPDK: linked statically with Strait's own choice of drivers, EAL starts
-// without huge pages, has those drivers, and loads none of the distribution's plug-ins.
+// What the build promises of DPDK: linked statically with Strait's own choice of drivers, EAL
+// starts without huge pages, has those drivers, and loads none of the distribution's plug-ins.
 
 #include <cstdlib>
 #include <fstream>
@@ -20,8 +20,9 @@ class dpdk_link : public testing::Test {
 protected:
     static void SetUpTestSuite()
     {
-        std::vector<std::string> words = {"dpdk_link_test", "--no-huge", "-m", "64", "--no-pci",
-                                          "--no-shconf",    "--no-telemetry", "--log-level=4"};
+        std::vector<std::string> words = {
+            "dpdk_link_test", "--no-huge",      "-m",           "64", "--no-pci",
+            "--no-shconf",    "--no-telemetry", "--log-level=4"};
         std::vector<char*> arguments;
         for (auto& word : words)
             arguments.push_back(word.data());
