@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Counters with one writer (a worker) and any number of readers. Reading and clearing them is
+// control's business.
+#pragma once
+
+#include "dataplane/drop_reason.hh"
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+namespace strait::dataplane {
+
+// Written by one thread with plain moves, read by any.
+class counter {
+public:
+    void add(std::uint64_t n) noexcept
+    {
+        value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+    }
+    void set(std::uint64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t read() const noexcept
+    {
+        return value_.load(std::memory_order_relaxed);
+    }
+
+private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+// What one worker counts of one port. rx: from the port into the switch; tx: out of the switch.
+struct alignas(64) port_counters {
+    counter rx_packets;
+    counter rx_bytes; // whole frames without FCS
+    counter tx_packets;
+    counter tx_bytes;
+    std::array<counter, drop_reason_count> drops;
+
+    void drop(drop_reason reason, std::uint64_t packets = 1) noexcept
+    {
+        drops[static_cast<std::size_t>(reason)].add(packets);
+    }
+};
+
+// What a worker says of itself. Cycles are TSC cycles. busy + idle is all of the worker's time:
+// an iteration is idle when no queue had anything, whether taken or left to gather.
+struct alignas(64) worker_counters {
+    counter iterations;
+    counter busy_cycles;
+    counter idle_cycles;
+    counter rx_packets;
+    counter tx_packets;
+    counter handed_over;     // packets given to other workers
+    counter longest_gap;     // cycles, the longest iteration since the worker started
+    counter mac_table_full;  // source addresses that found no room
+};
+
+} // namespace strait::dataplane

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Names and explanations of the drop reasons.
+#include "dataplane/drop_reason.hh"
+
+namespace strait::dataplane {
+
+const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
+{
+    using enum drop_reason;
+    static constexpr std::array<drop_reason_text, drop_reason_count> texts{{
+        {malformed_descriptor, "malformed_descriptor", true,
+         "the guest offered a descriptor chain that breaks the virtio specification"},
+        {frame_too_short, "frame_too_short", true, "shorter than an Ethernet header"},
+        {frame_too_long, "frame_too_long", true, "longer than any frame the switch carries"},
+        {invalid_source_mac, "invalid_source_mac", true, "source MAC is multicast or zero"},
+        {vlan_not_allowed, "vlan_not_allowed", true,
+         "the frame's VLAN is not in the port's trunk list: port set NAME --trunk LIST"},
+        {untagged_not_allowed, "untagged_not_allowed", true,
+         "untagged on a trunk without a native VLAN: port set NAME --native VLAN"},
+        {tagged_not_allowed, "tagged_not_allowed", true,
+         "tagged frame on an access port: make the port a trunk"},
+        {reserved_multicast, "reserved_multicast", true,
+         "link-local protocol (STP, LACP, LLDP): bridge set NAME --forward-bpdu"},
+        {ingress_disabled, "ingress_disabled", true, "the port it came from is down: --admin up"},
+        {no_destination, "no_destination", true, "flooded, and no other port takes its VLAN"},
+        {same_port, "same_port", true, "its destination is behind the port it came from"},
+        {receive_error, "receive_error", true, "the device reported a receive error"},
+        {egress_disabled, "egress_disabled", false, "the port is down: port set NAME --admin up"},
+        {mtu_exceeded, "mtu_exceeded", false, "larger than the port's MTU: port set NAME --mtu N"},
+        {receiver_not_connected, "receiver_not_connected", false,
+         "no guest is attached, or its driver has not started the queue"},
+        {receiver_full, "receiver_full", false, "the receiver's ring has no free buffer"},
+        {receiver_buffer_too_small, "receiver_buffer_too_small", false,
+         "the guest's receive buffers cannot hold the frame: it lacks mergeable buffers"},
+        {receiver_malformed, "receiver_malformed", false,
+         "the guest offered a receive buffer that breaks the virtio specification"},
+        {transmit_error, "transmit_error", false, "the device refused the frame"},
+        {no_memory, "no_memory", false, "the packet pool is empty: start with more --memory"},
+        {handover_full, "handover_full", false, "the ring between two workers is full"},
+        {port_removed, "port_removed", false, "the port was removed while the frame waited"},
+    }};
+    return texts;
+}
+
+} // namespace strait::dataplane

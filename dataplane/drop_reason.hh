@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Every way a packet can die in the switch. One enumeration stands behind the per-port counters,
+// `straitctl drops` and docs/drops.md; a packet that is not delivered is counted under exactly one.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace strait::dataplane {
+
+enum class drop_reason : std::uint8_t {
+    // on the way in, charged to the port a packet came from
+    malformed_descriptor,
+    frame_too_short,
+    frame_too_long,
+    invalid_source_mac,
+    vlan_not_allowed,
+    untagged_not_allowed,
+    tagged_not_allowed,
+    reserved_multicast,
+    ingress_disabled,
+    no_destination,
+    same_port,
+    receive_error,
+    // on the way out, charged to the port a packet was to leave by
+    egress_disabled,
+    mtu_exceeded,
+    receiver_not_connected,
+    receiver_full,
+    receiver_buffer_too_small,
+    receiver_malformed,
+    transmit_error,
+    no_memory,
+    handover_full,
+    port_removed,
+};
+
+inline constexpr std::size_t drop_reason_count =
+    static_cast<std::size_t>(drop_reason::port_removed) + 1;
+
+struct drop_reason_text {
+    drop_reason reason;
+    std::string_view name;        // as in JSON and tables
+    bool ingress;                 // charged to the port the packet came from
+    std::string_view explanation; // one line for an operator, with what to do
+};
+
+// Indexed by the reason.
+[[nodiscard]] const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept;
+
+[[nodiscard]] inline std::string_view to_string(drop_reason reason) noexcept
+{
+    return drop_reasons()[static_cast<std::size_t>(reason)].name;
+}
+
+} // namespace strait::dataplane

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The workers, what they share, and the publication of configuration to them. Control owns one
+// engine; it knows nothing of how configuration is named or stored.
+#pragma once
+
+#include "dataplane/counters.hh"
+#include "dataplane/rcu.hh"
+#include "dataplane/snapshot.hh"
+#include "dataplane/types.hh"
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+struct rte_mempool;
+
+namespace strait::dataplane {
+
+class worker;
+
+struct engine_settings {
+    // One worker a DPDK lcore, in this order; EAL has pinned them.
+    std::vector<unsigned> lcores;
+    // Workers that share a CPU yield it when they have nothing to do.
+    bool share_cpus{false};
+    rte_mempool* pool{nullptr}; // for own(); private area of at least handover_area bytes
+};
+
+// Private area that the packet pool's mbufs need for hand-over between workers.
+inline constexpr std::size_t handover_area = 32;
+
+class engine {
+public:
+    // Starts the workers on an empty snapshot. Throws std::runtime_error with a sentence.
+    explicit engine(engine_settings settings);
+    // Stops and joins them. Ports must be destroyed after this or be unpublished before.
+    ~engine();
+    engine(const engine&) = delete;
+    engine& operator=(const engine&) = delete;
+
+    // Control thread. Swaps the snapshot and returns after a grace period: what only the old one
+    // referred to is no longer seen by any worker.
+    void publish(std::unique_ptr<const snapshot> next);
+    [[nodiscard]] const snapshot& current() const noexcept; // control thread
+
+    [[nodiscard]] rcu_domain& rcu() noexcept { return rcu_; }
+    [[nodiscard]] rte_mempool* pool() const noexcept { return settings_.pool; }
+    // Seconds since the engine started; any thread.
+    [[nodiscard]] seconds_t now() const noexcept;
+
+    [[nodiscard]] std::size_t worker_count() const noexcept { return workers_.size(); }
+    // Any thread.
+    [[nodiscard]] const worker_counters& counters(worker_index worker) const noexcept;
+    [[nodiscard]] const port_counters& counters(worker_index worker,
+                                                port_index port) const noexcept;
+    [[nodiscard]] unsigned lcore(worker_index worker) const noexcept;
+
+private:
+    friend class worker;
+
+    engine_settings settings_;
+    rcu_domain rcu_;
+    std::uint64_t start_tsc_;
+    std::uint64_t tsc_hz_;
+    std::atomic<const snapshot*> current_{nullptr};
+    std::vector<std::unique_ptr<worker>> workers_;
+};
+
+} // namespace strait::dataplane

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The only way the switch touches memory that a guest can write at the same time: types that copy
+// out of it and into it, and hand out no pointer. What was copied is then checked and used; it is
+// never read twice. Mapping that memory, and surviving its truncation, is in guest_span.cc and the
+// ports; no other file may hold a raw pointer into a guest.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace strait::dataplane {
+
+namespace detail {
+// Keeps the compiler from reading guest memory again in place of a copy taken of it.
+inline void copied() noexcept
+{
+    asm volatile("" ::: "memory");
+}
+#ifdef STRAIT_MUTATE_GUEST
+// Test builds: overwrites what was just read, as the most hostile of guests would.
+void mutate_after_read(const void* at, std::size_t size) noexcept;
+#else
+inline void mutate_after_read(const void* /*at*/, std::size_t /*size*/) noexcept {}
+#endif
+} // namespace detail
+
+// A range of bytes of a guest (or of an mbuf), readable and writable only by copy. Bounds are the
+// caller's promise: offset + size <= size().
+class guest_span {
+public:
+    constexpr guest_span() noexcept = default;
+    // For code that maps guest memory, and for mbuf segments.
+    guest_span(void* base, std::size_t size) noexcept
+        : base_{static_cast<std::byte*>(base)}, size_{size}
+    {
+    }
+
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] guest_span subspan(std::size_t offset, std::size_t size) const noexcept
+    {
+        return {base_ + offset, size};
+    }
+    [[nodiscard]] guest_span subspan(std::size_t offset) const noexcept
+    {
+        return {base_ + offset, size_ - offset};
+    }
+
+    void copy_out(void* to, std::size_t offset, std::size_t size) const noexcept
+    {
+        std::memcpy(to, base_ + offset, size);
+        detail::copied();
+        detail::mutate_after_read(base_ + offset, size);
+    }
+    void copy_in(const void* from, std::size_t offset, std::size_t size) const noexcept
+    {
+        std::memcpy(base_ + offset, from, size);
+        detail::copied();
+    }
+    // The same with a size the compiler knows: straight vector moves.
+    template <std::size_t Size>
+    void copy_out_fixed(void* to) const noexcept
+    {
+        std::memcpy(to, base_, Size);
+        detail::copied();
+        detail::mutate_after_read(base_, Size);
+    }
+    template <std::size_t Size>
+    void copy_in_fixed(const void* from) const noexcept
+    {
+        std::memcpy(base_, from, Size);
+        detail::copied();
+    }
+    // One copy from guest to guest; the ranges may lie in the same guest and overlap.
+    static void copy(guest_span to, std::size_t to_offset, guest_span from,
+                     std::size_t from_offset, std::size_t size) noexcept
+    {
+        std::memmove(to.base_ + to_offset, from.base_ + from_offset, size);
+        detail::copied();
+        detail::mutate_after_read(from.base_ + from_offset, size);
+    }
+
+    void prefetch() const noexcept { __builtin_prefetch(base_); }
+    void prefetch(std::size_t offset) const noexcept { __builtin_prefetch(base_ + offset); }
+    void prefetch_for_write() const noexcept { __builtin_prefetch(base_, 1); }
+
+private:
+    std::byte* base_{nullptr};
+    std::size_t size_{0};
+};
+
+// An array of ring structures in guest memory. Index bounds are the caller's promise.
+template <typename T>
+class guest_array {
+    static_assert(std::is_trivially_copyable_v<T>);
+
+public:
+    constexpr guest_array() noexcept = default;
+    explicit guest_array(void* base) noexcept : base_{static_cast<T*>(base)} {}
+
+    [[nodiscard]] bool empty() const noexcept { return base_ == nullptr; }
+
+    // Single-copy atomic for integers of up to 8 bytes; larger structures word by word.
+    [[nodiscard]] T load(std::size_t index) const noexcept
+    {
+        T value;
+        if constexpr (std::is_integral_v<T>) {
+            value = __atomic_load_n(base_ + index, __ATOMIC_RELAXED);
+        } else {
+            std::memcpy(&value, base_ + index, sizeof(T));
+            detail::copied();
+        }
+        detail::mutate_after_read(base_ + index, sizeof(T));
+        return value;
+    }
+    [[nodiscard]] T load_acquire(std::size_t index) const noexcept
+        requires std::is_integral_v<T>
+    {
+        // Ring indices are not mutated in test builds: a guest that moves them between two reads
+        // is a test of its own.
+        return __atomic_load_n(base_ + index, __ATOMIC_ACQUIRE);
+    }
+    void store(std::size_t index, T value) const noexcept
+    {
+        if constexpr (std::is_integral_v<T>) {
+            __atomic_store_n(base_ + index, value, __ATOMIC_RELAXED);
+        } else {
+            std::memcpy(base_ + index, &value, sizeof(T));
+        }
+    }
+    void store_release(std::size_t index, T value) const noexcept
+        requires std::is_integral_v<T>
+    {
+        __atomic_store_n(base_ + index, value, __ATOMIC_RELEASE);
+    }
+    // One 16-bit field of element `index`, at `offset` bytes into it.
+    [[nodiscard]] std::uint16_t load_acquire_u16(std::size_t index,
+                                                 std::size_t offset) const noexcept
+    {
+        return __atomic_load_n(field(index, offset), __ATOMIC_ACQUIRE);
+    }
+    void store_release_u16(std::size_t index, std::size_t offset,
+                           std::uint16_t value) const noexcept
+    {
+        __atomic_store_n(field(index, offset), value, __ATOMIC_RELEASE);
+    }
+    void store_u16(std::size_t index, std::size_t offset, std::uint16_t value) const noexcept
+    {
+        __atomic_store_n(field(index, offset), value, __ATOMIC_RELAXED);
+    }
+    void prefetch(std::size_t index) const noexcept { __builtin_prefetch(base_ + index); }
+
+private:
+    [[nodiscard]] std::uint16_t* field(std::size_t index, std::size_t offset) const noexcept
+    {
+        return reinterpret_cast<std::uint16_t*>(reinterpret_cast<std::byte*>(base_ + index) +
+                                                offset);
+    }
+    T* base_{nullptr};
+};
+
+// Guest memory that the process survives losing. While a range is registered, a SIGBUS inside it
+// maps private zero pages over the whole range, sets `lost` and resumes; any other fault goes to
+// the handler that was there before. See guest_span.cc.
+class guest_range_registration {
+public:
+    guest_range_registration() noexcept = default;
+    // `lost` must outlive the registration. Control threads only.
+    guest_range_registration(void* base, std::size_t size, std::atomic<bool>& lost);
+    guest_range_registration(guest_range_registration&& other) noexcept;
+    guest_range_registration& operator=(guest_range_registration&& other) noexcept;
+    ~guest_range_registration();
+
+    // Installs the SIGBUS handler once; call before the first worker starts.
+    static void install_handler();
+
+private:
+    std::size_t slot_{0}; // one past the slot; 0: none
+};
+
+} // namespace strait::dataplane

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A packet as a worker sees it, and the burst that carries it. What the switch reads of a packet
+// (its head) is private memory; the rest (its payload) may still be the sender's, to be copied
+// once at transmit. Such a packet is borrowed until its receive queue is released, at the end of
+// the burst; who keeps it longer calls own(). Parsing is in parse.hh, queues in ports/port.hh.
+#pragma once
+
+#include "dataplane/guest_span.hh"
+#include "dataplane/types.hh"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+struct rte_mbuf;
+struct rte_mempool;
+
+namespace strait::dataplane {
+
+// What is left to do to a packet before it is a correct frame on a wire. Ports translate it to and
+// from their own form; nothing sets it yet, for no port negotiates offloads yet.
+struct offload_intent {
+    std::uint16_t checksum_start{0};  // from the frame's first byte; 0: no checksum to fill
+    std::uint16_t checksum_offset{0}; // from checksum_start
+    std::uint16_t segment_size{0};    // TCP payload bytes per segment; 0: do not segment
+    std::uint16_t header_length{0};   // bytes of headers in front of every segment
+
+    [[nodiscard]] bool empty() const noexcept { return checksum_start == 0 && segment_size == 0; }
+};
+
+struct packet {
+    std::byte* data;               // the frame's first byte; head_length bytes are private here
+    std::uint32_t length;          // of the frame in bytes, without FCS
+    std::uint16_t head_length;     // 14 or more unless the frame is shorter
+    std::uint16_t segment_count;   // payload beyond the head, in order
+    const guest_span* segments;
+    rte_mbuf* mbuf;                // owned: head and segments lie in this chain; else null
+    port_index in_port;
+    vlan_id vlan;                  // after classification
+    std::uint16_t priority;        // PCP and DEI of its tag, in place (0xf000)
+    std::uint8_t tagged;           // 1: the frame as it stands carries an 802.1Q tag
+    std::uint8_t tags;             // number of tags in front of its EtherType as it stands
+    std::uint16_t destinations;    // transmits still to come; a NIC may take the mbuf at the last
+    offload_intent offload;
+};
+
+// Bytes of a guest's packet that are copied to private memory before anything looks at them.
+inline constexpr std::size_t head_copy = 128;
+// Room in front of the head for headers to be pushed, and for a port's own header.
+inline constexpr std::size_t head_room = 128;
+
+// A packet and the private memory of its head. In a slot, `data` may move within `room`+`head`.
+struct alignas(64) packet_slot : packet {
+    std::array<std::byte, head_room> room;
+    std::array<std::byte, head_copy + 64> head; // slack: fixed-size copies may overshoot
+};
+
+// Up to `capacity` packets of one receive queue. Lives in a worker, never on a stack.
+struct burst {
+    static constexpr std::size_t capacity = 64;
+    static constexpr std::size_t segment_capacity = 2048;
+    // Longest chain of payload segments of one packet.
+    static constexpr std::size_t max_segments = 288;
+
+    std::size_t count{0};
+    std::size_t segments_used{0};
+    std::array<packet_slot, capacity> slots;
+    std::array<guest_span, segment_capacity> segments;
+
+    [[nodiscard]] std::span<packet_slot> packets() noexcept { return {slots.data(), count}; }
+    [[nodiscard]] bool room_for_packet() const noexcept
+    {
+        return count < capacity && segments_used + max_segments <= segment_capacity;
+    }
+    void clear() noexcept
+    {
+        count = 0;
+        segments_used = 0;
+    }
+};
+
+// An mbuf chain with a copy of the packet as it stands; null when the pool is empty. If the packet
+// is owned and this is its last destination, its own mbuf instead: then packet.mbuf becomes null.
+[[nodiscard]] rte_mbuf* own(packet& p, rte_mempool* pool) noexcept;
+
+// Fills `p` from an mbuf chain received or handed over; the mbuf stays owned by the packet. False
+// when the chain has more than burst::max_segments segments, or its headers cannot be made
+// contiguous: the mbuf is then still the caller's.
+[[nodiscard]] bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept;
+
+// Copies `size` bytes of the frame from `offset` on, wherever they lie. Bounds: the caller's.
+void copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size) noexcept;
+
+} // namespace strait::dataplane

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Grace periods.
+#include "dataplane/rcu.hh"
+
+#include <cstdlib>
+#include <new>
+#include <thread>
+
+#include <rte_rcu_qsbr.h>
+
+namespace strait::dataplane {
+
+void rcu_domain::deleter::operator()(rte_rcu_qsbr* qsbr) const noexcept
+{
+    std::free(qsbr); // NOLINT(cppcoreguidelines-no-malloc): from aligned_alloc below
+}
+
+rcu_domain::rcu_domain()
+{
+    constexpr std::size_t cache_line = 64;
+    std::size_t size = rte_rcu_qsbr_get_memsize(max_workers);
+    size = (size + cache_line - 1) / cache_line * cache_line;
+    qsbr_.reset(static_cast<rte_rcu_qsbr*>(std::aligned_alloc(cache_line, size)));
+    if (!qsbr_ || rte_rcu_qsbr_init(qsbr_.get(), max_workers) != 0) {
+        throw std::bad_alloc{};
+    }
+}
+
+rcu_domain::~rcu_domain() = default;
+
+void rcu_domain::go_online(worker_index worker) noexcept
+{
+    const auto id = static_cast<unsigned>(to_index(worker));
+    rte_rcu_qsbr_thread_register(qsbr_.get(), id);
+    rte_rcu_qsbr_thread_online(qsbr_.get(), id);
+}
+
+void rcu_domain::go_offline(worker_index worker) noexcept
+{
+    const auto id = static_cast<unsigned>(to_index(worker));
+    rte_rcu_qsbr_thread_offline(qsbr_.get(), id);
+    rte_rcu_qsbr_thread_unregister(qsbr_.get(), id);
+}
+
+void rcu_domain::quiescent(worker_index worker) noexcept
+{
+    rte_rcu_qsbr_quiescent(qsbr_.get(), static_cast<unsigned>(to_index(worker)));
+}
+
+void rcu_domain::synchronize() noexcept
+{
+    const std::uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
+    // Yielding matters where a worker shares this thread's core.
+    while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) {
+        std::this_thread::yield();
+    }
+}
+
+} // namespace strait::dataplane

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Quiescent-state reclamation over DPDK's rte_rcu_qsbr: workers report once an iteration, control
+// threads wait for a grace period before they free or reuse what workers may have seen.
+#pragma once
+
+#include "dataplane/types.hh"
+
+#include <memory>
+
+struct rte_rcu_qsbr;
+
+namespace strait::dataplane {
+
+class rcu_domain {
+public:
+    rcu_domain();
+    ~rcu_domain();
+    rcu_domain(const rcu_domain&) = delete;
+    rcu_domain& operator=(const rcu_domain&) = delete;
+
+    // Worker threads only, each with its own index.
+    void go_online(worker_index worker) noexcept;
+    void go_offline(worker_index worker) noexcept;
+    void quiescent(worker_index worker) noexcept;
+
+    // Any thread but a worker. Returns when no worker can still see what was unpublished before
+    // the call; returns at once when no worker is online. Several threads may wait at once.
+    void synchronize() noexcept;
+
+private:
+    struct deleter {
+        void operator()(rte_rcu_qsbr* qsbr) const noexcept;
+    };
+    std::unique_ptr<rte_rcu_qsbr, deleter> qsbr_;
+};
+
+} // namespace strait::dataplane

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The configuration that workers see: immutable, replaced as a whole, sharing with the one before
+// it whatever did not change. Built by control, published by the engine (engine.hh).
+#pragma once
+
+#include "dataplane/mac_table.hh"
+#include "dataplane/types.hh"
+#include "dataplane/vlan.hh"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace strait::ports {
+class rx_queue;
+class tx_queue;
+} // namespace strait::ports
+
+namespace strait::dataplane {
+
+struct bridge_config {
+    bridge_index index{};
+    std::string name;
+    std::shared_ptr<mac_table> macs;
+    bool forward_bpdu{false};
+    std::vector<port_index> members; // ascending
+};
+
+// One queue pair of a port and the worker that owns both directions.
+struct queue_config {
+    ports::rx_queue* rx{nullptr};
+    ports::tx_queue* tx{nullptr};
+    worker_index worker{};
+};
+
+struct port_config {
+    port_index index{};
+    std::uint32_t incarnation{0}; // tells users of a reused index apart; never 0 for a live port
+    std::string name;
+    bridge_index bridge{};
+    bool admin_up{true};
+    std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top
+    vlan_policy vlan{vlan_policy::transparent()};
+    std::vector<queue_config> queues;
+};
+
+struct snapshot {
+    // Indexed by port_index and bridge_index; null where there is none.
+    std::vector<std::shared_ptr<const port_config>> ports;
+    std::vector<std::shared_ptr<const bridge_config>> bridges;
+
+    [[nodiscard]] const port_config* port(port_index index) const noexcept
+    {
+        const std::size_t i = to_index(index);
+        return i < ports.size() ? ports[i].get() : nullptr;
+    }
+    [[nodiscard]] const bridge_config* bridge(bridge_index index) const noexcept
+    {
+        const std::size_t i = to_index(index);
+        return i < bridges.size() ? bridges[i].get() : nullptr;
+    }
+};
+
+} // namespace strait::dataplane

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The one interface between the switch and its ports. Workers see queues; control sees ports. A
+// port type is one folder that implements these three classes and registers one factory.
+#pragma once
+
+#include "dataplane/counters.hh"
+#include "dataplane/packet.hh"
+#include "dataplane/rcu.hh"
+#include "dataplane/types.hh"
+
+#include <boost/system/result.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace strait::ports {
+
+// What a worker hands to its queues with every call.
+struct queue_context {
+    std::uint64_t now;                    // TSC at the start of the iteration
+    rte_mempool* pool;                    // for own()
+    dataplane::port_counters* counters;   // the worker's own, of the port of this queue
+};
+
+// Towards the switch. One worker calls, the same one from publication to removal.
+class rx_queue {
+public:
+    virtual ~rx_queue() = default;
+
+    enum class poll : std::uint8_t {
+        empty,   // nothing was there
+        waiting, // packets are there and were left to gather, for a bounded time
+        taken    // `b` has packets
+    };
+    // Adds packets to an empty burst, fills every field of them but `vlan`, `priority`, `tagged`,
+    // `tags` and `in_port`, counts rx_packets, rx_bytes and what it drops. Bounded work whatever
+    // the other side does.
+    virtual poll receive(dataplane::burst& b, const queue_context& context) noexcept = 0;
+    // Returns every borrowed packet of the last receive() to its sender and frees what mbufs are
+    // still owned by packets of `b`. Called once after each receive() that said `taken`.
+    virtual void release(dataplane::burst& b, const queue_context& context) noexcept = 0;
+};
+
+// Out of the switch. One worker calls.
+class tx_queue {
+public:
+    virtual ~tx_queue() = default;
+
+    // Sends each packet or counts why not; never waits. Copies what it needs before it returns, or
+    // takes an mbuf through own(). At most one kick. Counts tx_packets, tx_bytes, drops.
+    virtual void transmit(std::span<dataplane::packet* const> packets,
+                          const queue_context& context) noexcept = 0;
+};
+
+// The two directions of a queue pair belong to one worker. Either may be null.
+struct queue_pair {
+    rx_queue* rx{nullptr};
+    tx_queue* tx{nullptr};
+};
+
+// A word, number, truth or list that a port tells of itself, for `port show`.
+using port_detail = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
+
+// An error for people: one sentence that says what was wrong, where, and what would be right.
+struct error {
+    std::string message;
+};
+template <typename T>
+using result = boost::system::result<T, error>;
+
+} // namespace strait::ports
+
+namespace boost::system {
+// What result<T, ports::error>::value() throws on an error.
+[[noreturn]] void throw_exception_from_error(const strait::ports::error& e,
+                                             const boost::source_location& where);
+} // namespace boost::system
+
+namespace strait::ports {
+
+// A port, from its creation by a factory to its destruction. All calls come from the control
+// thread. Queues exist from creation to destruction, whether or not a guest is attached: they say
+// `empty`, and count receiver_not_connected, while there is none.
+class port {
+public:
+    virtual ~port() = default;
+
+    // Stable for the port's life.
+    [[nodiscard]] virtual std::span<const queue_pair> queues() const noexcept = 0;
+
+    // Called after the port was published to the workers: begins to serve guests. An error leaves
+    // the port unusable; it is then destroyed.
+    virtual result<void> start() = 0;
+    // Called before the port is unpublished: stops serving guests. Nothing attaches after it
+    // returned. Idempotent; the destructor does it too.
+    virtual void stop() noexcept = 0;
+
+    // L3 MTU in bytes. Checks that the port can do it and prepares it; the data plane enforces it.
+    virtual result<void> set_mtu(std::uint32_t mtu) = 0;
+
+    // Carrier: a guest or peer is there and its driver is up.
+    [[nodiscard]] virtual bool link_up() const noexcept = 0;
+    // Type-specific facts, in the order to be shown.
+    [[nodiscard]] virtual std::vector<std::pair<std::string, port_detail>> details() const = 0;
+};
+
+} // namespace strait::ports
