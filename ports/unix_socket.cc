@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Whether a socket's path is free, or may be made so.
+#include "ports/unix_socket.hh"
+
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <system_error>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace strait::ports {
+
+namespace {
+
+std::string describe(int code)
+{
+    return std::generic_category().message(code);
+}
+
+// 0 when somebody answers, otherwise connect()'s error.
+int try_to_connect(const std::string& path)
+{
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    const int status = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    const int code = status == 0 ? 0 : errno;
+    ::close(fd);
+    return code;
+}
+
+} // namespace
+
+result<void> make_way_for_socket(const std::string& path)
+{
+    if (path.empty()) {
+        return error{"the socket path is empty"};
+    }
+    if (path.find('\0') != std::string::npos) {
+        return error{"the socket path has a zero byte in it"};
+    }
+    if (path.size() > max_socket_path) {
+        return error{"the socket path " + path + " is " + std::to_string(path.size()) +
+                     " bytes long; the kernel takes at most " + std::to_string(max_socket_path)};
+    }
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) {
+        if (errno != ENOENT) {
+            return error{"the socket path " + path + " cannot be looked at: " + describe(errno)};
+        }
+        const std::size_t slash = path.rfind('/');
+        const std::string folder = slash == std::string::npos ? "."
+                                   : slash == 0               ? "/"
+                                                              : path.substr(0, slash);
+        if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+            return error{"the folder of the socket path " + path + " does not exist"};
+        }
+        return {};
+    }
+    if (!S_ISSOCK(status.st_mode)) {
+        return error{path + " exists and is not a socket; it is left as it is"};
+    }
+    switch (const int code = try_to_connect(path)) {
+    case ECONNREFUSED:
+        break; // left behind by a process that is gone
+    case ENOENT:
+        return {}; // gone meanwhile
+    case 0:
+    case EAGAIN:     // its backlog is full
+    case EPROTOTYPE: // a datagram socket with an owner
+        return error{"somebody is listening on the socket " + path};
+    default:
+        return error{"it cannot be told whether somebody listens on the socket " + path + ": " +
+                     describe(code)};
+    }
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+        return error{"the stale socket " + path + " cannot be removed: " + describe(errno)};
+    }
+    return {};
+}
+
+} // namespace strait::ports
