@@ -18,6 +18,7 @@ struct rte_mempool;
 namespace strait::dataplane {
 
 class worker;
+struct published;
 
 struct engine_settings {
     // One worker a DPDK lcore, in this order; EAL has pinned them.
@@ -59,11 +60,13 @@ public:
 private:
     friend class worker;
 
+    void stop() noexcept;
+
     engine_settings settings_;
     rcu_domain rcu_;
     std::uint64_t start_tsc_;
     std::uint64_t tsc_hz_;
-    std::atomic<const snapshot*> current_{nullptr};
+    std::atomic<const published*> current_{nullptr};
     std::vector<std::unique_ptr<worker>> workers_;
 };
 

@@ -98,7 +98,7 @@ private:
                                            seconds_t now) const noexcept;
     [[nodiscard]] std::optional<slot> find(std::uint64_t word) const noexcept;
     [[nodiscard]] bool insert(std::uint64_t word, std::uint64_t value, seconds_t now) noexcept;
-    [[nodiscard]] static bool clear(const slot& s, std::uint64_t word) noexcept;
+    static void clear(const slot& s, std::uint64_t word) noexcept;
 
     struct free_buckets {
         std::size_t bytes;

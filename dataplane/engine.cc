@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Starting and stopping workers; publication.
+#include "dataplane/engine.hh"
+
+#include "dataplane/worker.hh"
+
+#include <stdexcept>
+#include <string>
+
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_mbuf.h>
+
+namespace strait::dataplane {
+
+engine::engine(engine_settings settings)
+    : settings_{std::move(settings)}, start_tsc_{rte_rdtsc()}, tsc_hz_{rte_get_tsc_hz()}
+{
+    const std::size_t count = settings_.lcores.size();
+    if (count == 0 || count > max_workers) {
+        throw std::runtime_error{"a switch needs 1 to " + std::to_string(max_workers) +
+                                 " workers, not " + std::to_string(count)};
+    }
+    if (settings_.pool == nullptr || rte_pktmbuf_priv_size(settings_.pool) < handover_area) {
+        throw std::runtime_error{"the packet pool lacks a private area of " +
+                                 std::to_string(handover_area) + " bytes an mbuf"};
+    }
+    current_.store(new published{std::make_unique<const snapshot>(), count});
+    for (std::size_t i = 0; i < count; ++i) {
+        workers_.push_back(
+            std::make_unique<worker>(*this, worker_index{static_cast<std::uint16_t>(i)}, count));
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        const int error = rte_eal_remote_launch(
+            [](void* w) {
+                static_cast<worker*>(w)->run();
+                return 0;
+            },
+            workers_[i].get(), settings_.lcores[i]);
+        if (error != 0) {
+            stop();
+            throw std::runtime_error{"worker " + std::to_string(i) + " did not start on lcore " +
+                                     std::to_string(settings_.lcores[i]) + ": " +
+                                     rte_strerror(-error)};
+        }
+    }
+}
+
+engine::~engine()
+{
+    stop();
+}
+
+void engine::stop() noexcept
+{
+    for (const auto& w : workers_) {
+        w->stop();
+    }
+    for (const unsigned lcore : settings_.lcores) {
+        rte_eal_wait_lcore(lcore);
+    }
+    workers_.clear();
+    delete current_.exchange(nullptr);
+}
+
+void engine::publish(std::unique_ptr<const snapshot> next)
+{
+    const auto* const fresh = new published{std::move(next), workers_.size()};
+    const published* const old = current_.exchange(fresh, std::memory_order_acq_rel);
+    rcu_.synchronize();
+    delete old;
+}
+
+const snapshot& engine::current() const noexcept
+{
+    return *current_.load(std::memory_order_acquire)->config;
+}
+
+seconds_t engine::now() const noexcept
+{
+    return static_cast<seconds_t>((rte_rdtsc() - start_tsc_) / tsc_hz_);
+}
+
+const worker_counters& engine::counters(worker_index worker) const noexcept
+{
+    return workers_[to_index(worker)]->counters();
+}
+
+const port_counters& engine::counters(worker_index worker, port_index port) const noexcept
+{
+    return workers_[to_index(worker)]->counters(port);
+}
+
+unsigned engine::lcore(worker_index worker) const noexcept
+{
+    return settings_.lcores[to_index(worker)];
+}
+
+} // namespace strait::dataplane

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The L2 path. Staged over the burst: parse, classify and prefetch every packet's two table
+// buckets; then learn, look up and act.
+#include "dataplane/forward.hh"
+
+#include "dataplane/parse.hh"
+
+#include <optional>
+
+namespace strait::dataplane {
+
+namespace {
+
+// What the first stage leaves for the second.
+struct candidate {
+    packet_slot* p;
+    mac_table::key source;
+    mac_table::key destination;
+    bool multicast;
+    bool as_before; // same addresses and VLAN as the candidate before
+};
+
+// Finds the packet's VLAN by the port's policy. A priority tag (VLAN 0) is taken out here, so that
+// from here on a tagged packet's tag tells its VLAN.
+std::optional<drop_reason> classify_vlan(packet& p, std::uint16_t type,
+                                         const vlan_policy& policy) noexcept
+{
+    p.tagged = 0;
+    p.tags = 0;
+    p.priority = 0;
+    p.vlan = policy.native;
+    if (type == ethertype_vlan || type == ethertype_qinq) [[unlikely]] {
+        if (p.length < ethernet_header + tag_length) {
+            return drop_reason::frame_too_short;
+        }
+        const std::uint16_t inner = load<be16>(p.data + ethernet_header + 2);
+        p.tags = inner == ethertype_vlan || inner == ethertype_qinq ? 2 : 1;
+        if (type == ethertype_vlan) {
+            constexpr std::uint16_t vid_mask = 0x0fff;
+            const std::uint16_t tag = outer_tag(p.data);
+            const vlan_id vid{static_cast<std::uint16_t>(tag & vid_mask)};
+            p.tagged = 1;
+            p.priority = static_cast<std::uint16_t>(tag & ~vid_mask);
+            if (vid == vlan_id{}) {
+                pop_tag(p);
+            } else if (policy.port_mode == vlan_policy::mode::access) {
+                return drop_reason::tagged_not_allowed;
+            } else {
+                p.vlan = vid;
+                return policy.carries(vid) ? std::nullopt
+                                           : std::optional{drop_reason::vlan_not_allowed};
+            }
+        }
+    }
+    return policy.carries(p.vlan) ? std::nullopt : std::optional{drop_reason::untagged_not_allowed};
+}
+
+// Puts the packet on the list of every other port of the bridge that carries its VLAN.
+void flood(packet& p, const bridge_config& bridge, const snapshot& config, port_counters& counters,
+           output_lists& out) noexcept
+{
+    for (const port_index member : bridge.members) {
+        if (member == p.in_port) {
+            continue;
+        }
+        const port_config& port = *config.ports[to_index(member)];
+        if (port.admin_up && port.vlan.carries(p.vlan)) {
+            out.add(member, p);
+        }
+    }
+    if (p.destinations == 0) {
+        counters.drop(drop_reason::no_destination);
+    }
+}
+
+} // namespace
+
+void forward(burst& b, const port_config& in, const forward_context& context,
+             port_counters& in_counters, output_lists& out) noexcept
+{
+    const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
+    mac_table& macs = *bridge.macs;
+    if (!in.admin_up) [[unlikely]] {
+        in_counters.drop(drop_reason::ingress_disabled, b.count);
+        return;
+    }
+
+    std::array<candidate, burst::capacity> candidates;
+    std::size_t count = 0;
+    mac_table::key last_source;
+    mac_table::key last_destination;
+    for (packet_slot& p : b.packets()) {
+        p.in_port = in.index;
+        p.destinations = 0;
+        if (p.length < ethernet_header) [[unlikely]] {
+            in_counters.drop(drop_reason::frame_too_short);
+            continue;
+        }
+        const ethernet header = parse_ethernet(p.data);
+        if (header.source.is_multicast() || header.source.is_zero()) [[unlikely]] {
+            in_counters.drop(drop_reason::invalid_source_mac);
+            continue;
+        }
+        if (const auto reason = classify_vlan(p, header.type, in.vlan)) [[unlikely]] {
+            in_counters.drop(*reason);
+            continue;
+        }
+        if (header.destination.is_reserved_multicast() && !bridge.forward_bpdu) [[unlikely]] {
+            in_counters.drop(drop_reason::reserved_multicast);
+            continue;
+        }
+        candidate& c = candidates[count];
+        c.p = &p;
+        c.source = {header.source, p.vlan};
+        c.destination = {header.destination, p.vlan};
+        c.multicast = header.destination.is_multicast();
+        c.as_before =
+            count > 0 && c.source == last_source && c.destination == last_destination;
+        if (!c.as_before) {
+            macs.prefetch(c.source);
+            macs.prefetch(c.destination);
+            last_source = c.source;
+            last_destination = c.destination;
+        }
+        ++count;
+    }
+
+    port_index destination = no_port;
+    for (std::size_t i = 0; i < count; ++i) {
+        const candidate& c = candidates[i];
+        if (!c.as_before) {
+            if (macs.learn(c.source, in.index, context.now) == mac_table::learned::table_full) {
+                context.worker->mac_table_full.add(1);
+            }
+            destination = c.multicast ? no_port : macs.lookup(c.destination, context.now);
+        }
+        if (destination == no_port) {
+            flood(*c.p, bridge, *context.config, in_counters, out);
+        } else if (destination == in.index) {
+            in_counters.drop(drop_reason::same_port);
+        } else {
+            const port_config* const port = context.config->port(destination);
+            // The table may still know what the snapshot no longer has, until its flush.
+            if (port == nullptr || port->bridge != in.bridge || !port->vlan.carries(c.p->vlan))
+                [[unlikely]] {
+                in_counters.drop(drop_reason::no_destination);
+            } else {
+                out.add(destination, *c.p);
+            }
+        }
+    }
+}
+
+std::size_t admit(std::span<packet*> packets, const port_config& port,
+                  port_counters& counters) noexcept
+{
+    if (!port.admin_up) [[unlikely]] {
+        counters.drop(drop_reason::egress_disabled, packets.size());
+        return 0;
+    }
+    std::size_t kept = 0;
+    for (packet* const p : packets) {
+        const bool tagged = port.vlan.sends_tagged(p->vlan);
+        if (tagged != (p->tagged != 0)) [[unlikely]] {
+            if (tagged) {
+                push_tag(*p, static_cast<std::uint16_t>(p->vlan.value() | p->priority));
+            } else {
+                pop_tag(*p);
+            }
+        }
+        if (p->length > port.mtu + ethernet_header + p->tags * tag_length) [[unlikely]] {
+            counters.drop(drop_reason::mtu_exceeded);
+            continue;
+        }
+        packets[kept++] = p;
+    }
+    return kept;
+}
+
+} // namespace strait::dataplane

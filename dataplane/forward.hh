@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// L2 switching of one burst: VLAN classification, learning, lookup, flooding; and, per
+// destination, what a port lets out and with which tag. No queue is touched here.
+#pragma once
+
+#include "dataplane/counters.hh"
+#include "dataplane/output_lists.hh"
+#include "dataplane/packet.hh"
+#include "dataplane/snapshot.hh"
+
+namespace strait::dataplane {
+
+struct forward_context {
+    const snapshot* config;
+    seconds_t now;
+    worker_counters* worker;
+};
+
+// Classifies packets that came from `in`, learns their sources, and puts each on the lists of the
+// ports it goes to. What goes nowhere is counted in `in_counters`.
+void forward(burst& b, const port_config& in, const forward_context& context,
+             port_counters& in_counters, output_lists& out) noexcept;
+
+// Keeps of `packets` those that may leave by `port`, moved to the front, with the tag that the port
+// wants; counts the others in `counters`. Returns how many are kept.
+[[nodiscard]] std::size_t admit(std::span<packet*> packets, const port_config& port,
+                                port_counters& counters) noexcept;
+
+} // namespace strait::dataplane

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What L2 switching reads of a frame, and the 802.1Q tag put in and taken out in place. Works on a
+// packet's private head only. L3 and above are nobody's business yet.
+#pragma once
+
+#include "dataplane/packet.hh"
+#include "dataplane/types.hh"
+
+#include <cstring>
+
+namespace strait::dataplane {
+
+inline constexpr std::uint32_t ethernet_header = 14; // bytes, without tags and FCS
+inline constexpr std::uint32_t tag_length = 4;
+inline constexpr std::uint16_t ethertype_vlan = 0x8100;
+inline constexpr std::uint16_t ethertype_qinq = 0x88a8;
+
+struct ethernet {
+    mac_address destination;
+    mac_address source;
+    std::uint16_t type; // host order; of the outer tag if there is one
+};
+
+template <typename T>
+[[nodiscard]] inline T load(const std::byte* at) noexcept
+{
+    T value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+}
+
+// The frame has at least ethernet_header bytes. Reads 14.
+[[nodiscard]] inline ethernet parse_ethernet(const std::byte* frame) noexcept
+{
+    return {mac_address{load<std::uint64_t>(frame)}, mac_address{load<std::uint64_t>(frame + 6)},
+            load<be16>(frame + 12)};
+}
+
+// The outer tag's control information: PCP, DEI, VID. The frame has at least 16 bytes.
+[[nodiscard]] inline std::uint16_t outer_tag(const std::byte* frame) noexcept
+{
+    return load<be16>(frame + ethernet_header);
+}
+
+// Takes the outer tag out: the addresses move up by four bytes.
+inline void pop_tag(packet& p) noexcept
+{
+    std::byte addresses[12];
+    std::memcpy(addresses, p.data, sizeof addresses);
+    p.data += tag_length;
+    std::memcpy(p.data, addresses, sizeof addresses);
+    p.length -= tag_length;
+    p.head_length = static_cast<std::uint16_t>(p.head_length - tag_length);
+    p.tagged = 0;
+    --p.tags;
+}
+
+// Puts an 802.1Q tag in: the addresses move down by four bytes, into the room every head has.
+inline void push_tag(packet& p, std::uint16_t control_information) noexcept
+{
+    std::byte addresses[12];
+    std::memcpy(addresses, p.data, sizeof addresses);
+    p.data -= tag_length;
+    std::memcpy(p.data, addresses, sizeof addresses);
+    const be16 tag[2] = {ethertype_vlan, control_information};
+    std::memcpy(p.data + sizeof addresses, tag, sizeof tag);
+    p.length += tag_length;
+    p.head_length = static_cast<std::uint16_t>(p.head_length + tag_length);
+    p.tagged = 1;
+    ++p.tags;
+}
+
+} // namespace strait::dataplane

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The poll loop, delivery by destination, and hand-over between workers.
+#include "dataplane/worker.hh"
+
+#include "dataplane/engine.hh"
+#include "dataplane/forward.hh"
+
+#include <cstdlib>
+#include <new>
+
+#include <rte_cycles.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <sched.h>
+
+namespace strait::dataplane {
+
+namespace {
+
+// Goes with an mbuf from worker to worker, in its private area.
+struct handover_note {
+    std::uint32_t incarnation; // of the destination: its index may have a new user by then
+    port_index destination;
+    port_index in_port;
+    vlan_id vlan;
+    std::uint16_t priority;
+    std::uint8_t tagged;
+    std::uint8_t tags;
+    offload_intent offload;
+};
+static_assert(sizeof(handover_note) <= handover_area);
+static_assert(std::is_trivially_copyable_v<handover_note>);
+
+} // namespace
+
+published::published(std::unique_ptr<const snapshot> s, std::size_t workers)
+    : config{std::move(s)}, plans(workers)
+{
+    for (worker_plan& plan : plans) {
+        plan.sinks.resize(max_ports);
+    }
+    for (const auto& port : config->ports) {
+        if (!port) {
+            continue;
+        }
+        for (const queue_config& q : port->queues) {
+            worker_plan& own = plans[to_index(q.worker)];
+            if (q.rx != nullptr) {
+                own.sources.push_back({q.rx, port.get()});
+            }
+            if (q.tx == nullptr) {
+                continue;
+            }
+            for (worker_plan& plan : plans) {
+                worker_plan::sink& sink = plan.sinks[to_index(port->index)];
+                // A worker's first queue of a port wins; the first of all serves who has none.
+                if (&plan == &own && sink.queue == nullptr) {
+                    sink = {.queue = q.tx, .owner = q.worker, .reachable = true};
+                } else if (!sink.reachable) {
+                    sink = {.queue = nullptr, .owner = q.worker, .reachable = true};
+                }
+            }
+        }
+    }
+}
+
+void handover_ring::deleter::operator()(rte_ring* ring) const noexcept
+{
+    std::free(ring); // NOLINT(cppcoreguidelines-no-malloc): from aligned_alloc below
+}
+
+handover_ring::handover_ring()
+{
+    constexpr std::size_t cache_line = 64;
+    const auto bytes = static_cast<std::size_t>(rte_ring_get_memsize(size));
+    ring_.reset(static_cast<rte_ring*>(
+        std::aligned_alloc(cache_line, (bytes + cache_line - 1) / cache_line * cache_line)));
+    if (!ring_ || rte_ring_init(ring_.get(), "handover", size, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
+        throw std::bad_alloc{};
+    }
+}
+
+handover_ring::~handover_ring()
+{
+    std::array<rte_mbuf*, burst::capacity> left;
+    while (const unsigned n = take(left)) {
+        rte_pktmbuf_free_bulk(left.data(), n);
+    }
+}
+
+unsigned handover_ring::give(std::span<rte_mbuf* const> packets) noexcept
+{
+    return rte_ring_sp_enqueue_burst(ring_.get(),
+                                     reinterpret_cast<void* const*>(packets.data()),
+                                     static_cast<unsigned>(packets.size()), nullptr);
+}
+
+unsigned handover_ring::take(std::span<rte_mbuf*> packets) noexcept
+{
+    return rte_ring_sc_dequeue_burst(ring_.get(), reinterpret_cast<void**>(packets.data()),
+                                     static_cast<unsigned>(packets.size()), nullptr);
+}
+
+worker::worker(engine& e, worker_index index, std::size_t workers)
+    : engine_{e}, index_{index}, next_second_{e.start_tsc_ + e.tsc_hz_},
+      port_counters_{new port_counters[max_ports]}, burst_{new burst}
+{
+    inboxes_.resize(workers);
+    for (std::size_t from = 0; from < workers; ++from) {
+        if (from != to_index(index)) {
+            inboxes_[from] = std::make_unique<handover_ring>();
+        }
+    }
+}
+
+void worker::run() noexcept
+{
+    constexpr unsigned polls_before_yield = 16;
+    engine_.rcu_.go_online(index_);
+    last_tsc_ = rte_rdtsc();
+    unsigned idle_polls = 0;
+    while (!stop_.load(std::memory_order_relaxed)) {
+        const std::uint64_t tsc = last_tsc_;
+        while (tsc >= next_second_) {
+            next_second_ += engine_.tsc_hz_;
+            ++now_;
+        }
+        const published* const p = engine_.current_.load(std::memory_order_acquire);
+        const iteration now{tsc, p->config.get(), &p->plans[to_index(index_)]};
+        bool busy = poll_inboxes(now);
+        for (const worker_plan::source& source : now.plan->sources) {
+            busy |= poll(source, now);
+        }
+        engine_.rcu_.quiescent(index_);
+        idle_polls = busy ? 0 : idle_polls + 1;
+        if (engine_.settings_.share_cpus && idle_polls >= polls_before_yield) {
+            sched_yield();
+        }
+        account(rte_rdtsc(), busy);
+    }
+    engine_.rcu_.go_offline(index_);
+}
+
+bool worker::poll(const worker_plan::source& source, const iteration& now) noexcept
+{
+    port_counters& counters = port_counters_[to_index(source.port->index)];
+    const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters};
+    burst& b = *burst_;
+    b.clear();
+    switch (source.queue->receive(b, context)) {
+    case ports::rx_queue::poll::empty:
+        return false;
+    case ports::rx_queue::poll::waiting:
+        return true;
+    case ports::rx_queue::poll::taken:
+        break;
+    }
+    counters_.rx_packets.add(b.count);
+    forward(b, *source.port, {now.config, now_, &counters_}, counters, outputs_);
+    deliver(now);
+    source.queue->release(b, context);
+    return true;
+}
+
+bool worker::poll_inboxes(const iteration& now) noexcept
+{
+    bool busy = false;
+    for (const auto& inbox : inboxes_) {
+        if (!inbox) {
+            continue;
+        }
+        std::array<rte_mbuf*, burst::capacity> taken;
+        const unsigned count = inbox->take(taken);
+        if (count == 0) {
+            continue;
+        }
+        busy = true;
+        burst& b = *burst_;
+        b.clear();
+        for (rte_mbuf* const m : std::span{taken}.first(count)) {
+            const auto& note = *static_cast<const handover_note*>(rte_mbuf_to_priv(m));
+            const port_config* const port = now.config->port(note.destination);
+            packet_slot& p = b.slots[b.count];
+            port_counters& counters = port_counters_[to_index(note.destination)];
+            if (port == nullptr || port->incarnation != note.incarnation) {
+                counters.drop(drop_reason::port_removed);
+                rte_pktmbuf_free(m);
+                continue;
+            }
+            if (!from_mbuf(p, m, b)) {
+                counters.drop(drop_reason::no_memory);
+                rte_pktmbuf_free(m);
+                continue;
+            }
+            p.in_port = note.in_port;
+            p.vlan = note.vlan;
+            p.priority = note.priority;
+            p.tagged = note.tagged;
+            p.tags = note.tags;
+            p.offload = note.offload;
+            outputs_.add(note.destination, p);
+            ++b.count;
+        }
+        deliver(now);
+        for (packet_slot& p : b.packets()) {
+            rte_pktmbuf_free(p.mbuf);
+        }
+    }
+    return busy;
+}
+
+void worker::deliver(const iteration& now) noexcept
+{
+    for (const port_index to : outputs_.ports()) {
+        const port_config& port = *now.config->ports[to_index(to)];
+        const worker_plan::sink& sink = now.plan->sinks[to_index(to)];
+        port_counters& counters = port_counters_[to_index(to)];
+        const std::span<packet*> listed = outputs_.packets(to);
+        const std::span<packet* const> packets = listed.first(admit(listed, port, counters));
+        if (packets.empty()) {
+            continue;
+        }
+        if (sink.queue != nullptr) {
+            const std::uint64_t before = counters.tx_packets.read();
+            sink.queue->transmit(packets, {now.tsc, engine_.settings_.pool, &counters});
+            counters_.tx_packets.add(counters.tx_packets.read() - before);
+        } else if (sink.reachable) {
+            hand_over(packets, port, sink.owner, counters);
+        } else {
+            counters.drop(drop_reason::receiver_not_connected, packets.size());
+        }
+        for (packet* const p : packets) {
+            --p->destinations;
+        }
+    }
+    outputs_.clear();
+}
+
+void worker::hand_over(std::span<packet* const> packets, const port_config& port, worker_index to,
+                       port_counters& counters) noexcept
+{
+    std::array<rte_mbuf*, burst::capacity> owned;
+    std::size_t count = 0;
+    for (packet* const p : packets) {
+        const handover_note note{.incarnation = port.incarnation,
+                                 .destination = port.index,
+                                 .in_port = p->in_port,
+                                 .vlan = p->vlan,
+                                 .priority = p->priority,
+                                 .tagged = p->tagged,
+                                 .tags = p->tags,
+                                 .offload = p->offload};
+        rte_mbuf* const m = own(*p, engine_.settings_.pool);
+        if (m == nullptr) {
+            counters.drop(drop_reason::no_memory);
+            continue;
+        }
+        std::memcpy(rte_mbuf_to_priv(m), &note, sizeof note);
+        owned[count++] = m;
+    }
+    handover_ring& ring = engine_.workers_[to_index(to)]->inbox(index_);
+    const unsigned given = ring.give(std::span{owned}.first(count));
+    counters_.handed_over.add(given);
+    if (given < count) {
+        counters.drop(drop_reason::handover_full, count - given);
+        rte_pktmbuf_free_bulk(owned.data() + given, static_cast<unsigned>(count - given));
+    }
+}
+
+void worker::account(std::uint64_t tsc, bool busy) noexcept
+{
+    const std::uint64_t cycles = tsc - last_tsc_;
+    last_tsc_ = tsc;
+    (busy ? counters_.busy_cycles : counters_.idle_cycles).add(cycles);
+    counters_.iterations.add(1);
+    if (cycles > counters_.longest_gap.read()) [[unlikely]] {
+        counters_.longest_gap.set(cycles);
+    }
+}
+
+} // namespace strait::dataplane

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A poll worker: a pinned thread that takes bursts from the receive queues it owns and runs each to
+// completion. Packets for queues of another worker are owned and handed over through a bounded
+// ring. Started and stopped by the engine; what it polls comes with each publication.
+#pragma once
+
+#include "dataplane/counters.hh"
+#include "dataplane/output_lists.hh"
+#include "dataplane/packet.hh"
+#include "dataplane/snapshot.hh"
+#include "dataplane/types.hh"
+#include "ports/port.hh"
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+struct rte_ring;
+
+namespace strait::dataplane {
+
+class engine;
+
+// What one worker does with a snapshot: made by the engine with it, immutable.
+struct worker_plan {
+    struct source {
+        ports::rx_queue* queue;
+        const port_config* port;
+    };
+    struct sink {
+        ports::tx_queue* queue{nullptr}; // of ours; null: another worker's, or none
+        worker_index owner{};
+        bool reachable{false}; // somebody has a transmit queue
+    };
+    std::vector<source> sources;
+    std::vector<sink> sinks; // by port_index
+};
+
+// What the engine swaps: a snapshot and every worker's plan of it.
+struct published {
+    std::unique_ptr<const snapshot> config;
+    std::vector<worker_plan> plans; // by worker_index
+
+    published(std::unique_ptr<const snapshot> s, std::size_t workers);
+};
+
+// A bounded ring of owned packets, from one worker to one other.
+class handover_ring {
+public:
+    static constexpr unsigned size = 1024; // packets
+
+    handover_ring();
+    ~handover_ring();
+    handover_ring(const handover_ring&) = delete;
+    handover_ring& operator=(const handover_ring&) = delete;
+
+    // Both return how many packets went through.
+    unsigned give(std::span<rte_mbuf* const> packets) noexcept;
+    unsigned take(std::span<rte_mbuf*> packets) noexcept;
+
+private:
+    struct deleter {
+        void operator()(rte_ring* ring) const noexcept;
+    };
+    std::unique_ptr<rte_ring, deleter> ring_;
+};
+
+class worker {
+public:
+    worker(engine& e, worker_index index, std::size_t workers);
+    worker(const worker&) = delete;
+    worker& operator=(const worker&) = delete;
+
+    void run() noexcept; // the thread's function
+    void stop() noexcept { stop_.store(true, std::memory_order_relaxed); }
+
+    // Packets that `from` hands to this worker.
+    [[nodiscard]] handover_ring& inbox(worker_index from) noexcept
+    {
+        return *inboxes_[to_index(from)];
+    }
+    [[nodiscard]] const worker_counters& counters() const noexcept { return counters_; }
+    [[nodiscard]] const port_counters& counters(port_index port) const noexcept
+    {
+        return port_counters_[to_index(port)];
+    }
+
+private:
+    struct iteration {
+        std::uint64_t tsc;
+        const snapshot* config;
+        const worker_plan* plan;
+    };
+
+    [[nodiscard]] bool poll(const worker_plan::source& source, const iteration& now) noexcept;
+    [[nodiscard]] bool poll_inboxes(const iteration& now) noexcept;
+    void deliver(const iteration& now) noexcept;
+    void hand_over(std::span<packet* const> packets, const port_config& port, worker_index to,
+                   port_counters& counters) noexcept;
+    void account(std::uint64_t tsc, bool busy) noexcept;
+
+    engine& engine_;
+    const worker_index index_;
+    std::atomic<bool> stop_{false};
+    seconds_t now_{0};
+    std::uint64_t next_second_;
+    std::uint64_t last_tsc_{0};
+    worker_counters counters_;
+    std::unique_ptr<port_counters[]> port_counters_;
+    std::unique_ptr<burst> burst_;
+    output_lists outputs_;
+    std::vector<std::unique_ptr<handover_ring>> inboxes_; // by the giving worker; null: itself
+};
+
+} // namespace strait::dataplane
