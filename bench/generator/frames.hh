@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The generator's frames: how one looks for a flow, a size and a side, and whether a frame that
+// arrived is one of them, byte for byte. No rings and no mbufs live here.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace strait::bench {
+
+// The end a frame starts from.
+enum class side : std::uint8_t { a = 0, b = 1 };
+
+constexpr side other(side one) noexcept
+{
+    return one == side::a ? side::b : side::a;
+}
+
+// One size of frame, with the fields of its headers that follow from it, in network order.
+struct frame_size {
+    std::uint16_t bytes;
+    std::uint16_t ip_length;
+    std::uint16_t ip_checksum;
+    std::uint16_t udp_length;
+};
+
+// `bytes` is the length of a frame without its check sequence: 60 to 9,600.
+frame_size make_frame_size(std::uint16_t bytes) noexcept;
+
+// Offsets in a frame of the fields written for each frame.
+namespace offset {
+inline constexpr std::size_t destination = 0;
+inline constexpr std::size_t source = 6;
+inline constexpr std::size_t ether_type = 12;
+inline constexpr std::size_t ip = 14;
+inline constexpr std::size_t ip_length = ip + 2;
+inline constexpr std::size_t ip_id = ip + 4;
+inline constexpr std::size_t ip_checksum = ip + 10;
+inline constexpr std::size_t ip_source = ip + 12;
+inline constexpr std::size_t ip_destination = ip + 16;
+inline constexpr std::size_t udp = ip + 20;
+inline constexpr std::size_t udp_length = udp + 4;
+inline constexpr std::size_t magic = udp + 8;
+inline constexpr std::size_t flow = magic + 4;
+inline constexpr std::size_t stamp = flow + 4;
+inline constexpr std::size_t pattern = stamp + 8;
+} // namespace offset
+
+inline constexpr std::size_t smallest_frame = 60;
+inline constexpr std::size_t largest_frame = 9600;
+
+// Writes a whole frame of flow 0 with stamp 0 from `from`: `to` is as long as `size` says.
+void build_frame(std::span<std::byte> to, side from, const frame_size& size) noexcept;
+
+// Turns a built frame into one of another flow: flow i goes from the i-th address of `from`'s side
+// to the i-th of the other side. The IP source's low half and the IP identification change so that
+// the header's checksum stays.
+void set_flow(std::byte* frame, side from, std::uint32_t flow) noexcept;
+
+// Turns a built frame into one of another size; the caller changes the length it is sent with.
+void set_size(std::byte* frame, const frame_size& size) noexcept;
+
+void set_stamp(std::byte* frame, std::uint64_t cycles) noexcept;
+std::uint64_t stamp_of(const std::byte* frame) noexcept;
+
+enum class verdict : std::uint8_t { good, corrupt, foreign };
+
+// Says whether `frame` is, in each byte but the stamp, one that `from` sends with one of `sizes`
+// and a flow below `flows`. A frame without the generator's mark is foreign, as a neighbour's would
+// be.
+verdict check_frame(std::span<const std::byte> frame, side from, std::span<const frame_size> sizes,
+                    std::uint32_t flows) noexcept;
+
+} // namespace strait::bench

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// strait-generator: offers frames to any vhost-user switch through two ports and counts what
+// arrives, both ends in one poll loop on one CPU. What a frame is and how it is sent is in
+// frames.cc and endpoint.cc; here are the phases of a run, the pacing and the report.
+
+#include "bench/generator/endpoint.hh"
+#include "bench/generator/options.hh"
+
+#include <algorithm>
+#include <atomic>
+#include <cinttypes>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+
+namespace strait::bench {
+
+namespace {
+
+std::atomic<bool> stop_wanted{false};
+
+extern "C" void on_signal(int)
+{
+    stop_wanted.store(true, std::memory_order_relaxed);
+}
+
+bool stopping() noexcept
+{
+    return stop_wanted.load(std::memory_order_relaxed);
+}
+
+std::uint64_t cycles_of(double seconds) noexcept
+{
+    return static_cast<std::uint64_t>(seconds * static_cast<double>(rte_get_tsc_hz()));
+}
+
+double seconds_of(std::uint64_t cycles) noexcept
+{
+    return static_cast<double>(cycles) / static_cast<double>(rte_get_tsc_hz());
+}
+
+// How many frames may go out now, at a rate. What could not be sent for long is not made up for.
+class pacer {
+public:
+    // `per_second` 0: no limit.
+    explicit pacer(double per_second) noexcept
+        : per_cycle_(per_second / static_cast<double>(rte_get_tsc_hz()))
+    {}
+
+    unsigned allowance(std::uint64_t now) noexcept
+    {
+        if (per_cycle_ == 0) {
+            return endpoint::burst;
+        }
+        due_ = std::min(due_ + static_cast<double>(now - last_) * per_cycle_, most_due);
+        last_ = now;
+        return std::min(static_cast<unsigned>(due_), unsigned{endpoint::burst});
+    }
+
+    void sent(unsigned frames) noexcept { due_ -= per_cycle_ == 0 ? 0.0 : frames; }
+
+    void restart(std::uint64_t now) noexcept
+    {
+        last_ = now;
+        due_ = 0;
+    }
+
+private:
+    static constexpr double most_due = 256;
+
+    double per_cycle_;
+    double due_ = 0;
+    std::uint64_t last_ = 0;
+};
+
+// Both ends and what happens between them.
+class run {
+public:
+    run(endpoint& a, endpoint& b, const options& settings) noexcept
+        : a_(a),
+          b_(b),
+          settings_(settings),
+          pacer_a_(rate_of(settings)),
+          pacer_b_(rate_of(settings))
+    {}
+
+    // Waits until both ends are connected and a frame has come through in both directions.
+    bool wait_until_ready() noexcept
+    {
+        const std::uint64_t start = rte_rdtsc();
+        const std::uint64_t end = start + cycles_of(settings_.ready_timeout);
+        std::uint64_t next = start;
+        while (!stopping()) {
+            const std::uint64_t now = rte_rdtsc();
+            if (now >= end) {
+                return false;
+            }
+            if (now >= next && a_.connected() && b_.connected()) {
+                a_.transmit(1, now);
+                b_.transmit(1, now);
+                next = now + cycles_of(0.005);
+            }
+            a_.receive(now);
+            b_.receive(now);
+            if (a_.counted().received != 0 && b_.counted().received != 0) {
+                ready_after_ = seconds_of(now - start);
+                return true;
+            }
+        }
+        return false;
+    }
+
+    // Sends from every address once in each of two rounds, so that the switch knows all of them.
+    bool prime() noexcept
+    {
+        const std::uint32_t flows = settings_.macs / 2;
+        const std::uint64_t end = rte_rdtsc() + cycles_of(settings_.ready_timeout);
+        for (int round = 0; round < 2; ++round) {
+            a_.start_flows(0, 1);
+            b_.start_flows(0, 1);
+            std::uint32_t left_a = flows;
+            std::uint32_t left_b = flows;
+            while (left_a + left_b != 0) {
+                const std::uint64_t now = rte_rdtsc();
+                if (now >= end || stopping()) {
+                    return false;
+                }
+                left_a -= a_.transmit(std::min(left_a, std::uint32_t{endpoint::burst}), now);
+                left_b -= b_.transmit(std::min(left_b, std::uint32_t{endpoint::burst}), now);
+                a_.receive(now);
+                b_.receive(now);
+            }
+            drain();
+        }
+        return true;
+    }
+
+    // Traffic for `seconds`, after `warm_up`; then no more is sent and what is under way comes in.
+    void measure()
+    {
+        // Neighbours in time are no neighbours in a table: the golden ratio spreads any count.
+        const std::uint32_t flows = settings_.macs / 2;
+        auto stride = std::max(1U, static_cast<std::uint32_t>(flows * 0.6180339887));
+        while (std::gcd(stride, flows) != 1) {
+            ++stride;
+        }
+        a_.start_flows(0, stride);
+        b_.start_flows(flows / 2, stride);
+
+        std::uint64_t now = rte_rdtsc();
+        clear(now);
+        loop(now + cycles_of(settings_.warm_up));
+        const counts before_a = a_.counted();
+        const counts before_b = b_.counted();
+
+        std::puts("{\"event\":\"measure_begin\"}");
+        std::fflush(stdout);
+        now = rte_rdtsc();
+        clear(now);
+        loop(now + cycles_of(settings_.seconds));
+        seconds_ = seconds_of(rte_rdtsc() - now);
+        counts_a_ = a_.counted();
+        counts_b_ = b_.counted();
+        std::puts("{\"event\":\"measure_end\"}");
+        std::fflush(stdout);
+
+        drain();
+        sent_in_all_ = before_a.sent + before_b.sent + a_.counted().sent + b_.counted().sent;
+        received_in_all_ =
+            before_a.received + before_b.received + a_.counted().received + b_.counted().received;
+    }
+
+    void report() const;
+    [[nodiscard]] double ready_after() const noexcept { return ready_after_; }
+
+private:
+    static double rate_of(const options& settings) noexcept
+    {
+        const double directions = settings.a_to_b && settings.b_to_a ? 2 : 1;
+        return settings.rate * 1e6 / directions;
+    }
+
+    void clear(std::uint64_t now) noexcept
+    {
+        a_.clear(now);
+        b_.clear(now);
+        longest_round_ = 0;
+    }
+
+    void loop(std::uint64_t end) noexcept
+    {
+        std::uint64_t last = rte_rdtsc();
+        pacer_a_.restart(last);
+        pacer_b_.restart(last);
+        while (last < end && !stopping()) {
+            const std::uint64_t now = rte_rdtsc();
+            longest_round_ = std::max(longest_round_, now - last);
+            last = now;
+            if (settings_.a_to_b) {
+                if (const unsigned most = pacer_a_.allowance(now); most != 0) {
+                    pacer_a_.sent(a_.transmit(most, now));
+                }
+            }
+            b_.receive(settings_.latency ? rte_rdtsc() : now);
+            if (settings_.b_to_a) {
+                const std::uint64_t then = settings_.latency ? rte_rdtsc() : now;
+                if (const unsigned most = pacer_b_.allowance(then); most != 0) {
+                    pacer_b_.sent(b_.transmit(most, then));
+                }
+            }
+            a_.receive(settings_.latency ? rte_rdtsc() : now);
+        }
+    }
+
+    // Receives until nothing has come for 20 ms, half a second at most.
+    void drain() noexcept
+    {
+        const std::uint64_t start = rte_rdtsc();
+        std::uint64_t last = start;
+        for (;;) {
+            const std::uint64_t now = rte_rdtsc();
+            if (a_.receive(now) + b_.receive(now) != 0) {
+                last = now;
+            }
+            if (now - last > cycles_of(0.02) || now - start > cycles_of(0.5)) {
+                return;
+            }
+        }
+    }
+
+    endpoint& a_;
+    endpoint& b_;
+    const options& settings_;
+    pacer pacer_a_;
+    pacer pacer_b_;
+    double ready_after_ = 0;
+    double seconds_ = 0;
+    std::uint64_t longest_round_ = 0;
+    counts counts_a_;
+    counts counts_b_;
+    std::uint64_t sent_in_all_ = 0;
+    std::uint64_t received_in_all_ = 0;
+};
+
+double share(std::uint64_t part, std::uint64_t whole) noexcept
+{
+    return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+void print_direction(const char* name, const counts& from, const counts& to, double seconds)
+{
+    std::printf("\"%s\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"mpps\":%.4f,"
+                "\"gbps\":%.4f,\"ring_full\":%.4f,\"longest_gap_us\":%.1f},",
+                name, from.sent, to.received, static_cast<double>(to.received) / seconds / 1e6,
+                static_cast<double>(to.received_bytes) * 8 / seconds / 1e9,
+                share(from.blocked, from.bursts), seconds_of(to.longest_gap) * 1e6);
+}
+
+void run::report() const
+{
+    const std::uint64_t received = counts_a_.received + counts_b_.received;
+    std::printf("{\"event\":\"result\",\"seconds\":%.6f,\"mpps\":%.4f,", seconds_,
+                static_cast<double>(received) / seconds_ / 1e6);
+    print_direction("a_to_b", counts_a_, counts_b_, seconds_);
+    print_direction("b_to_a", counts_b_, counts_a_, seconds_);
+    // Loss is over warm-up, count and drain, so that nothing under way is taken for lost.
+    const std::uint64_t lost =
+        sent_in_all_ > received_in_all_ ? sent_in_all_ - received_in_all_ : 0;
+    std::printf("\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"loss\":%.9f,",
+                sent_in_all_, received_in_all_, lost, share(lost, sent_in_all_));
+    std::printf("\"checked\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"foreign\":%" PRIu64 ",",
+                counts_a_.checked + counts_b_.checked, counts_a_.corrupt + counts_b_.corrupt,
+                counts_a_.foreign + counts_b_.foreign);
+    if (settings_.latency) {
+        histogram both = a_.latency();
+        both.merge(b_.latency());
+        const auto at = [&](double part) { return seconds_of(both.percentile(part)) * 1e6; };
+        std::printf("\"latency_us\":{\"count\":%" PRIu64 ",\"p50\":%.3f,\"p99\":%.3f,"
+                    "\"p999\":%.3f,\"max\":%.3f},",
+                    both.count(), at(0.5), at(0.99), at(0.999), seconds_of(both.largest()) * 1e6);
+    }
+    std::printf("\"ready_after_s\":%.4f,\"longest_round_us\":%.1f}\n", ready_after_,
+                seconds_of(longest_round_) * 1e6);
+    std::fflush(stdout);
+}
+
+bool start_eal(const char* program, const options& settings)
+{
+    std::vector<std::string> words = {program,
+                                      "-l",
+                                      std::to_string(settings.cpu),
+                                      "--no-pci",
+                                      "--no-telemetry",
+                                      "--log-level=*:error"};
+    if (settings.no_huge) {
+        words.insert(words.end(), {"--no-huge", "-m", std::to_string(settings.memory_mib)});
+    } else {
+        words.insert(words.end(), {"--in-memory", "--single-file-segments"});
+    }
+    for (const side which : {side::a, side::b}) {
+        words.insert(words.end(), {"--vdev", device_argument(which, settings)});
+    }
+    std::vector<char*> arguments;
+    for (std::string& word : words) {
+        arguments.push_back(word.data());
+    }
+    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
+        std::fprintf(stderr,
+                     "strait-generator: DPDK could not start (%s); is a switch serving %s and %s, "
+                     "and are huge pages free (or --no-huge given)?\n",
+                     rte_strerror(rte_errno), settings.socket_a.c_str(), settings.socket_b.c_str());
+        return false;
+    }
+    return true;
+}
+
+int generate(const options& settings)
+{
+    std::string error;
+    const auto a = endpoint::create(side::a, settings, error);
+    const auto b = a == nullptr ? nullptr : endpoint::create(side::b, settings, error);
+    if (b == nullptr) {
+        std::fprintf(stderr, "strait-generator: %s\n", error.c_str());
+        return 1;
+    }
+    run traffic(*a, *b, settings);
+    if (!traffic.wait_until_ready()) {
+        std::fprintf(stderr,
+                     "strait-generator: no frame came through the switch in both directions "
+                     "within %.1f s\n",
+                     settings.ready_timeout);
+        return 1;
+    }
+    std::printf("{\"event\":\"ready\",\"after_s\":%.4f}\n", traffic.ready_after());
+    std::fflush(stdout);
+    if (!traffic.prime()) {
+        std::fprintf(stderr,
+                     "strait-generator: the switch did not take a frame from each of %u "
+                     "addresses within %.1f s\n",
+                     settings.macs, settings.ready_timeout);
+        return 1;
+    }
+    traffic.measure();
+    traffic.report();
+    return 0;
+}
+
+} // namespace
+
+} // namespace strait::bench
+
+int main(int argc, char** argv)
+{
+    using namespace strait::bench;
+    const auto parsed = parse_options(argc, argv);
+    if (std::holds_alternative<help_wanted>(parsed)) {
+        std::fputs(usage(), stdout);
+        return 0;
+    }
+    if (const auto* const bad = std::get_if<bad_usage>(&parsed)) {
+        std::fprintf(stderr, "strait-generator: %s\n", bad->message.c_str());
+        return 2;
+    }
+    const options& settings = std::get<options>(parsed);
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+    // The virtio driver writes to its socket when it closes, and the switch may be gone by then.
+    std::signal(SIGPIPE, SIG_IGN);
+    if (!start_eal(argv[0], settings)) {
+        return 1;
+    }
+    const int status = generate(settings);
+    rte_eal_cleanup();
+    return status;
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Reading the load generator's command line, with one sentence for each thing that can be wrong.
+
+#include "bench/generator/options.hh"
+
+#include <charconv>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+#include <getopt.h>
+
+namespace strait::bench {
+
+namespace {
+
+enum option_id : int {
+    opt_socket_a = 1,
+    opt_socket_b,
+    opt_server,
+    opt_packed,
+    opt_mergeable,
+    opt_in_order,
+    opt_vectorized,
+    opt_queue_size,
+    opt_frame,
+    opt_macs,
+    opt_direction,
+    opt_rate,
+    opt_warm_up,
+    opt_seconds,
+    opt_ready_timeout,
+    opt_latency,
+    opt_verify_every,
+    opt_cpu,
+    opt_no_huge,
+    opt_memory,
+    opt_buffer_size,
+    opt_help,
+};
+
+constexpr option long_options[] = {
+    {"socket-a", required_argument, nullptr, opt_socket_a},
+    {"socket-b", required_argument, nullptr, opt_socket_b},
+    {"server", no_argument, nullptr, opt_server},
+    {"packed", required_argument, nullptr, opt_packed},
+    {"mergeable", required_argument, nullptr, opt_mergeable},
+    {"in-order", required_argument, nullptr, opt_in_order},
+    {"vectorized", required_argument, nullptr, opt_vectorized},
+    {"queue-size", required_argument, nullptr, opt_queue_size},
+    {"frame", required_argument, nullptr, opt_frame},
+    {"macs", required_argument, nullptr, opt_macs},
+    {"direction", required_argument, nullptr, opt_direction},
+    {"rate", required_argument, nullptr, opt_rate},
+    {"warm-up", required_argument, nullptr, opt_warm_up},
+    {"seconds", required_argument, nullptr, opt_seconds},
+    {"ready-timeout", required_argument, nullptr, opt_ready_timeout},
+    {"latency", no_argument, nullptr, opt_latency},
+    {"verify-every", required_argument, nullptr, opt_verify_every},
+    {"cpu", required_argument, nullptr, opt_cpu},
+    {"no-huge", no_argument, nullptr, opt_no_huge},
+    {"memory", required_argument, nullptr, opt_memory},
+    {"buffer-size", required_argument, nullptr, opt_buffer_size},
+    {"help", no_argument, nullptr, opt_help},
+    {nullptr, 0, nullptr, 0},
+};
+
+// Reads all of `text` as a number from `low` to `high` and stores it.
+template <typename T, typename Bound>
+bool read(std::string_view text, Bound low, Bound high, T& to)
+{
+    Bound value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size() || !(value >= low) ||
+        !(value <= high)) {
+        return false;
+    }
+    to = static_cast<T>(value);
+    return true;
+}
+
+bool read_flag(std::string_view text, bool& to)
+{
+    if (text != "0" && text != "1") {
+        return false;
+    }
+    to = text == "1";
+    return true;
+}
+
+bool read_frame(std::string_view text, std::uint16_t& to)
+{
+    if (text == "imix") {
+        to = 0;
+        return true;
+    }
+    return read(text, 60U, 9600U, to);
+}
+
+bool read_direction(std::string_view text, options& to)
+{
+    to.a_to_b = text == "both" || text == "ab";
+    to.b_to_a = text == "both" || text == "ba";
+    return to.a_to_b || to.b_to_a;
+}
+
+// Takes one option; the answer is what a right value looks like, if this one is not.
+std::optional<std::string> take(int id, const char* text, options& to)
+{
+    const auto wrong = [](bool good, const char* right) -> std::optional<std::string> {
+        return good ? std::nullopt : std::optional<std::string>(right);
+    };
+    switch (id) {
+    case opt_socket_a:
+        to.socket_a = text;
+        return wrong(!to.socket_a.empty(), "a path");
+    case opt_socket_b:
+        to.socket_b = text;
+        return wrong(!to.socket_b.empty(), "a path");
+    case opt_server:
+        to.server = true;
+        return std::nullopt;
+    case opt_packed:
+        return wrong(read_flag(text, to.packed), "0 or 1");
+    case opt_mergeable:
+        return wrong(read_flag(text, to.mergeable), "0 or 1");
+    case opt_in_order:
+        return wrong(read_flag(text, to.in_order), "0 or 1");
+    case opt_vectorized:
+        return wrong(read_flag(text, to.vectorized), "0 or 1");
+    case opt_queue_size:
+        return wrong(read(text, 32U, 1024U, to.queue_size) &&
+                         (to.queue_size & (to.queue_size - 1)) == 0,
+                     "a power of two from 32 to 1024");
+    case opt_frame:
+        return wrong(read_frame(text, to.frame), "60 to 9600, or imix");
+    case opt_macs:
+        return wrong(read(text, 2U, 2097152U, to.macs) && to.macs % 2 == 0,
+                     "an even number from 2 to 2097152");
+    case opt_direction:
+        return wrong(read_direction(text, to), "both, ab or ba");
+    case opt_rate:
+        return wrong(read(text, 0.0, 1000.0, to.rate), "0 to 1000 million frames a second");
+    case opt_warm_up:
+        return wrong(read(text, 0.0, 3600.0, to.warm_up), "0 to 3600 seconds");
+    case opt_seconds:
+        return wrong(read(text, 0.01, 86400.0, to.seconds), "0.01 to 86400 seconds");
+    case opt_ready_timeout:
+        return wrong(read(text, 0.1, 3600.0, to.ready_timeout), "0.1 to 3600 seconds");
+    case opt_latency:
+        to.latency = true;
+        return std::nullopt;
+    case opt_verify_every:
+        return wrong(read(text, 0U, 1000000000U, to.verify_every), "0 to 1000000000");
+    case opt_cpu:
+        return wrong(read(text, 0U, 1023U, to.cpu), "a CPU's number");
+    case opt_no_huge:
+        to.no_huge = true;
+        return std::nullopt;
+    case opt_memory:
+        return wrong(read(text, 32U, 65536U, to.memory_mib), "32 to 65536 MiB");
+    case opt_buffer_size:
+        return wrong(read(text, 128U, 16384U, to.buffer_size), "128 to 16384 bytes");
+    default:
+        return "another option: see --help";
+    }
+}
+
+const char* name_of(int id) noexcept
+{
+    for (const option& one : long_options) {
+        if (one.name != nullptr && one.val == id) {
+            return one.name;
+        }
+    }
+    return "?";
+}
+
+} // namespace
+
+std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** argv)
+{
+    options result;
+    opterr = 0;
+    optind = 1;
+    for (;;) {
+        const int id = getopt_long(argc, argv, ":", long_options, nullptr);
+        if (id == -1) {
+            break;
+        }
+        if (id == opt_help) {
+            return help_wanted{};
+        }
+        if (id == '?') {
+            return bad_usage{std::string("there is no option ") + argv[optind - 1] +
+                             "; --help lists them"};
+        }
+        if (id == ':') {
+            return bad_usage{std::string("option ") + argv[optind - 1] + " needs a value"};
+        }
+        if (const auto right = take(id, optarg, result)) {
+            return bad_usage{std::string("option --") + name_of(id) + " cannot be \"" +
+                             (optarg != nullptr ? optarg : "") + "\"; right would be " + *right};
+        }
+    }
+    if (optind < argc) {
+        return bad_usage{std::string("\"") + argv[optind] +
+                         "\" belongs to no option; --help lists them"};
+    }
+    if (result.socket_a.empty() || result.socket_b.empty()) {
+        return bad_usage{"both --socket-a and --socket-b are needed: the switch's two vhost-user "
+                         "sockets"};
+    }
+    if (result.socket_a == result.socket_b) {
+        return bad_usage{"--socket-a and --socket-b are the same; two ports are needed"};
+    }
+    const unsigned largest = result.frame == 0 ? 1514U : result.frame;
+    if (!result.mergeable && largest > result.buffer_size) {
+        return bad_usage{"frames of " + std::to_string(largest) + " bytes do not fit buffers of " +
+                         std::to_string(result.buffer_size) +
+                         " without mergeable buffers; use --mergeable 1 or a larger "
+                         "--buffer-size"};
+    }
+    return result;
+}
+
+const char* usage() noexcept
+{
+    return "strait-generator --socket-a PATH --socket-b PATH [options]\n"
+           "\n"
+           "Offers frames to a switch through two vhost-user ports and counts what arrives, all\n"
+           "on one CPU. Prints one JSON object a line: ready, measure_begin, measure_end, result.\n"
+           "\n"
+           "Rings\n"
+           "  --server               listen on the sockets; the switch connects\n"
+           "  --packed 0|1           packed rings (0)\n"
+           "  --mergeable 0|1        mergeable receive buffers (1)\n"
+           "  --in-order 0|1         offer VIRTIO_F_IN_ORDER (1)\n"
+           "  --vectorized 0|1       the driver's vectorised paths, where they exist (0)\n"
+           "  --queue-size N         entries of a ring (256)\n"
+           "  --buffer-size BYTES    room of a receive buffer (2048)\n"
+           "Traffic\n"
+           "  --frame BYTES|imix     size without check sequence (64); imix: 64, 594 and 1514\n"
+           "                         as 7:4:1\n"
+           "  --macs N               MAC addresses on both sides together (2); all are sent\n"
+           "                         from once before anything is counted\n"
+           "  --direction both|ab|ba (both)\n"
+           "  --rate MPPS            offered, all directions together (0: all the rings take)\n"
+           "  --warm-up S            seconds of traffic before the count starts (1)\n"
+           "  --seconds S            seconds counted (3)\n"
+           "  --latency              stamp every frame; percentiles one way\n"
+           "  --verify-every N       compare one frame in N byte for byte (64; 0: none)\n"
+           "  --ready-timeout S      wait so long for the first frame to pass (15)\n"
+           "Machine\n"
+           "  --cpu N                CPU of both ends (0)\n"
+           "  --no-huge              no huge pages\n"
+           "  --memory MIB           memory without huge pages (256)\n";
+}
+
+} // namespace strait::bench

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The load generator's command line. What the options mean to the rings and to the frames is in
+// endpoint.hh and frames.hh.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+namespace strait::bench {
+
+struct options {
+    // The two vhost-user sockets, one for each end of the traffic.
+    std::string socket_a;
+    std::string socket_b;
+    // The generator listens on the sockets and the switch connects.
+    bool server = false;
+
+    bool packed = false;
+    bool mergeable = true;
+    bool in_order = true;
+    bool vectorized = false;
+    std::uint16_t queue_size = 256;
+
+    // Bytes of a frame without its check sequence, 60 to 9,600; 0 stands for the IMIX.
+    std::uint16_t frame = 64;
+    // MAC addresses in play on both sides together: even, 2 to 2,097,152.
+    std::uint32_t macs = 2;
+    bool a_to_b = true;
+    bool b_to_a = true;
+
+    // Million frames a second offered, all directions together; 0 is as many as the rings take.
+    double rate = 0;
+    double warm_up = 1;
+    double seconds = 3;
+    // How long to wait for the first frame to come through the switch.
+    double ready_timeout = 15;
+    // Every frame carries the time it was made; the arrivals make a histogram.
+    bool latency = false;
+    // One frame in this many is compared byte for byte; 0 turns it off.
+    std::uint32_t verify_every = 64;
+
+    unsigned cpu = 0;
+    bool no_huge = false;
+    unsigned memory_mib = 256;
+    // Bytes of data a receive buffer holds.
+    std::uint16_t buffer_size = 2048;
+};
+
+struct help_wanted {};
+struct bad_usage {
+    std::string message;
+};
+
+// Reads the command line; it never exits.
+std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** argv);
+
+// The text of --help.
+const char* usage() noexcept;
+
+} // namespace strait::bench
