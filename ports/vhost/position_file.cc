@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Positions of packed rings: recovery, and the file they are kept in.
+#include "ports/vhost/position_file.hh"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <new>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace strait::vhost {
+
+namespace {
+
+constexpr std::uint16_t flag_used = 1U << 15;
+
+packed_place next_of(std::uint64_t word) noexcept
+{
+    return packed_place::decoded(static_cast<std::uint16_t>(word));
+}
+
+packed_place last_of(std::uint64_t word) noexcept
+{
+    return packed_place::decoded(static_cast<std::uint16_t>(word >> 16));
+}
+
+} // namespace
+
+// The USED bit of a descriptor is the wrap counter of the last lap in which we wrote it: the driver
+// that makes it available sets it to the inverse of the lap to come, which is the same.
+std::optional<packed_place> ring_position::recover(const identity& ring,
+                                                   const flags_reader& flags) const
+{
+    const std::uint64_t announced = announced_.load(std::memory_order_acquire);
+    const std::uint64_t confirmed = confirmed_.load(std::memory_order_acquire);
+    const identity kept{memory_.load(std::memory_order_relaxed),
+                        descriptors_.load(std::memory_order_relaxed),
+                        size_.load(std::memory_order_relaxed)};
+    if ((announced & known) == 0 || (confirmed & known) == 0 || kept != ring || ring.memory == 0) {
+        return std::nullopt;
+    }
+    const auto used_in = [&](packed_place place) {
+        return ((flags(place.index) & flag_used) != 0) == place.wrap;
+    };
+    const auto in_ring = [&](packed_place place) { return place.index < ring.size; };
+
+    std::uint64_t word = confirmed;
+    if (announced != confirmed) {
+        // Killed between the two: was it published? Its first descriptor tells.
+        if (!in_ring(next_of(confirmed))) {
+            return std::nullopt;
+        }
+        if (used_in(next_of(confirmed))) {
+            word = announced;
+        }
+    }
+    if ((word & has_last) == 0 || !in_ring(next_of(word)) || !in_ring(last_of(word)) ||
+        !used_in(last_of(word)) || used_in(next_of(word))) {
+        return std::nullopt;
+    }
+    return next_of(word);
+}
+
+void ring_position::begin(const identity& ring, packed_place start) noexcept
+{
+    const identity kept{memory_.load(std::memory_order_relaxed),
+                        descriptors_.load(std::memory_order_relaxed),
+                        size_.load(std::memory_order_relaxed)};
+    const std::uint64_t confirmed = confirmed_.load(std::memory_order_relaxed);
+    const std::uint64_t announced = announced_.load(std::memory_order_relaxed);
+    if (kept == ring && (announced & known) != 0) {
+        // The same ring goes on where it stood: what is known of its last descriptor stays known.
+        if ((confirmed & has_last) != 0 && next_of(confirmed) == start) {
+            announced_.store(confirmed, std::memory_order_release);
+            return;
+        }
+        if ((announced & has_last) != 0 && next_of(announced) == start) {
+            confirmed_.store(announced, std::memory_order_release);
+            return;
+        }
+    }
+    forget();
+    memory_.store(ring.memory, std::memory_order_relaxed);
+    descriptors_.store(ring.descriptors, std::memory_order_relaxed);
+    size_.store(ring.size, std::memory_order_relaxed);
+    confirmed_.store(known | start.encoded(), std::memory_order_release);
+    announced_.store(known | start.encoded(), std::memory_order_release);
+}
+
+void ring_position::forget() noexcept
+{
+    announced_.store(0, std::memory_order_release);
+    confirmed_.store(0, std::memory_order_release);
+}
+
+struct position_file::contents {
+    static constexpr std::uint64_t layout = 0x7274'7369'6e67'0001ULL;
+
+    std::uint64_t magic;
+    std::uint64_t padding[7];
+    ring_position rings[ring_count];
+};
+
+ports::result<position_file> position_file::open(const std::string& dir, const std::string& port)
+{
+    static_assert(sizeof(contents) == 64 * (1 + ring_count));
+    // A port's name may hold what a file's may not.
+    std::string name;
+    for (const char c : port) {
+        constexpr char digits[] = "0123456789abcdef";
+        const auto byte = static_cast<unsigned char>(c);
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            c == '-' || c == '_') {
+            name += c;
+        } else {
+            name += {'%', digits[byte >> 4], digits[byte & 15]};
+        }
+    }
+    const std::string path = dir + "/" + name + ".rings";
+    const auto failed = [&](const char* what) {
+        return ports::error{"port '" + port + "': cannot " + what + " its ring positions in '" +
+                            path + "': " + std::strerror(errno) +
+                            "; the run folder must exist and be writable"};
+    };
+
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return failed("open");
+    }
+    struct stat status{};
+    bool anew = ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+                static_cast<std::size_t>(status.st_size) != sizeof(contents);
+    if (anew && ::ftruncate(fd, sizeof(contents)) != 0) {
+        auto error = failed("size");
+        ::close(fd);
+        return error;
+    }
+    // Reserved now: a full file system must not become a SIGBUS in a worker.
+    if (const int code = ::posix_fallocate(fd, 0, sizeof(contents)); code != 0) {
+        errno = code;
+        auto error = failed("reserve room for");
+        ::close(fd);
+        return error;
+    }
+    void* at = ::mmap(nullptr, sizeof(contents), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    auto error = failed("map");
+    ::close(fd);
+    if (at == MAP_FAILED) {
+        return error;
+    }
+    position_file file;
+    file.contents_ = static_cast<contents*>(at);
+    if (anew || file.contents_->magic != contents::layout) {
+        std::memset(at, 0, sizeof(contents));
+        new (at) contents{contents::layout, {}, {}};
+    }
+    return file;
+}
+
+position_file::position_file(position_file&& other) noexcept
+    : contents_{std::exchange(other.contents_, nullptr)}
+{
+}
+
+position_file& position_file::operator=(position_file&& other) noexcept
+{
+    std::swap(contents_, other.contents_);
+    return *this;
+}
+
+position_file::~position_file()
+{
+    if (contents_ != nullptr) {
+        ::munmap(contents_, sizeof(contents));
+    }
+}
+
+ring_position* position_file::ring(std::size_t index) const noexcept
+{
+    return contents_ == nullptr ? nullptr : &contents_->rings[index];
+}
+
+} // namespace strait::vhost
