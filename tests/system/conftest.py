@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures: lab (a test's own) and session_lab (shared by the session) make switches, guests,
+namespaces and generators, and end them in reverse order. What a machine cannot have is a skip."""
+
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+
+import lab as parts  # noqa: E402
+
+
+class Lab:
+    """Makes parts of the lab and closes them; a closing that fails fails the test."""
+
+    def __init__(self):
+        self._open = []
+
+    def _make(self, kind, *arguments, **options):
+        try:
+            part = kind(*arguments, **options)
+        except parts.Unavailable as reason:
+            pytest.skip(str(reason))
+        self._open.append(part)
+        return part
+
+    def switch(self, *arguments, **options):
+        return self._make(parts.Switch, *arguments, **options)
+
+    def guest(self, *arguments, **options):
+        return self._make(parts.Guest, *arguments, **options)
+
+    def guests(self, *specifications):
+        """Boots several guests at once: each specification is (nics, address)."""
+        made = [self.guest(nics, address, wait=False) for nics, address in specifications]
+        for guest in made:
+            guest.wait_up()
+        return made
+
+    def netns(self, *arguments, **options):
+        return self._make(parts.Netns, *arguments, **options)
+
+    def testpmd(self, *arguments, **options):
+        return self._make(parts.Testpmd, *arguments, **options)
+
+    def testpmd_guest(self, *arguments, **options):
+        return self._make(parts.Testpmd.guest, *arguments, **options)
+
+    def wire(self, netns, interface="eth0"):
+        return self._make(netns.wire, interface)
+
+    def close(self):
+        failures = []
+        while self._open:
+            try:
+                self._open.pop().close()
+            except parts.LabError as failure:
+                failures.append(str(failure))
+        if failures:
+            raise parts.LabError("\n".join(failures))
+
+
+@pytest.fixture
+def lab():
+    made = Lab()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def session_lab():
+    made = Lab()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def module_lab():
+    made = Lab()
+    yield made
+    made.close()
+
+
+def pytest_report_teststatus(report, config):
+    """Every test's time beside its outcome; what the fixtures took is in it."""
+    pytest_report_teststatus.seconds = getattr(pytest_report_teststatus, "seconds", {})
+    seconds = pytest_report_teststatus.seconds
+    seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
+    if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
+        return "passed", ".", f"PASSED in {seconds[report.nodeid]:.1f} s"
+    return None

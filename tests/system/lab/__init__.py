@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the system tests and the demo are made of: switches, guests, namespaces, generators.
+
+Nothing here knows a test. Everything that starts a process ends it, and leaves no file, interface
+or namespace behind; what cannot be had on this machine raises Unavailable with the reason.
+"""
+
+from .assets import Assets
+from .errors import LabError, Unavailable
+from .guest import Guest, Nic, have_kvm
+from .host import Host, Ping, Stream
+from .netns import Netns, Wire
+from .process import Process, wait_until
+from .switch import Refused, Switch, binaries, huge_pages_free
+from .testpmd import Testpmd
+
+__all__ = [
+    "Assets", "Guest", "Host", "LabError", "Netns", "Nic", "Ping", "Process", "Refused", "Stream",
+    "Switch", "Testpmd", "Unavailable", "Wire", "binaries", "have_kvm", "huge_pages_free",
+    "wait_until",
+]
