@@ -181,4 +181,9 @@ private:
     std::size_t slot_{0}; // one past the slot; 0: none
 };
 
+// For a thread on which a library reads guest memory before anyone could register it: from this
+// call on, a SIGBUS of the calling thread in any shared mapping is survived too, and sets `lost`.
+// Null ends it.
+void survive_unregistered_faults(std::atomic<bool>* lost) noexcept;
+
 } // namespace strait::dataplane
