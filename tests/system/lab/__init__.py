@@ -5,7 +5,7 @@ Nothing here knows a test. Everything that starts a process ends it, and leaves 
 or namespace behind; what cannot be had on this machine raises Unavailable with the reason.
 """
 
-from .assets import Assets
+from .assets import assets
 from .errors import LabError, Unavailable
 from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
@@ -15,7 +15,7 @@ from .switch import Refused, Switch, binaries, huge_pages_free
 from .testpmd import Testpmd
 
 __all__ = [
-    "Assets", "Guest", "Host", "LabError", "Netns", "Nic", "Ping", "Process", "Refused", "Stream",
-    "Switch", "Testpmd", "Unavailable", "Wire", "binaries", "have_kvm", "huge_pages_free",
+    "Guest", "Host", "LabError", "Netns", "Nic", "Ping", "Process", "Refused", "Stream",
+    "Switch", "Testpmd", "Unavailable", "Wire", "assets", "binaries", "have_kvm", "huge_pages_free",
     "wait_until",
 ]

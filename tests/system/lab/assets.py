@@ -15,6 +15,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
+import threading
 
 from .errors import LabError, Unavailable
 
@@ -34,8 +35,21 @@ def _run(argv, **options):
     return done.stdout
 
 
+_shared = None
+_shared_lock = threading.Lock()
+
+
+def assets(progress=lambda line: None):
+    """This process's Assets, made at the first call."""
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            _shared = Assets(progress)
+        return _shared
+
+
 class Assets:
-    """Paths of vmlinux and initrd; the first use on a machine downloads about 70 MB."""
+    """Paths of kernel, initrd and busybox; the first use on a machine downloads about 70 MB."""
 
     def __init__(self, progress=lambda line: None):
         self._progress = progress
@@ -43,10 +57,31 @@ class Assets:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self.busybox = self._busybox()
             self.kernel_root = self._kernel_root()
             self.release = os.listdir(self.kernel_root / "lib/modules")[0]
             self.kernel = self._vmlinux()
             self.initrd = self._initrd()
+
+    def _download(self, package, root):
+        """Unpacks a package of Debian's under root."""
+        download = root / "download"
+        download.mkdir(parents=True)
+        try:
+            _run(["apt-get", "download", package], cwd=download)
+        except LabError as error:
+            raise Unavailable(f"{package} cannot be downloaded: {error}") from None
+        _run(["dpkg", "-x", glob.glob(str(download / "*.deb"))[0], root])
+        shutil.rmtree(download)
+
+    def _busybox(self):
+        # Not installed: the package would push busybox, which Debian's initramfs-tools uses, out.
+        root = self.folder / "busybox"
+        if not (root / "done").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            self._download("busybox-static", root)
+            (root / "done").touch()
+        return root / "bin/busybox"
 
     def _kernel_root(self):
         kept = sorted(self.folder.glob("kernel-*/done"))
@@ -59,16 +94,8 @@ class Assets:
             raise Unavailable("apt knows no linux-image-amd64 for the guests' kernel")
         root = self.folder / f"kernel-{package.removeprefix('linux-image-')}"
         shutil.rmtree(root, ignore_errors=True)
-        download = root / "download"
-        download.mkdir(parents=True)
         self._progress(f"downloading {package}, the guests' kernel (about 70 MB)")
-        try:
-            _run(["apt-get", "download", package], cwd=download)
-        except LabError as error:
-            raise Unavailable(f"the guests' kernel cannot be downloaded: {error}") from None
-        self._progress("unpacking the guests' kernel")
-        _run(["dpkg", "-x", glob.glob(str(download / "*.deb"))[0], root])
-        shutil.rmtree(download)
+        self._download(package, root)
         _run(["depmod", "-b", root, os.listdir(root / "lib/modules")[0]])
         (root / "done").touch()
         return root
@@ -92,10 +119,7 @@ class Assets:
 
     def _initrd(self):
         init = (_HERE / "guest_init.sh").read_bytes()
-        busybox = shutil.which("busybox")
-        if not busybox:
-            raise Unavailable("busybox is not installed (apt-get install busybox-static)")
-        busybox = pathlib.Path(busybox).read_bytes()
+        busybox = self.busybox.read_bytes()
         modules = []
         for module in _MODULES:
             for line in _run(["modprobe", "-d", self.kernel_root, "-S", self.release,

@@ -12,22 +12,10 @@ import socket
 import tempfile
 import threading
 
-from .assets import Assets
+from .assets import assets
 from .errors import LabError, Unavailable
 from .host import Host
 from .process import Process, wait_until
-
-_assets = None
-_assets_lock = threading.Lock()
-
-
-def assets():
-    global _assets
-    with _assets_lock:
-        if _assets is None:
-            _assets = Assets()
-        return _assets
-
 
 def have_kvm():
     """Whether /dev/kvm runs Linux guests here; one that only emulates does not count."""
@@ -131,6 +119,7 @@ class Guest(Host):
         for old in ("channel", "console"):
             (self.folder / old).unlink(missing_ok=True)
         self._answers.clear()
+        self._has_block = False
         self.process = Process(self._argv(), self.folder / "qemu.log", name=f"{self.name} (QEMU)")
 
     def wait_up(self, timeout=None):

@@ -76,26 +76,33 @@ class Host:
     def set_mtu(self, mtu, interface="eth0"):
         self.sh(f"ip link set {interface} mtu {mtu}")
 
+    def _prepare_block(self):
+        if not getattr(self, "_has_block", False):
+            self.sh("seq 1 200000 | head -c 1048576 > block")
+            self._has_block = True
+
     def stream(self, receiver, size=4 << 20, address=None, timeout=60):
-        """Sends size random bytes over TCP to receiver, another Host, and compares checksums."""
+        """Sends size bytes over TCP to receiver, another Host, which compares them one by one."""
         port = next(Host._ports)
         address = address or receiver.address
-        self.sh(f"head -c {min(size, 1 << 20)} /dev/urandom > part.{port}", timeout)
-        copies = -(-size // (1 << 20))
-        feed = f"for i in $(seq {copies}); do cat part.{port}; done | head -c {size}"
-        sent = self.sh(f"{feed} | busybox md5sum", timeout).split()[0]
+        self._prepare_block()
+        receiver._prepare_block()
+        # The same bytes are made at both ends; a number before each block tells them apart.
+        feed = (f"(for i in $(seq {-(-size // (1 << 20))}); do echo {port}.$i; cat block; done) | "
+                f"head -c {size}")
         answer = {}
 
         def receive():
             # Standard input never ends (<> holds both ends of the pipe), or nc would close its
             # half of the connection at once, and the sender would take that for the end.
             try:
-                answer["output"] = receiver.sh(
-                    f"rm -f pipe.{port}; mkfifo pipe.{port}; "
-                    f"busybox nc -l -p {port} <> pipe.{port} | busybox md5sum; rm pipe.{port}",
-                    timeout)
+                answer["result"] = receiver.run(
+                    f"rm -f idle.{port} expected.{port}; mkfifo idle.{port} expected.{port}; "
+                    f"({feed}) > expected.{port} & "
+                    f"busybox nc -l -p {port} <> idle.{port} | busybox cmp - expected.{port}; "
+                    f"status=$?; rm idle.{port} expected.{port}; exit $status", timeout)
             except LabError as error:
-                answer["error"] = error
+                answer["result"] = (1, str(error))
 
         listener = threading.Thread(target=receive, daemon=True)
         listener.start()
@@ -105,12 +112,8 @@ class Host:
         status, output = self.run(f"{feed} | busybox nc {shlex.quote(address)} {port}", timeout)
         listener.join(timeout)
         seconds = time.monotonic() - start
-        self.run(f"rm -f part.{port}")
-        if status or "error" in answer or "output" not in answer:
-            raise LabError(f"{self.name}: {size} bytes to {receiver.name} at {address}: "
-                           f"{output.strip() or answer.get('error') or 'no end of the stream'}")
-        received = answer["output"].split()[0]
-        if received != sent:
-            raise LabError(f"{size} bytes from {self.name} to {receiver.name} arrived changed: "
-                           f"MD5 {received} instead of {sent}")
+        received, difference = answer.get("result", (1, "the receiver saw no end of it"))
+        if status or received:
+            raise LabError(f"{size} bytes from {self.name} to {receiver.name} at {address}: "
+                           f"{output.strip()} {difference.strip()}".rstrip())
         return Stream(size, seconds)

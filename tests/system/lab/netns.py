@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 
+from .assets import assets
 from .errors import LabError, Unavailable
 from .host import Host
 from .process import wait_until
@@ -46,6 +47,8 @@ class Netns(Host):
         self.name = name or (os.environ.get("STRAIT_LAB_PREFIX", "strait")
                              + f"-{os.getpid()}-{next(Netns._numbers)}")
         self.address = None
+        self._environment = dict(os.environ)
+        self._environment["PATH"] = f"{assets().busybox.parent}:{os.environ['PATH']}"
         _ip("netns", "add", self.name)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         self.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
@@ -58,6 +61,7 @@ class Netns(Host):
     def run(self, command, timeout=20):
         try:
             done = subprocess.run(self.argv("sh", "-c", command), cwd=self.folder, text=True,
+                                  env=self._environment,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=timeout)
         except subprocess.TimeoutExpired:
