@@ -6,11 +6,11 @@
 
 #include <stdexcept>
 
-namespace boost::system {
+namespace strait::ports {
 
-void throw_exception_from_error(const strait::ports::error& e, const boost::source_location& where)
+void throw_exception_from_error(const error& e, const boost::source_location& where)
 {
     boost::throw_exception(std::runtime_error{e.message}, where);
 }
 
-} // namespace boost::system
+} // namespace strait::ports

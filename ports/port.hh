@@ -76,15 +76,8 @@ struct error {
 template <typename T>
 using result = boost::system::result<T, error>;
 
-} // namespace strait::ports
-
-namespace boost::system {
-// What result<T, ports::error>::value() throws on an error.
-[[noreturn]] void throw_exception_from_error(const strait::ports::error& e,
-                                             const boost::source_location& where);
-} // namespace boost::system
-
-namespace strait::ports {
+// What result<T>::value() throws on an error; found by its argument.
+[[noreturn]] void throw_exception_from_error(const error& e, const boost::source_location& where);
 
 // A port, from its creation by a factory to its destruction. All calls come from the control
 // thread. Queues exist from creation to destruction, whether or not a guest is attached: they say
