@@ -14,6 +14,28 @@
 namespace strait::dataplane {
 
 namespace detail {
+// A copy of exactly `size` bytes, without a call for what a frame's head usually takes: whole
+// blocks, then blocks that end where the copy ends and overlap the former.
+template <std::size_t Size>
+[[gnu::always_inline]] inline void copy_block(void* to, const void* from) noexcept
+{
+    std::memcpy(to, from, Size);
+}
+[[gnu::always_inline]] inline void copy_bytes(void* to, const void* from, std::size_t size) noexcept
+{
+    auto* const out = static_cast<std::byte*>(to);
+    const auto* const in = static_cast<const std::byte*>(from);
+    if (size - 64 <= 32) { // 64 to 96
+        copy_block<64>(out, in);
+        copy_block<32>(out + size - 32, in + size - 32);
+    } else if (size - 96 <= 64) { // 96 to 160
+        copy_block<96>(out, in);
+        copy_block<64>(out + size - 64, in + size - 64);
+    } else {
+        std::memcpy(out, in, size);
+    }
+}
+
 // Keeps the compiler from reading guest memory again in place of a copy taken of it.
 inline void copied() noexcept
 {
@@ -51,27 +73,13 @@ public:
 
     void copy_out(void* to, std::size_t offset, std::size_t size) const noexcept
     {
-        std::memcpy(to, base_ + offset, size);
+        detail::copy_bytes(to, base_ + offset, size);
         detail::copied();
         detail::mutate_after_read(base_ + offset, size);
     }
     void copy_in(const void* from, std::size_t offset, std::size_t size) const noexcept
     {
-        std::memcpy(base_ + offset, from, size);
-        detail::copied();
-    }
-    // The same with a size the compiler knows: straight vector moves.
-    template <std::size_t Size>
-    void copy_out_fixed(void* to) const noexcept
-    {
-        std::memcpy(to, base_, Size);
-        detail::copied();
-        detail::mutate_after_read(base_, Size);
-    }
-    template <std::size_t Size>
-    void copy_in_fixed(const void* from) const noexcept
-    {
-        std::memcpy(base_, from, Size);
+        detail::copy_bytes(base_ + offset, from, size);
         detail::copied();
     }
     // One copy from guest to guest; the ranges may lie in the same guest and overlap.
@@ -147,6 +155,21 @@ public:
     {
         __atomic_store_n(field(index, offset), value, __ATOMIC_RELEASE);
     }
+    // The same for an aligned 64-bit word.
+    [[nodiscard]] std::uint64_t load_acquire_u64(std::size_t index,
+                                                 std::size_t offset) const noexcept
+    {
+        return __atomic_load_n(field<std::uint64_t>(index, offset), __ATOMIC_ACQUIRE);
+    }
+    void store_u64(std::size_t index, std::size_t offset, std::uint64_t value) const noexcept
+    {
+        __atomic_store_n(field<std::uint64_t>(index, offset), value, __ATOMIC_RELAXED);
+    }
+    void store_release_u64(std::size_t index, std::size_t offset,
+                           std::uint64_t value) const noexcept
+    {
+        __atomic_store_n(field<std::uint64_t>(index, offset), value, __ATOMIC_RELEASE);
+    }
     void store_u16(std::size_t index, std::size_t offset, std::uint16_t value) const noexcept
     {
         __atomic_store_n(field(index, offset), value, __ATOMIC_RELAXED);
@@ -154,10 +177,10 @@ public:
     void prefetch(std::size_t index) const noexcept { __builtin_prefetch(base_ + index); }
 
 private:
-    [[nodiscard]] std::uint16_t* field(std::size_t index, std::size_t offset) const noexcept
+    template <typename Field = std::uint16_t>
+    [[nodiscard]] Field* field(std::size_t index, std::size_t offset) const noexcept
     {
-        return reinterpret_cast<std::uint16_t*>(reinterpret_cast<std::byte*>(base_ + index) +
-                                                offset);
+        return reinterpret_cast<Field*>(reinterpret_cast<std::byte*>(base_ + index) + offset);
     }
     T* base_{nullptr};
 };

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Walking a packed virtqueue as a device: VIRTIO 1.1 section 2.7. The twin of split_layout.hh.
+#pragma once
+
+#include "ports/vhost/split_layout.hh"
+
+namespace strait::vhost {
+
+class packed_layout {
+public:
+    explicit packed_layout(const ring_setup& setup) noexcept
+        : descriptors_{setup.packed_descriptors}, driver_event_{setup.driver_event},
+          saved_{setup.saved}, size_{setup.size}, available_{setup.start}, used_{setup.start},
+          event_index_{has_feature(setup.features, feature::event_index)}
+    {
+        // We poll: the driver need not kick.
+        setup.device_event.store(1, event::disable);
+    }
+
+    [[nodiscard]] const char* refresh() const noexcept { return nullptr; }
+    // Whether at least `n` descriptors are there, n <= size: an estimate for chains.
+    [[nodiscard]] bool has(std::size_t n) const noexcept
+    {
+        ring_index at = available_;
+        advance(at, static_cast<std::uint16_t>(n - 1));
+        return n <= size_ && is_available(load_tail(at.next), at.wrap);
+    }
+
+    [[nodiscard]] bool next(chain_head& head, const char*& /*fault*/) noexcept
+    {
+        const std::uint64_t tail = load_tail(available_.next);
+        if (!is_available(tail, available_.wrap)) {
+            return false;
+        }
+        head = {.address = descriptors_.load_acquire_u64(available_.next, 0),
+                .length = static_cast<std::uint32_t>(tail),
+                .flags = static_cast<std::uint16_t>(tail >> 48),
+                .id = static_cast<std::uint16_t>(tail >> 32),
+                .slots = 1,
+                .next = 0};
+        advance(available_, 1);
+        return true;
+    }
+
+    template <typename Visit>
+    [[nodiscard]] const char* walk(chain_head& head, const guest_memory& memory,
+                                   Visit&& visit) noexcept
+    {
+        if ((head.flags & descriptor_flag::indirect) != 0) {
+            return walk_indirect(head, memory, visit);
+        }
+        packed_descriptor d{head.address, head.length, head.id, head.flags};
+        for (std::size_t n = 0; n < max_chain && n < size_; ++n) {
+            if ((d.flags & descriptor_flag::indirect) != 0) {
+                return fault_text::indirect_nested;
+            }
+            if (const char* const fault = visit(d.address, d.length, d.flags)) {
+                return fault;
+            }
+            head.id = d.id; // the last descriptor's counts
+            if ((d.flags & descriptor_flag::next) == 0) {
+                return nullptr;
+            }
+            // The driver makes a chain's head available last: the others are there.
+            d = descriptors_.load(available_.next);
+            advance(available_, 1);
+            ++head.slots;
+        }
+        return fault_text::chain_length;
+    }
+
+    void complete(std::span<const completion> done) noexcept
+    {
+        if (done.empty()) {
+            return;
+        }
+        // The driver looks at the first descriptor first: it is written last.
+        const ring_index first = used_;
+        ring_index at = first;
+        ring_index last = first;
+        advance(at, done.front().slots);
+        for (const completion& c : done.subspan(1)) {
+            descriptors_.store_u64(at.next, tail_offset, make_tail(c, at.wrap));
+            last = at;
+            advance(at, c.slots);
+        }
+        if (saved_ != nullptr) {
+            saved_->announce({at.next, at.wrap}, {last.next, last.wrap});
+        }
+        descriptors_.store_release_u64(first.next, tail_offset, make_tail(done.front(), first.wrap));
+        if (saved_ != nullptr) {
+            saved_->confirm();
+        }
+        published_from_ = first;
+        used_ = at;
+    }
+
+    [[nodiscard]] bool wants_interrupt() const noexcept
+    {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        const std::uint16_t flags = driver_event_.load_acquire(1);
+        if (flags != event::descriptor || !event_index_) {
+            return flags != event::disable;
+        }
+        const std::uint16_t word = driver_event_.load_acquire(0);
+        // Indices of two laps become comparable once the earlier lap's are moved down by a size.
+        const auto wanted = static_cast<std::uint16_t>(
+            (word & 0x7fffU) - (((word & 0x8000U) != 0) != used_.wrap ? size_ : 0U));
+        const auto from = static_cast<std::uint16_t>(
+            published_from_.next - (published_from_.wrap != used_.wrap ? size_ : 0U));
+        return static_cast<std::uint16_t>(used_.next - wanted - 1) <
+               static_cast<std::uint16_t>(used_.next - from);
+    }
+
+    void rewind(const packed_layout& mark) noexcept { available_ = mark.available_; }
+
+    [[nodiscard]] ring_index position() const noexcept { return used_; }
+
+private:
+    static constexpr std::size_t tail_offset = 8; // length, id, flags: one 64-bit word
+
+    template <typename Visit>
+    [[nodiscard]] static const char* walk_indirect(const chain_head& head,
+                                                   const guest_memory& memory,
+                                                   Visit&& visit) noexcept
+    {
+        constexpr std::uint32_t entry = sizeof(packed_descriptor);
+        dataplane::guest_span table;
+        if ((head.flags & descriptor_flag::next) != 0) {
+            return fault_text::indirect_nested;
+        }
+        if (head.length == 0 || head.length % entry != 0 ||
+            !memory.translate(head.address, head.length, table)) {
+            return fault_text::indirect_table;
+        }
+        if (head.length / entry > max_chain) {
+            return fault_text::chain_length;
+        }
+        for (std::uint32_t at = 0; at < head.length; at += entry) {
+            packed_descriptor d;
+            table.copy_out(&d, at, entry);
+            if ((d.flags & descriptor_flag::indirect) != 0) {
+                return fault_text::indirect_nested;
+            }
+            if (const char* const fault = visit(d.address, d.length, d.flags)) {
+                return fault;
+            }
+        }
+        return nullptr;
+    }
+
+    void advance(ring_index& at, std::uint16_t n) const noexcept
+    {
+        std::uint32_t next = std::uint32_t{at.next} + n;
+        if (next >= size_) {
+            next -= size_;
+            at.wrap = !at.wrap;
+        }
+        at.next = static_cast<std::uint16_t>(next);
+    }
+    [[nodiscard]] std::uint64_t load_tail(std::uint16_t index) const noexcept
+    {
+        return descriptors_.load_acquire_u64(index, tail_offset);
+    }
+    [[nodiscard]] static bool is_available(std::uint64_t tail, bool wrap) noexcept
+    {
+        const auto flags = static_cast<std::uint16_t>(tail >> 48);
+        return ((flags & descriptor_flag::available) != 0) == wrap &&
+               ((flags & descriptor_flag::used) != 0) != wrap;
+    }
+    [[nodiscard]] static std::uint64_t make_tail(const completion& c, bool wrap) noexcept
+    {
+        const std::uint64_t flags =
+            (wrap ? descriptor_flag::available | descriptor_flag::used : 0U) |
+            (c.length != 0 ? descriptor_flag::write : 0U);
+        return std::uint64_t{c.length} | (std::uint64_t{c.id} << 32) | (flags << 48);
+    }
+
+    dataplane::guest_array<packed_descriptor> descriptors_;
+    dataplane::guest_array<std::uint16_t> driver_event_;
+    ring_position* saved_;
+    std::uint16_t size_;
+    ring_index available_;
+    ring_index used_;
+    ring_index published_from_{};
+    bool event_index_;
+};
+
+} // namespace strait::vhost

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Publication of rings to the worker that polls them.
+#include "ports/vhost/queue.hh"
+
+namespace strait::vhost {
+
+queue::~queue()
+{
+    delete source_.load();
+    delete sink_.load();
+}
+
+void queue::publish(std::unique_ptr<source> s) noexcept
+{
+    source_.store(s.release(), std::memory_order_release);
+}
+
+void queue::publish(std::unique_ptr<sink> s) noexcept
+{
+    sink_.store(s.release(), std::memory_order_release);
+}
+
+std::unique_ptr<source> queue::unpublish_source() noexcept
+{
+    return std::unique_ptr<source>{source_.exchange(nullptr, std::memory_order_acq_rel)};
+}
+
+std::unique_ptr<sink> queue::unpublish_sink() noexcept
+{
+    return std::unique_ptr<sink>{sink_.exchange(nullptr, std::memory_order_acq_rel)};
+}
+
+ports::rx_queue::poll queue::receive(dataplane::burst& b,
+                                     const ports::queue_context& context) noexcept
+{
+    taken_ = source_.load(std::memory_order_acquire);
+    return taken_ == nullptr ? poll::empty : taken_->receive(b, context);
+}
+
+void queue::release(dataplane::burst& /*b*/, const ports::queue_context& /*context*/) noexcept
+{
+    // Not source_: the ring may have been unpublished since, and waits for this iteration's end.
+    taken_->release();
+}
+
+void queue::transmit(std::span<dataplane::packet* const> packets,
+                     const ports::queue_context& context) noexcept
+{
+    sink* const s = sink_.load(std::memory_order_acquire);
+    if (s == nullptr) {
+        context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets.size());
+        return;
+    }
+    s->transmit(packets, context);
+}
+
+} // namespace strait::vhost

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Putting packets into a guest's receive virtqueue: the head from private memory, the payload
+// straight from where its sender has it. Staged over the burst: buffers are taken, checked and
+// prefetched; then written; then returned together, with one kick.
+#include "ports/vhost/kick.hh"
+#include "ports/vhost/packed_layout.hh"
+#include "ports/vhost/split_layout.hh"
+
+#include <algorithm>
+
+namespace strait::vhost {
+
+namespace {
+
+using dataplane::burst;
+using dataplane::drop_reason;
+using dataplane::guest_span;
+using dataplane::packet;
+
+template <typename Layout>
+class sink_of final : public sink {
+public:
+    explicit sink_of(const ring_setup& setup) noexcept
+        : layout_{setup}, memory_{*setup.memory}, call_fd_{setup.call_fd},
+          mergeable_{has_feature(setup.features, feature::mergeable_buffers)},
+          header_{mergeable_ || has_feature(setup.features, feature::version_1)
+                      ? sizeof(net_header)
+                      : legacy_net_header}
+    {
+    }
+
+    void transmit(std::span<packet* const> packets,
+                  const ports::queue_context& context) noexcept override;
+    [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
+
+private:
+    // Most buffers of one packet: 64 KiB in Linux's smallest mergeable buffers.
+    static constexpr std::size_t max_buffers = 64;
+
+    struct target {
+        packet* p;
+        guest_span buffer;
+    };
+
+    [[nodiscard]] drop_reason take_slowly(Layout& layout, chain_head head, const packet& p,
+                                          const char*& fault) noexcept;
+    void write(const packet& p, const guest_span& buffer) const noexcept;
+    void write_scattered(const packet& p) noexcept;
+    void publish() noexcept;
+
+    Layout layout_;
+    const guest_memory& memory_;
+    const int call_fd_;
+    const bool mergeable_;
+    const std::size_t header_;
+    std::size_t completed_{0};
+    std::array<completion, burst::capacity + max_buffers> completions_;
+    std::size_t spans_used_{0};
+    std::size_t buffers_{0};
+    std::array<guest_span, max_buffers * 4 + dataplane::burst::max_segments> spans_;
+};
+
+constexpr drop_reason none{0xff};
+
+// A packet whose buffer is one descriptor: header and head in one copy, then the payload.
+template <typename Layout>
+[[gnu::always_inline]] inline void sink_of<Layout>::write(const packet& p,
+                                                          const guest_span& buffer) const noexcept
+{
+    // Every head has room in front for this.
+    net_header header{};
+    header.buffers = 1;
+    std::memcpy(p.data - sizeof header, &header, sizeof header);
+    buffer.copy_in(p.data - header_, 0, header_ + p.head_length);
+    std::size_t at = header_ + p.head_length;
+    for (std::size_t i = 0; i < p.segment_count; ++i) {
+        guest_span::copy(buffer, at, p.segments[i], 0, p.segments[i].size());
+        at += p.segments[i].size();
+    }
+}
+
+// The same over the spans that take_slowly() found.
+template <typename Layout>
+void sink_of<Layout>::write_scattered(const packet& p) noexcept
+{
+    net_header header{};
+    header.buffers = static_cast<std::uint16_t>(buffers_);
+    std::memcpy(p.data - sizeof header, &header, sizeof header);
+    const guest_span head{p.data - header_, header_ + p.head_length};
+    std::size_t to = 0;
+    std::size_t to_offset = 0;
+    const auto append = [&](const guest_span& from) noexcept {
+        std::size_t from_offset = 0;
+        while (from_offset < from.size()) {
+            const std::size_t size =
+                std::min(from.size() - from_offset, spans_[to].size() - to_offset);
+            guest_span::copy(spans_[to], to_offset, from, from_offset, size);
+            from_offset += size;
+            to_offset += size;
+            if (to_offset == spans_[to].size()) {
+                ++to;
+                to_offset = 0;
+            }
+        }
+    };
+    append(head);
+    for (std::size_t i = 0; i < p.segment_count; ++i) {
+        append(p.segments[i]);
+    }
+}
+
+// Takes as many chains as the packet needs, starting with `head`, which was taken already. Leaves
+// their spans, and appends their completions.
+template <typename Layout>
+drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const packet& p,
+                                         const char*& fault) noexcept
+{
+    const std::size_t needed = header_ + p.length;
+    std::size_t room = 0;
+    spans_used_ = 0;
+    buffers_ = 0;
+    while (true) {
+        std::size_t length = 0;
+        fault = layout.walk(
+            head, memory_,
+            [&](std::uint64_t address, std::uint32_t size, std::uint16_t flags) noexcept
+            -> const char* {
+                if ((flags & descriptor_flag::write) == 0) {
+                    return fault_text::direction;
+                }
+                // Room beyond what is needed is the guest's affair.
+                if (size == 0 || room + length >= needed) {
+                    return nullptr;
+                }
+                guest_span& span = spans_[spans_used_];
+                if (!memory_.translate(address, size, span)) {
+                    return fault_text::address;
+                }
+                length += size;
+                ++spans_used_;
+                return nullptr;
+            });
+        if (fault != nullptr) {
+            return drop_reason::receiver_malformed;
+        }
+        const std::size_t used = std::min(length, needed - room);
+        room += used;
+        completions_[completed_ + buffers_++] = {
+            .length = static_cast<std::uint32_t>(used), .id = head.id, .slots = head.slots};
+        if (room == needed) {
+            return none;
+        }
+        if (!mergeable_ || buffers_ == max_buffers ||
+            spans_used_ + max_chain > spans_.size()) {
+            return drop_reason::receiver_buffer_too_small;
+        }
+        if (!layout.next(head, fault)) {
+            return fault != nullptr ? drop_reason::receiver_malformed : drop_reason::receiver_full;
+        }
+    }
+}
+
+template <typename Layout>
+void sink_of<Layout>::publish() noexcept
+{
+    layout_.complete(std::span{completions_}.first(completed_));
+    completed_ = 0;
+    if (layout_.wants_interrupt()) {
+        kick(call_fd_);
+        kicks_.add(1);
+    }
+}
+
+template <typename Layout>
+void sink_of<Layout>::transmit(std::span<packet* const> packets,
+                               const ports::queue_context& context) noexcept
+{
+    dataplane::port_counters& counters = *context.counters;
+    if (fault() != nullptr) [[unlikely]] {
+        counters.drop(drop_reason::receiver_not_connected, packets.size());
+        return;
+    }
+    const char* fault = layout_.refresh();
+    std::array<target, burst::capacity> targets;
+    std::size_t targeted = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t bytes = 0;
+    std::size_t next = 0;
+
+    Layout layout = layout_; // in registers: stores to the guest cannot alias it
+    const auto write_targets = [&]() noexcept {
+        for (const target& t : std::span{targets}.first(targeted)) {
+            write(*t.p, t.buffer);
+        }
+        targeted = 0;
+    };
+    while (fault == nullptr && next < packets.size()) {
+        packet& p = *packets[next];
+        const Layout mark = layout;
+        chain_head head;
+        if (!layout.next(head, fault)) {
+            break;
+        }
+        target& t = targets[targeted];
+        if (head.simple() && head.writable() && head.length >= header_ + p.length &&
+            memory_.translate(head.address, head.length, t.buffer)) [[likely]] {
+            t.p = &p;
+            t.buffer.prefetch_for_write();
+            completions_[completed_++] = {
+                .length = static_cast<std::uint32_t>(header_ + p.length), .id = head.id,
+                .slots = 1};
+            ++targeted;
+        } else {
+            const drop_reason reason = take_slowly(layout, head, p, fault);
+            if (reason == none) {
+                write_scattered(p);
+                completed_ += buffers_;
+            } else {
+                layout.rewind(mark);
+                if (reason == drop_reason::receiver_full || fault != nullptr) {
+                    break; // this one and those behind it are counted below
+                }
+                counters.drop(reason);
+                ++next;
+                continue;
+            }
+        }
+        ++sent;
+        bytes += p.length;
+        ++next;
+        if (completed_ > burst::capacity) {
+            write_targets();
+            layout_ = layout;
+            publish();
+            layout = layout_;
+        }
+    }
+    write_targets();
+    layout_ = layout;
+    if (fault != nullptr) [[unlikely]] {
+        fault_.store(fault, std::memory_order_release);
+        counters.drop(drop_reason::receiver_malformed, packets.size() - next);
+    } else if (next < packets.size()) {
+        counters.drop(drop_reason::receiver_full, packets.size() - next);
+    }
+    if (completed_ > 0) {
+        publish();
+    }
+    counters.tx_packets.add(sent);
+    counters.tx_bytes.add(bytes);
+}
+
+} // namespace
+
+std::unique_ptr<sink> make_sink(const ring_setup& setup)
+{
+    if (setup.packed()) {
+        return std::make_unique<sink_of<packed_layout>>(setup);
+    }
+    return std::make_unique<sink_of<split_layout>>(setup);
+}
+
+} // namespace strait::vhost

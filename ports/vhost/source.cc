@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Taking packets out of a guest's transmit virtqueue. Staged over the burst: descriptors are
+// copied, checked and translated and the frames' first lines prefetched; then heads are copied.
+// Payload stays where it is until a sink copies it, or own() does.
+#include "ports/vhost/gather.hh"
+#include "ports/vhost/kick.hh"
+#include "ports/vhost/packed_layout.hh"
+#include "ports/vhost/split_layout.hh"
+
+#include <algorithm>
+
+namespace strait::vhost {
+
+namespace {
+
+using dataplane::burst;
+using dataplane::drop_reason;
+using dataplane::guest_span;
+using dataplane::head_copy;
+using dataplane::packet_slot;
+
+// Longest frame the switch carries: what fits GSO's 64 KiB and an Ethernet header with two tags.
+constexpr std::uint64_t max_frame = 65535 + 22;
+
+template <typename Layout>
+class source_of final : public source {
+public:
+    explicit source_of(const ring_setup& setup) noexcept
+        : layout_{setup}, memory_{*setup.memory}, call_fd_{setup.call_fd},
+          header_{has_feature(setup.features, feature::version_1) ||
+                          has_feature(setup.features, feature::mergeable_buffers)
+                      ? sizeof(net_header)
+                      : legacy_net_header}
+    {
+    }
+
+    ports::rx_queue::poll receive(burst& b, const ports::queue_context& context) noexcept override;
+    void release() noexcept override;
+    [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
+
+private:
+    // A chain between the two stages.
+    struct chain {
+        guest_span first;       // of a chain of one descriptor
+        std::uint32_t segment;  // of a longer one: its spans in the burst's segments
+        std::uint32_t segments; // 0: one descriptor
+        std::uint64_t length;
+    };
+
+    [[nodiscard]] bool take(Layout& layout, burst& b, chain& c, completion& done,
+                            const char*& fault) noexcept;
+    [[nodiscard]] drop_reason build(burst& b, const chain& c) noexcept;
+
+    Layout layout_;
+    const guest_memory& memory_;
+    const int call_fd_;
+    const std::size_t header_;
+    gatherer gather_;
+    std::size_t taken_{0};
+    std::array<completion, burst::capacity> completions_;
+};
+
+constexpr drop_reason none{0xff};
+
+// Copies one chain's descriptors. False if there is none, or `fault` was set.
+template <typename Layout>
+[[gnu::always_inline]] inline bool source_of<Layout>::take(Layout& layout, burst& b, chain& c,
+                                                           completion& done,
+                                                           const char*& fault) noexcept
+{
+    chain_head head;
+    if (!layout.next(head, fault)) {
+        return false;
+    }
+    c.segments = 0;
+    if (head.simple()) [[likely]] {
+        if (head.writable()) [[unlikely]] {
+            fault = fault_text::direction;
+            return false;
+        }
+        if (!memory_.translate(head.address, head.length, c.first)) [[unlikely]] {
+            fault = fault_text::address;
+            return false;
+        }
+        c.length = c.first.size();
+        c.first.prefetch();
+        c.first.prefetch(64);
+    } else {
+        c.segment = static_cast<std::uint32_t>(b.segments_used);
+        c.length = 0;
+        fault = layout.walk(
+            head, memory_,
+            [&](std::uint64_t address, std::uint32_t length, std::uint16_t flags) noexcept
+            -> const char* {
+                if ((flags & descriptor_flag::write) != 0) {
+                    return fault_text::direction;
+                }
+                if (length == 0) {
+                    return nullptr;
+                }
+                guest_span& span = b.segments[b.segments_used + c.segments];
+                if (!memory_.translate(address, length, span)) {
+                    return fault_text::address;
+                }
+                span.prefetch();
+                c.length += length;
+                ++c.segments;
+                return nullptr;
+            });
+        if (fault != nullptr) {
+            return false;
+        }
+        b.segments_used += c.segments;
+        if (c.segments == 0) {
+            c.first = {};
+        }
+    }
+    done = {.length = 0, .id = head.id, .slots = head.slots};
+    return true;
+}
+
+// Makes the next packet of the burst of a chain: its head is copied, the rest referred to.
+template <typename Layout>
+[[gnu::always_inline]] inline drop_reason source_of<Layout>::build(burst& b,
+                                                                   const chain& c) noexcept
+{
+    if (c.length <= header_) [[unlikely]] {
+        return drop_reason::malformed_descriptor;
+    }
+    const std::uint64_t length = c.length - header_;
+    if (length > max_frame) [[unlikely]] {
+        return drop_reason::frame_too_long;
+    }
+    packet_slot& p = b.slots[b.count];
+    const auto head = static_cast<std::uint16_t>(std::min<std::uint64_t>(length, head_copy));
+    p.data = p.head.data();
+    p.length = static_cast<std::uint32_t>(length);
+    p.head_length = head;
+    p.segment_count = 0;
+    p.mbuf = nullptr;
+    p.offload = {};
+    if (c.segments == 0) [[likely]] {
+        c.first.copy_out(p.data, header_, head);
+        if (length > head) {
+            guest_span& rest = b.segments[b.segments_used++];
+            rest = c.first.subspan(header_ + head);
+            p.segments = &rest;
+            p.segment_count = 1;
+        }
+        return none;
+    }
+    // The header and the head may end anywhere in the chain; what is behind them is the payload.
+    std::size_t skip = header_;
+    std::size_t copied = 0;
+    std::uint32_t at = c.segment;
+    const std::uint32_t end = c.segment + c.segments;
+    for (; at < end && copied < head; ++at) {
+        guest_span& span = b.segments[at];
+        const std::size_t skipped = std::min(skip, span.size());
+        skip -= skipped;
+        const std::size_t size = std::min<std::size_t>(span.size() - skipped, head - copied);
+        span.copy_out(p.data + copied, skipped, size);
+        copied += size;
+        if (skipped + size < span.size()) {
+            span = span.subspan(skipped + size);
+            break;
+        }
+    }
+    p.segments = b.segments.data() + at;
+    p.segment_count = static_cast<std::uint16_t>(end - at);
+    return none;
+}
+
+template <typename Layout>
+ports::rx_queue::poll source_of<Layout>::receive(burst& b,
+                                                 const ports::queue_context& context) noexcept
+{
+    using ports::rx_queue;
+    if (fault() != nullptr) [[unlikely]] {
+        return rx_queue::poll::empty;
+    }
+    const char* fault = layout_.refresh();
+    if (fault != nullptr) [[unlikely]] {
+        fault_.store(fault, std::memory_order_release);
+        return rx_queue::poll::empty;
+    }
+    if (!layout_.has(1)) {
+        return rx_queue::poll::empty;
+    }
+    if (!layout_.has(gatherer::target)) {
+        constexpr std::size_t some = gatherer::target / 3;
+        if (gather_.wait(context.now, layout_.has(some) ? some : 1)) {
+            return rx_queue::poll::waiting;
+        }
+    }
+
+    std::array<chain, burst::capacity> chains;
+    std::size_t count = 0;
+    {
+        Layout layout = layout_; // in registers: stores to the guest cannot alias it
+        // Every packet of one descriptor may need a segment later: room_for_packet() counts it.
+        while (count < burst::capacity &&
+               b.segments_used + burst::max_segments + burst::capacity <= burst::segment_capacity) {
+            if (!take(layout, b, chains[count], completions_[count], fault)) {
+                break;
+            }
+            ++count;
+        }
+        layout_ = layout;
+    }
+    if (fault != nullptr) [[unlikely]] {
+        // What was taken before is good, and still goes on.
+        fault_.store(fault, std::memory_order_release);
+        context.counters->drop(drop_reason::malformed_descriptor);
+    }
+    taken_ = count;
+    if (count == 0) {
+        return rx_queue::poll::empty;
+    }
+    gather_.took(context.now, count);
+
+    std::uint64_t bytes = 0;
+    for (const chain& c : std::span{chains}.first(count)) {
+        const drop_reason reason = build(b, c);
+        if (reason != none) [[unlikely]] {
+            context.counters->drop(reason);
+            continue;
+        }
+        bytes += b.slots[b.count].length;
+        ++b.count;
+    }
+    context.counters->rx_packets.add(b.count);
+    context.counters->rx_bytes.add(bytes);
+    return rx_queue::poll::taken;
+}
+
+template <typename Layout>
+void source_of<Layout>::release() noexcept
+{
+    layout_.complete(std::span{completions_}.first(taken_));
+    taken_ = 0;
+    if (layout_.wants_interrupt()) {
+        kick(call_fd_);
+        kicks_.add(1);
+    }
+}
+
+} // namespace
+
+std::unique_ptr<source> make_source(const ring_setup& setup)
+{
+    if (setup.packed()) {
+        return std::make_unique<source_of<packed_layout>>(setup);
+    }
+    return std::make_unique<source_of<split_layout>>(setup);
+}
+
+} // namespace strait::vhost
