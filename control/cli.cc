@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Parsing of commands, and the help texts.
+#include "control/cli.hh"
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+namespace strait::control::cli {
+
+namespace json = boost::json;
+using ports::error;
+using ports::result;
+
+namespace {
+
+bool has_rates(const method& m)
+{
+    return m.name == "stats" || m.name == "worker.list";
+}
+
+std::string quoted(std::string_view word)
+{
+    return json::serialize(json::value(word));
+}
+
+std::string option_name(const parameter& p)
+{
+    return label(p, wording::command_line);
+}
+
+std::vector<std::string> groups()
+{
+    std::vector<std::string> out;
+    for (const auto& m : methods()) {
+        std::string group{m.name.substr(0, m.name.find('.'))};
+        if (std::find(out.begin(), out.end(), group) == out.end()) {
+            out.push_back(std::move(group));
+        }
+    }
+    return out;
+}
+
+std::vector<std::string> verbs_of(std::string_view group)
+{
+    std::vector<std::string> out;
+    for (const auto& m : methods()) {
+        const auto dot = m.name.find('.');
+        if (dot != std::string_view::npos && m.name.substr(0, dot) == group) {
+            out.emplace_back(m.name.substr(dot + 1));
+        }
+    }
+    return out;
+}
+
+std::string joined(const std::vector<std::string>& words)
+{
+    std::string out;
+    for (const auto& word : words) {
+        out += (out.empty() ? "" : ", ") + word;
+    }
+    return out;
+}
+
+// The words of one invocation, consumed from the left.
+class parser {
+public:
+    explicit parser(std::span<const std::string> words) : words_{words} {}
+
+    result<command> run()
+    {
+        while (at_ < words_.size()) {
+            auto done = only_words_ ? take_word(words_[at_++]) : take_next();
+            if (done.has_error()) {
+                return done.error();
+            }
+        }
+        return finish();
+    }
+
+private:
+    result<void> take_next()
+    {
+        const std::string& word = words_[at_++];
+        if (word == "--") {
+            only_words_ = true;
+            return {};
+        }
+        if (word == "-h") {
+            help_ = true;
+            return {};
+        }
+        if (word.size() > 2 && word.starts_with("--")) {
+            return take_option(word);
+        }
+        if (word.size() > 1 && word.front() == '-') {
+            return error{"there is no option " + quoted(word) + "; options begin with --"};
+        }
+        return take_word(word);
+    }
+
+    result<void> take_option(const std::string& word)
+    {
+        const auto equals = word.find('=');
+        const std::string name = word.substr(0, equals);
+        std::optional<std::string> value;
+        if (equals != std::string::npos) {
+            value = word.substr(equals + 1);
+        }
+        if (name == "--run-dir") {
+            return take_run_dir(value);
+        }
+        if (name == "--json" || name == "--help" || name == "--version" || name == "--rates") {
+            return take_switch(name, value.has_value());
+        }
+        if (name == "--watch") {
+            return take_watch(value);
+        }
+        if (!result_.method) {
+            if (!group_.empty()) {
+                return error{group_ + " needs one of " + joined(verbs_of(group_)) + " before " +
+                             name};
+            }
+            return error{"there is no option " + name +
+                         " before the command; there are --run-dir, --json, --version and --help"};
+        }
+        return take_parameter(name, value);
+    }
+
+    result<void> take_run_dir(std::optional<std::string> value)
+    {
+        if (!value) {
+            if (at_ >= words_.size()) {
+                return error{"--run-dir needs the daemon's run folder after it"};
+            }
+            value = words_[at_++];
+        }
+        if (value->empty()) {
+            return error{"--run-dir is empty; it must be the daemon's run folder"};
+        }
+        result_.global.run_dir = *value;
+        return {};
+    }
+
+    result<void> take_switch(const std::string& name, bool has_value)
+    {
+        if (has_value) {
+            return error{name + " takes no value"};
+        }
+        if (name == "--rates") {
+            if (!result_.method || !has_rates(*result_.method)) {
+                return error{"--rates is for stats and worker list"};
+            }
+            result_.rates = true;
+            return {};
+        }
+        if (name == "--help") {
+            help_ = true;
+            return {};
+        }
+        (name == "--json" ? result_.global.json : result_.global.version) = true;
+        return {};
+    }
+
+    result<void> take_watch(std::optional<std::string> value)
+    {
+        if (!result_.method || !has_rates(*result_.method)) {
+            return error{"--watch is for stats and worker list"};
+        }
+        // The seconds may be left out; a port is never named by a number that starts the next word
+        // unless it is meant as these.
+        if (!value && at_ < words_.size() && !words_[at_].empty() &&
+            words_[at_].find_first_not_of("0123456789.") == std::string::npos) {
+            value = words_[at_++];
+        }
+        double seconds = 1;
+        if (value) {
+            const char* const end = value->data() + value->size();
+            const auto [stop, code] = std::from_chars(value->data(), end, seconds);
+            if (code != std::errc{} || stop != end || !(seconds >= 0.1) || !(seconds <= 3600)) {
+                return error{"--watch is " + quoted(*value) +
+                             "; it must be seconds from 0.1 to 3600"};
+            }
+        }
+        constexpr double milliseconds = 1000;
+        result_.watch = std::chrono::milliseconds{static_cast<int>(seconds * milliseconds)};
+        return {};
+    }
+
+    result<void> take_parameter(const std::string& name, std::optional<std::string> value)
+    {
+        const method& m = *result_.method;
+        const auto p =
+            std::find_if(m.parameters.begin(), m.parameters.end(), [&](const parameter& q) {
+                return !q.positional && option_name(q) == name;
+            });
+        if (p == m.parameters.end()) {
+            return unknown_option(name);
+        }
+        if (!value && p->kind == value_kind::truth) {
+            // on or off may follow, or be left out.
+            if (at_ < words_.size() && (words_[at_] == "on" || words_[at_] == "off")) {
+                value = words_[at_++];
+            } else {
+                value = "on";
+            }
+        }
+        if (!value) {
+            // What follows is the value even if it looks like an option, but for long options,
+            // where a forgotten value is far more likely.
+            if (at_ >= words_.size() || words_[at_].starts_with("--")) {
+                return error{command_words(m) + ": " + name +
+                             " needs a value: " + describe_kind(*p)};
+            }
+            value = words_[at_++];
+        }
+        return set(*p, *value);
+    }
+
+    [[nodiscard]] error unknown_option(const std::string& name) const
+    {
+        const method& m = *result_.method;
+        std::vector<std::string> names = {"--json", "--run-dir", "--help"};
+        std::vector<std::string> own;
+        for (const auto& p : m.parameters) {
+            if (!p.positional) {
+                own.push_back(option_name(p));
+            }
+        }
+        if (has_rates(m)) {
+            own.insert(own.end(), {"--rates", "--watch"});
+        }
+        names.insert(names.end(), own.begin(), own.end());
+        const auto near = nearest(name, names);
+        return {command_words(m) + " has no option " + name +
+                (near          ? "; did you mean " + *near + "?"
+                 : own.empty() ? "; it takes none"
+                               : "; it has " + joined(own))};
+    }
+
+    result<void> take_word(const std::string& word)
+    {
+        if (!result_.method) {
+            return take_command_word(word);
+        }
+        for (const auto& p : result_.method->parameters) {
+            if (p.positional && !result_.parameters.contains(p.name)) {
+                return set(p, word);
+            }
+        }
+        return error{command_words(*result_.method) + ": " + quoted(word) +
+                     " is one word too many"};
+    }
+
+    result<void> take_command_word(const std::string& word)
+    {
+        if (group_.empty()) {
+            if (word == "help") {
+                help_ = true;
+                return {};
+            }
+            if (const auto* m = find_method(word)) {
+                result_.method = m;
+                return {};
+            }
+            const auto known = groups();
+            if (std::find(known.begin(), known.end(), word) == known.end()) {
+                const auto near = nearest(word, known);
+                return error{"there is no command " + quoted(word) +
+                             (near ? "; did you mean " + *near + "?"
+                                   : "; there are " + joined(known) + " and help")};
+            }
+            group_ = word;
+            return {};
+        }
+        result_.method = find_method(group_ + "." + word);
+        if (!result_.method) {
+            const auto known = verbs_of(group_);
+            const auto near = nearest(word, known);
+            return error{"there is no command " + quoted(group_ + " " + word) +
+                         (near ? "; did you mean " + group_ + " " + *near + "?"
+                               : "; " + group_ + " has " + joined(known))};
+        }
+        return {};
+    }
+
+    result<void> set(const parameter& p, const std::string& word)
+    {
+        const method& m = *result_.method;
+        if (result_.parameters.contains(p.name)) {
+            return error{command_words(m) + ": " + option_name(p) + " is given twice"};
+        }
+        json::value value = to_value(p, word);
+        if (auto wrong = check_value(m, p, value, wording::command_line)) {
+            return error{std::move(*wrong)};
+        }
+        result_.parameters[p.name] = std::move(value);
+        return {};
+    }
+
+    // What the words say; where they do not say it, the text, which the check then names.
+    static json::value to_value(const parameter& p, const std::string& word)
+    {
+        switch (p.kind) {
+        case value_kind::integer: {
+            std::int64_t n = 0;
+            const char* const end = word.data() + word.size();
+            const auto [stop, code] = std::from_chars(word.data(), end, n);
+            return code == std::errc{} && stop == end ? json::value(n) : json::value(word);
+        }
+        case value_kind::truth:
+            return word == "on"    ? json::value(true)
+                   : word == "off" ? json::value(false)
+                                   : json::value(word);
+        case value_kind::vlan_list:
+            return to_list(word);
+        case value_kind::text:
+        case value_kind::name:
+        case value_kind::choice:
+            break;
+        }
+        return json::value(word);
+    }
+
+    static json::value to_list(const std::string& word)
+    {
+        json::array list;
+        std::size_t begin = 0;
+        while (begin <= word.size()) {
+            const auto comma = std::min(word.find(',', begin), word.size());
+            const std::string element = word.substr(begin, comma - begin);
+            std::int64_t n = 0;
+            const char* const end = element.data() + element.size();
+            const auto [stop, code] = std::from_chars(element.data(), end, n);
+            if (code == std::errc{} && stop == end) {
+                list.emplace_back(n);
+            } else {
+                list.emplace_back(element);
+            }
+            begin = comma + 1;
+        }
+        return list;
+    }
+
+    result<command> finish()
+    {
+        if (help_) {
+            result_.help = result_.method   ? command_help(*result_.method)
+                           : group_.empty() ? general_help()
+                                            : group_help();
+            result_.method = nullptr;
+            return std::move(result_);
+        }
+        if (!result_.method && group_.empty() && result_.global.version) {
+            return std::move(result_);
+        }
+        if (!result_.method) {
+            if (group_.empty()) {
+                return error{"a command is missing; there are " + joined(groups()) + " and help"};
+            }
+            return error{group_ + " needs one of " + joined(verbs_of(group_)) + " after it"};
+        }
+        if (auto wrong =
+                check_parameters(*result_.method, result_.parameters, wording::command_line)) {
+            return error{std::move(*wrong)};
+        }
+        return std::move(result_);
+    }
+
+    [[nodiscard]] std::string group_help() const
+    {
+        std::string out;
+        for (const auto& verb : verbs_of(group_)) {
+            out += (out.empty() ? "" : "\n") + command_help(*find_method(group_ + "." + verb));
+        }
+        return out;
+    }
+
+    std::span<const std::string> words_;
+    std::size_t at_{0};
+    bool only_words_{false};
+    bool help_{false};
+    std::string group_;
+    command result_;
+};
+
+std::string option_form(const parameter& p)
+{
+    std::string value;
+    if (p.kind == value_kind::choice) {
+        for (const auto choice : p.choices) {
+            value += (value.empty() ? "" : "|") + std::string{choice};
+        }
+    } else if (p.kind != value_kind::truth) {
+        value = p.placeholder;
+    }
+    return option_name(p) + (value.empty() ? "" : " " + value);
+}
+
+std::string padded(std::string text, std::size_t width)
+{
+    text.resize(std::max(text.size() + 2, width), ' ');
+    return text;
+}
+
+} // namespace
+
+result<command> parse(std::span<const std::string> words)
+{
+    return parser{words}.run();
+}
+
+std::string command_help(const method& m)
+{
+    std::string synopsis = "straitctl " + command_words(m);
+    for (const auto& p : m.parameters) {
+        if (p.positional) {
+            synopsis += p.required ? " " + std::string{p.placeholder}
+                                   : " [" + std::string{p.placeholder} + "]";
+        } else if (p.required && p.port_types.empty()) {
+            synopsis += " " + option_form(p);
+        }
+    }
+    constexpr std::size_t column = 34;
+    std::string options;
+    for (const auto& p : m.parameters) {
+        if (p.positional) {
+            continue;
+        }
+        std::string types;
+        for (const auto type : p.port_types) {
+            types += (types.empty() ? "" : ", ") + std::string{type};
+        }
+        options += padded("  " + option_form(p), column) + std::string{p.help} +
+                   (types.empty() ? "" : " (" + types + " only)") + "\n";
+    }
+    if (has_rates(m)) {
+        options += padded("  --rates", column) + "rates over a second, or between two looks\n";
+        options += padded("  --watch [SECONDS]", column) + "again and again, until interrupted\n";
+    }
+    return synopsis + (options.empty() ? "" : " [OPTIONS]") + "\n  " + std::string{m.summary} +
+           ".\n" + options;
+}
+
+std::string general_help()
+{
+    constexpr std::size_t column = 18;
+    std::string out = "straitctl [--run-dir DIR] [--json] COMMAND\n"
+                      "Controls a running straitd.\n\nCommands:\n";
+    for (const auto& m : methods()) {
+        out += padded("  " + command_words(m), column) + std::string{m.summary} + "\n";
+    }
+    out += padded("  help", column) + "This text; help COMMAND tells its options\n";
+    out += "\nOptions:\n"
+           "  --run-dir DIR   the daemon's run folder; /run/strait unless given\n"
+           "  --json          results as JSON\n"
+           "  --version       the version of straitctl\n"
+           "  --help          help, also of a command\n"
+           "\nExit status: 0 done, 1 refused, 2 the daemon could not be reached.\n";
+    return out;
+}
+
+result<std::vector<std::string>> split_words(std::string_view line)
+{
+    std::vector<std::string> words;
+    std::string word;
+    bool in_word = false;
+    char quote = 0;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        const char c = line[i];
+        if (quote == '\'') {
+            if (c == '\'') {
+                quote = 0;
+            } else {
+                word += c;
+            }
+        } else if (quote == '"') {
+            if (c == '"') {
+                quote = 0;
+            } else if (c == '\\' && i + 1 < line.size() &&
+                       (line[i + 1] == '"' || line[i + 1] == '\\')) {
+                word += line[++i];
+            } else {
+                word += c;
+            }
+        } else if (c == '\'' || c == '"') {
+            quote = c;
+            in_word = true;
+        } else if (c == '\\') {
+            if (i + 1 == line.size()) {
+                return error{"a \\ at the end of the line has nothing to stand before"};
+            }
+            word += line[++i];
+            in_word = true;
+        } else if (c == ' ' || c == '\t' || c == '\r') {
+            if (in_word) {
+                words.push_back(std::move(word));
+                word.clear();
+                in_word = false;
+            }
+        } else if (c == '#' && !in_word) {
+            break;
+        } else {
+            word += c;
+            in_word = true;
+        }
+    }
+    if (quote != 0) {
+        return error{std::string{"the quote "} + quote + " is not closed on this line"};
+    }
+    if (in_word) {
+        words.push_back(std::move(word));
+    }
+    return words;
+}
+
+result<std::vector<config_command>> parse_config(std::string_view text, const std::string& file)
+{
+    std::vector<config_command> commands;
+    std::size_t number = 0;
+    while (!text.empty()) {
+        const auto end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        const std::string where = file + ":" + std::to_string(++number) + ": ";
+        auto split = split_words(line);
+        if (split.has_error()) {
+            return error{where + split.error().message};
+        }
+        auto words = std::move(split).value();
+        if (!words.empty() && words.front() == "straitctl") {
+            words.erase(words.begin());
+        }
+        if (words.empty()) {
+            continue;
+        }
+        auto parsed = parse(words);
+        if (parsed.has_error()) {
+            return error{where + parsed.error().message};
+        }
+        command& c = parsed.value();
+        if (!c.method || !c.method->changes) {
+            return error{where + "only commands that change the configuration may stand here"};
+        }
+        if (c.global.json || c.global.version || c.global.run_dir != global_options{}.run_dir) {
+            return error{where + "--run-dir, --json and --version have no place here"};
+        }
+        commands.push_back({number, std::move(c)});
+    }
+    return commands;
+}
+
+} // namespace strait::control::cli

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Calls over the control socket.
+#include "control/client.hh"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace strait::control {
+
+namespace json = boost::json;
+
+client::client(std::string run_dir)
+    : run_dir_{std::move(run_dir)}, path_{run_dir_ + "/control.sock"}
+{}
+
+client::~client()
+{
+    if (fd_ >= 0) {
+        ::close(fd_);
+    }
+}
+
+void client::fail(const std::string& what, int code)
+{
+    const std::string reason = code == EAGAIN ? std::string{"it did not answer within a minute"}
+                                              : std::generic_category().message(code);
+    throw call_error{false, what + " at " + path_ + ": " + reason +
+                                (code == ENOENT || code == ECONNREFUSED
+                                     ? "; is straitd running with --run-dir " + run_dir_ + "?"
+                                     : "")};
+}
+
+void client::connect()
+{
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path_.size() >= sizeof address.sun_path) {
+        fail("the daemon cannot be reached", ENAMETOOLONG);
+    }
+    std::memcpy(address.sun_path, path_.data(), path_.size());
+    fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd_ < 0) {
+        fail("the daemon cannot be reached", errno);
+    }
+    const timeval limit{.tv_sec = patience.count(), .tv_usec = 0};
+    (void)::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+        fail("the daemon cannot be reached", errno);
+    }
+}
+
+void client::send(std::string_view text)
+{
+    while (!text.empty()) {
+        const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+        if (sent < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            fail("the daemon takes no request", errno);
+        }
+        text.remove_prefix(static_cast<std::size_t>(sent));
+    }
+}
+
+std::string client::receive_line()
+{
+    std::array<char, 65536> chunk{};
+    std::size_t searched = 0;
+    for (;;) {
+        const auto end = buffer_.find('\n', searched);
+        if (end != std::string::npos) {
+            std::string line = buffer_.substr(0, end);
+            buffer_.erase(0, end + 1);
+            return line;
+        }
+        searched = buffer_.size();
+        const ssize_t size = ::recv(fd_, chunk.data(), chunk.size(), 0);
+        if (size < 0 && errno == EINTR) {
+            continue;
+        }
+        if (size < 0) {
+            fail("the daemon gives no answer", errno);
+        }
+        if (size == 0) {
+            throw call_error{false, "the daemon at " + path_ +
+                                        " closed the connection before it answered"};
+        }
+        buffer_.append(chunk.data(), static_cast<std::size_t>(size));
+    }
+}
+
+json::value client::call(std::string_view method, const json::object& parameters)
+{
+    if (fd_ < 0) {
+        connect();
+    }
+    const std::int64_t id = next_id_++;
+    const json::object request{
+        {"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", parameters}};
+    send(json::serialize(request) + "\n");
+    boost::system::error_code code;
+    json::value answer = json::parse(receive_line(), code);
+    const json::object* object = answer.if_object();
+    if (code || object == nullptr) {
+        throw call_error{false, "what answers at " + path_ + " is not straitd"};
+    }
+    if (const auto* refused = object->if_contains("error")) {
+        const auto* text =
+            refused->is_object() ? refused->get_object().if_contains("message") : nullptr;
+        throw call_error{true, text != nullptr && text->is_string()
+                                   ? std::string{std::string_view{text->get_string()}}
+                                   : "the daemon refused without saying why"};
+    }
+    const auto* value = object->if_contains("result");
+    const auto* answered = object->if_contains("id");
+    if (value == nullptr || answered == nullptr || *answered != json::value(id)) {
+        throw call_error{false, "what answers at " + path_ + " is not straitd"};
+    }
+    return *value;
+}
+
+} // namespace strait::control

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The table of methods, parameters and results.
+#include "control/method_table.hh"
+
+#include <algorithm>
+
+namespace strait::control {
+
+namespace {
+
+using kind = value_kind;
+
+constexpr std::int64_t longest_text = 4095;
+
+parameter bridge_name(std::string_view help = "the bridge's name")
+{
+    return {.name = "name",
+            .kind = kind::name,
+            .help = help,
+            .placeholder = "BRIDGE",
+            .required = true,
+            .positional = true};
+}
+
+parameter port_name(bool required = true)
+{
+    return {.name = "name",
+            .kind = kind::name,
+            .help = "the port's name",
+            .placeholder = "PORT",
+            .required = required,
+            .positional = true};
+}
+
+parameter vlan(std::string_view help)
+{
+    return {.name = "vlan",
+            .kind = kind::integer,
+            .help = help,
+            .placeholder = "VLAN",
+            .minimum = 1,
+            .maximum = 4094};
+}
+
+parameter flag(std::string_view name, std::string_view help)
+{
+    return {.name = name, .kind = kind::truth, .help = help};
+}
+
+// What `port add` and `port set` share.
+std::vector<parameter> port_settings()
+{
+    return {
+        vlan("access port of this VLAN"),
+        {.name = "trunk",
+         .kind = kind::vlan_list,
+         .help = "trunk port that carries these VLANs tagged",
+         .placeholder = "LIST"},
+        {.name = "native",
+         .kind = kind::integer,
+         .help = "the VLAN of untagged frames on a trunk port",
+         .placeholder = "VLAN",
+         .minimum = 1,
+         .maximum = 4094},
+        {.name = "mtu",
+         .kind = kind::integer,
+         .help = "L3 MTU in bytes; 1500 unless given",
+         .placeholder = "BYTES",
+         .minimum = 68,
+         .maximum = 65521},
+        {.name = "admin",
+         .kind = kind::choice,
+         .help = "whether the port passes traffic",
+         .choices = {"up", "down"}},
+    };
+}
+
+std::vector<parameter> operator+(std::vector<parameter> a, const std::vector<parameter>& b)
+{
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+}
+
+parameter ageing()
+{
+    return {.name = "mac_ageing",
+            .kind = kind::integer,
+            .help = "seconds after which a learned MAC is forgotten, 0: never; 300 unless given",
+            .placeholder = "SECONDS",
+            .minimum = 0,
+            .maximum = 1'000'000};
+}
+
+std::vector<result_member> bridge_members()
+{
+    return {
+        {"name", "string", "the bridge's name"},
+        {"ports", "array", "names of its ports"},
+        {"forward_bpdu", "boolean", "whether reserved multicast is flooded"},
+        {"mac_ageing", "integer", "seconds; 0: MACs do not age"},
+        {"mac_table_size", "integer", "MACs that the table has room for"},
+        {"macs", "integer", "MACs in the table now"},
+    };
+}
+
+std::vector<result_member> port_members()
+{
+    return {
+        {"name", "string", "the port's name"},
+        {"number", "integer", "its number, unique in the switch and stable"},
+        {"bridge", "string", "the bridge it belongs to"},
+        {"type", "string", "vhost-user, nic or host"},
+        {"admin", "string", "up or down"},
+        {"link", "string", "up or down: whether a guest or peer is there"},
+        {"mtu", "integer", "L3 MTU in bytes"},
+        {"vlan", "integer", "VLAN of an access port", true},
+        {"trunk", "array", "VLANs of a trunk port", true},
+        {"native", "integer", "VLAN of untagged frames on a trunk port", true},
+        {"options", "object", "what the port was made with"},
+        {"queues", "array", "its queue pairs, each with the worker that serves it"},
+        {"details", "object", "what its type tells of it"},
+    };
+}
+
+std::vector<result_member> stats_members()
+{
+    return {
+        {"timestamp_us", "integer", "microseconds of a monotonic clock, to compute rates from"},
+        {"ports", "array",
+         "of each port: name, number, bridge, link, admin, rx_packets, rx_bytes, tx_packets, "
+         "tx_bytes, rx_dropped, tx_dropped and drops by reason. rx is from the port into the "
+         "switch; bytes are whole frames without FCS"},
+        {"total", "object", "the same counters, summed over the ports"},
+    };
+}
+
+std::vector<method> bridge_methods()
+{
+    return {
+        {.name = "bridge.add",
+         .summary = "Make a bridge",
+         .changes = true,
+         .parameters = {bridge_name(),
+                        flag("may_exist", "done, too, when the bridge exists already"),
+                        flag("forward_bpdu",
+                             "flood reserved multicast (STP, LACP, LLDP) like any other"),
+                        ageing(),
+                        {.name = "mac_table_size",
+                         .kind = kind::integer,
+                         .help = "MACs that the table has room for; 65536 unless given",
+                         .placeholder = "MACS",
+                         .minimum = 64,
+                         .maximum = 16'777'216}},
+         .result = bridge_members()},
+        {.name = "bridge.del",
+         .summary = "Remove a bridge",
+         .changes = true,
+         .parameters = {bridge_name(), flag("if_exists", "done, too, when there is no such bridge"),
+                        flag("with_ports", "remove its ports with it")},
+         .result = {{"removed", "boolean", "whether there was one"}}},
+        {.name = "bridge.set",
+         .summary = "Change a bridge",
+         .changes = true,
+         .parameters = {bridge_name(),
+                        flag("forward_bpdu",
+                             "flood reserved multicast (STP, LACP, LLDP) like any other"),
+                        ageing()},
+         .result = bridge_members()},
+        {.name = "bridge.list",
+         .summary = "List the bridges",
+         .changes = false,
+         .result_is_list = true,
+         .result = bridge_members()},
+    };
+}
+
+std::vector<method> port_methods()
+{
+    return {
+        {.name = "port.add",
+         .summary = "Add a port to a bridge",
+         .changes = true,
+         .parameters =
+             std::vector<parameter>{
+                 port_name(),
+                 {.name = "bridge",
+                  .kind = kind::name,
+                  .help = "the bridge it belongs to",
+                  .placeholder = "BRIDGE",
+                  .required = true},
+                 {.name = "type",
+                  .kind = kind::choice,
+                  .help = "what the port is",
+                  .required = true,
+                  .choices = {"vhost-user", "nic", "host"}},
+                 {.name = "socket",
+                  .kind = kind::text,
+                  .help = "the vhost-user socket's path",
+                  .placeholder = "PATH",
+                  .required = true,
+                  .maximum = 107,
+                  .port_types = {"vhost-user"}},
+                 {.name = "mode",
+                  .kind = kind::choice,
+                  .help = "server makes the socket, client connects to the VMM's; server unless "
+                          "given",
+                  .choices = {"server", "client"},
+                  .port_types = {"vhost-user"}},
+                 {.name = "socket_owner",
+                  .kind = kind::text,
+                  .help = "owner of the socket file, by name or number",
+                  .placeholder = "USER:GROUP",
+                  .maximum = 255,
+                  .port_types = {"vhost-user"}},
+                 {.name = "socket_mode",
+                  .kind = kind::text,
+                  .help = "permissions of the socket file, octal",
+                  .placeholder = "MODE",
+                  .maximum = 5,
+                  .port_types = {"vhost-user"}},
+                 {.name = "device",
+                  .kind = kind::text,
+                  .help = "DPDK's name of the device with its arguments, or a PCI address",
+                  .placeholder = "DEVARGS",
+                  .required = true,
+                  .maximum = longest_text,
+                  .port_types = {"nic"}},
+                 {.name = "ring_size",
+                  .kind = kind::integer,
+                  .help = "descriptors of the device's rings; 1024 unless given",
+                  .placeholder = "N",
+                  .minimum = 64,
+                  .maximum = 32768,
+                  .port_types = {"nic"}},
+                 {.name = "address",
+                  .kind = kind::text,
+                  .help = "the host's address on the bridge, with its prefix length",
+                  .placeholder = "CIDR",
+                  .maximum = 64,
+                  .port_types = {"host"}},
+                 {.name = "interface",
+                  .kind = kind::text,
+                  .help = "name of the tap interface; the port's name unless given",
+                  .placeholder = "IFNAME",
+                  .maximum = 15,
+                  .port_types = {"host"}},
+                 {.name = "number",
+                  .kind = kind::integer,
+                  .help = "the port's number; the lowest free one unless given",
+                  .placeholder = "N",
+                  .minimum = 1,
+                  .maximum = 65279}} +
+             port_settings() +
+             std::vector<parameter>{
+                 flag("may_exist", "done, too, when the same port exists already; settings given "
+                                   "are then applied")},
+         .result = port_members()},
+        {.name = "port.del",
+         .summary = "Remove a port",
+         .changes = true,
+         .parameters = {port_name(), flag("if_exists", "done, too, when there is no such port")},
+         .result = {{"removed", "boolean", "whether there was one"}}},
+        {.name = "port.set",
+         .summary = "Change a port",
+         .changes = true,
+         .parameters =
+             std::vector<parameter>{port_name()} + port_settings() +
+             std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
+         .result = port_members()},
+        {.name = "port.show",
+         .summary = "Show a port in full",
+         .changes = false,
+         .parameters = {port_name()},
+         .result = port_members()},
+        {.name = "port.list",
+         .summary = "List the ports",
+         .changes = false,
+         .parameters = {{.name = "bridge",
+                         .kind = kind::name,
+                         .help = "of this bridge only",
+                         .placeholder = "BRIDGE"}},
+         .result_is_list = true,
+         .result = port_members()},
+    };
+}
+
+std::vector<method> mac_methods()
+{
+    const parameter bridge = {
+        .name = "bridge", .kind = kind::name, .help = "of this bridge", .placeholder = "BRIDGE"};
+    const parameter port = {
+        .name = "port", .kind = kind::name, .help = "behind this port", .placeholder = "PORT"};
+    const parameter mac = {.name = "mac",
+                           .kind = kind::text,
+                           .help = "aa:bb:cc:dd:ee:ff",
+                           .placeholder = "MAC",
+                           .required = true,
+                           .positional = true,
+                           .maximum = 17};
+    parameter required_bridge = bridge;
+    required_bridge.required = true;
+    parameter required_port = port;
+    required_port.required = true;
+    return {
+        {.name = "mac.list",
+         .summary = "List the MACs that bridges know",
+         .changes = false,
+         .parameters = {bridge,
+                        port,
+                        vlan("in this VLAN"),
+                        {.name = "limit",
+                         .kind = kind::integer,
+                         .help = "entries to answer with at most; 65536 unless given",
+                         .placeholder = "N",
+                         .minimum = 0,
+                         .maximum = 262'144}},
+         .result = {{"total", "integer", "entries that fit, also those beyond the limit"},
+                    {"entries", "array",
+                     "of each: bridge, vlan (0: none), mac, port, static, age (seconds)"}}},
+        {.name = "mac.flush",
+         .summary = "Forget learned MACs",
+         .changes = true,
+         .parameters = {bridge, port, vlan("in this VLAN")},
+         .result = {{"flushed", "boolean", "true"}}},
+        {.name = "mac.add",
+         .summary = "Add a static MAC",
+         .changes = true,
+         .parameters = {mac, required_port, vlan("in this VLAN")},
+         .result = {{"replaced", "boolean", "whether there was an entry of this MAC"}}},
+        {.name = "mac.del",
+         .summary = "Remove a MAC, static or learned",
+         .changes = true,
+         .parameters = {mac, required_bridge, vlan("in this VLAN"),
+                        flag("if_exists", "done, too, when it is not in the table")},
+         .result = {{"removed", "boolean", "whether there was one"}}},
+    };
+}
+
+std::vector<method> other_methods()
+{
+    return {
+        {.name = "worker.list",
+         .summary = "List the workers, their load and their queues",
+         .changes = false,
+         .result = {{"timestamp_us", "integer", "microseconds of a monotonic clock"},
+                    {"tsc_hz", "integer", "cycles a second, to convert cycles by"},
+                    {"workers", "array",
+                     "of each: worker, cpu, lcore, queues, busy_cycles, idle_cycles, iterations, "
+                     "rx_packets, tx_packets, handed_over, mac_table_full, longest_gap_us, "
+                     "cycles_per_packet and utilisation (percent), both since the start"}}},
+        {.name = "stats",
+         .summary = "Counters of the ports",
+         .changes = false,
+         .parameters = {port_name(false)},
+         .result = stats_members()},
+        {.name = "drops",
+         .summary = "Drops of the ports by reason, with what each means",
+         .changes = false,
+         .parameters = {port_name(false)},
+         .result = {{"timestamp_us", "integer", "microseconds of a monotonic clock"},
+                    {"ports", "array", "of each port: name and drops, an object by reason"},
+                    {"reasons", "array",
+                     "of each reason: name, direction (rx or tx) and explanation"}}},
+        {.name = "version",
+         .summary = "Versions of the daemon and of what it is built on",
+         .changes = false,
+         .result = {{"version", "string", "Strait's"},
+                    {"dpdk", "string", "DPDK's"},
+                    {"pid", "integer", "the daemon's process"},
+                    {"hugepages", "boolean", "whether it runs on huge pages"},
+                    {"uptime_s", "integer", "seconds since it started"}}},
+        {.name = "schema",
+         .summary = "This service described for programs (OpenRPC)",
+         .changes = false,
+         .result = {{"openrpc", "string", "version of the format"},
+                    {"methods", "array", "the methods"}}},
+    };
+}
+
+} // namespace
+
+const std::vector<method>& methods()
+{
+    static const std::vector<method> all = [] {
+        std::vector<method> list = bridge_methods();
+        for (auto part : {port_methods(), mac_methods(), other_methods()}) {
+            list.insert(list.end(), part.begin(), part.end());
+        }
+        return list;
+    }();
+    return all;
+}
+
+const method* find_method(std::string_view name)
+{
+    const auto& all = methods();
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const method& m) { return m.name == name; });
+    return found == all.end() ? nullptr : &*found;
+}
+
+} // namespace strait::control

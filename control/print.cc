@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Tables.
+#include "control/print.hh"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string_view>
+#include <vector>
+
+namespace strait::control {
+
+namespace json = boost::json;
+
+namespace {
+
+// Rows of cells; numbers to the right, the first row is the heading.
+class table {
+public:
+    explicit table(std::vector<std::string> heading) : columns_{heading.size()}
+    {
+        rows_.push_back(std::move(heading));
+        right_.resize(columns_, false);
+    }
+    table& align_right(std::size_t first, std::size_t last)
+    {
+        for (std::size_t i = first; i <= last; ++i) {
+            right_[i] = true;
+        }
+        return *this;
+    }
+    void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+    [[nodiscard]] std::string text() const
+    {
+        std::vector<std::size_t> widths(columns_, 0);
+        for (const auto& row : rows_) {
+            for (std::size_t i = 0; i < columns_; ++i) {
+                widths[i] = std::max(widths[i], row[i].size());
+            }
+        }
+        std::string out;
+        for (const auto& row : rows_) {
+            std::string line;
+            for (std::size_t i = 0; i < columns_; ++i) {
+                const std::string gap(widths[i] - row[i].size(), ' ');
+                line += (i == 0 ? "" : "  ") + (right_[i] ? gap + row[i] : row[i] + gap);
+            }
+            line.erase(line.find_last_not_of(' ') + 1);
+            out += line + "\n";
+        }
+        return out;
+    }
+
+private:
+    std::size_t columns_;
+    std::vector<std::vector<std::string>> rows_;
+    std::vector<bool> right_;
+};
+
+const json::value& member(const json::object& object, std::string_view name)
+{
+    static const json::value none;
+    const auto* found = object.if_contains(name);
+    return found != nullptr ? *found : none;
+}
+
+const json::object& as_object(const json::value& value)
+{
+    static const json::object none;
+    return value.is_object() ? value.get_object() : none;
+}
+
+const json::array& as_array(const json::value& value)
+{
+    static const json::array none;
+    return value.is_array() ? value.get_array() : none;
+}
+
+double as_number(const json::value& value)
+{
+    return value.is_double()   ? value.get_double()
+           : value.is_int64()  ? static_cast<double>(value.get_int64())
+           : value.is_uint64() ? static_cast<double>(value.get_uint64())
+                               : 0.0;
+}
+
+std::uint64_t as_count(const json::value& value)
+{
+    return value.is_uint64() ? value.get_uint64()
+           : value.is_int64() && value.get_int64() > 0
+               ? static_cast<std::uint64_t>(value.get_int64())
+               : 0;
+}
+
+std::string grouped(std::uint64_t n)
+{
+    std::string digits = std::to_string(n);
+    for (std::size_t at = digits.size(); at > 3;) {
+        at -= 3;
+        digits.insert(at, ",");
+    }
+    return digits;
+}
+
+std::string fixed(double n, int decimals)
+{
+    std::array<char, 64> text{};
+    std::snprintf(text.data(), text.size(), "%.*f", decimals, n);
+    return text.data();
+}
+
+// 1234567 as "1.23 M", with the unit behind it.
+std::string scaled(double n, std::string_view unit)
+{
+    constexpr std::array<std::string_view, 5> prefixes = {"", "k", "M", "G", "T"};
+    constexpr double thousand = 1000;
+    std::size_t i = 0;
+    while (n >= thousand && i + 1 < prefixes.size()) {
+        n /= thousand;
+        ++i;
+    }
+    const int decimals = i == 0 || n >= 100 ? 0 : n >= 10 ? 1 : 2;
+    return fixed(n, decimals) + " " + std::string{prefixes[i]} + std::string{unit};
+}
+
+// Text for a terminal: what would control it is shown as '?'.
+std::string plain(const json::value& value)
+{
+    std::string text;
+    if (value.is_string()) {
+        text = std::string_view{value.get_string()};
+    } else if (value.is_bool()) {
+        text = value.get_bool() ? "yes" : "no";
+    } else if (value.is_null()) {
+        text = "-";
+    } else if (value.is_array()) {
+        for (const auto& element : value.get_array()) {
+            text += (text.empty() ? "" : ", ") + plain(element);
+        }
+    } else {
+        text = json::serialize(value);
+    }
+    std::replace_if(
+        text.begin(), text.end(),
+        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+    return text;
+}
+
+// 10,20-29 for a list of VLANs.
+std::string vlan_ranges(const json::array& vlans)
+{
+    std::string out;
+    for (std::size_t i = 0; i < vlans.size();) {
+        const std::uint64_t first = as_count(vlans[i]);
+        std::uint64_t last = first;
+        for (++i; i < vlans.size() && as_count(vlans[i]) == last + 1; ++i) {
+            ++last;
+        }
+        out += out.empty() ? "" : ",";
+        out += std::to_string(first);
+        if (last > first) {
+            out += '-';
+            out += std::to_string(last);
+        }
+    }
+    return out;
+}
+
+std::string vlan_text(const json::object& port)
+{
+    if (member(port, "vlan").is_number()) {
+        return std::to_string(as_count(member(port, "vlan")));
+    }
+    if (member(port, "trunk").is_array()) {
+        const auto& native = member(port, "native");
+        return "trunk " + vlan_ranges(member(port, "trunk").get_array()) +
+               (native.is_number() ? " native " + std::to_string(as_count(native)) : "");
+    }
+    return "-";
+}
+
+std::string bridges_text(const json::value& result)
+{
+    table t{{"BRIDGE", "MACS", "TABLE", "AGEING", "BPDU", "PORTS"}};
+    t.align_right(1, 3);
+    for (const auto& element : as_array(result)) {
+        const auto& b = as_object(element);
+        const auto ageing = as_count(member(b, "mac_ageing"));
+        t.add({plain(member(b, "name")), grouped(as_count(member(b, "macs"))),
+               grouped(as_count(member(b, "mac_table_size"))),
+               ageing == 0 ? "never" : grouped(ageing) + " s",
+               member(b, "forward_bpdu") == json::value(true) ? "forward" : "drop",
+               as_array(member(b, "ports")).empty() ? "-" : plain(member(b, "ports"))});
+    }
+    return t.text();
+}
+
+std::string ports_text(const json::value& result)
+{
+    table t{{"PORT", "NUMBER", "BRIDGE", "TYPE", "ADMIN", "LINK", "MTU", "VLAN"}};
+    t.align_right(1, 1).align_right(6, 6);
+    for (const auto& element : as_array(result)) {
+        const auto& p = as_object(element);
+        t.add({plain(member(p, "name")), plain(member(p, "number")), plain(member(p, "bridge")),
+               plain(member(p, "type")), plain(member(p, "admin")), plain(member(p, "link")),
+               plain(member(p, "mtu")), vlan_text(p)});
+    }
+    return t.text();
+}
+
+std::string port_text(const json::object& p)
+{
+    std::vector<std::pair<std::string, std::string>> lines;
+    for (const auto* name : {"name", "number", "bridge", "type", "admin", "link", "mtu"}) {
+        lines.emplace_back(name, plain(member(p, name)));
+    }
+    lines.emplace_back("vlan", vlan_text(p));
+    for (const auto& [key, value] : as_object(member(p, "options"))) {
+        lines.emplace_back(key, plain(value));
+    }
+    for (const auto& element : as_array(member(p, "queues"))) {
+        const auto& q = as_object(element);
+        lines.emplace_back("queue " + plain(member(q, "queue")),
+                           "worker " + plain(member(q, "worker")));
+    }
+    for (const auto& [key, value] : as_object(member(p, "details"))) {
+        lines.emplace_back(key, plain(value));
+    }
+    std::size_t width = 0;
+    for (const auto& [key, value] : lines) {
+        width = std::max(width, key.size());
+    }
+    std::string out;
+    for (const auto& [key, value] : lines) {
+        std::string shown = key;
+        std::replace(shown.begin(), shown.end(), '_', ' ');
+        out += shown + std::string(width - key.size() + 2, ' ') + value + "\n";
+    }
+    return out;
+}
+
+std::string macs_text(const json::object& result)
+{
+    table t{{"BRIDGE", "VLAN", "MAC", "PORT", "AGE"}};
+    t.align_right(1, 1).align_right(4, 4);
+    const auto& entries = as_array(member(result, "entries"));
+    for (const auto& element : entries) {
+        const auto& e = as_object(element);
+        const auto vlan = as_count(member(e, "vlan"));
+        t.add(
+            {plain(member(e, "bridge")), vlan == 0 ? "-" : std::to_string(vlan),
+             plain(member(e, "mac")), plain(member(e, "port")),
+             member(e, "static") == json::value(true) ? "static" : plain(member(e, "age")) + " s"});
+    }
+    const auto total = as_count(member(result, "total"));
+    return t.text() + (total > entries.size()
+                           ? grouped(total - entries.size()) + " more: --limit, --port or --vlan\n"
+                           : "");
+}
+
+std::string stats_text(const json::object& result)
+{
+    const bool rates = result.contains("interval_s");
+    const auto cells = [&](const json::object& p, std::string name, std::string link) {
+        std::vector<std::string> row{std::move(name), std::move(link)};
+        for (const auto* side : {"rx", "tx"}) {
+            const std::string s{side};
+            if (rates) {
+                row.push_back(scaled(as_number(member(p, s + "_pps")), "pps"));
+                row.push_back(scaled(as_number(member(p, s + "_bps")), "bit/s"));
+                row.push_back(scaled(as_number(member(p, s + "_drop_pps")), "pps"));
+            } else {
+                row.push_back(grouped(as_count(member(p, s + "_packets"))));
+                row.push_back(grouped(as_count(member(p, s + "_bytes"))));
+                row.push_back(grouped(as_count(member(p, s + "_dropped"))));
+            }
+        }
+        return row;
+    };
+    table t{rates ? std::vector<std::string>{"PORT", "LINK", "RX", "RX BITS", "RX DROPPED", "TX",
+                                             "TX BITS", "TX DROPPED"}
+                  : std::vector<std::string>{"PORT", "LINK", "RX PACKETS", "RX BYTES", "RX DROPPED",
+                                             "TX PACKETS", "TX BYTES", "TX DROPPED"}};
+    t.align_right(2, 7);
+    const auto& list = as_array(member(result, "ports"));
+    for (const auto& element : list) {
+        const auto& p = as_object(element);
+        t.add(cells(p, plain(member(p, "name")), plain(member(p, "link"))));
+    }
+    if (list.size() > 1) {
+        t.add(cells(as_object(member(result, "total")), "total", ""));
+    }
+    return t.text();
+}
+
+std::string drops_text(const json::object& result)
+{
+    table t{{"PORT", "DIRECTION", "PACKETS", "REASON", "MEANING"}};
+    t.align_right(2, 2);
+    bool any = false;
+    for (const auto& element : as_array(member(result, "ports"))) {
+        const auto& p = as_object(element);
+        const auto& drops = as_object(member(p, "drops"));
+        for (const auto& r : as_array(member(result, "reasons"))) {
+            const auto& reason = as_object(r);
+            const std::string name = plain(member(reason, "name"));
+            const auto count = as_count(member(drops, name));
+            if (count > 0) {
+                any = true;
+                t.add({plain(member(p, "name")), plain(member(reason, "direction")), grouped(count),
+                       name, plain(member(reason, "explanation"))});
+            }
+        }
+    }
+    return any ? t.text() : "no packet was dropped\n";
+}
+
+std::string workers_text(const json::object& result)
+{
+    table t{{"WORKER", "CPU", "BUSY", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS", "HANDED OVER",
+             "LONGEST GAP", "QUEUES"}};
+    t.align_right(0, 7);
+    for (const auto& element : as_array(member(result, "workers"))) {
+        const auto& w = as_object(element);
+        std::string queues;
+        for (const auto& q : as_array(member(w, "queues"))) {
+            queues += (queues.empty() ? "" : " ") + plain(member(as_object(q), "port")) + "/" +
+                      plain(member(as_object(q), "queue"));
+        }
+        t.add({plain(member(w, "worker")), plain(member(w, "cpu")),
+               fixed(as_number(member(w, "utilisation")), 1) + " %",
+               member(w, "cycles_per_packet").is_null()
+                   ? "-"
+                   : fixed(as_number(member(w, "cycles_per_packet")), 1),
+               grouped(as_count(member(w, "rx_packets"))),
+               grouped(as_count(member(w, "tx_packets"))),
+               grouped(as_count(member(w, "handed_over"))),
+               grouped(as_count(member(w, "longest_gap_us"))) + " us",
+               queues.empty() ? "-" : queues});
+    }
+    return t.text();
+}
+
+std::string version_text(const json::object& v)
+{
+    return "straitd " + plain(member(v, "version")) + ", DPDK " + plain(member(v, "dpdk")) +
+           ", process " + plain(member(v, "pid")) + ", up " +
+           grouped(as_count(member(v, "uptime_s"))) + " s, " +
+           (member(v, "hugepages") == json::value(true) ? "on huge pages" : "without huge pages") +
+           "\n";
+}
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 6> port_rates = {{
+    {"rx_packets", "rx_pps"},
+    {"rx_bytes", "rx_bps"},
+    {"rx_dropped", "rx_drop_pps"},
+    {"tx_packets", "tx_pps"},
+    {"tx_bytes", "tx_bps"},
+    {"tx_dropped", "tx_drop_pps"},
+}};
+
+// A counter that went back belongs to a new port of the same name: it counts from zero.
+std::uint64_t difference(const json::object& now, const json::object& before, std::string_view name)
+{
+    const auto a = as_count(member(before, name));
+    const auto b = as_count(member(now, name));
+    return b >= a ? b - a : b;
+}
+
+const json::object& same(const json::array& list, const json::object& as, std::string_view key)
+{
+    for (const auto& element : list) {
+        if (member(as_object(element), key) == member(as, key)) {
+            return as_object(element);
+        }
+    }
+    static const json::object none;
+    return none;
+}
+
+void add_port_rates(json::object& result, const json::object& before, double seconds)
+{
+    constexpr double bits = 8;
+    json::object sums;
+    for (auto& element : result["ports"].as_array()) {
+        auto& p = element.as_object();
+        const auto& old = same(as_array(member(before, "ports")), p, "number");
+        for (const auto& [counter, rate] : port_rates) {
+            // A port that was not there before has no rate yet.
+            const double n = old.empty() ? 0.0 : static_cast<double>(difference(p, old, counter));
+            const double value = n * (counter.ends_with("_bytes") ? bits : 1.0) / seconds;
+            p[rate] = value;
+            sums[rate] = as_number(member(sums, rate)) + value;
+        }
+    }
+    auto& total = result["total"].as_object();
+    for (const auto& [counter, rate] : port_rates) {
+        total[rate] = as_number(member(sums, rate));
+    }
+}
+
+void add_worker_rates(json::object& result, const json::object& before)
+{
+    constexpr double percent = 100;
+    for (auto& element : result["workers"].as_array()) {
+        auto& w = element.as_object();
+        const auto& old = same(as_array(member(before, "workers")), w, "worker");
+        const auto busy = static_cast<double>(difference(w, old, "busy_cycles"));
+        const auto idle = static_cast<double>(difference(w, old, "idle_cycles"));
+        const auto packets = static_cast<double>(difference(w, old, "rx_packets"));
+        w["utilisation"] = busy + idle > 0 ? percent * busy / (busy + idle) : 0.0;
+        w["cycles_per_packet"] = packets > 0 ? json::value(busy / packets) : json::value(nullptr);
+    }
+}
+
+} // namespace
+
+std::string to_text(const method& m, const json::value& result)
+{
+    if (m.name == "bridge.list") {
+        return bridges_text(result);
+    }
+    if (m.name == "port.list") {
+        return ports_text(result);
+    }
+    if (m.name == "port.show") {
+        return port_text(as_object(result));
+    }
+    if (m.name == "mac.list") {
+        return macs_text(as_object(result));
+    }
+    if (m.name == "stats") {
+        return stats_text(as_object(result));
+    }
+    if (m.name == "drops") {
+        return drops_text(as_object(result));
+    }
+    if (m.name == "worker.list") {
+        return workers_text(as_object(result));
+    }
+    if (m.name == "version") {
+        return version_text(as_object(result));
+    }
+    if (m.changes) {
+        return {};
+    }
+    return json::serialize(result) + "\n";
+}
+
+void add_rates(const method& m, json::value& now, const json::value& before)
+{
+    constexpr double microseconds = 1e6;
+    constexpr double shortest = 1e-6;
+    auto& result = now.as_object();
+    const auto& old = as_object(before);
+    const double seconds = std::max(shortest, (as_number(member(result, "timestamp_us")) -
+                                               as_number(member(old, "timestamp_us"))) /
+                                                  microseconds);
+    if (m.name == "stats") {
+        add_port_rates(result, old, seconds);
+    } else {
+        add_worker_rates(result, old);
+    }
+    result["interval_s"] = seconds;
+}
+
+} // namespace strait::control

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// straitctl: a client of the daemon's control service and nothing else.
+#include "control/cli.hh"
+#include "control/client.hh"
+#include "control/print.hh"
+#include "control/version.hh"
+
+#include <boost/json/serialize.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <unistd.h>
+
+namespace {
+
+using namespace strait::control;
+namespace json = boost::json;
+
+enum exit_status : int { done = 0, refused = 1, unreachable = 2 };
+
+// Leaves quietly when nobody reads any more (straitctl stats --watch | head).
+bool put(const std::string& text)
+{
+    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+           std::fflush(stdout) == 0;
+}
+
+bool show(const cli::command& c, const json::value& result)
+{
+    if (c.global.json) {
+        return put(json::serialize(result) + "\n");
+    }
+    return put(to_text(*c.method, result));
+}
+
+int watch(const cli::command& c, client& connection)
+{
+    constexpr std::chrono::milliseconds usual{1000};
+    const auto interval = c.watch.value_or(usual);
+    std::optional<json::value> before;
+    if (c.rates) {
+        before = connection.call(c.method->name, c.parameters);
+        std::this_thread::sleep_for(interval);
+    }
+    const bool clear = c.watch && !c.global.json && ::isatty(STDOUT_FILENO) != 0;
+    for (;;) {
+        json::value now = connection.call(c.method->name, c.parameters);
+        json::value kept = now;
+        if (before) {
+            add_rates(*c.method, now, *before);
+        }
+        if (clear && !put("\033[H\033[2J")) {
+            return refused;
+        }
+        if (!show(c, now)) {
+            return refused;
+        }
+        if (!c.watch) {
+            return done;
+        }
+        if (c.rates) {
+            before = std::move(kept);
+        }
+        if (!c.global.json && !clear && !put("\n")) {
+            return refused;
+        }
+        std::this_thread::sleep_for(interval);
+    }
+}
+
+int run(const std::vector<std::string>& words)
+{
+    const auto parsed = cli::parse(words);
+    if (parsed.has_error()) {
+        std::fprintf(stderr, "straitctl: %s\n", parsed.error().message.c_str());
+        return refused;
+    }
+    const cli::command& c = parsed.value();
+    if (c.method == nullptr) {
+        return put(c.help.empty() ? "straitctl " + std::string{version()} + "\n" : c.help)
+                   ? done
+                   : refused;
+    }
+    try {
+        client connection{c.global.run_dir};
+        if (c.rates || c.watch) {
+            return watch(c, connection);
+        }
+        return show(c, connection.call(c.method->name, c.parameters)) ? done : refused;
+    } catch (const call_error& e) {
+        std::fprintf(stderr, "straitctl: %s\n", e.message.c_str());
+        return e.reached ? refused : unreachable;
+    }
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    try {
+        return run(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "straitctl: %s\n", e.what());
+        return refused;
+    }
+}
