@@ -21,8 +21,8 @@ def test_stream_delivers(pair):
 
 def test_stream_notices_one_changed_byte(pair):
     left, right = pair
-    left._prepare_block()
-    right._prepare_block()
+    left.prepare_block()
+    right.prepare_block()
     right.sh("printf X | dd of=block bs=1 seek=700000 conv=notrunc 2> /dev/null")
     with pytest.raises(parts.LabError, match="differ"):
         left.stream(right, size=2 << 20)
@@ -30,7 +30,7 @@ def test_stream_notices_one_changed_byte(pair):
 
 def test_stream_notices_a_missing_end(pair):
     left, right = pair
-    left._prepare_block()
+    left.prepare_block()
     left.sh("truncate -s 1000000 block")
     with pytest.raises(parts.LabError, match="EOF"):
         left.stream(right, size=1 << 20)

@@ -76,7 +76,8 @@ class Host:
     def set_mtu(self, mtu, interface="eth0"):
         self.sh(f"ip link set {interface} mtu {mtu}")
 
-    def _prepare_block(self):
+    def prepare_block(self):
+        """Makes what streams are made of; done by the first stream if not before."""
         if not getattr(self, "_has_block", False):
             self.sh("seq 1 200000 | head -c 1048576 > block")
             self._has_block = True
@@ -85,8 +86,8 @@ class Host:
         """Sends size bytes over TCP to receiver, another Host, which compares them one by one."""
         port = next(Host._ports)
         address = address or receiver.address
-        self._prepare_block()
-        receiver._prepare_block()
+        self.prepare_block()
+        receiver.prepare_block()
         # The same bytes are made at both ends; a number before each block tells them apart.
         feed = (f"(for i in $(seq {-(-size // (1 << 20))}); do echo {port}.$i; cat block; done) | "
                 f"head -c {size}")

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""summary.py FOLDER SECONDS FAILED-STAGE...: the last lines of scripts/test, from JUnit files."""
+
+import collections
+import pathlib
+import re
+import sys
+import xml.etree.ElementTree as xml
+
+
+def reason(case):
+    """Why a test was skipped, in its own words."""
+    skipped = case.find("skipped")
+    if case.get("status") == "disabled":
+        return "disabled; docs/threats.md says why"
+    text = skipped.get("message", "") if skipped is not None else ""
+    output = case.findtext("system-out") or ""
+    if "SKIP_REGULAR_EXPRESSION" in text or not text:
+        # GoogleTest prints "file:line: Skipped" and the reason below.
+        said = re.search(r": Skipped\n(.*?)\n\[", output, re.S)
+        text = " ".join(said[1].split()) if said else text or "no reason given"
+    return text.removeprefix("Skipped: ")
+
+
+def main():
+    folder, seconds, failed_stages = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    passed, slow, failed = 0, [], []
+    skipped = collections.defaultdict(list)
+    for path in sorted(folder.glob("*.xml")):
+        for case in xml.parse(path).iter("testcase"):
+            name = f"{path.stem}: {case.get('name')}"
+            if case.find("skipped") is not None or case.get("status") in ("disabled", "notrun"):
+                skipped[reason(case)].append(name)
+            elif (case.find("failure") is not None or case.find("error") is not None
+                  or case.get("status") == "fail"):
+                failed.append(name)
+            else:
+                passed += 1
+            slow.append((float(case.get("time", 0)), name))
+    print("\nslowest tests:")
+    for time, name in sorted(slow, reverse=True)[:10]:
+        print(f"  {time:7.1f} s  {name}")
+    for why, names in sorted(skipped.items()):
+        print(f"skipped, {why}:")
+        for name in names:
+            print(f"  {name}")
+    for name in failed:
+        print(f"FAILED  {name}")
+    for stage in failed_stages:
+        print(f"FAILED  stage: {stage}")
+    count = sum(map(len, skipped.values()))
+    print(f"\n{passed} passed, {len(failed)} failed, {count} skipped in {seconds // 60} min "
+          f"{seconds % 60} s")
+    return 1 if failed or failed_stages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
