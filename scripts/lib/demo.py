@@ -244,7 +244,7 @@ def main():
         report["samples"] = samples
         report["flows"] = [flow.report() for flow in flows]
         report["drops"] = {
-            port["name"]: {reason: count for reason, count in port.get("drops", {}).items() if count}
+            port["name"]: {reason: n for reason, n in port.get("drops", {}).items() if n}
             for port in switch.ctl("stats")["ports"]}
 
     compared = sum(flow.bytes for flow in flows)

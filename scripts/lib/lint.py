@@ -9,8 +9,8 @@ import sys
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CODE = (".hh", ".cc", ".py", ".sh", ".cmake")
 
-# Guest memory is read and written through guest_span only. A pointer into it comes from the vhost
-# library's calls and fields below; the files named here turn them into guest_spans and nothing else.
+# Guest memory is read and written through guest_span only. Pointers into it come from the vhost
+# library's calls and fields below; the files named here make guest_spans of them, no more.
 _GUEST_POINTERS = re.compile(
     r"\b(rte_vhost_va_from_guest_pa|rte_vhost_gpa_to_vva|host_user_addr|mmap_addr|"
     r"rte_vhost_get_vhost_vring|rte_vhost_get_vhost_ring_inflight)\b")

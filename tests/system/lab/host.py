@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a guest and a network namespace have in common: a shell, ping and streams with a checksum."""
+"""What a guest and a network namespace have in common: a shell, ping, streams that are compared."""
 
 import dataclasses
 import itertools
