@@ -82,6 +82,11 @@ public:
         detail::copy_bytes(base_ + offset, from, size);
         detail::copied();
     }
+    template <typename Integer>
+    void store(std::size_t offset, Integer value) const noexcept
+    {
+        std::memcpy(base_ + offset, &value, sizeof value);
+    }
     // One copy from guest to guest; the ranges may lie in the same guest and overlap.
     static void copy(guest_span to, std::size_t to_offset, guest_span from,
                      std::size_t from_offset, std::size_t size) noexcept

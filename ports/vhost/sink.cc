@@ -62,16 +62,22 @@ private:
 
 constexpr drop_reason none{0xff};
 
-// A packet whose buffer is one descriptor: header and head in one copy, then the payload.
+// A packet whose buffer is one descriptor. The header, no offload and one buffer, is stored as
+// constants: to copy it, let alone with the head, would load what was stored in smaller pieces a
+// moment ago, which stalls.
 template <typename Layout>
 [[gnu::always_inline]] inline void sink_of<Layout>::write(const packet& p,
                                                           const guest_span& buffer) const noexcept
 {
-    // Every head has room in front for this.
-    net_header header{};
-    header.buffers = 1;
-    std::memcpy(p.data - sizeof header, &header, sizeof header);
-    buffer.copy_in(p.data - header_, 0, header_ + p.head_length);
+    static_assert(offsetof(net_header, buffers) == 10);
+    constexpr std::uint32_t one_buffer = 1U << 16;
+    buffer.store<std::uint64_t>(0, 0);
+    if (header_ == sizeof(net_header)) [[likely]] {
+        buffer.store<std::uint32_t>(8, one_buffer);
+    } else {
+        buffer.store<std::uint16_t>(8, 0);
+    }
+    buffer.copy_in(p.data, header_, p.head_length);
     std::size_t at = header_ + p.head_length;
     for (std::size_t i = 0; i < p.segment_count; ++i) {
         guest_span::copy(buffer, at, p.segments[i], 0, p.segments[i].size());
@@ -85,8 +91,6 @@ void sink_of<Layout>::write_scattered(const packet& p) noexcept
 {
     net_header header{};
     header.buffers = static_cast<std::uint16_t>(buffers_);
-    std::memcpy(p.data - sizeof header, &header, sizeof header);
-    const guest_span head{p.data - header_, header_ + p.head_length};
     std::size_t to = 0;
     std::size_t to_offset = 0;
     const auto append = [&](const guest_span& from) noexcept {
@@ -103,7 +107,8 @@ void sink_of<Layout>::write_scattered(const packet& p) noexcept
             }
         }
     };
-    append(head);
+    append({&header, header_});
+    append({p.data, p.head_length});
     for (std::size_t i = 0; i < p.segment_count; ++i) {
         append(p.segments[i]);
     }
