@@ -67,6 +67,12 @@ public:
     // The ring is about to be served from `start` on. What was recovered for it stays; otherwise
     // nothing is believed before the first confirm().
     void begin(const identity& ring, packed_place start) noexcept;
+    // As last confirmed; only to be shown.
+    [[nodiscard]] packed_place place() const noexcept
+    {
+        return packed_place::decoded(
+            static_cast<std::uint16_t>(confirmed_.load(std::memory_order_relaxed)));
+    }
     // The front end was told the position, or the guest made a new ring.
     void forget() noexcept;
 

@@ -1,0 +1,689 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a front end's messages do to the rings of its port.
+#include "ports/vhost/connection.hh"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <span>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include <vector>
+
+#include <rte_vhost.h>
+
+namespace strait::vhost {
+
+namespace {
+
+constexpr unsigned sink_ring = 0;
+constexpr unsigned source_ring = 1;
+constexpr std::uint64_t driver_ok = 4;
+constexpr std::uint64_t status_feature = std::uint64_t{1} << VHOST_USER_PROTOCOL_F_STATUS;
+
+const char* ring_name(unsigned ring)
+{
+    return ring == sink_ring ? "receive ring" : "transmit ring";
+}
+
+bool is_eventfd(int fd) noexcept
+{
+    char target[32]{};
+    const std::string link = "/proc/self/fd/" + std::to_string(fd);
+    const ssize_t size = ::readlink(link.c_str(), target, sizeof(target) - 1);
+    return size > 0 && std::strcmp(target, "anon_inode:[eventfd]") == 0;
+}
+
+bool aligned(const void* at, std::uintptr_t to) noexcept
+{
+    return reinterpret_cast<std::uintptr_t>(at) % to == 0;
+}
+
+std::uint64_t seconds_now() noexcept
+{
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec);
+}
+
+// Messages after which a ring, the memory or the features are not what they were. Of a message to
+// one ring: which.
+struct effect {
+    bool rings[ring_count]{};
+    [[nodiscard]] bool any() const noexcept { return rings[0] || rings[1]; }
+};
+
+constexpr effect both{{true, true}};
+
+effect of_ring(std::uint64_t index) noexcept
+{
+    return {{index == sink_ring, index == source_ring}};
+}
+
+bool is_known(request r) noexcept
+{
+    return (r >= request::get_features && r <= request::net_set_mtu) ||
+           r == request::set_status || r == request::get_status;
+}
+
+// Bytes of payload a message must have; none: the library's business.
+std::optional<std::size_t> payload_size(request r) noexcept
+{
+    switch (r) {
+    case request::set_features:
+    case request::set_protocol_features:
+    case request::set_vring_kick:
+    case request::set_vring_call:
+    case request::set_vring_err:
+    case request::net_set_mtu:
+    case request::set_status:
+        return sizeof(std::uint64_t);
+    case request::set_vring_num:
+    case request::set_vring_base:
+    case request::get_vring_base:
+    case request::set_vring_enable:
+        return sizeof(vring_state);
+    case request::set_vring_addr:
+        return sizeof(vring_address);
+    default:
+        return std::nullopt;
+    }
+}
+
+} // namespace
+
+file_descriptor::~file_descriptor()
+{
+    if (fd_ >= 0) {
+        ::close(fd_);
+    }
+}
+
+void port_parts::lost(const std::string& reason) noexcept
+{
+    constexpr unsigned lines_a_second = 3;
+    last_loss = reason;
+    if (const std::uint64_t now = seconds_now(); now != logged_at_) {
+        if (logged_ > lines_a_second) {
+            log_warning("port '" + name + "': " + std::to_string(logged_ - lines_a_second) +
+                        " more losses in the last seconds");
+        }
+        logged_at_ = now;
+        logged_ = 0;
+    }
+    if (++logged_ <= lines_a_second) {
+        log_warning("port '" + name + "': " + reason);
+    }
+}
+
+connection::connection(int vid, port_parts& port, file_descriptor socket) noexcept
+    : vid_{vid}, port_{port}, socket_{std::move(socket)}
+{
+}
+
+connection::~connection()
+{
+    take_back();
+}
+
+// ---- messages ----
+
+verdict connection::refuse(message& m, const std::string& why)
+{
+    m.close_descriptors();
+    message_open_ = true;
+    port_.lost("the front end's message " +
+               std::to_string(static_cast<std::uint32_t>(m.request())) + " was refused: " + why);
+    return verdict::error;
+}
+
+verdict connection::before(message m)
+{
+    const request r = m.request();
+    if (const auto size = payload_size(r); size && m.size() != *size) {
+        return refuse(m, "its payload has " + std::to_string(m.size()) + " bytes instead of " +
+                             std::to_string(*size));
+    }
+
+    effect changes;
+    std::uint64_t index = 0;
+    switch (r) {
+    case request::get_queue_num:
+        m.answer(1);
+        return verdict::reply;
+    case request::set_mem_table:
+        if (const auto wrong = check_memory(m)) {
+            take_back();
+            memory_.reset();
+            return refuse(m, *wrong);
+        }
+        changes = both;
+        break;
+    case request::set_features:
+    case request::set_protocol_features:
+    case request::reset_owner:
+        changes = both;
+        break;
+    case request::set_status:
+        changes = m.payload<std::uint64_t>() & driver_ok ? effect{} : both;
+        driver_ok_ = (m.payload<std::uint64_t>() & driver_ok) != 0;
+        break;
+    case request::set_vring_num:
+    case request::set_vring_base:
+    case request::get_vring_base:
+    case request::set_vring_enable:
+    case request::set_vring_addr:
+        index = m.payload<std::uint32_t>();
+        changes = of_ring(index);
+        break;
+    case request::set_vring_kick:
+    case request::set_vring_call:
+    case request::set_vring_err:
+        index = m.payload<std::uint64_t>() & ring_index_mask;
+        for (std::size_t i = 0; i < m.descriptor_count(); ++i) {
+            if (!is_eventfd(m.descriptor(i))) {
+                return refuse(m, "what it passed is no eventfd");
+            }
+        }
+        changes = r == request::set_vring_err ? effect{} : of_ring(index);
+        break;
+    case request::set_log_base:
+    case request::set_log_fd:
+    case request::send_rarp:
+    case request::set_backend_req_fd:
+        return refuse(m, "it belongs to a feature that was not offered");
+    default:
+        return verdict::not_handled;
+    }
+    if (index >= ring_count) {
+        return refuse(m, "there is no ring " + std::to_string(index) +
+                             "; the port has one queue pair, rings 0 and 1");
+    }
+
+    message_open_ = true;
+    take_back(changes.rings[sink_ring], changes.rings[source_ring]);
+    switch (r) {
+    case request::set_mem_table:
+        memory_.reset();
+        break;
+    case request::reset_owner:
+        memory_.reset();
+        stood_ = {};
+        ready_ = {};
+        device_ready_ = false;
+        break;
+    case request::set_vring_base:
+        stood_[index].reset();
+        break;
+    case request::set_vring_enable:
+        if (m.payload<std::uint32_t>(sizeof(std::uint32_t)) == 0) {
+            ready_[index] = false;
+        }
+        break;
+    case request::get_vring_base:
+        give_back(static_cast<unsigned>(index));
+        ready_[index] = false;
+        // From here on the front end knows the position, and may start a new ring at another.
+        if (ring_position* const saved = port_.positions.ring(index)) {
+            saved->forget();
+        }
+        break;
+    case request::net_set_mtu:
+    default:
+        break;
+    }
+    return verdict::not_handled;
+}
+
+void connection::after(message m)
+{
+    if (!is_known(m.request())) {
+        return; // the library is about to refuse it
+    }
+    switch (m.request()) {
+    case request::set_mem_table:
+        read_memory();
+        break;
+    case request::set_features: {
+        const std::uint64_t before = std::exchange(features_, 0);
+        rte_vhost_get_negotiated_features(vid_, &features_);
+        if (has_feature(before ^ features_, feature::ring_packed)) {
+            stood_ = {};
+        }
+        break;
+    }
+    case request::set_protocol_features: {
+        std::uint64_t negotiated = 0;
+        rte_vhost_get_negotiated_protocol_features(vid_, &negotiated);
+        status_used_ = (negotiated & status_feature) != 0;
+        break;
+    }
+    case request::reset_owner:
+        features_ = 0;
+        status_used_ = false;
+        break;
+    case request::net_set_mtu:
+        guest_mtu_ = static_cast<std::uint16_t>(m.payload<std::uint64_t>());
+        break;
+    default:
+        break;
+    }
+    message_open_ = false;
+    publish();
+}
+
+void connection::device_ready()
+{
+    device_ready_ = true;
+    publish();
+}
+
+void connection::device_stopped()
+{
+    device_ready_ = false;
+    take_back();
+    // The front end will ask for each ring's position, and the library answers what it was told.
+    for (unsigned ring = 0; ring < ring_count; ++ring) {
+        give_back(ring);
+    }
+}
+
+void connection::ring_state(unsigned ring, bool ready)
+{
+    if (ring >= ring_count) {
+        return;
+    }
+    ready_[ring] = ready;
+    if (ready) {
+        publish();
+    } else {
+        take_back(ring == sink_ring, ring == source_ring);
+    }
+}
+
+// ---- memory ----
+
+// What the library will map. Whatever stands behind a page must be in memory: a worker that waits
+// for a disk, or for a file system that the guest's owner serves, makes every port wait.
+std::optional<std::string> connection::check_memory(const message& m) const
+{
+    constexpr std::size_t regions_at = 8;
+    const auto count = m.payload<std::uint32_t>();
+    if (m.size() < regions_at || count == 0 || count > max_message_regions) {
+        return "it names " + std::to_string(count) + " memory regions; 1 to " +
+               std::to_string(max_message_regions) + " can be taken";
+    }
+    if (m.size() < regions_at + count * sizeof(memory_region)) {
+        return "its payload is too short for " + std::to_string(count) + " memory regions";
+    }
+    if (m.descriptor_count() != count) {
+        return "it passes " + std::to_string(m.descriptor_count()) + " files for " +
+               std::to_string(count) + " memory regions";
+    }
+    std::array<memory_region, max_message_regions> regions{};
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto region = m.payload<memory_region>(regions_at + i * sizeof(memory_region));
+        const std::string which = "memory region " + std::to_string(i);
+        std::uint64_t end = 0;
+        if (region.size == 0) {
+            return which + " is empty";
+        }
+        if (__builtin_add_overflow(region.guest_address, region.size, &end) ||
+            __builtin_add_overflow(region.user_address, region.size, &end) ||
+            __builtin_add_overflow(region.map_offset, region.size, &end)) {
+            return which + " reaches beyond the end of the address space";
+        }
+        for (std::size_t j = 0; j < i; ++j) {
+            const auto overlap = [&](std::uint64_t a, std::uint64_t b) {
+                return a < b + regions[j].size && b < a + region.size;
+            };
+            if (overlap(region.guest_address, regions[j].guest_address) ||
+                overlap(region.user_address, regions[j].user_address)) {
+                return which + " overlaps region " + std::to_string(j);
+            }
+        }
+        struct statfs system{};
+        struct stat status{};
+        const int fd = m.descriptor(i);
+        if (::fstatfs(fd, &system) != 0 || ::fstat(fd, &status) != 0 ||
+            !S_ISREG(status.st_mode) ||
+            (system.f_type != TMPFS_MAGIC && system.f_type != HUGETLBFS_MAGIC)) {
+            return which + " is neither a memfd nor a file on tmpfs or hugetlbfs";
+        }
+        if (static_cast<std::uint64_t>(status.st_size) < end) {
+            return which + " needs " + std::to_string(end) + " bytes of a file that has " +
+                   std::to_string(status.st_size);
+        }
+        regions[i] = region;
+    }
+    return std::nullopt;
+}
+
+void connection::read_memory()
+{
+    // Only after a SET_MEM_TABLE that the library took: it has no table otherwise, and does not
+    // look.
+    rte_vhost_memory* table = nullptr;
+    if (rte_vhost_get_mem_table(vid_, &table) != 0) {
+        port_.lost("the vhost library has no memory table");
+        return;
+    }
+    std::vector<guest_memory::mapping> mappings;
+    for (const auto& region : std::span{table->regions, table->nregions}) {
+        struct stat status{};
+        const bool known = ::fstat(region.fd, &status) == 0;
+        mappings.push_back({
+            .guest_address = region.guest_phys_addr,
+            .size = region.size,
+            .base = reinterpret_cast<void*>(region.host_user_addr), // NOLINT
+            .map_base = region.mmap_addr,
+            .map_size = region.mmap_size,
+            .inode = known ? status.st_ino ^ (std::uint64_t{status.st_dev} << 48) : 0,
+        });
+    }
+    std::free(table); // NOLINT(cppcoreguidelines-no-malloc): as the library's interface says
+    try {
+        auto made = guest_memory::make(mappings);
+        if (made) {
+            memory_ = std::move(*made);
+        } else {
+            port_.lost(made.error().message);
+        }
+    } catch (const std::exception& e) {
+        port_.lost(e.what());
+    }
+}
+
+// ---- publication ----
+
+bool connection::may_publish() const noexcept
+{
+    return device_ready_ && !message_open_ && !expelled_ && memory_ != nullptr &&
+           (!status_used_ || driver_ok_);
+}
+
+void connection::publish()
+{
+    if (!may_publish()) {
+        return;
+    }
+    obstacle_.clear();
+    for (unsigned ring = 0; ring < ring_count; ++ring) {
+        if (!ready_[ring] || published_[ring].ring != nullptr) {
+            continue;
+        }
+        if (const auto why = publish(ring)) {
+            obstacle_ = std::string{"the guest's "} + ring_name(ring) + " cannot be served: " +
+                        *why;
+            port_.lost(obstacle_);
+        }
+    }
+}
+
+std::optional<std::string> connection::publish(unsigned ring)
+{
+    rte_vhost_vring vring{};
+    if (rte_vhost_get_vhost_vring(vid_, static_cast<std::uint16_t>(ring), &vring) != 0) {
+        return "the vhost library does not know it";
+    }
+    ring_setup setup;
+    setup.features = features_;
+    setup.size = vring.size;
+    setup.memory = memory_.get();
+    if (setup.size == 0 || setup.size > max_ring_size) {
+        return "it has " + std::to_string(setup.size) + " descriptors; 1 to " +
+               std::to_string(max_ring_size) + " can be";
+    }
+    if (auto wrong = setup.packed() ? describe_packed(ring, setup) : describe_split(ring, setup)) {
+        return wrong;
+    }
+
+    published_ring now;
+    if (vring.callfd >= 0) {
+        now.call = file_descriptor{::fcntl(vring.callfd, F_DUPFD_CLOEXEC, 0)};
+        const int flags = ::fcntl(now.call.get(), F_GETFL);
+        // An eventfd at its limit makes a blocking writer wait until the guest reads.
+        if (flags < 0 || !is_eventfd(now.call.get()) ||
+            ::fcntl(now.call.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+            return "its call descriptor is no eventfd";
+        }
+    }
+    setup.call_fd = now.call.get();
+    now.used = setup.used;
+    now.size = setup.size;
+    now.packed = setup.packed();
+    if (ring == sink_ring) {
+        auto made = make_sink(setup);
+        now.ring = made.get();
+        published_[ring] = std::move(now);
+        port_.rings->publish(std::move(made));
+    } else {
+        auto made = make_source(setup);
+        now.ring = made.get();
+        published_[ring] = std::move(now);
+        port_.rings->publish(std::move(made));
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> connection::describe_split(unsigned ring, ring_setup& setup) const
+{
+    rte_vhost_vring vring{};
+    rte_vhost_get_vhost_vring(vid_, static_cast<std::uint16_t>(ring), &vring);
+    const std::size_t size = setup.size;
+    if ((size & (size - 1)) != 0) {
+        return "it has " + std::to_string(size) + " descriptors, which is no power of two";
+    }
+    const std::size_t event = has_feature(setup.features, feature::event_index) ? 2 : 0;
+    const std::size_t used_size = 4 + size * sizeof(used_element);
+    dataplane::guest_span span;
+    if (!memory_->from_host(vring.desc, size * sizeof(split_descriptor), span) ||
+        !memory_->from_host(vring.avail, 4 + size * 2 + event, span) ||
+        !memory_->from_host(vring.used, used_size + event, span)) {
+        return "a part of it does not lie in one memory region";
+    }
+    if (!aligned(vring.desc, 16) || !aligned(vring.avail, 2) || !aligned(vring.used, 4)) {
+        return "a part of it is not aligned as virtio demands";
+    }
+    auto* const used = reinterpret_cast<std::byte*>(vring.used);
+    setup.split_descriptors = dataplane::guest_array<split_descriptor>{vring.desc};
+    setup.available = dataplane::guest_array<std::uint16_t>{vring.avail};
+    setup.used = dataplane::guest_array<std::uint16_t>{used};
+    setup.used_ring = dataplane::guest_array<used_element>{used + 4};
+    if (event != 0) {
+        setup.available_event = dataplane::guest_array<std::uint16_t>{used + used_size};
+    }
+    // Buffers taken and not returned when somebody was killed come again; nobody else knows better.
+    setup.start = {setup.used.load_acquire(1), true};
+    return std::nullopt;
+}
+
+std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup& setup)
+{
+    rte_vhost_vring vring{};
+    rte_vhost_get_vhost_vring(vid_, static_cast<std::uint16_t>(ring), &vring);
+    const std::size_t size = setup.size;
+    dataplane::guest_span span;
+    if (!memory_->from_host(vring.desc_packed, size * sizeof(packed_descriptor), span) ||
+        !memory_->from_host(vring.driver_event, 4, span) ||
+        !memory_->from_host(vring.device_event, 4, span)) {
+        return "a part of it does not lie in one memory region";
+    }
+    if (!aligned(vring.desc_packed, 16) || !aligned(vring.driver_event, 4) ||
+        !aligned(vring.device_event, 4)) {
+        return "a part of it is not aligned as virtio demands";
+    }
+    setup.packed_descriptors = dataplane::guest_array<packed_descriptor>{vring.desc_packed};
+    setup.driver_event = dataplane::guest_array<std::uint16_t>{vring.driver_event};
+    setup.device_event = dataplane::guest_array<std::uint16_t>{vring.device_event};
+
+    const ring_position::identity identity{memory_->identity(),
+                                           memory_->guest_address_of(vring.desc_packed),
+                                           setup.size};
+    const auto flags = [&setup](std::uint16_t index) {
+        return setup.packed_descriptors.load_acquire_u16(index,
+                                                         offsetof(packed_descriptor, flags));
+    };
+    ring_position* const saved = port_.positions.ring(ring);
+    packed_place start;
+    if (stood_[ring] && stood_[ring]->next < size) {
+        start = {stood_[ring]->next, stood_[ring]->wrap};
+    } else if (const auto kept = saved == nullptr ? std::nullopt : saved->recover(identity, flags)) {
+        start = *kept;
+    } else {
+        std::uint16_t available = 0;
+        std::uint16_t used = 0;
+        rte_vhost_get_vring_base(vid_, static_cast<std::uint16_t>(ring), &available, &used);
+        start = packed_place::decoded(available);
+        if (start.index >= size) {
+            return "it is to start at descriptor " + std::to_string(start.index) + " of " +
+                   std::to_string(size);
+        }
+    }
+    if (saved != nullptr) {
+        saved->begin(identity, start);
+    }
+    setup.saved = saved;
+    setup.start = {start.index, start.wrap};
+    return std::nullopt;
+}
+
+void connection::take_back()
+{
+    take_back(true, true);
+}
+
+void connection::take_back(bool sink_too, bool source_too)
+{
+    std::unique_ptr<sink> old_sink;
+    std::unique_ptr<source> old_source;
+    // Another connection of this port may have rings in the queue: only what is ours.
+    if (sink_too && published_[sink_ring].ring != nullptr) {
+        old_sink = port_.rings->unpublish_sink();
+    }
+    if (source_too && published_[source_ring].ring != nullptr) {
+        old_source = port_.rings->unpublish_source();
+    }
+    if (old_sink == nullptr && old_source == nullptr) {
+        return;
+    }
+    port_.rcu->synchronize();
+    const auto settle = [this](unsigned ring, const vhost::ring* old) {
+        if (old != nullptr) {
+            stood_[ring] = old->position();
+            port_.kicks += old->kicks();
+            published_[ring] = {};
+        }
+    };
+    settle(sink_ring, old_sink.get());
+    settle(source_ring, old_source.get());
+}
+
+void connection::give_back(unsigned ring)
+{
+    if (!stood_[ring]) {
+        return;
+    }
+    const ring_index at = *stood_[ring];
+    const std::uint16_t value = has_feature(features_, feature::ring_packed)
+                                    ? packed_place{at.next, at.wrap}.encoded()
+                                    : at.next;
+    rte_vhost_set_vring_base(vid_, static_cast<std::uint16_t>(ring), value, value);
+    stood_[ring].reset();
+}
+
+// ---- losing the port ----
+
+void connection::memory_lost()
+{
+    expel("guest memory went away under the switch (truncated, or a hole was punched into it)");
+}
+
+void connection::look()
+{
+    if (expelled_) {
+        return;
+    }
+    if (memory_ != nullptr && memory_->lost()) {
+        memory_lost();
+        return;
+    }
+    for (unsigned ring = 0; ring < ring_count; ++ring) {
+        const vhost::ring* const r = published_[ring].ring;
+        if (const char* const fault = r == nullptr ? nullptr : r->fault()) {
+            expel(std::string{"the guest broke the protocol in its "} + ring_name(ring) + ": " +
+                  fault);
+            return;
+        }
+    }
+}
+
+void connection::expel(const std::string& reason)
+{
+    expelled_ = true;
+    take_back();
+    port_.lost(reason + "; it is disconnected");
+    if (socket_.get() >= 0) {
+        ::shutdown(socket_.get(), SHUT_RDWR);
+    }
+}
+
+bool connection::hung_up() const noexcept
+{
+    if (socket_.get() < 0) {
+        return true;
+    }
+    pollfd state{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
+    return ::poll(&state, 1, 0) > 0;
+}
+
+// ---- what is shown ----
+
+bool connection::running() const noexcept
+{
+    return std::ranges::any_of(published_, [](const auto& p) { return p.ring != nullptr; });
+}
+
+int connection::peer() const noexcept
+{
+    ucred peer{};
+    socklen_t size = sizeof(peer);
+    return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
+std::uint64_t connection::kicks() const noexcept
+{
+    std::uint64_t sum = 0;
+    for (const auto& p : published_) {
+        sum += p.ring == nullptr ? 0 : p.ring->kicks();
+    }
+    return sum;
+}
+
+connection::ring_facts connection::facts(unsigned ring) const noexcept
+{
+    const published_ring& p = published_[ring];
+    ring_facts facts;
+    if (p.ring == nullptr) {
+        return facts;
+    }
+    facts.size = p.size;
+    facts.packed = p.packed;
+    if (!p.packed) {
+        facts.position = p.used.load_acquire(1);
+    } else if (const ring_position* const saved = port_.positions.ring(ring)) {
+        const packed_place at = saved->place();
+        facts.position = at.index;
+        facts.wrap = at.wrap;
+    }
+    return facts;
+}
+
+} // namespace strait::vhost

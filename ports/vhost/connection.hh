@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One front end's connection to a port: what it said so far, and when its rings may be worked.
+// Rings are published only when everything a worker will touch was checked, and taken back before
+// any message that changes it. Ports own connections; the library's calls come through library.hh.
+#pragma once
+
+#include "dataplane/rcu.hh"
+#include "ports/vhost/library.hh"
+#include "ports/vhost/memory.hh"
+#include "ports/vhost/message.hh"
+#include "ports/vhost/position_file.hh"
+#include "ports/vhost/queue.hh"
+#include "ports/vhost/ring.hh"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace strait::vhost {
+
+// An open file, closed with the object.
+class file_descriptor {
+public:
+    file_descriptor() noexcept = default;
+    explicit file_descriptor(int fd) noexcept : fd_{fd} {}
+    file_descriptor(file_descriptor&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
+    file_descriptor& operator=(file_descriptor&& other) noexcept
+    {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    ~file_descriptor();
+    [[nodiscard]] int get() const noexcept { return fd_; }
+
+private:
+    int fd_{-1};
+};
+
+// What the connections of one port share.
+struct port_parts {
+    std::string name;
+    queue* rings{nullptr};
+    dataplane::rcu_domain* rcu{nullptr};
+    position_file positions;
+    std::string last_loss;      // why a guest last lost the port; empty: none did
+    std::uint64_t kicks{0};     // of rings that were taken back
+    std::uint32_t mtu{1500};
+
+    // Keeps `reason` for `port show` and logs it, not more than a few times a second.
+    void lost(const std::string& reason) noexcept;
+
+private:
+    std::uint64_t logged_at_{0}; // seconds
+    unsigned logged_{0};
+};
+
+// Ring 0 is the guest's receive ring (a sink of the switch), ring 1 its transmit ring (a source).
+inline constexpr unsigned ring_count = 2;
+
+// Calls are the port's to serialise; all but the constructor, look() and take_back() come from the
+// library's threads.
+class connection {
+public:
+    // socket: a duplicate of the connection's, to be shut down when the guest must go; may be -1.
+    connection(int vid, port_parts& port, file_descriptor socket) noexcept;
+    connection(const connection&) = delete;
+    connection& operator=(const connection&) = delete;
+    ~connection();
+
+    [[nodiscard]] verdict before(message m);
+    void after(message m);
+    void device_ready();
+    void device_stopped();
+    void ring_state(unsigned ring, bool ready);
+    void memory_lost();
+
+    // Takes the guest's port away when its memory went or its rings are broken.
+    void look();
+    // Takes every ring back from the workers and returns after a grace period; idempotent.
+    void take_back();
+    // Shuts the connection down and never publishes again.
+    void expel(const std::string& reason);
+    // The other end is gone, whether or not the library has noticed.
+    [[nodiscard]] bool hung_up() const noexcept;
+
+    [[nodiscard]] int vid() const noexcept { return vid_; }
+    [[nodiscard]] bool running() const noexcept; // rings are published
+    [[nodiscard]] bool expelled() const noexcept { return expelled_; }
+    [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
+    [[nodiscard]] const guest_memory* memory() const noexcept { return memory_.get(); }
+    [[nodiscard]] std::optional<std::uint16_t> guest_mtu() const noexcept { return guest_mtu_; }
+    [[nodiscard]] int peer() const noexcept; // the front end's process, 0 when unknown
+    // Why a ring that the driver has ready is not published; empty when none is held back.
+    [[nodiscard]] const std::string& obstacle() const noexcept { return obstacle_; }
+    [[nodiscard]] std::uint64_t kicks() const noexcept;
+    struct ring_facts {
+        std::uint16_t size{0}; // 0: not published
+        bool packed{false};
+        std::uint16_t position{0}; // where the next used buffer goes, as the guest sees it
+        bool wrap{false};
+    };
+    [[nodiscard]] ring_facts facts(unsigned ring) const noexcept;
+
+private:
+    struct published_ring {
+        const vhost::ring* ring{nullptr}; // the queue owns it
+        file_descriptor call;
+        dataplane::guest_array<std::uint16_t> used; // split
+        std::uint16_t size{0};
+        bool packed{false};
+    };
+
+    [[nodiscard]] verdict refuse(message& m, const std::string& why);
+    [[nodiscard]] std::optional<std::string> check_memory(const message& m) const;
+    void take_back(bool sink_too, bool source_too);
+    void give_back(unsigned ring);
+    void read_memory();
+    void publish();
+    [[nodiscard]] bool may_publish() const noexcept;
+    // Nothing, or why not.
+    [[nodiscard]] std::optional<std::string> publish(unsigned ring);
+    [[nodiscard]] std::optional<std::string> describe_split(unsigned ring, ring_setup& setup) const;
+    [[nodiscard]] std::optional<std::string> describe_packed(unsigned ring, ring_setup& setup);
+
+    int vid_;
+    port_parts& port_;
+    file_descriptor socket_;
+
+    std::uint64_t features_{0};
+    std::unique_ptr<guest_memory> memory_; // null while the library's is not to be had
+    std::array<bool, ring_count> ready_{};
+    bool device_ready_{false};
+    bool status_used_{false};
+    bool driver_ok_{false};
+    bool message_open_{false}; // a message that changes things has not been taken without an error
+    bool expelled_{false};
+    // Where a ring stood when it was taken back, until the front end says otherwise.
+    std::array<std::optional<ring_index>, ring_count> stood_{};
+    std::array<published_ring, ring_count> published_{};
+    std::optional<std::uint16_t> guest_mtu_;
+    std::string obstacle_;
+};
+
+} // namespace strait::vhost

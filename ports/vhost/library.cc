@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Dispatch of the vhost library's callbacks, and the thread that looks after ports.
+#include "ports/vhost/library.hh"
+
+#include "dataplane/guest_span.hh"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <limits.h>
+#include <map>
+#include <mutex>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+#include <rte_log.h>
+#include <rte_thread.h>
+#include <rte_vhost.h>
+
+namespace strait::vhost {
+
+namespace {
+
+std::mutex sockets_mutex;
+std::map<std::string, endpoint*, std::less<>> sockets;
+
+// By connection; null while nobody has it.
+std::array<std::atomic<endpoint*>, RTE_MAX_VHOST_DEVICE> connections;
+
+// Set by the SIGBUS guard on the library's event thread, whose message was handled then.
+std::atomic<bool> library_fault{false};
+std::atomic<int> library_vid{-1};
+
+endpoint* endpoint_of(int vid) noexcept
+{
+    return vid < 0 || vid >= RTE_MAX_VHOST_DEVICE
+               ? nullptr
+               : connections[static_cast<std::size_t>(vid)].load(std::memory_order_acquire);
+}
+
+void report_library_fault() noexcept
+{
+    if (!library_fault.exchange(false, std::memory_order_acq_rel)) {
+        return;
+    }
+    const int vid = library_vid.load(std::memory_order_relaxed);
+    if (endpoint* const e = endpoint_of(vid)) {
+        e->memory_lost(vid);
+    }
+}
+
+rte_vhost_msg_result before_message(int vid, void* at)
+{
+    report_library_fault();
+    library_vid.store(vid, std::memory_order_relaxed);
+    // The library reads rings in memory that it has just mapped and nobody could register yet.
+    dataplane::survive_unregistered_faults(&library_fault);
+    endpoint* const e = endpoint_of(vid);
+    return e == nullptr ? RTE_VHOST_MSG_RESULT_ERR
+                        : static_cast<rte_vhost_msg_result>(e->before(vid, message{at}));
+}
+
+rte_vhost_msg_result after_message(int vid, void* at)
+{
+    if (endpoint* const e = endpoint_of(vid)) {
+        e->after(vid, message{at});
+    }
+    report_library_fault();
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+constexpr rte_vhost_user_extern_ops hooks{before_message, after_message};
+
+int new_connection(int vid)
+{
+    std::array<char, PATH_MAX> path{};
+    endpoint* e = nullptr;
+    if (rte_vhost_get_ifname(vid, path.data(), path.size()) == 0) {
+        const std::scoped_lock lock{sockets_mutex};
+        const auto found = sockets.find(std::string_view{path.data()});
+        e = found == sockets.end() ? nullptr : found->second;
+    }
+    if (e == nullptr || !e->connected(vid)) {
+        return -1;
+    }
+    connections[static_cast<std::size_t>(vid)].store(e, std::memory_order_release);
+    return rte_vhost_extern_callback_register(vid, &hooks, nullptr);
+}
+
+void destroy_connection(int vid)
+{
+    report_library_fault();
+    if (endpoint* const e = endpoint_of(vid)) {
+        connections[static_cast<std::size_t>(vid)].store(nullptr, std::memory_order_release);
+        e->disconnected(vid);
+    }
+}
+
+int new_device(int vid)
+{
+    if (endpoint* const e = endpoint_of(vid)) {
+        e->device_ready(vid);
+    }
+    return 0;
+}
+
+void destroy_device(int vid)
+{
+    if (endpoint* const e = endpoint_of(vid)) {
+        e->device_stopped(vid);
+    }
+}
+
+int vring_state_changed(int vid, std::uint16_t ring, int enable)
+{
+    if (endpoint* const e = endpoint_of(vid)) {
+        e->ring_state(vid, ring, enable != 0);
+    }
+    return 0;
+}
+
+constexpr rte_vhost_device_ops callbacks{
+    .new_device = new_device,
+    .destroy_device = destroy_device,
+    .vring_state_changed = vring_state_changed,
+    .features_changed = nullptr,
+    .new_connection = new_connection,
+    .destroy_connection = destroy_connection,
+    .guest_notified = nullptr,
+    .reserved = {},
+};
+
+// Runs while there is an endpoint.
+class watcher {
+public:
+    void add(endpoint& e)
+    {
+        const std::scoped_lock lock{mutex_};
+        endpoints_.push_back(&e);
+        if (!thread_.joinable()) {
+            stop_ = false;
+            thread_ = std::thread{[this] { run(); }};
+            rte_thread_setname(thread_.native_handle(), "strait-vhost");
+        }
+    }
+    // The endpoint is not looked at when this returned.
+    void remove(endpoint& e) noexcept
+    {
+        std::thread finished;
+        {
+            const std::scoped_lock lock{mutex_};
+            std::erase(endpoints_, &e);
+            if (endpoints_.empty() && thread_.joinable()) {
+                stop_ = true;
+                wake_.notify_one();
+                finished = std::move(thread_);
+            }
+        }
+        if (finished.joinable()) {
+            finished.join();
+        }
+    }
+
+private:
+    void run()
+    {
+        std::unique_lock lock{mutex_};
+        while (!stop_) {
+            for (endpoint* const e : endpoints_) {
+                e->look();
+            }
+            wake_.wait_for(lock, look_interval, [this] { return stop_; });
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::vector<endpoint*> endpoints_;
+    bool stop_{false};
+    std::thread thread_;
+};
+
+watcher& the_watcher()
+{
+    static watcher instance;
+    return instance;
+}
+
+// The library says neither why it could not bind nor leaves another's socket alone then; so the
+// path is tried first.
+ports::result<void> try_to_bind(const std::string& path)
+{
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return ports::error{"cannot make a socket: " + std::string{std::strerror(errno)}};
+    }
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const bool bound =
+        ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    const int code = errno;
+    ::close(fd);
+    if (!bound) {
+        return ports::error{"cannot make the socket '" + path + "': " + std::strerror(code) +
+                            "; its folder must exist and be writable"};
+    }
+    ::unlink(path.c_str());
+    return {};
+}
+
+int log_type()
+{
+    static const int type = rte_log_register_type_and_pick_level("strait.vhost", RTE_LOG_INFO);
+    return std::max(type, 0);
+}
+
+} // namespace
+
+ports::result<void> register_socket(endpoint& e, const std::string& path, bool client,
+                                    std::uint64_t features, std::uint64_t protocol_features)
+{
+    if (!client) {
+        if (auto bindable = try_to_bind(path); !bindable) {
+            return bindable;
+        }
+    }
+    {
+        const std::scoped_lock lock{sockets_mutex};
+        if (!sockets.emplace(path, &e).second) {
+            return ports::error{"the socket '" + path + "' is another port's; give each port one "
+                                "of its own"};
+        }
+    }
+    const auto failed = [&](bool registered) -> ports::result<void> {
+        if (registered) {
+            rte_vhost_driver_unregister(path.c_str());
+        }
+        const std::scoped_lock lock{sockets_mutex};
+        sockets.erase(path);
+        return ports::error{"DPDK's vhost library refused the socket '" + path +
+                            "'; its reason is in the log"};
+    };
+    if (rte_vhost_driver_register(path.c_str(), client ? RTE_VHOST_USER_CLIENT : 0) != 0) {
+        return failed(false);
+    }
+    std::uint64_t offered = 0;
+    if (rte_vhost_driver_get_features(path.c_str(), &offered) != 0 ||
+        rte_vhost_driver_disable_features(path.c_str(), offered & ~features) != 0 ||
+        rte_vhost_driver_get_protocol_features(path.c_str(), &offered) != 0 ||
+        rte_vhost_driver_set_protocol_features(path.c_str(), offered & protocol_features) != 0 ||
+        rte_vhost_driver_callback_register(path.c_str(), &callbacks) != 0) {
+        return failed(true);
+    }
+    the_watcher().add(e);
+    if (rte_vhost_driver_start(path.c_str()) != 0) {
+        the_watcher().remove(e);
+        return failed(true);
+    }
+    return {};
+}
+
+void unregister_socket(endpoint& e, const std::string& path) noexcept
+{
+    the_watcher().remove(e);
+    rte_vhost_driver_unregister(path.c_str());
+    for (auto& slot : connections) {
+        endpoint* expected = &e;
+        slot.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+    }
+    const std::scoped_lock lock{sockets_mutex};
+    sockets.erase(path);
+}
+
+void log_warning(const std::string& line) noexcept
+{
+    rte_log(RTE_LOG_WARNING, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
+}
+
+void log_info(const std::string& line) noexcept
+{
+    rte_log(RTE_LOG_INFO, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
+}
+
+} // namespace strait::vhost

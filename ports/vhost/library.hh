@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// DPDK's vhost library as ports use it: its callbacks and message hooks, dispatched to the port
+// whose socket a connection came by, and a thread that looks after all ports a few times a second.
+#pragma once
+
+#include "ports/port.hh"
+#include "ports/vhost/message.hh"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace strait::vhost {
+
+// What a hook tells the library: enum rte_vhost_msg_result.
+enum class verdict : int { error = -1, done = 0, reply = 1, not_handled = 2 };
+
+// One registered socket. The library calls from its event thread, its thread that connects, and
+// from the thread in unregister_socket(); none of these calls may call it back with a lock held
+// that another of them takes, and before() and after() run with every queue's lock of the library
+// taken.
+class endpoint {
+public:
+    // False refuses the connection, which is then closed.
+    virtual bool connected(int vid) noexcept = 0;
+    virtual void disconnected(int vid) noexcept = 0;
+    virtual void device_ready(int vid) noexcept = 0;
+    virtual void device_stopped(int vid) noexcept = 0;
+    virtual void ring_state(int vid, unsigned ring, bool ready) noexcept = 0;
+    virtual verdict before(int vid, message m) noexcept = 0;
+    // Only after the library took the message without an error.
+    virtual void after(int vid, message m) noexcept = 0;
+    // The library met guest memory that is no longer there.
+    virtual void memory_lost(int vid) noexcept = 0;
+    // From the thread that looks after ports, every look_interval.
+    virtual void look() noexcept = 0;
+
+protected:
+    ~endpoint() = default;
+};
+
+inline constexpr std::chrono::milliseconds look_interval{50};
+
+// Control thread. Makes the socket and begins to serve it; features and protocol features are what
+// is offered of what the library has. An error leaves nothing behind.
+[[nodiscard]] ports::result<void> register_socket(endpoint& e, const std::string& path, bool client,
+                                                  std::uint64_t features,
+                                                  std::uint64_t protocol_features);
+// Control thread. Closes all its connections and the socket; no call to the endpoint is under way
+// or comes after it returned. Device_stopped() may be called by it, disconnected() is not.
+void unregister_socket(endpoint& e, const std::string& path) noexcept;
+
+// Writes a line to DPDK's log, which the daemon folds into its own. Not for workers.
+void log_warning(const std::string& line) noexcept;
+void log_info(const std::string& line) noexcept;
+
+} // namespace strait::vhost

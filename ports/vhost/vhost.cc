@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The vhost-user port: its socket, its connections, what it tells of itself.
+#include "ports/vhost/vhost.hh"
+
+#include "ports/unix_socket.hh"
+#include "ports/vhost/connection.hh"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <mutex>
+#include <sstream>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <rte_vhost.h>
+
+namespace strait::vhost {
+
+namespace {
+
+constexpr std::uint64_t bit(unsigned n)
+{
+    return std::uint64_t{1} << n;
+}
+
+struct named_feature {
+    unsigned bit;
+    const char* name;
+};
+
+// What a port offers a guest's driver, by virtio's names. Checksums, segmentation, several queue
+// pairs and migration are not among them.
+constexpr std::array offered_features = std::to_array<named_feature>({
+    {feature::mtu, "mtu"},
+    {feature::mergeable_buffers, "mrg_rxbuf"},
+    {17, "ctrl_vq"}, // the VMM's own; offered so that it may be
+    {18, "ctrl_rx"},
+    {feature::guest_announce, "guest_announce"},
+    {feature::any_layout, "any_layout"},
+    {feature::indirect, "indirect_desc"},
+    {feature::event_index, "event_idx"},
+    {feature::protocol_features, "protocol_features"},
+    {feature::version_1, "version_1"},
+    {feature::ring_packed, "ring_packed"},
+    {feature::in_order, "in_order"},
+});
+
+constexpr std::uint64_t offered_mask()
+{
+    std::uint64_t mask = 0;
+    for (const auto& f : offered_features) {
+        mask |= bit(f.bit);
+    }
+    return mask;
+}
+
+constexpr std::uint64_t offered_protocol_mask = bit(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+                                                bit(VHOST_USER_PROTOCOL_F_NET_MTU) |
+                                                bit(VHOST_USER_PROTOCOL_F_STATUS);
+
+constexpr std::uint32_t min_mtu = 68;
+constexpr std::uint32_t max_mtu = 65'521; // with an Ethernet header in a 16-bit length
+
+bool is_connection_to(int fd, const std::string& path, bool client)
+{
+    int listening = 0;
+    socklen_t size = sizeof(listening);
+    if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || listening != 0) {
+        return false;
+    }
+    sockaddr_un address{};
+    size = sizeof(address);
+    auto* const at = reinterpret_cast<sockaddr*>(&address);
+    if ((client ? ::getpeername(fd, at, &size) : ::getsockname(fd, at, &size)) != 0 ||
+        address.sun_family != AF_UNIX || size <= offsetof(sockaddr_un, sun_path)) {
+        return false;
+    }
+    const std::string_view found{address.sun_path,
+                                 ::strnlen(address.sun_path, sizeof(address.sun_path))};
+    if (!client) {
+        return found == path;
+    }
+    // A VMM may have bound its socket by another path to the same folder.
+    const auto file = [](std::string_view p) { return p.substr(p.rfind('/') + 1); };
+    return !found.empty() && file(found) == file(path);
+}
+
+// The library tells nobody a connection's descriptor, which it takes to send a guest away: among
+// this process's sockets it is the one of this path that no connection has yet.
+file_descriptor find_socket(const std::string& path, bool client, std::vector<ino_t>& known)
+{
+    struct closer {
+        void operator()(DIR* d) const noexcept { ::closedir(d); }
+    };
+    const std::unique_ptr<DIR, closer> dir{::opendir("/proc/self/fd")};
+    if (!dir) {
+        return {};
+    }
+    while (const dirent* const entry = ::readdir(dir.get())) {
+        int fd = -1;
+        const char* const end = entry->d_name + std::strlen(entry->d_name);
+        if (std::from_chars(entry->d_name, end, fd).ptr != end || fd < 0 ||
+            !is_connection_to(fd, path, client)) {
+            continue;
+        }
+        struct stat status{};
+        if (::fstat(fd, &status) != 0 || std::ranges::find(known, status.st_ino) != known.end()) {
+            continue;
+        }
+        known.push_back(status.st_ino);
+        return file_descriptor{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+    }
+    return {};
+}
+
+class vhost_port final : public ports::port, private endpoint {
+public:
+    vhost_port(settings s, dataplane::rcu_domain& rcu, position_file positions)
+        : settings_{std::move(s)}
+    {
+        parts_.name = settings_.name;
+        parts_.rings = &queue_;
+        parts_.rcu = &rcu;
+        parts_.positions = std::move(positions);
+        parts_.mtu = settings_.mtu;
+        pair_ = {&queue_, &queue_};
+    }
+    vhost_port(const vhost_port&) = delete;
+    vhost_port& operator=(const vhost_port&) = delete;
+    ~vhost_port() override { stop_serving(); }
+
+    [[nodiscard]] std::span<const ports::queue_pair> queues() const noexcept override
+    {
+        return {&pair_, 1};
+    }
+    ports::result<void> start() override;
+    void stop() noexcept override { stop_serving(); }
+    ports::result<void> set_mtu(std::uint32_t mtu) override;
+    [[nodiscard]] bool link_up() const noexcept override
+    {
+        return link_up_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>>
+    details() const override;
+
+private:
+    struct slot {
+        std::unique_ptr<connection> front_end;
+        ino_t socket{0}; // the socket's inode, 0 when it was not found
+    };
+
+    // endpoint
+    bool connected(int vid) noexcept override;
+    void disconnected(int vid) noexcept override;
+    void device_ready(int vid) noexcept override;
+    void device_stopped(int vid) noexcept override;
+    void ring_state(int vid, unsigned ring, bool ready) noexcept override;
+    verdict before(int vid, message m) noexcept override;
+    void after(int vid, message m) noexcept override;
+    void memory_lost(int vid) noexcept override;
+    void look() noexcept override;
+
+    void stop_serving() noexcept;
+    ports::result<void> own_socket() const;
+    // Calls `what` with the connection of `vid`, with the lock held.
+    template <typename What>
+    void with(int vid, What&& what) noexcept;
+    void note_link() noexcept;
+    void add_connection(std::vector<std::pair<std::string, ports::port_detail>>& out,
+                        const connection& c) const;
+
+    settings settings_;
+    queue queue_;
+    ports::queue_pair pair_;
+    bool serving_{false}; // control thread
+    std::atomic<bool> link_up_{false};
+
+    mutable std::mutex mutex_; // what is below
+    port_parts parts_;
+    std::vector<slot> connections_; // one, and for a moment one that has hung up
+    bool stopping_{false};
+    std::int64_t accepted_{0};
+    std::int64_t refused_{0};
+};
+
+// ---- control ----
+
+ports::result<void> vhost_port::own_socket() const
+{
+    const auto failed = [&](const char* what) {
+        return ports::error{"port '" + settings_.name + "': cannot set the " + what +
+                            " of its socket '" + settings_.socket + "': " + std::strerror(errno)};
+    };
+    if ((settings_.owner || settings_.group) &&
+        ::chown(settings_.socket.c_str(), settings_.owner.value_or(static_cast<uid_t>(-1)),
+                settings_.group.value_or(static_cast<gid_t>(-1))) != 0) {
+        return failed("owner");
+    }
+    if (settings_.mode && ::chmod(settings_.socket.c_str(), *settings_.mode) != 0) {
+        return failed("mode");
+    }
+    return {};
+}
+
+ports::result<void> vhost_port::start()
+{
+    if (!settings_.client) {
+        if (auto free = ports::make_way_for_socket(settings_.socket); !free) {
+            return free;
+        }
+    }
+    {
+        const std::scoped_lock lock{mutex_};
+        stopping_ = false;
+    }
+    auto registered = register_socket(*this, settings_.socket, settings_.client, offered_mask(),
+                                      offered_protocol_mask);
+    if (!registered) {
+        return registered;
+    }
+    serving_ = true;
+    if (!settings_.client) {
+        if (auto owned = own_socket(); !owned) {
+            stop_serving();
+            return owned;
+        }
+    }
+    return {};
+}
+
+void vhost_port::stop_serving() noexcept
+{
+    if (!serving_) {
+        return;
+    }
+    serving_ = false;
+    {
+        const std::scoped_lock lock{mutex_};
+        stopping_ = true;
+        for (auto& s : connections_) {
+            s.front_end->take_back();
+        }
+        note_link();
+    }
+    // Not with the lock held: its callbacks, on this thread and the library's, take it.
+    unregister_socket(*this, settings_.socket);
+    const std::scoped_lock lock{mutex_};
+    connections_.clear();
+}
+
+ports::result<void> vhost_port::set_mtu(std::uint32_t mtu)
+{
+    if (mtu < min_mtu || mtu > max_mtu) {
+        return ports::error{"port '" + settings_.name + "': a vhost-user port has an MTU of " +
+                            std::to_string(min_mtu) + " to " + std::to_string(max_mtu) +
+                            " bytes, not " + std::to_string(mtu)};
+    }
+    const std::scoped_lock lock{mutex_};
+    parts_.mtu = mtu;
+    return {};
+}
+
+// ---- the library's calls ----
+
+template <typename What>
+void vhost_port::with(int vid, What&& what) noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    for (auto& s : connections_) {
+        if (s.front_end->vid() == vid) {
+            what(*s.front_end);
+            note_link();
+            return;
+        }
+    }
+}
+
+void vhost_port::note_link() noexcept
+{
+    link_up_.store(std::ranges::any_of(connections_,
+                                       [](const slot& s) { return s.front_end->running(); }),
+                   std::memory_order_release);
+}
+
+bool vhost_port::connected(int vid) noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    if (stopping_) {
+        return false;
+    }
+    for (auto& s : connections_) {
+        if (!s.front_end->hung_up()) {
+            ++refused_;
+            parts_.lost("a second front end was refused: process " +
+                        std::to_string(s.front_end->peer()) + " is connected");
+            return false;
+        }
+        // Its end has not reached us yet: whoever comes after it is not to wait.
+        if (!s.front_end->expelled()) {
+            s.front_end->expel("its front end closed the connection");
+        }
+    }
+    std::vector<ino_t> known;
+    for (const auto& s : connections_) {
+        known.push_back(s.socket);
+    }
+    file_descriptor socket = find_socket(settings_.socket, settings_.client, known);
+    connections_.push_back({std::make_unique<connection>(vid, parts_, std::move(socket)),
+                            known.size() > connections_.size() ? known.back() : 0});
+    ++accepted_;
+    log_info("port '" + settings_.name + "': a front end connected");
+    return true;
+}
+
+void vhost_port::disconnected(int vid) noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    if (std::erase_if(connections_,
+                      [vid](const slot& s) { return s.front_end->vid() == vid; }) != 0) {
+        log_info("port '" + settings_.name + "': its front end is gone");
+    }
+    note_link();
+}
+
+void vhost_port::device_ready(int vid) noexcept
+{
+    with(vid, [](connection& c) { c.device_ready(); });
+}
+
+void vhost_port::device_stopped(int vid) noexcept
+{
+    with(vid, [](connection& c) { c.device_stopped(); });
+}
+
+void vhost_port::ring_state(int vid, unsigned ring, bool ready) noexcept
+{
+    with(vid, [=](connection& c) { c.ring_state(ring, ready); });
+}
+
+verdict vhost_port::before(int vid, message m) noexcept
+{
+    verdict v = verdict::error;
+    with(vid, [&](connection& c) { v = c.before(m); });
+    return v;
+}
+
+void vhost_port::after(int vid, message m) noexcept
+{
+    with(vid, [m](connection& c) { c.after(m); });
+}
+
+void vhost_port::memory_lost(int vid) noexcept
+{
+    with(vid, [](connection& c) { c.memory_lost(); });
+}
+
+void vhost_port::look() noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    if (stopping_) {
+        return;
+    }
+    for (auto& s : connections_) {
+        s.front_end->look();
+    }
+    note_link();
+}
+
+// ---- what is shown ----
+
+void vhost_port::add_connection(std::vector<std::pair<std::string, ports::port_detail>>& out,
+                                const connection& c) const
+{
+    if (const int peer = c.peer(); peer != 0) {
+        out.emplace_back("front_end_pid", std::int64_t{peer});
+    }
+    std::vector<std::string> names;
+    for (const auto& f : offered_features) {
+        if (has_feature(c.features(), f.bit)) {
+            names.emplace_back(f.name);
+        }
+    }
+    out.emplace_back("ring_kind",
+                     has_feature(c.features(), feature::ring_packed) ? "packed" : "split");
+    out.emplace_back("features", std::move(names));
+    constexpr std::array prefix{"guest_rx", "guest_tx"};
+    for (unsigned ring = 0; ring < ring_count; ++ring) {
+        const auto facts = c.facts(ring);
+        const std::string name = prefix[ring];
+        out.emplace_back(name + "_ring_size", std::int64_t{facts.size});
+        out.emplace_back(name + "_position", std::int64_t{facts.position});
+    }
+    if (const auto mtu = c.guest_mtu()) {
+        out.emplace_back("guest_mtu", std::int64_t{*mtu});
+    }
+    std::vector<std::string> regions;
+    if (const guest_memory* const memory = c.memory()) {
+        for (const auto& r : memory->regions()) {
+            std::ostringstream text;
+            text << std::hex << "0x" << r.guest_address << "-0x" << r.guest_address + r.size - 1;
+            regions.push_back(text.str());
+        }
+    }
+    out.emplace_back("guest_memory", std::move(regions));
+    if (!c.obstacle().empty()) {
+        out.emplace_back("obstacle", c.obstacle());
+    }
+}
+
+std::vector<std::pair<std::string, ports::port_detail>> vhost_port::details() const
+{
+    const std::scoped_lock lock{mutex_};
+    std::vector<std::pair<std::string, ports::port_detail>> out;
+    const auto current = std::ranges::find_if(
+        connections_, [](const slot& s) { return !s.front_end->expelled(); });
+    const bool connected = current != connections_.end();
+    out.emplace_back("mode", settings_.client ? "client" : "server");
+    out.emplace_back("socket", settings_.socket);
+    out.emplace_back("connected", connected);
+    std::uint64_t kicks = parts_.kicks;
+    if (connected) {
+        add_connection(out, *current->front_end);
+        kicks += current->front_end->kicks();
+    }
+    out.emplace_back("kicks", static_cast<std::int64_t>(kicks));
+    out.emplace_back("connections", accepted_);
+    out.emplace_back("connections_refused", refused_);
+    if (!parts_.last_loss.empty()) {
+        out.emplace_back("last_loss", parts_.last_loss);
+    }
+    return out;
+}
+
+} // namespace
+
+ports::result<std::unique_ptr<ports::port>> make_port(settings s, dataplane::rcu_domain& rcu)
+{
+    if (s.socket.empty() || s.socket.size() > ports::max_socket_path) {
+        return ports::error{"port '" + s.name + "': a socket's path has 1 to " +
+                            std::to_string(ports::max_socket_path) + " bytes, this one " +
+                            std::to_string(s.socket.size())};
+    }
+    if (s.client && (s.owner || s.group || s.mode)) {
+        return ports::error{"port '" + s.name + "': owner and mode of the socket are the VMM's "
+                            "to set in client mode; leave them out"};
+    }
+    auto positions = position_file::open(s.state_dir, s.name);
+    if (!positions) {
+        return positions.error();
+    }
+    const std::uint32_t mtu = s.mtu;
+    auto port = std::make_unique<vhost_port>(std::move(s), rcu, std::move(*positions));
+    if (auto fits = port->set_mtu(mtu); !fits) {
+        return fits.error();
+    }
+    return std::unique_ptr<ports::port>{std::move(port)};
+}
+
+} // namespace strait::vhost
