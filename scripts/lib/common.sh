@@ -33,8 +33,10 @@ step() {
     shift
     mkdir -p "$logs"
     log=$logs/$(tr -cs '[:alnum:]\n' '-' <<< "$title" | sed 's/-*$//').log
-    "$@" > "$log" 2>&1 < /dev/null &
+    # In a session of its own, so that an interrupt ends all that it started.
+    setsid "$@" > "$log" 2>&1 < /dev/null &
     pid=$!
+    trap 'kill -- -'"$pid"' 2> /dev/null; exit 130' INT TERM
     while kill -0 "$pid" 2> /dev/null; do
         sleep 0.2
         if [ -t 2 ]; then
@@ -47,6 +49,7 @@ step() {
         fi
     done
     wait "$pid" || status=$?
+    trap - INT TERM
     [ -t 2 ] && printf '\r\033[K' >&2
     if [ $status != 0 ]; then
         say "$title: FAILED after $((SECONDS - begin)) s; the end of $log:"

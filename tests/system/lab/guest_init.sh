@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=dash
 # A guest's first program: loads the virtio drivers, then runs the commands that come down the
 # second serial port or the virtio port "strait". A command is a line "number seconds base64"; its
 # answer is a line "@number status base64-of-output".
@@ -23,21 +24,21 @@ for name in /sys/class/virtio-ports/*/name; do
         port=/dev/${directory##*/}
     fi
 done
-cd /root
-[ $port = /dev/ttyS1 ] && stty -F $port raw -echo
-exec 3<> $port
+cd /root || exit
+[ "$port" = /dev/ttyS1 ] && stty -F "$port" raw -echo
+exec 3<> "$port"
 echo "@0 0 " >&3
 while read -r number seconds command <&3; do
-    echo "$command" | base64 -d > /run/command.$number
+    echo "$command" | base64 -d > /run/command."$number"
     (
-        timeout -k 1 "$seconds" sh /run/command.$number > /run/output.$number 2>&1 < /dev/null 3>&-
+        timeout -k 1 "$seconds" sh /run/command."$number" > /run/output."$number" 2>&1 < /dev/null 3>&-
         status=$?
         until mkdir /run/answering 2> /dev/null; do
             usleep 1000
         done
-        printf '@%s %s %s\n' "$number" $status "$(base64 -w0 < /run/output.$number)" >&3
+        printf '@%s %s %s\n' "$number" "$status" "$(base64 -w0 < /run/output."$number")" >&3
         rmdir /run/answering
-        rm -f /run/command.$number /run/output.$number
+        rm -f /run/command."$number" /run/output."$number"
     ) &
 done
 poweroff -f
