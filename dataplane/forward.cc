@@ -14,8 +14,8 @@ namespace {
 // What the first stage leaves for the second.
 struct candidate {
     packet_slot* p;
-    mac_table::key source;
-    mac_table::key destination;
+    mac_table::probe source;
+    mac_table::probe destination;
     bool multicast;
     bool as_before; // same addresses and VLAN as the candidate before
 };
@@ -111,16 +111,15 @@ void forward(burst& b, const port_config& in, const forward_context& context,
         }
         candidate& c = candidates[count];
         c.p = &p;
-        c.source = {header.source, p.vlan};
-        c.destination = {header.destination, p.vlan};
+        const mac_table::key source{header.source, p.vlan};
+        const mac_table::key destination{header.destination, p.vlan};
         c.multicast = header.destination.is_multicast();
-        c.as_before =
-            count > 0 && c.source == last_source && c.destination == last_destination;
+        c.as_before = count > 0 && source == last_source && destination == last_destination;
         if (!c.as_before) {
-            macs.prefetch(c.source);
-            macs.prefetch(c.destination);
-            last_source = c.source;
-            last_destination = c.destination;
+            c.source = macs.prepare(source);
+            c.destination = macs.prepare(destination);
+            last_source = source;
+            last_destination = destination;
         }
         ++count;
     }

@@ -13,36 +13,9 @@ namespace strait::dataplane {
 
 namespace {
 
-// A slot's key: `empty`, `busy` while a writer fills it, or a key's word with this bit set.
 constexpr std::uint64_t valid_bit = std::uint64_t{1} << 63;
 constexpr std::uint64_t empty = 0;
 constexpr std::uint64_t busy = 1;
-
-// A slot's value, from bit 0: port, its sequence number, static, last seen.
-constexpr unsigned sequence_shift = 16;
-constexpr std::uint64_t static_bit = std::uint64_t{1} << 32;
-constexpr unsigned seen_shift = 33;
-
-constexpr port_index port_of(std::uint64_t value) noexcept
-{
-    return port_index{static_cast<std::uint16_t>(value)};
-}
-constexpr std::uint16_t sequence_of(std::uint64_t value) noexcept
-{
-    return static_cast<std::uint16_t>(value >> sequence_shift);
-}
-constexpr bool is_static(std::uint64_t value) noexcept
-{
-    return (value & static_bit) != 0;
-}
-constexpr seconds_t seen_of(std::uint64_t value) noexcept
-{
-    return static_cast<seconds_t>(value >> seen_shift);
-}
-std::uint64_t word_of(mac_table::key k) noexcept
-{
-    return k.word() | valid_bit;
-}
 
 std::size_t buckets_for(std::size_t entries, std::size_t ways) noexcept
 {
@@ -78,104 +51,36 @@ mac_table::mac_table(std::size_t entries)
 
 mac_table::~mac_table() = default;
 
-std::size_t mac_table::first_bucket(std::uint64_t word) const noexcept
+std::size_t mac_table::second_bucket(const probe& at) const noexcept
 {
-    // Multiply-shift hashing; the fold brings the address's last bytes, which vary most, into play.
-    const std::uint64_t x = word ^ seed_;
-    return ((x ^ (x >> 31)) * multiplier_) >> shift_;
+    const std::uint64_t x = (at.word ^ seed_) * multiplier_;
+    return (at.bucket ^ ((x >> 8) | 1)) & bucket_mask_;
 }
 
-std::size_t mac_table::second_bucket(std::uint64_t word) const noexcept
+// What learn() does when the entry is not as fresh as could be.
+mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::uint64_t value,
+                                         std::uint64_t fresh, seconds_t now) noexcept
 {
-    const std::uint64_t x = (word ^ seed_) * multiplier_;
-    return (first_bucket(word) ^ ((x >> 8) | 1)) & bucket_mask_;
-}
-
-bool mac_table::live(std::uint64_t value, seconds_t now) const noexcept
-{
-    if (is_static(value)) {
-        return true;
-    }
-    const auto port = to_index(port_of(value));
-    if (port >= max_ports ||
-        sequence_of(value) != sequence_[port].load(std::memory_order_relaxed)) {
-        return false;
-    }
-    // Workers' clocks differ by a moment: an entry may have been seen "later" than now.
-    const seconds_t ageing = ageing_.load(std::memory_order_relaxed);
-    const seconds_t seen = seen_of(value);
-    return ageing == 0 || seen >= now || now - seen <= ageing;
-}
-
-std::uint64_t mac_table::make_value(port_index port, bool is_static_entry,
-                                    seconds_t now) const noexcept
-{
-    const std::uint64_t sequence = sequence_[to_index(port)].load(std::memory_order_relaxed);
-    return to_index(port) | (sequence << sequence_shift) | (is_static_entry ? static_bit : 0) |
-           (std::uint64_t{now} << seen_shift);
-}
-
-std::optional<mac_table::slot> mac_table::find(std::uint64_t word) const noexcept
-{
-    for (const std::size_t index : {first_bucket(word), second_bucket(word)}) {
-        bucket& b = buckets_[index];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            if (b.keys[way].load(std::memory_order_acquire) == word) {
-                return slot{&b.keys[way], &b.values[way]};
-            }
-        }
-    }
-    return std::nullopt;
-}
-
-void mac_table::prefetch(key k) const noexcept
-{
-    __builtin_prefetch(&buckets_[first_bucket(word_of(k))]);
-}
-
-port_index mac_table::lookup(key k, seconds_t now) const noexcept
-{
-    const std::uint64_t word = word_of(k);
-    const auto s = find(word);
-    if (!s) {
-        return no_port;
-    }
-    const std::uint64_t value = s->value->load(std::memory_order_acquire);
-    if (s->key->load(std::memory_order_relaxed) != word || !live(value, now)) {
-        return no_port;
-    }
-    return port_of(value);
-}
-
-mac_table::learned mac_table::learn(key k, port_index port, seconds_t now) noexcept
-{
-    const std::uint64_t word = word_of(k);
-    const std::uint64_t fresh = make_value(port, false, now);
-    const auto s = find(word);
-    if (!s) {
-        return insert(word, fresh, now) ? learned::added : learned::table_full;
-    }
-    std::uint64_t value = s->value->load(std::memory_order_acquire);
-    if (value == fresh) [[likely]] {
-        return learned::known;
+    if (s.key == nullptr) {
+        return insert(at, fresh, now) ? learned::added : learned::table_full;
     }
     if (is_static(value)) {
         return learned::held_by_static;
     }
     const bool was_live = live(value, now);
-    const bool moved = was_live && port_of(value) != port;
+    const bool moved = was_live && port_of(value) != port_of(fresh);
     // Should another writer have taken the slot meanwhile, this fails, and the next packet learns.
-    s->value->compare_exchange_strong(value, fresh, std::memory_order_release,
-                                      std::memory_order_relaxed);
+    s.value->compare_exchange_strong(value, fresh, std::memory_order_release,
+                                     std::memory_order_relaxed);
     if (moved) {
         return learned::moved;
     }
     return was_live ? learned::known : learned::added;
 }
 
-bool mac_table::insert(std::uint64_t word, std::uint64_t value, seconds_t now) noexcept
+bool mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
 {
-    for (const std::size_t index : {first_bucket(word), second_bucket(word)}) {
+    for (const std::size_t index : {at.bucket, second_bucket(at)}) {
         bucket& b = buckets_[index];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
             std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
@@ -189,7 +94,7 @@ bool mac_table::insert(std::uint64_t word, std::uint64_t value, seconds_t now) n
                 continue;
             }
             b.values[way].store(value, std::memory_order_release);
-            b.keys[way].store(word, std::memory_order_release);
+            b.keys[way].store(at.word, std::memory_order_release);
             return true;
         }
     }
@@ -205,17 +110,17 @@ void mac_table::clear(const slot& s, std::uint64_t word) noexcept
 mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) noexcept
 {
     const bool had = remove(k, now);
-    if (!insert(word_of(k), make_value(port, true, now), now)) {
+    const probe at = prepare(k);
+    if (!insert(at, make_value(port, true, now), now)) {
         return added::table_full;
     }
     // A worker may have learned the address between the two steps: one more look.
-    const std::uint64_t word = word_of(k);
-    for (const std::size_t index : {first_bucket(word), second_bucket(word)}) {
+    for (const std::size_t index : {at.bucket, second_bucket(at)}) {
         bucket& b = buckets_[index];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
-            if (b.keys[way].load(std::memory_order_acquire) == word &&
+            if (b.keys[way].load(std::memory_order_acquire) == at.word &&
                 !is_static(b.values[way].load(std::memory_order_acquire))) {
-                clear({&b.keys[way], &b.values[way]}, word);
+                clear({&b.keys[way], &b.values[way]}, at.word);
             }
         }
     }
@@ -224,12 +129,12 @@ mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) no
 
 bool mac_table::remove(key k, seconds_t now) noexcept
 {
-    const std::uint64_t word = word_of(k);
+    const probe at = prepare(k);
     bool had = false;
     // Two workers that learn an address at once may have left two entries.
-    while (const auto s = find(word)) {
-        had = had || live(s->value->load(std::memory_order_acquire), now);
-        clear(*s, word);
+    for (slot s = find(at); s.key != nullptr; s = find(at)) {
+        had = had || live(s.value->load(std::memory_order_acquire), now);
+        clear(s, at.word);
     }
     return had;
 }

@@ -13,10 +13,10 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 
 namespace strait::dataplane {
 
@@ -54,14 +54,28 @@ public:
     mac_table(const mac_table&) = delete;
     mac_table& operator=(const mac_table&) = delete;
 
+    // A key hashed for this table, so that a burst can prefetch first and look then.
+    struct probe {
+        std::uint64_t word;
+        std::size_t bucket;
+    };
+
     // Workers, and any other thread.
-    void prefetch(key k) const noexcept;
+    [[nodiscard]] probe prepare(key k) const noexcept; // prefetches
     // The port behind a MAC, no_port if unknown, stale or older than the ageing time.
-    [[nodiscard]] port_index lookup(key k, seconds_t now) const noexcept;
+    [[nodiscard]] port_index lookup(const probe& at, seconds_t now) const noexcept;
+    [[nodiscard]] port_index lookup(key k, seconds_t now) const noexcept
+    {
+        return lookup(prepare(k), now);
+    }
     enum class learned : std::uint8_t { known, added, moved, held_by_static, table_full };
-    // Says that `k` was seen on `port`. Writes nothing while the entry stands and was seen within
+    // Says that `at` was seen on `port`. Writes nothing while the entry stands and was seen within
     // this second.
-    learned learn(key k, port_index port, seconds_t now) noexcept;
+    learned learn(const probe& at, port_index port, seconds_t now) noexcept;
+    learned learn(key k, port_index port, seconds_t now) noexcept
+    {
+        return learn(prepare(k), port, now);
+    }
 
     // Control threads.
     enum class added : std::uint8_t { added, replaced, table_full };
@@ -85,19 +99,53 @@ private:
         static constexpr std::size_t ways = 4;
         std::array<std::atomic<std::uint64_t>, ways> keys;
         std::array<std::atomic<std::uint64_t>, ways> values;
+
+        // The way that holds `word`, `ways` if none: compared without branches, for which way it is
+        // cannot be predicted.
+        [[nodiscard]] std::size_t find(std::uint64_t word) const noexcept
+        {
+            unsigned found = 1U << ways;
+            for (std::size_t way = 0; way < ways; ++way) {
+                found |= unsigned{keys[way].load(std::memory_order_acquire) == word} << way;
+            }
+            return static_cast<std::size_t>(std::countr_zero(found));
+        }
     };
     struct slot {
         std::atomic<std::uint64_t>* key;
         std::atomic<std::uint64_t>* value;
     };
 
-    [[nodiscard]] std::size_t first_bucket(std::uint64_t word) const noexcept;
-    [[nodiscard]] std::size_t second_bucket(std::uint64_t word) const noexcept;
+    // A slot's value, from bit 0: port, its sequence number, static, last seen.
+    static constexpr unsigned sequence_shift = 16;
+    static constexpr std::uint64_t static_bit = std::uint64_t{1} << 32;
+    static constexpr unsigned seen_shift = 33;
+
+    [[nodiscard]] static port_index port_of(std::uint64_t value) noexcept
+    {
+        return port_index{static_cast<std::uint16_t>(value)};
+    }
+    [[nodiscard]] static std::uint16_t sequence_of(std::uint64_t value) noexcept
+    {
+        return static_cast<std::uint16_t>(value >> sequence_shift);
+    }
+    [[nodiscard]] static bool is_static(std::uint64_t value) noexcept
+    {
+        return (value & static_bit) != 0;
+    }
+    [[nodiscard]] static seconds_t seen_of(std::uint64_t value) noexcept
+    {
+        return static_cast<seconds_t>(value >> seen_shift);
+    }
+
+    [[nodiscard]] std::size_t second_bucket(const probe& at) const noexcept;
     [[nodiscard]] bool live(std::uint64_t value, seconds_t now) const noexcept;
     [[nodiscard]] std::uint64_t make_value(port_index port, bool is_static,
                                            seconds_t now) const noexcept;
-    [[nodiscard]] std::optional<slot> find(std::uint64_t word) const noexcept;
-    [[nodiscard]] bool insert(std::uint64_t word, std::uint64_t value, seconds_t now) noexcept;
+    [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
+    [[nodiscard]] learned learn_anew(const probe& at, const slot& s, std::uint64_t value,
+                                     std::uint64_t fresh, seconds_t now) noexcept;
+    [[nodiscard]] bool insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
     static void clear(const slot& s, std::uint64_t word) noexcept;
 
     struct free_buckets {
@@ -113,5 +161,78 @@ private:
     // A learned entry lives while its sequence number is its port's.
     std::array<std::atomic<std::uint16_t>, max_ports> sequence_{};
 };
+
+inline mac_table::probe mac_table::prepare(key k) const noexcept
+{
+    // A slot's key is `empty`, `busy` while a writer fills it, or a key's word with the top bit.
+    const std::uint64_t word = k.word() | (std::uint64_t{1} << 63);
+    // Multiply-shift hashing; the fold brings the address's last bytes, which vary most, into play.
+    const std::uint64_t x = word ^ seed_;
+    const probe at{word, ((x ^ (x >> 31)) * multiplier_) >> shift_};
+    __builtin_prefetch(&buckets_[at.bucket]);
+    return at;
+}
+
+inline mac_table::slot mac_table::find(const probe& at) const noexcept
+{
+    bucket& first = buckets_[at.bucket];
+    const std::size_t way = first.find(at.word);
+    if (way < bucket::ways) [[likely]] {
+        return {&first.keys[way], &first.values[way]};
+    }
+    bucket& second = buckets_[second_bucket(at)];
+    const std::size_t other = second.find(at.word);
+    if (other < bucket::ways) {
+        return {&second.keys[other], &second.values[other]};
+    }
+    return {nullptr, nullptr};
+}
+
+inline bool mac_table::live(std::uint64_t value, seconds_t now) const noexcept
+{
+    if (is_static(value)) [[unlikely]] {
+        return true;
+    }
+    const auto port = to_index(port_of(value));
+    if (port >= max_ports ||
+        sequence_of(value) != sequence_[port].load(std::memory_order_relaxed)) {
+        return false;
+    }
+    // Workers' clocks differ by a moment: an entry may have been seen "later" than now.
+    const seconds_t ageing = ageing_.load(std::memory_order_relaxed);
+    const seconds_t seen = seen_of(value);
+    return ageing == 0 || seen >= now || now - seen <= ageing;
+}
+
+inline port_index mac_table::lookup(const probe& at, seconds_t now) const noexcept
+{
+    const slot s = find(at);
+    if (s.key == nullptr) {
+        return no_port;
+    }
+    const std::uint64_t value = s.value->load(std::memory_order_acquire);
+    if (s.key->load(std::memory_order_relaxed) != at.word || !live(value, now)) [[unlikely]] {
+        return no_port;
+    }
+    return port_of(value);
+}
+
+inline std::uint64_t mac_table::make_value(port_index port, bool is_static_entry,
+                                           seconds_t now) const noexcept
+{
+    const std::uint64_t sequence = sequence_[to_index(port)].load(std::memory_order_relaxed);
+    return to_index(port) | (sequence << sequence_shift) | (is_static_entry ? static_bit : 0) |
+           (std::uint64_t{now} << seen_shift);
+}
+
+inline mac_table::learned mac_table::learn(const probe& at, port_index port,
+                                           seconds_t now) noexcept
+{
+    const std::uint64_t fresh = make_value(port, false, now);
+    const slot s = find(at);
+    const std::uint64_t value =
+        s.key == nullptr ? ~fresh : s.value->load(std::memory_order_acquire);
+    return value == fresh ? learned::known : learn_anew(at, s, value, fresh, now);
+}
 
 } // namespace strait::dataplane
