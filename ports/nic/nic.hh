@@ -12,8 +12,8 @@
 namespace strait::nic {
 
 struct settings {
-    std::string name;       // the port's
-    std::string device;     // devargs: "net_tap0,iface=tap0", "0000:03:00.0"
+    std::string name;   // the port's
+    std::string device; // devargs: "net_tap0,iface=tap0", "0000:03:00.0"
     std::uint32_t mtu{1500};
     std::uint16_t rx_descriptors{1024};
     std::uint16_t tx_descriptors{1024};

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Hot-plug and removal of DPDK devices.
+#include "ports/nic/device.hh"
+
+#include <rte_bus.h>
+#include <rte_bus_vdev.h>
+#include <rte_dev.h>
+#include <rte_devargs.h>
+#include <rte_ethdev.h>
+#include <rte_log.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace strait::nic {
+
+namespace {
+
+using ports::error;
+
+constexpr std::string_view known_devices =
+    "give a DPDK device with its arguments (net_tap0,iface=NAME, net_af_packet0,iface=NAME, "
+    "net_pcap0,iface=NAME, net_null0) or a PCI address (0000:03:00.0)";
+
+struct log_sink {
+    std::mutex mutex;
+    std::FILE* previous{nullptr};
+    bool active{false};
+    std::string complaint;
+    std::thread::id holding; // whose lines are held; none: nobody's
+    std::string held;
+};
+
+// Never destroyed: a thread of DPDK's may log at any time.
+log_sink& sink()
+{
+    static auto* const s = new log_sink;
+    return *s;
+}
+
+std::string without_prefix(std::string_view line)
+{
+    while (!line.empty() && (line.back() == '\n' || line.back() == ' ' || line.back() == '.')) {
+        line.remove_suffix(1);
+    }
+    // "tun_alloc(): Unable to …", "EAL: …", "ETHDEV: …"
+    for (const std::string_view mark : {"(): ", "EAL: ", "ETHDEV: "}) {
+        if (const auto at = line.find(mark); at != std::string_view::npos && at < 40) {
+            line.remove_prefix(at + mark.size());
+        }
+    }
+    while (!line.empty() && line.front() == ' ') {
+        line.remove_prefix(1);
+    }
+    return std::string{line};
+}
+
+void write_to(std::FILE* stream, std::string_view text)
+{
+    std::FILE* const out = stream != nullptr ? stream : stderr;
+    std::fwrite(text.data(), 1, text.size(), out);
+    std::fflush(out);
+}
+
+ssize_t sink_write(void* /*cookie*/, const char* text, std::size_t size)
+{
+    log_sink& s = sink();
+    const std::lock_guard lock{s.mutex};
+    if (s.active && s.complaint.empty() &&
+        rte_log_cur_msg_loglevel() <= static_cast<int>(RTE_LOG_WARNING)) {
+        s.complaint = without_prefix({text, size});
+    }
+    if (s.holding == std::this_thread::get_id()) {
+        s.held.append(text, size);
+    } else {
+        write_to(s.previous, {text, size});
+    }
+    return static_cast<ssize_t>(size);
+}
+
+std::FILE* sink_stream()
+{
+    static std::FILE* const stream = [] {
+        std::FILE* const f = fopencookie(nullptr, "w", {nullptr, sink_write, nullptr, nullptr});
+        if (f != nullptr) {
+            std::setvbuf(f, nullptr, _IOLBF, 4096);
+        }
+        return f;
+    }();
+    return stream;
+}
+
+driver driver_of(std::string_view name)
+{
+    if (name.starts_with("net_tap") || name.starts_with("eth_tap")) {
+        return driver::tap;
+    }
+    if (name.starts_with("net_af_packet") || name.starts_with("eth_af_packet")) {
+        return driver::af_packet;
+    }
+    if (name.starts_with("net_pcap") || name.starts_with("eth_pcap")) {
+        return driver::pcap;
+    }
+    if (name.starts_with("net_null") || name.starts_with("eth_null")) {
+        return driver::null_device;
+    }
+    return driver::other;
+}
+
+ports::result<void> check_pci(const std::string& address)
+{
+    namespace fs = std::filesystem;
+    std::error_code failed;
+    const fs::path folder = fs::path{"/sys/bus/pci/devices"} / address;
+    if (!fs::exists(folder, failed)) {
+        return error{"there is no PCI device " + address + " (lspci -D lists what there is)"};
+    }
+    const fs::path bound = fs::read_symlink(folder / "driver", failed).filename();
+    if (bound != "vfio-pci" && bound != "uio_pci_generic" && bound != "igb_uio") {
+        const std::string state =
+            failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
+        return error{"PCI device " + address + " is " + state +
+                     ": bind it to vfio-pci first (dpdk-devbind.py --bind=vfio-pci " + address +
+                     ")"};
+    }
+    return {};
+}
+
+ports::result<std::vector<std::pair<std::string, std::string>>>
+parse_arguments(std::string_view text, const std::string& device)
+{
+    std::vector<std::pair<std::string, std::string>> out;
+    while (!text.empty()) {
+        const auto comma = text.find(',');
+        const std::string_view one = text.substr(0, comma);
+        text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+        const auto equals = one.find('=');
+        if (equals == 0 || equals == std::string_view::npos || equals + 1 == one.size()) {
+            return error{"device " + device + ": the argument \"" + std::string{one} +
+                         "\" is not of the form name=value"};
+        }
+        out.emplace_back(one.substr(0, equals), one.substr(equals + 1));
+    }
+    return out;
+}
+
+void remove_device(const std::string& name, bool is_virtual, rte_device* handle)
+{
+    if (is_virtual) {
+        rte_vdev_uninit(name.c_str());
+    } else if (handle != nullptr) {
+        rte_dev_remove(handle);
+    }
+}
+
+std::vector<std::uint16_t> ethdevs_of(const std::string& name)
+{
+    std::vector<std::uint16_t> found;
+    for (std::uint16_t id = 0; id < RTE_MAX_ETHPORTS; ++id) {
+        if (rte_eth_dev_is_valid_port(id) == 0) {
+            continue;
+        }
+        rte_eth_dev_info info{};
+        if (rte_eth_dev_info_get(id, &info) == 0 && rte_dev_name(info.device) == name) {
+            found.push_back(id);
+        }
+    }
+    return found;
+}
+
+} // namespace
+
+std::optional<std::string_view> device_request::argument(std::string_view key) const
+{
+    for (const auto& [k, v] : arguments) {
+        if (k == key) {
+            return v;
+        }
+    }
+    return std::nullopt;
+}
+
+void device_request::set_argument(std::string_view key, std::string value)
+{
+    for (auto& [k, v] : arguments) {
+        if (k == key) {
+            v = std::move(value);
+            return;
+        }
+    }
+    arguments.emplace_back(key, std::move(value));
+}
+
+std::string device_request::arguments_text() const
+{
+    std::string out;
+    for (const auto& [k, v] : arguments) {
+        out += out.empty() ? "" : ",";
+        out += k + "=" + v;
+    }
+    return out;
+}
+
+ports::result<device_request> parse_device(const std::string& devargs)
+{
+    if (devargs.empty()) {
+        return error{"no device was named: " + std::string{known_devices}};
+    }
+    // Room for what this folder adds.
+    constexpr std::size_t longest_name = 63;
+    if (devargs.substr(0, devargs.find(',')).size() > longest_name || devargs.size() > 1024) {
+        return error{"the device's name is longer than DPDK takes (63 bytes)"};
+    }
+    rte_devargs parsed{};
+    if (rte_devargs_parse(&parsed, devargs.c_str()) != 0) {
+        return error{"unknown device \"" + devargs.substr(0, devargs.find(',')) +
+                     "\": " + std::string{known_devices}};
+    }
+    device_request request{};
+    request.name = parsed.name;
+    request.is_virtual = std::string_view{rte_bus_name(parsed.bus)} == "vdev";
+    const std::string arguments = parsed.args != nullptr ? parsed.args : "";
+    rte_devargs_reset(&parsed);
+    if (request.is_virtual && request.name.starts_with("net_tun")) {
+        return error{"device " + request.name +
+                     " carries IP packets, not Ethernet frames: use net_tap instead"};
+    }
+    auto list = parse_arguments(arguments, request.name);
+    if (!list) {
+        return std::move(list).error();
+    }
+    request.arguments = std::move(list).value();
+    request.kind = request.is_virtual ? driver_of(request.name) : driver::other;
+    if (!request.is_virtual) {
+        if (auto ok = check_pci(request.name); !ok) {
+            return std::move(ok).error();
+        }
+    }
+    return request;
+}
+
+device::device(std::string name, bool is_virtual, std::uint16_t port_id)
+    : name_{std::move(name)}, is_virtual_{is_virtual}, port_id_{port_id}
+{}
+
+device::device(device&& other) noexcept
+    : name_{std::move(other.name_)},
+      is_virtual_{other.is_virtual_},
+      port_id_{std::exchange(other.port_id_, std::uint16_t{RTE_MAX_ETHPORTS})}
+{}
+
+device::~device()
+{
+    if (port_id_ >= RTE_MAX_ETHPORTS) {
+        return;
+    }
+    rte_eth_dev_info info{};
+    rte_device* handle = nullptr;
+    if (rte_eth_dev_info_get(port_id_, &info) == 0) {
+        handle = info.device;
+    }
+    rte_eth_dev_stop(port_id_);
+    rte_eth_dev_close(port_id_);
+    remove_device(name_, is_virtual_, handle);
+}
+
+ports::result<device> device::plug(const device_request& request)
+{
+    // The tap driver complains of flow rules and secondary processes that nobody asked for.
+    log_capture log{request.kind == driver::tap};
+    int failed = 0;
+    // A virtual device is initialised by itself: when its driver refuses it, nothing of it stays
+    // in the bus's list.
+    if (request.is_virtual) {
+        failed = rte_vdev_init(request.name.c_str(), request.arguments_text().c_str());
+    } else {
+        const std::string arguments = request.arguments_text();
+        failed = rte_dev_probe(
+            (arguments.empty() ? request.name : request.name + "," + arguments).c_str());
+    }
+    if (failed == -EEXIST) {
+        return error{"device " + request.name + " is in use already"};
+    }
+    if (failed != 0) {
+        return error{"device " + request.name + " cannot be opened: " + cause(log, failed)};
+    }
+    log.dismiss();
+    const std::vector<std::uint16_t> found = ethdevs_of(request.name);
+    if (found.size() != 1) {
+        rte_device* handle = nullptr;
+        for (const std::uint16_t id : found) {
+            rte_eth_dev_info info{};
+            if (rte_eth_dev_info_get(id, &info) == 0) {
+                handle = info.device;
+            }
+            rte_eth_dev_close(id);
+        }
+        remove_device(request.name, request.is_virtual, handle);
+        return error{"device " + request.name + " has " + std::to_string(found.size()) +
+                     " Ethernet ports: a NIC port takes a device that has exactly one"};
+    }
+    return device{request.name, request.is_virtual, found.front()};
+}
+
+log_capture::log_capture(bool hold)
+{
+    std::FILE* const stream = sink_stream();
+    log_sink& s = sink();
+    const std::lock_guard lock{s.mutex};
+    s.complaint.clear();
+    s.active = true;
+    s.holding = hold ? std::this_thread::get_id() : std::thread::id{};
+    if (std::FILE* const now = rte_log_get_stream(); now != stream && stream != nullptr) {
+        s.previous = now;
+        rte_openlog_stream(stream);
+    }
+}
+
+log_capture::~log_capture()
+{
+    log_sink& s = sink();
+    const std::lock_guard lock{s.mutex};
+    s.active = false;
+    s.holding = {};
+    if (!s.held.empty()) {
+        write_to(s.previous, std::exchange(s.held, {}));
+    }
+    if (rte_log_get_stream() == sink_stream()) {
+        rte_openlog_stream(s.previous);
+    }
+}
+
+std::string log_capture::first_complaint() const
+{
+    log_sink& s = sink();
+    const std::lock_guard lock{s.mutex};
+    return s.complaint;
+}
+
+void log_capture::dismiss()
+{
+    log_sink& s = sink();
+    const std::lock_guard lock{s.mutex};
+    s.held.clear();
+}
+
+std::string cause(const log_capture& log, int negative_errno)
+{
+    std::string said = log.first_complaint();
+    if (!said.empty()) {
+        return said;
+    }
+    return std::generic_category().message(negative_errno < 0 ? -negative_errno : EIO);
+}
+
+} // namespace strait::nic

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A DPDK Ethernet device from hot-plug to removal: what is asked of it (devargs), its ethdev
+// number, and errors a person can act on. How it is configured and polled is nic.cc's.
+#pragma once
+
+#include "ports/port.hh"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace strait::nic {
+
+// Drivers whose limits differ from what they say of themselves.
+enum class driver : std::uint8_t { tap, af_packet, pcap, null_device, other };
+
+// Devargs taken apart: "net_tap0,iface=tap0".
+struct device_request {
+    std::string name; // of the device: "net_tap0", "0000:03:00.0"
+    bool is_virtual;  // on the vdev bus; otherwise PCI
+    driver kind;
+    std::vector<std::pair<std::string, std::string>> arguments; // in the order given
+
+    [[nodiscard]] std::optional<std::string_view> argument(std::string_view key) const;
+    void set_argument(std::string_view key, std::string value);
+    [[nodiscard]] std::string arguments_text() const; // "iface=tap0,mac=…"
+};
+
+// Checks what can be checked before the device is opened. Errors: unknown driver, no such PCI
+// device, one that a kernel driver holds.
+[[nodiscard]] ports::result<device_request> parse_device(const std::string& devargs);
+
+// Removes its device when it is destroyed: stopped, closed, unplugged. Control thread only.
+class device {
+public:
+    device(device&& other) noexcept;
+    device& operator=(device&&) = delete;
+    ~device();
+
+    // Errors: the driver's own reason, as it logged it; a device of several Ethernet ports.
+    [[nodiscard]] static ports::result<device> plug(const device_request& request);
+
+    [[nodiscard]] std::uint16_t port_id() const noexcept { return port_id_; }
+
+private:
+    device(std::string name, bool is_virtual, std::uint16_t port_id);
+
+    std::string name_;
+    bool is_virtual_;
+    std::uint16_t port_id_;
+};
+
+// Reads along with what DPDK logs while it lives. One at a time, control thread only.
+class log_capture {
+public:
+    // `hold`: what this thread logs is written when the capture ends, unless it was dismissed.
+    explicit log_capture(bool hold = false);
+    ~log_capture();
+    log_capture(const log_capture&) = delete;
+    log_capture& operator=(const log_capture&) = delete;
+
+    // The first warning or error since the capture began, without the function's name and the
+    // final newline; empty if there was none.
+    [[nodiscard]] std::string first_complaint() const;
+    // All went well: what was held need not be said.
+    void dismiss();
+};
+
+// "driver's complaint" or, if it logged nothing, what the error number means.
+[[nodiscard]] std::string cause(const log_capture& log, int negative_errno);
+
+} // namespace strait::nic

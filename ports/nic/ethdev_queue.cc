@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Bursts of mbufs from and to an ethdev.
+#include "ports/nic/ethdev_queue.hh"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_prefetch.h>
+
+#include <array>
+#include <cstring>
+
+namespace strait::nic {
+
+using dataplane::burst;
+using dataplane::drop_reason;
+using dataplane::packet;
+using dataplane::packet_slot;
+
+namespace {
+
+// IEEE 802.3: the shortest frame, without FCS.
+constexpr std::uint32_t shortest_frame = 60;
+
+} // namespace
+
+ports::rx_queue::poll ethdev_rx_queue::receive(burst& b,
+                                               const ports::queue_context& context) noexcept
+{
+    std::array<rte_mbuf*, burst::capacity> mbufs;
+    const std::uint16_t n = rte_eth_rx_burst(port_id_, queue_id_, mbufs.data(), mbufs.size());
+    if (n == 0) {
+        return poll::empty;
+    }
+    std::uint64_t bytes = 0;
+    for (std::uint16_t i = 0; i < n; ++i) {
+        if (i + 1 < n) {
+            rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + 1], void*));
+        }
+        rte_mbuf* const m = mbufs[i];
+        bytes += m->pkt_len;
+        if (m->pkt_len > longest_) {
+            context.counters->drop(drop_reason::frame_too_long);
+            rte_pktmbuf_free(m);
+        } else if (dataplane::from_mbuf(b.slots[b.count], m, b)) {
+            ++b.count;
+        } else {
+            context.counters->drop(drop_reason::receive_error);
+            rte_pktmbuf_free(m);
+        }
+    }
+    context.counters->rx_packets.add(n);
+    context.counters->rx_bytes.add(bytes);
+    return b.count > 0 ? poll::taken : poll::empty;
+}
+
+void ethdev_rx_queue::release(burst& b, const ports::queue_context& /*context*/) noexcept
+{
+    std::array<rte_mbuf*, burst::capacity> mbufs;
+    unsigned n = 0;
+    for (packet_slot& p : b.packets()) {
+        if (p.mbuf != nullptr) {
+            mbufs[n++] = p.mbuf;
+            p.mbuf = nullptr;
+        }
+    }
+    if (n > 0) {
+        rte_pktmbuf_free_bulk(mbufs.data(), n);
+    }
+}
+
+ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
+                                 const ethdev_traits& traits) noexcept
+    : port_id_{port_id},
+      queue_id_{queue_id},
+      takes_chains_{traits.takes_chains},
+      pads_{traits.kind == driver::other},
+      counts_errors_{traits.kind == driver::af_packet || traits.kind == driver::pcap},
+      unsent_{traits.kind == driver::pcap ? drop_reason::transmit_error
+                                          : drop_reason::receiver_full}
+{}
+
+// Makes of the chain what the device takes. False: it cannot be done.
+bool ethdev_tx_queue::prepare(rte_mbuf* m) const noexcept
+{
+    if (pads_ && m->pkt_len < shortest_frame) {
+        const auto missing = static_cast<std::uint16_t>(shortest_frame - m->pkt_len);
+        char* const end = rte_pktmbuf_append(m, missing);
+        if (end == nullptr) {
+            return false;
+        }
+        std::memset(end, 0, missing);
+    }
+    return takes_chains_ || m->nb_segs == 1 || rte_pktmbuf_linearize(m) == 0;
+}
+
+std::uint64_t ethdev_tx_queue::new_errors() noexcept
+{
+    rte_eth_stats stats;
+    if (rte_eth_stats_get(port_id_, &stats) != 0) {
+        return 0;
+    }
+    const std::uint64_t before = std::exchange(errors_, stats.oerrors);
+    return stats.oerrors - before;
+}
+
+void ethdev_tx_queue::send(std::span<packet* const> packets,
+                           const ports::queue_context& context) noexcept
+{
+    std::array<rte_mbuf*, burst::capacity> mbufs;
+    std::uint16_t ready = 0;
+    std::uint64_t bytes = 0;
+    for (packet* const p : packets) {
+        rte_mbuf* const m = dataplane::own(*p, context.pool);
+        if (m == nullptr) {
+            context.counters->drop(drop_reason::no_memory);
+            continue;
+        }
+        if (!prepare(m)) {
+            context.counters->drop(drop_reason::transmit_error);
+            rte_pktmbuf_free(m);
+            continue;
+        }
+        bytes += m->pkt_len;
+        mbufs[ready++] = m;
+    }
+    if (ready == 0) {
+        return;
+    }
+    std::uint64_t sent = rte_eth_tx_burst(port_id_, queue_id_, mbufs.data(), ready);
+    if (sent < ready) {
+        for (std::size_t i = sent; i < ready; ++i) {
+            bytes -= mbufs[i]->pkt_len;
+        }
+        context.counters->drop(unsent_, ready - sent);
+        rte_pktmbuf_free_bulk(mbufs.data() + sent, static_cast<unsigned>(ready - sent));
+    }
+    if (counts_errors_) {
+        // These drivers fail whole bursts, or frames that no port lets through: what is said of
+        // bytes is exact for the first.
+        const std::uint64_t failed = std::min(new_errors(), sent);
+        if (failed > 0) {
+            context.counters->drop(drop_reason::transmit_error, failed);
+            bytes -= failed == sent ? bytes : 0;
+            sent -= failed;
+        }
+    }
+    context.counters->tx_packets.add(sent);
+    context.counters->tx_bytes.add(bytes);
+}
+
+void ethdev_tx_queue::transmit(std::span<packet* const> packets,
+                               const ports::queue_context& context) noexcept
+{
+    while (!packets.empty()) {
+        const auto part = packets.first(std::min(packets.size(), burst::capacity));
+        send(part, context);
+        packets = packets.subspan(part.size());
+    }
+}
+
+} // namespace strait::nic

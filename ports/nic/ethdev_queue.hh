@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The two directions of an ethdev's queue, as workers call them. Taps have their own way out
+// (tap.hh).
+#pragma once
+
+#include "ports/nic/device.hh"
+#include "ports/port.hh"
+
+#include <cstdint>
+#include <limits>
+
+namespace strait::nic {
+
+struct ethdev_traits {
+    driver kind{driver::other};
+    bool takes_chains{false};
+    // Bytes; longer frames may have been cut by the device and are dropped.
+    std::uint32_t longest_received{std::numeric_limits<std::uint32_t>::max()};
+};
+
+class ethdev_rx_queue final : public ports::rx_queue {
+public:
+    ethdev_rx_queue(std::uint16_t port_id, std::uint16_t queue_id,
+                    const ethdev_traits& traits) noexcept
+        : port_id_{port_id}, queue_id_{queue_id}, longest_{traits.longest_received}
+    {}
+
+    poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override;
+    void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
+
+private:
+    std::uint16_t port_id_;
+    std::uint16_t queue_id_;
+    std::uint32_t longest_;
+};
+
+class ethdev_tx_queue final : public ports::tx_queue {
+public:
+    ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
+                    const ethdev_traits& traits) noexcept;
+
+    void transmit(std::span<dataplane::packet* const> packets,
+                  const ports::queue_context& context) noexcept override;
+
+private:
+    void send(std::span<dataplane::packet* const> packets,
+              const ports::queue_context& context) noexcept;
+    [[nodiscard]] bool prepare(rte_mbuf* m) const noexcept;
+    [[nodiscard]] std::uint64_t new_errors() noexcept;
+
+    std::uint16_t port_id_;
+    std::uint16_t queue_id_;
+    bool takes_chains_;
+    bool pads_;          // short frames are ours to fill up
+    bool counts_errors_; // says "sent" of what it drops, and counts it
+    dataplane::drop_reason unsent_;
+    std::uint64_t errors_{0};
+};
+
+} // namespace strait::nic

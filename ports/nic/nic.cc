@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// NIC ports: how an ethdev is configured, polled and described. Opening and removing it is
+// device.cc's; what is particular to taps is tap.cc's.
+#include "ports/nic/nic.hh"
+
+#include "ports/nic/device.hh"
+#include "ports/nic/ethdev_queue.hh"
+#include "ports/nic/interface.hh"
+#include "ports/nic/tap.hh"
+
+#include <net/if.h>
+#include <unistd.h>
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+
+namespace strait::nic {
+
+namespace {
+
+using ports::error;
+
+constexpr std::uint32_t min_mtu = 68;
+constexpr std::uint32_t max_mtu = 65521;
+constexpr std::uint32_t default_mtu = 1500;
+// What an Ethernet frame adds to its MTU: header and up to two VLAN tags.
+constexpr std::uint32_t frame_overhead = 14 + 8;
+// What an AF_PACKET ring slot holds in front of a received frame, and of one to be sent.
+constexpr std::uint32_t slot_overhead = 66;
+constexpr std::uint32_t slot_overhead_tx = 32;
+// A tap's frames arrive in a chain of this many buffers at most, enough for 64 KiB. The kernel is
+// given all of them at each read: no more than needed.
+constexpr std::uint16_t tap_descriptors = 33;
+constexpr unsigned large_pool_size = 1024;
+
+// Devices and interfaces in use, so that a second port on one is refused. Control thread only.
+struct use {
+    std::string device;
+    std::string interface; // empty: none, or not known
+    std::string port;
+};
+std::vector<use>& uses()
+{
+    static std::vector<use> list;
+    return list;
+}
+
+// Pools of ports that are gone, whose last mbufs are still in another device's transmit ring.
+std::vector<rte_mempool*>& retired_pools()
+{
+    static std::vector<rte_mempool*> list;
+    return list;
+}
+
+void free_idle_pools()
+{
+    std::erase_if(retired_pools(), [](rte_mempool* pool) {
+        const bool idle = rte_mempool_full(pool) == 1;
+        if (idle) {
+            rte_mempool_free(pool);
+        }
+        return idle;
+    });
+}
+
+struct retire_pool {
+    void operator()(rte_mempool* pool) const
+    {
+        retired_pools().push_back(pool);
+        free_idle_pools();
+    }
+};
+using pool_ptr = std::unique_ptr<rte_mempool, retire_pool>;
+
+error for_port(const std::string& port, error e)
+{
+    return error{"port " + port + ": " + std::move(e.message)};
+}
+
+// A locally administered address that stays the same over restarts on this machine.
+std::string stable_mac(const std::string& name)
+{
+    std::string text;
+    std::ifstream{"/etc/machine-id"} >> text;
+    if (text.empty()) {
+        std::array<char, 256> host{};
+        ::gethostname(host.data(), host.size() - 1);
+        text = host.data();
+    }
+    std::uint64_t hash = 0xcbf29ce484222325ULL; // FNV-1a
+    for (const char c : text + "/" + name) {
+        hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+    }
+    hash ^= hash >> 29;
+    return dataplane::mac_address{(hash & ~std::uint64_t{0xff}) | 0x02}.to_string();
+}
+
+ports::result<std::uint32_t> number_argument(const device_request& request, std::string_view key,
+                                             std::uint32_t otherwise)
+{
+    const auto text = request.argument(key);
+    if (!text) {
+        return otherwise;
+    }
+    std::uint32_t value = 0;
+    const auto [end, failed] = std::from_chars(text->data(), text->data() + text->size(), value);
+    if (failed != std::errc{} || end != text->data() + text->size() || value == 0) {
+        return error{"device " + request.name + ": " + std::string{key} + "=" + std::string{*text} +
+                     " is not a number above 0"};
+    }
+    return value;
+}
+
+// Sizes the ring's slots for the MTU unless the user did. Value: the bytes of a slot.
+ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::uint32_t mtu)
+{
+    const auto page = static_cast<std::uint32_t>(::getpagesize());
+    const std::uint32_t needed = mtu + frame_overhead + slot_overhead + 1;
+    const std::uint32_t fitting = needed <= 2048 ? 2048 : (needed + page - 1) / page * page;
+    const auto given_frame = number_argument(request, "framesz", fitting);
+    if (!given_frame) {
+        return given_frame.error();
+    }
+    const std::uint32_t frame = given_frame.value();
+    const auto given_block = number_argument(request, "blocksz", std::max(page, frame));
+    if (!given_block) {
+        return given_block.error();
+    }
+    const std::uint32_t block = given_block.value();
+    const auto given_queues = number_argument(request, "qpairs", 1);
+    if (!given_queues) {
+        return given_queues.error();
+    }
+    const std::uint32_t queues = given_queues.value();
+    if (queues != 1) {
+        return error{"device " + request.name + ": a NIC port polls one queue pair, so qpairs=" +
+                     std::to_string(queues) + " would lose packets; leave it out"};
+    }
+    // The driver takes the ring for contiguous frames, which only blocks that hold a whole number
+    // of them are.
+    if (frame % 16 != 0 || block % frame != 0 || block % page != 0) {
+        return error{"device " + request.name + ": framesz=" + std::to_string(frame) +
+                     " and blocksz=" + std::to_string(block) +
+                     " do not fit: framesz must be a multiple of 16, and blocksz one of framesz "
+                     "and of " +
+                     std::to_string(page)};
+    }
+    if (frame < needed) {
+        return error{"device " + request.name + ": framesz=" + std::to_string(frame) +
+                     " is too small for an MTU of " + std::to_string(mtu) + ", which needs " +
+                     std::to_string(needed) + " or more"};
+    }
+    request.set_argument("framesz", std::to_string(frame));
+    request.set_argument("blocksz", std::to_string(block));
+    return frame;
+}
+
+ports::result<void> check_mtu_range(std::uint32_t mtu)
+{
+    if (mtu < min_mtu || mtu > max_mtu) {
+        return error{"MTU " + std::to_string(mtu) + " is out of range: " + std::to_string(min_mtu) +
+                     " to " + std::to_string(max_mtu)};
+    }
+    return {};
+}
+
+class nic_port final : public ports::port {
+public:
+    nic_port(std::string name, device_request request, device dev)
+        : name_{std::move(name)}, request_{std::move(request)}, device_{std::move(dev)}
+    {}
+    ~nic_port() override
+    {
+        std::erase_if(uses(), [this](const use& u) { return u.device == request_.name; });
+    }
+    nic_port(const nic_port&) = delete;
+    nic_port& operator=(const nic_port&) = delete;
+
+    ports::result<void> open(const settings& s, rte_mempool* pool, std::uint32_t slot_size);
+
+    std::span<const ports::queue_pair> queues() const noexcept override { return queues_; }
+    ports::result<void> start() override { return {}; }
+    void stop() noexcept override {}
+    ports::result<void> set_mtu(std::uint32_t mtu) override;
+    bool link_up() const noexcept override;
+    std::vector<std::pair<std::string, ports::port_detail>> details() const override;
+
+private:
+    [[nodiscard]] std::uint16_t id() const noexcept { return device_.port_id(); }
+    [[nodiscard]] std::string interface_name(const rte_eth_dev_info& info) const;
+    ports::result<rte_mempool*> receive_pool(rte_mempool* shared, std::uint32_t buffer);
+    ports::result<void> configure(const settings& s, rte_mempool* pool);
+    ports::result<void> apply_mtu(std::uint32_t mtu);
+
+    std::string name_;
+    device_request request_;
+    pool_ptr large_pool_;
+    device device_;
+    std::string interface_; // the kernel's, if there is one behind the device
+    std::uint32_t slot_size_{0};
+    std::uint32_t mtu_{0};
+    std::uint16_t rx_descriptors_{0};
+    std::uint16_t tx_descriptors_{0};
+    std::unique_ptr<ports::rx_queue> rx_;
+    std::unique_ptr<ports::tx_queue> tx_;
+    tap_tx_queue* tap_{nullptr};
+    std::vector<ports::queue_pair> queues_;
+};
+
+std::string nic_port::interface_name(const rte_eth_dev_info& info) const
+{
+    if (const auto given = request_.argument("iface")) {
+        return std::string{*given};
+    }
+    std::array<char, IF_NAMESIZE> name{};
+    if (info.if_index != 0 && if_indextoname(info.if_index, name.data()) != nullptr) {
+        return name.data();
+    }
+    return {};
+}
+
+// The pool whose buffers hold `buffer` bytes of a frame: the shared one, or one of the port's own.
+ports::result<rte_mempool*> nic_port::receive_pool(rte_mempool* shared, std::uint32_t buffer)
+{
+    if (buffer + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(shared)) {
+        return shared;
+    }
+    static unsigned made = 0;
+    const std::string pool_name = "strait_nic_" + std::to_string(++made);
+    large_pool_.reset(rte_pktmbuf_pool_create(pool_name.c_str(), large_pool_size, 64,
+                                              rte_pktmbuf_priv_size(shared),
+                                              static_cast<std::uint16_t>(std::min<std::uint32_t>(
+                                                  buffer + RTE_PKTMBUF_HEADROOM, UINT16_MAX)),
+                                              SOCKET_ID_ANY));
+    if (large_pool_ == nullptr) {
+        return error{"there is no memory for " + std::to_string(large_pool_size) + " buffers of " +
+                     std::to_string(buffer) + " bytes: start the switch with more --memory"};
+    }
+    return large_pool_.get();
+}
+
+ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
+{
+    log_capture log{request_.kind == driver::tap};
+    const auto refused = [&](const char* what, int failed) {
+        return error{"device " + request_.name + " " + what + ": " + cause(log, failed)};
+    };
+    rte_eth_dev_info info{};
+    if (const int failed = rte_eth_dev_info_get(id(), &info); failed != 0) {
+        return refused("does not describe itself", failed);
+    }
+    interface_ = interface_name(info);
+    const bool is_other = request_.kind == driver::other;
+    if (is_other && (s.mtu < info.min_mtu || s.mtu > info.max_mtu ||
+                     (info.max_mtu == UINT16_MAX && s.mtu + 18 > info.max_rx_pktlen))) {
+        const std::uint32_t most =
+            info.max_mtu == UINT16_MAX ? info.max_rx_pktlen - 18 : info.max_mtu;
+        return error{"device " + request_.name + " cannot do an MTU of " + std::to_string(s.mtu) +
+                     ": it does " + std::to_string(info.min_mtu) + " to " + std::to_string(most)};
+    }
+    rte_eth_conf conf{};
+    // Virtual devices state limits that hold for none of their paths: their interface's MTU is
+    // what counts, and apply_mtu sets it.
+    conf.rxmode.mtu = is_other ? s.mtu : default_mtu;
+    conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+    conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    if (const int failed = rte_eth_dev_configure(id(), 1, 1, &conf); failed != 0) {
+        return refused("cannot be configured", failed);
+    }
+    rx_descriptors_ = request_.kind == driver::tap ? tap_descriptors : s.rx_descriptors;
+    tx_descriptors_ = s.tx_descriptors;
+    if (const int failed =
+            rte_eth_dev_adjust_nb_rx_tx_desc(id(), &rx_descriptors_, &tx_descriptors_);
+        failed != 0) {
+        return refused("does not take these numbers of descriptors", failed);
+    }
+
+    std::uint32_t buffer = 0; // bytes of a frame that one buffer must hold
+    if (request_.kind == driver::af_packet) {
+        buffer = slot_size_ - slot_overhead_tx;
+    } else if (is_other && conf.rxmode.offloads == 0) {
+        buffer = s.mtu + frame_overhead;
+    }
+    auto receive = receive_pool(pool, buffer);
+    if (!receive) {
+        return std::move(receive).error();
+    }
+    const int on_node = rte_eth_dev_socket_id(id());
+    const auto node = static_cast<unsigned>(on_node);
+    if (const int failed =
+            rte_eth_rx_queue_setup(id(), 0, rx_descriptors_, node, nullptr, receive.value());
+        failed != 0) {
+        return refused("cannot set up its receive queue", failed);
+    }
+    if (const int failed = rte_eth_tx_queue_setup(id(), 0, tx_descriptors_, node, nullptr);
+        failed != 0) {
+        return refused("cannot set up its transmit queue", failed);
+    }
+    if (const int failed = rte_eth_dev_start(id()); failed != 0) {
+        return refused("cannot be started", failed);
+    }
+    // A tap shows the switch all there is, whatever its flags.
+    if (request_.kind != driver::tap) {
+        if (const int failed = rte_eth_promiscuous_enable(id());
+            failed != 0 && failed != -ENOTSUP) {
+            return refused("cannot receive frames for other addresses than its own", failed);
+        }
+    }
+    log.dismiss();
+    return {};
+}
+
+ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::uint32_t slot_size)
+{
+    slot_size_ = slot_size;
+    if (auto ok = configure(s, pool); !ok) {
+        return ok;
+    }
+    if (auto ok = apply_mtu(s.mtu); !ok) {
+        return ok;
+    }
+
+    ethdev_traits traits;
+    traits.kind = request_.kind;
+    if (request_.kind == driver::af_packet) {
+        // A frame that fills its slot may have been cut.
+        traits.longest_received = slot_size_ - slot_overhead - 1;
+    }
+    rx_ = std::make_unique<ethdev_rx_queue>(id(), std::uint16_t{0}, traits);
+    if (request_.kind == driver::tap) {
+        auto tap = find_tap(interface_);
+        if (!tap) {
+            return std::move(tap).error();
+        }
+        auto queue = std::make_unique<tap_tx_queue>(std::move(tap).value());
+        tap_ = queue.get();
+        tx_ = std::move(queue);
+    } else {
+        rte_eth_dev_info info{};
+        rte_eth_dev_info_get(id(), &info);
+        // pcap gathers chains and null frees them, though neither says so.
+        traits.takes_chains = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0 ||
+                              request_.kind != driver::other;
+        tx_ = std::make_unique<ethdev_tx_queue>(id(), std::uint16_t{0}, traits);
+    }
+    queues_.push_back({rx_.get(), tx_.get()});
+    return {};
+}
+
+ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
+{
+    switch (request_.kind) {
+    case driver::tap:
+        // Once a tap was moved to another network namespace, its MTU is set there: the tap itself
+        // carries any frame.
+        if (const auto state = find_interface(interface_); state && state->mtu != mtu) {
+            if (auto ok = set_interface_mtu(interface_, mtu); !ok) {
+                return ok;
+            }
+        }
+        break;
+    case driver::af_packet: {
+        const std::uint32_t most = slot_size_ - slot_overhead - frame_overhead - 1;
+        if (mtu > most) {
+            return error{"device " + request_.name + " was opened with slots of " +
+                         std::to_string(slot_size_) + " bytes, enough for an MTU of " +
+                         std::to_string(most) + ", not " + std::to_string(mtu) +
+                         ": remove the port and add it with this MTU"};
+        }
+        const auto state = find_interface(interface_);
+        if (!state || state->mtu != mtu) {
+            if (auto ok = set_interface_mtu(interface_, mtu); !ok) {
+                return ok;
+            }
+        }
+        break;
+    }
+    case driver::pcap:
+    case driver::null_device:
+        break;
+    case driver::other: {
+        const log_capture log;
+        const int failed = rte_eth_dev_set_mtu(id(), static_cast<std::uint16_t>(mtu));
+        if (failed == -EBUSY) {
+            return error{"device " + request_.name +
+                         " cannot change its MTU while it runs: remove the port and add it with "
+                         "this MTU"};
+        }
+        if (failed != 0 && (failed != -ENOTSUP || mtu > default_mtu)) {
+            return error{"device " + request_.name + " cannot do an MTU of " + std::to_string(mtu) +
+                         ": " + cause(log, failed)};
+        }
+        break;
+    }
+    }
+    mtu_ = mtu;
+    return {};
+}
+
+ports::result<void> nic_port::set_mtu(std::uint32_t mtu)
+{
+    auto ok = check_mtu_range(mtu);
+    if (ok) {
+        ok = apply_mtu(mtu);
+    }
+    if (!ok) {
+        return for_port(name_, std::move(ok).error());
+    }
+    return {};
+}
+
+bool nic_port::link_up() const noexcept
+{
+    if (tap_ != nullptr) {
+        return tap_->is_up();
+    }
+    if (!interface_.empty() && request_.kind != driver::other) {
+        const auto state = find_interface(interface_);
+        return state && state->running;
+    }
+    rte_eth_link link{};
+    return rte_eth_link_get_nowait(id(), &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() const
+{
+    std::vector<std::pair<std::string, ports::port_detail>> out;
+    const auto number = [&](const char* key, std::uint64_t value) {
+        out.emplace_back(key, static_cast<std::int64_t>(value));
+    };
+    rte_eth_dev_info info{};
+    out.emplace_back("device", request_.name);
+    if (rte_eth_dev_info_get(id(), &info) == 0) {
+        out.emplace_back("driver", std::string{info.driver_name});
+    }
+    if (!interface_.empty()) {
+        out.emplace_back("interface", interface_);
+    }
+    rte_ether_addr mac{};
+    if (rte_eth_macaddr_get(id(), &mac) == 0) {
+        std::uint64_t value = 0;
+        std::copy_n(mac.addr_bytes, 6, reinterpret_cast<std::uint8_t*>(&value));
+        out.emplace_back("mac", dataplane::mac_address{value}.to_string());
+    }
+    rte_eth_link link{};
+    if (rte_eth_link_get_nowait(id(), &link) == 0 && link.link_speed != RTE_ETH_SPEED_NUM_NONE &&
+        link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN) {
+        number("link_mbps", link.link_speed);
+    }
+    number("mtu", mtu_);
+    number("rx_queues", queues_.size());
+    number("tx_queues", queues_.size());
+    number("rx_descriptors", rx_descriptors_);
+    number("tx_descriptors", tx_descriptors_);
+    rte_eth_stats stats{};
+    if (rte_eth_stats_get(id(), &stats) == 0) {
+        number("device_rx_missed", stats.imissed);
+        number("device_rx_errors", stats.ierrors);
+        number("device_rx_no_buffer", stats.rx_nombuf);
+        number("device_tx_errors", stats.oerrors);
+    }
+    return out;
+}
+
+// Refuses what other ports use, and interfaces that the driver would fail on without a word.
+ports::result<std::string> check_interface(const device_request& request)
+{
+    const auto given = request.argument("iface");
+    for (const use& u : uses()) {
+        if (u.device == request.name) {
+            return error{"device " + request.name + " is in use by port " + u.port};
+        }
+        if (given && u.interface == *given) {
+            return error{"interface " + u.interface + " is in use by port " + u.port};
+        }
+    }
+    if (!given) {
+        if (request.kind == driver::af_packet) {
+            return error{"device " + request.name + " needs an interface: " + request.name +
+                         ",iface=NAME"};
+        }
+        return ports::result<std::string>{boost::system::in_place_value};
+    }
+    std::string name{*given};
+    if (!valid_interface_name(name)) {
+        return error{"\"" + name +
+                     "\" cannot be an interface's name: 1 to 15 characters without spaces, '/', "
+                     "':', ',', '=', '%' or brackets"};
+    }
+    const auto state = find_interface(name);
+    if (request.kind == driver::tap) {
+        if (::access("/dev/net/tun", R_OK | W_OK) != 0) {
+            return error{"a tap needs /dev/net/tun, which cannot be opened here (modprobe tun, or "
+                         "run as root)"};
+        }
+        if (state && state->type != "tun") {
+            return error{"interface " + name +
+                         " exists and is not a tap: choose another name, or attach to it with "
+                         "net_af_packet"};
+        }
+    } else if (!state) {
+        return error{"there is no interface " + name +
+                     " in the switch's network namespace (ip link lists them)"};
+    }
+    return {boost::system::in_place_value, std::move(name)};
+}
+
+ports::result<std::unique_ptr<ports::port>> open_port(const settings& s, rte_mempool* pool)
+{
+    free_idle_pools();
+    if (auto ok = check_mtu_range(s.mtu); !ok) {
+        return std::move(ok).error();
+    }
+    auto parsed = parse_device(s.device);
+    if (!parsed) {
+        return std::move(parsed).error();
+    }
+    device_request request = std::move(parsed).value();
+    auto checked = check_interface(request);
+    if (!checked) {
+        return std::move(checked).error();
+    }
+    const std::string interface = std::move(checked).value();
+    std::uint32_t slot_size = 0;
+    if (request.kind == driver::af_packet) {
+        auto size = size_af_packet_ring(request, s.mtu);
+        if (!size) {
+            return std::move(size).error();
+        }
+        slot_size = size.value();
+    }
+    if (request.kind == driver::tap) {
+        survive_tap_signals();
+        if (!request.argument("mac")) {
+            request.set_argument("mac", stable_mac(interface.empty() ? s.name : interface));
+        }
+    }
+    auto plugged = device::plug(request);
+    if (!plugged) {
+        return std::move(plugged).error();
+    }
+    auto port = std::make_unique<nic_port>(s.name, request, std::move(plugged).value());
+    if (auto ok = port->open(s, pool, slot_size); !ok) {
+        return std::move(ok).error();
+    }
+    uses().push_back({request.name, interface, s.name});
+    return std::unique_ptr<ports::port>{std::move(port)};
+}
+
+} // namespace
+
+ports::result<std::unique_ptr<ports::port>> make_port(settings s, rte_mempool* pool)
+{
+    auto made = open_port(s, pool);
+    if (!made) {
+        return for_port(s.name, std::move(made).error());
+    }
+    return made;
+}
+
+} // namespace strait::nic
