@@ -78,7 +78,7 @@ function(strait_check_headers)
     add_library(check-headers OBJECT EXCLUDE_FROM_ALL ${sources})
     target_link_libraries(check-headers PRIVATE
         strait_options strait_dpdk Boost::headers Boost::json Boost::program_options GTest::gmock)
-    target_compile_options(check-headers PRIVATE -O0)
+    target_compile_options(check-headers PRIVATE -O0 -g0)
     add_test(NAME check_headers
              COMMAND "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check-headers)
     set_tests_properties(check_headers PROPERTIES LABELS lint TIMEOUT 600)
