@@ -6,6 +6,7 @@
 #include <bit>
 #include <new>
 #include <random>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -17,11 +18,13 @@ constexpr std::uint64_t valid_bit = std::uint64_t{1} << 63;
 constexpr std::uint64_t empty = 0;
 constexpr std::uint64_t busy = 1;
 
+constexpr std::size_t slots_an_entry = 4;
+
 std::size_t buckets_for(std::size_t entries, std::size_t ways) noexcept
 {
     constexpr std::size_t least = 64;
     constexpr std::size_t most = std::size_t{1} << 24;
-    return std::bit_ceil(std::clamp(entries, least, most) * 2 / ways);
+    return std::bit_ceil(std::clamp(entries, least, most) * slots_an_entry / ways);
 }
 
 } // namespace
@@ -53,8 +56,23 @@ mac_table::~mac_table() = default;
 
 std::size_t mac_table::second_bucket(const probe& at) const noexcept
 {
-    const std::uint64_t x = (at.word ^ seed_) * multiplier_;
-    return (at.bucket ^ ((x >> 8) | 1)) & bucket_mask_;
+    // The bits of the hash just below those that chose the first bucket. Its low bits would not do:
+    // they depend on the low bits of the address alone, which one vendor's guests have in common.
+    const std::uint64_t x = at.word ^ seed_;
+    const std::size_t second =
+        (((x ^ (x >> 31)) * multiplier_) >> (2 * shift_ - 64)) & bucket_mask_;
+    return second == at.bucket ? second ^ 1 : second;
+}
+
+std::size_t mac_table::taken(const bucket& b, seconds_t now) const noexcept
+{
+    std::size_t n = 0;
+    for (std::size_t way = 0; way < bucket::ways; ++way) {
+        const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
+        n += word == busy ||
+             (word != empty && live(b.values[way].load(std::memory_order_acquire), now));
+    }
+    return n;
 }
 
 // What learn() does when the entry is not as fresh as could be.
@@ -80,7 +98,14 @@ mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::ui
 
 bool mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
 {
-    for (const std::size_t index : {at.bucket, second_bucket(at)}) {
+    // The first bucket keeps lookups short. Its last place is left to addresses whose second bucket
+    // is no better, or some of a full table's would find both full.
+    std::array<std::size_t, 2> order = {at.bucket, second_bucket(at)};
+    const std::size_t in_first = taken(buckets_[order[0]], now);
+    if (in_first + 1 >= bucket::ways && taken(buckets_[order[1]], now) < in_first) {
+        std::swap(order[0], order[1]);
+    }
+    for (const std::size_t index : order) {
         bucket& b = buckets_[index];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
             std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
@@ -223,7 +248,7 @@ std::size_t mac_table::size(seconds_t now) const
 
 std::size_t mac_table::capacity() const noexcept
 {
-    return (bucket_mask_ + 1) * bucket::ways / 2;
+    return (bucket_mask_ + 1) * bucket::ways / slots_an_entry;
 }
 
 } // namespace strait::dataplane

@@ -48,7 +48,8 @@ public:
         std::uint64_t word_{0};
     };
 
-    // Room for `entries`, rounded up so that the table is at most half full then; 64 to 2^24.
+    // Room for `entries`, 64 to 2^24: all of them find a place, for only a quarter of the slots is
+    // full then.
     explicit mac_table(std::size_t entries);
     ~mac_table();
     mac_table(const mac_table&) = delete;
@@ -92,7 +93,7 @@ public:
     // Live entries, in no order.
     void for_each(seconds_t now, const std::function<void(const mac_entry&)>& visit) const;
     [[nodiscard]] std::size_t size(seconds_t now) const; // counts: O(capacity)
-    [[nodiscard]] std::size_t capacity() const noexcept; // entries, half of the slots
+    [[nodiscard]] std::size_t capacity() const noexcept; // entries, a quarter of the slots
 
 private:
     struct alignas(64) bucket {
@@ -146,6 +147,7 @@ private:
     [[nodiscard]] learned learn_anew(const probe& at, const slot& s, std::uint64_t value,
                                      std::uint64_t fresh, seconds_t now) noexcept;
     [[nodiscard]] bool insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
+    [[nodiscard]] std::size_t taken(const bucket& b, seconds_t now) const noexcept;
     static void clear(const slot& s, std::uint64_t word) noexcept;
 
     struct free_buckets {
