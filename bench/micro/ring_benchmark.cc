@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The vhost ring engine: a burst out of one guest's ring and into another's, by ring kind and frame
+// size. The guests' drivers run on the same core between two bursts, untimed, so that rings are
+// warm: what is measured is the engine's own work and its copies, not the traffic between cores.
+
+#include "bench/micro/cycles.hh"
+#include "bench/micro/virtqueue.hh"
+#include "dataplane/counters.hh"
+#include "dataplane/packet.hh"
+#include "ports/vhost/ring.hh"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+namespace strait::bench {
+
+namespace {
+
+using dataplane::burst;
+
+constexpr std::uint16_t ring_size = 256;
+constexpr std::uint32_t receive_buffer = 2048;
+
+// A pattern that tells descriptors apart, so that the benchmark sees a frame that went astray.
+std::byte pattern(std::uint16_t descriptor, std::size_t at) noexcept
+{
+    return static_cast<std::byte>(descriptor * 31U + at);
+}
+
+class guest_pair {
+public:
+    guest_pair(virtqueue::layout kind, std::uint32_t frame)
+        : from_{{kind, virtqueue::direction::to_device, ring_size,
+                 frame + std::uint32_t{sizeof(vhost::net_header)}}},
+          to_{{kind, virtqueue::direction::to_driver, ring_size, receive_buffer}},
+          frame_{frame},
+          source_{vhost::make_source(from_.setup())},
+          sink_{vhost::make_sink(to_.setup())}
+    {
+        for (std::uint16_t i = 0; i < ring_size; ++i) {
+            const auto buffer = from_.buffer(i);
+            std::fill_n(buffer.begin(), sizeof(vhost::net_header), std::byte{0});
+            for (std::size_t at = sizeof(vhost::net_header); at < buffer.size(); ++at) {
+                buffer[at] = pattern(i, at);
+            }
+        }
+        to_.offer(ring_size);
+    }
+
+    // Packets of one burst, as many as the receiver's ring has room for.
+    [[nodiscard]] std::uint16_t burst_size() const noexcept
+    {
+        const std::size_t buffers =
+            (frame_ + sizeof(vhost::net_header) + receive_buffer - 1) / receive_buffer;
+        return static_cast<std::uint16_t>(std::min(burst::capacity, ring_size / 2 / buffers));
+    }
+
+    void offer() noexcept { from_.offer(burst_size()); }
+
+    // One burst through the engine, payload straight from guest to guest.
+    std::size_t forward() noexcept
+    {
+        burst_->clear();
+        const ports::queue_context receiving{rte_rdtsc(), nullptr, &counters_[0]};
+        const ports::queue_context sending{receiving.now, nullptr, &counters_[1]};
+        if (source_->receive(*burst_, receiving) != ports::rx_queue::poll::taken) {
+            return 0;
+        }
+        for (std::size_t i = 0; i < burst_->count; ++i) {
+            packets_[i] = &burst_->slots[i];
+        }
+        sink_->transmit({packets_.data(), burst_->count}, sending);
+        source_->release();
+        return burst_->count;
+    }
+
+    // What the drivers do then. False unless all that was sent came back and arrived.
+    [[nodiscard]] bool settle() noexcept
+    {
+        const bool sent = from_.take_back() == burst_size();
+        const std::uint16_t filled = to_.take_back();
+        to_.offer(filled);
+        return sent && filled >= burst_size() &&
+               counters_[0].rx_packets.read() == counters_[1].tx_packets.read();
+    }
+
+    // Whether the first frame that was ever sent lies, byte for byte, in the first buffers.
+    [[nodiscard]] bool first_frame_arrived() noexcept
+    {
+        std::size_t at = sizeof(vhost::net_header);
+        std::size_t in_buffer = at;
+        for (std::uint16_t i = 0; at < frame_ + sizeof(vhost::net_header); ++i, in_buffer = 0) {
+            const auto buffer = to_.buffer(i);
+            for (; in_buffer < buffer.size() && at < frame_ + sizeof(vhost::net_header);
+                 ++in_buffer, ++at) {
+                if (buffer[in_buffer] != pattern(0, at)) {
+                    return false;
+                }
+            }
+        }
+        return true;
+    }
+
+private:
+    virtqueue from_;
+    virtqueue to_;
+    std::uint32_t frame_;
+    std::unique_ptr<vhost::source> source_;
+    std::unique_ptr<vhost::sink> sink_;
+    std::unique_ptr<burst> burst_ = std::make_unique<burst>();
+    std::array<dataplane::packet*, burst::capacity> packets_{};
+    std::array<dataplane::port_counters, 2> counters_;
+};
+
+// The engine may leave a small burst for a moment so that it grows.
+std::size_t forward_at_last(guest_pair& guests, cycle_meter& meter)
+{
+    for (int tries = 0; tries < 100000; ++tries) {
+        meter.start();
+        const std::size_t count = guests.forward();
+        if (count > 0) {
+            meter.stop(count);
+            return count;
+        }
+    }
+    return 0;
+}
+
+void run_ring(benchmark::State& state, virtqueue::layout kind)
+{
+    guest_pair guests{kind, static_cast<std::uint32_t>(state.range(0))};
+    cycle_meter meter{state};
+    bool first = true;
+    for (auto _ : state) {
+        guests.offer();
+        if (forward_at_last(guests, meter) != guests.burst_size()) {
+            state.SkipWithError("the engine left packets in the ring");
+            return;
+        }
+        if (first && !guests.first_frame_arrived()) {
+            state.SkipWithError("the first frame did not arrive as it was sent");
+            return;
+        }
+        first = false;
+        if (!guests.settle()) {
+            state.SkipWithError("a packet was lost on the way");
+            return;
+        }
+    }
+    meter.report();
+    state.SetBytesProcessed(state.iterations() * guests.burst_size() * state.range(0));
+}
+
+void ring_split(benchmark::State& state)
+{
+    run_ring(state, virtqueue::layout::split);
+}
+void ring_packed(benchmark::State& state)
+{
+    run_ring(state, virtqueue::layout::packed);
+}
+
+// A poll that finds nothing: what every idle port costs each round.
+void run_idle(benchmark::State& state, virtqueue::layout kind)
+{
+    guest_pair guests{kind, 64};
+    for (auto _ : state) {
+        if (guests.forward() != 0) {
+            state.SkipWithError("an empty ring had packets");
+            return;
+        }
+    }
+}
+void ring_split_idle(benchmark::State& state)
+{
+    run_idle(state, virtqueue::layout::split);
+}
+void ring_packed_idle(benchmark::State& state)
+{
+    run_idle(state, virtqueue::layout::packed);
+}
+
+} // namespace
+
+BENCHMARK(ring_split)
+    ->Arg(64)
+    ->Arg(256)
+    ->Arg(512)
+    ->Arg(1024)
+    ->Arg(1500)
+    ->Arg(9000)
+    ->UseManualTime();
+BENCHMARK(ring_packed)
+    ->Arg(64)
+    ->Arg(256)
+    ->Arg(512)
+    ->Arg(1024)
+    ->Arg(1500)
+    ->Arg(9000)
+    ->UseManualTime();
+BENCHMARK(ring_split_idle);
+BENCHMARK(ring_packed_idle);
+
+} // namespace strait::bench
