@@ -527,15 +527,14 @@ std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup
     const ring_position::identity identity{memory_->identity(),
                                            memory_->guest_address_of(vring.desc_packed),
                                            setup.size};
-    const auto flags = [&setup](std::uint16_t index) {
-        return setup.packed_descriptors.load_acquire_u16(index,
-                                                         offsetof(packed_descriptor, flags));
+    const auto read = [&setup](std::uint16_t index) {
+        return setup.packed_descriptors.load(index);
     };
     ring_position* const saved = port_.positions.ring(ring);
     packed_place start;
     if (stood_[ring] && stood_[ring]->next < size) {
         start = {stood_[ring]->next, stood_[ring]->wrap};
-    } else if (const auto kept = saved == nullptr ? std::nullopt : saved->recover(identity, flags)) {
+    } else if (const auto kept = saved == nullptr ? std::nullopt : saved->recover(identity, read)) {
         start = *kept;
     } else {
         std::uint16_t available = 0;

@@ -16,8 +16,6 @@ namespace strait::vhost {
 
 namespace {
 
-constexpr std::uint16_t flag_used = 1U << 15;
-
 packed_place next_of(std::uint64_t word) noexcept
 {
     return packed_place::decoded(static_cast<std::uint16_t>(word));
@@ -30,10 +28,12 @@ packed_place last_of(std::uint64_t word) noexcept
 
 } // namespace
 
-// The USED bit of a descriptor is the wrap counter of the last lap in which we wrote it: the driver
-// that makes it available sets it to the inverse of the lap to come, which is the same.
+// Of a descriptor in a lap with wrap counter w, the bits AVAIL and USED are: w, !w made available;
+// w, w returned; !w, !w returned in the lap before; !w, w made available in the lap before and
+// returned by the first descriptor of its batch (in-order), or already available for the lap after.
+// A new ring is all zeros, and has been made available once at most: no USED bit anywhere.
 std::optional<packed_place> ring_position::recover(const identity& ring,
-                                                   const flags_reader& flags) const
+                                                   const descriptor_reader& read) const
 {
     const std::uint64_t announced = announced_.load(std::memory_order_acquire);
     const std::uint64_t confirmed = confirmed_.load(std::memory_order_acquire);
@@ -43,26 +43,46 @@ std::optional<packed_place> ring_position::recover(const identity& ring,
     if ((announced & known) == 0 || (confirmed & known) == 0 || kept != ring || ring.memory == 0) {
         return std::nullopt;
     }
-    const auto used_in = [&](packed_place place) {
-        return ((flags(place.index) & flag_used) != 0) == place.wrap;
+    const auto bit = [&](packed_place place, std::uint16_t flag) {
+        return (read(place.index).flags & flag) != 0;
+    };
+    const auto was_returned = [&](packed_place place) { // in this lap
+        return bit(place, descriptor_flag::used) == place.wrap;
     };
     const auto in_ring = [&](packed_place place) { return place.index < ring.size; };
 
     std::uint64_t word = confirmed;
     if (announced != confirmed) {
-        // Killed between the two: was it published? Its first descriptor tells.
+        // Killed between the two: was it published? Its first descriptor, which was available,
+        // tells.
         if (!in_ring(next_of(confirmed))) {
             return std::nullopt;
         }
-        if (used_in(next_of(confirmed))) {
+        if (was_returned(next_of(confirmed))) {
             word = announced;
         }
     }
-    if ((word & has_last) == 0 || !in_ring(next_of(word)) || !in_ring(last_of(word)) ||
-        !used_in(last_of(word)) || used_in(next_of(word))) {
+    const packed_place next = next_of(word);
+    const packed_place last = last_of(word);
+    if ((word & has_last) == 0 || !in_ring(next) || !in_ring(last) || !was_returned(last) ||
+        (bit(next, descriptor_flag::available) == next.wrap && was_returned(next))) {
         return std::nullopt;
     }
-    return next_of(word);
+    bool used_before = false;
+    for (std::uint32_t i = 0; !used_before && i < ring.size; ++i) {
+        used_before = (read(static_cast<std::uint16_t>(i)).flags & descriptor_flag::used) != 0;
+    }
+    if (!used_before && next.index != 0) {
+        // So stands a ring, too, whose second lap was just finished, with nothing returned in the
+        // third; what was returned last is then still there.
+        const packed_descriptor at = read(last.index);
+        const bool returned = (at.flags & descriptor_flag::available) == 0 &&
+                              (at.address != 0 || at.length != 0 || at.id != 0);
+        if (!next.wrap || last.wrap || !returned) {
+            return std::nullopt;
+        }
+    }
+    return next;
 }
 
 void ring_position::begin(const identity& ring, packed_place start) noexcept

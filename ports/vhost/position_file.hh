@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ports/port.hh"
+#include "ports/vhost/virtio.hh"
 
 #include <atomic>
 #include <cstddef>
@@ -58,12 +59,12 @@ public:
         std::uint32_t size;
         bool operator==(const identity&) const noexcept = default;
     };
-    // The flags of the descriptor at an index below the ring's size, as the guest has them now.
-    using flags_reader = std::function<std::uint16_t(std::uint16_t)>;
+    // A copy of the descriptor at an index below the ring's size, as it is now.
+    using descriptor_reader = std::function<packed_descriptor(std::uint16_t)>;
 
     // Where the ring stands, if this is that ring and its descriptors agree.
     [[nodiscard]] std::optional<packed_place> recover(const identity& ring,
-                                                      const flags_reader& flags) const;
+                                                      const descriptor_reader& read) const;
     // The ring is about to be served from `start` on. What was recovered for it stays; otherwise
     // nothing is believed before the first confirm().
     void begin(const identity& ring, packed_place start) noexcept;
@@ -92,7 +93,7 @@ private:
     std::atomic<std::uint64_t> memory_{0};
     std::atomic<std::uint64_t> descriptors_{0};
     std::atomic<std::uint32_t> size_{0};
-    std::uint32_t padding_[7]{};
+    [[maybe_unused]] std::uint32_t padding_[7]{};
 };
 static_assert(sizeof(ring_position) == 64);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
