@@ -1,0 +1,585 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Packets into a well-formed receive virtqueue, both ring kinds: buffers of every shape, mergeable
+// and not, too few and too small ones; and from one guest to another.
+#include "test_ring.hh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace strait::vhost::test {
+namespace {
+
+using dataplane::drop_reason;
+
+constexpr std::uint64_t plain = feature_bits({feature::version_1});
+constexpr std::uint64_t mergeable = feature_bits({feature::version_1, feature::mergeable_buffers});
+
+// A driver, its ring's sink and a worker. The driver's buffers are filled with a pattern, so that
+// what is written beyond a packet shows.
+struct receiver {
+    static constexpr std::byte pattern{0x5a};
+
+    explicit receiver(const ring_options& options, std::size_t ram_size = std::size_t{1} << 20)
+        : ram{ram_size}, guest{make_driver(ram, options)}, engine{make_sink(guest->setup())}
+    {
+        header = options.has(feature::version_1) || options.has(feature::mergeable_buffers)
+                     ? sizeof(net_header)
+                     : legacy_net_header;
+    }
+
+    // Offers a chain of buffers of these lengths.
+    [[nodiscard]] bool add(std::span<const std::size_t> lengths, std::size_t token,
+                           bool indirect = false)
+    {
+        std::vector<buffer> list;
+        for (const std::size_t size : lengths) {
+            const std::uint64_t address = ram.allocate(size);
+            ram.write(address, bytes(size, pattern));
+            list.push_back({address, static_cast<std::uint32_t>(size), true});
+        }
+        if (!guest->add(list, token, indirect)) {
+            for (const buffer& b : list) {
+                ram.free(b.address);
+            }
+            return false;
+        }
+        buffers[token] = std::move(list);
+        return true;
+    }
+    [[nodiscard]] bool add(std::size_t length, std::size_t token)
+    {
+        return add(std::span{&length, 1}, token);
+    }
+
+    // What a returned chain holds, `length` bytes of it; all behind that must be untouched.
+    bytes contents(const returned& r)
+    {
+        bytes all;
+        for (const buffer& b : buffers.at(r.token)) {
+            const bytes part = ram.read(b.address, b.length);
+            all.insert(all.end(), part.begin(), part.end());
+        }
+        EXPECT_LE(r.length, all.size());
+        EXPECT_TRUE(std::all_of(all.begin() + r.length, all.end(),
+                                [](std::byte b) { return b == pattern; }))
+            << "written beyond what was returned as written";
+        all.resize(r.length);
+        return all;
+    }
+
+    // Frames that the driver received since the last call, as VIRTIO 1.1 5.1.6.4 has them.
+    std::vector<bytes> collect()
+    {
+        std::vector<bytes> frames;
+        const std::vector<returned> all = guest->collect();
+        for (std::size_t i = 0; i < all.size();) {
+            bytes packet = contents(all[i]);
+            EXPECT_GE(packet.size(), header);
+            net_header h{};
+            std::memcpy(&h, packet.data(), std::min(header, packet.size()));
+            EXPECT_EQ(h.flags, 0);
+            EXPECT_EQ(h.gso_type, 0);
+            EXPECT_EQ(h.header_length, 0);
+            EXPECT_EQ(h.gso_size, 0);
+            EXPECT_EQ(h.checksum_start, 0);
+            EXPECT_EQ(h.checksum_offset, 0);
+            std::size_t count = 1;
+            if (header == sizeof h) {
+                count = h.buffers;
+                EXPECT_GE(count, 1U);
+                EXPECT_LE(count, all.size() - i);
+            }
+            count = std::clamp<std::size_t>(count, 1, all.size() - i);
+            for (std::size_t n = 1; n < count; ++n) {
+                // Every buffer but the last is full.
+                std::size_t room = 0;
+                for (const buffer& b : buffers.at(all[i + n - 1].token)) {
+                    room += b.length;
+                }
+                EXPECT_EQ(all[i + n - 1].length, room);
+                const bytes more = contents(all[i + n]);
+                packet.insert(packet.end(), more.begin(), more.end());
+            }
+            packet.erase(packet.begin(),
+                         packet.begin() + static_cast<std::ptrdiff_t>(
+                                              std::min(header, packet.size())));
+            frames.push_back(std::move(packet));
+            buffer_counts.push_back(count);
+            i += count;
+        }
+        for (const returned& r : all) {
+            for (const buffer& b : buffers.at(r.token)) {
+                ram.free(b.address);
+            }
+            buffers.erase(r.token);
+        }
+        return frames;
+    }
+
+    void send(std::span<const std::unique_ptr<test_packet>> packets)
+    {
+        std::vector<dataplane::packet*> list;
+        for (const auto& p : packets) {
+            list.push_back(p->get());
+        }
+        worker.send(*engine, list);
+    }
+    void send(test_packet& p)
+    {
+        dataplane::packet* const one = p.get();
+        worker.send(*engine, {&one, 1});
+    }
+
+    guest_ram ram;
+    std::unique_ptr<driver> guest;
+    std::unique_ptr<sink> engine;
+    worker_side worker;
+    std::map<std::size_t, std::vector<buffer>> buffers;
+    std::vector<std::size_t> buffer_counts; // num_buffers of each frame collected
+    std::size_t header;
+};
+
+class ring_sink : public testing::TestWithParam<bool> {
+protected:
+    [[nodiscard]] static ring_options options(std::uint16_t size = 256,
+                                              std::uint64_t features = plain)
+    {
+        return {.packed = GetParam(), .size = size, .features = features};
+    }
+    std::mt19937_64 random{20261};
+};
+
+INSTANTIATE_TEST_SUITE_P(kinds, ring_sink, testing::Bool(), kind_name);
+
+TEST_P(ring_sink, writes_into_buffers_of_every_shape)
+{
+    struct shape {
+        const char* name;
+        std::vector<std::size_t> lengths;
+    };
+    const std::vector<shape> shapes{
+        {"one", {16'100}},
+        {"header alone", {12, 16'000}},
+        {"legacy header alone", {10, 16'100}},
+        {"header over three", {4, 4, 4, 16'000}},
+        {"header over twelve", std::vector<std::size_t>{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 16'000}},
+        {"cut in the head", {26, 30, 16'000}},
+        {"pages", {4096, 4096, 4096, 4096, 4096}},
+        {"hundreds", std::vector<std::size_t>(162, 100)},
+        {"empty ones between", {0, 12, 0, 0, 100, 0, 16'000, 0}},
+    };
+    for (const std::uint64_t features :
+         {plain, mergeable, std::uint64_t{0}, feature_bits({feature::mergeable_buffers})}) {
+        if (GetParam() && (features & plain) == 0) {
+            continue;
+        }
+        for (const bool indirect : {false, true}) {
+            for (const shape& s : shapes) {
+                for (const std::size_t size : {14U, 60U, 128U, 129U, 300U, 1514U, 9018U, 16000U}) {
+                    SCOPED_TRACE(std::string{s.name} + (indirect ? ", indirect, " : ", direct, ") +
+                                 std::to_string(size) + " bytes, features " +
+                                 std::to_string(features));
+                    receiver r{options(256, features)};
+                    ASSERT_TRUE(r.add(s.lengths, 3, indirect));
+                    r.guest->publish();
+                    test_packet p{random_bytes(random, size), pick(random, 14, 128),
+                                  pick(random, 1, 3) == 1 ? 100 : SIZE_MAX};
+                    r.send(p);
+                    ASSERT_EQ(r.engine->fault(), nullptr);
+                    EXPECT_EQ(r.collect(), std::vector<bytes>{p.frame()});
+                    EXPECT_EQ(r.worker.counters().tx_packets.read(), 1U);
+                    EXPECT_EQ(r.worker.counters().tx_bytes.read(), size);
+                    EXPECT_EQ(r.worker.drops(), 0U);
+                    EXPECT_EQ(r.engine->position(), r.guest->position());
+                }
+            }
+        }
+    }
+}
+
+TEST_P(ring_sink, writes_every_length)
+{
+    receiver r{options()};
+    for (std::size_t size = 14; size <= 65535; size += size < 300 ? 1 : 1789) {
+        ASSERT_TRUE(r.add(12 + size, size));
+        r.guest->publish();
+        test_packet p{random_bytes(random, size)};
+        r.send(p);
+        ASSERT_EQ(r.collect(), std::vector<bytes>{p.frame()}) << size;
+    }
+    ASSERT_TRUE(r.add(12 + 65535, 1));
+    r.guest->publish();
+    test_packet p{random_bytes(random, 65535)};
+    r.send(p);
+    ASSERT_EQ(r.collect(), std::vector<bytes>{p.frame()});
+}
+
+TEST_P(ring_sink, merges_buffers)
+{
+    struct layout {
+        std::size_t buffer;
+        std::size_t frame;
+        std::size_t count;
+    };
+    // 12 bytes of header count too.
+    const std::vector<layout> cases{
+        {1526, 1514, 1}, {1526, 1515, 2}, {1536, 9018, 6},  {1536, 65535, 43}, {100, 88, 1},
+        {100, 89, 2},    {100, 6388, 64}, {64, 52, 1},      {64, 53, 2},       {12, 60, 6},
+        {2048, 65557, 33}};
+    for (const layout& c : cases) {
+        for (const bool pieces : {false, true}) {
+            SCOPED_TRACE(std::to_string(c.frame) + " in buffers of " + std::to_string(c.buffer));
+            receiver r{options(256, mergeable)};
+            for (std::size_t i = 0; i < 100; ++i) {
+                ASSERT_TRUE(r.add(c.buffer, i));
+            }
+            r.guest->publish();
+            test_packet p{random_bytes(random, c.frame), 128, pieces ? 250 : SIZE_MAX};
+            r.send(p);
+            ASSERT_EQ(r.engine->fault(), nullptr);
+            EXPECT_EQ(r.collect(), std::vector<bytes>{p.frame()});
+            EXPECT_EQ(r.buffer_counts, std::vector<std::size_t>{c.count});
+            EXPECT_EQ(r.worker.drops(), 0U);
+            EXPECT_EQ(r.engine->position(), r.guest->position());
+        }
+    }
+}
+
+TEST_P(ring_sink, merges_chains)
+{
+    receiver r{options(256, mergeable | feature_bits({feature::indirect}))};
+    for (std::size_t i = 0; i < 20; ++i) {
+        ASSERT_TRUE(r.add(std::array<std::size_t, 3>{100, 60, 40}, i, i % 3 == 1));
+    }
+    r.guest->publish();
+    test_packet p{random_bytes(random, 1514)};
+    r.send(p);
+    EXPECT_EQ(r.collect(), std::vector<bytes>{p.frame()});
+    EXPECT_EQ(r.buffer_counts, std::vector<std::size_t>{8});
+}
+
+TEST_P(ring_sink, drops_what_fits_no_buffer_and_uses_it_for_the_next)
+{
+#ifdef STRAIT_MUTATE_GUEST
+    GTEST_SKIP() << "a buffer that was given back is read again";
+#endif
+    for (const bool chained : {false, true}) {
+        receiver r{options()};
+        const std::vector<std::size_t> lengths =
+            chained ? std::vector<std::size_t>{12, 500} : std::vector<std::size_t>{512};
+        ASSERT_TRUE(r.add(lengths, 0));
+        r.guest->publish();
+        std::vector<std::unique_ptr<test_packet>> packets;
+        packets.push_back(std::make_unique<test_packet>(random_bytes(random, 501)));
+        packets.push_back(std::make_unique<test_packet>(random_bytes(random, 1514)));
+        packets.push_back(std::make_unique<test_packet>(random_bytes(random, 500)));
+        r.send(packets);
+        EXPECT_EQ(r.collect(), std::vector<bytes>{packets[2]->frame()});
+        EXPECT_EQ(r.worker.drops(drop_reason::receiver_buffer_too_small), 2U);
+        EXPECT_EQ(r.worker.drops(), 2U);
+        EXPECT_EQ(r.worker.counters().tx_packets.read(), 1U);
+        EXPECT_EQ(r.engine->fault(), nullptr);
+        EXPECT_EQ(r.engine->position(), r.guest->position());
+    }
+}
+
+TEST_P(ring_sink, a_packet_takes_at_most_64_buffers)
+{
+#ifdef STRAIT_MUTATE_GUEST
+    GTEST_SKIP() << "buffers that were given back are read again";
+#endif
+    receiver r{options(256, mergeable)};
+    for (std::size_t i = 0; i < 200; ++i) {
+        ASSERT_TRUE(r.add(std::size_t{100}, i));
+    }
+    r.guest->publish();
+    std::vector<std::unique_ptr<test_packet>> packets;
+    packets.push_back(std::make_unique<test_packet>(random_bytes(random, 64 * 100 - 12 + 1)));
+    packets.push_back(std::make_unique<test_packet>(random_bytes(random, 64 * 100 - 12)));
+    r.send(packets);
+    EXPECT_EQ(r.collect(), std::vector<bytes>{packets[1]->frame()});
+    EXPECT_EQ(r.worker.drops(drop_reason::receiver_buffer_too_small), 1U);
+}
+
+TEST_P(ring_sink, drops_when_there_is_no_buffer)
+{
+    receiver r{options()};
+    std::vector<std::unique_ptr<test_packet>> packets;
+    for (std::size_t i = 0; i < 10; ++i) {
+        packets.push_back(std::make_unique<test_packet>(random_bytes(random, 60 + i)));
+    }
+    r.send(packets);
+    EXPECT_EQ(r.worker.drops(drop_reason::receiver_full), 10U);
+    EXPECT_EQ(r.guest->interrupts(), 0U);
+    for (std::size_t i = 0; i < 4; ++i) {
+        ASSERT_TRUE(r.add(std::size_t{1526}, i));
+    }
+    r.guest->publish();
+    r.send(packets);
+    const std::vector<bytes> got = r.collect();
+    ASSERT_EQ(got.size(), 4U);
+    for (std::size_t i = 0; i < 4; ++i) {
+        EXPECT_EQ(got[i], packets[i]->frame());
+    }
+    EXPECT_EQ(r.worker.drops(drop_reason::receiver_full), 16U);
+    EXPECT_EQ(r.worker.drops(), 16U);
+    EXPECT_EQ(r.engine->fault(), nullptr);
+    EXPECT_EQ(r.engine->position(), r.guest->position());
+}
+
+TEST_P(ring_sink, gives_back_buffers_that_are_not_enough)
+{
+#ifdef STRAIT_MUTATE_GUEST
+    GTEST_SKIP() << "buffers that were given back are read again";
+#endif
+    receiver r{options(256, mergeable)};
+    for (std::size_t i = 0; i < 5; ++i) {
+        ASSERT_TRUE(r.add(std::size_t{1000}, i));
+    }
+    r.guest->publish();
+    std::vector<std::unique_ptr<test_packet>> packets;
+    packets.push_back(std::make_unique<test_packet>(random_bytes(random, 1500))); // 2 buffers
+    packets.push_back(std::make_unique<test_packet>(random_bytes(random, 4000))); // 5, 3 are left
+    packets.push_back(std::make_unique<test_packet>(random_bytes(random, 60)));
+    r.send(packets);
+    EXPECT_EQ(r.collect(), std::vector<bytes>{packets[0]->frame()});
+    EXPECT_EQ(r.worker.drops(drop_reason::receiver_full), 2U);
+    EXPECT_EQ(r.engine->position(), r.guest->position());
+    // The three and two more make it whole.
+    ASSERT_TRUE(r.add(std::size_t{1000}, 5));
+    ASSERT_TRUE(r.add(std::size_t{1000}, 6));
+    r.guest->publish();
+    r.send(*packets[1]);
+    EXPECT_EQ(r.collect(), std::vector<bytes>{packets[1]->frame()});
+    EXPECT_EQ(r.engine->position(), r.guest->position());
+}
+
+// Many laps of a ring; some packets find no room.
+void run_laps(receiver& r, std::uint16_t size, std::size_t packets, std::mt19937_64& random,
+              bool indirect)
+{
+    const bool merges = r.guest->options().has(feature::mergeable_buffers);
+    std::size_t token = 0;
+    std::size_t sent = 0;
+    std::size_t dropped = 0;
+    while (sent < packets) {
+        for (std::size_t n = pick(random, 0, std::min<std::size_t>(size, 100)); n > 0; --n) {
+            std::vector<std::size_t> lengths(
+                merges ? 1 : pick(random, 1, std::min<std::size_t>(size, 3)),
+                merges ? pick(random, 60, 500) : 312);
+            if (!r.add(lengths, token++, indirect && pick(random, 0, 1) == 1)) {
+                break;
+            }
+        }
+        r.guest->publish();
+        std::vector<std::unique_ptr<test_packet>> burst;
+        for (std::size_t n = pick(random, 1, 64); n > 0; --n) {
+            burst.push_back(std::make_unique<test_packet>(
+                random_bytes(random, pick(random, 14, 300)), pick(random, 14, 128)));
+        }
+        r.send(burst);
+        ASSERT_EQ(r.engine->fault(), nullptr);
+        const std::vector<bytes> got = r.collect();
+        ASSERT_LE(got.size(), burst.size());
+        // The first ones arrive and the rest find the ring full.
+        for (std::size_t i = 0; i < got.size(); ++i) {
+            ASSERT_EQ(got[i], burst[i]->frame());
+        }
+        sent += got.size();
+        dropped += burst.size() - got.size();
+        ASSERT_EQ(r.worker.counters().tx_packets.read(), sent);
+        ASSERT_EQ(r.worker.drops(drop_reason::receiver_full), dropped);
+        ASSERT_EQ(r.engine->position(), r.guest->position());
+        if (testing::Test::HasFailure()) {
+            return;
+        }
+    }
+    EXPECT_EQ(r.worker.drops(), dropped);
+}
+
+TEST_P(ring_sink, goes_round_rings_of_every_size)
+{
+    constexpr std::uint16_t sizes[] = {1, 2, 3, 4, 5, 8, 31, 64, 100, 256, 300, 1000, 1024};
+    for (const std::uint16_t size : sizes) {
+        if (!GetParam() && (size & (size - 1)) != 0) {
+            continue;
+        }
+        for (const bool merges : {false, true}) {
+#ifdef STRAIT_MUTATE_GUEST
+            if (merges) {
+                continue; // partial packets read buffers again
+            }
+#endif
+            for (const bool shuffled : {false, true}) {
+                if (merges && size < 8) {
+                    continue; // a ring too small for a frame
+                }
+                SCOPED_TRACE(std::to_string(size) + (merges ? ", mergeable" : "") +
+                             (shuffled ? ", shuffled" : ""));
+                ring_options o = options(size, (merges ? mergeable : plain) |
+                                                   feature_bits({feature::indirect}));
+                o.shuffle = shuffled ? &random : nullptr;
+                receiver r{o};
+                run_laps(r, size, std::size_t{5} * size + 300, random, true);
+            }
+        }
+    }
+}
+
+TEST_P(ring_sink, goes_round_the_largest_ring)
+{
+    const std::uint16_t size = GetParam() ? 32767 : 32768;
+    receiver r{options(size), std::size_t{16} << 20};
+    run_laps(r, size, 100'000, random, false);
+}
+
+TEST_P(ring_sink, begins_where_it_is_told)
+{
+    constexpr std::uint16_t places[] = {1, 17, 255};
+    for (const std::uint16_t at : places) {
+        for (const bool wrap : {true, false}) {
+            ring_options o = options();
+            o.start = GetParam() ? ring_index{at, wrap}
+                                 : ring_index{static_cast<std::uint16_t>(0U - at), true};
+            receiver r{o};
+            EXPECT_EQ(r.engine->position(), o.start);
+            run_laps(r, 256, 600, random, false);
+        }
+    }
+}
+
+TEST_P(ring_sink, keeps_in_order_rings_in_order)
+{
+    receiver r{options(64, plain | feature_bits({feature::in_order}))};
+    run_laps(r, 64, 1000, random, false);
+}
+
+TEST_P(ring_sink, publishes_large_bursts_of_many_buffers)
+{
+    // 64 packets of 9 buffers each: returned in several parts.
+    receiver r{options(1024, mergeable)};
+    for (std::size_t i = 0; i < 700; ++i) {
+        ASSERT_TRUE(r.add(std::size_t{200}, i));
+    }
+    r.guest->publish();
+    std::vector<std::unique_ptr<test_packet>> packets;
+    std::vector<bytes> frames;
+    for (std::size_t i = 0; i < 64; ++i) {
+        packets.push_back(std::make_unique<test_packet>(random_bytes(random, 1700 + i)));
+        frames.push_back(packets.back()->frame());
+    }
+    r.send(packets);
+    EXPECT_EQ(r.collect(), frames);
+    EXPECT_EQ(r.worker.drops(), 0U);
+    EXPECT_EQ(r.engine->position(), r.guest->position());
+}
+
+TEST_P(ring_sink, mixes_large_and_small_packets)
+{
+    receiver r{options(1024, mergeable)};
+    for (std::size_t i = 0; i < 400; ++i) {
+        ASSERT_TRUE(r.add(std::size_t{300}, i));
+    }
+    r.guest->publish();
+    std::vector<std::unique_ptr<test_packet>> packets;
+    std::vector<bytes> frames;
+    for (std::size_t i = 0; i < 64; ++i) {
+        packets.push_back(std::make_unique<test_packet>(
+            random_bytes(random, i % 3 == 0 ? pick(random, 500, 3000) : pick(random, 14, 288))));
+        frames.push_back(packets.back()->frame());
+    }
+    r.send(packets);
+    EXPECT_EQ(r.collect(), frames);
+    EXPECT_EQ(r.worker.drops(), 0U);
+}
+
+TEST_P(ring_sink, nothing_sent_is_nothing_done)
+{
+    receiver r{options()};
+    ASSERT_TRUE(r.add(std::size_t{100}, 1));
+    r.guest->publish();
+    r.worker.send(*r.engine, {});
+    EXPECT_TRUE(r.guest->collect().empty());
+    EXPECT_EQ(r.guest->interrupts(), 0U);
+    EXPECT_EQ(r.worker.drops(), 0U);
+}
+
+// From a transmit ring of one guest to a receive ring of another, of any pair of kinds: heads by
+// way of the switch, payloads straight.
+TEST_P(ring_sink, carries_packets_from_guest_to_guest)
+{
+    for (const bool from_packed : {false, true}) {
+        for (const std::uint64_t features : {plain, mergeable}) {
+            guest_ram ram{std::size_t{4} << 20};
+            ring_options from = options();
+            from.packed = from_packed;
+            const auto sender = make_driver(ram, from);
+            const auto in = make_source(sender->setup());
+            receiver r{options(1024, features), std::size_t{8} << 20};
+            std::size_t token = 0;
+            for (int round = 0; round < 20; ++round) {
+                std::vector<bytes> frames;
+                std::vector<std::uint64_t> places;
+                for (std::size_t n = pick(random, 1, 30); n > 0; --n) {
+                    const bytes frame = random_bytes(
+                        random, pick(random, 0, 3) == 0 ? pick(random, 14, 65535)
+                                                        : pick(random, 14, 1514));
+                    bytes all(12);
+                    all.insert(all.end(), frame.begin(), frame.end());
+                    // In up to four pieces.
+                    std::vector<buffer> list;
+                    const std::uint64_t place = ram.allocate(all.size());
+                    places.push_back(place);
+                    ram.write(place, all);
+                    std::size_t at = 0;
+                    for (std::size_t pieces = pick(random, 0, 3); pieces > 0; --pieces) {
+                        const std::size_t size = pick(random, 0, all.size() - at);
+                        list.push_back({place + at, static_cast<std::uint32_t>(size), false});
+                        at += size;
+                    }
+                    list.push_back({place + at, static_cast<std::uint32_t>(all.size() - at), false});
+                    if (!sender->add(list, token++)) {
+                        break;
+                    }
+                    frames.push_back(frame);
+                }
+                sender->publish();
+                while (r.buffers.size() < 200 &&
+                       r.add(features == plain ? std::size_t{65547} : std::size_t{1526}, token++)) {
+                    if (features == plain && r.buffers.size() >= 40) {
+                        break;
+                    }
+                }
+                r.guest->publish();
+                // Frames of 64 KiB take 43 mergeable buffers: what finds no room is dropped here
+                // as anywhere, and the rest must arrive whole and in order.
+                ASSERT_EQ(r.worker.poll(*in), ports::rx_queue::poll::taken);
+                ASSERT_EQ(r.worker.burst().count, frames.size());
+                std::vector<dataplane::packet*> list;
+                for (dataplane::packet_slot& p : r.worker.burst().packets()) {
+                    list.push_back(&p);
+                }
+                const std::uint64_t before = r.worker.counters().tx_packets.read();
+                r.worker.send(*r.engine, list);
+                in->release();
+                const std::size_t sent = r.worker.counters().tx_packets.read() - before;
+                frames.resize(sent);
+                ASSERT_EQ(r.collect(), frames);
+                if (features == plain) {
+                    ASSERT_EQ(sent, list.size());
+                }
+                sender->collect();
+                for (const std::uint64_t place : places) {
+                    ram.free(place);
+                }
+            }
+            EXPECT_EQ(in->fault(), nullptr);
+            EXPECT_EQ(r.engine->fault(), nullptr);
+        }
+    }
+}
+
+} // namespace
+} // namespace strait::vhost::test
