@@ -27,6 +27,7 @@ enum class drop_reason : std::uint8_t {
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,
+    nested_tag,
     receiver_not_connected,
     receiver_full,
     receiver_buffer_too_small,

@@ -21,7 +21,7 @@ struct candidate {
 };
 
 // Finds the packet's VLAN by the port's policy. A priority tag (VLAN 0) is taken out here, so that
-// from here on a tagged packet's tag tells its VLAN.
+// from here on a tagged packet's tag tells its VLAN; a tag behind it counts as if it stood first.
 std::optional<drop_reason> classify_vlan(packet& p, std::uint16_t type,
                                          const vlan_policy& policy) noexcept
 {
@@ -29,29 +29,34 @@ std::optional<drop_reason> classify_vlan(packet& p, std::uint16_t type,
     p.tags = 0;
     p.priority = 0;
     p.vlan = policy.native;
-    if (type == ethertype_vlan || type == ethertype_qinq) [[unlikely]] {
-        if (p.length < ethernet_header + tag_length) {
-            return drop_reason::frame_too_short;
-        }
-        const std::uint16_t inner = load<be16>(p.data + ethernet_header + 2);
-        p.tags = inner == ethertype_vlan || inner == ethertype_qinq ? 2 : 1;
-        if (type == ethertype_vlan) {
+    for (bool popped = false; type == ethertype_vlan || type == ethertype_qinq; popped = true)
+        [[unlikely]]
+        {
+            if (p.length < ethernet_header + tag_length) {
+                return drop_reason::frame_too_short;
+            }
+            const std::uint16_t inner = load<be16>(p.data + ethernet_header + 2);
+            p.tags = inner == ethertype_vlan || inner == ethertype_qinq ? 2 : 1;
+            if (type == ethertype_qinq) {
+                break;
+            }
             constexpr std::uint16_t vid_mask = 0x0fff;
             const std::uint16_t tag = outer_tag(p.data);
             const vlan_id vid{static_cast<std::uint16_t>(tag & vid_mask)};
             p.tagged = 1;
             p.priority = static_cast<std::uint16_t>(tag & ~vid_mask);
-            if (vid == vlan_id{}) {
-                pop_tag(p);
-            } else if (policy.port_mode == vlan_policy::mode::access) {
-                return drop_reason::tagged_not_allowed;
-            } else {
+            if (vid != vlan_id{} || popped) {
+                if (policy.port_mode == vlan_policy::mode::access) {
+                    return drop_reason::tagged_not_allowed;
+                }
                 p.vlan = vid;
-                return policy.carries(vid) ? std::nullopt
-                                           : std::optional{drop_reason::vlan_not_allowed};
+                return vid != vlan_id{} && policy.carries(vid)
+                           ? std::nullopt
+                           : std::optional{drop_reason::vlan_not_allowed};
             }
+            pop_tag(p);
+            type = inner;
         }
-    }
     return policy.carries(p.vlan) ? std::nullopt : std::optional{drop_reason::untagged_not_allowed};
 }
 
@@ -166,6 +171,11 @@ std::size_t admit(std::span<packet*> packets, const port_config& port,
             } else {
                 pop_tag(*p);
             }
+        }
+        if (!tagged && p->tags > 0 && load<be16>(p->data + 12) == ethertype_vlan) [[unlikely]] {
+            // Without its own tag the sender's inner one would choose the VLAN out there.
+            counters.drop(drop_reason::nested_tag);
+            continue;
         }
         if (p->length > port.mtu + ethernet_header + p->tags * tag_length) [[unlikely]] {
             counters.drop(drop_reason::mtu_exceeded);
