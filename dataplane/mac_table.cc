@@ -80,14 +80,29 @@ mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::ui
                                          std::uint64_t fresh, seconds_t now) noexcept
 {
     if (s.key == nullptr) {
-        return insert(at, fresh, now) ? learned::added : learned::table_full;
+        const slot mine = insert(at, fresh, now);
+        if (mine.key == nullptr) {
+            return learned::table_full;
+        }
+        // Another worker may have put the address in at the same time, or control a static entry
+        // that this one would hide. Each looks after it wrote, so that one of the two sees the
+        // other; what gives way is learned again with the next packet.
+        if (!is_only(at, mine)) [[unlikely]] {
+            clear(mine, at.word);
+        }
+        return learned::added;
+    }
+    // The value may be that of another address, whose writer took the slot since it was found: it
+    // must not get this one's port. The next packet learns.
+    if (s.key->load(std::memory_order_relaxed) != at.word) [[unlikely]] {
+        return learned::known;
     }
     if (is_static(value)) {
         return learned::held_by_static;
     }
     const bool was_live = live(value, now);
     const bool moved = was_live && port_of(value) != port_of(fresh);
-    // Should another writer have taken the slot meanwhile, this fails, and the next packet learns.
+    // Should another writer take the slot now, this fails.
     s.value->compare_exchange_strong(value, fresh, std::memory_order_release,
                                      std::memory_order_relaxed);
     if (moved) {
@@ -96,7 +111,19 @@ mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::ui
     return was_live ? learned::known : learned::added;
 }
 
-bool mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
+bool mac_table::is_only(const probe& at, const slot& s) const noexcept
+{
+    for (const std::size_t index : {at.bucket, second_bucket(at)}) {
+        for (const auto& other : buckets_[index].keys) {
+            if (&other != s.key && other.load(std::memory_order_seq_cst) == at.word) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+mac_table::slot mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
 {
     // The first bucket keeps lookups short. Its last place is left to addresses whose second bucket
     // is no better, or some of a full table's would find both full.
@@ -119,11 +146,11 @@ bool mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noex
                 continue;
             }
             b.values[way].store(value, std::memory_order_release);
-            b.keys[way].store(at.word, std::memory_order_release);
-            return true;
+            b.keys[way].store(at.word, std::memory_order_seq_cst); // see is_only()
+            return {&b.keys[way], &b.values[way]};
         }
     }
-    return false;
+    return {nullptr, nullptr};
 }
 
 void mac_table::clear(const slot& s, std::uint64_t word) noexcept
@@ -136,14 +163,14 @@ mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) no
 {
     const bool had = remove(k, now);
     const probe at = prepare(k);
-    if (!insert(at, make_value(port, true, now), now)) {
+    if (insert(at, make_value(port, true, now), now).key == nullptr) {
         return added::table_full;
     }
     // A worker may have learned the address between the two steps: one more look.
     for (const std::size_t index : {at.bucket, second_bucket(at)}) {
         bucket& b = buckets_[index];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
-            if (b.keys[way].load(std::memory_order_acquire) == at.word &&
+            if (b.keys[way].load(std::memory_order_seq_cst) == at.word &&
                 !is_static(b.values[way].load(std::memory_order_acquire))) {
                 clear({&b.keys[way], &b.values[way]}, at.word);
             }

@@ -146,7 +146,9 @@ private:
     [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
     [[nodiscard]] learned learn_anew(const probe& at, const slot& s, std::uint64_t value,
                                      std::uint64_t fresh, seconds_t now) noexcept;
-    [[nodiscard]] bool insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
+    // No slot: the table is full.
+    [[nodiscard]] slot insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
+    [[nodiscard]] bool is_only(const probe& at, const slot& s) const noexcept;
     [[nodiscard]] std::size_t taken(const bucket& b, seconds_t now) const noexcept;
     static void clear(const slot& s, std::uint64_t word) noexcept;
 
