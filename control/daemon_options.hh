@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The options of straitd.
+#pragma once
+
+#include "control/eal.hh"
+#include "control/log.hh"
+
+#include <optional>
+#include <span>
+#include <string>
+
+namespace strait::control {
+
+struct daemon_options {
+    eal_settings eal; // run_dir in it is as given, not yet opened
+    std::optional<std::string> config;
+    log_level log{log_level::info};
+    bool help{false};
+    bool version{false};
+};
+
+// One sentence on error, with what would be right.
+[[nodiscard]] ports::result<daemon_options>
+parse_daemon_options(std::span<const std::string> words);
+[[nodiscard]] std::string daemon_help();
+
+} // namespace strait::control

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Starting and ending DPDK's environment.
+#include "control/eal.hh"
+
+#include "control/cpu_list.hh"
+#include "control/log.hh"
+#include "dataplane/engine.hh"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string_view>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+namespace strait::control {
+
+namespace {
+
+// "VHOST_CONFIG: (path) text" as subsystem "vhost" and the rest; others by the same rule.
+void log_dpdk_line(log_level level, std::string_view line)
+{
+    std::string subsystem = "dpdk";
+    const auto colon = line.find(": ");
+    if (colon != std::string_view::npos &&
+        std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon), [](char c) {
+            return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+        })) {
+        const std::string_view prefix = line.substr(0, colon);
+        if (prefix.starts_with("VHOST")) {
+            subsystem = "vhost";
+        } else {
+            subsystem = prefix;
+            std::transform(subsystem.begin(), subsystem.end(), subsystem.begin(), [](char c) {
+                return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+            });
+        }
+        line.remove_prefix(colon + 2);
+    }
+    if (!line.empty()) {
+        log(level, subsystem, line);
+    }
+}
+
+log_level to_log_level(int level)
+{
+    return level <= static_cast<int>(RTE_LOG_ERR)       ? log_level::error
+           : level <= static_cast<int>(RTE_LOG_WARNING) ? log_level::warning
+           : level <= static_cast<int>(RTE_LOG_NOTICE)  ? log_level::info
+                                                        : log_level::debug;
+}
+
+// DPDK flushes after every message; a message may have several lines.
+ssize_t write_dpdk_lines(void* /*cookie*/, const char* text, std::size_t size)
+{
+    const log_level level = to_log_level(rte_log_cur_msg_loglevel());
+    std::string_view rest{text, size};
+    while (!rest.empty()) {
+        const auto end = std::min(rest.find('\n'), rest.size());
+        log_dpdk_line(level, rest.substr(0, end));
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return static_cast<ssize_t>(size);
+}
+
+void lead_dpdk_log_here()
+{
+    static FILE* const stream = ::fopencookie(
+        nullptr, "w",
+        {.read = nullptr, .write = write_dpdk_lines, .seek = nullptr, .close = nullptr});
+    if (stream != nullptr) {
+        (void)rte_openlog_stream(stream);
+    }
+}
+
+// Free and unpromised, in MiB, of all sizes.
+std::uint64_t free_hugepage_mib()
+{
+    std::uint64_t mib = 0;
+    std::error_code code;
+    for (const auto& entry :
+         std::filesystem::directory_iterator{"/sys/kernel/mm/hugepages", code}) {
+        constexpr std::string_view prefix = "hugepages-";
+        const std::string name = entry.path().filename();
+        if (!name.starts_with(prefix)) {
+            continue;
+        }
+        std::uint64_t free = 0;
+        std::uint64_t reserved = 0;
+        std::ifstream{entry.path() / "free_hugepages"} >> free;
+        std::ifstream{entry.path() / "resv_hugepages"} >> reserved;
+        constexpr std::uint64_t kib_in_mib = 1024;
+        mib += (free - std::min(free, reserved)) * std::stoull(name.substr(prefix.size())) /
+               kib_in_mib;
+    }
+    return mib;
+}
+
+bool decide_on_hugepages(const eal_settings& settings)
+{
+    if (settings.no_huge) {
+        return false;
+    }
+    const std::uint64_t free = free_hugepage_mib();
+    if (free >= settings.memory_mib) {
+        return true;
+    }
+    log(log_level::warning, "eal",
+        std::to_string(free) + " MiB of huge pages are free and --memory asks for " +
+            std::to_string(settings.memory_mib) + ": running without huge pages, which is slower");
+    return false;
+}
+
+std::string file_prefix(const std::string& run_dir)
+{
+    return "strait-" + std::to_string(std::hash<std::string>{}(run_dir));
+}
+
+unsigned choose_main_cpu(const std::vector<unsigned>& allowed, const std::vector<unsigned>& workers)
+{
+    for (const unsigned cpu : allowed) {
+        if (std::find(workers.begin(), workers.end(), cpu) == workers.end()) {
+            return cpu;
+        }
+    }
+    return allowed.front();
+}
+
+ports::result<void> check_cpus(const eal_settings& settings, const std::vector<unsigned>& allowed)
+{
+    std::vector<unsigned> wanted = settings.worker_cpus;
+    if (settings.main_cpu) {
+        wanted.push_back(*settings.main_cpu);
+    }
+    for (const unsigned cpu : wanted) {
+        if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end()) {
+            return ports::error{"CPU " + std::to_string(cpu) +
+                                " is not there or not allowed to this process, which may run on " +
+                                to_cpu_list(allowed)};
+        }
+    }
+    return {};
+}
+
+// Packets that memory allows, a part of it left to drivers and the vhost library.
+unsigned pool_size(unsigned memory_mib)
+{
+    constexpr std::uint64_t mib = 1024 * 1024;
+    // An mbuf with its headers, private area and data room, and what the pool adds to it.
+    constexpr std::uint64_t per_packet = 2560;
+    const std::uint64_t others = std::max(16U, memory_mib / 8);
+    return static_cast<unsigned>((memory_mib - others) * mib / per_packet);
+}
+
+} // namespace
+
+ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
+{
+    const std::vector<unsigned> allowed = allowed_cpus();
+    if (auto right = check_cpus(settings, allowed); right.has_error()) {
+        return right.error();
+    }
+    std::unique_ptr<eal> self{new eal};
+    self->cpus_ = settings.worker_cpus;
+    self->main_cpu_ = settings.main_cpu.value_or(choose_main_cpu(allowed, settings.worker_cpus));
+    std::set<unsigned> different{settings.worker_cpus.begin(), settings.worker_cpus.end()};
+    different.insert(self->main_cpu_);
+    self->share_cpus_ = different.size() < settings.worker_cpus.size() + 1;
+    lead_dpdk_log_here();
+    self->hugepages_ = decide_on_hugepages(settings);
+
+    std::string lcores = "0@" + std::to_string(self->main_cpu_);
+    for (std::size_t i = 0; i < settings.worker_cpus.size(); ++i) {
+        lcores += "," + std::to_string(i + 1) + "@" + std::to_string(settings.worker_cpus[i]);
+        self->lcores_.push_back(static_cast<unsigned>(i + 1));
+    }
+    std::vector<std::string> words = {
+        "straitd",
+        "--lcores=" + lcores,
+        "--main-lcore=0",
+        "-m",
+        std::to_string(settings.memory_mib),
+        "--file-prefix=" + file_prefix(settings.run_dir),
+        "--no-telemetry",
+        "--iova-mode=va",
+        // An allow list that names no device: nothing is probed, any can be plugged in later.
+        "-a",
+        "0000:00:00.0",
+        current_log_level() >= log_level::debug ? "--log-level=*:info" : "--log-level=notice",
+    };
+    if (self->hugepages_) {
+        words.emplace_back("--in-memory");
+    } else {
+        words.insert(words.end(), {"--no-huge", "--no-shconf"});
+    }
+    std::vector<char*> arguments;
+    for (auto& word : words) {
+        arguments.push_back(word.data());
+    }
+    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
+        self->lcores_.clear(); // nothing to end
+        return ports::error{std::string{"DPDK could not start: "} + rte_strerror(rte_errno) +
+                            "; the lines of eal above say more"};
+    }
+    constexpr unsigned cache = 256;
+    self->pool_ =
+        rte_pktmbuf_pool_create("packets", pool_size(settings.memory_mib), cache,
+                                dataplane::handover_area, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    if (self->pool_ == nullptr) {
+        return ports::error{std::string{"the packet pool could not be made: "} +
+                            rte_strerror(rte_errno) + "; give more --memory"};
+    }
+    return self;
+}
+
+eal::~eal()
+{
+    if (!lcores_.empty()) {
+        rte_mempool_free(pool_);
+        (void)rte_eal_cleanup();
+    }
+}
+
+} // namespace strait::control

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// From checked parameters to the settings of each port type.
+#include "control/port_types.hh"
+
+#include "ports/nic/nic.hh"
+#include "ports/vhost/vhost.hh"
+
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <grp.h>
+#include <pwd.h>
+
+namespace strait::control {
+
+namespace {
+
+using ports::error;
+using ports::result;
+using claims = std::vector<std::string>;
+using made_port = result<std::unique_ptr<ports::port>>;
+
+std::string text(const port_request& r, std::string_view name, std::string_view otherwise = {})
+{
+    const auto* value = r.options.if_contains(name);
+    return std::string{value != nullptr ? std::string_view{value->as_string()} : otherwise};
+}
+
+std::optional<unsigned> whole_number(std::string_view digits, int base = 10)
+{
+    unsigned n = 0;
+    const char* const end = digits.data() + digits.size();
+    const auto [stop, code] = std::from_chars(digits.data(), end, n, base);
+    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
+}
+
+constexpr std::size_t account_buffer = 16384;
+
+result<uid_t> find_user(const std::string& name)
+{
+    if (const auto number = whole_number(name)) {
+        return *number;
+    }
+    std::array<char, account_buffer> buffer{};
+    passwd entry{};
+    passwd* found = nullptr;
+    if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
+        found == nullptr) {
+        return error{"there is no user " + name + " to own the socket"};
+    }
+    return found->pw_uid;
+}
+
+result<gid_t> find_group(const std::string& name)
+{
+    if (const auto number = whole_number(name)) {
+        return *number;
+    }
+    std::array<char, account_buffer> buffer{};
+    group entry{};
+    group* found = nullptr;
+    if (::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
+        found == nullptr) {
+        return error{"there is no group " + name + " to own the socket"};
+    }
+    return found->gr_gid;
+}
+
+// "USER:GROUP", either of them alone, by name or number.
+result<void> set_owner(vhost::settings& s, const std::string& owner)
+{
+    if (owner.empty()) {
+        return {};
+    }
+    const auto colon = owner.find(':');
+    const std::string user = owner.substr(0, colon);
+    const std::string group = colon == std::string::npos ? "" : owner.substr(colon + 1);
+    if (user.empty() && group.empty()) {
+        return error{"the socket's owner is \"" + owner +
+                     "\"; it must be USER:GROUP, USER or "
+                     ":GROUP"};
+    }
+    if (!user.empty()) {
+        const auto id = find_user(user);
+        if (id.has_error()) {
+            return id.error();
+        }
+        s.owner = *id;
+    }
+    if (!group.empty()) {
+        const auto id = find_group(group);
+        if (id.has_error()) {
+            return id.error();
+        }
+        s.group = *id;
+    }
+    return {};
+}
+
+result<void> set_mode(vhost::settings& s, const std::string& mode)
+{
+    if (mode.empty()) {
+        return {};
+    }
+    constexpr int octal = 8;
+    constexpr unsigned all_permissions = 0777;
+    const auto bits = whole_number(mode, octal);
+    if (!bits || *bits > all_permissions) {
+        return error{"the socket's mode is " + mode +
+                     "; it must be octal permissions from 0 to 0777, like 0660"};
+    }
+    s.mode = static_cast<mode_t>(*bits);
+    return {};
+}
+
+made_port make_vhost_user(const port_request& r, const port_environment& e)
+{
+    vhost::settings s;
+    s.name = r.name;
+    s.socket = text(r, "socket");
+    s.client = text(r, "mode", "server") == "client";
+    s.state_dir = e.state_dir;
+    s.mtu = r.mtu;
+    if (!s.socket.starts_with('/')) {
+        return error{"the socket path " + s.socket +
+                     " depends on where straitd was started; give "
+                     "one that begins with /"};
+    }
+    if (s.client && (r.options.contains("socket_owner") || r.options.contains("socket_mode"))) {
+        return error{"the socket of a port in client mode is made by the VMM: its owner and mode "
+                     "are the VMM's to set"};
+    }
+    if (auto set = set_owner(s, text(r, "socket_owner")); set.has_error()) {
+        return set.error();
+    }
+    if (auto set = set_mode(s, text(r, "socket_mode")); set.has_error()) {
+        return set.error();
+    }
+    return vhost::make_port(std::move(s), e.rcu);
+}
+
+made_port make_nic(const port_request& r, const port_environment& e)
+{
+    nic::settings s;
+    s.name = r.name;
+    s.device = text(r, "device");
+    s.mtu = r.mtu;
+    if (const auto* size = r.options.if_contains("ring_size")) {
+        s.rx_descriptors = static_cast<std::uint16_t>(size->as_int64());
+        s.tx_descriptors = s.rx_descriptors;
+    }
+    return nic::make_port(std::move(s), e.pool);
+}
+
+std::string host_interface(const port_request& r)
+{
+    return text(r, "interface", r.name);
+}
+
+made_port make_host(const port_request& r, const port_environment& e)
+{
+    constexpr std::size_t longest = 15;
+    nic::host_settings s;
+    s.name = r.name;
+    s.interface = host_interface(r);
+    if (s.interface.size() > longest) {
+        return error{"the name " + s.interface +
+                     " is too long for an interface (15 bytes at "
+                     "most); give another with --interface"};
+    }
+    s.address = text(r, "address");
+    s.mtu = r.mtu;
+    return nic::make_host_port(std::move(s), e.pool);
+}
+
+claims claims_of_vhost_user(const port_request& r)
+{
+    return {"socket " + std::filesystem::path{text(r, "socket")}.lexically_normal().string()};
+}
+
+claims claims_of_nic(const port_request& r)
+{
+    const std::string device = text(r, "device");
+    const auto comma = device.find(',');
+    std::string name = device.substr(0, comma);
+    // 03:00.0 and 0000:03:00.0 are one device.
+    constexpr std::size_t short_pci_address = 7;
+    if (name.size() == short_pci_address && name[2] == ':' && name[5] == '.') {
+        name.insert(0, "0000:");
+    }
+    claims list{"device " + name};
+    constexpr std::string_view key = ",iface=";
+    const auto at = device.find(key);
+    if (name.starts_with("net_tap") && at != std::string::npos) {
+        const auto begin = at + key.size();
+        list.push_back("interface " + device.substr(begin, device.find(',', begin) - begin));
+    }
+    return list;
+}
+
+claims claims_of_host(const port_request& r)
+{
+    return {"interface " + host_interface(r)};
+}
+
+} // namespace
+
+std::map<std::string, port_type> port_types(const port_environment& environment)
+{
+    const auto with =
+        [&environment](made_port (*make)(const port_request&, const port_environment&)) {
+            return [make, environment](const port_request& r) { return make(r, environment); };
+        };
+    return {
+        {"vhost-user", {claims_of_vhost_user, with(make_vhost_user)}},
+        {"nic", {claims_of_nic, with(make_nic)}},
+        {"host", {claims_of_host, with(make_host)}},
+    };
+}
+
+} // namespace strait::control

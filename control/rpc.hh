@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// JSON-RPC 2.0: a message in, the answer out. Parameters are checked against the method table
+// before a handler sees them. Sockets are in server.cc, what methods do in service.cc.
+#pragma once
+
+#include "control/failure.hh"
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace strait::control {
+
+class rpc {
+public:
+    using handler = std::function<outcome<boost::json::value>(const boost::json::object&)>;
+
+    static constexpr std::size_t longest_request = std::size_t{1} << 20U; // bytes
+    static constexpr std::size_t longest_batch = 1000;                    // requests
+    // Bytes of answers after which the rest of a batch is refused.
+    static constexpr std::size_t longest_answer = std::size_t{32} << 20U;
+
+    // `method` is in the method table.
+    void add(std::string_view method, handler h);
+    // The names in the method table that have no handler; for start-up.
+    [[nodiscard]] std::vector<std::string_view> missing() const;
+
+    // One request or batch. Empty when there is nothing to answer. Does not throw but bad_alloc.
+    [[nodiscard]] std::string answer(std::string_view message) const;
+    // For what never became a message: cut off, too long.
+    [[nodiscard]] static std::string parse_error(std::string_view why);
+    [[nodiscard]] static std::string too_long();
+
+    // Parameters by hand, as the configuration file gives them.
+    [[nodiscard]] outcome<boost::json::value> call(std::string_view method,
+                                                   const boost::json::object& parameters) const;
+
+private:
+    [[nodiscard]] std::string answer_one(const boost::json::value& request) const;
+
+    std::map<std::string, handler, std::less<>> handlers_;
+};
+
+} // namespace strait::control

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Handlers of the methods that change and show bridges and ports.
+#include "control/service.hh"
+
+#include "control/method_table.hh"
+
+#include <boost/json/array.hpp>
+
+#include <algorithm>
+#include <string_view>
+
+namespace strait::control {
+
+namespace json = boost::json;
+
+namespace {
+
+// Parameters were checked against the table: these only fetch.
+std::string text(const json::object& p, std::string_view name)
+{
+    return std::string{std::string_view{p.at(name).as_string()}};
+}
+
+std::optional<std::int64_t> number(const json::object& p, std::string_view name)
+{
+    const auto* value = p.if_contains(name);
+    return value != nullptr ? std::optional{value->as_int64()} : std::nullopt;
+}
+
+std::optional<bool> truth(const json::object& p, std::string_view name)
+{
+    const auto* value = p.if_contains(name);
+    return value != nullptr ? std::optional{value->as_bool()} : std::nullopt;
+}
+
+bool is_set(const json::object& p, std::string_view name)
+{
+    return truth(p, name).value_or(false);
+}
+
+template <typename Integer>
+std::optional<Integer> number_as(const json::object& p, std::string_view name)
+{
+    const auto n = number(p, name);
+    return n ? std::optional{static_cast<Integer>(*n)} : std::nullopt;
+}
+
+json::object removed(bool was_there)
+{
+    return {{"removed", was_there}};
+}
+
+// What the parameters say of VLANs; nothing if they say nothing but perhaps `native`.
+outcome<std::optional<vlan_settings>> vlans(const json::object& p)
+{
+    const bool access = p.contains("vlan");
+    const bool trunk = p.contains("trunk");
+    const bool none = is_set(p, "no_vlan");
+    if (access + trunk + none > 1) {
+        return failure{failure_kind::invalid,
+                       "a port is an access port (vlan), a trunk (trunk) or neither (no_vlan); "
+                       "give one of them"};
+    }
+    if (p.contains("native") && (access || none)) {
+        return failure{failure_kind::invalid,
+                       "native is the VLAN of untagged frames on a trunk; give it with trunk"};
+    }
+    std::optional<vlan_settings> out;
+    if (access || trunk || none) {
+        out.emplace();
+        out->access = number_as<std::uint16_t>(p, "vlan");
+        if (trunk) {
+            out->trunk = expand_vlans(p.at("trunk"));
+            out->native = number_as<std::uint16_t>(p, "native");
+        }
+    }
+    return out;
+}
+
+json::value or_null(const std::optional<std::uint16_t>& n)
+{
+    return n ? json::value(*n) : json::value(nullptr);
+}
+
+json::value to_json(const ports::port_detail& detail)
+{
+    return std::visit(
+        [](const auto& value) -> json::value {
+            using type = std::decay_t<decltype(value)>;
+            if constexpr (std::is_same_v<type, std::vector<std::string>>) {
+                return json::array(value.begin(), value.end());
+            } else {
+                return json::value(value);
+            }
+        },
+        detail);
+}
+
+// The parameters of the port's own type, with what they are when not given.
+json::object type_options(const json::object& p)
+{
+    json::object options;
+    for (const auto& parameter : find_method("port.add")->parameters) {
+        if (!parameter.port_types.empty() && p.contains(parameter.name)) {
+            options[parameter.name] = p.at(parameter.name);
+        }
+    }
+    const auto otherwise = [&](std::string_view name, json::value value) {
+        if (!options.contains(name)) {
+            options[name] = std::move(value);
+        }
+    };
+    const std::string type = text(p, "type");
+    if (type == "vhost-user") {
+        otherwise("mode", "server");
+    } else if (type == "nic") {
+        constexpr std::int64_t usual_ring = 1024;
+        otherwise("ring_size", usual_ring);
+    } else if (type == "host") {
+        otherwise("interface", json::value(text(p, "name")));
+    }
+    return options;
+}
+
+// Nothing when the port is what is asked for, as far as that cannot be changed.
+std::optional<failure> difference(const virtual_switch::port& p, const port_request& asked)
+{
+    const auto differs = [&](std::string_view what, const std::string& is) {
+        return failure{failure_kind::exists, "port " + asked.name + " exists already with " +
+                                                 std::string{what} + " " + is +
+                                                 "; remove it first to make another"};
+    };
+    if (p.request.bridge != asked.bridge) {
+        return differs("bridge", p.request.bridge);
+    }
+    if (p.request.type != asked.type) {
+        return differs("type", p.request.type);
+    }
+    if (asked.number && p.number != *asked.number) {
+        return differs("number", std::to_string(p.number));
+    }
+    for (const auto& option : p.request.options) {
+        const auto* other = asked.options.if_contains(option.key());
+        if (other == nullptr || *other != option.value()) {
+            const auto& value = option.value();
+            return differs(std::string_view{option.key()},
+                           value.is_string() ? std::string{std::string_view{value.get_string()}}
+                                             : std::to_string(value.as_int64()));
+        }
+    }
+    for (const auto& option : asked.options) {
+        if (!p.request.options.contains(option.key())) {
+            return differs("no", std::string{std::string_view{option.key()}});
+        }
+    }
+    return std::nullopt;
+}
+
+} // namespace
+
+service::service(virtual_switch& sw, host_facts facts) : switch_{sw}, facts_{std::move(facts)}
+{
+    add_bridge_methods();
+    add_port_methods();
+    add_mac_methods();
+    add_other_methods();
+    if (const auto names = rpc_.missing(); !names.empty()) {
+        throw std::logic_error{"no handler for method " + std::string{names.front()}};
+    }
+}
+
+void service::add_bridge_methods()
+{
+    rpc_.add("bridge.add", [this](const object& p) { return bridge_add(p); });
+    rpc_.add("bridge.del", [this](const object& p) { return bridge_del(p); });
+    rpc_.add("bridge.set", [this](const object& p) { return bridge_set(p); });
+    rpc_.add("bridge.list", [this](const object&) -> result {
+        json::array list;
+        for (const auto& [name, b] : switch_.bridges()) {
+            list.push_back(describe(b));
+        }
+        return json::value(std::move(list));
+    });
+}
+
+void service::add_port_methods()
+{
+    rpc_.add("port.add", [this](const object& p) { return port_add(p); });
+    rpc_.add("port.del", [this](const object& p) { return port_del(p); });
+    rpc_.add("port.set", [this](const object& p) { return port_set(p); });
+    rpc_.add("port.show", [this](const object& p) -> result {
+        const auto found = switch_.find_port(text(p, "name"));
+        if (found.has_error()) {
+            return found.error();
+        }
+        return json::value(describe(**found));
+    });
+    rpc_.add("port.list", [this](const object& p) -> result {
+        std::string only;
+        if (p.contains("bridge")) {
+            only = text(p, "bridge");
+            if (const auto found = switch_.find_bridge(only); found.has_error()) {
+                return found.error();
+            }
+        }
+        json::array list;
+        for (const auto& [name, port] : switch_.ports()) {
+            if (only.empty() || port.request.bridge == only) {
+                list.push_back(describe(port));
+            }
+        }
+        return json::value(std::move(list));
+    });
+}
+
+json::object service::describe(const virtual_switch::bridge& b) const
+{
+    json::array members;
+    for (const auto& [name, p] : switch_.ports()) {
+        if (p.request.bridge == b.name) {
+            members.emplace_back(name);
+        }
+    }
+    const auto& macs = *b.config->macs;
+    return {{"name", b.name},
+            {"ports", std::move(members)},
+            {"forward_bpdu", b.config->forward_bpdu},
+            {"mac_ageing", macs.ageing()},
+            {"mac_table_size", b.mac_table_size},
+            {"macs", macs.size(switch_.engine().now())}};
+}
+
+json::object service::describe(const virtual_switch::port& p) const
+{
+    json::array queues;
+    for (std::size_t i = 0; i < p.config->queues.size(); ++i) {
+        queues.push_back(
+            {{"queue", i}, {"worker", dataplane::to_index(p.config->queues[i].worker)}});
+    }
+    json::object details;
+    for (const auto& [name, value] : p.device->details()) {
+        details[name] = to_json(value);
+    }
+    json::value trunk = nullptr;
+    if (p.vlan.trunk) {
+        trunk = json::array(p.vlan.trunk->begin(), p.vlan.trunk->end());
+    }
+    return {{"name", p.request.name},
+            {"number", p.number},
+            {"bridge", p.request.bridge},
+            {"type", p.request.type},
+            {"admin", p.config->admin_up ? "up" : "down"},
+            {"link", p.device->link_up() ? "up" : "down"},
+            {"mtu", p.config->mtu},
+            {"vlan", or_null(p.vlan.access)},
+            {"trunk", std::move(trunk)},
+            {"native", or_null(p.vlan.native)},
+            {"options", p.request.options},
+            {"queues", std::move(queues)},
+            {"details", std::move(details)}};
+}
+
+service::result service::bridge_add(const object& p)
+{
+    bridge_request request;
+    request.name = text(p, "name");
+    if (is_set(p, "may_exist")) {
+        if (const auto there = switch_.bridges().find(request.name);
+            there != switch_.bridges().end()) {
+            const auto size = number(p, "mac_table_size");
+            if (size && static_cast<std::size_t>(*size) != there->second.mac_table_size) {
+                return failure{failure_kind::exists,
+                               "bridge " + request.name + " exists already with room for " +
+                                   std::to_string(there->second.mac_table_size) +
+                                   " MACs; remove it first to make another"};
+            }
+            return bridge_set(p);
+        }
+    }
+    request.forward_bpdu = is_set(p, "forward_bpdu");
+    request.mac_ageing =
+        number_as<dataplane::seconds_t>(p, "mac_ageing").value_or(request.mac_ageing);
+    request.mac_table_size =
+        number_as<std::size_t>(p, "mac_table_size").value_or(request.mac_table_size);
+    if (auto done = switch_.add_bridge(request); done.has_error()) {
+        return done.error();
+    }
+    return json::value(describe(switch_.bridges().at(request.name)));
+}
+
+service::result service::bridge_del(const object& p)
+{
+    const std::string name = text(p, "name");
+    if (is_set(p, "if_exists") && !switch_.bridges().contains(name)) {
+        return json::value(removed(false));
+    }
+    if (auto done = switch_.remove_bridge(name, is_set(p, "with_ports")); done.has_error()) {
+        return done.error();
+    }
+    return json::value(removed(true));
+}
+
+service::result service::bridge_set(const object& p)
+{
+    const std::string name = text(p, "name");
+    bridge_change change;
+    change.forward_bpdu = truth(p, "forward_bpdu");
+    change.mac_ageing = number_as<dataplane::seconds_t>(p, "mac_ageing");
+    if (auto done = switch_.set_bridge(name, change); done.has_error()) {
+        return done.error();
+    }
+    return json::value(describe(switch_.bridges().at(name)));
+}
+
+service::result service::port_add(const object& p)
+{
+    port_request request;
+    request.name = text(p, "name");
+    request.bridge = text(p, "bridge");
+    request.type = text(p, "type");
+    request.options = type_options(p);
+    request.number = number_as<std::uint16_t>(p, "number");
+    if (is_set(p, "may_exist")) {
+        if (const auto there = switch_.ports().find(request.name); there != switch_.ports().end()) {
+            if (auto other = difference(there->second, request)) {
+                return std::move(*other);
+            }
+            return port_set(p);
+        }
+    }
+    auto vlan = vlans(p);
+    if (vlan.has_error()) {
+        return vlan.error();
+    }
+    if (!*vlan && p.contains("native")) {
+        return failure{failure_kind::invalid,
+                       "native is the VLAN of untagged frames on a trunk; give it with trunk"};
+    }
+    request.vlan = (*vlan).value_or(vlan_settings{});
+    request.mtu = number_as<std::uint32_t>(p, "mtu").value_or(request.mtu);
+    request.admin_up = !p.contains("admin") || text(p, "admin") == "up";
+    if (auto done = switch_.add_port(request); done.has_error()) {
+        return done.error();
+    }
+    return json::value(describe(switch_.ports().at(request.name)));
+}
+
+service::result service::port_del(const object& p)
+{
+    const std::string name = text(p, "name");
+    if (is_set(p, "if_exists") && !switch_.ports().contains(name)) {
+        return json::value(removed(false));
+    }
+    if (auto done = switch_.remove_port(name); done.has_error()) {
+        return done.error();
+    }
+    return json::value(removed(true));
+}
+
+service::result service::port_set(const object& p)
+{
+    const std::string name = text(p, "name");
+    auto vlan = vlans(p);
+    if (vlan.has_error()) {
+        return vlan.error();
+    }
+    port_change change;
+    change.vlan = *vlan;
+    if (!change.vlan) {
+        change.native = number_as<std::uint16_t>(p, "native");
+    }
+    change.mtu = number_as<std::uint32_t>(p, "mtu");
+    if (p.contains("admin")) {
+        change.admin_up = text(p, "admin") == "up";
+    }
+    if (auto done = switch_.set_port(name, change); done.has_error()) {
+        return done.error();
+    }
+    return json::value(describe(switch_.ports().at(name)));
+}
+
+} // namespace strait::control

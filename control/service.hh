@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the methods of the control service do: parameters to calls of the switch, its state to JSON.
+#pragma once
+
+#include "control/rpc.hh"
+#include "control/switch.hh"
+
+#include <chrono>
+#include <vector>
+
+namespace strait::control {
+
+struct host_facts {
+    std::vector<unsigned> worker_cpus; // by worker
+    bool hugepages{false};
+};
+
+class service {
+public:
+    service(virtual_switch& sw, host_facts facts);
+
+    [[nodiscard]] const control::rpc& rpc() const noexcept { return rpc_; }
+
+private:
+    using object = boost::json::object;
+    using result = outcome<boost::json::value>;
+
+    void add_bridge_methods();
+    void add_port_methods();
+    void add_mac_methods();
+    void add_other_methods();
+
+    result bridge_add(const object& p);
+    result bridge_del(const object& p);
+    result bridge_set(const object& p);
+    result port_add(const object& p);
+    result port_del(const object& p);
+    result port_set(const object& p);
+    result mac_list(const object& p) const;
+    result mac_flush(const object& p);
+    result mac_add(const object& p);
+    result mac_del(const object& p);
+    result stats(const object& p) const;
+    result drops(const object& p) const;
+    result worker_list() const;
+    result version() const;
+
+    [[nodiscard]] boost::json::object describe(const virtual_switch::bridge& b) const;
+    [[nodiscard]] boost::json::object describe(const virtual_switch::port& p) const;
+    [[nodiscard]] outcome<std::vector<const virtual_switch::port*>> chosen(const object& p) const;
+
+    virtual_switch& switch_;
+    host_facts facts_;
+    std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
+    control::rpc rpc_;
+};
+
+} // namespace strait::control

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// straitd: puts the parts together, in the order in which they need one another.
+#include "control/cli.hh"
+#include "control/cpu_list.hh"
+#include "control/daemon_options.hh"
+#include "control/eal.hh"
+#include "control/log.hh"
+#include "control/port_types.hh"
+#include "control/run_dir.hh"
+#include "control/server.hh"
+#include "control/service.hh"
+#include "control/switch.hh"
+#include "control/version.hh"
+#include "dataplane/engine.hh"
+#include "dataplane/guest_span.hh"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <sys/resource.h>
+
+namespace {
+
+using namespace strait;
+using namespace strait::control;
+namespace asio = boost::asio;
+
+int refuse(const std::string& why)
+{
+    log(log_level::error, "straitd", why);
+    return 1;
+}
+
+// Each guest takes a dozen of descriptors: what the administrator allows is used.
+void raise_descriptor_limit()
+{
+    rlimit limit{};
+    constexpr rlim_t enough = 65536;
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < enough) {
+        limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, enough);
+        (void)::setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+ports::result<std::vector<cli::config_command>> read_config(const std::string& path)
+{
+    std::ifstream file{path};
+    std::string text{std::istreambuf_iterator<char>{file}, {}};
+    if (!file || file.bad()) {
+        return ports::error{"the configuration " + path + " cannot be read"};
+    }
+    return cli::parse_config(text, path);
+}
+
+// Runs the commands and then lets ports serve. Returns what went wrong, with its place.
+std::optional<std::string> apply(const std::vector<cli::config_command>& commands,
+                                 const std::string& path, const rpc& handler, virtual_switch& sw)
+{
+    std::map<std::string, std::size_t> lines; // of ports
+    const auto where = [&](std::size_t line) { return path + ":" + std::to_string(line) + ": "; };
+    sw.hold_back();
+    for (const auto& [line, command] : commands) {
+        const auto done = handler.call(command.method->name, command.parameters);
+        if (done.has_error()) {
+            return where(line) + done.error().message;
+        }
+        if (command.method->name == "port.add") {
+            lines[std::string{std::string_view{command.parameters.at("name").as_string()}}] = line;
+        }
+    }
+    if (const auto failed = sw.release()) {
+        return where(lines[failed->port]) + failed->message;
+    }
+    return std::nullopt;
+}
+
+// Looks at links twice a second.
+class link_watch {
+public:
+    link_watch(asio::io_context& io, virtual_switch& sw) : timer_{io}, switch_{sw} { wait(); }
+
+private:
+    void wait()
+    {
+        constexpr std::chrono::milliseconds interval{500};
+        timer_.expires_after(interval);
+        timer_.async_wait([this](boost::system::error_code error) {
+            if (!error) {
+                switch_.look_at_links();
+                wait();
+            }
+        });
+    }
+
+    asio::steady_timer timer_;
+    virtual_switch& switch_;
+};
+
+int serve(const daemon_options& options, const run_dir& folder,
+          const std::vector<cli::config_command>& commands)
+{
+    const auto started = std::chrono::steady_clock::now();
+    asio::io_context io;
+    // From here on these signals wait until the loop runs, and then end it.
+    asio::signal_set signals{io, SIGTERM, SIGINT};
+    signals.async_wait([&io](boost::system::error_code error, int signal) {
+        if (!error) {
+            log(log_level::info, "straitd",
+                std::string{"stopping on "} + (signal == SIGINT ? "SIGINT" : "SIGTERM"));
+            io.stop();
+        }
+    });
+    auto environment = eal::start(options.eal);
+    if (environment.has_error()) {
+        return refuse(environment.error().message);
+    }
+    const eal& dpdk = **environment;
+    dataplane::guest_range_registration::install_handler();
+    dataplane::engine engine{
+        {.lcores = dpdk.worker_lcores(), .share_cpus = dpdk.share_cpus(), .pool = dpdk.pool()}};
+    virtual_switch sw{engine, port_types({engine.rcu(), dpdk.pool(), folder.state_dir()})};
+    const service methods{sw, {dpdk.worker_cpus(), dpdk.hugepages()}};
+    if (options.config) {
+        if (const auto wrong = apply(commands, *options.config, methods.rpc(), sw)) {
+            return refuse(*wrong);
+        }
+    }
+    auto listening = server::listen(io, folder.control_socket(), methods.rpc());
+    if (listening.has_error()) {
+        return refuse(listening.error().message);
+    }
+    const link_watch links{io, sw};
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - started);
+    log(log_level::info, "straitd",
+        "version " + std::string{version()} + " serves in " + folder.path() + " with " +
+            std::to_string(dpdk.worker_cpus().size()) + " workers on CPUs " +
+            to_cpu_list(dpdk.worker_cpus()) + ", the rest on CPU " +
+            std::to_string(dpdk.main_cpu()) +
+            (dpdk.hugepages() ? ", on huge pages" : ", without huge pages") + "; ready after " +
+            std::to_string(took.count()) + " ms");
+    io.run();
+    return 0;
+}
+
+int run(const std::vector<std::string>& words)
+{
+    const auto parsed = parse_daemon_options(words);
+    if (parsed.has_error()) {
+        std::fprintf(stderr, "straitd: %s\n", parsed.error().message.c_str());
+        return 1;
+    }
+    daemon_options options = *parsed;
+    if (options.help || options.version) {
+        const std::string text =
+            options.help ? daemon_help() : "straitd " + std::string{version()} + "\n";
+        return std::fputs(text.c_str(), stdout) < 0 ? 1 : 0;
+    }
+    set_log_level(options.log);
+    (void)std::signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    if (options.eal.worker_cpus.empty()) {
+        options.eal.worker_cpus = {allowed_cpus().back()};
+    }
+    std::vector<cli::config_command> commands;
+    if (options.config) {
+        auto read = read_config(*options.config);
+        if (read.has_error()) {
+            return refuse(read.error().message);
+        }
+        commands = std::move(read).value();
+    }
+    auto folder = run_dir::open(options.eal.run_dir);
+    if (folder.has_error()) {
+        return refuse(folder.error().message);
+    }
+    options.eal.run_dir = folder->path();
+    const int status = serve(options, *folder, commands);
+    if (status == 0) {
+        log(log_level::info, "straitd", "stopped");
+    }
+    return status;
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    try {
+        return run(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+    } catch (const std::exception& e) {
+        return refuse(e.what());
+    }
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Bridges and ports: adding, changing and removing them, in the order that workers need.
+#include "control/switch.hh"
+
+#include "control/log.hh"
+
+#include <algorithm>
+
+namespace strait::control {
+
+using dataplane::bridge_config;
+using dataplane::bridge_index;
+using dataplane::port_config;
+using dataplane::port_index;
+using dataplane::to_index;
+using dataplane::vlan_id;
+using dataplane::vlan_policy;
+using dataplane::worker_index;
+
+vlan_policy vlan_settings::policy() const
+{
+    if (access) {
+        return vlan_policy::access(vlan_id{*access});
+    }
+    if (!trunk) {
+        return vlan_policy::transparent();
+    }
+    vlan_policy p;
+    for (const std::uint16_t vlan : *trunk) {
+        p.allowed.set(vlan);
+    }
+    if (native) {
+        p.native = vlan_id{*native};
+        p.allowed.set(*native);
+    }
+    return p;
+}
+
+virtual_switch::virtual_switch(dataplane::engine& engine, std::map<std::string, port_type> types)
+    : engine_{engine}, types_{std::move(types)}
+{}
+
+virtual_switch::~virtual_switch()
+{
+    for (auto& [name, p] : ports_) {
+        p.device->stop();
+    }
+    engine_.publish(std::make_unique<const snapshot>());
+}
+
+std::unique_ptr<dataplane::snapshot> virtual_switch::draft() const
+{
+    return std::make_unique<snapshot>(held_ ? *held_ : engine_.current());
+}
+
+void virtual_switch::publish(std::unique_ptr<snapshot> next)
+{
+    if (holding_back_) {
+        held_ = std::move(next);
+    } else {
+        engine_.publish(std::move(next));
+    }
+}
+
+void virtual_switch::put(snapshot& next, std::shared_ptr<const port_config> config)
+{
+    const std::size_t i = to_index(config->index);
+    next.ports.resize(std::max(next.ports.size(), i + 1));
+    next.ports[i] = std::move(config);
+}
+
+void virtual_switch::put(snapshot& next, std::shared_ptr<const bridge_config> config)
+{
+    const std::size_t i = to_index(config->index);
+    next.bridges.resize(std::max(next.bridges.size(), i + 1));
+    next.bridges[i] = std::move(config);
+}
+
+void virtual_switch::erase_port(snapshot& next, port_index index)
+{
+    next.ports[to_index(index)].reset();
+    while (!next.ports.empty() && !next.ports.back()) {
+        next.ports.pop_back();
+    }
+}
+
+std::optional<virtual_switch::start_failure> virtual_switch::release()
+{
+    holding_back_ = false;
+    if (held_) {
+        engine_.publish(std::move(held_));
+    }
+    for (auto& [name, p] : ports_) {
+        if (auto started = p.device->start(); started.has_error()) {
+            return start_failure{name, started.error().message};
+        }
+    }
+    return std::nullopt;
+}
+
+outcome<const virtual_switch::bridge*> virtual_switch::find_bridge(const std::string& name) const
+{
+    const auto found = bridges_.find(name);
+    if (found == bridges_.end()) {
+        return failure{failure_kind::not_found, "there is no bridge " + name};
+    }
+    return &found->second;
+}
+
+outcome<const virtual_switch::port*> virtual_switch::find_port(const std::string& name) const
+{
+    const auto found = ports_.find(name);
+    if (found == ports_.end()) {
+        return failure{failure_kind::not_found, "there is no port " + name};
+    }
+    return &found->second;
+}
+
+outcome<void> virtual_switch::add_bridge(const bridge_request& request)
+{
+    if (bridges_.contains(request.name)) {
+        return failure{failure_kind::exists, "bridge " + request.name + " exists already"};
+    }
+    std::size_t index = 0;
+    while (index < used_bridges_.size() && used_bridges_[index]) {
+        ++index;
+    }
+    if (index == used_bridges_.size()) {
+        return failure{failure_kind::limit, "the switch has " +
+                                                std::to_string(dataplane::max_bridges) +
+                                                " bridges already, and no room for more"};
+    }
+    auto config = std::make_shared<bridge_config>();
+    config->index = bridge_index{static_cast<std::uint16_t>(index)};
+    config->name = request.name;
+    config->macs = std::make_shared<dataplane::mac_table>(request.mac_table_size);
+    config->macs->set_ageing(request.mac_ageing);
+    config->forward_bpdu = request.forward_bpdu;
+    auto next = draft();
+    put(*next, std::shared_ptr<const bridge_config>{config});
+    bridges_[request.name] = {request.name, config->index, request.mac_table_size, config};
+    used_bridges_.set(index);
+    publish(std::move(next));
+    log(log_level::info, "control", "bridge " + request.name + " added");
+    return {};
+}
+
+outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_change& change)
+{
+    const auto found = bridges_.find(name);
+    if (found == bridges_.end()) {
+        return find_bridge(name).error();
+    }
+    bridge& b = found->second;
+    if (change.forward_bpdu && *change.forward_bpdu != b.config->forward_bpdu) {
+        auto config = std::make_shared<bridge_config>(*b.config);
+        config->forward_bpdu = *change.forward_bpdu;
+        auto next = draft();
+        b.config = config;
+        put(*next, b.config);
+        publish(std::move(next));
+    }
+    if (change.mac_ageing) {
+        b.config->macs->set_ageing(*change.mac_ageing);
+    }
+    return {};
+}
+
+outcome<void> virtual_switch::remove_bridge(const std::string& name, bool with_ports)
+{
+    const auto found = bridges_.find(name);
+    if (found == bridges_.end()) {
+        return find_bridge(name).error();
+    }
+    std::vector<std::string> members;
+    for (const auto& [port_name, p] : ports_) {
+        if (p.request.bridge == name) {
+            members.push_back(port_name);
+        }
+    }
+    if (!members.empty() && !with_ports) {
+        const std::string others =
+            members.size() > 1 ? " and " + std::to_string(members.size() - 1) + " more" : "";
+        return failure{failure_kind::in_use, "bridge " + name + " has ports (" + members.front() +
+                                                 others +
+                                                 "); remove them first or give --with-ports"};
+    }
+    for (const auto& member : members) {
+        if (auto removed = remove_port(member); removed.has_error()) {
+            return removed;
+        }
+    }
+    const std::size_t index = to_index(found->second.index);
+    auto next = draft();
+    next->bridges[index].reset();
+    while (!next->bridges.empty() && !next->bridges.back()) {
+        next->bridges.pop_back();
+    }
+    publish(std::move(next));
+    used_bridges_.reset(index);
+    bridges_.erase(found);
+    log(log_level::info, "control", "bridge " + name + " removed");
+    return {};
+}
+
+outcome<std::uint16_t> virtual_switch::choose_number(const port_request& request) const
+{
+    std::bitset<max_port_number + 1> used;
+    for (const auto& [name, p] : ports_) {
+        if (request.number == p.number) {
+            return failure{failure_kind::in_use, "the number " + std::to_string(p.number) +
+                                                     " is port " + name +
+                                                     "'s; give another or none"};
+        }
+        used.set(p.number);
+    }
+    if (request.number) {
+        return *request.number;
+    }
+    std::uint16_t number = 1;
+    while (used[number]) {
+        ++number; // ends: there are fewer ports than numbers
+    }
+    return number;
+}
+
+outcome<port_index> virtual_switch::free_port_index() const
+{
+    for (std::size_t i = 0; i < used_ports_.size(); ++i) {
+        if (!used_ports_[i]) {
+            return port_index{static_cast<std::uint16_t>(i)};
+        }
+    }
+    return failure{failure_kind::limit, "the switch has " + std::to_string(dataplane::max_ports) +
+                                            " ports already, and no room for more"};
+}
+
+std::vector<dataplane::queue_config> virtual_switch::assign_queues(const ports::port& device) const
+{
+    std::vector<std::size_t> load(engine_.worker_count(), 0);
+    for (const auto& [name, p] : ports_) {
+        for (const auto& queue : p.config->queues) {
+            ++load[to_index(queue.worker)];
+        }
+    }
+    std::vector<dataplane::queue_config> queues;
+    for (const auto& pair : device.queues()) {
+        const auto least = std::min_element(load.begin(), load.end());
+        ++*least;
+        queues.push_back(
+            {pair.rx, pair.tx, worker_index{static_cast<std::uint16_t>(least - load.begin())}});
+    }
+    return queues;
+}
+
+std::shared_ptr<bridge_config> virtual_switch::with_member(const bridge_config& from,
+                                                           port_index index)
+{
+    auto config = std::make_shared<bridge_config>(from);
+    config->members.insert(std::lower_bound(config->members.begin(), config->members.end(), index),
+                           index);
+    return config;
+}
+
+std::shared_ptr<bridge_config> virtual_switch::without_member(const bridge_config& from,
+                                                              port_index index)
+{
+    auto config = std::make_shared<bridge_config>(from);
+    std::erase(config->members, index);
+    return config;
+}
+
+outcome<void> virtual_switch::add_port(const port_request& request)
+{
+    const auto type = types_.find(request.type);
+    if (type == types_.end()) {
+        return failure{failure_kind::not_found, "there is no port type " + request.type};
+    }
+    const auto on = bridges_.find(request.bridge);
+    if (on == bridges_.end()) {
+        return failure{failure_kind::not_found, "there is no bridge " + request.bridge +
+                                                    "; make it first: bridge add " +
+                                                    request.bridge};
+    }
+    if (const auto same = ports_.find(request.name); same != ports_.end()) {
+        return failure{failure_kind::exists, "port " + request.name +
+                                                 " exists already, on bridge " +
+                                                 same->second.request.bridge};
+    }
+    auto claims = type->second.claims(request);
+    for (const auto& [name, p] : ports_) {
+        for (const auto& claim : claims) {
+            if (std::find(p.claims.begin(), p.claims.end(), claim) != p.claims.end()) {
+                return failure{failure_kind::in_use, claim + " is held by port " + name};
+            }
+        }
+    }
+    const auto number = choose_number(request);
+    if (number.has_error()) {
+        return number.error();
+    }
+    const auto index = free_port_index();
+    if (index.has_error()) {
+        return index.error();
+    }
+    auto made = type->second.make(request);
+    if (made.has_error()) {
+        return failure{std::move(made).error()};
+    }
+    port p;
+    p.request = request;
+    p.claims = std::move(claims);
+    p.number = *number;
+    p.vlan = request.vlan;
+    p.device = std::move(made).value();
+    auto config = std::make_shared<port_config>();
+    config->index = *index;
+    config->incarnation = ++last_incarnation_;
+    config->name = request.name;
+    config->bridge = on->second.index;
+    config->admin_up = request.admin_up;
+    config->mtu = request.mtu;
+    config->vlan = request.vlan.policy();
+    config->queues = assign_queues(*p.device);
+    p.config = config;
+    p.base = counted(config->index);
+
+    auto next = draft();
+    put(*next, p.config);
+    on->second.config = with_member(*on->second.config, config->index);
+    put(*next, on->second.config);
+    publish(std::move(next));
+    used_ports_.set(to_index(config->index));
+    if (!holding_back_) {
+        if (auto started = p.device->start(); started.has_error()) {
+            withdraw(p);
+            return failure{std::move(started).error()};
+        }
+    }
+    log(log_level::info, "control",
+        "port " + request.name + " (" + request.type + ", number " + std::to_string(p.number) +
+            ") added to bridge " + request.bridge);
+    ports_.emplace(request.name, std::move(p));
+    return {};
+}
+
+// Takes a port from the workers; it serves nobody any more when this returns.
+void virtual_switch::withdraw(const port& p)
+{
+    p.device->stop();
+    const port_index index = p.config->index;
+    bridge& on = bridges_.at(p.request.bridge);
+    auto next = draft();
+    erase_port(*next, index);
+    on.config = without_member(*on.config, index);
+    put(*next, on.config);
+    publish(std::move(next));
+    // No worker learns on it any more; whoever gets its index next finds nothing of it.
+    on.config->macs->remove_port(index);
+    used_ports_.reset(to_index(index));
+}
+
+outcome<void> virtual_switch::remove_port(const std::string& name)
+{
+    const auto found = ports_.find(name);
+    if (found == ports_.end()) {
+        return find_port(name).error();
+    }
+    withdraw(found->second);
+    ports_.erase(found);
+    log(log_level::info, "control", "port " + name + " removed");
+    return {};
+}
+
+outcome<void> virtual_switch::set_port(const std::string& name, const port_change& change)
+{
+    const auto found = ports_.find(name);
+    if (found == ports_.end()) {
+        return find_port(name).error();
+    }
+    port& p = found->second;
+    vlan_settings vlan = change.vlan.value_or(p.vlan);
+    if (change.native) {
+        if (!vlan.trunk) {
+            return failure{failure_kind::invalid,
+                           "port " + name +
+                               " is no trunk, and only a trunk has a native VLAN; "
+                               "give --trunk with it"};
+        }
+        vlan.native = change.native;
+    }
+    auto config = std::make_shared<port_config>(*p.config);
+    config->vlan = vlan.policy();
+    config->admin_up = change.admin_up.value_or(config->admin_up);
+    if (change.mtu && *change.mtu != config->mtu) {
+        // The one part that can fail comes first.
+        if (auto set = p.device->set_mtu(*change.mtu); set.has_error()) {
+            return failure{std::move(set).error()};
+        }
+        config->mtu = *change.mtu;
+    }
+    const bool forget = config->vlan != p.config->vlan || (p.config->admin_up && !config->admin_up);
+    auto next = draft();
+    p.config = config;
+    p.vlan = std::move(vlan);
+    put(*next, p.config);
+    publish(std::move(next));
+    if (forget) {
+        bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
+    }
+    return {};
+}
+
+void virtual_switch::look_at_links()
+{
+    for (auto& [name, p] : ports_) {
+        const bool up = p.device->link_up();
+        if (up == p.link_up) {
+            continue;
+        }
+        p.link_up = up;
+        if (!up) {
+            bridges_.at(p.request.bridge).config->macs->flush_port(p.config->index);
+        }
+        log(log_level::info, "control", "port " + name + ": link " + (up ? "up" : "down"));
+    }
+}
+
+} // namespace strait::control

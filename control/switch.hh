@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The named model of the switch: bridges and ports as operators know them, over the engine's
+// indices and snapshots. It allocates indices and numbers, assigns queues to workers, publishes
+// each change and undoes it wholly when a part of it fails. JSON and the port types are not here.
+#pragma once
+
+#include "control/failure.hh"
+#include "dataplane/engine.hh"
+#include "ports/port.hh"
+
+#include <boost/json/object.hpp>
+
+#include <bitset>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace strait::control {
+
+inline constexpr std::uint16_t max_port_number = 65279;
+inline constexpr std::uint32_t default_mtu = 1500;
+
+// What an operator says of a port's VLANs: nothing, access or trunk, never both.
+struct vlan_settings {
+    std::optional<std::uint16_t> access;
+    std::optional<std::vector<std::uint16_t>> trunk; // ascending
+    std::optional<std::uint16_t> native;             // with trunk only
+
+    [[nodiscard]] dataplane::vlan_policy policy() const;
+    bool operator==(const vlan_settings&) const = default;
+};
+
+struct port_request {
+    std::string name;
+    std::string bridge;
+    std::string type;
+    boost::json::object options; // the type's own parameters, checked
+    std::optional<std::uint16_t> number;
+    vlan_settings vlan;
+    std::uint32_t mtu{default_mtu};
+    bool admin_up{true};
+};
+
+// What is not set stays.
+struct port_change {
+    std::optional<vlan_settings> vlan;
+    std::optional<std::uint16_t> native; // of the trunk that the port is already
+    std::optional<std::uint32_t> mtu;
+    std::optional<bool> admin_up;
+};
+
+struct bridge_request {
+    std::string name;
+    bool forward_bpdu{false};
+    dataplane::seconds_t mac_ageing{300};
+    std::size_t mac_table_size{65536};
+};
+
+struct bridge_change {
+    std::optional<bool> forward_bpdu;
+    std::optional<dataplane::seconds_t> mac_ageing;
+};
+
+// How the switch makes ports of one type.
+struct port_type {
+    // What the port needs for itself, "socket /run/a.sock": no two ports share one.
+    std::function<std::vector<std::string>(const port_request&)> claims;
+    std::function<ports::result<std::unique_ptr<ports::port>>(const port_request&)> make;
+};
+
+// Sums over the workers since the port was added.
+struct port_totals {
+    std::uint64_t rx_packets{0};
+    std::uint64_t rx_bytes{0};
+    std::uint64_t tx_packets{0};
+    std::uint64_t tx_bytes{0};
+    std::array<std::uint64_t, dataplane::drop_reason_count> drops{};
+};
+
+// All calls from the control thread.
+class virtual_switch {
+public:
+    struct bridge {
+        std::string name;
+        dataplane::bridge_index index;
+        std::size_t mac_table_size;
+        std::shared_ptr<const dataplane::bridge_config> config; // what is published
+    };
+    struct port {
+        port_request request; // as it was made
+        std::vector<std::string> claims;
+        std::uint16_t number;
+        vlan_settings vlan;
+        std::shared_ptr<const dataplane::port_config> config; // what is published
+        port_totals base; // what the index had counted before this port
+        bool link_up{false};
+        std::unique_ptr<ports::port> device;
+    };
+
+    virtual_switch(dataplane::engine& engine, std::map<std::string, port_type> types);
+    // Stops every port, unpublishes everything, destroys the ports.
+    ~virtual_switch();
+    virtual_switch(const virtual_switch&) = delete;
+    virtual_switch& operator=(const virtual_switch&) = delete;
+
+    // Between the two calls nothing is published and no port serves; the second publishes all and
+    // starts every port. It returns the name of the port that failed with why.
+    void hold_back() noexcept { holding_back_ = true; }
+    struct start_failure {
+        std::string port;
+        std::string message;
+    };
+    [[nodiscard]] std::optional<start_failure> release();
+
+    outcome<void> add_bridge(const bridge_request& request);
+    outcome<void> set_bridge(const std::string& name, const bridge_change& change);
+    outcome<void> remove_bridge(const std::string& name, bool with_ports);
+
+    outcome<void> add_port(const port_request& request);
+    outcome<void> set_port(const std::string& name, const port_change& change);
+    outcome<void> remove_port(const std::string& name);
+
+    // By name.
+    [[nodiscard]] const std::map<std::string, bridge>& bridges() const noexcept { return bridges_; }
+    [[nodiscard]] const std::map<std::string, port>& ports() const noexcept { return ports_; }
+    [[nodiscard]] outcome<const bridge*> find_bridge(const std::string& name) const;
+    [[nodiscard]] outcome<const port*> find_port(const std::string& name) const;
+
+    // The VLAN that untagged frames of a port belong to, 0 for none.
+    [[nodiscard]] static std::uint16_t untagged_vlan(const port& p) noexcept;
+    // True when an entry of that MAC was there before. No VLAN: that of untagged frames.
+    outcome<bool> add_mac(const std::string& port, dataplane::mac_address mac,
+                          std::optional<std::uint16_t> vlan);
+    outcome<bool> remove_mac(const std::string& bridge, dataplane::mac_address mac,
+                             std::uint16_t vlan);
+    // Learned entries only; each that is given narrows it.
+    outcome<void> flush_macs(const std::optional<std::string>& bridge,
+                             const std::optional<std::string>& port,
+                             std::optional<std::uint16_t> vlan);
+
+    [[nodiscard]] port_totals totals(const port& p) const;
+    [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
+
+    // Notices links that came or went: logs them and forgets what was learned on a lost one.
+    void look_at_links();
+
+private:
+    using snapshot = dataplane::snapshot;
+
+    [[nodiscard]] std::unique_ptr<snapshot> draft() const;
+    void publish(std::unique_ptr<snapshot> next);
+    static void put(snapshot& next, std::shared_ptr<const dataplane::port_config> config);
+    static void put(snapshot& next, std::shared_ptr<const dataplane::bridge_config> config);
+    static void erase_port(snapshot& next, dataplane::port_index index);
+
+    [[nodiscard]] outcome<std::uint16_t> choose_number(const port_request& request) const;
+    [[nodiscard]] outcome<dataplane::port_index> free_port_index() const;
+    [[nodiscard]] std::vector<dataplane::queue_config>
+    assign_queues(const ports::port& device) const;
+    [[nodiscard]] port_totals counted(dataplane::port_index index) const;
+    [[nodiscard]] static std::shared_ptr<dataplane::bridge_config>
+    with_member(const dataplane::bridge_config& from, dataplane::port_index index);
+    [[nodiscard]] static std::shared_ptr<dataplane::bridge_config>
+    without_member(const dataplane::bridge_config& from, dataplane::port_index index);
+    void withdraw(const port& p);
+
+    dataplane::engine& engine_;
+    std::map<std::string, port_type> types_;
+    std::map<std::string, bridge> bridges_;
+    std::map<std::string, port> ports_;
+    std::bitset<dataplane::max_ports> used_ports_;
+    std::bitset<dataplane::max_bridges> used_bridges_;
+    std::uint32_t last_incarnation_{0};
+    bool holding_back_{false};
+    std::unique_ptr<snapshot> held_; // what release() will publish
+};
+
+} // namespace strait::control

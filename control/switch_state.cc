@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The switch's MAC tables and counters as operators see them.
+#include "control/switch.hh"
+
+namespace strait::control {
+
+using dataplane::mac_table;
+using dataplane::to_index;
+using dataplane::vlan_id;
+
+std::uint16_t virtual_switch::untagged_vlan(const port& p) noexcept
+{
+    return p.config->vlan.native.value();
+}
+
+outcome<bool> virtual_switch::add_mac(const std::string& port_name, dataplane::mac_address mac,
+                                      std::optional<std::uint16_t> vlan)
+{
+    const auto found = find_port(port_name);
+    if (found.has_error()) {
+        return found.error();
+    }
+    const port& p = **found;
+    if (mac.is_multicast() || mac.is_zero()) {
+        return failure{failure_kind::invalid, mac.to_string() +
+                                                  " is no address of a station: it is " +
+                                                  (mac.is_zero() ? "zero" : "multicast")};
+    }
+    const vlan_id id{vlan.value_or(untagged_vlan(p))};
+    if (!p.config->vlan.carries(id)) {
+        return failure{failure_kind::invalid,
+                       "port " + port_name + " does not carry " +
+                           (id.value() == 0 ? "untagged frames; give --vlan"
+                                            : "VLAN " + std::to_string(id.value()))};
+    }
+    auto& table = *bridges_.at(p.request.bridge).config->macs;
+    switch (table.add_static(mac_table::key{mac, id}, p.config->index, engine_.now())) {
+    case mac_table::added::added:
+        return false;
+    case mac_table::added::replaced:
+        return true;
+    case mac_table::added::table_full:
+        break;
+    }
+    return failure{failure_kind::limit, "the MAC table of bridge " + p.request.bridge +
+                                            " has no room for " + mac.to_string()};
+}
+
+outcome<bool> virtual_switch::remove_mac(const std::string& bridge_name, dataplane::mac_address mac,
+                                         std::uint16_t vlan)
+{
+    const auto found = find_bridge(bridge_name);
+    if (found.has_error()) {
+        return found.error();
+    }
+    return (*found)->config->macs->remove(mac_table::key{mac, vlan_id{vlan}}, engine_.now());
+}
+
+outcome<void> virtual_switch::flush_macs(const std::optional<std::string>& bridge_name,
+                                         const std::optional<std::string>& port_name,
+                                         std::optional<std::uint16_t> vlan)
+{
+    const bridge* only = nullptr;
+    if (bridge_name) {
+        const auto found = find_bridge(*bridge_name);
+        if (found.has_error()) {
+            return found.error();
+        }
+        only = *found;
+    }
+    if (port_name) {
+        const auto found = find_port(*port_name);
+        if (found.has_error()) {
+            return found.error();
+        }
+        const port& p = **found;
+        if (only != nullptr && p.request.bridge != only->name) {
+            return failure{failure_kind::invalid, "port " + *port_name + " is on bridge " +
+                                                      p.request.bridge + ", not on " + only->name};
+        }
+        auto& table = *bridges_.at(p.request.bridge).config->macs;
+        if (!vlan) {
+            table.flush_port(p.config->index);
+            return {};
+        }
+        const auto now = engine_.now();
+        std::vector<mac_table::key> keys;
+        table.for_each(now, [&](const dataplane::mac_entry& e) {
+            if (e.port == p.config->index && e.vlan.value() == *vlan && !e.is_static) {
+                keys.emplace_back(e.mac, e.vlan);
+            }
+        });
+        for (const auto& key : keys) {
+            (void)table.remove(key, now);
+        }
+        return {};
+    }
+    for (const auto& [name, b] : bridges_) {
+        if (only != nullptr && &b != only) {
+            continue;
+        }
+        if (vlan) {
+            b.config->macs->flush_vlan(vlan_id{*vlan});
+        } else {
+            b.config->macs->flush_all();
+        }
+    }
+    return {};
+}
+
+port_totals virtual_switch::counted(dataplane::port_index index) const
+{
+    port_totals sum;
+    for (std::size_t w = 0; w < engine_.worker_count(); ++w) {
+        const auto& c =
+            engine_.counters(dataplane::worker_index{static_cast<std::uint16_t>(w)}, index);
+        sum.rx_packets += c.rx_packets.read();
+        sum.rx_bytes += c.rx_bytes.read();
+        sum.tx_packets += c.tx_packets.read();
+        sum.tx_bytes += c.tx_bytes.read();
+        for (std::size_t i = 0; i < sum.drops.size(); ++i) {
+            sum.drops[i] += c.drops[i].read();
+        }
+    }
+    return sum;
+}
+
+port_totals virtual_switch::totals(const port& p) const
+{
+    port_totals t = counted(p.config->index);
+    t.rx_packets -= p.base.rx_packets;
+    t.rx_bytes -= p.base.rx_bytes;
+    t.tx_packets -= p.base.tx_packets;
+    t.tx_bytes -= p.base.tx_bytes;
+    for (std::size_t i = 0; i < t.drops.size(); ++i) {
+        t.drops[i] -= p.base.drops[i];
+    }
+    return t;
+}
+
+} // namespace strait::control
