@@ -113,12 +113,21 @@ inline frame with_tag(frame f, std::uint16_t control, std::uint16_t type = 0x810
     return f;
 }
 
+inline rte_mbuf* alloc(rte_mempool* pool)
+{
+    rte_mbuf* const m = rte_pktmbuf_alloc(pool);
+    if (m == nullptr) {
+        throw std::runtime_error{"the test's pool is empty"};
+    }
+    return m;
+}
+
 inline rte_mbuf* to_mbuf(const frame& f, rte_mempool* pool)
 {
-    rte_mbuf* const first = rte_pktmbuf_alloc(pool);
+    rte_mbuf* const first = alloc(pool);
     rte_mbuf* last = first;
     std::size_t at = 0;
-    while (first != nullptr) {
+    for (;;) {
         const auto n = static_cast<std::uint16_t>(
             std::min<std::size_t>(f.size() - at, rte_pktmbuf_tailroom(last)));
         std::copy_n(f.begin() + static_cast<std::ptrdiff_t>(at), n,
@@ -127,13 +136,12 @@ inline rte_mbuf* to_mbuf(const frame& f, rte_mempool* pool)
         at += n;
         first->pkt_len = static_cast<std::uint32_t>(at);
         if (at == f.size()) {
-            break;
+            return first;
         }
-        last->next = rte_pktmbuf_alloc(pool);
+        last->next = alloc(pool);
         last = last->next;
         ++first->nb_segs;
     }
-    return first;
 }
 
 inline frame from_mbuf_chain(const rte_mbuf* m)

@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Workers and publication, over queues that are the test's own: order through hand-overs, changes
+// under load, what happens to packets whose port goes, and no mbuf lost in any of it.
+#include "tests/unit/dataplane/eal.hh"
+
+#include "dataplane/worker.hh"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+namespace strait::test {
+namespace {
+
+using dataplane::drop_reason;
+using dataplane::engine;
+using dataplane::port_config;
+using dataplane::port_index;
+using dataplane::snapshot;
+using dataplane::worker_index;
+using namespace std::chrono_literals;
+
+constexpr unsigned worker_lcores = 3;
+
+std::string mac(unsigned n)
+{
+    std::array<char, 18> text{};
+    std::snprintf(text.data(), text.size(), "02:00:00:00:%02x:%02x", (n >> 8) & 0xff, n & 0xff);
+    return text.data();
+}
+
+// Gives what the test put in: as mbufs, or as a guest's packets lie when `borrowed` is set.
+class fed_queue final : public ports::rx_queue {
+public:
+    fed_queue(rte_mempool* pool, bool borrowed) : pool_{pool}, borrowed_{borrowed} {}
+
+    void feed(frame f)
+    {
+        const std::lock_guard lock{mutex_};
+        frames_.push_back(std::move(f));
+    }
+    [[nodiscard]] std::size_t left() const
+    {
+        const std::lock_guard lock{mutex_};
+        return frames_.size();
+    }
+
+    poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override
+    {
+        const std::lock_guard lock{mutex_};
+        while (!frames_.empty() && b.count < 32) {
+            dataplane::packet_slot& p = b.slots[b.count];
+            if (borrowed_) {
+                lent_.push_back(std::make_unique<borrowed_packet>(frames_.front(), 2));
+                static_cast<dataplane::packet&>(p) = lent_.back()->get();
+            } else if (!dataplane::from_mbuf(p, to_mbuf(frames_.front(), pool_), b)) {
+                std::abort();
+            }
+            context.counters->rx_packets.add(1);
+            frames_.pop_front();
+            ++b.count;
+        }
+        return b.count > 0 ? poll::taken : poll::empty;
+    }
+    void release(dataplane::burst& b, const ports::queue_context& /*context*/) noexcept override
+    {
+        for (dataplane::packet_slot& p : b.packets()) {
+            rte_pktmbuf_free(p.mbuf);
+            p.mbuf = nullptr;
+        }
+        const std::lock_guard lock{mutex_};
+        lent_.clear();
+    }
+
+private:
+    rte_mempool* pool_;
+    bool borrowed_;
+    mutable std::mutex mutex_;
+    std::deque<frame> frames_;
+    std::vector<std::unique_ptr<borrowed_packet>> lent_;
+};
+
+// Keeps what it is given; takes mbufs as a NIC does if `owns`. Can be made to block its worker.
+class kept_queue final : public ports::tx_queue {
+public:
+    explicit kept_queue(bool owns) : owns_{owns} {}
+
+    [[nodiscard]] std::vector<frame> frames() const
+    {
+        const std::lock_guard lock{mutex_};
+        return frames_;
+    }
+    [[nodiscard]] std::size_t count() const
+    {
+        const std::lock_guard lock{mutex_};
+        return frames_.size();
+    }
+    void block() { blocked_ = true; }
+    void unblock() { blocked_ = false; }
+    [[nodiscard]] bool is_blocking() const { return blocking_; }
+
+    void transmit(std::span<dataplane::packet* const> packets,
+                  const ports::queue_context& context) noexcept override
+    {
+        while (blocked_) {
+            blocking_ = true;
+            std::this_thread::sleep_for(1ms);
+        }
+        blocking_ = false;
+        const std::lock_guard lock{mutex_};
+        for (dataplane::packet* const p : packets) {
+            if (!owns_) {
+                frames_.push_back(bytes_of(*p));
+            } else if (rte_mbuf* const m = dataplane::own(*p, context.pool)) {
+                frames_.push_back(from_mbuf_chain(m));
+                rte_pktmbuf_free(m);
+            } else {
+                context.counters->drop(drop_reason::no_memory);
+                continue;
+            }
+            context.counters->tx_packets.add(1);
+        }
+    }
+
+private:
+    bool owns_;
+    std::atomic<bool> blocked_{false};
+    std::atomic<bool> blocking_{false};
+    mutable std::mutex mutex_;
+    std::vector<frame> frames_;
+};
+
+struct test_port {
+    std::unique_ptr<fed_queue> in;
+    std::unique_ptr<kept_queue> out;
+    std::shared_ptr<port_config> config;
+};
+
+class workers : public ::testing::Test {
+protected:
+    static void SetUpTestSuite() { start_eal(worker_lcores, 128); }
+    void SetUp() override
+    {
+        pool_ = make_pool(8192);
+        bridge_.macs = std::make_shared<dataplane::mac_table>(1024);
+    }
+    void TearDown() override
+    {
+        engine_.reset();
+        ports_.clear();
+        EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U) << "mbufs leaked";
+    }
+
+    void start(unsigned count)
+    {
+        std::vector<unsigned> lcores;
+        for (unsigned i = 1; i <= count; ++i) {
+            lcores.push_back(i);
+        }
+        engine_ = std::make_unique<engine>(
+            dataplane::engine_settings{.lcores = lcores, .share_cpus = true, .pool = pool_.get()});
+    }
+    test_port make(std::uint16_t index, std::uint16_t worker, bool borrowed = true)
+    {
+        test_port p{std::make_unique<fed_queue>(pool_.get(), borrowed),
+                    std::make_unique<kept_queue>(!borrowed), std::make_shared<port_config>()};
+        p.config->index = port_index{index};
+        p.config->incarnation = ++incarnation_;
+        p.config->mtu = 9000;
+        p.config->queues.push_back({p.in.get(), p.out.get(), worker_index{worker}});
+        return p;
+    }
+    void add(std::uint16_t worker, bool borrowed = true)
+    {
+        ports_.push_back(make(static_cast<std::uint16_t>(ports_.size()), worker, borrowed));
+    }
+    // What the engine is to see now: `ports_`, and `extra` if there is one.
+    void publish(const std::vector<const test_port*>& extra = {})
+    {
+        auto next = std::make_unique<snapshot>();
+        auto bridge = std::make_shared<dataplane::bridge_config>(bridge_);
+        const auto put = [&](const test_port& p) {
+            const std::size_t i = dataplane::to_index(p.config->index);
+            next->ports.resize(std::max(next->ports.size(), i + 1));
+            next->ports[i] = p.config;
+            bridge->members.push_back(p.config->index);
+        };
+        for (const test_port& p : ports_) {
+            put(p);
+        }
+        for (const test_port* p : extra) {
+            put(*p);
+        }
+        next->bridges.push_back(bridge);
+        engine_->publish(std::move(next));
+    }
+
+    template <typename Condition>
+    static bool wait(Condition&& condition, std::chrono::seconds patience = 20s)
+    {
+        const auto end = std::chrono::steady_clock::now() + patience;
+        while (!condition()) {
+            if (std::chrono::steady_clock::now() > end) {
+                return false;
+            }
+            std::this_thread::sleep_for(1ms);
+        }
+        return true;
+    }
+    std::uint64_t drops(std::uint16_t port, drop_reason reason) const
+    {
+        std::uint64_t n = 0;
+        for (std::size_t w = 0; w < engine_->worker_count(); ++w) {
+            n += engine_->counters(worker_index{static_cast<std::uint16_t>(w)}, port_index{port})
+                     .drops[static_cast<std::size_t>(reason)]
+                     .read();
+        }
+        return n;
+    }
+    const dataplane::worker_counters& counters(std::uint16_t worker) const
+    {
+        return engine_->counters(worker_index{worker});
+    }
+    void learn(unsigned n, std::uint16_t port)
+    {
+        bridge_.macs->learn({dataplane::mac_address{mac_value(mac(n))}, dataplane::vlan_id{}},
+                            port_index{port}, 0);
+    }
+
+    pool_ptr pool_;
+    dataplane::bridge_config bridge_;
+    std::vector<test_port> ports_;
+    std::unique_ptr<engine> engine_;
+    std::uint32_t incarnation_{0};
+};
+
+TEST_F(workers, one_worker_passes_frames_and_counts_them)
+{
+    start(1);
+    add(0);
+    add(0, false);
+    publish();
+    std::vector<frame> sent;
+    for (unsigned i = 0; i < 500; ++i) {
+        sent.push_back(make_frame(mac(2), mac(1), 60 + i * 2, static_cast<std::uint8_t>(i)));
+        ports_[0].in->feed(sent.back());
+    }
+    ASSERT_TRUE(wait([&] { return ports_[1].out->count() == sent.size(); }));
+    EXPECT_EQ(ports_[1].out->frames(), sent);
+    ports_[1].in->feed(make_frame(mac(1), mac(2), 3000));
+    ASSERT_TRUE(wait([&] { return ports_[0].out->count() == 1; }));
+    EXPECT_EQ(ports_[0].out->frames().front(), make_frame(mac(1), mac(2), 3000));
+    EXPECT_EQ(counters(0).rx_packets.read(), 501U);
+    EXPECT_EQ(counters(0).tx_packets.read(), 501U);
+    EXPECT_EQ(counters(0).handed_over.read(), 0U);
+    EXPECT_GT(counters(0).busy_cycles.read(), 0U);
+    EXPECT_GT(counters(0).idle_cycles.read(), 0U);
+}
+
+TEST_F(workers, hand_over_keeps_order_and_bytes)
+{
+    for (const bool borrowed : {true, false}) {
+        start(2);
+        ports_.clear();
+        add(0, borrowed);
+        add(1, borrowed);
+        publish();
+        learn(2, 1);
+        std::vector<frame> sent;
+        for (unsigned i = 0; i < 2000; ++i) {
+            sent.push_back(make_frame(mac(2), mac(1), 60 + i % 3000, static_cast<std::uint8_t>(i)));
+        }
+        for (std::size_t i = 0; i < sent.size(); ++i) {
+            ASSERT_TRUE(wait([&] { return i - ports_[1].out->count() < 500; })) << "lost some";
+            ports_[0].in->feed(sent[i]);
+        }
+        ASSERT_TRUE(wait([&] { return ports_[1].out->count() == sent.size(); }));
+        EXPECT_EQ(ports_[1].out->frames(), sent);
+        EXPECT_EQ(counters(0).handed_over.read(), sent.size());
+        EXPECT_EQ(counters(1).tx_packets.read(), sent.size());
+        engine_.reset();
+        EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+        bridge_.macs->flush_all();
+    }
+}
+
+TEST_F(workers, a_flood_reaches_ports_of_every_worker_with_the_tag_each_wants)
+{
+    start(3);
+    for (std::uint16_t i = 0; i < 6; ++i) {
+        add(i % 3, i % 2 == 0);
+        if (i >= 3) {
+            ports_.back().config->vlan = dataplane::vlan_policy{};
+            ports_.back().config->vlan.allowed.set(10);
+        } else {
+            ports_.back().config->vlan = dataplane::vlan_policy::access(dataplane::vlan_id{10});
+        }
+    }
+    publish();
+    const frame f = make_frame("ff:ff:ff:ff:ff:ff", mac(1), 700, 3);
+    for (unsigned i = 0; i < 50; ++i) {
+        ports_[0].in->feed(f);
+    }
+    for (std::uint16_t i = 1; i < 6; ++i) {
+        ASSERT_TRUE(wait([&] { return ports_[i].out->count() == 50; })) << i;
+        for (const frame& got : ports_[i].out->frames()) {
+            ASSERT_EQ(got, i < 3 ? f : with_tag(f, 10)) << i;
+        }
+    }
+    EXPECT_EQ(ports_[0].out->count(), 0U);
+}
+
+TEST_F(workers, a_full_hand_over_ring_is_counted_and_bounded)
+{
+    start(2);
+    add(0);
+    add(1);
+    publish();
+    learn(2, 1);
+    ports_[1].out->block();
+    constexpr std::size_t sent = 4000;
+    for (unsigned i = 0; i < sent; ++i) {
+        ports_[0].in->feed(make_frame(mac(2), mac(1), 60));
+    }
+    ASSERT_TRUE(wait([&] { return ports_[0].in->left() == 0; })) << "the sender's worker waits";
+    ASSERT_TRUE(wait([&] { return drops(1, drop_reason::handover_full) > 0; }));
+    EXPECT_LE(rte_mempool_in_use_count(pool_.get()), 1024U + 64U);
+    ports_[1].out->unblock();
+    ASSERT_TRUE(wait(
+        [&] { return ports_[1].out->count() + drops(1, drop_reason::handover_full) == sent; }));
+    EXPECT_GE(ports_[1].out->count(), 1000U);
+}
+
+TEST_F(workers, frames_on_their_way_to_a_port_that_goes_are_counted)
+{
+    start(2);
+    add(0);
+    add(1); // blocks worker 1
+    publish();
+    auto gone = make(2, 1);
+    publish({&gone});
+    learn(2, 1);
+    learn(3, 2);
+    ports_[1].out->block();
+    ports_[0].in->feed(make_frame(mac(2), mac(1), 60));
+    ASSERT_TRUE(wait([&] { return ports_[1].out->is_blocking(); }));
+    for (unsigned i = 0; i < 300; ++i) {
+        ports_[0].in->feed(make_frame(mac(3), mac(1), 60));
+    }
+    ASSERT_TRUE(wait([&] { return counters(0).handed_over.read() == 301; }));
+    // Another port takes the index at once; it must not get its predecessor's frames.
+    auto next = make(2, 1);
+    std::atomic<bool> published{false};
+    std::thread control{[&] {
+        publish({&next});
+        published = true;
+    }};
+    std::this_thread::sleep_for(50ms);
+    EXPECT_FALSE(published) << "a worker may still use the old port";
+    ports_[1].out->unblock();
+    control.join();
+    ASSERT_TRUE(wait([&] { return drops(2, drop_reason::port_removed) == 300; }))
+        << drops(2, drop_reason::port_removed);
+    EXPECT_EQ(next.out->count(), 0U);
+    EXPECT_EQ(gone.out->count(), 0U);
+    publish();
+}
+
+TEST_F(workers, ports_come_and_go_under_load_and_others_lose_nothing)
+{
+    start(worker_lcores);
+    for (std::uint16_t i = 0; i < 4; ++i) {
+        add(i % worker_lcores, i % 2 == 0);
+    }
+    publish();
+    for (unsigned i = 0; i < 4; ++i) {
+        learn(i, static_cast<std::uint16_t>(i));
+    }
+    // Ports 0 to 3 send to the next one, each frame with its number; a window keeps hand-over rings
+    // from filling, so that nothing may be lost.
+    constexpr unsigned total = 6000;
+    std::atomic<bool> done{false};
+    std::thread traffic{[&] {
+        for (unsigned n = 0; n < total; ++n) {
+            for (unsigned i = 0; i < 4; ++i) {
+                frame f = make_frame(mac((i + 1) % 4), mac(i), 64 + n % 200);
+                std::memcpy(f.data() + 16, &n, sizeof n);
+                // What others send there too only opens the window further.
+                while (n > ports_[(i + 1) % 4].out->count() + 300) {
+                    std::this_thread::yield();
+                }
+                ports_[i].in->feed(std::move(f));
+            }
+        }
+        done = true;
+    }};
+    unsigned changes = 0;
+    while (!done || changes < 50) {
+        auto visitor = make(4, static_cast<std::uint16_t>(changes % worker_lcores));
+        publish({&visitor});
+        if (changes < 100) { // few enough not to open the window beyond a hand-over ring
+            visitor.in->feed(make_frame(mac(1), mac(77), 200));
+            learn(77, 4);
+            ports_[0].in->feed(make_frame(mac(77), mac(0), 60)); // may or may not find it
+        }
+        if (changes % 3 == 0) {
+            std::this_thread::sleep_for(1ms);
+        }
+        publish();
+        bridge_.macs->remove_port(port_index{4});
+        ++changes;
+        // The visitor's queues are destroyed here: a worker that still used them would be caught.
+    }
+    traffic.join();
+    for (unsigned i = 0; i < 4; ++i) {
+        std::vector<unsigned> numbers;
+        ASSERT_TRUE(wait([&] {
+            numbers.clear();
+            for (const frame& f : ports_[i].out->frames()) {
+                if (std::memcmp(f.data() + 6, make_frame(mac(0), mac((i + 3) % 4), 14).data() + 6,
+                                6) == 0 &&
+                    f.size() >= 64) {
+                    unsigned n = 0;
+                    std::memcpy(&n, f.data() + 16, sizeof n);
+                    numbers.push_back(n);
+                }
+            }
+            return numbers.size() >= total;
+        })) << "port "
+            << i << " got " << numbers.size();
+        std::vector<unsigned> expected(total);
+        for (unsigned n = 0; n < total; ++n) {
+            expected[n] = n;
+        }
+        EXPECT_EQ(numbers, expected) << "port " << i << ": lost, twice or out of order";
+    }
+}
+
+TEST_F(workers, an_address_that_moves_between_workers_is_followed)
+{
+    start(2);
+    add(0);
+    add(1);
+    add(0);
+    publish();
+    for (unsigned round = 0; round < 40; ++round) {
+        const std::uint16_t at = round % 2 == 0 ? 1 : 2;
+        ports_[at].in->feed(make_frame("ff:ff:ff:ff:ff:ff", mac(9), 60));
+        ASSERT_TRUE(wait([&] {
+            return bridge_.macs->lookup(
+                       {dataplane::mac_address{mac_value(mac(9))}, dataplane::vlan_id{}},
+                       engine_->now()) == port_index{at};
+        }));
+        const std::size_t before = ports_[at].out->count();
+        const std::size_t other = ports_[3 - at].out->count();
+        const frame f = make_frame(mac(9), mac(1), 100, static_cast<std::uint8_t>(round));
+        ports_[0].in->feed(f);
+        ASSERT_TRUE(wait([&] {
+            const auto got = ports_[at].out->frames();
+            return got.size() > before && got.back() == f;
+        })) << round;
+        EXPECT_LE(ports_[3 - at].out->count(), other + 1) << "its own broadcast at most";
+    }
+}
+
+TEST_F(workers, a_port_without_a_transmit_queue_is_not_connected)
+{
+    start(2);
+    add(0);
+    add(1);
+    ports_[1].config->queues.front().tx = nullptr;
+    publish();
+    ports_[0].in->feed(make_frame(mac(2), mac(1), 60));
+    EXPECT_TRUE(wait([&] { return drops(1, drop_reason::receiver_not_connected) == 1; }));
+}
+
+TEST_F(workers, impossible_settings_are_refused_with_a_sentence)
+{
+    const auto refusal = [](dataplane::engine_settings s) -> std::string {
+        try {
+            const engine e{std::move(s)};
+        } catch (const std::runtime_error& error) {
+            return error.what();
+        }
+        return "accepted";
+    };
+    EXPECT_THAT(refusal({.lcores = {}, .pool = pool_.get()}),
+                ::testing::HasSubstr("1 to 64 workers, not 0"));
+    EXPECT_THAT(refusal({.lcores = {1}, .pool = nullptr}), ::testing::HasSubstr("packet pool"));
+    EXPECT_THAT(refusal({.lcores = {1, 99}, .pool = pool_.get()}),
+                ::testing::HasSubstr("worker 1 did not start on lcore 99"));
+    // The one that had started was stopped: its lcore is free.
+    start(1);
+    EXPECT_EQ(engine_->worker_count(), 1U);
+    EXPECT_EQ(engine_->lcore(worker_index{0}), 1U);
+    EXPECT_EQ(engine_->current().ports.size(), 0U);
+}
+
+} // namespace
+} // namespace strait::test

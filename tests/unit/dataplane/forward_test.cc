@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// L2 switching of bursts: learning, VLANs, flooding, reserved multicast, MTU, tags; one burst at a
+// time, without workers.
+#include "tests/unit/dataplane/eal.hh"
+
+#include "dataplane/forward.hh"
+
+#include <gmock/gmock.h>
+
+#include <map>
+
+namespace strait::test {
+namespace {
+
+using dataplane::drop_reason;
+using dataplane::port_config;
+using dataplane::port_index;
+using dataplane::vlan_id;
+using dataplane::vlan_policy;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+const std::string a = "02:00:00:00:00:0a";
+const std::string b = "02:00:00:00:00:0b";
+const std::string c = "02:00:00:00:00:0c";
+const std::string broadcast = "ff:ff:ff:ff:ff:ff";
+const std::string bpdu = "01:80:c2:00:00:00";
+
+vlan_policy trunk(const std::vector<std::uint16_t>& allowed, std::uint16_t native = 0)
+{
+    vlan_policy p;
+    p.native = vlan_id{native};
+    for (const std::uint16_t vlan : allowed) {
+        p.allowed.set(vlan);
+    }
+    if (native != 0) {
+        p.allowed.set(native);
+    }
+    return p;
+}
+vlan_policy access(std::uint16_t vlan)
+{
+    return vlan_policy::access(vlan_id{vlan});
+}
+
+class forward : public ::testing::Test {
+protected:
+    // One bridge with these ports, numbered from 0.
+    void configure(const std::vector<vlan_policy>& policies)
+    {
+        auto bridge = std::make_shared<dataplane::bridge_config>();
+        bridge->macs = macs_;
+        config_ = {};
+        ports_.clear();
+        for (std::size_t i = 0; i < policies.size(); ++i) {
+            auto port = std::make_shared<port_config>();
+            port->index = port_index{static_cast<std::uint16_t>(i)};
+            port->incarnation = 1;
+            port->vlan = policies[i];
+            bridge->members.push_back(port->index);
+            ports_.push_back(port);
+            config_.ports.push_back(port);
+        }
+        bridge_ = bridge;
+        config_.bridges.push_back(bridge);
+    }
+    void plain(std::size_t ports) { configure({ports, vlan_policy::transparent()}); }
+
+    using delivered = std::map<std::size_t, std::vector<frame>>;
+
+    // What leaves by which port when these frames come from `in` in one burst.
+    delivered send(std::size_t in, const std::vector<frame>& frames)
+    {
+        burst_->clear();
+        packets_.clear();
+        for (const frame& f : frames) {
+            packets_.push_back(std::make_unique<borrowed_packet>(f));
+            dataplane::packet_slot& slot = burst_->slots[burst_->count++];
+            static_cast<dataplane::packet&>(slot) = packets_.back()->get();
+        }
+        dataplane::forward(*burst_, *ports_[in], {&config_, now_, &worker_}, counters_[in],
+                           outputs_);
+        delivered out;
+        for (const port_index port : outputs_.ports()) {
+            const std::size_t i = dataplane::to_index(port);
+            const auto packets = outputs_.packets(port);
+            const std::size_t kept = dataplane::admit(packets, *ports_[i], counters_[i]);
+            for (dataplane::packet* const p : packets.first(kept)) {
+                out[i].push_back(bytes_of(*p));
+            }
+        }
+        outputs_.clear();
+        return out;
+    }
+    delivered send(std::size_t in, const frame& f) { return send(in, std::vector<frame>{f}); }
+
+    std::uint64_t drops(std::size_t port, drop_reason reason) const
+    {
+        return counters_[port].drops[static_cast<std::size_t>(reason)].read();
+    }
+    port_index known(const std::string& mac, std::uint16_t vlan = 0) const
+    {
+        return macs_->lookup({dataplane::mac_address{mac_value(mac)}, vlan_id{vlan}}, now_);
+    }
+
+    std::shared_ptr<dataplane::mac_table> macs_ = std::make_shared<dataplane::mac_table>(1024);
+    std::shared_ptr<dataplane::bridge_config> bridge_;
+    std::vector<std::shared_ptr<port_config>> ports_;
+    dataplane::snapshot config_;
+    dataplane::seconds_t now_{0};
+    dataplane::worker_counters worker_;
+    std::array<dataplane::port_counters, 8> counters_{};
+
+private:
+    std::unique_ptr<dataplane::burst> burst_{new dataplane::burst};
+    dataplane::output_lists outputs_;
+    std::vector<std::unique_ptr<borrowed_packet>> packets_;
+};
+
+TEST_F(forward, floods_the_unknown_then_goes_straight)
+{
+    plain(3);
+    const frame there = make_frame(b, a, 100);
+    EXPECT_EQ(send(0, there), (delivered{{1, {there}}, {2, {there}}}));
+    EXPECT_EQ(known(a), port_index{0});
+    const frame back = make_frame(a, b, 100);
+    EXPECT_EQ(send(1, back), (delivered{{0, {back}}}));
+    EXPECT_EQ(send(0, there), (delivered{{1, {there}}}));
+}
+
+TEST_F(forward, floods_broadcast_and_multicast_to_all_others)
+{
+    plain(4);
+    for (const std::string& to :
+         {broadcast, std::string{"01:00:5e:00:00:01"}, std::string{"33:33:00:00:00:01"}}) {
+        const frame f = make_frame(to, a, 60);
+        EXPECT_EQ(send(2, f), (delivered{{0, {f}}, {1, {f}}, {3, {f}}}));
+    }
+}
+
+TEST_F(forward, keeps_the_order_of_a_burst_for_each_destination)
+{
+    plain(3);
+    send(1, make_frame(a, b, 60));
+    send(2, make_frame(a, c, 60));
+    std::vector<frame> frames;
+    std::vector<frame> to_b;
+    std::vector<frame> to_c;
+    for (std::uint8_t i = 0; i < 64; ++i) {
+        const bool first = i % 3 == 0;
+        frames.push_back(make_frame(first ? b : c, a, 60U + i, i));
+        (first ? to_b : to_c).push_back(frames.back());
+    }
+    EXPECT_EQ(send(0, frames), (delivered{{1, to_b}, {2, to_c}}));
+}
+
+TEST_F(forward, drops_what_would_go_back_where_it_came_from)
+{
+    plain(2);
+    send(0, make_frame(broadcast, b, 60));
+    EXPECT_THAT(send(0, make_frame(b, a, 60)), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::same_port), 1U);
+}
+
+TEST_F(forward, an_address_that_moves_is_followed_within_a_burst)
+{
+    plain(3);
+    send(1, make_frame(broadcast, b, 60));
+    EXPECT_EQ(send(0, make_frame(b, a, 60)).count(1), 1U);
+    send(2, make_frame(broadcast, b, 60));
+    const delivered out = send(0, make_frame(b, a, 60));
+    EXPECT_EQ(out.count(2), 1U);
+    EXPECT_EQ(out.count(1), 0U);
+    // Source and destination change places in one burst: the second frame finds the first's source.
+    plain(3);
+    const delivered both = send(0, {make_frame(broadcast, c, 60), make_frame(c, a, 60)});
+    EXPECT_EQ(both.at(1).size(), 1U) << "the broadcast only";
+    EXPECT_EQ(drops(0, drop_reason::same_port), 1U);
+}
+
+TEST_F(forward, refuses_short_frames_and_impossible_sources)
+{
+    plain(2);
+    for (const std::size_t length : {0UL, 1UL, 13UL}) {
+        EXPECT_THAT(send(0, make_frame(b, a, length)), IsEmpty());
+    }
+    EXPECT_EQ(drops(0, drop_reason::frame_too_short), 3U);
+    EXPECT_EQ(send(0, make_frame(b, a, 14)).size(), 1U);
+    EXPECT_THAT(send(0, make_frame(b, "01:00:00:00:00:01", 60)), IsEmpty());
+    EXPECT_THAT(send(0, make_frame(b, broadcast, 60)), IsEmpty());
+    EXPECT_THAT(send(0, make_frame(b, "00:00:00:00:00:00", 60)), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::invalid_source_mac), 3U);
+    EXPECT_EQ(macs_->size(0), 1U) << "none of them was learned";
+    // A tag that is cut off.
+    frame cut = with_tag(make_frame(b, a, 14), 5);
+    cut.resize(17);
+    EXPECT_THAT(send(0, cut), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::frame_too_short), 4U);
+}
+
+TEST_F(forward, reserved_multicast_stays_unless_told_otherwise)
+{
+    plain(2);
+    for (const std::string& to :
+         {bpdu, std::string{"01:80:c2:00:00:02"}, std::string{"01:80:c2:00:00:0e"},
+          std::string{"01:80:c2:00:00:0f"}}) {
+        EXPECT_THAT(send(0, make_frame(to, a, 60)), IsEmpty()) << to;
+    }
+    EXPECT_EQ(drops(0, drop_reason::reserved_multicast), 4U);
+    EXPECT_EQ(send(0, make_frame("01:80:c2:00:00:10", a, 60)).size(), 1U);
+    bridge_->forward_bpdu = true;
+    EXPECT_EQ(send(0, make_frame(bpdu, a, 60)).size(), 1U);
+}
+
+TEST_F(forward, a_port_that_is_down_neither_sends_nor_gets)
+{
+    plain(3);
+    ports_[1]->admin_up = false;
+    const frame f = make_frame(broadcast, a, 60);
+    EXPECT_EQ(send(0, f), (delivered{{2, {f}}}));
+    EXPECT_THAT(send(1, f), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::ingress_disabled), 1U);
+    EXPECT_EQ(known(a), port_index{0});
+    // Known there from before it went down.
+    ports_[1]->admin_up = true;
+    send(1, make_frame(broadcast, b, 60));
+    ports_[1]->admin_up = false;
+    EXPECT_THAT(send(0, make_frame(b, a, 60)), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::egress_disabled), 1U);
+}
+
+TEST_F(forward, nobody_to_flood_to_is_a_reason)
+{
+    plain(1);
+    EXPECT_THAT(send(0, make_frame(broadcast, a, 60)), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::no_destination), 1U);
+}
+
+TEST_F(forward, counts_addresses_that_find_no_room)
+{
+    macs_ = std::make_shared<dataplane::mac_table>(64);
+    plain(2);
+    for (unsigned i = 0; i < 2000; ++i) {
+        std::array<char, 32> mac{};
+        std::snprintf(mac.data(), mac.size(), "02:00:00:00:%02x:%02x", i / 256, i % 256);
+        const frame f = make_frame(broadcast, mac.data(), 60);
+        EXPECT_EQ(send(0, f), (delivered{{1, {f}}})) << "switched all the same";
+    }
+    EXPECT_EQ(worker_.mac_table_full.read(), 2000 - macs_->size(0));
+    EXPECT_GT(worker_.mac_table_full.read(), 0U);
+}
+
+TEST_F(forward, what_the_table_knows_of_a_port_that_left_is_not_followed)
+{
+    plain(3);
+    send(2, make_frame(broadcast, c, 60));
+    config_.ports[2] = nullptr;
+    bridge_->members.pop_back();
+    EXPECT_THAT(send(0, make_frame(c, a, 60)), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::no_destination), 1U);
+}
+
+TEST_F(forward, bridges_are_isolated)
+{
+    plain(2);
+    auto other = std::make_shared<port_config>();
+    other->index = port_index{2};
+    other->bridge = dataplane::bridge_index{1};
+    other->vlan = vlan_policy::transparent();
+    auto second = std::make_shared<dataplane::bridge_config>();
+    second->index = dataplane::bridge_index{1};
+    second->macs = std::make_shared<dataplane::mac_table>(64);
+    second->members.push_back(other->index);
+    ports_.push_back(other);
+    config_.ports.push_back(other);
+    config_.bridges.push_back(second);
+    const frame f = make_frame(broadcast, a, 60);
+    EXPECT_EQ(send(0, f), (delivered{{1, {f}}}));
+    EXPECT_THAT(send(2, make_frame(a, c, 60)), IsEmpty());
+    EXPECT_EQ(known(c), dataplane::no_port);
+}
+
+TEST_F(forward, transparent_ports_carry_tags_as_they_are)
+{
+    plain(2);
+    for (const frame& f : {with_tag(make_frame(b, a, 100), 0x600a),
+                           with_tag(with_tag(make_frame(b, a, 100), 20), 10),
+                           with_tag(with_tag(make_frame(b, a, 100), 20), 10, 0x88a8)}) {
+        EXPECT_EQ(send(0, f), (delivered{{1, {f}}}));
+    }
+    EXPECT_EQ(known(a, 10), port_index{0}) << "learned in its VLAN";
+}
+
+TEST_F(forward, vlans_learn_apart)
+{
+    plain(3);
+    send(1, with_tag(make_frame(broadcast, b, 60), 10));
+    const frame in_ten = with_tag(make_frame(b, a, 60), 10);
+    const frame in_twenty = with_tag(make_frame(b, a, 60), 20);
+    EXPECT_EQ(send(0, in_ten), (delivered{{1, {in_ten}}}));
+    EXPECT_EQ(send(0, in_twenty), (delivered{{1, {in_twenty}}, {2, {in_twenty}}}));
+}
+
+TEST_F(forward, access_ports_of_one_vlan_see_each_other_only)
+{
+    configure({access(10), access(10), access(20)});
+    const frame f = make_frame(broadcast, a, 60);
+    EXPECT_EQ(send(0, f), (delivered{{1, {f}}}));
+    EXPECT_THAT(send(2, f), IsEmpty());
+    EXPECT_EQ(drops(2, drop_reason::no_destination), 1U);
+    for (const std::uint16_t vid : std::initializer_list<std::uint16_t>{10, 20, 4094}) {
+        EXPECT_THAT(send(0, with_tag(f, vid)), IsEmpty());
+    }
+    EXPECT_EQ(drops(0, drop_reason::tagged_not_allowed), 3U);
+}
+
+TEST_F(forward, access_to_trunk_and_back_pushes_and_pops)
+{
+    configure({access(10), trunk({10, 20})});
+    const frame f = make_frame(b, a, 300);
+    EXPECT_EQ(send(0, f), (delivered{{1, {with_tag(f, 10)}}}));
+    const frame back = make_frame(a, b, 300);
+    EXPECT_EQ(send(1, with_tag(back, 10)), (delivered{{0, {back}}}));
+    EXPECT_THAT(send(1, with_tag(back, 20)), IsEmpty()) << "nobody else is in VLAN 20";
+    EXPECT_THAT(send(1, with_tag(back, 30)), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::vlan_not_allowed), 1U);
+    EXPECT_THAT(send(1, back), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::untagged_not_allowed), 1U);
+}
+
+TEST_F(forward, the_native_vlan_is_untagged)
+{
+    configure({access(1), trunk({10}, 1)});
+    const frame f = make_frame(b, a, 60);
+    EXPECT_EQ(send(0, f), (delivered{{1, {f}}}));
+    EXPECT_EQ(send(1, make_frame(a, b, 60)), (delivered{{0, {make_frame(a, b, 60)}}}));
+    // It may come tagged as well.
+    EXPECT_EQ(send(1, with_tag(make_frame(a, b, 60), 1)), (delivered{{0, {make_frame(a, b, 60)}}}));
+}
+
+TEST_F(forward, a_flood_gives_each_port_the_tag_it_wants)
+{
+    configure({access(10), trunk({10}), access(10), trunk({20}, 10), trunk({10, 20})});
+    const frame f = make_frame(broadcast, a, 200);
+    const frame tagged = with_tag(f, 10);
+    EXPECT_EQ(send(0, f), (delivered{{1, {tagged}}, {2, {f}}, {3, {f}}, {4, {tagged}}}));
+    EXPECT_EQ(send(1, tagged), (delivered{{0, {f}}, {2, {f}}, {3, {f}}, {4, {tagged}}}));
+}
+
+TEST_F(forward, priority_survives_from_trunk_to_trunk_and_through_a_flood)
+{
+    configure({trunk({10}), access(10), trunk({10})});
+    const frame f = make_frame(broadcast, a, 60);
+    const frame urgent = with_tag(f, 0xe00a);
+    EXPECT_EQ(send(0, urgent), (delivered{{1, {f}}, {2, {urgent}}}));
+}
+
+TEST_F(forward, priority_tags_belong_to_the_native_vlan)
+{
+    configure({access(10), access(10), trunk({10})});
+    const frame f = make_frame(broadcast, a, 60);
+    EXPECT_EQ(send(0, with_tag(f, 0xa000)), (delivered{{1, {f}}, {2, {with_tag(f, 0xa00a)}}}));
+    plain(2);
+    EXPECT_EQ(send(0, with_tag(f, 0xa000)), (delivered{{1, {f}}}));
+}
+
+// A guest must not choose the VLAN that a frame is in after its outer tag was taken off.
+TEST_F(forward, an_inner_tag_never_becomes_the_vlan)
+{
+    const frame f = make_frame(broadcast, a, 60);
+    // On an access port, behind a priority tag.
+    configure({access(5), trunk({20}, 5), access(5)});
+    const frame hidden = with_tag(with_tag(f, 20), 0);
+    EXPECT_THAT(send(0, hidden), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::tagged_not_allowed), 1U);
+    // On a trunk, behind the native VLAN's tag, towards a trunk with the same native VLAN.
+    configure({trunk({}, 5), trunk({20}, 5), trunk({5})});
+    const frame nested = with_tag(with_tag(f, 20), 5);
+    EXPECT_EQ(send(0, nested), (delivered{{2, {nested}}})) << "with its own tag it may pass";
+    EXPECT_EQ(drops(1, drop_reason::nested_tag), 1U);
+    // Behind a priority tag, a trunk's tag counts as if it stood first.
+    configure({trunk({10}), trunk({10, 20})});
+    EXPECT_EQ(send(0, with_tag(with_tag(f, 10), 0)), (delivered{{1, {with_tag(f, 10)}}}));
+    EXPECT_THAT(send(0, hidden), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::vlan_not_allowed), 1U);
+    // And no number of priority tags hides one.
+    EXPECT_THAT(send(0, with_tag(hidden, 0)), IsEmpty());
+    plain(2);
+    EXPECT_EQ(send(0, hidden), (delivered{{1, {with_tag(f, 20)}}}));
+    EXPECT_EQ(known(a, 20), port_index{0});
+}
+
+TEST_F(forward, service_tags_are_payload)
+{
+    configure({access(10), trunk({10})});
+    const frame f = with_tag(make_frame(broadcast, a, 60), 7, 0x88a8);
+    EXPECT_EQ(send(0, f), (delivered{{1, {with_tag(f, 10)}}}));
+}
+
+TEST_F(forward, the_mtu_is_counted_without_tags)
+{
+    configure({access(10), trunk({10}), access(10)});
+    ports_[1]->mtu = 1500;
+    ports_[2]->mtu = 1400;
+    const frame full = make_frame(broadcast, a, 1514);
+    EXPECT_EQ(send(0, full), (delivered{{1, {with_tag(full, 10)}}}));
+    EXPECT_EQ(drops(2, drop_reason::mtu_exceeded), 1U);
+    EXPECT_THAT(send(0, make_frame(broadcast, a, 1515)), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::mtu_exceeded), 1U);
+    plain(2);
+    ports_[1]->mtu = 1500;
+    const frame two_tags = with_tag(with_tag(make_frame(b, a, 1514), 20), 10);
+    EXPECT_EQ(send(0, two_tags).size(), 1U);
+    ports_[1]->mtu = 9000;
+    EXPECT_EQ(send(0, make_frame(b, a, 9014)).size(), 1U);
+    EXPECT_THAT(send(0, make_frame(b, a, 9015)), IsEmpty());
+}
+
+TEST_F(forward, static_addresses_hold)
+{
+    plain(3);
+    macs_->add_static({dataplane::mac_address{mac_value(b)}, vlan_id{}}, port_index{1}, 0);
+    send(2, make_frame(broadcast, b, 60));
+    EXPECT_EQ(send(0, make_frame(b, a, 60)).count(1), 1U);
+    EXPECT_EQ(known(b), port_index{1});
+}
+
+TEST_F(forward, addresses_age)
+{
+    plain(3);
+    macs_->set_ageing(10);
+    send(1, make_frame(broadcast, b, 60));
+    now_ = 10;
+    EXPECT_EQ(send(0, make_frame(b, a, 60)).size(), 1U);
+    now_ = 11;
+    EXPECT_EQ(send(0, make_frame(b, a, 60)).size(), 2U) << "flooded again";
+}
+
+} // namespace
+} // namespace strait::test

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The learning table: what it remembers, for how long, and what many threads may do to it at once.
+#include "dataplane/mac_table.hh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <set>
+#include <thread>
+#include <vector>
+
+namespace strait::dataplane {
+namespace {
+
+constexpr port_index p1{1};
+constexpr port_index p2{2};
+constexpr port_index p3{3};
+
+mac_table::key key(std::uint64_t mac, std::uint16_t vlan = 0)
+{
+    // Scatter, as real addresses do: low bits of the first byte stay unicast.
+    return {mac_address{0x02 | (mac << 8)}, vlan_id{vlan}};
+}
+
+TEST(mac_table, learns_and_finds_by_vlan)
+{
+    mac_table t{1024};
+    EXPECT_EQ(t.lookup(key(1), 0), no_port);
+    EXPECT_EQ(t.learn(key(1), p1, 0), mac_table::learned::added);
+    EXPECT_EQ(t.learn(key(1), p1, 0), mac_table::learned::known);
+    EXPECT_EQ(t.lookup(key(1), 0), p1);
+    EXPECT_EQ(t.lookup(key(1, 10), 0), no_port) << "each VLAN learns for itself";
+    EXPECT_EQ(t.learn(key(1, 10), p2, 0), mac_table::learned::added);
+    EXPECT_EQ(t.lookup(key(1), 0), p1);
+    EXPECT_EQ(t.lookup(key(1, 10), 0), p2);
+    EXPECT_EQ(t.size(0), 2U);
+}
+
+TEST(mac_table, follows_an_address_that_moves)
+{
+    mac_table t{1024};
+    t.learn(key(1), p1, 5);
+    EXPECT_EQ(t.learn(key(1), p2, 5), mac_table::learned::moved);
+    EXPECT_EQ(t.lookup(key(1), 5), p2);
+    EXPECT_EQ(t.learn(key(1), p1, 6), mac_table::learned::moved);
+    EXPECT_EQ(t.lookup(key(1), 6), p1);
+    EXPECT_EQ(t.size(6), 1U);
+}
+
+TEST(mac_table, forgets_after_the_ageing_time)
+{
+    mac_table t{1024};
+    t.set_ageing(300);
+    EXPECT_EQ(t.ageing(), 300U);
+    t.learn(key(1), p1, 100);
+    EXPECT_EQ(t.lookup(key(1), 400), p1);
+    EXPECT_EQ(t.lookup(key(1), 401), no_port);
+    EXPECT_EQ(t.size(401), 0U);
+    EXPECT_EQ(t.learn(key(1), p1, 350), mac_table::learned::known) << "seen again: younger";
+    EXPECT_EQ(t.lookup(key(1), 650), p1);
+    EXPECT_EQ(t.learn(key(1), p1, 700), mac_table::learned::added) << "it had aged out";
+    t.set_ageing(10);
+    EXPECT_EQ(t.lookup(key(1), 711), no_port);
+    t.set_ageing(0);
+    EXPECT_EQ(t.lookup(key(1), 1'000'000), p1) << "0: entries do not age";
+}
+
+TEST(mac_table, tells_the_age_it_shows)
+{
+    mac_table t{1024};
+    t.learn(key(1, 7), p1, 100);
+    t.add_static(key(2), p2, 100);
+    std::map<std::uint64_t, mac_entry> seen;
+    t.for_each(130, [&](const mac_entry& e) { seen[e.mac.value()] = e; });
+    ASSERT_EQ(seen.size(), 2U);
+    const mac_entry& learned = seen.at(0x02 | (1 << 8));
+    EXPECT_EQ(learned.age, 30U);
+    EXPECT_EQ(learned.vlan, vlan_id{7});
+    EXPECT_EQ(learned.port, p1);
+    EXPECT_FALSE(learned.is_static);
+    const mac_entry& fixed = seen.at(0x02 | (2 << 8));
+    EXPECT_EQ(fixed.age, 0U);
+    EXPECT_TRUE(fixed.is_static);
+    // Another worker's clock may be a moment ahead.
+    t.learn(key(1, 7), p1, 131);
+    t.for_each(130, [&](const mac_entry& e) { EXPECT_EQ(e.age, 0U); });
+    EXPECT_EQ(t.lookup(key(1, 7), 130), p1);
+}
+
+TEST(mac_table, flushes_one_port_and_no_other)
+{
+    mac_table t{4096};
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+        t.learn(key(i), i % 2 == 0 ? p1 : p2, 0);
+    }
+    t.add_static(key(5000), p1, 0);
+    EXPECT_EQ(t.size(0), 1001U);
+    t.flush_port(p1);
+    EXPECT_EQ(t.size(0), 501U);
+    EXPECT_EQ(t.lookup(key(0), 0), no_port);
+    EXPECT_EQ(t.lookup(key(1), 0), p2);
+    EXPECT_EQ(t.lookup(key(5000), 0), p1) << "static entries stay";
+    EXPECT_EQ(t.learn(key(0), p1, 0), mac_table::learned::added);
+    EXPECT_EQ(t.lookup(key(0), 0), p1);
+}
+
+TEST(mac_table, flush_does_not_depend_on_how_much_is_known)
+{
+    mac_table t{1 << 18};
+    for (std::uint64_t i = 0; i < (1 << 18); ++i) {
+        t.learn(key(i), p1, 0);
+    }
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < 10'000; ++i) {
+        t.flush_port(p1);
+    }
+    // A walk of the table takes milliseconds: ten thousand of them would take a minute.
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{2});
+    EXPECT_EQ(t.size(0), 0U);
+}
+
+TEST(mac_table, what_was_flushed_makes_room)
+{
+    mac_table t{64};
+    std::uint64_t next = 0;
+    while (t.learn(key(next), p1, 0) != mac_table::learned::table_full) {
+        ++next;
+        ASSERT_LT(next, 100'000U);
+    }
+    EXPECT_GE(next, 64U);
+    t.flush_port(p1);
+    EXPECT_EQ(t.learn(key(next), p2, 0), mac_table::learned::added);
+    EXPECT_EQ(t.lookup(key(next), 0), p2);
+    EXPECT_EQ(t.size(0), 1U);
+}
+
+TEST(mac_table, what_aged_out_makes_room)
+{
+    mac_table t{64};
+    t.set_ageing(10);
+    std::uint64_t next = 0;
+    while (t.learn(key(next), p1, 0) != mac_table::learned::table_full) {
+        ++next;
+    }
+    EXPECT_EQ(t.learn(key(next), p1, 10), mac_table::learned::table_full);
+    EXPECT_EQ(t.learn(key(next), p1, 11), mac_table::learned::added);
+}
+
+TEST(mac_table, holds_what_it_was_made_for)
+{
+    for (const std::size_t entries : {64UL, 1000UL, 65536UL}) {
+        mac_table t{entries};
+        EXPECT_GE(t.capacity(), entries);
+        std::size_t held = 0;
+        for (std::uint64_t i = 0; i < entries; ++i) {
+            held += t.learn(key(i * 2654435761ULL), p1, 0) == mac_table::learned::added ? 1U : 0U;
+        }
+        EXPECT_EQ(held, entries);
+        for (std::uint64_t i = 0; i < entries; ++i) {
+            ASSERT_EQ(t.lookup(key(i * 2654435761ULL), 0), p1) << i;
+        }
+    }
+}
+
+TEST(mac_table, static_entries_are_held_against_learning)
+{
+    mac_table t{1024};
+    EXPECT_EQ(t.add_static(key(1), p1, 0), mac_table::added::added);
+    EXPECT_EQ(t.learn(key(1), p2, 0), mac_table::learned::held_by_static);
+    EXPECT_EQ(t.lookup(key(1), 1'000'000), p1) << "and do not age";
+    EXPECT_EQ(t.add_static(key(1), p2, 0), mac_table::added::replaced);
+    EXPECT_EQ(t.lookup(key(1), 0), p2);
+    t.flush_port(p2);
+    t.flush_all();
+    EXPECT_EQ(t.lookup(key(1), 0), p2);
+    EXPECT_TRUE(t.remove(key(1), 0));
+    EXPECT_EQ(t.lookup(key(1), 0), no_port);
+    EXPECT_EQ(t.learn(key(1), p3, 0), mac_table::learned::added);
+}
+
+TEST(mac_table, a_static_entry_replaces_a_learned_one)
+{
+    mac_table t{1024};
+    t.learn(key(1), p2, 0);
+    EXPECT_EQ(t.add_static(key(1), p1, 0), mac_table::added::replaced);
+    EXPECT_EQ(t.lookup(key(1), 0), p1);
+    EXPECT_EQ(t.size(0), 1U);
+}
+
+TEST(mac_table, a_full_table_says_so_for_static_entries_too)
+{
+    mac_table t{64};
+    std::uint64_t next = 0;
+    while (t.add_static(key(next), p1, 0) != mac_table::added::table_full) {
+        ++next;
+        ASSERT_LT(next, 100'000U);
+    }
+    EXPECT_EQ(t.lookup(key(next), 0), no_port);
+    EXPECT_EQ(t.size(0), next);
+}
+
+TEST(mac_table, remove_says_whether_there_was_one)
+{
+    mac_table t{1024};
+    EXPECT_FALSE(t.remove(key(1), 0));
+    t.learn(key(1), p1, 0);
+    EXPECT_TRUE(t.remove(key(1), 0));
+    EXPECT_FALSE(t.remove(key(1), 0));
+    t.learn(key(1), p1, 0);
+    t.flush_port(p1);
+    EXPECT_FALSE(t.remove(key(1), 0)) << "a flushed entry is none";
+}
+
+TEST(mac_table, a_port_that_leaves_takes_its_static_entries_along)
+{
+    mac_table t{1024};
+    t.learn(key(1), p1, 0);
+    t.add_static(key(2), p1, 0);
+    t.add_static(key(3), p2, 0);
+    t.remove_port(p1);
+    EXPECT_EQ(t.lookup(key(1), 0), no_port);
+    EXPECT_EQ(t.lookup(key(2), 0), no_port);
+    EXPECT_EQ(t.lookup(key(3), 0), p2);
+    // Its index has a new user: nothing of the old one comes back.
+    t.learn(key(9), p1, 0);
+    EXPECT_EQ(t.size(0), 2U);
+}
+
+TEST(mac_table, sequence_numbers_that_come_round_find_no_ghosts_after_removal)
+{
+    mac_table t{1024};
+    t.set_ageing(0);
+    t.learn(key(1), p1, 0);
+    t.remove_port(p1);
+    for (int i = 0; i < 0x10000 - 1; ++i) {
+        t.flush_port(p1);
+    }
+    EXPECT_EQ(t.lookup(key(1), 0), no_port);
+}
+
+TEST(mac_table, flushes_all_and_by_vlan)
+{
+    mac_table t{1024};
+    t.learn(key(1, 10), p1, 0);
+    t.learn(key(2, 10), p2, 0);
+    t.learn(key(3, 20), p1, 0);
+    t.add_static(key(4, 10), p1, 0);
+    t.flush_vlan(vlan_id{10});
+    EXPECT_EQ(t.lookup(key(1, 10), 0), no_port);
+    EXPECT_EQ(t.lookup(key(2, 10), 0), no_port);
+    EXPECT_EQ(t.lookup(key(3, 20), 0), p1);
+    EXPECT_EQ(t.lookup(key(4, 10), 0), p1);
+    t.flush_all();
+    EXPECT_EQ(t.size(0), 1U);
+}
+
+// Key i is only ever seen behind ports i % 8 and i % 8 + 8: whatever else a lookup returned would
+// be one entry's key with another's port.
+TEST(mac_table, threads_that_learn_and_look_up_never_see_a_mixed_entry)
+{
+    constexpr std::uint64_t keys = 600; // more than a small table holds
+    mac_table t{64};
+    std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> wrong{0};
+    std::atomic<std::uint64_t> found{0};
+    const auto home = [](std::uint64_t i, bool moved) {
+        return port_index{static_cast<std::uint16_t>(i % 8 + (moved ? 8 : 0))};
+    };
+    std::vector<std::jthread> threads;
+    for (unsigned n = 0; n < 3; ++n) {
+        threads.emplace_back([&, n] {
+            std::uint64_t x = n * 7919 + 1;
+            for (seconds_t now = 0; !stop; ++now) {
+                for (int i = 0; i < 200; ++i) {
+                    x = x * 6364136223846793005ULL + 1442695040888963407ULL;
+                    const std::uint64_t k = (x >> 33) % keys;
+                    t.learn(key(k), home(k, (x >> 20) % 2 == 0), now);
+                    const std::uint64_t other = (x >> 40) % keys;
+                    const port_index at = t.lookup(key(other), now);
+                    if (at != no_port) {
+                        ++found;
+                        wrong += at != home(other, false) && at != home(other, true) ? 1U : 0U;
+                    }
+                }
+            }
+        });
+    }
+    for (int i = 0; i < 300; ++i) {
+        t.flush_port(port_index{static_cast<std::uint16_t>(i % 16)});
+        t.remove(key(static_cast<std::uint64_t>(i)), 0);
+        if (i % 10 == 0) {
+            t.flush_all();
+        }
+        std::uint64_t bad = 0;
+        t.for_each(0, [&](const mac_entry& e) {
+            const std::uint64_t k = e.mac.value() >> 8;
+            bad += e.port != home(k, false) && e.port != home(k, true) ? 1U : 0U;
+        });
+        EXPECT_EQ(bad, 0U);
+        std::this_thread::sleep_for(std::chrono::milliseconds{2});
+    }
+    stop = true;
+    threads.clear();
+    EXPECT_EQ(wrong.load(), 0U);
+    EXPECT_GT(found.load(), 1000U);
+}
+
+TEST(mac_table, a_static_entry_set_under_learning_wins)
+{
+    mac_table t{256};
+    std::atomic<bool> stop{false};
+    std::vector<std::jthread> threads;
+    for (const port_index port : {p1, p2}) {
+        threads.emplace_back([&t, &stop, port] {
+            while (!stop) {
+                for (std::uint64_t k = 0; k < 8; ++k) {
+                    t.learn(key(k), port, 0);
+                }
+            }
+        });
+    }
+    for (int round = 0; round < 2000; ++round) {
+        const auto k = key(static_cast<std::uint64_t>(round % 8));
+        t.add_static(k, p3, 0);
+        // A learner that was under way may show for a moment, but not stay.
+        int in_a_row = 0;
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{2};
+        while (in_a_row < 20 && std::chrono::steady_clock::now() < end) {
+            in_a_row = t.lookup(k, 0) == p3 ? in_a_row + 1 : 0;
+        }
+        ASSERT_EQ(in_a_row, 20) << round;
+        t.remove(k, 0);
+    }
+    stop = true;
+}
+
+} // namespace
+} // namespace strait::dataplane

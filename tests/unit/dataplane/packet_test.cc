@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Packets to mbufs and back: borrowed, owned, chained, with headers pushed and popped.
+#include "tests/unit/dataplane/eal.hh"
+
+#include "dataplane/parse.hh"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace strait::test {
+namespace {
+
+using dataplane::burst;
+using dataplane::packet_slot;
+
+const std::string a = "02:00:00:00:00:0a";
+const std::string b = "02:00:00:00:00:0b";
+
+class packet : public ::testing::Test {
+protected:
+    static void SetUpTestSuite() { start_eal(); }
+    void SetUp() override { pool_ = make_pool(512); }
+    void TearDown() override { EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U); }
+
+    // `f` in a chain whose segments have these lengths.
+    rte_mbuf* chain(const frame& f, const std::vector<std::uint16_t>& lengths)
+    {
+        rte_mbuf* const first = alloc(pool_.get());
+        rte_mbuf* last = first;
+        std::size_t at = 0;
+        for (const std::uint16_t n : lengths) {
+            if (at > 0) {
+                last->next = alloc(pool_.get());
+                last = last->next;
+                ++first->nb_segs;
+            }
+            std::copy_n(f.begin() + static_cast<std::ptrdiff_t>(at), n,
+                        rte_pktmbuf_mtod(last, std::uint8_t*));
+            last->data_len = n;
+            at += n;
+        }
+        first->pkt_len = static_cast<std::uint32_t>(f.size());
+        return first;
+    }
+
+    pool_ptr pool_;
+    std::unique_ptr<burst> burst_{new burst};
+};
+
+TEST_F(packet, borrowed_becomes_an_equal_mbuf)
+{
+    for (const std::size_t length :
+         {14UL, 60UL, 127UL, 128UL, 129UL, 1514UL, 2048UL, 2049UL, 4096UL, 9014UL, 65000UL}) {
+        for (const std::size_t pieces : {1UL, 2UL, 7UL}) {
+            const frame f = make_frame(b, a, length, 3);
+            borrowed_packet p{f, pieces};
+            rte_mbuf* const m = dataplane::own(p.get(), pool_.get());
+            ASSERT_NE(m, nullptr);
+            EXPECT_EQ(m->pkt_len, length);
+            EXPECT_EQ(from_mbuf_chain(m), f) << length << " in " << pieces;
+            EXPECT_EQ(bytes_of(p.get()), f) << "own() leaves the packet as it was";
+            rte_mbuf_sanity_check(m, 1);
+            rte_pktmbuf_free(m);
+        }
+    }
+}
+
+TEST_F(packet, own_returns_nothing_and_leaks_nothing_when_the_pool_runs_dry)
+{
+    borrowed_packet p{make_frame(b, a, 9014)};
+    std::vector<rte_mbuf*> taken;
+    while (rte_mempool_avail_count(pool_.get()) > 3) { // 9,014 bytes take five
+        taken.push_back(rte_pktmbuf_alloc(pool_.get()));
+    }
+    EXPECT_EQ(dataplane::own(p.get(), pool_.get()), nullptr);
+    EXPECT_EQ(rte_mempool_avail_count(pool_.get()), 3U);
+    rte_pktmbuf_free_bulk(taken.data(), static_cast<unsigned>(taken.size()));
+}
+
+TEST_F(packet, owned_gives_its_mbuf_at_the_last_destination_only)
+{
+    const frame f = make_frame(b, a, 3000, 1);
+    rte_mbuf* const m = to_mbuf(f, pool_.get());
+    packet_slot& p = burst_->slots[0];
+    ASSERT_TRUE(dataplane::from_mbuf(p, m, *burst_));
+    p.destinations = 2;
+    rte_mbuf* const copy = dataplane::own(p, pool_.get());
+    ASSERT_NE(copy, nullptr);
+    EXPECT_NE(copy, m);
+    EXPECT_EQ(from_mbuf_chain(copy), f);
+    EXPECT_EQ(p.mbuf, m);
+    p.destinations = 1;
+    EXPECT_EQ(dataplane::own(p, pool_.get()), m);
+    EXPECT_EQ(p.mbuf, nullptr);
+    EXPECT_EQ(from_mbuf_chain(m), f);
+    rte_pktmbuf_free(copy);
+    rte_pktmbuf_free(m);
+}
+
+TEST_F(packet, the_mbuf_given_away_has_the_headers_the_packet_has)
+{
+    const frame plain = make_frame(b, a, 2500, 1);
+    const frame tagged = with_tag(plain, 0x600a);
+    packet_slot& p = burst_->slots[0];
+    ASSERT_TRUE(dataplane::from_mbuf(p, to_mbuf(plain, pool_.get()), *burst_));
+    p.destinations = 1;
+    p.tags = 0;
+    dataplane::push_tag(p, 0x600a);
+    EXPECT_EQ(bytes_of(p), tagged);
+    rte_mbuf* m = dataplane::own(p, pool_.get());
+    EXPECT_EQ(m->pkt_len, tagged.size());
+    EXPECT_EQ(from_mbuf_chain(m), tagged);
+
+    burst_->clear();
+    ASSERT_TRUE(dataplane::from_mbuf(p, m, *burst_));
+    p.destinations = 1;
+    p.tags = 1;
+    dataplane::pop_tag(p);
+    m = dataplane::own(p, pool_.get());
+    EXPECT_EQ(from_mbuf_chain(m), plain);
+    rte_mbuf_sanity_check(m, 1);
+    rte_pktmbuf_free(m);
+}
+
+TEST_F(packet, headers_are_contiguous_whatever_the_chain)
+{
+    const frame f = make_frame(b, a, 1000, 4);
+    for (const auto& lengths : std::vector<std::vector<std::uint16_t>>{{1000},
+                                                                       {128, 872},
+                                                                       {127, 873},
+                                                                       {1, 999},
+                                                                       {14, 50, 936},
+                                                                       {500, 1, 1, 498},
+                                                                       {10, 10, 10, 10, 10, 950}}) {
+        burst_->clear();
+        packet_slot& p = burst_->slots[0];
+        ASSERT_TRUE(dataplane::from_mbuf(p, chain(f, lengths), *burst_));
+        EXPECT_GE(p.head_length, dataplane::head_copy) << lengths.size();
+        EXPECT_EQ(p.length, f.size());
+        EXPECT_EQ(bytes_of(p), f);
+        rte_pktmbuf_free(p.mbuf);
+    }
+    const frame tiny = make_frame(b, a, 20);
+    burst_->clear();
+    packet_slot& p = burst_->slots[0];
+    ASSERT_TRUE(dataplane::from_mbuf(p, chain(tiny, {6, 6, 8}), *burst_));
+    EXPECT_EQ(p.head_length, 20U);
+    EXPECT_EQ(bytes_of(p), tiny);
+    rte_pktmbuf_free(p.mbuf);
+}
+
+TEST_F(packet, a_chain_that_does_not_fit_the_burst_stays_the_callers)
+{
+    const frame f = make_frame(b, a, 600);
+    rte_mbuf* const m = chain(f, {200, 200, 200});
+    burst_->segments_used = burst::segment_capacity - 2;
+    packet_slot& p = burst_->slots[0];
+    p.mbuf = nullptr;
+    EXPECT_FALSE(dataplane::from_mbuf(p, m, *burst_));
+    EXPECT_EQ(p.mbuf, nullptr);
+    burst_->clear();
+    std::vector<std::uint16_t> many(burst::max_segments + 1, 1);
+    many.front() = 200;
+    rte_mbuf* const long_chain = chain(make_frame(b, a, 200 + burst::max_segments), many);
+    EXPECT_FALSE(dataplane::from_mbuf(p, long_chain, *burst_));
+    EXPECT_EQ(burst_->segments_used, 0U);
+    rte_pktmbuf_free(m);
+    rte_pktmbuf_free(long_chain);
+}
+
+TEST_F(packet, copy_frame_from_any_offset)
+{
+    const frame f = make_frame(b, a, 700, 9);
+    borrowed_packet p{f, 5};
+    for (const std::size_t offset : {0UL, 1UL, 100UL, 127UL, 128UL, 129UL, 240UL, 699UL, 700UL}) {
+        for (const std::size_t size : {0UL, 1UL, 13UL, 128UL, 300UL, 700UL}) {
+            if (offset + size > f.size()) {
+                continue;
+            }
+            frame out(size + 8, 0xee);
+            dataplane::copy_frame(p.get(), offset, out.data(), size);
+            EXPECT_TRUE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(size),
+                                   f.begin() + static_cast<std::ptrdiff_t>(offset)));
+            EXPECT_TRUE(std::all_of(out.end() - 8, out.end(), [](auto c) { return c == 0xee; }))
+                << "wrote beyond " << size << " bytes";
+        }
+    }
+}
+
+TEST_F(packet, tags_go_in_and_out_in_place)
+{
+    const frame plain = make_frame(b, a, 300, 2);
+    borrowed_packet p{plain, 2};
+    dataplane::push_tag(p.get(), 0xa005);
+    EXPECT_EQ(bytes_of(p.get()), with_tag(plain, 0xa005));
+    EXPECT_EQ(p.get().tagged, 1);
+    EXPECT_EQ(p.get().tags, 1);
+    dataplane::push_tag(p.get(), 7);
+    EXPECT_EQ(bytes_of(p.get()), with_tag(with_tag(plain, 0xa005), 7));
+    EXPECT_EQ(p.get().tags, 2);
+    dataplane::pop_tag(p.get());
+    dataplane::pop_tag(p.get());
+    EXPECT_EQ(bytes_of(p.get()), plain);
+    EXPECT_EQ(p.get().length, 300U);
+    EXPECT_EQ(p.get().head_length, dataplane::head_copy);
+}
+
+} // namespace
+} // namespace strait::test
