@@ -43,7 +43,7 @@ struct alignas(64) port_counters {
 };
 
 // What a worker says of itself. Cycles are TSC cycles. busy + idle is all of the worker's time:
-// an iteration is idle when no queue had anything, whether taken or left to gather.
+// an iteration is idle when no queue gave it a packet.
 struct alignas(64) worker_counters {
     counter iterations;
     counter busy_cycles;

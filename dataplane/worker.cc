@@ -147,13 +147,8 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters};
     burst& b = *burst_;
     b.clear();
-    switch (source.queue->receive(b, context)) {
-    case ports::rx_queue::poll::empty:
+    if (source.queue->receive(b, context) == ports::rx_queue::poll::empty) {
         return false;
-    case ports::rx_queue::poll::waiting:
-        return true;
-    case ports::rx_queue::poll::taken:
-        break;
     }
     counters_.rx_packets.add(b.count);
     forward(b, *source.port, {now.config, now_, &counters_}, counters, outputs_);

@@ -36,9 +36,8 @@ public:
     virtual ~rx_queue() = default;
 
     enum class poll : std::uint8_t {
-        empty,   // nothing was there
-        waiting, // packets are there and were left to gather, for a bounded time
-        taken    // `b` has packets
+        empty, // nothing was there, or it was not time to look: that time is the worker's to use
+        taken  // `b` has packets
     };
     // Adds packets to an empty burst, fills every field of them but `vlan`, `priority`, `tagged`,
     // `tags` and `in_port`, counts rx_packets, rx_bytes and what it drops. Bounded work whatever

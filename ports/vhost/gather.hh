@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// When to leave packets in a ring for a moment so that more gather. A guest whose ring is polled
-// eagerly loses its ring's cache lines and gets slower; waiting for a full burst costs latency. So
-// it waits only where the rate at which packets came lately would fill a burst within the budget:
-// at a tenth of the load there is no wait at all.
+// When to look into a ring again. A guest whose ring is looked at all the time loses its ring's
+// cache lines and gets slower, and bursts stay short; looking late costs latency. So a ring is left
+// alone for as long as a good burst takes to gather, but only where packets came so fast lately
+// that this is a few microseconds: below that rate it is looked at in every iteration.
 #pragma once
 
 #include <algorithm>
@@ -13,36 +13,32 @@ namespace strait::vhost {
 
 class gatherer {
 public:
-    static constexpr std::size_t target = 48; // packets worth waiting for
-    // TSC cycles: both the longest wait and the reach of the prediction, about a microsecond.
-    static constexpr std::uint64_t budget = 3000;
+    static constexpr std::uint64_t target = 48;      // packets worth waiting for
+    static constexpr std::uint64_t worthwhile = 8;   // fewer are not
+    static constexpr std::uint64_t longest = 10'000; // TSC cycles, 3 to 5 microseconds
 
-    // Fewer than `target` packets are there at `now`, at least `seen` of them: whether to leave
-    // them.
-    [[nodiscard]] bool wait(std::uint64_t now, std::size_t seen) noexcept
+    [[nodiscard]] bool due(std::uint64_t now) const noexcept
     {
-        if ((target - seen) * cycles_per_packet_ > budget) {
-            return false;
-        }
-        if (since_ == 0) {
-            since_ = now;
-        }
-        return now - since_ < budget;
+        return static_cast<std::int64_t>(now - next_look_) >= 0;
     }
 
-    // `count` packets were taken at `now`.
+    // `count` packets, at least one, were taken at `now`.
     void took(std::uint64_t now, std::size_t count) noexcept
     {
-        since_ = 0;
-        const std::uint64_t gap = std::min(now - last_take_, std::uint64_t{1} << 20) / count;
+        constexpr std::uint64_t long_gap = std::uint64_t{1} << 20;
+        const std::uint64_t gap = std::min(now - last_take_, long_gap) / count;
         last_take_ = now;
         cycles_per_packet_ = (cycles_per_packet_ * 3 + gap) / 4;
+        next_look_ = now;
+        if (cycles_per_packet_ * worthwhile <= longest) {
+            next_look_ += std::min(cycles_per_packet_ * target, longest);
+        }
     }
 
 private:
-    std::uint64_t since_{0};
+    std::uint64_t next_look_{0};
     std::uint64_t last_take_{0};
-    std::uint64_t cycles_per_packet_{budget};
+    std::uint64_t cycles_per_packet_{longest};
 };
 
 } // namespace strait::vhost

@@ -176,7 +176,7 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
                                                  const ports::queue_context& context) noexcept
 {
     using ports::rx_queue;
-    if (fault() != nullptr) [[unlikely]] {
+    if (!gather_.due(context.now) || fault() != nullptr) {
         return rx_queue::poll::empty;
     }
     const char* fault = layout_.refresh();
@@ -187,13 +187,6 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
     if (!layout_.has(1)) {
         return rx_queue::poll::empty;
     }
-    if (!layout_.has(gatherer::target)) {
-        constexpr std::size_t some = gatherer::target / 3;
-        if (gather_.wait(context.now, layout_.has(some) ? some : 1)) {
-            return rx_queue::poll::waiting;
-        }
-    }
-
     std::array<chain, burst::capacity> chains;
     std::size_t count = 0;
     {

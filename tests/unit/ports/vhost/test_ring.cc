@@ -614,12 +614,7 @@ ports::rx_queue::poll worker_side::poll(source& s)
 {
     now_ += std::uint64_t{1} << 22;
     burst_->clear();
-    ports::rx_queue::poll result = s.receive(*burst_, context());
-    if (result == ports::rx_queue::poll::waiting) {
-        now_ += std::uint64_t{1} << 22;
-        result = s.receive(*burst_, context());
-    }
-    return result;
+    return s.receive(*burst_, context());
 }
 
 std::vector<bytes> worker_side::take(source& s)
