@@ -60,6 +60,9 @@ void engine::stop() noexcept
     for (const unsigned lcore : settings_.lcores) {
         rte_eal_wait_lcore(lcore);
     }
+    for (const auto& w : workers_) {
+        static_cast<void>(w->ended());
+    }
     workers_.clear();
     delete current_.exchange(nullptr);
 }

@@ -139,6 +139,7 @@ void worker::run() noexcept
         account(rte_rdtsc(), busy);
     }
     engine_.rcu_.go_offline(index_);
+    ended_.store(true, std::memory_order_release);
 }
 
 bool worker::poll(const worker_plan::source& source, const iteration& now) noexcept

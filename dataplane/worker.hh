@@ -74,6 +74,8 @@ public:
 
     void run() noexcept; // the thread's function
     void stop() noexcept { stop_.store(true, std::memory_order_relaxed); }
+    // After the thread was waited for: everything it did is visible, to race detectors as well.
+    [[nodiscard]] bool ended() const noexcept { return ended_.load(std::memory_order_acquire); }
 
     // Packets that `from` hands to this worker.
     [[nodiscard]] handover_ring& inbox(worker_index from) noexcept
@@ -103,6 +105,7 @@ private:
     engine& engine_;
     const worker_index index_;
     std::atomic<bool> stop_{false};
+    std::atomic<bool> ended_{false};
     seconds_t now_{0};
     std::uint64_t next_second_;
     std::uint64_t last_tsc_{0};
