@@ -228,7 +228,11 @@ std::string port_text(const json::object& p)
                            "worker " + plain(member(q, "worker")));
     }
     for (const auto& [key, value] : as_object(member(p, "details"))) {
-        lines.emplace_back(key, plain(value));
+        // A port may tell again what it was made with.
+        std::pair<std::string, std::string> line{key, plain(value)};
+        if (std::find(lines.begin(), lines.end(), line) == lines.end()) {
+            lines.push_back(std::move(line));
+        }
     }
     std::size_t width = 0;
     for (const auto& [key, value] : lines) {

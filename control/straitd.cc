@@ -147,7 +147,8 @@ int serve(const daemon_options& options, const run_dir& folder,
         std::chrono::steady_clock::now() - started);
     log(log_level::info, "straitd",
         "version " + std::string{version()} + " serves in " + folder.path() + " with " +
-            std::to_string(dpdk.worker_cpus().size()) + " workers on CPUs " +
+            std::to_string(dpdk.worker_cpus().size()) +
+            (dpdk.worker_cpus().size() == 1 ? " worker on CPU " : " workers on CPUs ") +
             to_cpu_list(dpdk.worker_cpus()) + ", the rest on CPU " +
             std::to_string(dpdk.main_cpu()) +
             (dpdk.hugepages() ? ", on huge pages" : ", without huge pages") + "; ready after " +
