@@ -6,8 +6,6 @@ set(STRAIT_MARCH "x86-64-v2" CACHE STRING
     "The -march the whole tree is built for; DPDK's headers need x86-64-v2 at least")
 set(STRAIT_SANITIZE "" CACHE STRING
     "Sanitizers, comma separated: address,undefined or thread or fuzzer,address,undefined")
-option(STRAIT_MUTATE_GUEST
-       "Overwrite guest memory after every read, as a hostile guest would (for tests)" OFF)
 option(STRAIT_WERROR "Treat warnings as errors" ON)
 
 set(CMAKE_CXX_STANDARD 20)
@@ -55,10 +53,6 @@ target_compile_options(strait_options INTERFACE
     -march=${STRAIT_MARCH} -fno-omit-frame-pointer -fstack-protector-strong
     "$<$<COMPILE_LANGUAGE:CXX>:${strait_cxx_warnings}>")
 target_link_options(strait_options INTERFACE -Wl,-z,relro -Wl,-z,now)
-
-if(STRAIT_MUTATE_GUEST)
-    target_compile_definitions(strait_options INTERFACE STRAIT_MUTATE_GUEST)
-endif()
 
 if(STRAIT_SANITIZE)
     string(REPLACE "," ";" strait_sanitizers "${STRAIT_SANITIZE}")

@@ -12,7 +12,8 @@ include(GoogleTest)
 # strait_unit_test(NAME <name> SOURCES <file>... [LIBS <target>...] [LABELS <label>...]
 #                  [TIMEOUT <seconds>])
 # A GoogleTest program, one ctest entry a test. GoogleTest's main() is used if the sources have
-# none. NAME is the program's: say what is under test (dataplane_mac_table_test).
+# none. NAME is the program's: say what is under test (dataplane_mac_table_test). The label
+# "threads" has scripts/test run it under TSan too.
 function(strait_unit_test)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS")
     if(NOT arg_NAME OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
@@ -25,7 +26,12 @@ function(strait_unit_test)
     add_executable(${arg_NAME} ${arg_SOURCES})
     target_link_libraries(${arg_NAME} PRIVATE
         strait_options ${arg_LIBS} GTest::gmock GTest::gtest GTest::gtest_main)
+    # Tests are not timed: the optimiser's time is better spent elsewhere.
+    target_compile_options(${arg_NAME} PRIVATE $<$<CONFIG:Release>:-O1>)
     set_property(GLOBAL APPEND PROPERTY STRAIT_UNIT_TESTS ${arg_NAME})
+    if("threads" IN_LIST arg_LABELS)
+        set_property(GLOBAL APPEND PROPERTY STRAIT_THREAD_TESTS ${arg_NAME})
+    endif()
     gtest_discover_tests(${arg_NAME}
         DISCOVERY_MODE PRE_TEST
         DISCOVERY_TIMEOUT 60

@@ -216,18 +216,22 @@ def main():
                 one.wait_ping(other, 10)
         # One TCP stream each way between each two, so that every port sends and receives.
         stop = threading.Event()
-        size = (64 if environment["kvm"] else 4) << 20
+        size = (64 if environment["kvm"] else 2) << 20
         for host in hosts:
             host.prepare_block()
         flows = [Flow(one, other, size, stop) for one, other in itertools.permutations(hosts, 2)]
-        say(f"six TCP streams, each way between each two, for {options.seconds} s:")
+        with Progress("starting six TCP streams, each way between each two"):
+            quiet = sum(port["rx_bytes"] for port in switch.ctl("stats")["ports"])
+            for flow in flows:
+                flow.start()
+            lab.wait_until(lambda: sum(port["rx_bytes"] for port in switch.ctl("stats")["ports"])
+                           > quiet + 100_000, 30, "traffic", 0.1)
+        say(f"traffic for {options.seconds} s:")
         say()
         print_header()
         meter = Meter(switch)
         samples = []
         begin = time.monotonic()
-        for flow in flows:
-            flow.start()
         for second in range(1, options.seconds + 1):
             time.sleep(max(0.0, begin + second - time.monotonic()))
             samples.append(meter.sample())
