@@ -15,7 +15,10 @@ _GUEST_POINTERS = re.compile(
     r"\b(rte_vhost_va_from_guest_pa|rte_vhost_gpa_to_vva|host_user_addr|mmap_addr|"
     r"rte_vhost_get_vhost_vring|rte_vhost_get_vhost_ring_inflight)\b")
 _MAY_HOLD_GUEST_POINTERS = ("dataplane/guest_span.hh", "dataplane/guest_span.cc",
-                            "ports/vhost/memory.cc", "ports/vhost/memory.hh")
+                            "ports/vhost/connection.cc")
+_GUEST_READS = re.compile(
+    r"\bvring\w*(\.|->)(desc|avail|used|desc_packed|driver_event|device_event)\s*(->|\[)|"
+    r"\*\s*vring\w*(\.|->)(desc|avail|used|desc_packed|driver_event|device_event)\b")
 
 
 def files():
@@ -46,6 +49,8 @@ def lint(name, text):
             yield number, "a tab: indent by blanks"
         if name.endswith((".hh", ".cc")) and re.search(r"\b(TODO|FIXME|XXX)\b", line):
             yield number, "a note of something undone: do it, or file it"
+        if name.startswith("ports/") and _GUEST_READS.search(line):
+            yield number, "guest memory read through a raw pointer: use guest_span or guest_array"
         if (name.startswith(("dataplane/", "ports/", "control/"))
                 and name not in _MAY_HOLD_GUEST_POINTERS
                 and _GUEST_POINTERS.search(line.split("//")[0])):
