@@ -1,0 +1,513 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""straitd and straitctl driven as a person would: every command, every mistake that is easily made,
+and clients of the control socket that misbehave. Asserts on --json, and on the sentences."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+
+from lab.process import wait_until
+from lab.switch import Refused, binaries
+
+
+@pytest.fixture
+def switch(lab):
+    return lab.switch(workers="0", main_cpu=1 if (os.cpu_count() or 1) > 1 else 0)
+
+
+@pytest.fixture
+def ports(switch):
+    """A bridge with a vhost-user port vm1 and a NIC port up0."""
+    switch.ctl("bridge add br0")
+    switch.add_vhost("vm1")
+    switch.add_nic("up0", "net_null0,no-rx=1")
+    return switch
+
+
+def refused(switch, *words):
+    """The one sentence that straitctl refuses with; checks what holds for all of them."""
+    status, out, err = switch.text(*words)
+    assert status == 1, (words, out, err)
+    assert out == ""
+    assert err.startswith("straitctl: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert len(err) < 500, err
+    return err.removeprefix("straitctl: ").strip()
+
+
+@contextlib.contextmanager
+def unchanged(switch):
+    """What is done inside leaves the configuration as it was and the daemon answering."""
+    def state():
+        listed = switch.ctl("port list") or []
+        return ([(p["name"], p["number"], p["bridge"], p["type"], p["admin"], p["mtu"], p["vlan"],
+                  p["trunk"], p["native"], p["options"], p["queues"]) for p in listed],
+                [(b["name"], b["ports"], b["forward_bpdu"], b["mac_ageing"])
+                 for b in switch.ctl("bridge list")])
+    before = state()
+    fds = switch.fds()
+    yield
+    assert state() == before
+    wait_until(lambda: switch.fds() <= fds, 10, "descriptors given back")
+
+
+def connect(switch):
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(20)
+    client.connect(str(switch.run_dir / "control.sock"))
+    return client
+
+
+def exchange(client, line):
+    client.sendall(line.encode() + b"\n")
+    with client.makefile("rb") as answers:
+        return json.loads(answers.readline())
+
+
+# The commands
+
+def test_the_lines_of_the_manual(lab):
+    switch = lab.switch(workers="0")
+    for words in ("bridge add br0",
+                  f"port add vm1 --bridge br0 --type vhost-user --socket {switch.socket('vm1')}",
+                  "port add up0 --bridge br0 --type nic --device net_tap0,iface=cli-tap0",
+                  "port set vm1 --vlan 10",
+                  "port set up0 --trunk 10,20 --native 1"):
+        status, out, err = switch.text(words)
+        assert (status, out, err) == (0, "", ""), words
+    assert pathlib.Path(switch.socket("vm1")).is_socket()
+    stats = switch.ctl("stats")
+    assert [p["name"] for p in stats["ports"]] == ["up0", "vm1"]
+    assert {p["name"]: (p["vlan"], p["trunk"], p["native"]) for p in switch.ctl("port list")} == {
+        "vm1": (10, None, None), "up0": (None, [10, 20], 1)}
+
+
+def test_ports_come_and_go(ports):
+    show = ports.ctl("port show vm1")
+    assert show["number"] == 1 and show["type"] == "vhost-user" and show["mtu"] == 1500
+    assert show["link"] == "down" and show["admin"] == "up"
+    assert show["options"] == {"socket": ports.socket("vm1"), "mode": "server"}
+    assert show["queues"] == [{"queue": 0, "worker": 0}]
+    assert ports.ctl("bridge list")[0]["ports"] == ["up0", "vm1"]
+    assert [p["name"] for p in ports.ctl("port list --bridge br0")] == ["up0", "vm1"]
+    assert ports.ctl("port del vm1") == {"removed": True}
+    assert not pathlib.Path(ports.socket("vm1")).exists()
+    assert ports.ctl("port del vm1 --if-exists") == {"removed": False}
+    ports.add_vhost("vm9", "--number", "9")
+    ports.add_vhost("vm1")
+    assert {p["name"]: p["number"] for p in ports.ctl("port list")} == {
+        "up0": 2, "vm1": 1, "vm9": 9}
+
+
+def test_port_settings(ports):
+    for words, expected in (
+            ("--vlan 10", dict(vlan=10, trunk=None, native=None)),
+            ("--trunk 10-12,20", dict(vlan=None, trunk=[10, 11, 12, 20], native=None)),
+            ("--native 1", dict(trunk=[10, 11, 12, 20], native=1)),
+            ("--trunk 5", dict(trunk=[5], native=None)),
+            ("--no-vlan", dict(vlan=None, trunk=None, native=None)),
+            ("--mtu 9000 --admin down", dict(mtu=9000, admin="down")),
+            ("--mtu 1500 --admin up", dict(mtu=1500, admin="up"))):
+        answer = ports.ctl(f"port set vm1 {words}")
+        assert {key: answer[key] for key in expected} == expected
+        assert ports.ctl("port show vm1") == answer
+
+
+def test_socket_owner_and_mode(switch):
+    switch.ctl("bridge add br0")
+    path = switch.add_vhost("vm1", "--socket-owner", "65534:1", "--socket-mode", "0620")
+    status = os.stat(path)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (65534, 1, 0o620)
+
+
+def test_bridges(switch):
+    made = switch.ctl("bridge add br0 --mac-table-size 1024 --mac-ageing 20")
+    assert made["mac_ageing"] == 20 and made["mac_table_size"] >= 1024 and made["ports"] == []
+    assert switch.ctl("bridge add br0 --may-exist")["name"] == "br0"
+    assert switch.ctl("bridge set br0 --forward-bpdu")["forward_bpdu"] is True
+    assert switch.ctl("bridge set br0 --forward-bpdu off --mac-ageing 0") | {} == (
+        switch.ctl("bridge list")[0])
+    assert switch.ctl("bridge del br0") == {"removed": True}
+    assert switch.ctl("bridge del br0 --if-exists") == {"removed": False}
+    assert switch.ctl("bridge list") == []
+
+
+def test_bridge_with_ports_is_kept_unless_asked(ports):
+    assert "--with-ports" in refused(ports, "bridge del br0")
+    assert ports.ctl("bridge del br0 --with-ports") == {"removed": True}
+    assert ports.ctl("port list") == []
+
+
+def test_may_exist_is_about_the_same_port(ports):
+    same = f"port add vm1 --bridge br0 --type vhost-user --socket {ports.socket('vm1')} --may-exist"
+    assert ports.ctl(same)["vlan"] is None
+    assert ports.ctl(same + " --vlan 7")["vlan"] == 7
+    assert "mode server" in refused(ports, same + " --mode client")
+    assert "type vhost-user" in refused(
+        ports, "port add vm1 --bridge br0 --type nic --device net_null7 --may-exist")
+
+
+def test_macs(ports):
+    ports.ctl("mac add 02:00:00:00:00:01 --port vm1")
+    ports.ctl("mac add 02:00:00:00:00:02 --port up0 --vlan 20")
+    listed = {e["mac"]: e for e in ports.ctl("mac list")["entries"]}
+    assert listed["02:00:00:00:00:01"] == dict(
+        bridge="br0", vlan=0, mac="02:00:00:00:00:01", port="vm1", static=True, age=0)
+    assert listed["02:00:00:00:00:02"]["vlan"] == 20
+    assert ports.ctl("mac list --port up0")["total"] == 1
+    ports.ctl("mac flush")
+    assert ports.ctl("mac list")["total"] == 2
+    assert ports.ctl("mac del 02:00:00:00:00:01 --bridge br0") == {"removed": True}
+    assert "does not know" in refused(ports, "mac del 02:00:00:00:00:01 --bridge br0")
+    ports.ctl("port del up0")
+    assert ports.ctl("mac list")["total"] == 0
+
+
+def test_counters_and_workers(ports):
+    stats = ports.ctl("stats vm1")
+    (port,) = stats["ports"]
+    assert set(port) >= {"rx_packets", "rx_bytes", "rx_dropped", "tx_packets", "tx_bytes",
+                         "tx_dropped", "drops", "link", "admin", "number", "bridge"}
+    assert port["rx_packets"] == 0
+    assert set(port["drops"]) == {r["name"] for r in ports.ctl("drops")["reasons"]}
+    workers = ports.ctl("worker list")["workers"]
+    assert workers[0]["queues"] == [{"port": "up0", "queue": 0}, {"port": "vm1", "queue": 0}]
+    assert workers[0]["idle_cycles"] > 0 and 0 <= workers[0]["utilisation"] <= 100
+    rates = ports.ctl("stats --rates")
+    assert 0.9 < rates["interval_s"] < 10
+    assert all(p["rx_pps"] >= 0 for p in rates["ports"])
+    assert 0 <= ports.ctl("worker list --rates")["workers"][0]["utilisation"] <= 100
+
+
+def test_counters_of_a_port_made_again_begin_at_zero(switch, lab):
+    switch.ctl("bridge add br0")
+    switch.add_nic("gone", "net_null0")
+    switch.add_nic("stays", "net_null1")
+    # net_null gives packets without end.
+    wait_until(lambda: switch.ctl("stats gone")["total"]["rx_packets"] > 10_000, 20, "packets")
+    switch.ctl("port del gone")
+    switch.add_nic("new", "net_null2", "--admin", "down")
+    # Reading continues, but from zero: less was received than before.
+    assert switch.ctl("stats stays")["total"]["rx_packets"] > 0
+    (new,) = switch.ctl("stats new")["ports"]
+    assert new["number"] == 1 and new["tx_packets"] == 0
+
+
+def test_watch_prints_until_interrupted(ports):
+    watch = subprocess.Popen(
+        [binaries() / "straitctl", "--run-dir", ports.run_dir, "stats", "--watch", "0.1", "--json"],
+        stdout=subprocess.PIPE, text=True)
+    stamps = [json.loads(watch.stdout.readline())["timestamp_us"] for _ in range(3)]
+    assert stamps == sorted(set(stamps))
+    watch.send_signal(signal.SIGINT)
+    assert watch.wait(10) == -signal.SIGINT
+
+
+def test_tables_for_people(ports):
+    for words in ("port list", "bridge list", "port show vm1", "stats", "stats --rates",
+                  "worker list", "version", "mac list", "drops"):
+        status, out, err = ports.text(words)
+        assert status == 0 and err == "" and out.endswith("\n") and "{" not in out, words
+    assert ports.text("port list")[1].splitlines()[0].split() == [
+        "PORT", "NUMBER", "BRIDGE", "TYPE", "ADMIN", "LINK", "MTU", "VLAN"]
+
+
+def test_schema_describes_the_answers(ports):
+    schema = {m["name"]: m for m in ports.ctl("schema")["methods"]}
+    for words, method in (("port list", "port.list"), ("bridge list", "bridge.list")):
+        members = schema[method]["result"]["schema"]["items"]["properties"]
+        assert set(ports.ctl(words)[0]) == set(members)
+    assert set(ports.ctl("version")) == set(schema["version"]["result"]["schema"]["properties"])
+    assert ports.ctl("version")["pid"] == ports.process.pid
+
+
+def test_help_needs_no_daemon():
+    for words in (["help"], ["--help"], ["port", "--help"], ["help", "port", "add"], ["--version"]):
+        done = subprocess.run([binaries() / "straitctl", *words], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout and not done.stderr
+
+
+# Mistakes
+
+@pytest.mark.parametrize("words, says", [
+    ("", "a command is missing"),
+    ("prot list", "did you mean port?"),
+    ("port lst", "did you mean port list?"),
+    ("port set vm1 --vlan", "needs a value"),
+    ("port set vm1 --vlan 0", "an integer from 1 to 4094"),
+    ("port set vm1 --vlan 4095", "an integer from 1 to 4094"),
+    ("port set vm1 --vlan ten", "--vlan is ten"),
+    ("port set vm1 --trunk 1,5000", "a list of VLANs from 1 to 4094"),
+    ("port set vm1 --vlan 10 --trunk 20", "one of them"),
+    ("port set vm1 --native 5", "no trunk"),
+    ("port set vm1 --vlna 10", "did you mean --vlan?"),
+    ("port set vm1 --mtu 67", "from 68"),
+    ("port set vm1 --mtu 70000", "from 68"),
+    ("port set vm1 --admin sideways", "up or down"),
+    ("port set nosuch --vlan 10", "there is no port nosuch"),
+    ("port show nosuch", "there is no port nosuch"),
+    ("port del nosuch", "there is no port nosuch"),
+    ("port show a/b", "letters, digits"),
+    ("port show vm1 vm2", "one word too many"),
+    ("port add vm2 --bridge br0", "--type is missing"),
+    ("port add vm2 --bridge br0 --type token-ring", "vhost-user, nic or host"),
+    ("port add vm2 --bridge br0 --type vhost-user", "needs --socket"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket relative", "begins with /"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket /nonexistent/s", "does not exist"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket /etc/passwd", "is not a socket"),
+    (f"port add vm2 --bridge br0 --type vhost-user --socket /{'x' * 107}", "107 bytes"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {vm1}", "held by port vm1"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/./vm1.sock", "held by port vm1"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/control.sock",
+     "somebody is listening"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --ring-size 256",
+     "for ports of type nic"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --device net_null3",
+     "--device is for ports of type nic"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-owner no-such-user",
+     "there is no user no-such-user"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-mode 0999", "octal"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --mode client --socket-mode 0600",
+     "made by the VMM"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --number 1", "is port vm1's"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --number 65280", "1 to 65279"),
+    ("port add vm2 --bridge nosuch --type vhost-user --socket {run}/a", "bridge add nosuch"),
+    ("port add vm1 --bridge br0 --type vhost-user --socket {run}/a", "exists already"),
+    ("port add n --bridge br0 --type nic --device net_nosuch0", "net_nosuch0"),
+    ("port add n --bridge br0 --type nic --device nonsense", "nonsense"),
+    ("port add n --bridge br0 --type nic --device ffff:ff:1f.7", "ffff:ff:1f.7"),
+    ("port add n --bridge br0 --type nic --device net_null0", "held by port up0"),
+    ("port add n --bridge br0 --type nic --device net_af_packet0,iface=no-such-if", "no-such-if"),
+    ("port add h --bridge br0 --type host --address 300.0.0.1/24", "300.0.0.1/24"),
+    ("port add h --bridge br0 --type host --address 10.0.0.1", "prefix length"),
+    ("port add h --bridge br0 --type host --interface lo", "lo already"),
+    ("port add a-name-too-long-for-an-interface --bridge br0 --type host", "--interface"),
+    ("bridge add br0", "exists already"),
+    ("bridge add br1 --mac-table-size 1", "64 to"),
+    ("bridge add ..", "letters, digits"),
+    ("bridge set nosuch --mac-ageing 3", "there is no bridge nosuch"),
+    ("bridge del nosuch", "there is no bridge nosuch"),
+    ("bridge del br0", "has ports"),
+    ("mac add 02:00:00:00:00 --port vm1", "not a MAC address"),
+    ("mac add 01:00:5e:00:00:01 --port vm1", "multicast"),
+    ("mac add 00:00:00:00:00:00 --port vm1", "zero"),
+    ("mac add 02:00:00:00:00:01 --port nosuch", "there is no port nosuch"),
+    ("mac add 02:00:00:00:00:01", "--port is missing"),
+    ("mac list --bridge nosuch", "there is no bridge nosuch"),
+    ("mac flush --port nosuch", "there is no port nosuch"),
+    ("stats nosuch", "there is no port nosuch"),
+    ("stats --watch never", "there is no port never"),
+    ("drops nosuch", "there is no port nosuch"),
+])
+def test_mistakes_get_a_sentence_and_change_nothing(module_ports, words, says):
+    words = words.format(run=module_ports.run_dir, vm1=module_ports.socket("vm1"))
+    with unchanged(module_ports):
+        assert says in refused(module_ports, *words.split())
+
+
+@pytest.fixture(scope="module")
+def module_ports(module_lab):
+    switch = module_lab.switch(workers="0")
+    switch.ctl("bridge add br0")
+    switch.add_vhost("vm1")
+    switch.add_nic("up0", "net_null0,no-rx=1")
+    return switch
+
+
+def test_no_daemon_is_status_2(tmp_path):
+    for words in (["port", "list"], ["version", "--json"]):
+        done = subprocess.run([binaries() / "straitctl", "--run-dir", tmp_path, *words],
+                              capture_output=True, text=True)
+        assert done.returncode == 2 and done.stdout == ""
+        assert f"is straitd running with --run-dir {tmp_path}?" in done.stderr
+
+
+# The control socket
+
+@pytest.mark.parametrize("line, code", [
+    ("nonsense", -32700), ("{", -32700), ("[" * 100_000, -32700), ('"\\ud800"', -32700),
+    ("[]", -32600), ("7", -32600), ('{"id":1,"method":"version"}', -32600),
+    ('{"jsonrpc":"2.0","id":1,"method":"no.such"}', -32601),
+    ('{"jsonrpc":"2.0","id":1,"method":"port.set","params":{"name":"vm1","vlan":"10"}}', -32602),
+    ('{"jsonrpc":"2.0","id":1,"method":"port.set","params":{"name":"vm1","vlan":5000}}', -32602),
+    ('{"jsonrpc":"2.0","id":1,"method":"port.set","params":["vm1"]}', -32602),
+    ('{"jsonrpc":"2.0","id":1,"method":"port.set","params":{"name":"vm1","wlan":1}}', -32602),
+    ('{"jsonrpc":"2.0","id":1,"method":"port.set"}', -32602),
+    ('{"jsonrpc":"2.0","id":1,"method":"port.show","params":{"name":"nosuch"}}', -32001),
+    ('{"jsonrpc":"2.0","id":1,"method":"bridge.add","params":{"name":"br0"}}', -32002),
+])
+def test_bad_requests_get_their_code(module_ports, line, code):
+    with unchanged(module_ports), connect(module_ports) as client:
+        answer = exchange(client, line)
+        assert answer["error"]["code"] == code
+        assert answer["error"]["message"]
+        # The connection goes on.
+        assert exchange(client, '{"jsonrpc":"2.0","id":2,"method":"version"}')["id"] == 2
+
+
+def test_batches_and_notifications(module_ports):
+    with connect(module_ports) as client:
+        answers = exchange(client, json.dumps([
+            {"jsonrpc": "2.0", "id": "a", "method": "version"},
+            {"jsonrpc": "2.0", "method": "mac.flush"},
+            {"jsonrpc": "2.0", "id": "b", "method": "port.list"}]))
+        assert [a["id"] for a in answers] == ["a", "b"]
+
+
+def test_half_a_request_harms_nobody(module_ports):
+    with unchanged(module_ports), connect(module_ports) as client:
+        client.sendall(b'{"jsonrpc":"2.0","id":1,"method":"port.set","par')
+        assert module_ports.ctl("version")
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as answers:
+            assert json.loads(answers.readline())["error"]["code"] == -32700
+
+
+def test_a_request_without_end_is_cut_off(module_ports):
+    with unchanged(module_ports), connect(module_ports) as client:
+        with pytest.raises(OSError):
+            for _ in range(64):
+                client.sendall(b"x" * (1 << 20))
+        assert module_ports.ctl("version")
+
+
+def test_a_client_that_never_reads_is_not_waited_for(module_ports):
+    request = b'{"jsonrpc":"2.0","id":1,"method":"schema"}\n'
+    with unchanged(module_ports):
+        deaf = [connect(module_ports) for _ in range(8)]
+        for client in deaf:
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(100_000):
+                    client.send(request)
+        before = module_ports.memory()["Pss_Anon"]
+        start = time.monotonic()
+        for _ in range(20):
+            assert module_ports.ctl("version")
+        assert time.monotonic() - start < 10
+        assert module_ports.memory()["Pss_Anon"] < before + (8 << 20)
+        for client in deaf:
+            client.close()
+
+
+def test_more_clients_than_there_is_room_for(module_ports):
+    crowd = []
+    with unchanged(module_ports):
+        for _ in range(200):
+            crowd.append(connect(module_ports))
+        assert module_ports.ctl("version")
+        for client in crowd:
+            client.close()
+
+
+# The daemon's life
+
+def straitd(*words, timeout=30):
+    return subprocess.run([binaries() / "straitd", *map(str, words)], capture_output=True,
+                          text=True, timeout=timeout)
+
+
+@pytest.mark.parametrize("words, says", [
+    (["--wrokers", "1"], "did you mean --workers?"),
+    (["--workers", "a"], "not a list of CPUs"),
+    (["--workers", "1023"], "CPU 1023 is not there"),
+    (["--main-cpu", "1000"], "CPU 1000 is not there"),
+    (["--memory", "1"], "from 32"),
+    (["--config", "/nonexistent"], "/nonexistent cannot be read"),
+    (["--run-dir", "/etc/passwd"], "/etc/passwd"),
+    (["--run-dir", "/" + "x" * 120], "too long"),
+])
+def test_the_daemon_refuses_wrong_options(tmp_path, words, says):
+    done = straitd(*(["--run-dir", tmp_path / "run"] if "--run-dir" not in words else []),
+                   "--no-huge", *words)
+    assert done.returncode == 1
+    assert says in done.stderr.splitlines()[-1]
+
+
+def test_one_daemon_a_folder(switch, lab):
+    done = straitd("--run-dir", switch.run_dir, "--no-huge", "--workers", "0")
+    assert done.returncode == 1
+    assert f"process {switch.process.pid}" in done.stderr and "--run-dir" in done.stderr
+    assert switch.ctl("version")["pid"] == switch.process.pid
+    other = lab.switch(workers="0")
+    assert other.ctl("version")["pid"] == other.process.pid
+
+
+def test_after_sigkill_the_next_one_takes_over(ports):
+    ports.kill()
+    assert pathlib.Path(ports.socket("vm1")).is_socket()
+    with pytest.raises(Refused) as failure:
+        ports.ctl("port list")
+    assert failure.value.status == 2
+    ports.start()
+    ports.ctl("bridge add br0")
+    ports.add_vhost("vm1")
+    ports.stop()
+    assert not (ports.run_dir / "control.sock").exists()
+    assert not pathlib.Path(ports.socket("vm1")).exists()
+
+
+def test_config_is_applied_before_ports_serve(lab):
+    switch = lab.switch(workers="0", config=[
+        "# a comment", "", "bridge add br0", "straitctl bridge add 'br1' # another",
+        "port add vm1 --bridge br0 --type vhost-user --socket /tmp/cli-config-test.sock",
+        "port set vm1 --vlan 10", "port add up0 --bridge br1 --type nic --device net_null0",
+        "mac add 02:00:00:00:00:01 --port vm1"])
+    assert [(p["name"], p["vlan"]) for p in switch.ctl("port list")] == [("up0", None), ("vm1", 10)]
+    assert switch.ctl("mac list")["entries"][0]["vlan"] == 10
+    switch.ctl("port del vm1")
+
+
+@pytest.mark.parametrize("lines, says", [
+    (["bridge add br0", "bridge ad br1"], ":2: there is no command"),
+    (["bridge add br0", "", "port set vm1 --vlan 10"], ":3: there is no port vm1"),
+    (["bridge add 'br0"], ":1: the quote"),
+    (["stats"], ":1: only commands that change"),
+    (["bridge add br0",
+      "port add a --bridge br0 --type vhost-user --socket /nonexistent/s"], ":2: "),
+])
+def test_a_mistake_in_config_stops_the_daemon(tmp_path, lines, says):
+    config = tmp_path / "config"
+    config.write_text("\n".join(lines))
+    done = straitd("--run-dir", tmp_path / "run", "--no-huge", "--workers", "0", "--config", config)
+    assert done.returncode == 1
+    assert f"{config}{says}" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run/control.sock").exists()
+
+
+def test_sixty_four_ports_and_no_trace_of_them(lab):
+    switch = lab.switch(workers="0")
+    switch.ctl("bridge add br0")
+    switch.add_vhost("first")  # what the vhost library keeps for all ports is made with it
+    switch.ctl("port del first")
+    with connect(switch) as client:
+        batch = [{"jsonrpc": "2.0", "id": i, "method": "port.add",
+                  "params": {"name": f"p{i}", "bridge": "br0", "type": "vhost-user",
+                             "socket": switch.socket(f"p{i}")}} for i in range(64)]
+        before = switch.fds()
+        answers = exchange(client, json.dumps(batch))
+        assert all("result" in answer for answer in answers)
+        assert len(switch.ctl("port list")) == 64
+        for i in range(64):
+            switch.ctl(f"port del p{i}")
+        assert switch.ctl("port list") == []
+        wait_until(lambda: switch.fds() <= before, 10, "descriptors given back")
+    assert not list(switch.run_dir.glob("p*.sock"))
+
+
+def test_log_is_one_line_an_event(ports):
+    ports.stop()
+    lines = ports.log().splitlines()
+    assert lines and "stopped" in lines[-1]
+    for line in lines:
+        stamp, level, subsystem, _ = line.split(" ", 3)
+        assert stamp.endswith("Z") and len(stamp) == 24
+        assert level in ("error", "warning", "info", "debug")
+        assert subsystem.endswith(":")
