@@ -251,6 +251,12 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
         return ports::error{std::string{"the packet pool could not be made: "} +
                             rte_strerror(rte_errno) + "; give more --memory"};
     }
+    const rte_mempool& pool = *self->pool_;
+    const std::size_t packet_bytes =
+        std::size_t{pool.header_size} + pool.elt_size + pool.trailer_size;
+    log(log_level::info, "eal",
+        "packet pool of " + std::to_string(pool.size) + " packets, " +
+            std::to_string(pool.size * packet_bytes >> 20) + " MiB");
     return self;
 }
 

@@ -78,7 +78,8 @@ endpoint::endpoint(side which, const options& settings) noexcept
       flows_(settings.macs / 2),
       verify_every_(settings.verify_every)
 {
-    fixed_ = flows_ == 1 && !several_sizes_ && !stamps_;
+    writes_flow_ = flows_ != 1 || settings.rewrite;
+    fixed_ = !writes_flow_ && !several_sizes_ && !stamps_;
     if (several_sizes_) {
         size_count_ = imix_sizes.size();
         std::transform(imix_sizes.begin(), imix_sizes.end(), sizes_.begin(), make_frame_size);
@@ -207,7 +208,7 @@ void endpoint::stamp_and_shape(std::span<rte_mbuf* const> frames, std::uint64_t 
 {
     for (rte_mbuf* const frame : frames) {
         auto* const data = rte_pktmbuf_mtod(frame, std::byte*);
-        if (flows_ != 1) {
+        if (writes_flow_) {
             set_flow(data, side_, next_flow_);
             next_flow_ += stride_;
             next_flow_ -= next_flow_ >= flows_ ? flows_ : 0;

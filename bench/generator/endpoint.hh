@@ -82,6 +82,7 @@ private:
     bool device_started_ = false;
     // Frames are sent as they were built: one flow, one size, no stamps.
     bool fixed_ = false;
+    bool writes_flow_ = false;
     bool several_sizes_ = false;
     bool stamps_ = false;
     std::uint32_t flows_ = 1;

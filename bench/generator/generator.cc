@@ -17,9 +17,11 @@
 #include <variant>
 #include <vector>
 
+#include <poll.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <unistd.h>
 
 namespace strait::bench {
 
@@ -45,6 +47,13 @@ std::uint64_t cycles_of(double seconds) noexcept
 double seconds_of(std::uint64_t cycles) noexcept
 {
     return static_cast<double>(cycles) / static_cast<double>(rte_get_tsc_hz());
+}
+
+// Whether there is a line on standard input, or its end.
+bool line_came() noexcept
+{
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    return poll(&input, 1, 0) > 0;
 }
 
 // How many frames may go out now, at a rate. What could not be sent for long is not made up for.
@@ -169,9 +178,15 @@ public:
         seconds_ = seconds_of(rte_rdtsc() - now);
         counts_a_ = a_.counted();
         counts_b_ = b_.counted();
+        latency_ = a_.latency();
+        latency_.merge(b_.latency());
+        longest_round_counted_ = longest_round_;
         std::puts("{\"event\":\"measure_end\"}");
         std::fflush(stdout);
 
+        while (settings_.hold && !stopping() && !line_came()) {
+            loop(rte_rdtsc() + cycles_of(0.01));
+        }
         drain();
         sent_in_all_ = before_a.sent + before_b.sent + a_.counted().sent + b_.counted().sent;
         received_in_all_ =
@@ -244,6 +259,8 @@ private:
     double ready_after_ = 0;
     double seconds_ = 0;
     std::uint64_t longest_round_ = 0;
+    std::uint64_t longest_round_counted_ = 0;
+    histogram latency_;
     counts counts_a_;
     counts counts_b_;
     std::uint64_t sent_in_all_ = 0;
@@ -280,15 +297,14 @@ void run::report() const
                 counts_a_.checked + counts_b_.checked, counts_a_.corrupt + counts_b_.corrupt,
                 counts_a_.foreign + counts_b_.foreign);
     if (settings_.latency) {
-        histogram both = a_.latency();
-        both.merge(b_.latency());
-        const auto at = [&](double part) { return seconds_of(both.percentile(part)) * 1e6; };
+        const auto at = [&](double part) { return seconds_of(latency_.percentile(part)) * 1e6; };
         std::printf("\"latency_us\":{\"count\":%" PRIu64 ",\"p50\":%.3f,\"p99\":%.3f,"
                     "\"p999\":%.3f,\"max\":%.3f},",
-                    both.count(), at(0.5), at(0.99), at(0.999), seconds_of(both.largest()) * 1e6);
+                    latency_.count(), at(0.5), at(0.99), at(0.999),
+                    seconds_of(latency_.largest()) * 1e6);
     }
     std::printf("\"ready_after_s\":%.4f,\"longest_round_us\":%.1f}\n", ready_after_,
-                seconds_of(longest_round_) * 1e6);
+                seconds_of(longest_round_counted_) * 1e6);
     std::fflush(stdout);
 }
 

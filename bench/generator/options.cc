@@ -25,10 +25,12 @@ enum option_id : int {
     opt_queue_size,
     opt_frame,
     opt_macs,
+    opt_rewrite,
     opt_direction,
     opt_rate,
     opt_warm_up,
     opt_seconds,
+    opt_hold,
     opt_ready_timeout,
     opt_latency,
     opt_verify_every,
@@ -50,10 +52,12 @@ constexpr option long_options[] = {
     {"queue-size", required_argument, nullptr, opt_queue_size},
     {"frame", required_argument, nullptr, opt_frame},
     {"macs", required_argument, nullptr, opt_macs},
+    {"rewrite", required_argument, nullptr, opt_rewrite},
     {"direction", required_argument, nullptr, opt_direction},
     {"rate", required_argument, nullptr, opt_rate},
     {"warm-up", required_argument, nullptr, opt_warm_up},
     {"seconds", required_argument, nullptr, opt_seconds},
+    {"hold", no_argument, nullptr, opt_hold},
     {"ready-timeout", required_argument, nullptr, opt_ready_timeout},
     {"latency", no_argument, nullptr, opt_latency},
     {"verify-every", required_argument, nullptr, opt_verify_every},
@@ -137,6 +141,8 @@ std::optional<std::string> take(int id, const char* text, options& to)
     case opt_macs:
         return wrong(read(text, 2U, 2097152U, to.macs) && to.macs % 2 == 0,
                      "an even number from 2 to 2097152");
+    case opt_rewrite:
+        return wrong(read_flag(text, to.rewrite), "0 or 1");
     case opt_direction:
         return wrong(read_direction(text, to), "both, ab or ba");
     case opt_rate:
@@ -145,6 +151,9 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read(text, 0.0, 3600.0, to.warm_up), "0 to 3600 seconds");
     case opt_seconds:
         return wrong(read(text, 0.01, 86400.0, to.seconds), "0.01 to 86400 seconds");
+    case opt_hold:
+        to.hold = true;
+        return std::nullopt;
     case opt_ready_timeout:
         return wrong(read(text, 0.1, 3600.0, to.ready_timeout), "0.1 to 3600 seconds");
     case opt_latency:
@@ -244,10 +253,12 @@ const char* usage() noexcept
            "                         as 7:4:1\n"
            "  --macs N               MAC addresses on both sides together (2); all are sent\n"
            "                         from once before anything is counted\n"
+           "  --rewrite 0|1          write addresses into each frame sent, even with two (0)\n"
            "  --direction both|ab|ba (both)\n"
            "  --rate MPPS            offered, all directions together (0: all the rings take)\n"
            "  --warm-up S            seconds of traffic before the count starts (1)\n"
            "  --seconds S            seconds counted (3)\n"
+           "  --hold                 after the count, go on until a line comes on standard input\n"
            "  --latency              stamp every frame; percentiles one way\n"
            "  --verify-every N       compare one frame in N byte for byte (64; 0: none)\n"
            "  --ready-timeout S      wait so long for the first frame to pass (15)\n"

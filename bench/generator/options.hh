@@ -27,6 +27,9 @@ struct options {
     std::uint16_t frame = 64;
     // MAC addresses in play on both sides together: even, 2 to 2,097,152.
     std::uint32_t macs = 2;
+    // Addresses are written into each frame as it is sent, even where they are always the same: as
+    // a guest does, and as generators do that have several flows.
+    bool rewrite = false;
     bool a_to_b = true;
     bool b_to_a = true;
 
@@ -34,6 +37,9 @@ struct options {
     double rate = 0;
     double warm_up = 1;
     double seconds = 3;
+    // After the count, go on until a line comes on standard input, so that the switch can be asked
+    // for its own figures under load.
+    bool hold = false;
     // How long to wait for the first frame to come through the switch.
     double ready_timeout = 15;
     // Every frame carries the time it was made; the arrivals make a histogram.

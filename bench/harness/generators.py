@@ -30,17 +30,18 @@ class Watch:
         }
 
 
-def strait_generator(switch, settings, *, seconds, warm_up, during=None, frame=64, macs=2,
+def strait_generator(switch, settings, *, seconds, warm_up, during=None, frame=64, macs=2, rewrite=0,
                      packed=0, in_order=1, mergeable=1, vectorized=0, queue_size=256,
                      direction="both", rate=0.0, latency=False):
     """One run of strait-generator. `during` is called while frames are counted."""
     words = [str(settings.programs / "strait-generator"),
              "--socket-a", switch.sockets[0], "--socket-b", switch.sockets[1],
              "--cpu", str(settings.other_cpu), "--frame", str(frame), "--macs", str(macs),
+             "--rewrite", str(rewrite),
              "--packed", str(packed), "--in-order", str(in_order), "--mergeable", str(mergeable),
              "--vectorized", str(vectorized), "--queue-size", str(queue_size),
              "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
-             "--warm-up", str(warm_up)]
+             "--warm-up", str(warm_up), "--hold"]
     words += ["--server"] if switch.server else []
     words += ["--latency"] if latency else []
     words += [] if settings.huge else ["--no-huge"]
@@ -51,11 +52,11 @@ def strait_generator(switch, settings, *, seconds, warm_up, during=None, frame=6
         switch.begin()
         if during:
             during(seconds)
-        # The switch is asked while it is still under load, so a little before the end.
-        begun = time.monotonic()
-        time.sleep(max(0.05, seconds * 0.9 - (begun - watch.start)))
+        child.wait_for(r'"event":"measure_end"', seconds + 60)
+        # The generator holds the load while the switch is asked.
         told = {**switch.end(), **watch.end()}
-        child.wait_for(r'"event":"result".*\n', seconds + 20)
+        child.say("\n")
+        child.wait_for(r'"event":"result".*\n', 20)
         child.finish(10)
     finally:
         child.end()

@@ -24,8 +24,19 @@ class BenchError(Exception):
     """Something a person has to know: one sentence."""
 
 
-def _die_with_parent():
+def _prepare(cpus):
+    """In a new process, first of a new session: it ends with us, runs on `cpus`, and its session has
+    our priority. Where the kernel shares CPUs out by session, a process's own counts only there."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if cpus is not None:
+        os.sched_setaffinity(0, set(cpus))
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    if nice != 0:
+        try:
+            with open("/proc/self/autogroup", "w", encoding="ascii") as group:
+                group.write(str(nice))
+        except OSError:
+            pass
 
 
 class Child:
@@ -38,17 +49,10 @@ class Child:
         self._more = threading.Condition()
         self._ended = False
         master, slave = pty.openpty()
-        wanted = set(cpus) if cpus is not None else None
-
-        def prepare():
-            _die_with_parent()
-            if wanted is not None:
-                os.sched_setaffinity(0, wanted)
-
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=slave, stderr=slave, env=env,
-                preexec_fn=prepare, start_new_session=True)
+                preexec_fn=lambda: _prepare(cpus), start_new_session=True)
         except OSError as error:
             os.close(master)
             raise BenchError(f"{command[0]} cannot be run: {error.strerror}") from error
@@ -147,10 +151,10 @@ def _end_children():
 
 def run(command, timeout=30, env=None, cpus=None):
     """Runs a command to its end; what it printed, or an error with what it said."""
-    prepare = None if cpus is None else lambda: os.sched_setaffinity(0, set(cpus))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env,
-                              preexec_fn=prepare, check=False)
+                              preexec_fn=lambda: _prepare(cpus), start_new_session=True,
+                              check=False)
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"{command[0]} did not answer within {timeout} s") from error
     except OSError as error:
@@ -207,7 +211,10 @@ def thread_pinned_to(pid, cpu):
 
 def waited(tid):
     """Nanoseconds a thread was ready to run and did not."""
-    return int(pathlib.Path(f"/proc/{tid}/schedstat").read_text().split()[1])
+    try:
+        return int(pathlib.Path(f"/proc/{tid}/schedstat").read_text().split()[1])
+    except FileNotFoundError as error:
+        raise BenchError(f"thread {tid} ended during a run") from error
 
 
 def stolen():
@@ -245,6 +252,8 @@ class HalfCpu:
         self._made.append((group, "tasks"))
         (group / "cpu.cfs_period_us").write_text(str(self.PERIOD))
         (group / "cpu.cfs_quota_us").write_text(str(self.PERIOD // 2))
+        # Half is what it gets, whoever else is on the CPU.
+        (group / "cpu.shares").write_text("262144")
         (group / "tasks").write_text(str(tid))
         self.method = "cgroup v1 quota, 5 of 10 ms"
 
@@ -262,6 +271,7 @@ class HalfCpu:
         self._made.append((worker, "cgroup.threads"))
         (worker / "cgroup.type").write_text("threaded")
         (group / "cgroup.subtree_control").write_text("+cpu")
+        (group / "cpu.weight").write_text("10000")
         (worker / "cpu.max").write_text(f"{self.PERIOD // 2} {self.PERIOD}")
         (worker / "cgroup.threads").write_text(str(tid))
         self.method = "cgroup v2 quota, 5 of 10 ms"

@@ -91,7 +91,7 @@ def rows_of(results, scenarios, switches):
 
 def print_table(head, rows, out):
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    widths = [min(width, 46) for width in widths]
+    widths = [min(width, 72) for width in widths]
 
     def line(row):
         return "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
@@ -126,7 +126,7 @@ def print_alone(found, out):
     rows = []
     for name, one in found.items():
         if "error" in one:
-            rows.append((name, one["error"], "", ""))
+            rows.append((name, "failed, see below", "", ""))
         else:
             low, high = min(one["values"]), max(one["values"])
             text = f"{one['value']:.2f} {one['unit']}"
@@ -134,6 +134,9 @@ def print_alone(found, out):
             rows.append((one["title"], text, one["target"], one["verdict"]))
     print(file=out)
     print_table(("Strait alone", "value", "target", ""), rows, out)
+    for name, one in found.items():
+        if "error" in one:
+            print(f"  {name}: {one['error']}", file=out)
 
 
 def as_json(results, scenarios, switches, alone):
