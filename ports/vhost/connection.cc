@@ -11,6 +11,7 @@
 #include <linux/magic.h>
 #include <poll.h>
 #include <span>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -310,6 +311,25 @@ void connection::ring_state(unsigned ring, bool ready)
 
 // ---- memory ----
 
+namespace {
+
+// As the library will: it lets go of a file that it cannot map without closing it.
+std::optional<std::string> try_to_map(int fd, std::uint64_t size, blksize_t block)
+{
+    const auto unit = static_cast<std::uint64_t>(block);
+    const std::uint64_t whole = (size + unit - 1) / unit * unit;
+    void* const at =
+        whole < size ? MAP_FAILED
+                     : ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) {
+        return std::strerror(errno);
+    }
+    ::munmap(at, whole);
+    return std::nullopt;
+}
+
+} // namespace
+
 // What the library will map. Whatever stands behind a page must be in memory: a worker that waits
 // for a disk, or for a file system that the guest's owner serves, makes every port wait.
 std::optional<std::string> connection::check_memory(const message& m) const
@@ -360,6 +380,9 @@ std::optional<std::string> connection::check_memory(const message& m) const
         if (static_cast<std::uint64_t>(status.st_size) < end) {
             return which + " needs " + std::to_string(end) + " bytes of a file that has " +
                    std::to_string(status.st_size);
+        }
+        if (const auto wrong = try_to_map(fd, end, status.st_blksize)) {
+            return which + " cannot be mapped: " + *wrong;
         }
         regions[i] = region;
     }

@@ -215,6 +215,34 @@ ports::result<void> try_to_bind(const std::string& path)
     return {};
 }
 
+// The library's event thread looks at a new listening socket only when its poll ends, up to a
+// second later; what wakes it is a connection that the library makes itself. So it makes one, to a
+// socket that is there for that alone. Where this fails a guest waits for that second.
+void wake_event_thread(const std::string& near)
+{
+    constexpr std::size_t max_path = sizeof(sockaddr_un::sun_path) - 1;
+    static constexpr rte_vhost_device_ops none{};
+    const std::string path = near + "~";
+    const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, max_path);
+    if (listener < 0 || path.size() > max_path) {
+        ::close(listener);
+        return;
+    }
+    if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+        constexpr std::uint64_t once = RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT;
+        if (::listen(listener, 1) == 0 && rte_vhost_driver_register(path.c_str(), once) == 0) {
+            rte_vhost_driver_callback_register(path.c_str(), &none);
+            rte_vhost_driver_start(path.c_str());
+            rte_vhost_driver_unregister(path.c_str());
+        }
+        ::unlink(path.c_str());
+    }
+    ::close(listener);
+}
+
 int log_type()
 {
     static const int type = rte_log_register_type_and_pick_level("strait.vhost", RTE_LOG_INFO);
@@ -262,6 +290,9 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
     if (rte_vhost_driver_start(path.c_str()) != 0) {
         the_watcher().remove(e);
         return failed(true);
+    }
+    if (!client) {
+        wake_event_thread(path);
     }
     return {};
 }

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// vhost-user ports as well-behaved front ends see them: what is offered, when rings are served,
+// what positions are told and kept, who may connect; and the layout of the library's messages.
+#include "lab.hh"
+
+#include <fstream>
+#include <future>
+#include <mutex>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <rte_vhost.h>
+
+namespace strait::vhost::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr std::uint64_t features_of(bool packed)
+{
+    return packed ? packed_features : split_features;
+}
+
+class both_kinds : public testing::TestWithParam<bool> {
+protected:
+    [[nodiscard]] static guest::options options()
+    {
+        return {.features = features_of(GetParam())};
+    }
+};
+INSTANTIATE_TEST_SUITE_P(rings, both_kinds, testing::Bool(), kind_name);
+
+// ---- the library's message ----
+
+struct captured {
+    std::mutex mutex;
+    bool seen{false};
+    std::uint32_t request{0};
+    std::uint32_t size{0};
+    std::vector<memory_region> regions;
+    std::vector<ino_t> inodes;
+};
+captured capture;
+
+rte_vhost_msg_result capture_message(int /*vid*/, void* at)
+{
+    const message m{at};
+    if (m.request() != request::set_mem_table) {
+        return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    }
+    const std::scoped_lock lock{capture.mutex};
+    capture.request = static_cast<std::uint32_t>(m.request());
+    capture.size = m.size();
+    for (std::uint32_t i = 0; i < m.payload<std::uint32_t>(); ++i) {
+        capture.regions.push_back(m.payload<memory_region>(8 + i * sizeof(memory_region)));
+    }
+    for (std::size_t i = 0; i < m.descriptor_count(); ++i) {
+        struct stat status{};
+        ::fstat(m.descriptor(i), &status);
+        capture.inodes.push_back(status.st_ino);
+    }
+    capture.seen = true;
+    message answer{at};
+    answer.answer(0x0123'4567'89ab'cdefULL);
+    return RTE_VHOST_MSG_RESULT_REPLY;
+}
+
+TEST(vhost_message, has_the_layout_that_the_library_passes)
+{
+    const lab any{0}; // EAL
+    const std::string path = any.folder() + "/raw.sock";
+    static constexpr rte_vhost_user_extern_ops hooks{capture_message, nullptr};
+    static constexpr rte_vhost_device_ops callbacks{
+        .new_device = nullptr,
+        .destroy_device = nullptr,
+        .vring_state_changed = nullptr,
+        .features_changed = nullptr,
+        .new_connection =
+            [](int vid) { return rte_vhost_extern_callback_register(vid, &hooks, nullptr); },
+        .destroy_connection = nullptr,
+        .guest_notified = nullptr,
+        .reserved = {}};
+    ASSERT_EQ(rte_vhost_driver_register(path.c_str(), 0), 0);
+    ASSERT_EQ(rte_vhost_driver_callback_register(path.c_str(), &callbacks), 0);
+    ASSERT_EQ(rte_vhost_driver_start(path.c_str()), 0);
+    {
+        front_end f{path};
+        // All eight descriptors, so that the last one's place and the count's are checked too.
+        std::vector<std::unique_ptr<guest_ram>> rams;
+        std::vector<memory_region> regions;
+        std::vector<int> fds;
+        for (std::uint64_t i = 0; i < max_message_regions; ++i) {
+            rams.push_back(std::make_unique<guest_ram>(8192));
+            regions.push_back({0x1000 * i, 0x100 + i, 0x7000'0000 + i, i * 8});
+            fds.push_back(rams.back()->fd());
+        }
+        ASSERT_TRUE(f.ask(request::get_features)); // it is accepted by now
+        const std::size_t open_before = holdings::now().descriptors;
+        const bytes table = front_end::memory_table(regions);
+        ASSERT_TRUE(f.send(request::set_mem_table, std::span<const std::byte>{table}, fds));
+        const auto answer = f.answer();
+        ASSERT_TRUE(answer);
+        std::uint64_t number = 0;
+        ASSERT_EQ(answer->size(), sizeof(number));
+        std::memcpy(&number, answer->data(), sizeof(number));
+        EXPECT_EQ(number, 0x0123'4567'89ab'cdefULL);
+
+        const std::scoped_lock lock{capture.mutex};
+        ASSERT_TRUE(capture.seen);
+        EXPECT_EQ(capture.size, table.size());
+        ASSERT_EQ(capture.regions.size(), regions.size());
+        ASSERT_EQ(capture.inodes.size(), regions.size());
+        for (std::size_t i = 0; i < regions.size(); ++i) {
+            EXPECT_EQ(capture.regions[i].guest_address, regions[i].guest_address);
+            EXPECT_EQ(capture.regions[i].size, regions[i].size);
+            EXPECT_EQ(capture.regions[i].user_address, regions[i].user_address);
+            EXPECT_EQ(capture.regions[i].map_offset, regions[i].map_offset);
+            struct stat status{};
+            ::fstat(fds[i], &status);
+            EXPECT_EQ(capture.inodes[i], status.st_ino);
+        }
+        EXPECT_EQ(holdings::now().descriptors, open_before) << "answer() closes what came";
+    }
+    EXPECT_EQ(rte_vhost_driver_unregister(path.c_str()), 0);
+}
+
+// ---- what is offered ----
+
+TEST(vhost_port, offers_what_it_does_and_no_more)
+{
+    lab l{1};
+    front_end f{l.socket(0)};
+    const std::uint64_t offered = f.ask(request::get_features).value();
+    for (const unsigned bit :
+         {feature::mergeable_buffers, feature::indirect, feature::event_index, feature::version_1,
+          feature::ring_packed, feature::in_order, feature::protocol_features, feature::mtu}) {
+        EXPECT_TRUE(has_feature(offered, bit)) << bit;
+    }
+    // Checksums and segmentation both ways, several queues, dirty logging, an IOMMU.
+    for (const unsigned bit : {0U, 1U, 6U, 7U, 8U, 9U, 10U, 11U, 12U, 13U, 14U, 22U, 26U, 33U}) {
+        EXPECT_FALSE(has_feature(offered, bit)) << bit;
+    }
+    EXPECT_EQ(f.ask(request::get_protocol_features).value(), 1U << 3 | 1U << 4 | 1U << 16);
+    EXPECT_EQ(f.ask(request::get_queue_num).value(), 1U);
+}
+
+// ---- service ----
+
+TEST_P(both_kinds, pass_frames_between_two_guests)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    EXPECT_TRUE(eventually([&] { return l.port(0).link_up() && l.port(1).link_up(); }));
+    EXPECT_TRUE(talk(a, 1, b, 2, 200));
+    EXPECT_EQ(l.detail(0, "connected"), "true");
+    EXPECT_EQ(l.detail(0, "ring_kind"), GetParam() ? "packed" : "split");
+    EXPECT_EQ(l.detail(0, "guest_rx_ring_size"), "64");
+    EXPECT_THAT(l.detail(0, "features"), HasSubstr("mrg_rxbuf"));
+    EXPECT_THAT(l.detail(0, "guest_memory"), HasSubstr("0x100000-"));
+    EXPECT_EQ(l.detail(0, "front_end_pid"), std::to_string(::getpid()));
+    EXPECT_EQ(l.detail(0, "last_loss"), "");
+}
+
+// Every message that takes rings away for a moment leaves them where they stood.
+TEST_P(both_kinds, go_on_after_each_message_that_interrupts_them)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2, 37));
+
+    a.front().share(a.ram());
+    EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_MEM_TABLE";
+    for (unsigned ring = 0; ring < 2; ++ring) {
+        const int call = (ring == 0 ? a.rx() : a.tx()).call_fd();
+        ASSERT_EQ(a.front().try_out(request::set_vring_call, std::uint64_t{ring},
+                                    std::span{&call, 1}),
+                  0U);
+    }
+    EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_CALL";
+    a.front().enable(0, false);
+    a.front().enable(1, false);
+    EXPECT_TRUE(eventually([&] { return !l.port(0).link_up(); }));
+    a.front().enable(0, true);
+    a.front().enable(1, true);
+    EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_ENABLE";
+    const int kick = ::eventfd(0, EFD_CLOEXEC);
+    ASSERT_EQ(a.front().try_out(request::set_vring_kick, std::uint64_t{1}, std::span{&kick, 1}),
+              0U);
+    ::close(kick);
+    EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_KICK";
+    ASSERT_EQ(a.front().try_out(request::set_features, features_of(GetParam())), 0U);
+    EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_FEATURES, unchanged";
+}
+
+TEST_P(both_kinds, positions_are_told_right_for_both_rings)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2, 45)); // more than half a lap of 64, or more than one
+    ASSERT_TRUE(talk(a, 1, b, 2, 45));
+    ASSERT_TRUE(eventually([&] {
+        a.receive();
+        return a.unsent() == 0;
+    }));
+    // The second question is answered after the device stopped at the first.
+    for (unsigned ring = 0; ring < 2; ++ring) {
+        ASSERT_TRUE(a.front().send(request::get_vring_base, vring_state{ring, 0}));
+        const auto answer = a.front().answer();
+        ASSERT_TRUE(answer);
+        vring_state told{};
+        ASSERT_EQ(answer->size(), sizeof(told));
+        std::memcpy(&told, answer->data(), sizeof(told));
+        const ring_index at = (ring == 0 ? a.rx() : a.tx()).position();
+        const std::uint32_t expected =
+            GetParam() ? packed_place{at.next, at.wrap}.encoded() : at.next;
+        EXPECT_EQ(told.value, expected) << "ring " << ring;
+    }
+    EXPECT_FALSE(l.port(0).link_up());
+    // And the VMM starts it again from there.
+    const auto base = [](const driver& d, bool packed) -> std::uint32_t {
+        const ring_index at = d.position();
+        return packed ? packed_place{at.next, at.wrap}.encoded() : at.next;
+    };
+    a.front().set_ring(0, a.rx(), base(a.rx(), GetParam()));
+    a.front().set_ring(1, a.tx(), base(a.tx(), GetParam()));
+    EXPECT_TRUE(talk(a, 1, b, 2, 45));
+}
+
+// ---- restarts ----
+
+TEST_P(both_kinds, a_vmm_that_comes_again_goes_on_where_its_rings_stood)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    for (int round = 0; round < 10; ++round) {
+        ASSERT_TRUE(talk(a, 1, b, 2, 23)) << round;
+        a.detach();
+        a.attach(l.socket(0));
+    }
+    EXPECT_EQ(l.detail(0, "connections"), "11");
+    EXPECT_TRUE(talk(a, 1, b, 2, 23));
+}
+
+TEST_P(both_kinds, a_port_made_anew_goes_on_where_the_rings_stood)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    for (int round = 0; round < 5; ++round) {
+        ASSERT_TRUE(talk(a, 1, b, 2, 29)) << round;
+        l.stop(0);
+        EXPECT_TRUE(a.front().is_closed());
+        EXPECT_NE(::access(l.socket(0).c_str(), F_OK), 0) << "the socket is gone with its port";
+        l.start(0);
+        a.attach(l.socket(0));
+    }
+    EXPECT_TRUE(talk(a, 1, b, 2, 29));
+}
+
+// The guest was reset while nobody served it: its new rings begin at the start.
+TEST_P(both_kinds, a_new_guest_in_the_old_ones_place_begins_at_the_start)
+{
+    lab l{2};
+    guest b{l.socket(1), options()};
+    for (int round = 0; round < 4; ++round) {
+        guest a{l.socket(0), options()};
+        ASSERT_TRUE(talk(a, 1, b, 2, 17)) << round;
+        // Gone without a word about its rings; the next one's lie at the same addresses.
+    }
+}
+
+// ---- after errors ----
+
+TEST_P(both_kinds, stay_unpublished_after_an_error_until_the_next_good_message)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    const guest_ram other{1 << 16};
+    const memory_region region{0x10'0000, 1 << 20, 0x10'0000, 0}; // larger than the file
+    const bytes table = front_end::memory_table({&region, 1});
+    const int fd = other.fd();
+    EXPECT_EQ(a.front().try_out(request::set_mem_table, std::span<const std::byte>{table},
+                                std::span{&fd, 1}),
+              1U);
+    EXPECT_FALSE(l.port(0).link_up());
+    EXPECT_THAT(l.detail(0, "last_loss"), HasSubstr("needs 1048576 bytes of a file that has 65536"));
+    EXPECT_TRUE(a.front().ask(request::get_features)) << "the connection stays";
+    EXPECT_TRUE(a.front().ask(request::get_features)); // the first is done with
+    EXPECT_FALSE(l.port(0).link_up()) << "there is no memory to serve from";
+    a.front().share(a.ram());
+    EXPECT_TRUE(talk(a, 1, b, 2));
+}
+
+TEST(vhost_port, serves_no_ring_that_leaves_its_region)
+{
+    lab l{1};
+    guest a{l.socket(0)};
+    ASSERT_TRUE(eventually([&] { return l.port(0).link_up(); }));
+    const auto places = a.rx().places();
+    const std::uint64_t end = a.ram().regions()[0].address + a.ram().regions()[0].size;
+    const vring_address good{.index = 0,
+                             .flags = 0,
+                             .descriptors = places[0].address,
+                             .used = places[2].address,
+                             .available = places[1].address,
+                             .log = 0};
+    const auto attempt = [&](vring_address wrong) {
+        a.front().try_out(request::set_vring_addr, wrong);
+        // The message is done with, and the first question, which is answered before it is.
+        a.front().ask(request::get_features);
+        a.front().ask(request::get_features);
+        const std::string why = l.detail(0, "obstacle");
+        const bool served = l.detail(0, "guest_rx_ring_size") != "0";
+        EXPECT_EQ(a.front().try_out(request::set_vring_addr, good), 0U);
+        EXPECT_TRUE(eventually([&] { return l.detail(0, "guest_rx_ring_size") == "64"; }));
+        return served ? "served" : why;
+    };
+    auto wrong = good;
+    wrong.used = end - 64; // begins inside, ends outside: the library says it is ready
+    EXPECT_THAT(attempt(wrong), HasSubstr("does not lie in one memory region"));
+    wrong = good;
+    wrong.descriptors += 8;
+    EXPECT_THAT(attempt(wrong), HasSubstr("not aligned"));
+    wrong = good;
+    wrong.available += 1;
+    EXPECT_THAT(attempt(wrong), HasSubstr("not aligned"));
+    wrong = good;
+    wrong.used += 2;
+    EXPECT_THAT(attempt(wrong), HasSubstr("not aligned"));
+}
+
+// ---- connections and sockets ----
+
+TEST(vhost_port, has_one_front_end_at_a_time)
+{
+    lab l{2};
+    guest a{l.socket(0)};
+    guest b{l.socket(1)};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    front_end second{l.socket(0)};
+    EXPECT_TRUE(second.is_closed());
+    EXPECT_TRUE(talk(a, 1, b, 2)) << "the first is not disturbed";
+    EXPECT_THAT(l.detail(0, "last_loss"), HasSubstr("a second front end was refused"));
+    a.detach();
+    guest next{l.socket(0)};
+    EXPECT_TRUE(talk(next, 1, b, 2));
+}
+
+TEST(vhost_port, connects_to_a_vmm_that_listens)
+{
+    lab l{0, true};
+    const std::string path = l.folder() + "/vmm.sock";
+    settings s;
+    s.name = "vmm";
+    s.socket = path;
+    s.client = true;
+    s.state_dir = l.folder();
+    auto port = make_port(s, l.engine().rcu()).value();
+    ASSERT_TRUE(port->start()) << "nobody listens yet: it tries again and again";
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(::listen(listener, 4), 0);
+    for (int round = 0; round < 2; ++round) {
+        guest a{front_end{::accept(listener, nullptr, nullptr)}, guest::options{}};
+        EXPECT_TRUE(eventually([&] { return port->link_up(); })) << round;
+        a.detach();
+        EXPECT_TRUE(eventually([&] { return !port->link_up(); })) << round;
+    }
+    port->stop();
+    port.reset();
+    ::close(listener);
+}
+
+class vhost_socket : public testing::Test {
+protected:
+    [[nodiscard]] ports::result<void> start(settings s)
+    {
+        s.name = "p";
+        s.state_dir = l_.folder();
+        auto made = make_port(s, l_.engine().rcu());
+        if (!made) {
+            return made.error();
+        }
+        port_ = std::move(*made);
+        return port_->start();
+    }
+    [[nodiscard]] std::string refusal(settings s)
+    {
+        auto started = start(std::move(s));
+        return started ? "started" : started.error().message;
+    }
+    [[nodiscard]] std::string path() const { return l_.folder() + "/p.sock"; }
+    [[nodiscard]] static settings at(std::string path)
+    {
+        settings s;
+        s.socket = std::move(path);
+        return s;
+    }
+
+    lab l_{1};
+    std::unique_ptr<ports::port> port_;
+};
+
+TEST_F(vhost_socket, has_the_mode_it_was_given)
+{
+    settings s = at(path());
+    s.mode = 0604;
+    s.owner = ::getuid();
+    ASSERT_TRUE(start(s));
+    struct stat status{};
+    ASSERT_EQ(::stat(path().c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0604U);
+    port_.reset();
+    EXPECT_NE(::stat(path().c_str(), &status), 0) << "a port that goes takes its socket with it";
+}
+
+TEST_F(vhost_socket, takes_over_a_socket_that_nobody_answers_on)
+{
+    {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        path().copy(address.sun_path, sizeof(address.sun_path) - 1);
+        const int old = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        ASSERT_EQ(::bind(old, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+        ::close(old);
+    }
+    EXPECT_TRUE(start(at(path())));
+}
+
+TEST_F(vhost_socket, leaves_what_is_not_its_own)
+{
+    std::ofstream{path()} << "a file";
+    EXPECT_THAT(refusal(at(path())), HasSubstr(path()));
+    EXPECT_TRUE(std::ifstream{path()}.good());
+    EXPECT_THAT(refusal(at(l_.socket(0))), HasSubstr(l_.socket(0))) << "another port's";
+    front_end still{l_.socket(0)};
+    EXPECT_TRUE(still.ask(request::get_features));
+}
+
+TEST_F(vhost_socket, says_what_is_wrong_with_a_path)
+{
+    EXPECT_THAT(refusal(at("")), HasSubstr("1 to 107 bytes"));
+    EXPECT_THAT(refusal(at("/" + std::string(107, 'x'))), HasSubstr("108"));
+    EXPECT_THAT(refusal(at(l_.folder() + "/missing/p.sock")), HasSubstr("missing"));
+    settings s = at(path());
+    s.client = true;
+    s.mode = 0600;
+    EXPECT_THAT(refusal(s), HasSubstr("client mode"));
+    s = at(path());
+    s.mtu = 67;
+    EXPECT_THAT(refusal(s), HasSubstr("68"));
+}
+
+TEST_F(vhost_socket, starts_and_stops_again_and_again)
+{
+    ASSERT_TRUE(start(at(path())));
+    port_->stop();
+    port_->stop();
+    port_.reset();
+    const holdings before = holdings::now();
+    for (int i = 0; i < 50; ++i) {
+        ASSERT_TRUE(start(at(path())));
+        const front_end f{path()};
+        port_->stop();
+        port_.reset();
+    }
+    const holdings after = holdings::now();
+    EXPECT_EQ(after.descriptors, before.descriptors);
+    EXPECT_EQ(after.mappings, before.mappings);
+    EXPECT_EQ(after.dpdk, before.dpdk);
+}
+
+} // namespace
+} // namespace strait::vhost::test
