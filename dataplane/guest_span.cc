@@ -244,10 +244,21 @@ void survive_unregistered_faults(std::atomic<bool>* lost) noexcept
 #ifdef STRAIT_MUTATE_GUEST
 namespace detail {
 
+read_watch& watch_reads() noexcept
+{
+    thread_local read_watch watch;
+    return watch;
+}
+
 // Only what is a guest's: a span over an mbuf is ours, and nobody else writes it.
 void mutate_after_read(const void* at, std::size_t size) noexcept
 {
+    read_watch& watch = watch_reads();
     if (size == 0 || find_range(reinterpret_cast<std::uintptr_t>(at)) == nullptr) {
+        return;
+    }
+    ++watch.reads;
+    if (!watch.mutate) {
         return;
     }
     thread_local std::uint64_t state = 0x9e37'79b9'7f4a'7c15ULL;

@@ -42,8 +42,14 @@ inline void copied() noexcept
     asm volatile("" ::: "memory");
 }
 #ifdef STRAIT_MUTATE_GUEST
-// Test builds: overwrites what was just read, as the most hostile of guests would.
+// Test builds: overwrites what was just read, as the most hostile of guests would, and counts.
 void mutate_after_read(const void* at, std::size_t size) noexcept;
+// Of the calling thread.
+struct read_watch {
+    std::uint64_t reads{0};
+    bool mutate{true}; // else reads are only counted
+};
+[[nodiscard]] read_watch& watch_reads() noexcept;
 #else
 inline void mutate_after_read(const void* /*at*/, std::size_t /*size*/) noexcept {}
 #endif

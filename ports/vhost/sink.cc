@@ -122,6 +122,7 @@ drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const 
 {
     const std::size_t needed = header_ + p.length;
     std::size_t room = 0;
+    std::size_t walked = 0; // descriptors: no less than spans
     spans_used_ = 0;
     buffers_ = 0;
     while (true) {
@@ -130,6 +131,7 @@ drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const 
             head, memory_,
             [&](std::uint64_t address, std::uint32_t size, std::uint16_t flags) noexcept
             -> const char* {
+                ++walked;
                 if ((flags & descriptor_flag::write) == 0) {
                     return fault_text::direction;
                 }
@@ -156,7 +158,7 @@ drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const 
             return none;
         }
         if (!mergeable_ || buffers_ == max_buffers ||
-            spans_used_ + max_chain > spans_.size()) {
+            walked + max_chain > spans_.size()) {
             return drop_reason::receiver_buffer_too_small;
         }
         if (!layout.next(head, fault)) {

@@ -394,7 +394,9 @@ TEST_P(ring_hostile, buffers_in_a_hole_between_regions)
             EXPECT_EQ(worker.poll(*engine), poll::empty);
             EXPECT_STREQ(engine->fault(), fault_text::address);
         }
+#ifndef STRAIT_MUTATE_GUEST
         EXPECT_EQ(ram.changed_outside(before, guest->device_writes()), std::nullopt);
+#endif
     }
 }
 

@@ -512,6 +512,11 @@ TEST_P(ring_sink, carries_packets_from_guest_to_guest)
 {
     for (const bool from_packed : {false, true}) {
         for (const std::uint64_t features : {plain, mergeable}) {
+#ifdef STRAIT_MUTATE_GUEST
+            if (features == mergeable) {
+                continue; // partial packets read buffers again
+            }
+#endif
             guest_ram ram{std::size_t{4} << 20};
             ring_options from = options();
             from.packed = from_packed;

@@ -608,7 +608,11 @@ std::unique_ptr<driver> make_driver(guest_ram& ram, const ring_options& options)
     return std::make_unique<split_driver>(ram, options);
 }
 
-worker_side::worker_side() : burst_{std::make_unique<dataplane::burst>()} {}
+worker_side::worker_side()
+    : burst_{std::make_unique<dataplane::burst>()},
+      counters_{std::make_unique<dataplane::port_counters>()}
+{
+}
 
 ports::rx_queue::poll worker_side::poll(source& s)
 {
@@ -637,13 +641,13 @@ void worker_side::send(sink& s, std::span<dataplane::packet* const> packets)
 
 std::uint64_t worker_side::drops(dataplane::drop_reason reason) const noexcept
 {
-    return counters_.drops[static_cast<std::size_t>(reason)].read();
+    return counters_->drops[static_cast<std::size_t>(reason)].read();
 }
 
 std::uint64_t worker_side::drops() const noexcept
 {
     std::uint64_t sum = 0;
-    for (const dataplane::counter& c : counters_.drops) {
+    for (const dataplane::counter& c : counters_->drops) {
         sum += c.read();
     }
     return sum;

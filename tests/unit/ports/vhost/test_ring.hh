@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
@@ -85,6 +86,10 @@ struct returned {
     std::size_t token;
     std::uint32_t length;
     bool operator==(const returned&) const = default;
+    friend std::ostream& operator<<(std::ostream& out, const returned& r)
+    {
+        return out << "chain " << r.token << " with " << r.length << " bytes";
+    }
 };
 
 struct ring_options {
@@ -186,15 +191,15 @@ public:
     void send(sink& s, std::span<dataplane::packet* const> packets);
 
     [[nodiscard]] dataplane::burst& burst() noexcept { return *burst_; }
-    [[nodiscard]] dataplane::port_counters& counters() noexcept { return counters_; }
+    [[nodiscard]] dataplane::port_counters& counters() noexcept { return *counters_; }
     [[nodiscard]] std::uint64_t drops(dataplane::drop_reason reason) const noexcept;
     [[nodiscard]] std::uint64_t drops() const noexcept; // of every reason
-    [[nodiscard]] ports::queue_context context() noexcept { return {now_, nullptr, &counters_}; }
+    [[nodiscard]] ports::queue_context context() noexcept { return {now_, nullptr, counters_.get()}; }
     void pass(std::uint64_t cycles) noexcept { now_ += cycles; }
 
 private:
     std::unique_ptr<dataplane::burst> burst_;
-    dataplane::port_counters counters_;
+    std::unique_ptr<dataplane::port_counters> counters_; // aligned more than a stack may be
     std::uint64_t now_{std::uint64_t{1} << 40};
 };
 

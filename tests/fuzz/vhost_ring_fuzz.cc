@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The ring engine on memory and a ring that an input describes: both kinds, both directions. An
+// input is
+//   flags, size, start (16 bits), number of operations, operations of 4 bytes, image
+// where the image is what the guest's memory begins with: descriptors, driver area, device area,
+// anything else. An operation is one poll, one transmit or one 16-bit store by the guest.
+// AddressSanitizer sees what leaves the memory; what must not change in it is compared.
+#include "dataplane/packet.hh"
+#include "ports/vhost/ring.hh"
+#include "ports/vhost/split_layout.hh"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace {
+
+using namespace strait;
+using namespace strait::vhost;
+
+void check(bool holds) noexcept
+{
+    if (!holds) {
+        std::abort();
+    }
+}
+
+// Two regions of exact size on the heap, with a hole between their guest addresses.
+constexpr std::size_t first_size = 32 * 1024;
+constexpr std::size_t second_size = 4 * 1024;
+constexpr std::uint64_t first_address = 0x1'0000;
+constexpr std::uint64_t second_address = 0x2'0000;
+
+struct machine {
+    machine()
+    {
+        const std::array<guest_memory::mapping, 2> mappings{
+            {{first_address, first_size, first.get(), first.get(), first_size, 1},
+             {second_address, second_size, second.get(), second.get(), second_size, 2}}};
+        memory = guest_memory::make(mappings).value();
+        constexpr std::array<std::uint32_t, 8> lengths{14, 60, 128, 129, 1514, 4000, 9018, 65535};
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            dataplane::packet_slot& p = packets[i];
+            p.data = p.head.data();
+            p.length = lengths[i % lengths.size()];
+            p.head_length = static_cast<std::uint16_t>(
+                std::min<std::size_t>(p.length, dataplane::head_copy));
+            const std::size_t rest = p.length - p.head_length;
+            payloads[i].resize(rest);
+            // One segment, or two.
+            const std::size_t cut = i >= lengths.size() ? rest / 3 : rest;
+            segments[i] = {dataplane::guest_span{payloads[i].data(), cut},
+                           dataplane::guest_span{payloads[i].data() + cut, rest - cut}};
+            p.segments = segments[i].data();
+            p.segment_count = static_cast<std::uint16_t>(rest == 0 ? 0 : rest == cut ? 1 : 2);
+            p.mbuf = nullptr;
+            p.offload = {};
+        }
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            list[i] = &packets[i % packets.size()];
+        }
+    }
+
+    std::unique_ptr<std::byte[]> first{new (std::align_val_t{4096}) std::byte[first_size]};
+    std::unique_ptr<std::byte[]> second{new (std::align_val_t{4096}) std::byte[second_size]};
+    std::unique_ptr<guest_memory> memory;
+    dataplane::burst burst;
+    dataplane::port_counters counters;
+    std::array<dataplane::packet_slot, 16> packets;
+    std::array<std::vector<std::byte>, 16> payloads;
+    std::array<std::array<dataplane::guest_span, 2>, 16> segments;
+    std::array<dataplane::packet*, 64> list;
+    std::vector<std::byte> before;
+    std::vector<std::byte> frame;
+};
+
+struct area {
+    std::size_t offset;
+    std::size_t size;
+};
+
+// Everything of the first region but `a` and `b`, and all of the second, is as it was.
+void check_unchanged(const machine& m, area a, area b)
+{
+    const auto inside = [](std::size_t i, area x) { return i >= x.offset && i - x.offset < x.size; };
+    if (std::memcmp(m.before.data(), m.first.get(), first_size) != 0) {
+        for (std::size_t i = 0; i < first_size; ++i) {
+            check(m.before[i] == m.first[i] || inside(i, a) || inside(i, b));
+        }
+    }
+    check(std::memcmp(m.before.data() + first_size, m.second.get(), second_size) == 0);
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
+{
+    static machine& m = *new machine;
+    constexpr std::size_t fixed = 5;
+    if (size < fixed) {
+        return 0;
+    }
+    const std::uint8_t flags = data[0];
+    const bool packed = (flags & 1) != 0;
+    const bool to_guest = (flags & 2) != 0;
+    std::uint16_t start = 0;
+    std::memcpy(&start, data + 2, sizeof start);
+    const std::size_t operations = std::min<std::size_t>(data[4] & 31, (size - fixed) / 4);
+    const std::uint8_t* operation = data + fixed;
+    const std::uint8_t* image = operation + 4 * operations;
+
+    std::memset(m.first.get(), 0, first_size);
+    std::memset(m.second.get(), 0, second_size);
+    std::memcpy(m.first.get(), image,
+                std::min(first_size, static_cast<std::size_t>(data + size - image)));
+
+    ring_setup s;
+    s.size = static_cast<std::uint16_t>(packed ? data[1] + 1 : 1 << (data[1] % 9));
+    s.memory = m.memory.get();
+    const auto bit = [&](unsigned flag, unsigned feature_bit) {
+        s.features |= (flags & flag) != 0 ? std::uint64_t{1} << feature_bit : 0;
+    };
+    bit(1, feature::ring_packed);
+    bit(4, feature::mergeable_buffers);
+    bit(8, feature::event_index);
+    bit(16, feature::version_1);
+    bit(32, feature::in_order);
+    const std::size_t n = s.size;
+    const area descriptors{0, 16 * n};
+    const area driver{descriptors.size, packed ? 4 : 6 + 2 * n};
+    const area device{(driver.offset + driver.size + 3) / 4 * 4, packed ? 4 : 6 + 8 * n};
+    std::byte* const base = m.first.get();
+    if (packed) {
+        s.packed_descriptors = dataplane::guest_array<packed_descriptor>{base};
+        s.driver_event = dataplane::guest_array<std::uint16_t>{base + driver.offset};
+        s.device_event = dataplane::guest_array<std::uint16_t>{base + device.offset};
+        s.start = {static_cast<std::uint16_t>((start & 0x7fff) % n), (start & 0x8000) != 0};
+    } else {
+        s.split_descriptors = dataplane::guest_array<split_descriptor>{base};
+        s.available = dataplane::guest_array<std::uint16_t>{base + driver.offset};
+        s.used = dataplane::guest_array<std::uint16_t>{base + device.offset};
+        s.used_ring = dataplane::guest_array<used_element>{base + device.offset + 4};
+        s.available_event =
+            dataplane::guest_array<std::uint16_t>{base + device.offset + 4 + 8 * n};
+        s.start = {start, true};
+    }
+
+    std::unique_ptr<source> out;
+    std::unique_ptr<sink> in;
+    if (to_guest) {
+        in = make_sink(s);
+    } else {
+        out = make_source(s);
+    }
+    const ring& engine = to_guest ? static_cast<const ring&>(*in) : *out;
+    std::uint64_t now = std::uint64_t{1} << 40;
+    for (std::size_t i = 0; i < operations; ++i, operation += 4) {
+        std::uint16_t value = 0;
+        std::memcpy(&value, operation + 2, sizeof value);
+        if ((operation[0] & 3) == 1) {
+            const std::size_t at = std::size_t{operation[1]} * 2 + (operation[0] >> 2) * 512U;
+            std::memcpy(base + at, &value, sizeof value);
+            continue;
+        }
+        now += std::uint64_t{value} + 1;
+        const ports::queue_context context{now, nullptr, &m.counters};
+        const bool broken = engine.fault() != nullptr;
+        const ring_index position = engine.position();
+        m.before.assign(base, base + first_size);
+        m.before.insert(m.before.end(), m.second.get(), m.second.get() + second_size);
+        if (to_guest) {
+            const std::size_t count = operation[1] % 64 + 1U;
+            in->transmit(std::span{m.list}.subspan(64 - count), context);
+        } else {
+            m.burst.clear();
+            const auto result = out->receive(m.burst, context);
+            check(!broken || result == ports::rx_queue::poll::empty);
+            // Nothing is written before the release.
+            check_unchanged(m, {0, 0}, {0, 0});
+            if (result == ports::rx_queue::poll::taken) {
+                check(m.burst.count <= dataplane::burst::capacity);
+                check(m.burst.segments_used <= dataplane::burst::segment_capacity);
+                for (const dataplane::packet_slot& p : m.burst.packets()) {
+                    check(p.length > 0 && p.length <= 65557);
+                    std::size_t sum = p.head_length;
+                    for (std::size_t j = 0; j < p.segment_count; ++j) {
+                        sum += p.segments[j].size();
+                    }
+                    check(sum == p.length);
+                    m.frame.resize(p.length);
+                    dataplane::copy_frame(p, 0, m.frame.data(), p.length);
+                }
+                out->release();
+                check_unchanged(m, packed ? descriptors : device, device);
+            }
+        }
+        if (broken) {
+            check(engine.position() == position);
+            check_unchanged(m, {0, 0}, {0, 0});
+        }
+        check(!packed || engine.position().next < s.size);
+    }
+    return 0;
+}
