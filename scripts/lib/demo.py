@@ -48,11 +48,11 @@ def worker_cpu():
 
 
 class Flow(threading.Thread):
-    """Streams from one host to another, one after the other, until stopped."""
+    """Streams of about two seconds from one host to another, one after another, until stopped."""
 
-    def __init__(self, sender, receiver, size, stop):
+    def __init__(self, sender, receiver, stop):
         super().__init__(daemon=True)
-        self.sender, self.receiver, self._size, self._ending = sender, receiver, size, stop
+        self.sender, self.receiver, self._ending = sender, receiver, stop
         self.name = f"{sender.label} -> {receiver.label}"
         self.bytes = 0
         self.seconds = 0.0
@@ -60,9 +60,11 @@ class Flow(threading.Thread):
         self.error = None
 
     def run(self):
+        size = 1 << 20
         try:
             while not self._ending.is_set():
-                done = self.sender.stream(self.receiver, self._size, timeout=120)
+                done = self.sender.stream(self.receiver, size, timeout=120)
+                size = max(1 << 20, round(2 * done.size / done.seconds) & -4096)
                 self.bytes += done.size
                 self.seconds += done.seconds
                 self.streams += 1
@@ -216,10 +218,9 @@ def main():
                 one.wait_ping(other, 10)
         # One TCP stream each way between each two, so that every port sends and receives.
         stop = threading.Event()
-        size = (64 if environment["kvm"] else 2) << 20
         for host in hosts:
             host.prepare_block()
-        flows = [Flow(one, other, size, stop) for one, other in itertools.permutations(hosts, 2)]
+        flows = [Flow(one, other, stop) for one, other in itertools.permutations(hosts, 2)]
         with Progress("starting six TCP streams, each way between each two"):
             quiet = sum(port["rx_bytes"] for port in switch.ctl("stats")["ports"])
             for flow in flows:

@@ -90,3 +90,10 @@ def pytest_report_teststatus(report, config):
     if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
         return "passed", ".", f"PASSED in {seconds[report.nodeid]:.1f} s"
     return None
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Names of tests stay readable where a parameter is long."""
+    if isinstance(val, (str, bytes)) and len(val) > 60:
+        return f"{val[:40]!r} and {len(val) - 40} more".strip("'")
+    return None
