@@ -67,8 +67,20 @@ def packages():
             yield f"docs/dependencies.md: no reason given for {line.split()[1]}"
 
 
+def drop_reasons():
+    """Each drop reason is in docs/drops.md, and nothing else is."""
+    code = (_ROOT / "dataplane/drop_reason.cc").read_text(encoding="utf-8")
+    page = (_ROOT / "docs/drops.md").read_text(encoding="utf-8")
+    named = set(re.findall(r'^\s*\{(\w+), "\1"', code, re.M))
+    described = set(re.findall(r"^\| `(\w+)`", page, re.M))
+    for reason in sorted(named - described):
+        yield f"docs/drops.md: the drop reason {reason} is missing"
+    for reason in sorted(described - named):
+        yield f"docs/drops.md: there is no drop reason {reason}"
+
+
 def main():
-    faults = list(packages())
+    faults = [*packages(), *drop_reasons()]
     count = 0
     for name in files():
         try:
