@@ -169,9 +169,13 @@ verdict connection::before(message m)
         break;
     case request::set_features:
     case request::set_protocol_features:
-    case request::reset_owner:
         changes = both;
         break;
+    case request::reset_owner:
+        // Deprecated, and best ignored, as the protocol's text says; the library would forget what
+        // it has allocated for the rings.
+        m.close_descriptors();
+        return verdict::done;
     case request::set_status:
         changes = m.payload<std::uint64_t>() & driver_ok ? effect{} : both;
         driver_ok_ = (m.payload<std::uint64_t>() & driver_ok) != 0;
@@ -213,12 +217,6 @@ verdict connection::before(message m)
     switch (r) {
     case request::set_mem_table:
         memory_.reset();
-        break;
-    case request::reset_owner:
-        memory_.reset();
-        stood_ = {};
-        ready_ = {};
-        device_ready_ = false;
         break;
     case request::set_vring_base:
         stood_[index].reset();
@@ -266,10 +264,6 @@ void connection::after(message m)
         status_used_ = (negotiated & status_feature) != 0;
         break;
     }
-    case request::reset_owner:
-        features_ = 0;
-        status_used_ = false;
-        break;
     case request::net_set_mtu:
         guest_mtu_ = static_cast<std::uint16_t>(m.payload<std::uint64_t>());
         break;
@@ -652,6 +646,11 @@ void connection::expel(const std::string& reason)
     expelled_ = true;
     take_back();
     port_.lost(reason + "; it is disconnected");
+    hang_up();
+}
+
+void connection::hang_up() noexcept
+{
     if (socket_.get() >= 0) {
         ::shutdown(socket_.get(), SHUT_RDWR);
     }

@@ -83,6 +83,9 @@ public:
     void take_back();
     // Shuts the connection down and never publishes again.
     void expel(const std::string& reason);
+    // The front end learns at once that the connection is over, though the library's thread may
+    // keep the socket open in its poll for up to a second after it was closed.
+    void hang_up() noexcept;
     // The other end is gone, whether or not the library has noticed.
     [[nodiscard]] bool hung_up() const noexcept;
 

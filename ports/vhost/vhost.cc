@@ -253,6 +253,9 @@ void vhost_port::stop_serving() noexcept
     // Not with the lock held: its callbacks, on this thread and the library's, take it.
     unregister_socket(*this, settings_.socket);
     const std::scoped_lock lock{mutex_};
+    for (auto& s : connections_) {
+        s.front_end->hang_up();
+    }
     connections_.clear();
 }
 

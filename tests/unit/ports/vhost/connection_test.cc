@@ -199,6 +199,8 @@ TEST_P(both_kinds, go_on_after_each_message_that_interrupts_them)
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_KICK";
     ASSERT_EQ(a.front().try_out(request::set_features, features_of(GetParam())), 0U);
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_FEATURES, unchanged";
+    ASSERT_EQ(a.front().try_out(request::reset_owner, std::uint64_t{0}), 0U);
+    EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "RESET_OWNER, which is ignored";
 }
 
 TEST_P(both_kinds, positions_are_told_right_for_both_rings)
@@ -260,7 +262,7 @@ TEST_P(both_kinds, a_port_made_anew_goes_on_where_the_rings_stood)
     for (int round = 0; round < 5; ++round) {
         ASSERT_TRUE(talk(a, 1, b, 2, 29)) << round;
         l.stop(0);
-        EXPECT_TRUE(a.front().is_closed());
+        EXPECT_TRUE(a.front().is_closed(std::chrono::milliseconds{300})) << "it is told at once";
         EXPECT_NE(::access(l.socket(0).c_str(), F_OK), 0) << "the socket is gone with its port";
         l.start(0);
         a.attach(l.socket(0));

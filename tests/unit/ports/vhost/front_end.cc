@@ -254,6 +254,8 @@ void guest::attach(front_end f)
     front_->set_ring(1, *tx_, base);
     front_->enable(0, true);
     front_->enable(1, true);
+    // The answer to one question comes after the port was done with all before it.
+    front_->ask(request::get_features);
 }
 
 void guest::refill()
