@@ -158,6 +158,9 @@ std::string rpc::answer_one(const json::value& request) const
             auto done = call(m->name, *parameters);
             text = done.has_error() ? failure_answer(id, done.error())
                                     : finish(id, {{"result", std::move(*done)}});
+        } catch (const std::bad_alloc&) {
+            text = failure_answer(
+                id, {failure_kind::limit, std::string{m->name} + ": there is not enough memory"});
         } catch (const std::exception& e) {
             log(log_level::error, "control", std::string{m->name} + " failed: " + e.what());
             text = error_answer(id, internal_error, std::string{m->name} + " failed: " + e.what());

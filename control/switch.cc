@@ -163,6 +163,7 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
     if (change.mac_ageing) {
         b.config->macs->set_ageing(*change.mac_ageing);
     }
+    log(log_level::info, "control", "bridge " + name + " changed");
     return {};
 }
 
@@ -408,6 +409,7 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     if (forget) {
         bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
     }
+    log(log_level::info, "control", "port " + name + " changed");
     return {};
 }
 

@@ -26,9 +26,9 @@ inline constexpr std::uint32_t default_mtu = 1500;
 
 // What an operator says of a port's VLANs: nothing, access or trunk, never both.
 struct vlan_settings {
-    std::optional<std::uint16_t> access;
-    std::optional<std::vector<std::uint16_t>> trunk; // ascending
-    std::optional<std::uint16_t> native;             // with trunk only
+    std::optional<std::uint16_t> access{};
+    std::optional<std::vector<std::uint16_t>> trunk{}; // ascending
+    std::optional<std::uint16_t> native{};             // with trunk only
 
     [[nodiscard]] dataplane::vlan_policy policy() const;
     bool operator==(const vlan_settings&) const = default;
@@ -39,7 +39,7 @@ struct port_request {
     std::string bridge;
     std::string type;
     boost::json::object options; // the type's own parameters, checked
-    std::optional<std::uint16_t> number;
+    std::optional<std::uint16_t> number{};
     vlan_settings vlan;
     std::uint32_t mtu{default_mtu};
     bool admin_up{true};
@@ -47,10 +47,10 @@ struct port_request {
 
 // What is not set stays.
 struct port_change {
-    std::optional<vlan_settings> vlan;
-    std::optional<std::uint16_t> native; // of the trunk that the port is already
-    std::optional<std::uint32_t> mtu;
-    std::optional<bool> admin_up;
+    std::optional<vlan_settings> vlan{};
+    std::optional<std::uint16_t> native{}; // of the trunk that the port is already
+    std::optional<std::uint32_t> mtu{};
+    std::optional<bool> admin_up{};
 };
 
 struct bridge_request {
@@ -61,8 +61,8 @@ struct bridge_request {
 };
 
 struct bridge_change {
-    std::optional<bool> forward_bpdu;
-    std::optional<dataplane::seconds_t> mac_ageing;
+    std::optional<bool> forward_bpdu{};
+    std::optional<dataplane::seconds_t> mac_ageing{};
 };
 
 // How the switch makes ports of one type.

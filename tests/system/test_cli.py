@@ -73,6 +73,7 @@ def exchange(client, line):
 
 # The commands
 
+@pytest.mark.sanitized
 def test_the_lines_of_the_manual(lab):
     switch = lab.switch(workers="0")
     for words in ("bridge add br0",
@@ -89,6 +90,7 @@ def test_the_lines_of_the_manual(lab):
         "vm1": (10, None, None), "up0": (None, [10, 20], 1)}
 
 
+@pytest.mark.sanitized
 def test_ports_come_and_go(ports):
     show = ports.ctl("port show vm1")
     assert show["number"] == 1 and show["type"] == "vhost-user" and show["mtu"] == 1500
@@ -106,6 +108,7 @@ def test_ports_come_and_go(ports):
         "up0": 2, "vm1": 1, "vm9": 9}
 
 
+@pytest.mark.sanitized
 def test_port_settings(ports):
     for words, expected in (
             ("--vlan 10", dict(vlan=10, trunk=None, native=None)),
@@ -154,6 +157,7 @@ def test_may_exist_is_about_the_same_port(ports):
         ports, "port add vm1 --bridge br0 --type nic --device net_null7 --may-exist")
 
 
+@pytest.mark.sanitized
 def test_macs(ports):
     ports.ctl("mac add 02:00:00:00:00:01 --port vm1")
     ports.ctl("mac add 02:00:00:00:00:02 --port up0 --vlan 20")
@@ -352,6 +356,7 @@ def test_bad_requests_get_their_code(module_ports, line, code):
         assert exchange(client, '{"jsonrpc":"2.0","id":2,"method":"version"}')["id"] == 2
 
 
+@pytest.mark.sanitized
 def test_batches_and_notifications(module_ports):
     with connect(module_ports) as client:
         answers = exchange(client, json.dumps([
@@ -361,6 +366,7 @@ def test_batches_and_notifications(module_ports):
         assert [a["id"] for a in answers] == ["a", "b"]
 
 
+@pytest.mark.sanitized
 def test_half_a_request_harms_nobody(module_ports):
     with unchanged(module_ports), connect(module_ports) as client:
         client.sendall(b'{"jsonrpc":"2.0","id":1,"method":"port.set","par')
@@ -397,6 +403,7 @@ def test_a_client_that_never_reads_is_not_waited_for(module_ports):
             client.close()
 
 
+@pytest.mark.sanitized
 def test_more_clients_than_there_is_room_for(module_ports):
     crowd = []
     with unchanged(module_ports):
@@ -440,6 +447,7 @@ def test_one_daemon_a_folder(switch, lab):
     assert other.ctl("version")["pid"] == other.process.pid
 
 
+@pytest.mark.sanitized
 def test_after_sigkill_the_next_one_takes_over(ports):
     ports.kill()
     assert pathlib.Path(ports.socket("vm1")).is_socket()
@@ -454,6 +462,7 @@ def test_after_sigkill_the_next_one_takes_over(ports):
     assert not pathlib.Path(ports.socket("vm1")).exists()
 
 
+@pytest.mark.sanitized
 def test_config_is_applied_before_ports_serve(lab):
     switch = lab.switch(workers="0", config=[
         "# a comment", "", "bridge add br0", "straitctl bridge add 'br1' # another",
@@ -482,6 +491,7 @@ def test_a_mistake_in_config_stops_the_daemon(tmp_path, lines, says):
     assert not (tmp_path / "run/control.sock").exists()
 
 
+@pytest.mark.sanitized
 def test_sixty_four_ports_and_no_trace_of_them(lab):
     switch = lab.switch(workers="0")
     switch.ctl("bridge add br0")

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The options of straitd.
+#include "control/daemon_options.hh"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace strait::control {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+daemon_options parsed(const std::vector<std::string>& words)
+{
+    return parse_daemon_options(words).value();
+}
+
+std::string refused(const std::vector<std::string>& words)
+{
+    const auto o = parse_daemon_options(words);
+    return o.has_error() ? o.error().message : "accepted";
+}
+
+TEST(daemon_options, are_taken)
+{
+    const auto o = parsed({"--run-dir", "/tmp/s", "--workers=1,0", "--main-cpu", "0", "--no-huge",
+                           "--memory", "128", "--config", "c", "--log-level", "debug"});
+    EXPECT_EQ(o.eal.run_dir, "/tmp/s");
+    EXPECT_THAT(o.eal.worker_cpus, ElementsAre(1, 0));
+    EXPECT_EQ(o.eal.main_cpu, 0U);
+    EXPECT_TRUE(o.eal.no_huge);
+    EXPECT_EQ(o.eal.memory_mib, 128U);
+    EXPECT_EQ(o.config, "c");
+    EXPECT_EQ(o.log, log_level::debug);
+}
+
+TEST(daemon_options, have_defaults)
+{
+    const auto o = parsed({});
+    EXPECT_EQ(o.eal.run_dir, "/run/strait");
+    EXPECT_FALSE(o.eal.no_huge);
+    EXPECT_FALSE(o.config);
+    EXPECT_GE(o.eal.memory_mib, minimum_memory_mib);
+}
+
+TEST(daemon_options, that_are_wrong_are_named)
+{
+    EXPECT_THAT(refused({"--wrokers", "1"}), HasSubstr("did you mean --workers?"));
+    EXPECT_THAT(refused({"bridge"}), HasSubstr("there is no option bridge"));
+    EXPECT_THAT(refused({"--workers"}), HasSubstr("--workers needs CPULIST"));
+    EXPECT_THAT(refused({"--workers", "--no-huge"}), HasSubstr("--workers needs CPULIST"));
+    EXPECT_THAT(refused({"--workers", "x"}), HasSubstr("not a list of CPUs"));
+    EXPECT_THAT(refused({"--memory", "1"}), HasSubstr("from 32"));
+    EXPECT_THAT(refused({"--memory", "64M"}), HasSubstr("must be MiB"));
+    EXPECT_THAT(refused({"--main-cpu", "-1"}), HasSubstr("number of a CPU"));
+    EXPECT_THAT(refused({"--no-huge=yes"}), HasSubstr("takes no value"));
+    EXPECT_THAT(refused({"--config="}), HasSubstr("must be a path"));
+    EXPECT_THAT(refused({"--log-level", "loud"}), HasSubstr("error, warning, info or debug"));
+}
+
+TEST(daemon_options, are_all_in_the_help)
+{
+    const std::string help = daemon_help();
+    for (const auto* name : {"--run-dir", "--workers", "--main-cpu", "--no-huge", "--memory",
+                             "--config", "--log-level", "--version"}) {
+        EXPECT_THAT(help, HasSubstr(name));
+    }
+}
+
+} // namespace
+} // namespace strait::control

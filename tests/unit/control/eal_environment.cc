@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The engine and the fake ports of the tests.
+#include "eal_environment.hh"
+
+#include "control/cpu_list.hh"
+#include "control/eal.hh"
+#include "control/log.hh"
+
+#include <boost/json/value.hpp>
+
+#include <gtest/gtest.h>
+
+namespace strait::control::testing_support {
+
+namespace {
+
+std::unique_ptr<eal> environment;
+std::unique_ptr<dataplane::engine> the_engine;
+
+class environment_of_tests : public testing::Environment {
+public:
+    void SetUp() override
+    {
+        set_log_level(log_level::error);
+        eal_settings settings;
+        settings.worker_cpus = {allowed_cpus().front(), allowed_cpus().back()};
+        settings.no_huge = true;
+        settings.memory_mib = minimum_memory_mib;
+        settings.run_dir = testing::TempDir();
+        environment = eal::start(settings).value();
+        EXPECT_FALSE(environment->hugepages());
+        the_engine = std::make_unique<dataplane::engine>(
+            dataplane::engine_settings{.lcores = environment->worker_lcores(),
+                                       .share_cpus = true,
+                                       .pool = environment->pool()});
+    }
+    void TearDown() override
+    {
+        the_engine.reset();
+        environment.reset();
+    }
+};
+
+const auto* const registered = testing::AddGlobalTestEnvironment(new environment_of_tests);
+
+class fake_rx : public ports::rx_queue {
+public:
+    explicit fake_rx(std::atomic<std::uint64_t>& packets) : packets_{packets} {}
+    poll receive(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept override
+    {
+        const std::uint64_t n = packets_.exchange(0);
+        if (n > 0) {
+            context.counters->rx_packets.add(n);
+            context.counters->drop(dataplane::drop_reason::frame_too_short, n);
+        }
+        return poll::empty;
+    }
+    void release(dataplane::burst& /*b*/, const ports::queue_context& /*context*/) noexcept override
+    {}
+
+private:
+    std::atomic<std::uint64_t>& packets_;
+};
+
+class fake_tx : public ports::tx_queue {
+public:
+    void transmit(std::span<dataplane::packet* const> packets,
+                  const ports::queue_context& context) noexcept override
+    {
+        context.counters->tx_packets.add(packets.size());
+    }
+};
+
+class fake_port : public ports::port {
+public:
+    fake_port(const port_request& r, fake_control& control, dataplane::engine& engine)
+        : name_{r.name}, control_{control}, engine_{engine}
+    {
+        note("make");
+        for (std::size_t i = 0; i < control.queues; ++i) {
+            rx_.push_back(std::make_unique<fake_rx>(control.to_count[name_]));
+            tx_.push_back(std::make_unique<fake_tx>());
+            queues_.push_back({rx_.back().get(), tx_.back().get()});
+        }
+    }
+    ~fake_port() override
+    {
+        note("destroy");
+        EXPECT_FALSE(published()) << name_ << " was destroyed under the workers";
+    }
+    fake_port(const fake_port&) = delete;
+    fake_port& operator=(const fake_port&) = delete;
+
+    [[nodiscard]] std::span<const ports::queue_pair> queues() const noexcept override
+    {
+        return queues_;
+    }
+    ports::result<void> start() override
+    {
+        note("start");
+        EXPECT_TRUE(published()) << name_ << " was started before it was published";
+        if (!control_.fail_start.empty()) {
+            return ports::error{control_.fail_start};
+        }
+        return {};
+    }
+    void stop() noexcept override
+    {
+        note("stop");
+        EXPECT_TRUE(published()) << name_ << " was stopped after it was unpublished";
+    }
+    ports::result<void> set_mtu(std::uint32_t mtu) override
+    {
+        if (!control_.fail_mtu.empty()) {
+            return ports::error{control_.fail_mtu};
+        }
+        note("mtu " + std::to_string(mtu));
+        return {};
+    }
+    [[nodiscard]] bool link_up() const noexcept override
+    {
+        const auto found = control_.links.find(name_);
+        return found != control_.links.end() && found->second;
+    }
+    [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const override
+    {
+        return {{"driver", std::string{"fake"}},
+                {"connected", true},
+                {"rings", std::int64_t{3}},
+                {"features", std::vector<std::string>{"a", "b"}}};
+    }
+
+private:
+    void note(const std::string& what) { control_.events.push_back(what + " " + name_); }
+    [[nodiscard]] bool published() const
+    {
+        for (const auto& p : engine_.current().ports) {
+            if (p && p->name == name_) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    std::string name_;
+    fake_control& control_;
+    dataplane::engine& engine_;
+    std::vector<std::unique_ptr<fake_rx>> rx_;
+    std::vector<std::unique_ptr<fake_tx>> tx_;
+    std::vector<ports::queue_pair> queues_;
+};
+
+} // namespace
+
+dataplane::engine& shared_engine()
+{
+    return *the_engine;
+}
+
+std::map<std::string, port_type> fake_types(fake_control& control, dataplane::engine& engine)
+{
+    port_type fake;
+    fake.claims = [](const port_request& r) {
+        std::vector<std::string> claims;
+        for (const auto* name : {"socket", "device"}) {
+            if (const auto* value = r.options.if_contains(name)) {
+                claims.push_back(name + (" " + std::string{std::string_view{value->as_string()}}));
+            }
+        }
+        return claims;
+    };
+    fake.make = [&control,
+                 &engine](const port_request& r) -> ports::result<std::unique_ptr<ports::port>> {
+        if (!control.fail_make.empty()) {
+            return ports::error{control.fail_make};
+        }
+        return std::unique_ptr<ports::port>{new fake_port{r, control, engine}};
+    };
+    return {{"vhost-user", fake}, {"nic", fake}, {"host", fake}};
+}
+
+} // namespace strait::control::testing_support

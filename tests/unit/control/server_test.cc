@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The control socket under clients that behave and clients that do not.
+#include "control/log.hh"
+#include "control/server.hh"
+
+#include <boost/json/parse.hpp>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace strait::control {
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+constexpr std::size_t big_answer = std::size_t{4} << 20U;
+
+// A connection that sends what it is told and reads lines or does not.
+class raw_client {
+public:
+    explicit raw_client(const std::string& path)
+    {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::memcpy(address.sun_path, path.data(), path.size());
+        fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const timeval limit{.tv_sec = 10, .tv_usec = 0};
+        (void)::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        EXPECT_EQ(::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    }
+    ~raw_client() { ::close(fd_); }
+    raw_client(const raw_client&) = delete;
+    raw_client& operator=(const raw_client&) = delete;
+
+    // False when the other side is gone.
+    bool send(std::string_view text) const
+    {
+        while (!text.empty()) {
+            const ssize_t n = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+            if (n <= 0) {
+                return false;
+            }
+            text.remove_prefix(static_cast<std::size_t>(n));
+        }
+        return true;
+    }
+    void end_of_sending() const { ::shutdown(fd_, SHUT_WR); }
+    // Without the newline; "closed" at the end, "silent" after ten seconds.
+    std::string line()
+    {
+        for (;;) {
+            const auto end = buffer_.find('\n');
+            if (end != std::string::npos) {
+                std::string out = buffer_.substr(0, end);
+                buffer_.erase(0, end + 1);
+                return out;
+            }
+            std::array<char, 65536> chunk{};
+            const ssize_t n = ::recv(fd_, chunk.data(), chunk.size(), 0);
+            if (n < 0 && errno == EAGAIN) {
+                return "silent";
+            }
+            if (n <= 0) {
+                return "closed";
+            }
+            buffer_.append(chunk.data(), static_cast<std::size_t>(n));
+        }
+    }
+
+private:
+    int fd_;
+    std::string buffer_;
+};
+
+constexpr std::string_view ping = R"({"jsonrpc":"2.0","id":1,"method":"version"})"
+                                  "\n";
+constexpr std::string_view large = R"({"jsonrpc":"2.0","id":2,"method":"schema"})"
+                                   "\n";
+
+class control_socket : public testing::Test {
+protected:
+    control_socket()
+    {
+        set_log_level(log_level::error);
+        std::string pattern = testing::TempDir() + "server_XXXXXX";
+        folder_ = ::mkdtemp(pattern.data());
+        path_ = folder_ + "/control.sock";
+        rpc_.add("version",
+                 [](const json::object&) -> outcome<json::value> { return json::value("ok"); });
+        rpc_.add("schema", [](const json::object&) -> outcome<json::value> {
+            return json::value(std::string(big_answer, 'x'));
+        });
+    }
+    ~control_socket() override
+    {
+        stop();
+        std::filesystem::remove_all(folder_);
+        set_log_level(log_level::info);
+    }
+    void start(server_limits limits = {})
+    {
+        server_ = server::listen(io_, path_, rpc_, limits).value();
+        thread_ = std::thread{[this] { io_.run(); }};
+    }
+    void stop()
+    {
+        io_.stop();
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+        server_.reset();
+    }
+    void expect_service()
+    {
+        raw_client c{path_};
+        EXPECT_TRUE(c.send(ping));
+        EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+    }
+
+    std::string folder_;
+    std::string path_;
+    rpc rpc_;
+    asio::io_context io_;
+    std::unique_ptr<server> server_;
+    std::thread thread_;
+};
+
+TEST_F(control_socket, answers_lines_however_they_are_cut)
+{
+    start();
+    raw_client c{path_};
+    for (const char byte : ping) {
+        ASSERT_TRUE(c.send({&byte, 1}));
+    }
+    EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+    ASSERT_TRUE(c.send("\n \r\n" + std::string{ping} + std::string{ping}));
+    EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+    EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+}
+
+TEST_F(control_socket, goes_on_after_a_request_that_is_no_json)
+{
+    start();
+    raw_client c{path_};
+    ASSERT_TRUE(c.send("{\"jsonrpc\":\n" + std::string{ping}));
+    EXPECT_THAT(c.line(), HasSubstr("-32700"));
+    EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+}
+
+TEST_F(control_socket, answers_many_requests_of_one_client_in_order)
+{
+    start();
+    raw_client c{path_};
+    std::string all;
+    for (int i = 0; i < 500; ++i) {
+        all += R"({"jsonrpc":"2.0","id":)" + std::to_string(i) + R"(,"method":"version"})" + "\n";
+    }
+    std::thread sender{[&] { EXPECT_TRUE(c.send(all)); }};
+    for (int i = 0; i < 500; ++i) {
+        EXPECT_EQ(json::parse(c.line()).at("id"), i);
+    }
+    sender.join();
+}
+
+TEST_F(control_socket, answers_the_half_request_of_a_client_that_ended)
+{
+    start();
+    raw_client c{path_};
+    ASSERT_TRUE(c.send(ping.substr(0, 20)));
+    c.end_of_sending();
+    EXPECT_THAT(c.line(), HasSubstr("-32700"));
+    EXPECT_EQ(c.line(), "closed");
+    expect_service();
+}
+
+TEST_F(control_socket, ends_the_half_request_of_a_client_that_waits)
+{
+    start({.clients = 64, .whole_line = 100ms, .progress = 10s});
+    raw_client c{path_};
+    ASSERT_TRUE(c.send(ping.substr(0, 20)));
+    expect_service();
+    EXPECT_THAT(c.line(), HasSubstr("did not come in time"));
+    EXPECT_EQ(c.line(), "closed");
+    expect_service();
+}
+
+TEST_F(control_socket, leaves_an_idle_client_alone)
+{
+    start({.clients = 64, .whole_line = 50ms, .progress = 50ms});
+    raw_client c{path_};
+    ASSERT_TRUE(c.send(ping));
+    EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+    std::this_thread::sleep_for(300ms);
+    ASSERT_TRUE(c.send(ping));
+    EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+}
+
+TEST_F(control_socket, refuses_a_request_without_end)
+{
+    start();
+    raw_client c{path_};
+    const std::string chunk(65536, 'x');
+    std::size_t sent = 0;
+    while (sent < 16 * rpc::longest_request && c.send(chunk)) {
+        sent += chunk.size();
+    }
+    EXPECT_LT(sent, 4 * rpc::longest_request);
+    EXPECT_THAT(c.line(), HasSubstr("-32600"));
+    expect_service();
+}
+
+TEST_F(control_socket, drops_a_client_that_never_reads)
+{
+    start({.clients = 64, .whole_line = 10s, .progress = 200ms});
+    raw_client c{path_};
+    ASSERT_TRUE(c.send(large));
+    expect_service();
+    // Others were served meanwhile; after a while the connection is gone and what it was owed too.
+    std::this_thread::sleep_for(600ms);
+    expect_service();
+    std::size_t received = 0;
+    std::string line = c.line();
+    received = line.size();
+    EXPECT_EQ(line, "closed");
+    EXPECT_LT(received, big_answer);
+}
+
+TEST_F(control_socket, answers_a_client_that_reads_slowly)
+{
+    start({.clients = 64, .whole_line = 10s, .progress = 2s});
+    raw_client c{path_};
+    ASSERT_TRUE(c.send(large));
+    std::this_thread::sleep_for(300ms);
+    EXPECT_GT(c.line().size(), big_answer);
+}
+
+TEST_F(control_socket, makes_room_for_a_new_client_by_dropping_the_most_silent)
+{
+    start({.clients = 3, .whole_line = 10s, .progress = 10s});
+    raw_client first{path_};
+    raw_client second{path_};
+    raw_client third{path_};
+    for (auto* c : {&first, &second, &third, &first}) {
+        ASSERT_TRUE(c->send(ping));
+        ASSERT_THAT(c->line(), HasSubstr("\"ok\""));
+    }
+    expect_service(); // a fourth
+    EXPECT_EQ(second.line(), "closed") << "it was silent for longest";
+    ASSERT_TRUE(first.send(ping));
+    EXPECT_THAT(first.line(), HasSubstr("\"ok\""));
+}
+
+TEST_F(control_socket, survives_clients_that_vanish)
+{
+    start();
+    for (int i = 0; i < 200; ++i) {
+        const raw_client c{path_};
+        (void)c.send(i % 2 == 0 ? large : ping.substr(0, 10));
+    }
+    expect_service();
+}
+
+TEST_F(control_socket, is_for_its_owner_and_group_and_gone_afterwards)
+{
+    start();
+    struct stat status {};
+    ASSERT_EQ(::stat(path_.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777U, 0660U);
+    const auto second = server::listen(io_, path_, rpc_);
+    ASSERT_TRUE(second.has_error());
+    EXPECT_THAT(second.error().message, HasSubstr("somebody is listening"));
+    expect_service();
+    stop();
+    EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+} // namespace
+} // namespace strait::control

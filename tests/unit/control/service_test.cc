@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The methods end to end: messages in, answers out, over a real engine with fake ports.
+#include "control/method_table.hh"
+#include "control/service.hh"
+#include "eal_environment.hh"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace strait::control {
+namespace {
+
+namespace json = boost::json;
+using testing::HasSubstr;
+using testing_support::fake_control;
+using testing_support::shared_engine;
+
+class methods_of_the_service : public testing::Test {
+protected:
+    methods_of_the_service()
+        : switch_{shared_engine(), testing_support::fake_types(fakes_, shared_engine())},
+          service_{switch_, {.worker_cpus = {0, 1}, .hugepages = false}}
+    {}
+
+    json::value ask(std::string_view method, std::string_view parameters = "{}")
+    {
+        const auto answer = json::parse(
+            service_.rpc().answer(R"({"jsonrpc":"2.0","id":1,"method":")" + std::string{method} +
+                                  R"(","params":)" + std::string{parameters} + "}"));
+        const auto* result = answer.as_object().if_contains("result");
+        return result != nullptr ? *result : answer.at("error");
+    }
+    std::string why(std::string_view method, std::string_view parameters)
+    {
+        const auto answer = ask(method, parameters);
+        const auto* o = answer.if_object();
+        return o != nullptr && o->contains("message")
+                   ? std::string{std::string_view{o->at("message").as_string()}}
+                   : "done: " + json::serialize(answer);
+    }
+    void add_two_ports()
+    {
+        ask("bridge.add", R"({"name":"br0"})");
+        ask("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d0"})");
+        ask("port.add",
+            R"({"name":"b","bridge":"br0","type":"vhost-user","socket":"/s","trunk":["10-12",20],
+                "native":1,"mtu":9000,"admin":"down","number":77})");
+    }
+
+    fake_control fakes_;
+    virtual_switch switch_;
+    service service_;
+};
+
+TEST_F(methods_of_the_service, show_what_was_added)
+{
+    add_two_ports();
+    const auto list = ask("port.list");
+    ASSERT_EQ(list.as_array().size(), 2U);
+    const auto& a = list.at(0);
+    EXPECT_EQ(a.at("name"), "a");
+    EXPECT_EQ(a.at("number"), 1);
+    EXPECT_EQ(a.at("mtu"), 1500);
+    EXPECT_EQ(a.at("admin"), "up");
+    EXPECT_EQ(a.at("link"), "down");
+    EXPECT_EQ(a.at("vlan"), nullptr);
+    EXPECT_EQ(a.at("trunk"), nullptr);
+    EXPECT_EQ(a.at("options"), json::parse(R"({"device":"d0","ring_size":1024})"));
+    EXPECT_EQ(a.at("details"),
+              json::parse(R"({"driver":"fake","connected":true,"rings":3,"features":["a","b"]})"));
+    const auto b = ask("port.show", R"({"name":"b"})");
+    EXPECT_EQ(b.at("trunk"), json::parse("[10,11,12,20]"));
+    EXPECT_EQ(b.at("native"), 1);
+    EXPECT_EQ(b.at("number"), 77);
+    EXPECT_EQ(b.at("options").at("mode"), "server");
+    EXPECT_EQ(b.at("admin"), "down");
+    EXPECT_EQ(ask("bridge.list").at(0).at("ports"), json::parse(R"(["a","b"])"));
+}
+
+TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
+{
+    add_two_ports();
+    const std::map<std::string_view, std::string_view> parameters = {
+        {"bridge.add", R"({"name":"br5"})"},
+        {"bridge.set", R"({"name":"br0"})"},
+        {"bridge.del", R"({"name":"br5"})"},
+        {"port.add", R"({"name":"c","bridge":"br0","type":"host"})"},
+        {"port.set", R"({"name":"a"})"},
+        {"port.show", R"({"name":"a"})"},
+        {"port.del", R"({"name":"c"})"},
+        {"mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})"},
+        {"mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"},
+    };
+    for (const auto* name :
+         {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add", "port.set",
+          "port.show", "port.list", "port.del", "mac.add", "mac.list", "mac.del", "mac.flush",
+          "worker.list", "stats", "drops", "version", "schema"}) {
+        const method& m = *find_method(name);
+        const auto found = parameters.find(m.name);
+        const auto answer = ask(m.name, found != parameters.end() ? found->second : "{}");
+        const json::value& one = m.result_is_list ? answer.at(0) : answer;
+        for (const auto& member : m.result) {
+            ASSERT_TRUE(one.as_object().contains(member.name))
+                << m.name << " lacks " << member.name << ": " << json::serialize(answer);
+            const auto& value = one.at(member.name);
+            const bool right =
+                (member.nullable && value.is_null()) ||
+                (member.type == "string" && value.is_string()) ||
+                (member.type == "integer" && (value.is_int64() || value.is_uint64())) ||
+                (member.type == "boolean" && value.is_bool()) ||
+                (member.type == "array" && value.is_array()) ||
+                (member.type == "object" && value.is_object());
+            EXPECT_TRUE(right) << m.name << " " << member.name;
+        }
+    }
+}
+
+TEST_F(methods_of_the_service, change_vlans_back_and_forth)
+{
+    add_two_ports();
+    EXPECT_EQ(ask("port.set", R"({"name":"a","vlan":10})").at("vlan"), 10);
+    EXPECT_EQ(ask("port.set", R"({"name":"a","trunk":[10],"native":1})").at("vlan"), nullptr);
+    EXPECT_EQ(ask("port.set", R"({"name":"a","native":2})").at("native"), 2);
+    EXPECT_EQ(ask("port.set", R"({"name":"a","trunk":[11]})").at("native"), nullptr);
+    EXPECT_EQ(ask("port.set", R"({"name":"a","mtu":2000})").at("trunk"), json::parse("[11]"));
+    EXPECT_EQ(ask("port.set", R"({"name":"a","no_vlan":true})").at("trunk"), nullptr);
+    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"trunk":[2]})"), HasSubstr("one of them"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"native":2})"), HasSubstr("with trunk"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","native":2})"), HasSubstr("no trunk"));
+    EXPECT_THAT(why("port.add", R"({"name":"c","bridge":"br0","type":"host","native":2})"),
+                HasSubstr("with trunk"));
+}
+
+TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
+{
+    add_two_ports();
+    const std::string same =
+        R"({"name":"a","bridge":"br0","type":"nic","device":"d0","may_exist":true,"mtu":3000})";
+    EXPECT_EQ(ask("port.add", same).at("mtu"), 3000);
+    EXPECT_EQ(switch_.ports().size(), 2U);
+    EXPECT_THAT(why("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d1",
+                                    "may_exist":true})"),
+                HasSubstr("exists already with device d0"));
+    EXPECT_THAT(why("port.add", R"({"name":"a","bridge":"br0","type":"host","may_exist":true})"),
+                HasSubstr("exists already with type nic"));
+    EXPECT_THAT(why("port.add", R"({"name":"b","bridge":"br0","type":"vhost-user","socket":"/s",
+                                    "mode":"client","may_exist":true})"),
+                HasSubstr("exists already with mode server"));
+    EXPECT_THAT(why("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d0",
+                                    "number":9,"may_exist":true})"),
+                HasSubstr("exists already with number 1"));
+    EXPECT_EQ(ask("bridge.add", R"({"name":"br0","may_exist":true,"forward_bpdu":true})")
+                  .at("forward_bpdu"),
+              true);
+    EXPECT_THAT(why("bridge.add", R"({"name":"br0"})"), HasSubstr("exists already"));
+    EXPECT_THAT(why("bridge.add", R"({"name":"br0","may_exist":true,"mac_table_size":64})"),
+                HasSubstr("room for 65536"));
+    EXPECT_EQ(ask("port.del", R"({"name":"x","if_exists":true})").at("removed"), false);
+    EXPECT_EQ(ask("bridge.del", R"({"name":"x","if_exists":true})").at("removed"), false);
+    EXPECT_THAT(why("port.del", R"({"name":"x"})"), HasSubstr("there is no port x"));
+}
+
+TEST_F(methods_of_the_service, list_macs_with_their_ports)
+{
+    add_two_ports();
+    EXPECT_EQ(ask("mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})").at("replaced"), false);
+    EXPECT_EQ(ask("mac.add", R"({"mac":"02-00-00-00-00-02","port":"b"})").at("replaced"), false);
+    EXPECT_EQ(ask("mac.add", R"({"mac":"02:00:00:00:00:03","port":"b","vlan":20})").at("replaced"),
+              false);
+    EXPECT_EQ(ask("mac.list").at("total"), 3);
+    const auto of_b = ask("mac.list", R"({"port":"b","vlan":20})");
+    ASSERT_EQ(of_b.at("entries").as_array().size(), 1U);
+    EXPECT_EQ(
+        of_b.at("entries").at(0),
+        json::parse(
+            R"({"bridge":"br0","vlan":20,"mac":"02:00:00:00:00:03","port":"b","static":true,"age":0})"));
+    EXPECT_EQ(ask("mac.list", R"({"port":"b","vlan":1})").at("total"), 1)
+        << "untagged frames of the trunk are in its native VLAN";
+    const auto bounded = ask("mac.list", R"({"limit":2})");
+    EXPECT_EQ(bounded.at("entries").as_array().size(), 2U);
+    EXPECT_EQ(bounded.at("total"), 3);
+    ask("mac.flush");
+    EXPECT_EQ(ask("mac.list").at("total"), 3) << "static entries stay";
+    EXPECT_EQ(ask("mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})").at("removed"), true);
+    EXPECT_THAT(why("mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"),
+                HasSubstr("does not know"));
+    EXPECT_THAT(why("mac.add", R"({"mac":"02:00:00:00:00","port":"a"})"),
+                HasSubstr("is not a MAC address"));
+    EXPECT_THAT(why("mac.list", R"({"bridge":"x"})"), HasSubstr("there is no bridge x"));
+    EXPECT_THAT(why("mac.list", R"({"port":"x"})"), HasSubstr("there is no port x"));
+}
+
+TEST_F(methods_of_the_service, count)
+{
+    add_two_ports();
+    const auto stats = ask("stats");
+    ASSERT_EQ(stats.at("ports").as_array().size(), 2U);
+    const auto& a = stats.at("ports").at(0);
+    for (const auto* name :
+         {"rx_packets", "rx_bytes", "rx_dropped", "tx_packets", "tx_bytes", "tx_dropped"}) {
+        EXPECT_EQ(a.at(name), 0) << name;
+        EXPECT_EQ(stats.at("total").at(name), 0) << name;
+    }
+    EXPECT_EQ(a.at("drops").as_object().size(), dataplane::drop_reason_count);
+    EXPECT_EQ(ask("stats", R"({"name":"b"})").at("ports").as_array().size(), 1U);
+    EXPECT_THAT(why("stats", R"({"name":"x"})"), HasSubstr("there is no port x"));
+    EXPECT_LE(stats.at("timestamp_us").as_int64(), ask("stats").at("timestamp_us").as_int64());
+    EXPECT_EQ(ask("drops").at("reasons").as_array().size(), dataplane::drop_reason_count);
+
+    const auto workers = ask("worker.list").at("workers");
+    ASSERT_EQ(workers.as_array().size(), 2U);
+    EXPECT_EQ(workers.at(0).at("queues"), json::parse(R"([{"port":"a","queue":0}])"));
+    EXPECT_EQ(workers.at(1).at("queues"), json::parse(R"([{"port":"b","queue":0}])"));
+    EXPECT_EQ(workers.at(0).at("cpu"), 0);
+}
+
+} // namespace
+} // namespace strait::control

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// When a socket's path may be taken, and what is left alone.
+#include "ports/unix_socket.hh"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace strait::ports {
+namespace {
+
+using testing::HasSubstr;
+
+class socket_path : public testing::Test {
+protected:
+    socket_path()
+    {
+        std::string pattern = testing::TempDir() + "socket_XXXXXX";
+        folder_ = ::mkdtemp(pattern.data());
+        path_ = folder_ + "/s";
+    }
+    ~socket_path() override
+    {
+        for (const int fd : fds_) {
+            ::close(fd);
+        }
+        std::filesystem::remove_all(folder_);
+    }
+    int bind(int type)
+    {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::memcpy(address.sun_path, path_.data(), path_.size());
+        const int fd = ::socket(AF_UNIX, type, 0);
+        EXPECT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        fds_.push_back(fd);
+        return fd;
+    }
+    [[nodiscard]] std::string refused() const
+    {
+        const auto way = make_way_for_socket(path_);
+        return way.has_error() ? way.error().message : "free";
+    }
+
+    std::string folder_;
+    std::string path_;
+    std::vector<int> fds_;
+};
+
+TEST_F(socket_path, is_free_when_nothing_is_there)
+{
+    EXPECT_EQ(refused(), "free");
+    EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(socket_path, is_freed_of_a_socket_that_nobody_answers_on)
+{
+    ::close(bind(SOCK_STREAM));
+    fds_.clear();
+    ASSERT_TRUE(std::filesystem::exists(path_));
+    EXPECT_EQ(refused(), "free");
+    EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(socket_path, is_left_to_who_answers)
+{
+    const int fd = bind(SOCK_STREAM);
+    ASSERT_EQ(::listen(fd, 0), 0);
+    // The second finds the backlog full: still somebody's.
+    for (int i = 0; i < 4; ++i) {
+        EXPECT_THAT(refused(), HasSubstr("somebody is listening"));
+    }
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(socket_path, is_left_to_a_datagram_socket)
+{
+    bind(SOCK_DGRAM);
+    EXPECT_THAT(refused(), HasSubstr("somebody is listening"));
+    EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(socket_path, is_not_freed_of_what_is_no_socket)
+{
+    std::ofstream{path_} << "precious";
+    EXPECT_THAT(refused(), HasSubstr("is not a socket"));
+    std::filesystem::remove(path_);
+    std::filesystem::create_directory(path_);
+    EXPECT_THAT(refused(), HasSubstr("is not a socket"));
+    std::filesystem::remove(path_);
+    std::filesystem::create_symlink(folder_ + "/nothing", path_);
+    EXPECT_THAT(refused(), HasSubstr("is not a socket")) << "a link is not followed";
+    EXPECT_TRUE(std::filesystem::is_symlink(path_));
+}
+
+TEST_F(socket_path, that_cannot_be_is_told_why)
+{
+    path_ = folder_ + "/missing/s";
+    EXPECT_THAT(refused(), HasSubstr("the folder of"));
+    path_ = folder_ + "/" + std::string(max_socket_path, 'a');
+    EXPECT_THAT(refused(), HasSubstr("at most 107"));
+    path_ = "";
+    EXPECT_THAT(refused(), HasSubstr("empty"));
+    path_ = std::string{"a\0b", 3};
+    EXPECT_THAT(refused(), HasSubstr("zero byte"));
+    path_ = "/" + std::string(max_socket_path - 1, 'a');
+    EXPECT_EQ(refused(), "free") << "the longest there is";
+}
+
+} // namespace
+} // namespace strait::ports
