@@ -57,6 +57,7 @@ function(strait_fuzz_target)
         RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
     set_property(GLOBAL APPEND PROPERTY STRAIT_FUZZ_TARGETS ${arg_NAME})
     if(IS_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/${arg_NAME}.corpus")
+        file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
         file(CREATE_LINK "${CMAKE_CURRENT_SOURCE_DIR}/${arg_NAME}.corpus"
              "${PROJECT_BINARY_DIR}/fuzz/${arg_NAME}.corpus" SYMBOLIC)
     endif()
