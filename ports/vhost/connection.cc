@@ -107,6 +107,30 @@ file_descriptor::~file_descriptor()
     }
 }
 
+void call_guard::set(unsigned ring, file_descriptor fd) noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    calls_[ring] = std::move(fd); // what was there is closed with `fd`
+}
+
+bool call_guard::tampered() noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    bool found = false;
+    for (const file_descriptor& call : calls_) {
+        const int flags = call.get() < 0 ? O_NONBLOCK : ::fcntl(call.get(), F_GETFL);
+        if ((flags & O_NONBLOCK) != 0) {
+            continue;
+        }
+        found = true;
+        ::fcntl(call.get(), F_SETFL, flags | O_NONBLOCK);
+        // Whoever waits to write to it, for it cannot hold more, can go on.
+        std::uint64_t count = 0;
+        [[maybe_unused]] const ssize_t n = ::read(call.get(), &count, sizeof(count));
+    }
+    return found;
+}
+
 void port_parts::lost(const std::string& reason) noexcept
 {
     constexpr unsigned lines_a_second = 3;
@@ -462,17 +486,19 @@ std::optional<std::string> connection::publish(unsigned ring)
         return wrong;
     }
 
-    published_ring now;
+    file_descriptor call;
     if (vring.callfd >= 0) {
-        now.call = file_descriptor{::fcntl(vring.callfd, F_DUPFD_CLOEXEC, 0)};
-        const int flags = ::fcntl(now.call.get(), F_GETFL);
+        call = file_descriptor{::fcntl(vring.callfd, F_DUPFD_CLOEXEC, 0)};
+        const int flags = ::fcntl(call.get(), F_GETFL);
         // An eventfd at its limit makes a blocking writer wait until the guest reads.
-        if (flags < 0 || !is_eventfd(now.call.get()) ||
-            ::fcntl(now.call.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+        if (flags < 0 || !is_eventfd(call.get()) ||
+            ::fcntl(call.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
             return "its call descriptor is no eventfd";
         }
     }
-    setup.call_fd = now.call.get();
+    setup.call_fd = call.get();
+    port_.calls.set(ring, std::move(call));
+    published_ring now;
     now.used = setup.used;
     now.size = setup.size;
     now.packed = setup.packed();
@@ -596,6 +622,7 @@ void connection::take_back(bool sink_too, bool source_too)
             stood_[ring] = old->position();
             port_.kicks += old->kicks();
             published_[ring] = {};
+            port_.calls.set(ring, {});
         }
     };
     settle(sink_ring, old_sink.get());
@@ -643,9 +670,14 @@ void connection::look()
 
 void connection::expel(const std::string& reason)
 {
+    retire();
+    port_.lost(reason + "; it is disconnected");
+}
+
+void connection::retire()
+{
     expelled_ = true;
     take_back();
-    port_.lost(reason + "; it is disconnected");
     hang_up();
 }
 

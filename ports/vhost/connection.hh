@@ -15,6 +15,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,9 +40,25 @@ private:
     int fd_{-1};
 };
 
+// The call descriptors that a port's worker writes to. A front end shares them and can make them
+// block again: then one at its limit stops the worker. Any thread.
+class call_guard {
+public:
+    // Takes over `fd`, or closes the one before.
+    void set(unsigned ring, file_descriptor fd) noexcept;
+    // Frees a worker that waits for one of them; true when one had been made to block. Takes no
+    // lock that anybody holds while waiting for a worker.
+    [[nodiscard]] bool tampered() noexcept;
+
+private:
+    std::mutex mutex_;
+    std::array<file_descriptor, 2> calls_;
+};
+
 // What the connections of one port share.
 struct port_parts {
     std::string name;
+    call_guard calls;
     queue* rings{nullptr};
     dataplane::rcu_domain* rcu{nullptr};
     position_file positions;
@@ -81,8 +98,10 @@ public:
     void look();
     // Takes every ring back from the workers and returns after a grace period; idempotent.
     void take_back();
-    // Shuts the connection down and never publishes again.
+    // Shuts the connection down and never publishes again: for what its guest did, or because
+    // another front end takes its place.
     void expel(const std::string& reason);
+    void retire();
     // The front end learns at once that the connection is over, though the library's thread may
     // keep the socket open in its poll for up to a second after it was closed.
     void hang_up() noexcept;
@@ -110,7 +129,6 @@ public:
 private:
     struct published_ring {
         const vhost::ring* ring{nullptr}; // the queue owns it
-        file_descriptor call;
         dataplane::guest_array<std::uint16_t> used; // split
         std::uint16_t size{0};
         bool packed{false};

@@ -182,6 +182,7 @@ private:
     ports::queue_pair pair_;
     bool serving_{false}; // control thread
     std::atomic<bool> link_up_{false};
+    bool tampered_{false}; // the thread that looks after ports
 
     mutable std::mutex mutex_; // what is below
     port_parts parts_;
@@ -307,9 +308,7 @@ bool vhost_port::connected(int vid) noexcept
             return false;
         }
         // Its end has not reached us yet: whoever comes after it is not to wait.
-        if (!s.front_end->expelled()) {
-            s.front_end->expel("its front end closed the connection");
-        }
+        s.front_end->retire();
     }
     std::vector<ino_t> known;
     for (const auto& s : connections_) {
@@ -367,13 +366,19 @@ void vhost_port::memory_lost(int vid) noexcept
 
 void vhost_port::look() noexcept
 {
-    const std::scoped_lock lock{mutex_};
-    if (stopping_) {
+    tampered_ = parts_.calls.tampered() || tampered_;
+    // Whoever holds it may wait for a worker that only the line above, for some port, sets free.
+    const std::unique_lock lock{mutex_, std::try_to_lock};
+    if (!lock || stopping_) {
         return;
     }
     for (auto& s : connections_) {
+        if (tampered_ && !s.front_end->expelled()) {
+            s.front_end->expel("its front end made a call descriptor block");
+        }
         s.front_end->look();
     }
+    tampered_ = false;
     note_link();
 }
 

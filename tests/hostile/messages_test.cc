@@ -440,5 +440,25 @@ TEST_F(hostile_message, call_descriptors_at_their_limit)
     EXPECT_NE(lab_.detail(victim, "kicks"), "0") << "nothing was ever written to them";
 }
 
+// The front end shares the descriptor's flags, and can take back that it does not block.
+TEST_F(hostile_message, call_descriptors_that_are_made_to_block)
+{
+    guest g{lab_.socket(victim)};
+    const int full = ::eventfd(0, EFD_CLOEXEC);
+    for (std::uint32_t ring = 0; ring < 2; ++ring) {
+        ASSERT_EQ(
+            g.front().try_out(request::set_vring_call, std::uint64_t{ring}, std::span{&full, 1}),
+            0U);
+    }
+    ASSERT_EQ(::eventfd_write(full, 0xffff'ffff'ffff'fffeULL), 0);
+    ASSERT_EQ(::fcntl(full, F_SETFL, 0), 0);
+    start_flood(); // the worker wants to tell this guest, too
+    EXPECT_TRUE(g.front().is_closed());
+    stop_flood();
+    EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("made a call descriptor block"));
+    EXPECT_TRUE(talk(first_, 1, second_, 2));
+    ::close(full);
+}
+
 } // namespace
 } // namespace strait::vhost::test
