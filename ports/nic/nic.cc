@@ -11,6 +11,7 @@
 #include <net/if.h>
 #include <unistd.h>
 
+#include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
@@ -18,6 +19,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <numeric>
 
 namespace strait::nic {
 
@@ -36,7 +38,7 @@ constexpr std::uint32_t slot_overhead_tx = 32;
 // A tap's frames arrive in a chain of this many buffers at most, enough for 64 KiB. The kernel is
 // given all of them at each read: no more than needed.
 constexpr std::uint16_t tap_descriptors = 33;
-constexpr unsigned large_pool_size = 1024;
+constexpr unsigned large_pool_size = 512;
 
 // Devices and interfaces in use, so that a second port on one is refused. Control thread only.
 struct use {
@@ -76,6 +78,42 @@ struct retire_pool {
     }
 };
 using pool_ptr = std::unique_ptr<rte_mempool, retire_pool>;
+
+// Null when there is no memory. Without huge pages, buffers are contiguous for the processor only:
+// asked to be so for a device, each would take whole pages.
+rte_mempool* make_large_pool(const std::string& name, std::uint16_t private_size,
+                             std::uint16_t data_room)
+{
+    constexpr unsigned cache = 64;
+    if (rte_eal_has_hugepages() != 0) {
+        return rte_pktmbuf_pool_create(name.c_str(), large_pool_size, cache, private_size,
+                                       data_room, SOCKET_ID_ANY);
+    }
+    rte_pktmbuf_pool_private layout{};
+    layout.mbuf_data_room_size = data_room;
+    layout.mbuf_priv_size = private_size;
+    rte_mempool* const pool =
+        rte_mempool_create_empty(name.c_str(), large_pool_size,
+                                 static_cast<unsigned>(sizeof(rte_mbuf) + private_size + data_room),
+                                 cache, sizeof layout, SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+    if (pool == nullptr) {
+        return nullptr;
+    }
+    rte_pktmbuf_pool_init(pool, &layout);
+    if (rte_mempool_populate_default(pool) < 0) {
+        rte_mempool_free(pool);
+        return nullptr;
+    }
+    rte_mempool_obj_iter(
+        pool,
+        [](rte_mempool* p, void* context, void* object, unsigned index) {
+            rte_pktmbuf_init(p, context, object, index);
+            auto* const m = static_cast<rte_mbuf*>(object);
+            rte_mbuf_iova_set(m, reinterpret_cast<rte_iova_t>(m->buf_addr));
+        },
+        nullptr);
+    return pool;
+}
 
 error for_port(const std::string& port, error e)
 {
@@ -121,13 +159,18 @@ ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::u
 {
     const auto page = static_cast<std::uint32_t>(::getpagesize());
     const std::uint32_t needed = mtu + frame_overhead + slot_overhead + 1;
-    const std::uint32_t fitting = needed <= 2048 ? 2048 : (needed + page - 1) / page * page;
+    const std::uint32_t fitting = needed <= 2048 ? 2048 : (needed + 1023) / 1024 * 1024;
     const auto given_frame = number_argument(request, "framesz", fitting);
     if (!given_frame) {
         return given_frame.error();
     }
     const std::uint32_t frame = given_frame.value();
-    const auto given_block = number_argument(request, "blocksz", std::max(page, frame));
+    constexpr std::uint32_t largest_slot = 128 * 1024;
+    if (frame % 16 != 0 || frame > largest_slot) {
+        return error{"device " + request.name + ": framesz=" + std::to_string(frame) +
+                     " is not a multiple of 16 of at most " + std::to_string(largest_slot)};
+    }
+    const auto given_block = number_argument(request, "blocksz", std::lcm(page, frame));
     if (!given_block) {
         return given_block.error();
     }
@@ -143,11 +186,10 @@ ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::u
     }
     // The driver takes the ring for contiguous frames, which only blocks that hold a whole number
     // of them are.
-    if (frame % 16 != 0 || block % frame != 0 || block % page != 0) {
+    if (block % frame != 0 || block % page != 0) {
         return error{"device " + request.name + ": framesz=" + std::to_string(frame) +
                      " and blocksz=" + std::to_string(block) +
-                     " do not fit: framesz must be a multiple of 16, and blocksz one of framesz "
-                     "and of " +
+                     " do not fit: blocksz must be a multiple of framesz and of " +
                      std::to_string(page)};
     }
     if (frame < needed) {
@@ -232,11 +274,9 @@ ports::result<rte_mempool*> nic_port::receive_pool(rte_mempool* shared, std::uin
     }
     static unsigned made = 0;
     const std::string pool_name = "strait_nic_" + std::to_string(++made);
-    large_pool_.reset(rte_pktmbuf_pool_create(pool_name.c_str(), large_pool_size, 64,
-                                              rte_pktmbuf_priv_size(shared),
-                                              static_cast<std::uint16_t>(std::min<std::uint32_t>(
-                                                  buffer + RTE_PKTMBUF_HEADROOM, UINT16_MAX)),
-                                              SOCKET_ID_ANY));
+    large_pool_.reset(make_large_pool(pool_name, rte_pktmbuf_priv_size(shared),
+                                      static_cast<std::uint16_t>(std::min<std::uint32_t>(
+                                          buffer + RTE_PKTMBUF_HEADROOM, UINT16_MAX))));
     if (large_pool_ == nullptr) {
         return error{"there is no memory for " + std::to_string(large_pool_size) + " buffers of " +
                      std::to_string(buffer) + " bytes: start the switch with more --memory"};
