@@ -18,12 +18,20 @@ public:
     }
 
     [[nodiscard]] const char* refresh() const noexcept { return nullptr; }
-    // Whether at least `n` descriptors are there, n <= size: an estimate for chains.
-    [[nodiscard]] bool has(std::size_t n) const noexcept
+    // As far as is known without looking at each: all of the ring, or nothing.
+    [[nodiscard]] std::size_t ready() const noexcept
     {
+        return is_available(load_tail(available_.next), available_.wrap) ? size_ : 0;
+    }
+    // As split_layout's; a packed ring's descriptors are returned where they were taken.
+    void prefetch(std::size_t n) const noexcept
+    {
+        constexpr std::size_t line = 64;
         ring_index at = available_;
-        advance(at, static_cast<std::uint16_t>(n - 1));
-        return n <= size_ && is_available(load_tail(at.next), at.wrap);
+        for (std::size_t i = 0; i < n && i < size_; i += line / sizeof(packed_descriptor)) {
+            descriptors_.prefetch_for_write(at.next);
+            advance(at, line / sizeof(packed_descriptor));
+        }
     }
 
     [[nodiscard]] bool next(chain_head& head, const char*& /*fault*/) noexcept

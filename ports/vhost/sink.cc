@@ -195,6 +195,7 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
     std::size_t next = 0;
 
     Layout layout = layout_; // in registers: stores to the guest cannot alias it
+    layout.prefetch(std::min(layout.ready(), packets.size()));
     const auto write_targets = [&]() noexcept {
         for (const target& t : std::span{targets}.first(targeted)) {
             write(*t.p, t.buffer);
@@ -212,7 +213,8 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
         if (head.simple() && head.writable() && head.length >= header_ + p.length &&
             memory_.translate(head.address, head.length, t.buffer)) [[likely]] {
             t.p = &p;
-            t.buffer.prefetch_for_write();
+            t.buffer.prefetch_for_write(0);
+            t.buffer.prefetch_for_write(64);
             completions_[completed_++] = {
                 .length = static_cast<std::uint32_t>(header_ + p.length), .id = head.id,
                 .slots = 1};

@@ -184,13 +184,14 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         fault_.store(fault, std::memory_order_release);
         return rx_queue::poll::empty;
     }
-    if (!layout_.has(1)) {
+    if (layout_.ready() == 0) {
         return rx_queue::poll::empty;
     }
     std::array<chain, burst::capacity> chains;
     std::size_t count = 0;
     {
         Layout layout = layout_; // in registers: stores to the guest cannot alias it
+        layout.prefetch(std::min<std::size_t>(layout.ready(), burst::capacity));
         // Every packet of one descriptor may need a segment later: room_for_packet() counts it.
         while (count < burst::capacity &&
                b.segments_used + burst::max_segments + burst::capacity <= burst::segment_capacity) {

@@ -75,8 +75,23 @@ public:
         seen_available_ = available_.load_acquire(1);
         return waiting() > size_ ? fault_text::index_jump : nullptr;
     }
-    // After refresh(): whether at least `n` chains are there.
-    [[nodiscard]] bool has(std::size_t n) const noexcept { return waiting() >= n; }
+    // After refresh(): chains that are there, at most.
+    [[nodiscard]] std::size_t ready() const noexcept { return waiting(); }
+
+    // Asks for the lines that the next `n` chains are in, all at once: each comes from the cache of
+    // the guest's CPU, and taken one by one they would be waited for one by one.
+    void prefetch(std::size_t n) const noexcept
+    {
+        constexpr std::size_t line = 64;
+        for (std::size_t i = 0; i < n; ++i) {
+            const auto at = static_cast<std::uint16_t>((next_available_ + i) & mask_);
+            // An index beyond the ring is only prefetched; next() finds it out.
+            descriptors_.prefetch(available_.load_acquire(2 + std::size_t{at}));
+        }
+        for (std::size_t i = 0; i < n; i += line / sizeof(used_element)) {
+            used_ring_.prefetch_for_write((next_used_ + i) & mask_);
+        }
+    }
 
     // Takes the next chain's head. False if there is none, or if `fault` was set.
     [[nodiscard]] bool next(chain_head& head, const char*& fault) noexcept
