@@ -150,7 +150,7 @@ std::vector<method> bridge_methods()
                          .help = "MACs that the table has room for; 65536 unless given",
                          .placeholder = "MACS",
                          .minimum = 64,
-                         .maximum = 16'777'216}},
+                         .maximum = 1'048'576}},
          .result = bridge_members()},
         {.name = "bridge.del",
          .summary = "Remove a bridge",
@@ -344,6 +344,9 @@ std::vector<method> other_methods()
          .changes = false,
          .result = {{"timestamp_us", "integer", "microseconds of a monotonic clock"},
                     {"tsc_hz", "integer", "cycles a second, to convert cycles by"},
+                    {"pool", "object",
+                     "of the packet pool: size and in_use, both in buffers; those that NICs wait "
+                     "with are in use"},
                     {"workers", "array",
                      "of each: worker, cpu, lcore, queues, busy_cycles, idle_cycles, iterations, "
                      "rx_packets, tx_packets, handed_over, mac_table_full, longest_gap_us, "

@@ -346,7 +346,9 @@ std::string workers_text(const json::object& result)
                grouped(as_count(member(w, "longest_gap_us"))) + " us",
                queues.empty() ? "-" : queues});
     }
-    return t.text();
+    const auto& pool = as_object(member(result, "pool"));
+    return t.text() + "packet pool: " + grouped(as_count(member(pool, "in_use"))) + " of " +
+           grouped(as_count(member(pool, "size"))) + " buffers in use\n";
 }
 
 std::string version_text(const json::object& v)

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include <rte_cycles.h>
+#include <rte_mempool.h>
 #include <rte_version.h>
 #include <unistd.h>
 
@@ -320,7 +321,11 @@ service::result service::worker_list() const
              {"cycles_per_packet", std::move(cycles_per_packet)},
              {"utilisation", all > 0 ? percent * static_cast<double>(busy) / all : 0.0}});
     }
-    return json::value{{"timestamp_us", timestamp}, {"tsc_hz", hz}, {"workers", std::move(list)}};
+    const rte_mempool& pool = *engine.pool();
+    return json::value{{"timestamp_us", timestamp},
+                       {"tsc_hz", hz},
+                       {"pool", {{"size", pool.size}, {"in_use", rte_mempool_in_use_count(&pool)}}},
+                       {"workers", std::move(list)}};
 }
 
 service::result service::version() const
