@@ -68,7 +68,11 @@ class Assets:
         download = root / "download"
         download.mkdir(parents=True)
         try:
-            _run(["apt-get", "download", package], cwd=download)
+            try:
+                _run(["apt-get", "download", package], cwd=download)
+            except LabError:
+                _run(["apt-get", "update"])
+                _run(["apt-get", "download", package], cwd=download)
         except LabError as error:
             raise Unavailable(f"{package} cannot be downloaded: {error}") from None
         _run(["dpkg", "-x", glob.glob(str(download / "*.deb"))[0], root])
@@ -87,9 +91,10 @@ class Assets:
         kept = sorted(self.folder.glob("kernel-*/done"))
         if kept:
             return kept[-1].parent
-        package = next(
-            (line.split()[1] for line in _run(["apt-cache", "depends", "linux-image-amd64"])
-             .splitlines() if "Depends: linux-image-" in line), None)
+        package = self._kernel_package()
+        if not package:
+            _run(["apt-get", "update"])
+            package = self._kernel_package()
         if not package:
             raise Unavailable("apt knows no linux-image-amd64 for the guests' kernel")
         root = self.folder / f"kernel-{package.removeprefix('linux-image-')}"
@@ -99,6 +104,13 @@ class Assets:
         _run(["depmod", "-b", root, os.listdir(root / "lib/modules")[0]])
         (root / "done").touch()
         return root
+
+    @staticmethod
+    def _kernel_package():
+        known = subprocess.run(["apt-cache", "depends", "linux-image-amd64"], capture_output=True,
+                               text=True, check=False)
+        return next((line.split()[1] for line in known.stdout.splitlines()
+                     if "Depends: linux-image-" in line), None)
 
     def _vmlinux(self):
         # QEMU boots an ELF image by its PVH entry: without the decompressor, which is slow when
