@@ -47,7 +47,8 @@ rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
             last = next;
             first->nb_segs = static_cast<std::uint16_t>(first->nb_segs + 1);
         }
-        const auto size = static_cast<std::uint16_t>(std::min<std::size_t>(room, p.length - offset));
+        const auto size =
+            static_cast<std::uint16_t>(std::min<std::size_t>(room, p.length - offset));
         copy_frame(p, offset, rte_pktmbuf_mtod_offset(last, std::byte*, last->data_len), size);
         last->data_len = static_cast<std::uint16_t>(last->data_len + size);
         offset += size;

@@ -75,7 +75,8 @@ handover_ring::handover_ring()
     const auto bytes = static_cast<std::size_t>(rte_ring_get_memsize(size));
     ring_.reset(static_cast<rte_ring*>(
         std::aligned_alloc(cache_line, (bytes + cache_line - 1) / cache_line * cache_line)));
-    if (!ring_ || rte_ring_init(ring_.get(), "handover", size, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
+    constexpr unsigned flags = RING_F_SP_ENQ | RING_F_SC_DEQ;
+    if (!ring_ || rte_ring_init(ring_.get(), "handover", size, flags) != 0) {
         throw std::bad_alloc{};
     }
 }

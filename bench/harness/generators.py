@@ -30,8 +30,8 @@ class Watch:
         }
 
 
-def strait_generator(switch, settings, *, seconds, warm_up, during=None, frame=64, macs=2, rewrite=0,
-                     packed=0, in_order=1, mergeable=1, vectorized=0, queue_size=256,
+def strait_generator(switch, settings, *, seconds, warm_up, during=None, frame=64, macs=2,
+                     rewrite=0, packed=0, in_order=1, mergeable=1, vectorized=0, queue_size=256,
                      direction="both", rate=0.0, latency=False):
     """One run of strait-generator. `during` is called while frames are counted."""
     words = [str(settings.programs / "strait-generator"),

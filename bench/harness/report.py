@@ -113,7 +113,8 @@ def print_traffic(results, scenarios, switches, titles, out):
               file=out)
         for scenario, share in noisy:
             print(f"  {scenario.name}: {share * 100:.0f} %", file=out)
-    failed = [(scenario.name, error) for scenario in scenarios for error in results.errors(scenario)]
+    failed = [(scenario.name, error)
+              for scenario in scenarios for error in results.errors(scenario)]
     if failed:
         print("\nRuns that failed:", file=out)
         for name, error in failed:

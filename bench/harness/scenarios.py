@@ -84,7 +84,8 @@ TRAFFIC = (
         "packed", "64 B, packed", traffic={"packed": 1},
         bars=(Bar(MPPS, "testpmd", at_least=1), Bar(CYCLES, "testpmd"), Bar(MPPS, "ovs"))),
     Scenario(
-        "macs", "64 B, 65,536 MACs", traffic={"macs": 65536}, variants={"two MACs": {"macs": 2, "rewrite": 1}},
+        "macs", "64 B, 65,536 MACs", traffic={"macs": 65536},
+        variants={"two MACs": {"macs": 2, "rewrite": 1}},
         bars=(Bar(MPPS, "@two MACs", at_least=0.8), Bar(MPPS, "testpmd"), Bar(MPPS, "ovs"))),
     *_both_orders(
         "half-cpu", "64 B, worker at half a CPU", half_cpu=True, figures=(MPPS,),

@@ -95,7 +95,8 @@ public:
         if (saved_ != nullptr) {
             saved_->announce({at.next, at.wrap}, {last.next, last.wrap});
         }
-        descriptors_.store_release_u64(first.next, tail_offset, make_tail(done.front(), first.wrap));
+        descriptors_.store_release_u64(first.next, tail_offset,
+                                       make_tail(done.front(), first.wrap));
         if (saved_ != nullptr) {
             saved_->confirm();
         }

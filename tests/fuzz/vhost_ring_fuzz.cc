@@ -88,7 +88,9 @@ struct area {
 // Everything of the first region but `a` and `b`, and all of the second, is as it was.
 void check_unchanged(const machine& m, area a, area b)
 {
-    const auto inside = [](std::size_t i, area x) { return i >= x.offset && i - x.offset < x.size; };
+    const auto inside = [](std::size_t i, area x) {
+        return i >= x.offset && i - x.offset < x.size;
+    };
     if (std::memcmp(m.before.data(), m.first.get(), first_size) != 0) {
         for (std::size_t i = 0; i < first_size; ++i) {
             check(m.before[i] == m.first[i] || inside(i, a) || inside(i, b));

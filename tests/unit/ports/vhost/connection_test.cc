@@ -298,7 +298,8 @@ TEST_P(both_kinds, stay_unpublished_after_an_error_until_the_next_good_message)
                                 std::span{&fd, 1}),
               1U);
     EXPECT_FALSE(l.port(0).link_up());
-    EXPECT_THAT(l.detail(0, "last_loss"), HasSubstr("needs 1048576 bytes of a file that has 65536"));
+    EXPECT_THAT(l.detail(0, "last_loss"),
+                HasSubstr("needs 1048576 bytes of a file that has 65536"));
     EXPECT_TRUE(a.front().ask(request::get_features)) << "the connection stays";
     EXPECT_TRUE(a.front().ask(request::get_features)); // the first is done with
     EXPECT_FALSE(l.port(0).link_up()) << "there is no memory to serve from";

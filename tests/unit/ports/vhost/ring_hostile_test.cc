@@ -285,7 +285,8 @@ TEST_P(ring_hostile, chain_of_288_is_not_too_long)
 
 TEST_P(ring_hostile, indirect_table_of_a_bad_length)
 {
-    for (const std::uint32_t length : {0U, 1U, 8U, 15U, 17U, 31U, 40U, 0xffff'fff0U, 0xffff'ffffU}) {
+    for (const std::uint32_t length :
+         {0U, 1U, 8U, 15U, 17U, 31U, 40U, 0xffff'fff0U, 0xffff'ffffU}) {
         victim v{packed(), to_guest()};
         ASSERT_TRUE(v.guest->add({v.good(100), v.good(100)}, 1, true));
         (packed() ? v.packed(0).length : v.split(0).length) = length;
