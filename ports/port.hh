@@ -53,7 +53,7 @@ class tx_queue {
 public:
     virtual ~tx_queue() = default;
 
-    // At most burst::capacity packets; sends each or counts why not, never waits. Copies at once, or
+    // At most burst::capacity packets; sends each or counts why not, never waits. Copies at once or
     // takes an mbuf through own(). At most one kick. Counts tx_packets, tx_bytes, drops.
     virtual void transmit(std::span<dataplane::packet* const> packets,
                           const queue_context& context) noexcept = 0;

@@ -25,7 +25,7 @@ class BenchError(Exception):
 
 
 def _prepare(cpus):
-    """In a new process, first of a new session: it ends with us, runs on `cpus`, its session has our
+    """In a new process, first of a session: it ends with us, runs on `cpus`, its session has our
     priority. Where the kernel shares CPUs out by session, a process's own counts only there."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if cpus is not None:

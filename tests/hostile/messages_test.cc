@@ -337,7 +337,8 @@ TEST_F(hostile_message, features_that_were_not_offered)
 {
     for (const std::uint64_t features :
          {~std::uint64_t{0}, split_features | feature_bits({0}),
-          split_features | feature_bits({33}), split_features | feature_bits({26}), split_features | feature_bits({22})}) {
+          split_features | feature_bits({33}), split_features | feature_bits({26}),
+          split_features | feature_bits({22})}) {
         expect_refused("features", nothing, [&](front_end& f, std::uint32_t flags) {
             return f.send(request::set_features, features, {}, flags);
         });

@@ -278,7 +278,8 @@ def test_help_needs_no_daemon():
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-owner no-such-user",
      "there is no user no-such-user"),
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-mode 0999", "octal"),
-    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --mode client --socket-mode 0600",
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --mode client "
+     "--socket-mode 0600",
      "made by the VMM"),
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --number 1", "is port vm1's"),
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --number 65280", "1 to 65279"),

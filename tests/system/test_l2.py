@@ -364,7 +364,8 @@ def test_garbage(bench):
     """Two thousand random frames: what is counted in is counted out or dropped with a reason."""
     p0, p1 = bench.taps(2)
     dice = random.Random(20)
-    kinds = [b"\x81\x00", b"\x88\xa8", b"\x08\x00", b"\x86\xdd", b"\x08\x06", b"\x00\x00", b"\xff\xff"]
+    kinds = [b"\x81\x00", b"\x88\xa8", b"\x08\x00", b"\x86\xdd", b"\x08\x06", b"\x00\x00",
+             b"\xff\xff"]
     for _ in range(40):
         for _ in range(50):
             data = bytearray(dice.randbytes(dice.randrange(14, 1514)))

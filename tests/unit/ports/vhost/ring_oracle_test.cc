@@ -344,9 +344,9 @@ TEST_P(ring_oracle, puts_what_rte_vhost_puts)
                 const bool indirect = pick(random, 0, 2) == 0;
                 // The library's batches on packed rings take each descriptor for a chain: there,
                 // chains of several are in tables, which are too short for the frames.
-                const std::size_t pieces = packed() && !indirect
-                                               ? 1
-                                               : pick(random, 1, std::min<std::size_t>(size - 1U, 3));
+                const std::size_t pieces =
+                    packed() && !indirect ? 1
+                                          : pick(random, 1, std::min<std::size_t>(size - 1U, 3));
                 const std::size_t least = mergeable() ? 200 : 1600;
                 const std::uint64_t place = ours.ram.allocate(least * 3);
                 ASSERT_EQ(theirs.ram.allocate(least * 3), place);

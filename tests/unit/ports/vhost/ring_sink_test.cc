@@ -545,7 +545,8 @@ TEST_P(ring_sink, carries_packets_from_guest_to_guest)
                         list.push_back({place + at, static_cast<std::uint32_t>(size), false});
                         at += size;
                     }
-                    list.push_back({place + at, static_cast<std::uint32_t>(all.size() - at), false});
+                    list.push_back(
+                        {place + at, static_cast<std::uint32_t>(all.size() - at), false});
                     if (!sender->add(list, token++)) {
                         break;
                     }

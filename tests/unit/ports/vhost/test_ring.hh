@@ -194,7 +194,10 @@ public:
     [[nodiscard]] dataplane::port_counters& counters() noexcept { return *counters_; }
     [[nodiscard]] std::uint64_t drops(dataplane::drop_reason reason) const noexcept;
     [[nodiscard]] std::uint64_t drops() const noexcept; // of every reason
-    [[nodiscard]] ports::queue_context context() noexcept { return {now_, nullptr, counters_.get()}; }
+    [[nodiscard]] ports::queue_context context() noexcept
+    {
+        return {now_, nullptr, counters_.get()};
+    }
     void pass(std::uint64_t cycles) noexcept { now_ += cycles; }
 
 private:
