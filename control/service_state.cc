@@ -148,7 +148,9 @@ service::result service::mac_list(const object& p) const
     }
     json::array entries;
     std::size_t total = 0;
-    for (const auto& [name, b] : switch_.bridges()) {
+    for (const auto& item : switch_.bridges()) {
+        const std::string& name = item.first;
+        const virtual_switch::bridge& b = item.second;
         if (bridge && name != *bridge) {
             continue;
         }
