@@ -296,6 +296,63 @@ TEST_P(ring_source, keeps_in_order_rings_in_order)
     run_laps(t, 64, 1000, random, false);
 }
 
+// What is kept of a packed ring names its place after every burst, and a source that begins there
+// goes on where the other was killed: nothing is lost or taken twice.
+TEST_P(ring_source, goes_on_from_the_position_that_was_kept)
+{
+    if (!GetParam()) {
+        GTEST_SKIP() << "a split ring's place is in guest memory";
+    }
+    constexpr std::uint16_t size = 13;
+    transmitter t{options(size)};
+    ring_position kept;
+    const ring_position::identity identity{1, t.guest->places()[0].address, size};
+    const auto read = [&](std::uint16_t index) {
+        return t.ram.as<packed_descriptor>(t.guest->places()[0].address + 16U * index);
+    };
+    kept.begin(identity, {0, true});
+    t.engine = make_source(t.guest->setup(&kept));
+    std::deque<bytes> sent;
+    std::size_t token = 0;
+    for (int round = 0; round < 500; ++round) {
+        for (std::size_t n = pick(random, 1, 6); n > 0; --n) {
+            const bytes frame = random_bytes(random, 100);
+            if (t.add(frame, std::vector<std::size_t>(pick(random, 0, 2), 20), token)) {
+                sent.push_back(frame);
+                ++token;
+            }
+        }
+        t.guest->publish();
+        // Killed with packets taken and not returned, now and then: they come again.
+        const bool killed = pick(random, 0, 4) == 0;
+        if (killed) {
+            t.worker.poll(*t.engine);
+        } else {
+            for (const bytes& frame : t.worker.take(*t.engine)) {
+                ASSERT_EQ(frame, sent.front());
+                sent.pop_front();
+            }
+        }
+        const auto place = kept.recover(identity, read);
+        if (!place) {
+            // Nothing was returned yet.
+            ASSERT_EQ(t.guest->progress() + t.collect().size(), 0U);
+            continue;
+        }
+        ASSERT_EQ(place->index, t.engine->position().next);
+        ASSERT_EQ(place->wrap, t.engine->position().wrap);
+        if (killed) {
+            ring_setup again = t.guest->setup(&kept);
+            again.start = ring_index{place->index, place->wrap};
+            kept.begin(identity, *place);
+            t.engine = make_source(again);
+        }
+        t.collect();
+        ASSERT_EQ(t.engine->position(), t.guest->position());
+    }
+    EXPECT_GT(token, 500U);
+}
+
 TEST_P(ring_source, takes_a_burst_and_leaves_the_rest)
 {
     transmitter t{options()};
