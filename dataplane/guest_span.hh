@@ -25,7 +25,10 @@ template <std::size_t Size>
 {
     auto* const out = static_cast<std::byte*>(to);
     const auto* const in = static_cast<const std::byte*>(from);
-    if (size - 64 <= 32) { // 64 to 96
+    if (size - 32 < 32) { // 32 to 63: shorter frames than 64 bytes come without FCS, ACKs say
+        copy_block<32>(out, in);
+        copy_block<32>(out + size - 32, in + size - 32);
+    } else if (size - 64 <= 32) { // 64 to 96
         copy_block<64>(out, in);
         copy_block<32>(out + size - 32, in + size - 32);
     } else if (size - 96 <= 64) { // 96 to 160

@@ -83,8 +83,11 @@ template <typename Layout>
             return false;
         }
         c.length = c.first.size();
-        c.first.prefetch();
-        c.first.prefetch(64);
+        // The frame only: the header in front of it is not read, and often has a line of its own,
+        // which had better stay in the guest's cache.
+        const std::size_t end = std::min<std::size_t>(c.length, header_ + head_copy);
+        c.first.prefetch(header_);
+        c.first.prefetch(end - (end > 0 ? 1 : 0));
     } else {
         c.segment = static_cast<std::uint32_t>(b.segments_used);
         c.length = 0;
