@@ -492,7 +492,8 @@ TEST_P(ring_source, lone_packets_are_never_left_for_ever)
     for (int round = 0; round < 300; ++round) {
         const std::size_t burst = pick(random, 0, 1) == 0 ? 64 : pick(random, 1, 64);
         for (std::size_t i = 0; i < burst; ++i) {
-            ASSERT_TRUE(t.add(random_bytes(random, 60), {}, static_cast<std::size_t>(round) * 64 + i));
+            ASSERT_TRUE(
+                t.add(random_bytes(random, 60), {}, static_cast<std::size_t>(round) * 64 + i));
         }
         t.guest->publish();
         std::uint64_t waited = 0;
