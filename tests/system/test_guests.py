@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Linux guests in QEMU, and a tap and a veth behind them: what a user runs. One guest has split
+rings and connects to the switch, the other has packed rings and is connected to by it."""
+
+import contextlib
+import shutil
+import tempfile
+import threading
+
+import pytest
+
+import lab as parts
+
+BOOT_S = 240  # on a machine that is busy with other things
+JUMBO = 8972  # bytes of an echo request that makes a packet of 9,000
+
+
+class House:
+    """A switch in a namespace of its own, a bridge br0, and the guests one (port vm1) and two."""
+
+    def __init__(self, lab):
+        self.folder = tempfile.mkdtemp(prefix="strait-house-")
+        self.netns = lab.netns()
+        self.far = lab.netns()
+        self.switch = lab.switch(workers="1", netns=self.netns)
+        self.ctl = self.switch.ctl
+        self.ctl("bridge add br0")
+        self.sockets = {"vm1": self.switch.add_vhost("vm1", "--mtu", 9000),
+                        "vm2": f"{self.folder}/vm2.sock"}
+        self.ctl("port", "add", "vm2", "--bridge", "br0", "--type", "vhost-user", "--socket",
+                 self.sockets["vm2"], "--mode", "client", "--mtu", 9000)
+        self.one = lab.guest(parts.Nic(self.sockets["vm1"], "52:54:00:00:00:01"), "10.0.0.1",
+                             wait=False, boot_timeout=BOOT_S)
+        self.two = lab.guest(parts.Nic(self.sockets["vm2"], "52:54:00:00:00:02", server=True,
+                                       packed=True, extra=",indirect_desc=off"), "10.0.0.2",
+                             wait=False, boot_timeout=BOOT_S)
+        self.guests = (self.one, self.two)
+        for guest in self.guests:
+            guest.wait_up()
+
+    def details(self, port):
+        return self.ctl("port", "show", port)["details"]
+
+    def drops(self, port, reason):
+        return self.ctl("drops", port)["ports"][0]["drops"][reason]
+
+    def counters(self, port):
+        return self.ctl("stats", port)["ports"][0]
+
+    def reachable(self):
+        """Both guests hear each other, within the time that their kernels need for ARP."""
+        self.one.wait_ping(self.two, 20)
+        self.two.wait_ping(self.one, 20)
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def shared(module_lab):
+    made = House(module_lab)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def house(shared):
+    """The shared house, and after each test the proof that the switch found no fault in a ring."""
+    yield shared
+    for port in shared.ctl("drops")["ports"]:
+        assert not {reason: count for reason, count in port["drops"].items()
+                    if "malformed" in reason and count}, port["name"]
+
+
+@pytest.fixture
+def tap(house):
+    """A tap behind a NIC port: the switch's own namespace is the host at its other end."""
+    house.switch.add_nic("up0", "net_tap0,iface=up0", "--mtu", 9000)
+    house.netns.configure("up0", "10.0.0.3", mtu=9000)
+    yield house.netns
+    house.ctl("port del up0")
+    house.netns.address = None
+
+
+def lossless(left, right, **options):
+    """Echo requests both ways; the first exchange, which waits for ARP, does not count."""
+    left.wait_ping(right, 20)
+    right.wait_ping(left, 20)
+    for source, target in ((left, right), (right, left)):
+        ping = source.ping(target, count=5, interval=0.1, timeout=3, **options)
+        assert ping.lost == 0, f"{source.name} to {target.name}: {ping}"
+
+
+@contextlib.contextmanager
+def meanwhile(source, target):
+    """Echo requests while the body runs; all but those without an answer yet came back."""
+    pings = []
+    stop = threading.Event()
+
+    def run():
+        while not stop.is_set():
+            pings.append(source.ping(target, count=5, interval=0.1, timeout=10))
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+    assert pings and not thread.is_alive()
+    assert sum(ping.lost for ping in pings) == 0, pings
+
+
+@pytest.mark.sanitized
+def test_ping_and_streams(house):
+    lossless(house.one, house.two)
+    house.one.stream(house.two, size=4_000_003)
+    house.two.stream(house.one, size=4_000_003)
+    one, two = house.details("vm1"), house.details("vm2")
+    assert one["ring_kind"] == "split" and "indirect_desc" in one["features"]
+    assert two["ring_kind"] == "packed" and "indirect_desc" not in two["features"]
+    assert "mrg_rxbuf" in one["features"] and "mrg_rxbuf" in two["features"]
+    entries = {entry["mac"]: entry["port"] for entry in house.ctl("mac list")["entries"]}
+    assert entries["52:54:00:00:00:01"] == "vm1" and entries["52:54:00:00:00:02"] == "vm2"
+
+
+@pytest.mark.parametrize("which", ["split", "packed"])
+def test_tap(house, tap, which):
+    guest = house.one if which == "split" else house.two
+    lossless(guest, tap)
+    guest.stream(tap, size=1_500_003)
+    tap.stream(guest, size=1_500_003)
+
+
+def test_af_packet(house):
+    house.netns.sh(f"ip link add wire type veth peer name eth0 netns {house.far.name}")
+    house.netns.sh("ip link set wire up; ethtool -K wire tx off rx off gso off tso off gro off")
+    house.far.sh("ethtool -K eth0 tx off rx off gso off tso off gro off")
+    house.far.configure("eth0", "10.0.0.4")
+    house.switch.add_nic("up1", "net_af_packet0,iface=wire")
+    for guest in house.guests:
+        lossless(guest, house.far)
+        guest.stream(house.far, size=1_500_003)
+        house.far.stream(guest, size=1_500_003)
+    house.ctl("port del up1")
+
+
+def test_jumbo(house, tap):
+    """Frames of 9,014 bytes, which in the guests take several buffers each."""
+    for guest in house.guests:
+        guest.set_mtu(9000)
+    before = house.counters("vm1")
+    lossless(house.one, house.two, size=JUMBO)
+    after = house.counters("vm1")
+    # Whole, not in fragments: ten echoes of 9,014 bytes each way, and little beside them.
+    for way in ("rx", "tx"):
+        packets = after[f"{way}_packets"] - before[f"{way}_packets"]
+        assert after[f"{way}_bytes"] - before[f"{way}_bytes"] >= 10 * (JUMBO + 42)
+        assert packets < 30
+    lossless(house.one, tap, size=JUMBO)
+    lossless(house.two, tap, size=JUMBO)
+    for source, target in ((house.one, house.two), (house.two, house.one), (tap, house.two)):
+        source.stream(target, size=1_500_003)
+    house.ctl("port set vm2 --mtu 1500")
+    exceeded = house.drops("vm2", "mtu_exceeded")
+    assert house.one.ping(house.two, count=3, size=JUMBO).received == 0
+    assert house.drops("vm2", "mtu_exceeded") == exceeded + 3
+    assert house.one.ping(house.two, count=3).lost == 0
+    house.ctl("port set vm2 --mtu 9000")
+    assert house.one.ping(house.two, count=3, size=JUMBO).lost == 0
+    for guest in house.guests:
+        guest.set_mtu(1500)
+
+
+def test_access_vlans(house):
+    house.reachable()
+    house.ctl("port set vm1 --vlan 10")
+    house.ctl("port set vm2 --vlan 20")
+    for guest in house.guests:
+        guest.sh("ip neigh flush dev eth0")
+    before = house.two.counters()["rx_packets"], house.one.counters()["rx_packets"]
+    for source, target in ((house.one, house.two), (house.two, house.one)):
+        assert source.ping(target, count=3).received == 0
+    # Not even a broadcast crossed.
+    assert (house.two.counters()["rx_packets"], house.one.counters()["rx_packets"]) == before
+    house.ctl("port set vm2 --vlan 10")
+    lossless(house.one, house.two)
+    assert {entry["vlan"] for entry in house.ctl("mac list")["entries"]} == {10}
+    house.ctl("port set vm1 --no-vlan")
+    house.ctl("port set vm2 --no-vlan")
+    house.reachable()
+
+
+def test_trunk_with_native_vlan(house):
+    """One guest on a trunk with its own VLAN interfaces, the other moved from VLAN to VLAN."""
+    house.ctl("port set vm1 --trunk 10,20 --native 30")
+    for vlan in (10, 20, 40):
+        house.one.sh(f"ip link add link eth0 name eth0.{vlan} type vlan id {vlan} && "
+                     f"ip addr add 10.{vlan}.0.1/24 dev eth0.{vlan} && ip link set eth0.{vlan} up")
+        house.two.sh(f"ip addr add 10.{vlan}.0.2/24 dev eth0")
+    met = {10: ["10.10.0.2"], 20: ["10.20.0.2"], 30: ["10.0.0.2"], 40: []}
+    for vlan, expected in met.items():
+        house.ctl("port", "set", "vm2", "--vlan", vlan)
+        for address in expected:
+            house.one.wait_ping(address, 20)
+            assert house.one.ping(address, count=3).lost == 0
+        others = {"10.10.0.2", "10.20.0.2", "10.0.0.2", "10.40.0.2"} - set(expected)
+        house.one.sh("ip neigh flush dev eth0")
+        heard = house.one.sh("".join(f"ping -c 2 -W 1 {address} & " for address in others) + "wait")
+        assert heard.count(" 0 packets received") == len(others), (vlan, heard)
+    house.ctl("port set vm2 --vlan 20")
+    house.one.stream(house.two, size=1_000_003, address="10.20.0.2")
+    for vlan in (10, 20, 40):
+        house.one.sh(f"ip link del eth0.{vlan}")
+        house.two.sh(f"ip addr del 10.{vlan}.0.2/24 dev eth0")
+    house.ctl("port set vm1 --no-vlan")
+    house.ctl("port set vm2 --no-vlan")
+    house.reachable()
+
+
+def test_driver_reset(house):
+    """A guest's driver lets go of its device and takes it again, as at a reboot from inside."""
+    driver = "/sys/bus/virtio/drivers/virtio_net"
+    for _ in range(3):
+        for guest in house.guests:
+            guest.sh(f"cd {driver} && device=$(basename $(readlink -f virtio*)) && "
+                     f"echo $device > unbind && echo $device > bind && "
+                     f"ip addr add {guest.address}/24 dev eth0 && ip link set eth0 up")
+        house.reachable()
+    house.one.stream(house.two, size=1_500_003)
+    house.two.stream(house.one, size=1_500_003)
+
+
+def test_port_removed_and_added_again(house, tap):
+    house.two.wait_ping(tap, 20)
+    with meanwhile(house.two, tap):
+        for _ in range(3):
+            house.ctl("port del vm1")
+            house.switch.add_vhost("vm1", "--mtu", 9000)
+            parts.wait_until(lambda: house.details("vm1")["connected"], 20,
+                             "QEMU connecting again")
+            house.one.wait_ping(house.two, 20)
+    house.one.stream(house.two, size=1_500_003)
+
+
+def test_a_guest_that_stands_still(house, tap):
+    """Its ring fills and its packets are dropped there; what others do goes on."""
+    house.reachable()
+    house.two.wait_ping(tap, 20)
+    for still, other in ((house.one, house.two), (house.two, house.one)):
+        port = "vm1" if still is house.one else "vm2"
+        full = house.drops(port, "receiver_full")
+        still.pause()
+        try:
+            # Whatever happens to the neighbour, its address is not asked for.
+            other.sh(f"arp -i eth0 -s {still.address} {still.nics[0].mac}; (ping -i 0.002 -s 1000 "
+                     f"{still.address} & echo $! > ping.pid) > /dev/null 2>&1")
+            with meanwhile(other, tap):
+                parts.wait_until(lambda: house.drops(port, "receiver_full") > full, 60,
+                                 "the ring of the guest that stands still being full")
+                other.stream(tap, size=1_000_003)
+            other.sh(f"kill $(cat ping.pid); arp -i eth0 -d {still.address}")
+        finally:
+            still.resume()
+        house.reachable()
+
+
+def test_guests_killed_and_started_again(house, tap):
+    """Killed while they stream; a new QEMU on the same port comes up, for the others no harm."""
+    house.reachable()
+    tap.wait_ping(house.one, 20)
+    for guest, other in ((house.two, house.one), (house.one, house.two)):
+        with meanwhile(other, tap):
+            # The sender never ends: what is under way when the guest dies is in its rings.
+            guest.sh(f"(while true; do busybox dd if=/dev/zero bs=1000 count=1000; done | "
+                     f"busybox nc {other.address} 9) > /dev/null 2>&1 &"
+                     f"busybox ping -i 0.002 -s 1000 {other.address} > /dev/null 2>&1 &")
+            port = "vm1" if guest is house.one else "vm2"
+            moved = house.counters(port)["rx_packets"]
+            parts.wait_until(lambda: house.counters(port)["rx_packets"] > moved + 50, 20,
+                             f"{guest.name} sending")
+            guest.kill()
+            parts.wait_until(lambda: not house.details(port)["connected"], 10,
+                             f"port {port} noticing that QEMU died")
+            assert house.ctl("port", "show", port)["link"] == "down"
+            guest.boot()
+            guest.wait_up()
+        lossless(guest, other)
+        guest.stream(other, size=1_000_003)
+        other.stream(guest, size=1_000_003)
