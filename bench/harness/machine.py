@@ -32,11 +32,23 @@ def _prepare(cpus):
         os.sched_setaffinity(0, set(cpus))
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     if nice != 0:
-        try:
-            with open("/proc/self/autogroup", "w", encoding="ascii") as group:
-                group.write(str(nice))
-        except OSError:
-            pass
+        _set_session_nice(nice)
+
+
+def _set_session_nice(nice):
+    try:
+        with open("/proc/self/autogroup", "w", encoding="ascii") as group:
+            group.write(str(nice))
+    except OSError:
+        pass
+
+
+def raise_priority(nice):
+    """Ours, and what we start from now on; our session's goes back to 0 when we end."""
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if nice != 0:
+        _set_session_nice(nice)
+        atexit.register(_set_session_nice, 0)
 
 
 class Child:
