@@ -11,6 +11,7 @@
 #include <linux/magic.h>
 #include <poll.h>
 #include <span>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -512,6 +513,11 @@ std::optional<std::string> connection::publish(unsigned ring)
         now.ring = made.get();
         published_[ring] = std::move(now);
         port_.rings->publish(std::move(made));
+    }
+    // Whoever served it before may have been killed between returning buffers and saying so; the
+    // driver, which asked to be told at that place, would wait forever.
+    if (setup.call_fd >= 0) {
+        ::eventfd_write(setup.call_fd, 1);
     }
     return std::nullopt;
 }

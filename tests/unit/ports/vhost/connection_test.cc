@@ -270,6 +270,20 @@ TEST_P(both_kinds, a_port_made_anew_goes_on_where_the_rings_stood)
     EXPECT_TRUE(talk(a, 1, b, 2, 29));
 }
 
+// What served the rings before may have been killed before it could say what it had returned.
+TEST_P(both_kinds, a_guest_is_told_when_its_rings_are_served_again)
+{
+    lab l{1};
+    guest a{l.socket(0), options()};
+    for (int round = 0; round < 3; ++round) {
+        EXPECT_TRUE(eventually([&] { return a.rx().interrupts() > 0; })) << round;
+        EXPECT_TRUE(eventually([&] { return a.tx().interrupts() > 0; })) << round;
+        a.detach();
+        ASSERT_TRUE(eventually([&] { return l.detail(0, "connected") == "false"; }));
+        a.attach(l.socket(0));
+    }
+}
+
 // The guest was reset while nobody served it: its new rings begin at the start.
 TEST_P(both_kinds, a_new_guest_in_the_old_ones_place_begins_at_the_start)
 {
@@ -343,6 +357,43 @@ TEST(vhost_port, serves_no_ring_that_leaves_its_region)
     wrong = good;
     wrong.used += 2;
     EXPECT_THAT(attempt(wrong), HasSubstr("not aligned"));
+}
+
+// The library does not look at a ring's place again when it learns of another size.
+TEST(vhost_port, serves_no_ring_that_grew_out_of_its_region)
+{
+    lab l{1};
+    guest a{l.socket(0)};
+    const auto places = a.rx().places();
+    const std::uint64_t end = a.ram().regions()[0].address + a.ram().regions()[0].size;
+    const vring_address good{.index = 0,
+                             .flags = 0,
+                             .descriptors = places[0].address,
+                             .used = places[2].address,
+                             .available = places[1].address,
+                             .log = 0};
+    const auto grown = [&](vring_address at) {
+        // It fits to the byte with 64 descriptors, and not with 128.
+        a.front().try_out(request::set_vring_addr, at);
+        a.front().ask(request::get_features);
+        a.front().ask(request::get_features);
+        EXPECT_EQ(l.detail(0, "guest_rx_ring_size"), "64");
+        a.front().try_out(request::set_vring_num, vring_state{0, 128});
+        a.front().ask(request::get_features);
+        a.front().ask(request::get_features);
+        const std::string why = l.detail(0, "obstacle");
+        a.front().try_out(request::set_vring_num, vring_state{0, 64});
+        return l.detail(0, "guest_rx_ring_size") == "128" ? "served" : why;
+    };
+    auto at = good;
+    at.descriptors = end - 64 * sizeof(split_descriptor);
+    EXPECT_THAT(grown(at), HasSubstr("one memory region"));
+    at = good;
+    at.available = end - (6 + 64 * 2);
+    EXPECT_THAT(grown(at), HasSubstr("one memory region"));
+    at = good;
+    at.used = end - (8 + 64 * sizeof(used_element));
+    EXPECT_THAT(grown(at), HasSubstr("one memory region"));
 }
 
 // ---- connections and sockets ----
