@@ -8,6 +8,7 @@
 #include "ports/vhost/split_layout.hh"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace strait::vhost {
 
@@ -91,11 +92,15 @@ template <typename Layout>
     } else {
         c.segment = static_cast<std::uint32_t>(b.segments_used);
         c.length = 0;
+        // DPDK's driver leaves "write" set in a packed ring's indirect tables. Nothing is written
+        // here, whatever they say, and what is read is the guest's own.
+        constexpr bool packed = std::is_same_v<Layout, packed_layout>;
+        const bool write_is_wrong = !packed || (head.flags & descriptor_flag::indirect) == 0;
         fault = layout.walk(
             head, memory_,
             [&](std::uint64_t address, std::uint32_t length, std::uint16_t flags) noexcept
             -> const char* {
-                if ((flags & descriptor_flag::write) != 0) {
+                if (write_is_wrong && (flags & descriptor_flag::write) != 0) {
                     return fault_text::direction;
                 }
                 if (length == 0) {
