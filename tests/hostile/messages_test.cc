@@ -445,12 +445,14 @@ TEST_F(hostile_message, call_descriptors_at_their_limit)
 TEST_F(hostile_message, call_descriptors_that_are_made_to_block)
 {
     guest g{lab_.socket(victim)};
-    const int full = ::eventfd(0, EFD_CLOEXEC);
+    const int full = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     for (std::uint32_t ring = 0; ring < 2; ++ring) {
         ASSERT_EQ(
             g.front().try_out(request::set_vring_call, std::uint64_t{ring}, std::span{&full, 1}),
             0U);
     }
+    eventfd_t told = 0; // when its rings were published
+    static_cast<void>(::eventfd_read(full, &told));
     ASSERT_EQ(::eventfd_write(full, 0xffff'ffff'ffff'fffeULL), 0);
     ASSERT_EQ(::fcntl(full, F_SETFL, 0), 0);
     start_flood(); // the worker wants to tell this guest, too

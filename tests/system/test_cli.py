@@ -207,7 +207,9 @@ def test_counters_of_a_port_made_again_begin_at_zero(switch, lab):
 def test_watch_prints_until_interrupted(ports):
     watch = subprocess.Popen(
         [binaries() / "straitctl", "--run-dir", ports.run_dir, "stats", "--watch", "0.1", "--json"],
-        stdout=subprocess.PIPE, text=True)
+        stdout=subprocess.PIPE, text=True,
+        # Who runs the tests in the background may have it ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     stamps = [json.loads(watch.stdout.readline())["timestamp_us"] for _ in range(3)]
     assert stamps == sorted(set(stamps))
     watch.send_signal(signal.SIGINT)
