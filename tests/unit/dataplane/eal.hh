@@ -224,7 +224,7 @@ public:
         p.data = p.head.data();
         p.length = static_cast<std::uint32_t>(memory_.size());
         p.head_length = static_cast<std::uint16_t>(head);
-        std::memcpy(p.data, memory_.data(), head);
+        std::copy_n(memory_.data(), head, reinterpret_cast<std::uint8_t*>(p.data));
         const std::size_t rest = memory_.size() - head;
         std::size_t at = head;
         for (std::size_t i = 0; i < pieces && rest > 0; ++i) {
