@@ -303,6 +303,9 @@ TEST_P(ring_source, goes_on_from_the_position_that_was_kept)
     if (!GetParam()) {
         GTEST_SKIP() << "a split ring's place is in guest memory";
     }
+#ifdef STRAIT_MUTATE_GUEST
+    GTEST_SKIP() << "what was taken and not returned is not as it was";
+#endif
     constexpr std::uint16_t size = 13;
     transmitter t{options(size)};
     ring_position kept;
