@@ -2,6 +2,8 @@
 // What a front end's messages do to the rings of its port.
 #include "ports/vhost/connection.hh"
 
+#include "ports/vhost/kick.hh"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -119,15 +121,24 @@ bool call_guard::tampered() noexcept
     const std::scoped_lock lock{mutex_};
     bool found = false;
     for (const file_descriptor& call : calls_) {
-        const int flags = call.get() < 0 ? O_NONBLOCK : ::fcntl(call.get(), F_GETFL);
-        if ((flags & O_NONBLOCK) != 0) {
+        if (call.get() < 0) {
             continue;
         }
-        found = true;
-        ::fcntl(call.get(), F_SETFL, flags | O_NONBLOCK);
-        // Whoever waits to write to it, for it cannot hold more, can go on.
-        std::uint64_t count = 0;
-        [[maybe_unused]] const ssize_t n = ::read(call.get(), &count, sizeof(count));
+        const int flags = ::fcntl(call.get(), F_GETFL);
+        const bool blocking = (flags & O_NONBLOCK) == 0;
+        if (blocking) {
+            found = true;
+            ::fcntl(call.get(), F_SETFL, flags | O_NONBLOCK);
+        }
+        // Whoever waits to write to it, for it cannot hold more, can go on. Asked of the counter,
+        // not of the flag: that may have been set again behind a worker that waits already.
+        pollfd state{.fd = call.get(), .events = POLLOUT, .revents = 0};
+        if (blocking || ::poll(&state, 1, 0) == 0) {
+            std::uint64_t count = 0;
+            if (::read(call.get(), &count, sizeof(count)) > 0) {
+                kick(call.get()); // the guest was told, and still is
+            }
+        }
     }
     return found;
 }

@@ -4,12 +4,14 @@
 #include "hostile_lab.hh"
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 namespace strait::vhost::test {
@@ -451,7 +453,9 @@ TEST_F(hostile_message, call_descriptors_that_are_made_to_block)
             g.front().try_out(request::set_vring_call, std::uint64_t{ring}, std::span{&full, 1}),
             0U);
     }
-    eventfd_t told = 0; // when its rings were published
+    // The rings are published after the answer, the descriptor set not to block, the guest told.
+    std::this_thread::sleep_for(std::chrono::milliseconds{300});
+    eventfd_t told = 0;
     static_cast<void>(::eventfd_read(full, &told));
     ASSERT_EQ(::eventfd_write(full, 0xffff'ffff'ffff'fffeULL), 0);
     ASSERT_EQ(::fcntl(full, F_SETFL, 0), 0);
