@@ -5,6 +5,7 @@
 #include "control/cpu_list.hh"
 #include "control/log.hh"
 #include "dataplane/engine.hh"
+#include "dataplane/packet_pool.hh"
 
 #include <algorithm>
 #include <array>
@@ -161,41 +162,6 @@ unsigned pool_size(unsigned memory_mib)
     return static_cast<unsigned>((memory_mib - others) * mib / per_packet);
 }
 
-// rte_pktmbuf_pool_create() would give every packet a 4 KiB page of its own where there are no huge
-// pages, so that each is contiguous for a device. What runs without huge pages copies by the
-// processor, or sees virtual addresses: there the pool is told not to mind.
-rte_mempool* make_pool(unsigned packets, bool hugepages)
-{
-    constexpr unsigned cache = 256;
-    if (hugepages) {
-        return rte_pktmbuf_pool_create("packets", packets, cache, dataplane::handover_area,
-                                       RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-    }
-    rte_pktmbuf_pool_private layout{};
-    layout.mbuf_data_room_size = RTE_MBUF_DEFAULT_BUF_SIZE;
-    layout.mbuf_priv_size = dataplane::handover_area;
-    rte_mempool* const pool = rte_mempool_create_empty(
-        "packets", packets, sizeof(rte_mbuf) + dataplane::handover_area + RTE_MBUF_DEFAULT_BUF_SIZE,
-        cache, sizeof layout, SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
-    if (pool == nullptr) {
-        return nullptr;
-    }
-    rte_pktmbuf_pool_init(pool, &layout);
-    if (rte_mempool_populate_default(pool) < 0) {
-        rte_mempool_free(pool);
-        return nullptr;
-    }
-    rte_mempool_obj_iter(
-        pool,
-        [](rte_mempool* p, void* context, void* object, unsigned index) {
-            rte_pktmbuf_init(p, context, object, index);
-            auto* const m = static_cast<rte_mbuf*>(object);
-            rte_mbuf_iova_set(m, reinterpret_cast<rte_iova_t>(m->buf_addr));
-        },
-        nullptr);
-    return pool;
-}
-
 } // namespace
 
 ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
@@ -246,7 +212,11 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
         return ports::error{std::string{"DPDK could not start: "} + rte_strerror(rte_errno) +
                             "; the lines of eal above say more"};
     }
-    self->pool_ = make_pool(pool_size(settings.memory_mib), self->hugepages_);
+    self->pool_ = dataplane::make_packet_pool({.name = "packets",
+                                               .packets = pool_size(settings.memory_mib),
+                                               .cache = 256,
+                                               .private_size = dataplane::handover_area,
+                                               .data_room = RTE_MBUF_DEFAULT_BUF_SIZE});
     if (self->pool_ == nullptr) {
         return ports::error{std::string{"the packet pool could not be made: "} +
                             rte_strerror(rte_errno) + "; give more --memory"};

@@ -3,6 +3,7 @@
 // device.cc's; what is particular to taps is tap.cc's.
 #include "ports/nic/nic.hh"
 
+#include "dataplane/packet_pool.hh"
 #include "ports/nic/device.hh"
 #include "ports/nic/ethdev_queue.hh"
 #include "ports/nic/interface.hh"
@@ -78,42 +79,6 @@ struct retire_pool {
     }
 };
 using pool_ptr = std::unique_ptr<rte_mempool, retire_pool>;
-
-// Null when there is no memory. Without huge pages, buffers are contiguous for the processor only:
-// asked to be so for a device, each would take whole pages.
-rte_mempool* make_large_pool(const std::string& name, std::uint16_t private_size,
-                             std::uint16_t data_room)
-{
-    constexpr unsigned cache = 64;
-    if (rte_eal_has_hugepages() != 0) {
-        return rte_pktmbuf_pool_create(name.c_str(), large_pool_size, cache, private_size,
-                                       data_room, SOCKET_ID_ANY);
-    }
-    rte_pktmbuf_pool_private layout{};
-    layout.mbuf_data_room_size = data_room;
-    layout.mbuf_priv_size = private_size;
-    rte_mempool* const pool =
-        rte_mempool_create_empty(name.c_str(), large_pool_size,
-                                 static_cast<unsigned>(sizeof(rte_mbuf) + private_size + data_room),
-                                 cache, sizeof layout, SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
-    if (pool == nullptr) {
-        return nullptr;
-    }
-    rte_pktmbuf_pool_init(pool, &layout);
-    if (rte_mempool_populate_default(pool) < 0) {
-        rte_mempool_free(pool);
-        return nullptr;
-    }
-    rte_mempool_obj_iter(
-        pool,
-        [](rte_mempool* p, void* context, void* object, unsigned index) {
-            rte_pktmbuf_init(p, context, object, index);
-            auto* const m = static_cast<rte_mbuf*>(object);
-            rte_mbuf_iova_set(m, reinterpret_cast<rte_iova_t>(m->buf_addr));
-        },
-        nullptr);
-    return pool;
-}
 
 error for_port(const std::string& port, error e)
 {
@@ -274,9 +239,13 @@ ports::result<rte_mempool*> nic_port::receive_pool(rte_mempool* shared, std::uin
     }
     static unsigned made = 0;
     const std::string pool_name = "strait_nic_" + std::to_string(++made);
-    large_pool_.reset(make_large_pool(pool_name, rte_pktmbuf_priv_size(shared),
-                                      static_cast<std::uint16_t>(std::min<std::uint32_t>(
-                                          buffer + RTE_PKTMBUF_HEADROOM, UINT16_MAX))));
+    const auto data_room = static_cast<std::uint16_t>(
+        std::min<std::uint32_t>(buffer + RTE_PKTMBUF_HEADROOM, UINT16_MAX));
+    large_pool_.reset(dataplane::make_packet_pool({.name = pool_name,
+                                                   .packets = large_pool_size,
+                                                   .cache = 64,
+                                                   .private_size = rte_pktmbuf_priv_size(shared),
+                                                   .data_room = data_room}));
     if (large_pool_ == nullptr) {
         return error{"there is no memory for " + std::to_string(large_pool_size) + " buffers of " +
                      std::to_string(buffer) + " bytes: start the switch with more --memory"};
