@@ -31,18 +31,18 @@ struct offload_intent {
 };
 
 struct packet {
-    std::byte* data;               // the frame's first byte; head_length bytes are private here
-    std::uint32_t length;          // of the frame in bytes, without FCS
-    std::uint16_t head_length;     // 14 or more unless the frame is shorter
-    std::uint16_t segment_count;   // payload beyond the head, in order
+    std::byte* data;             // the frame's first byte; head_length bytes are private here
+    std::uint32_t length;        // of the frame in bytes, without FCS
+    std::uint16_t head_length;   // 14 or more unless the frame is shorter
+    std::uint16_t segment_count; // payload beyond the head, in order
     const guest_span* segments;
-    rte_mbuf* mbuf;                // owned: head and segments lie in this chain; else null
+    rte_mbuf* mbuf; // owned: head and segments lie in this chain; else null
     port_index in_port;
-    vlan_id vlan;                  // after classification
-    std::uint16_t priority;        // PCP and DEI of its tag, in place (0xf000)
-    std::uint8_t tagged;           // 1: the frame as it stands carries an 802.1Q tag
-    std::uint8_t tags;             // number of tags in front of its EtherType as it stands
-    std::uint16_t destinations;    // transmits still to come; a NIC may take the mbuf at the last
+    vlan_id vlan;               // after classification
+    std::uint16_t priority;     // PCP and DEI of its tag, in place (0xf000)
+    std::uint8_t tagged;        // 1: the frame as it stands carries an 802.1Q tag
+    std::uint8_t tags;          // number of tags in front of its EtherType as it stands
+    std::uint16_t destinations; // transmits still to come; a NIC may take the mbuf at the last
     offload_intent offload;
 };
 
@@ -70,10 +70,6 @@ struct burst {
     std::array<guest_span, segment_capacity> segments;
 
     [[nodiscard]] std::span<packet_slot> packets() noexcept { return {slots.data(), count}; }
-    [[nodiscard]] bool room_for_packet() const noexcept
-    {
-        return count < capacity && segments_used + max_segments <= segment_capacity;
-    }
     void clear() noexcept
     {
         count = 0;

@@ -82,17 +82,6 @@ ports::result<std::unique_ptr<guest_memory>> guest_memory::make(std::span<const 
     return memory;
 }
 
-std::uint64_t guest_memory::contiguous(std::uint64_t address) const noexcept
-{
-    for (const region& r : regions()) {
-        const std::uint64_t offset = address - r.guest_address;
-        if (offset < r.size) {
-            return r.size - offset;
-        }
-    }
-    return 0;
-}
-
 bool guest_memory::from_host(const void* host, std::uint64_t size,
                              dataplane::guest_span& out) const noexcept
 {

@@ -32,7 +32,7 @@ public:
         void* base;                  // of the region's first byte here
         void* map_base;              // the whole mapping the region lies in
         std::size_t map_size;
-        std::uint64_t inode;         // of what backs it; 0 when that is unknown
+        std::uint64_t inode; // of what backs it; 0 when that is unknown
     };
 
     // Regions in any order. An error names the first that is empty, wraps, does not lie in its
@@ -54,9 +54,6 @@ public:
         }
         return translate_elsewhere(address, size, out);
     }
-
-    // Bytes from `address` to the end of its region, 0 when it lies in none. Any thread.
-    [[nodiscard]] std::uint64_t contiguous(std::uint64_t address) const noexcept;
 
     // The span of `size` bytes at `host`, a pointer into this process that the vhost library made
     // of a front end's address; false unless all of it lies in one region. Control threads only.
