@@ -14,8 +14,8 @@ namespace strait::vhost {
 class gatherer {
 public:
     static constexpr std::uint64_t target = 48;      // packets worth waiting for
-    static constexpr std::uint64_t worthwhile = 8;   // fewer are not
-    static constexpr std::uint64_t longest = 10'000; // TSC cycles, 3 to 5 microseconds
+    static constexpr std::uint64_t worthwhile = 16;  // fewer are not
+    static constexpr std::uint64_t longest = 20'000; // TSC cycles, 6 to 10 microseconds
 
     [[nodiscard]] bool due(std::uint64_t now) const noexcept
     {
