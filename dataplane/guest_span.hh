@@ -66,8 +66,7 @@ public:
     // For code that maps guest memory, and for mbuf segments.
     guest_span(void* base, std::size_t size) noexcept
         : base_{static_cast<std::byte*>(base)}, size_{size}
-    {
-    }
+    {}
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
@@ -91,14 +90,25 @@ public:
         detail::copy_bytes(base_ + offset, from, size);
         detail::copied();
     }
+    // A line that nobody changes stays in the caches of all who read it; a store, even of what is
+    // there already, would take it from them.
     template <typename Integer>
-    void store(std::size_t offset, Integer value) const noexcept
+    void store_if_different(std::size_t offset, Integer value) const noexcept
     {
-        std::memcpy(base_ + offset, &value, sizeof value);
+        Integer there;
+        std::memcpy(&there, base_ + offset, sizeof there);
+        if (there != value) {
+            std::memcpy(base_ + offset, &value, sizeof value);
+        }
+    }
+    [[nodiscard]] bool begins_line_at(std::size_t offset) const noexcept
+    {
+        constexpr std::uintptr_t line = 64;
+        return (reinterpret_cast<std::uintptr_t>(base_) + offset) % line == 0;
     }
     // One copy from guest to guest; the ranges may lie in the same guest and overlap.
-    static void copy(guest_span to, std::size_t to_offset, guest_span from,
-                     std::size_t from_offset, std::size_t size) noexcept
+    static void copy(guest_span to, std::size_t to_offset, guest_span from, std::size_t from_offset,
+                     std::size_t size) noexcept
     {
         std::memmove(to.base_ + to_offset, from.base_ + from_offset, size);
         detail::copied();
@@ -142,8 +152,7 @@ public:
         detail::mutate_after_read(base_ + index, sizeof(T));
         return value;
     }
-    [[nodiscard]] T load_acquire(std::size_t index) const noexcept
-        requires std::is_integral_v<T>
+    [[nodiscard]] T load_acquire(std::size_t index) const noexcept requires std::is_integral_v<T>
     {
         // Ring indices are not mutated in test builds: a guest that moves them between two reads
         // is a test of its own.
@@ -157,40 +166,24 @@ public:
             std::memcpy(base_ + index, &value, sizeof(T));
         }
     }
-    void store_release(std::size_t index, T value) const noexcept
-        requires std::is_integral_v<T>
+    void store_release(std::size_t index, T value) const noexcept requires std::is_integral_v<T>
     {
         __atomic_store_n(base_ + index, value, __ATOMIC_RELEASE);
     }
-    // One 16-bit field of element `index`, at `offset` bytes into it.
-    [[nodiscard]] std::uint16_t load_acquire_u16(std::size_t index,
+    // An aligned 64-bit word of element `index`, at `offset` bytes into it.
+    [[nodiscard]] std::uint64_t load_acquire_u64(std::size_t index,
                                                  std::size_t offset) const noexcept
     {
         return __atomic_load_n(field(index, offset), __ATOMIC_ACQUIRE);
     }
-    void store_release_u16(std::size_t index, std::size_t offset,
-                           std::uint16_t value) const noexcept
-    {
-        __atomic_store_n(field(index, offset), value, __ATOMIC_RELEASE);
-    }
-    // The same for an aligned 64-bit word.
-    [[nodiscard]] std::uint64_t load_acquire_u64(std::size_t index,
-                                                 std::size_t offset) const noexcept
-    {
-        return __atomic_load_n(field<std::uint64_t>(index, offset), __ATOMIC_ACQUIRE);
-    }
     void store_u64(std::size_t index, std::size_t offset, std::uint64_t value) const noexcept
     {
-        __atomic_store_n(field<std::uint64_t>(index, offset), value, __ATOMIC_RELAXED);
+        __atomic_store_n(field(index, offset), value, __ATOMIC_RELAXED);
     }
     void store_release_u64(std::size_t index, std::size_t offset,
                            std::uint64_t value) const noexcept
     {
-        __atomic_store_n(field<std::uint64_t>(index, offset), value, __ATOMIC_RELEASE);
-    }
-    void store_u16(std::size_t index, std::size_t offset, std::uint16_t value) const noexcept
-    {
-        __atomic_store_n(field(index, offset), value, __ATOMIC_RELAXED);
+        __atomic_store_n(field(index, offset), value, __ATOMIC_RELEASE);
     }
     void prefetch(std::size_t index) const noexcept { __builtin_prefetch(base_ + index); }
     void prefetch_for_write(std::size_t index) const noexcept
@@ -199,10 +192,10 @@ public:
     }
 
 private:
-    template <typename Field = std::uint16_t>
-    [[nodiscard]] Field* field(std::size_t index, std::size_t offset) const noexcept
+    [[nodiscard]] std::uint64_t* field(std::size_t index, std::size_t offset) const noexcept
     {
-        return reinterpret_cast<Field*>(reinterpret_cast<std::byte*>(base_ + index) + offset);
+        return reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(base_ + index) +
+                                                offset);
     }
     T* base_{nullptr};
 };

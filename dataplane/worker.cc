@@ -91,8 +91,7 @@ handover_ring::~handover_ring()
 
 unsigned handover_ring::give(std::span<rte_mbuf* const> packets) noexcept
 {
-    return rte_ring_sp_enqueue_burst(ring_.get(),
-                                     reinterpret_cast<void* const*>(packets.data()),
+    return rte_ring_sp_enqueue_burst(ring_.get(), reinterpret_cast<void* const*>(packets.data()),
                                      static_cast<unsigned>(packets.size()), nullptr);
 }
 
@@ -103,9 +102,13 @@ unsigned handover_ring::take(std::span<rte_mbuf*> packets) noexcept
 }
 
 worker::worker(engine& e, worker_index index, std::size_t workers)
-    : engine_{e}, index_{index}, next_second_{e.start_tsc_ + e.tsc_hz_},
-      port_counters_{new port_counters[max_ports]}, burst_{new burst}
+    : engine_{e},
+      index_{index},
+      next_second_{e.start_tsc_ + e.tsc_hz_},
+      port_counters_{new port_counters[max_ports]},
+      burst_{new burst}
 {
+    expected_.fill(no_port);
     inboxes_.resize(workers);
     for (std::size_t from = 0; from < workers; ++from) {
         if (from != to_index(index)) {
@@ -132,6 +135,7 @@ void worker::run() noexcept
         for (const worker_plan::source& source : now.plan->sources) {
             busy |= poll(source, now);
         }
+        notifications_.flush(); // before the rings in it may go
         engine_.rcu_.quiescent(index_);
         idle_polls = busy ? 0 : idle_polls + 1;
         if (engine_.settings_.share_cpus && idle_polls >= polls_before_yield) {
@@ -146,14 +150,19 @@ void worker::run() noexcept
 bool worker::poll(const worker_plan::source& source, const iteration& now) noexcept
 {
     port_counters& counters = port_counters_[to_index(source.port->index)];
-    const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters};
+    port_index& expected = expected_[to_index(source.port->index)];
+    const ports::queue_context context{
+        now.tsc, engine_.settings_.pool, &counters, &notifications_,
+        expected == no_port ? nullptr : now.plan->sinks[to_index(expected)].queue};
     burst& b = *burst_;
     b.clear();
     if (source.queue->receive(b, context) == ports::rx_queue::poll::empty) {
         return false;
     }
+    notifications_.flush();
     counters_.rx_packets.add(b.count);
     forward(b, *source.port, {now.config, now_, &counters_}, counters, outputs_);
+    expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now);
     source.queue->release(b, context);
     return true;
@@ -172,6 +181,7 @@ bool worker::poll_inboxes(const iteration& now) noexcept
             continue;
         }
         busy = true;
+        notifications_.flush();
         burst& b = *burst_;
         b.clear();
         for (rte_mbuf* const m : std::span{taken}.first(count)) {
@@ -219,7 +229,8 @@ void worker::deliver(const iteration& now) noexcept
         }
         if (sink.queue != nullptr) {
             const std::uint64_t before = counters.tx_packets.read();
-            sink.queue->transmit(packets, {now.tsc, engine_.settings_.pool, &counters});
+            sink.queue->transmit(packets,
+                                 {now.tsc, engine_.settings_.pool, &counters, &notifications_});
             counters_.tx_packets.add(counters.tx_packets.read() - before);
         } else if (sink.reachable) {
             hand_over(packets, port, sink.owner, counters);

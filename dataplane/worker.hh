@@ -113,6 +113,9 @@ private:
     std::unique_ptr<port_counters[]> port_counters_;
     std::unique_ptr<burst> burst_;
     output_lists outputs_;
+    // By source port: where all of its last burst went; no_port if to several, or nowhere.
+    std::array<port_index, max_ports> expected_;
+    ports::notification_list notifications_;
     std::vector<std::unique_ptr<handover_ring>> inboxes_; // by the giving worker; null: itself
 };
 

@@ -7,6 +7,7 @@
 #include "dataplane/packet.hh"
 #include "dataplane/rcu.hh"
 #include "dataplane/types.hh"
+#include "ports/notification.hh"
 
 #include <boost/system/result.hpp>
 
@@ -23,11 +24,15 @@
 
 namespace strait::ports {
 
+class tx_queue;
+
 // What a worker hands to its queues with every call.
 struct queue_context {
-    std::uint64_t now;                    // TSC at the start of the iteration
-    rte_mempool* pool;                    // for own()
-    dataplane::port_counters* counters;   // the worker's own, of the port of this queue
+    std::uint64_t now;                  // TSC at the start of the iteration
+    rte_mempool* pool;                  // for own()
+    dataplane::port_counters* counters; // the worker's own, of the port of this queue
+    notification_list* notifications;
+    tx_queue* expected{nullptr}; // for receive(): where all of the last burst went, if to one queue
 };
 
 // Towards the switch. One worker calls, the same one from publication to removal.
@@ -53,10 +58,17 @@ class tx_queue {
 public:
     virtual ~tx_queue() = default;
 
-    // At most burst::capacity packets; sends each or counts why not, never waits. Copies at once or
-    // takes an mbuf through own(). At most one kick. Counts tx_packets, tx_bytes, drops.
+    // At most burst::capacity packets; sends each or counts why not, never waits. When it returns,
+    // a packet's bytes were copied or belong to an mbuf taken through own(). At most one
+    // notification. Counts tx_packets, tx_bytes, drops.
     virtual void transmit(std::span<dataplane::packet* const> packets,
                           const queue_context& context) noexcept = 0;
+
+    // Hints: `n` packets, at most burst::capacity, are likely to be transmitted in this iteration.
+    // A receiver's lines are far away while its CPU is; asked for while the sender's are on their
+    // way, both are waited for once. First for the ring's, later for its buffers'.
+    virtual void prefetch_ring(std::size_t /*n*/) noexcept {}
+    virtual void prefetch_buffers(std::size_t /*n*/) noexcept {}
 };
 
 // The two directions of a queue pair belong to one worker. Either may be null.

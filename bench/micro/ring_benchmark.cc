@@ -62,8 +62,8 @@ public:
     std::size_t forward() noexcept
     {
         burst_->clear();
-        const ports::queue_context receiving{rte_rdtsc(), nullptr, &counters_[0]};
-        const ports::queue_context sending{receiving.now, nullptr, &counters_[1]};
+        const ports::queue_context receiving{rte_rdtsc(), nullptr, &counters_[0], &notifications_};
+        const ports::queue_context sending{receiving.now, nullptr, &counters_[1], &notifications_};
         if (source_->receive(*burst_, receiving) != ports::rx_queue::poll::taken) {
             return 0;
         }
@@ -71,7 +71,8 @@ public:
             packets_[i] = &burst_->slots[i];
         }
         sink_->transmit({packets_.data(), burst_->count}, sending);
-        source_->release();
+        source_->release(receiving);
+        notifications_.flush();
         return burst_->count;
     }
 
@@ -111,6 +112,7 @@ private:
     std::unique_ptr<burst> burst_ = std::make_unique<burst>();
     std::array<dataplane::packet*, burst::capacity> packets_{};
     std::array<dataplane::port_counters, 2> counters_;
+    ports::notification_list notifications_;
 };
 
 // The engine may leave a small burst for a moment so that it grows.

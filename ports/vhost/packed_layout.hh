@@ -9,8 +9,12 @@ namespace strait::vhost {
 class packed_layout {
 public:
     explicit packed_layout(const ring_setup& setup) noexcept
-        : descriptors_{setup.packed_descriptors}, driver_event_{setup.driver_event},
-          saved_{setup.saved}, size_{setup.size}, available_{setup.start}, used_{setup.start},
+        : descriptors_{setup.packed_descriptors},
+          driver_event_{setup.driver_event},
+          saved_{setup.saved},
+          size_{setup.size},
+          available_{setup.start},
+          used_{setup.start},
           event_index_{has_feature(setup.features, feature::event_index)}
     {
         // We poll: the driver need not kick.
@@ -87,10 +91,12 @@ public:
         ring_index at = first;
         ring_index last = first;
         advance(at, done.front().slots);
+        unannounced_ += done.front().slots;
         for (const completion& c : done.subspan(1)) {
             descriptors_.store_u64(at.next, tail_offset, make_tail(c, at.wrap));
             last = at;
             advance(at, c.slots);
+            unannounced_ += c.slots;
         }
         if (saved_ != nullptr) {
             saved_->announce({at.next, at.wrap}, {last.next, last.wrap});
@@ -100,25 +106,21 @@ public:
         if (saved_ != nullptr) {
             saved_->confirm();
         }
-        published_from_ = first;
         used_ = at;
     }
 
-    [[nodiscard]] bool wants_interrupt() const noexcept
+    [[nodiscard]] bool wants_interrupt() noexcept
     {
-        std::atomic_thread_fence(std::memory_order_seq_cst);
+        const std::uint32_t returned = std::exchange(unannounced_, 0);
         const std::uint16_t flags = driver_event_.load_acquire(1);
         if (flags != event::descriptor || !event_index_) {
             return flags != event::disable;
         }
         const std::uint16_t word = driver_event_.load_acquire(0);
-        // Indices of two laps become comparable once the earlier lap's are moved down by a size.
+        // An index of the lap before becomes comparable once it is moved down by a size.
         const auto wanted = static_cast<std::uint16_t>(
             (word & 0x7fffU) - (((word & 0x8000U) != 0) != used_.wrap ? size_ : 0U));
-        const auto from = static_cast<std::uint16_t>(
-            published_from_.next - (published_from_.wrap != used_.wrap ? size_ : 0U));
-        return static_cast<std::uint16_t>(used_.next - wanted - 1) <
-               static_cast<std::uint16_t>(used_.next - from);
+        return static_cast<std::uint16_t>(used_.next - wanted - 1) < returned;
     }
 
     void rewind(const packed_layout& mark) noexcept { available_ = mark.available_; }
@@ -129,9 +131,8 @@ private:
     static constexpr std::size_t tail_offset = 8; // length, id, flags: one 64-bit word
 
     template <typename Visit>
-    [[nodiscard]] static const char* walk_indirect(const chain_head& head,
-                                                   const guest_memory& memory,
-                                                   Visit&& visit) noexcept
+    [[nodiscard]] static const char*
+    walk_indirect(const chain_head& head, const guest_memory& memory, Visit&& visit) noexcept
     {
         constexpr std::uint32_t entry = sizeof(packed_descriptor);
         dataplane::guest_span table;
@@ -191,7 +192,7 @@ private:
     std::uint16_t size_;
     ring_index available_;
     ring_index used_;
-    ring_index published_from_{};
+    std::uint32_t unannounced_{0};
     bool event_index_;
 };
 

@@ -37,10 +37,10 @@ ports::rx_queue::poll queue::receive(dataplane::burst& b,
     return taken_ == nullptr ? poll::empty : taken_->receive(b, context);
 }
 
-void queue::release(dataplane::burst& /*b*/, const ports::queue_context& /*context*/) noexcept
+void queue::release(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept
 {
     // Not source_: the ring may have been unpublished since, and waits for this iteration's end.
-    taken_->release();
+    taken_->release(context);
 }
 
 void queue::transmit(std::span<dataplane::packet* const> packets,
@@ -52,6 +52,20 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
         return;
     }
     s->transmit(packets, context);
+}
+
+void queue::prefetch_ring(std::size_t n) noexcept
+{
+    if (sink* const s = sink_.load(std::memory_order_acquire)) {
+        s->prefetch_ring(n);
+    }
+}
+
+void queue::prefetch_buffers(std::size_t n) noexcept
+{
+    if (sink* const s = sink_.load(std::memory_order_acquire)) {
+        s->prefetch_buffers(n);
+    }
 }
 
 } // namespace strait::vhost

@@ -33,6 +33,8 @@ public:
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    void prefetch_ring(std::size_t n) noexcept override;
+    void prefetch_buffers(std::size_t n) noexcept override;
 
 private:
     std::atomic<source*> source_{nullptr};

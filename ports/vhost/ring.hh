@@ -29,15 +29,15 @@ struct ring_setup {
     std::uint64_t features{0}; // negotiated
     std::uint16_t size{0};     // descriptors; a power of two for split rings
     dataplane::guest_array<split_descriptor> split_descriptors;
-    dataplane::guest_array<std::uint16_t> available; // flags, index, ring[size], used_event
-    dataplane::guest_array<std::uint16_t> used;      // flags, index
-    dataplane::guest_array<used_element> used_ring;  // behind those two words
+    dataplane::guest_array<std::uint16_t> available;       // flags, index, ring[size], used_event
+    dataplane::guest_array<std::uint16_t> used;            // flags, index
+    dataplane::guest_array<used_element> used_ring;        // behind those two words
     dataplane::guest_array<std::uint16_t> available_event; // the word behind used_ring
     dataplane::guest_array<packed_descriptor> packed_descriptors;
     dataplane::guest_array<std::uint16_t> driver_event; // offset and wrap, flags
     dataplane::guest_array<std::uint16_t> device_event;
-    ring_index start;      // next to take and to return: nothing is in flight
-    int call_fd{-1};       // eventfd, non-blocking; the engine writes and does not close it
+    ring_index start; // next to take and to return: nothing is in flight
+    int call_fd{-1};  // eventfd, non-blocking; the engine writes and does not close it
     const guest_memory* memory{nullptr};
     ring_position* saved{nullptr}; // packed rings: the position that outlives the process
 
@@ -49,7 +49,7 @@ struct ring_setup {
 
 // One direction of one virtqueue at work. A worker works it; the control plane reads its position
 // after it was unpublished and a grace period has passed, and its counters and fault at any time.
-class ring {
+class ring : public ports::notifier {
 public:
     virtual ~ring() = default;
 
@@ -74,7 +74,7 @@ class source : public ring {
 public:
     virtual ports::rx_queue::poll receive(dataplane::burst& b,
                                           const ports::queue_context& context) noexcept = 0;
-    virtual void release() noexcept = 0;
+    virtual void release(const ports::queue_context& context) noexcept = 0;
 };
 
 // Packets into the guest's receive virtqueue.
@@ -82,6 +82,8 @@ class sink : public ring {
 public:
     virtual void transmit(std::span<dataplane::packet* const> packets,
                           const ports::queue_context& context) noexcept = 0;
+    virtual void prefetch_ring(std::size_t n) noexcept = 0;
+    virtual void prefetch_buffers(std::size_t n) noexcept = 0;
 };
 
 // The engine for a ring's kind.

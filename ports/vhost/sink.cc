@@ -7,6 +7,7 @@
 #include "ports/vhost/split_layout.hh"
 
 #include <algorithm>
+#include <utility>
 
 namespace strait::vhost {
 
@@ -21,16 +22,19 @@ template <typename Layout>
 class sink_of final : public sink {
 public:
     explicit sink_of(const ring_setup& setup) noexcept
-        : layout_{setup}, memory_{*setup.memory}, call_fd_{setup.call_fd},
+        : layout_{setup},
+          memory_{*setup.memory},
+          call_fd_{setup.call_fd},
           mergeable_{has_feature(setup.features, feature::mergeable_buffers)},
-          header_{mergeable_ || has_feature(setup.features, feature::version_1)
-                      ? sizeof(net_header)
-                      : legacy_net_header}
-    {
-    }
+          header_{mergeable_ || has_feature(setup.features, feature::version_1) ? sizeof(net_header)
+                                                                                : legacy_net_header}
+    {}
 
     void transmit(std::span<packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    void prefetch_ring(std::size_t n) noexcept override;
+    void prefetch_buffers(std::size_t n) noexcept override;
+    void notify_if_wanted() noexcept override;
     [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
 
 private:
@@ -47,12 +51,14 @@ private:
     void write(const packet& p, const guest_span& buffer) const noexcept;
     void write_scattered(const packet& p) noexcept;
     void publish() noexcept;
+    void prefetch_buffer(const guest_span& buffer) const noexcept;
 
     Layout layout_;
     const guest_memory& memory_;
     const int call_fd_;
     const bool mergeable_;
     const std::size_t header_;
+    std::size_t prefetched_{0}; // buffers that prefetch_buffers() asked for
     std::size_t completed_{0};
     std::array<completion, burst::capacity + max_buffers> completions_;
     std::size_t spans_used_{0};
@@ -62,20 +68,19 @@ private:
 
 constexpr drop_reason none{0xff};
 
-// A packet whose buffer is one descriptor. The header, no offload and one buffer, is stored as
-// constants: to copy it, let alone with the head, would load what was stored in smaller pieces a
-// moment ago, which stalls.
+// A packet whose buffer is one descriptor. The header says no offload and one buffer, as it did in
+// the last lap of most drivers' buffers.
 template <typename Layout>
 [[gnu::always_inline]] inline void sink_of<Layout>::write(const packet& p,
                                                           const guest_span& buffer) const noexcept
 {
     static_assert(offsetof(net_header, buffers) == 10);
     constexpr std::uint32_t one_buffer = 1U << 16;
-    buffer.store<std::uint64_t>(0, 0);
+    buffer.store_if_different<std::uint64_t>(0, 0);
     if (header_ == sizeof(net_header)) [[likely]] {
-        buffer.store<std::uint32_t>(8, one_buffer);
+        buffer.store_if_different<std::uint32_t>(8, one_buffer);
     } else {
-        buffer.store<std::uint16_t>(8, 0);
+        buffer.store_if_different<std::uint16_t>(8, 0);
     }
     buffer.copy_in(p.data, header_, p.head_length);
     std::size_t at = header_ + p.head_length;
@@ -127,26 +132,25 @@ drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const 
     buffers_ = 0;
     while (true) {
         std::size_t length = 0;
-        fault = layout.walk(
-            head, memory_,
-            [&](std::uint64_t address, std::uint32_t size, std::uint16_t flags) noexcept
-            -> const char* {
-                ++walked;
-                if ((flags & descriptor_flag::write) == 0) {
-                    return fault_text::direction;
-                }
-                // Room beyond what is needed is the guest's affair.
-                if (size == 0 || room + length >= needed) {
-                    return nullptr;
-                }
-                guest_span& span = spans_[spans_used_];
-                if (!memory_.translate(address, size, span)) {
-                    return fault_text::address;
-                }
-                length += size;
-                ++spans_used_;
-                return nullptr;
-            });
+        fault = layout.walk(head, memory_,
+                            [&](std::uint64_t address, std::uint32_t size,
+                                std::uint16_t flags) noexcept -> const char* {
+                                ++walked;
+                                if ((flags & descriptor_flag::write) == 0) {
+                                    return fault_text::direction;
+                                }
+                                // Room beyond what is needed is the guest's affair.
+                                if (size == 0 || room + length >= needed) {
+                                    return nullptr;
+                                }
+                                guest_span& span = spans_[spans_used_];
+                                if (!memory_.translate(address, size, span)) {
+                                    return fault_text::address;
+                                }
+                                length += size;
+                                ++spans_used_;
+                                return nullptr;
+                            });
         if (fault != nullptr) {
             return drop_reason::receiver_malformed;
         }
@@ -157,8 +161,7 @@ drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const 
         if (room == needed) {
             return none;
         }
-        if (!mergeable_ || buffers_ == max_buffers ||
-            walked + max_chain > spans_.size()) {
+        if (!mergeable_ || buffers_ == max_buffers || walked + max_chain > spans_.size()) {
             return drop_reason::receiver_buffer_too_small;
         }
         if (!layout.next(head, fault)) {
@@ -172,9 +175,55 @@ void sink_of<Layout>::publish() noexcept
 {
     layout_.complete(std::span{completions_}.first(completed_));
     completed_ = 0;
+}
+
+template <typename Layout>
+void sink_of<Layout>::notify_if_wanted() noexcept
+{
     if (layout_.wants_interrupt()) {
         kick(call_fd_);
         kicks_.add(1);
+    }
+}
+
+template <typename Layout>
+[[gnu::always_inline]] inline void
+sink_of<Layout>::prefetch_buffer(const guest_span& buffer) const noexcept
+{
+    // DPDK's driver puts a header at a line's end and the frame into the next one.
+    if (buffer.begins_line_at(header_)) {
+        buffer.prefetch(0);
+        buffer.prefetch_for_write(header_);
+    } else {
+        buffer.prefetch_for_write(0);
+        buffer.prefetch_for_write(64);
+    }
+}
+
+template <typename Layout>
+void sink_of<Layout>::prefetch_ring(std::size_t n) noexcept
+{
+    prefetched_ = 0;
+    // A fault is transmit()'s to find.
+    if (fault() == nullptr && layout_.refresh() == nullptr) {
+        layout_.prefetch(std::min(layout_.ready(), n));
+    }
+}
+
+template <typename Layout>
+void sink_of<Layout>::prefetch_buffers(std::size_t n) noexcept
+{
+    if (fault() != nullptr) {
+        return;
+    }
+    Layout layout = layout_;
+    const char* fault = nullptr;
+    chain_head head;
+    for (prefetched_ = 0; prefetched_ < n && layout.next(head, fault); ++prefetched_) {
+        guest_span buffer;
+        if (memory_.translate(head.address, head.length, buffer)) {
+            prefetch_buffer(buffer);
+        }
     }
 }
 
@@ -195,7 +244,10 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
     std::size_t next = 0;
 
     Layout layout = layout_; // in registers: stores to the guest cannot alias it
-    layout.prefetch(std::min(layout.ready(), packets.size()));
+    const std::size_t prefetched = std::exchange(prefetched_, 0);
+    if (prefetched == 0) {
+        layout.prefetch(std::min(layout.ready(), packets.size()));
+    }
     const auto write_targets = [&]() noexcept {
         for (const target& t : std::span{targets}.first(targeted)) {
             write(*t.p, t.buffer);
@@ -213,11 +265,12 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
         if (head.simple() && head.writable() && head.length >= header_ + p.length &&
             memory_.translate(head.address, head.length, t.buffer)) [[likely]] {
             t.p = &p;
-            t.buffer.prefetch_for_write(0);
-            t.buffer.prefetch_for_write(64);
-            completions_[completed_++] = {
-                .length = static_cast<std::uint32_t>(header_ + p.length), .id = head.id,
-                .slots = 1};
+            if (next >= prefetched) {
+                prefetch_buffer(t.buffer);
+            }
+            completions_[completed_++] = {.length = static_cast<std::uint32_t>(header_ + p.length),
+                                          .id = head.id,
+                                          .slots = 1};
             ++targeted;
         } else {
             const drop_reason reason = take_slowly(layout, head, p, fault);
@@ -254,6 +307,9 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
     }
     if (completed_ > 0) {
         publish();
+    }
+    if (sent > 0) {
+        context.notifications->add(*this);
     }
     counters.tx_packets.add(sent);
     counters.tx_bytes.add(bytes);

@@ -27,16 +27,18 @@ template <typename Layout>
 class source_of final : public source {
 public:
     explicit source_of(const ring_setup& setup) noexcept
-        : layout_{setup}, memory_{*setup.memory}, call_fd_{setup.call_fd},
+        : layout_{setup},
+          memory_{*setup.memory},
+          call_fd_{setup.call_fd},
           header_{has_feature(setup.features, feature::version_1) ||
                           has_feature(setup.features, feature::mergeable_buffers)
                       ? sizeof(net_header)
                       : legacy_net_header}
-    {
-    }
+    {}
 
     ports::rx_queue::poll receive(burst& b, const ports::queue_context& context) noexcept override;
-    void release() noexcept override;
+    void release(const ports::queue_context& context) noexcept override;
+    void notify_if_wanted() noexcept override;
     [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
 
 private:
@@ -96,25 +98,24 @@ template <typename Layout>
         // here, whatever they say, and what is read is the guest's own.
         constexpr bool packed = std::is_same_v<Layout, packed_layout>;
         const bool write_is_wrong = !packed || (head.flags & descriptor_flag::indirect) == 0;
-        fault = layout.walk(
-            head, memory_,
-            [&](std::uint64_t address, std::uint32_t length, std::uint16_t flags) noexcept
-            -> const char* {
-                if (write_is_wrong && (flags & descriptor_flag::write) != 0) {
-                    return fault_text::direction;
-                }
-                if (length == 0) {
-                    return nullptr;
-                }
-                guest_span& span = b.segments[b.segments_used + c.segments];
-                if (!memory_.translate(address, length, span)) {
-                    return fault_text::address;
-                }
-                span.prefetch();
-                c.length += length;
-                ++c.segments;
-                return nullptr;
-            });
+        fault = layout.walk(head, memory_,
+                            [&](std::uint64_t address, std::uint32_t length,
+                                std::uint16_t flags) noexcept -> const char* {
+                                if (write_is_wrong && (flags & descriptor_flag::write) != 0) {
+                                    return fault_text::direction;
+                                }
+                                if (length == 0) {
+                                    return nullptr;
+                                }
+                                guest_span& span = b.segments[b.segments_used + c.segments];
+                                if (!memory_.translate(address, length, span)) {
+                                    return fault_text::address;
+                                }
+                                span.prefetch();
+                                c.length += length;
+                                ++c.segments;
+                                return nullptr;
+                            });
         if (fault != nullptr) {
             return false;
         }
@@ -199,8 +200,12 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
     std::size_t count = 0;
     {
         Layout layout = layout_; // in registers: stores to the guest cannot alias it
-        layout.prefetch(std::min<std::size_t>(layout.ready(), burst::capacity));
-        // Every packet of one descriptor may need a segment later: room_for_packet() counts it.
+        const std::size_t ready = std::min<std::size_t>(layout.ready(), burst::capacity);
+        layout.prefetch(ready);
+        if (context.expected != nullptr) {
+            context.expected->prefetch_ring(ready);
+        }
+        // Every packet of one descriptor may need a segment later, beside those of its chain.
         while (count < burst::capacity &&
                b.segments_used + burst::max_segments + burst::capacity <= burst::segment_capacity) {
             if (!take(layout, b, chains[count], completions_[count], fault)) {
@@ -220,6 +225,9 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         return rx_queue::poll::empty;
     }
     gather_.took(context.now, count);
+    if (context.expected != nullptr) {
+        context.expected->prefetch_buffers(count);
+    }
 
     std::uint64_t bytes = 0;
     for (const chain& c : std::span{chains}.first(count)) {
@@ -237,10 +245,16 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
 }
 
 template <typename Layout>
-void source_of<Layout>::release() noexcept
+void source_of<Layout>::release(const ports::queue_context& context) noexcept
 {
     layout_.complete(std::span{completions_}.first(taken_));
     taken_ = 0;
+    context.notifications->add(*this);
+}
+
+template <typename Layout>
+void source_of<Layout>::notify_if_wanted() noexcept
+{
     if (layout_.wants_interrupt()) {
         kick(call_fd_);
         kicks_.add(1);

@@ -6,8 +6,8 @@
 #include "ports/vhost/ring.hh"
 
 #include <array>
-#include <atomic>
 #include <span>
+#include <utility>
 
 namespace strait::vhost {
 
@@ -24,10 +24,7 @@ struct chain_head {
     {
         return (flags & (descriptor_flag::next | descriptor_flag::indirect)) == 0;
     }
-    [[nodiscard]] bool writable() const noexcept
-    {
-        return (flags & descriptor_flag::write) != 0;
-    }
+    [[nodiscard]] bool writable() const noexcept { return (flags & descriptor_flag::write) != 0; }
 };
 
 // A chain to be returned to the driver.
@@ -55,10 +52,16 @@ inline constexpr const char* direction = "a buffer has the wrong direction";
 class split_layout {
 public:
     explicit split_layout(const ring_setup& setup) noexcept
-        : descriptors_{setup.split_descriptors}, available_{setup.available}, used_{setup.used},
-          used_ring_{setup.used_ring}, available_event_{setup.available_event}, size_{setup.size},
-          mask_{static_cast<std::uint16_t>(setup.size - 1)}, next_available_{setup.start.next},
-          next_used_{setup.start.next}, seen_available_{setup.start.next},
+        : descriptors_{setup.split_descriptors},
+          available_{setup.available},
+          used_{setup.used},
+          used_ring_{setup.used_ring},
+          available_event_{setup.available_event},
+          size_{setup.size},
+          mask_{static_cast<std::uint16_t>(setup.size - 1)},
+          next_available_{setup.start.next},
+          next_used_{setup.start.next},
+          seen_available_{setup.start.next},
           event_index_{has_feature(setup.features, feature::event_index)}
     {
         // We poll: the driver need not kick. With event indices its next kick is 2^16 away.
@@ -106,8 +109,12 @@ public:
             return false;
         }
         const split_descriptor d = descriptors_.load(index);
-        head = {.address = d.address, .length = d.length, .flags = d.flags, .id = index,
-                .slots = 1, .next = d.next};
+        head = {.address = d.address,
+                .length = d.length,
+                .flags = d.flags,
+                .id = index,
+                .slots = 1,
+                .next = d.next};
         ++next_available_;
         return true;
     }
@@ -149,19 +156,19 @@ public:
             ++at;
         }
         used_.store_release(1, at);
-        published_from_ = next_used_;
         next_used_ = at;
+        unannounced_ += static_cast<std::uint32_t>(done.size());
     }
-    // After complete(): whether the driver wants to be told. A full barrier.
-    [[nodiscard]] bool wants_interrupt() const noexcept
+    // After complete() and a full barrier: whether the driver wants to be told of what was returned
+    // since the last call.
+    [[nodiscard]] bool wants_interrupt() noexcept
     {
-        std::atomic_thread_fence(std::memory_order_seq_cst);
+        const std::uint32_t returned = std::exchange(unannounced_, 0);
         if (!event_index_) {
             return (available_.load_acquire(0) & no_interrupt) == 0;
         }
         const std::uint16_t event = available_.load_acquire(2 + std::size_t{size_});
-        return static_cast<std::uint16_t>(next_used_ - event - 1) <
-               static_cast<std::uint16_t>(next_used_ - published_from_);
+        return static_cast<std::uint16_t>(next_used_ - event - 1) < returned;
     }
 
     // Gives back chains taken since `mark`, untouched.
@@ -171,9 +178,8 @@ public:
 
 private:
     template <typename Visit>
-    [[nodiscard]] static const char* walk_indirect(const chain_head& head,
-                                                   const guest_memory& memory,
-                                                   Visit&& visit) noexcept
+    [[nodiscard]] static const char*
+    walk_indirect(const chain_head& head, const guest_memory& memory, Visit&& visit) noexcept
     {
         constexpr std::uint32_t entry = sizeof(split_descriptor);
         dataplane::guest_span table;
@@ -221,7 +227,7 @@ private:
     std::uint16_t next_available_;
     std::uint16_t next_used_;
     std::uint16_t seen_available_;
-    std::uint16_t published_from_{0};
+    std::uint32_t unannounced_{0};
     bool event_index_;
 };
 

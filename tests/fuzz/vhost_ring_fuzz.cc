@@ -49,8 +49,8 @@ struct machine {
             dataplane::packet_slot& p = packets[i];
             p.data = p.head.data();
             p.length = lengths[i % lengths.size()];
-            p.head_length = static_cast<std::uint16_t>(
-                std::min<std::size_t>(p.length, dataplane::head_copy));
+            p.head_length =
+                static_cast<std::uint16_t>(std::min<std::size_t>(p.length, dataplane::head_copy));
             const std::size_t rest = p.length - p.head_length;
             payloads[i].resize(rest);
             // One segment, or two.
@@ -72,6 +72,7 @@ struct machine {
     std::unique_ptr<guest_memory> memory;
     dataplane::burst burst;
     dataplane::port_counters counters;
+    ports::notification_list notifications;
     std::array<dataplane::packet_slot, 16> packets;
     std::array<std::vector<std::byte>, 16> payloads;
     std::array<std::array<dataplane::guest_span, 2>, 16> segments;
@@ -148,8 +149,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         s.available = dataplane::guest_array<std::uint16_t>{base + driver.offset};
         s.used = dataplane::guest_array<std::uint16_t>{base + device.offset};
         s.used_ring = dataplane::guest_array<used_element>{base + device.offset + 4};
-        s.available_event =
-            dataplane::guest_array<std::uint16_t>{base + device.offset + 4 + 8 * n};
+        s.available_event = dataplane::guest_array<std::uint16_t>{base + device.offset + 4 + 8 * n};
         s.start = {start, true};
     }
 
@@ -171,14 +171,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             continue;
         }
         now += std::uint64_t{value} + 1;
-        const ports::queue_context context{now, nullptr, &m.counters};
+        const ports::queue_context context{now, nullptr, &m.counters, &m.notifications};
         const bool broken = engine.fault() != nullptr;
         const ring_index position = engine.position();
         m.before.assign(base, base + first_size);
         m.before.insert(m.before.end(), m.second.get(), m.second.get() + second_size);
         if (to_guest) {
             const std::size_t count = operation[1] % 64 + 1U;
+            in->prefetch_ring(count);
+            if ((operation[1] & 64) != 0) {
+                in->prefetch_buffers(count);
+            }
             in->transmit(std::span{m.list}.subspan(64 - count), context);
+            m.notifications.flush();
         } else {
             m.burst.clear();
             const auto result = out->receive(m.burst, context);
@@ -198,7 +203,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                     m.frame.resize(p.length);
                     dataplane::copy_frame(p, 0, m.frame.data(), p.length);
                 }
-                out->release();
+                out->release(context);
+                m.notifications.flush();
                 check_unchanged(m, packed ? descriptors : device, device);
             }
         }

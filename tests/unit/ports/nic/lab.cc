@@ -145,7 +145,7 @@ std::vector<frame> port_under_test::receive(std::size_t count, std::chrono::mill
     ports::rx_queue& queue = *port_->queues().front().rx;
     while (out.size() < count && std::chrono::steady_clock::now() < end) {
         burst_->clear();
-        const ports::queue_context context{0, pool_, counters_.get()};
+        const ports::queue_context context{0, pool_, counters_.get(), nullptr};
         if (queue.receive(*burst_, context) != ports::rx_queue::poll::taken) {
             continue;
         }
@@ -159,7 +159,7 @@ std::vector<frame> port_under_test::receive(std::size_t count, std::chrono::mill
 
 void port_under_test::transmit(std::vector<dataplane::packet*> packets)
 {
-    port_->queues().front().tx->transmit(packets, {0, pool_, counters_.get()});
+    port_->queues().front().tx->transmit(packets, {0, pool_, counters_.get(), nullptr});
 }
 
 std::uint64_t port_under_test::drops(dataplane::drop_reason reason) const

@@ -27,7 +27,8 @@ constexpr std::uint64_t ram_end = ram_address + ram_size;
 // One guest's ring, in either direction, whose descriptors the test writes itself.
 struct victim {
     victim(bool is_packed, bool receives, std::uint64_t features = plain, std::uint16_t size = 256)
-        : to_guest{receives}, ram{std::make_unique<guest_ram>(ram_size, ram_address)},
+        : to_guest{receives},
+          ram{std::make_unique<guest_ram>(ram_size, ram_address)},
           guest{make_driver(*ram, {.packed = is_packed, .size = size, .features = features})}
     {
         if (to_guest) {
@@ -72,7 +73,7 @@ struct victim {
             for (const dataplane::packet_slot& p : worker.burst().packets()) {
                 taken.push_back(frame_of(p));
             }
-            out->release();
+            worker.release(*out);
         }
     }
     // Where the device may write: its part of the ring and the buffer that `good` names.
@@ -442,8 +443,7 @@ TEST_P(ring_hostile, length_sums_of_many_gibibytes)
     // 280 buffers of a megabyte less a page, one over another: 280 MiB in one chain.
     victim v{packed(), to_guest(), plain, 1024};
     const bytes before = v.ram->image();
-    ASSERT_TRUE(v.guest->add(
-        std::vector<buffer>(280, {v.place, 200'000, to_guest()}), 1, false));
+    ASSERT_TRUE(v.guest->add(std::vector<buffer>(280, {v.place, 200'000, to_guest()}), 1, false));
     v.guest->publish();
     v.work();
     EXPECT_EQ(v.engine().fault(), nullptr);
@@ -540,21 +540,31 @@ public:
     [[nodiscard]] std::uint64_t any_address()
     {
         switch (pick(random_, 0, 7)) {
-        case 0: return pick(random_, 0, 64) + ram_address - 32;
-        case 1: return pick(random_, 0, 4096) + ram_end - 4096;
-        case 2: return ~std::uint64_t{0} - pick(random_, 0, 4096);
-        case 3: return random_();
-        case 4: return tables_ + 16 * pick(random_, 0, 2000);
-        default: return any_buffer().address;
+        case 0:
+            return pick(random_, 0, 64) + ram_address - 32;
+        case 1:
+            return pick(random_, 0, 4096) + ram_end - 4096;
+        case 2:
+            return ~std::uint64_t{0} - pick(random_, 0, 4096);
+        case 3:
+            return random_();
+        case 4:
+            return tables_ + 16 * pick(random_, 0, 2000);
+        default:
+            return any_buffer().address;
         }
     }
     [[nodiscard]] std::uint32_t any_length()
     {
         switch (pick(random_, 0, 5)) {
-        case 0: return static_cast<std::uint32_t>(random_());
-        case 1: return 0;
-        case 2: return static_cast<std::uint32_t>(16 * pick(random_, 0, 400));
-        default: return static_cast<std::uint32_t>(pick(random_, 0, 2000));
+        case 0:
+            return static_cast<std::uint32_t>(random_());
+        case 1:
+            return 0;
+        case 2:
+            return static_cast<std::uint32_t>(16 * pick(random_, 0, 400));
+        default:
+            return static_cast<std::uint32_t>(pick(random_, 0, 2000));
         }
     }
     [[nodiscard]] std::uint16_t any_flags(std::uint16_t old)
@@ -570,12 +580,19 @@ public:
         if (!v.guest->options().packed) {
             split_descriptor& d = v.split(at);
             switch (what) {
-            case 0: d.address = any_address(); return;
-            case 1: d.length = any_length(); return;
-            case 2: d.flags = any_flags(d.flags); return;
-            case 3: d.next = static_cast<std::uint16_t>(
-                        pick(random_, 0, 1) == 0 ? random_()
-                                                 : pick(random_, 0, v.guest->options().size));
+            case 0:
+                d.address = any_address();
+                return;
+            case 1:
+                d.length = any_length();
+                return;
+            case 2:
+                d.flags = any_flags(d.flags);
+                return;
+            case 3:
+                d.next = static_cast<std::uint16_t>(
+                    pick(random_, 0, 1) == 0 ? random_()
+                                             : pick(random_, 0, v.guest->options().size));
                 return;
             case 4:
                 d.flags = descriptor_flag::indirect;
@@ -588,25 +605,37 @@ public:
                         v.available(1) + pick(random_, 0, 2U * v.guest->options().size));
                 }
                 return;
-            default: v.available(2 + at) = static_cast<std::uint16_t>(
-                         pick(random_, 0, v.guest->options().size + 1U));
+            default:
+                v.available(2 + at) =
+                    static_cast<std::uint16_t>(pick(random_, 0, v.guest->options().size + 1U));
                 return;
             }
         }
         packed_descriptor& d = v.packed(at);
         switch (what) {
-        case 0: d.address = any_address(); return;
-        case 1: d.length = any_length(); return;
-        case 2: d.flags = any_flags(d.flags); return;
-        case 3: d.id = static_cast<std::uint16_t>(random_()); return;
+        case 0:
+            d.address = any_address();
+            return;
+        case 1:
+            d.length = any_length();
+            return;
+        case 2:
+            d.flags = any_flags(d.flags);
+            return;
+        case 3:
+            d.id = static_cast<std::uint16_t>(random_());
+            return;
         case 4:
             d.flags = static_cast<std::uint16_t>((d.flags & 0x8080U) | descriptor_flag::indirect);
             d.address = tables_ + 16 * pick(random_, 0, 100);
             d.length = static_cast<std::uint32_t>(16 * pick(random_, 1, 300));
             return;
-        case 5: d.flags ^= 0x8080U; return;
-        default: v.ram->as<std::uint16_t>(v.guest->places()[1].address + 2 * pick(random_, 0, 1)) =
-                     static_cast<std::uint16_t>(random_());
+        case 5:
+            d.flags ^= 0x8080U;
+            return;
+        default:
+            v.ram->as<std::uint16_t>(v.guest->places()[1].address + 2 * pick(random_, 0, 1)) =
+                static_cast<std::uint16_t>(random_());
             return;
         }
     }
@@ -620,10 +649,10 @@ public:
                 b.address = any_address();
                 b.length = any_length();
             }
-            const auto flags = static_cast<std::uint16_t>(
-                (to_guest_ ? descriptor_flag::write : 0) |
-                (pick(random_, 0, 2) != 0 ? descriptor_flag::next : 0) |
-                (wild ? pick(random_, 0, 7) : 0));
+            const auto flags =
+                static_cast<std::uint16_t>((to_guest_ ? descriptor_flag::write : 0) |
+                                           (pick(random_, 0, 2) != 0 ? descriptor_flag::next : 0) |
+                                           (wild ? pick(random_, 0, 7) : 0));
             if (v.guest->options().packed) {
                 v.ram->as<packed_descriptor>(tables_ + 16 * i) = {b.address, b.length, 0, flags};
             } else {
@@ -718,8 +747,7 @@ TEST_P(ring_hostile, rings_corrupted_at_random)
             }
             c.corrupt();
         }
-        moved += c.v.worker.counters().tx_packets.read() +
-                 c.v.worker.counters().rx_packets.read();
+        moved += c.v.worker.counters().tx_packets.read() + c.v.worker.counters().rx_packets.read();
         ASSERT_LE(c.v.worker.burst().segments_used, dataplane::burst::segment_capacity);
     }
     // The rings were neither all broken at once nor all good.
@@ -743,8 +771,7 @@ TEST_P(ring_hostile, memory_of_noise)
             }
         }
         if (!packed()) {
-            v.available(1) = static_cast<std::uint16_t>(
-                pick(random, 0, v.guest->options().size));
+            v.available(1) = static_cast<std::uint16_t>(pick(random, 0, v.guest->options().size));
         }
         for (int i = 0; i < 4; ++i) {
             v.work(64);
@@ -765,8 +792,8 @@ TEST_P(ring_hostile, memory_that_changes_meanwhile)
 #endif
 #endif
     std::atomic<bool> stop{false};
-    auto c = std::make_unique<corrupter>(random, packed(), to_guest(), mergeable,
-                                         std::uint16_t{256});
+    auto c =
+        std::make_unique<corrupter>(random, packed(), to_guest(), mergeable, std::uint16_t{256});
     c->make_tables();
     c->fill();
     guest_ram& ram = *c->v.ram;
@@ -802,8 +829,7 @@ TEST_P(ring_hostile, memory_that_changes_meanwhile)
             c->v.work(64);
         }
         faults += c->v.engine().fault() != nullptr ? 1U : 0U;
-        moved = c->v.worker.counters().tx_packets.read() +
-                c->v.worker.counters().rx_packets.read();
+        moved = c->v.worker.counters().tx_packets.read() + c->v.worker.counters().rx_packets.read();
     }
     stop = true;
     guest.join();

@@ -62,9 +62,9 @@ struct receiver {
             all.insert(all.end(), part.begin(), part.end());
         }
         EXPECT_LE(r.length, all.size());
-        EXPECT_TRUE(std::all_of(all.begin() + r.length, all.end(),
-                                [](std::byte b) { return b == pattern; }))
-            << "written beyond what was returned as written";
+        EXPECT_TRUE(std::all_of(all.begin() + r.length, all.end(), [](std::byte b) {
+            return b == pattern;
+        })) << "written beyond what was returned as written";
         all.resize(r.length);
         return all;
     }
@@ -102,9 +102,8 @@ struct receiver {
                 const bytes more = contents(all[i + n]);
                 packet.insert(packet.end(), more.begin(), more.end());
             }
-            packet.erase(packet.begin(),
-                         packet.begin() + static_cast<std::ptrdiff_t>(
-                                              std::min(header, packet.size())));
+            packet.erase(packet.begin(), packet.begin() + static_cast<std::ptrdiff_t>(
+                                                              std::min(header, packet.size())));
             frames.push_back(std::move(packet));
             buffer_counts.push_back(count);
             i += count;
@@ -225,10 +224,10 @@ TEST_P(ring_sink, merges_buffers)
         std::size_t count;
     };
     // 12 bytes of header count too.
-    const std::vector<layout> cases{
-        {1526, 1514, 1}, {1526, 1515, 2}, {1536, 9018, 6},  {1536, 65535, 43}, {100, 88, 1},
-        {100, 89, 2},    {100, 6388, 64}, {64, 52, 1},      {64, 53, 2},       {12, 60, 6},
-        {2048, 65557, 33}};
+    const std::vector<layout> cases{{1526, 1514, 1},   {1526, 1515, 2},  {1536, 9018, 6},
+                                    {1536, 65535, 43}, {100, 88, 1},     {100, 89, 2},
+                                    {100, 6388, 64},   {64, 52, 1},      {64, 53, 2},
+                                    {12, 60, 6},       {2048, 65557, 33}};
     for (const layout& c : cases) {
         for (const bool pieces : {false, true}) {
             SCOPED_TRACE(std::to_string(c.frame) + " in buffers of " + std::to_string(c.buffer));
@@ -419,8 +418,8 @@ TEST_P(ring_sink, goes_round_rings_of_every_size)
                 }
                 SCOPED_TRACE(std::to_string(size) + (merges ? ", mergeable" : "") +
                              (shuffled ? ", shuffled" : ""));
-                ring_options o = options(size, (merges ? mergeable : plain) |
-                                                   feature_bits({feature::indirect}));
+                ring_options o =
+                    options(size, (merges ? mergeable : plain) | feature_bits({feature::indirect}));
                 o.shuffle = shuffled ? &random : nullptr;
                 receiver r{o};
                 run_laps(r, size, std::size_t{5} * size + 300, random, true);
@@ -529,9 +528,9 @@ TEST_P(ring_sink, carries_packets_from_guest_to_guest)
                 std::vector<bytes> frames;
                 std::vector<std::uint64_t> places;
                 for (std::size_t n = pick(random, 1, 30); n > 0; --n) {
-                    const bytes frame = random_bytes(
-                        random, pick(random, 0, 3) == 0 ? pick(random, 14, 65535)
-                                                        : pick(random, 14, 1514));
+                    const bytes frame =
+                        random_bytes(random, pick(random, 0, 3) == 0 ? pick(random, 14, 65535)
+                                                                     : pick(random, 14, 1514));
                     bytes all(12);
                     all.insert(all.end(), frame.begin(), frame.end());
                     // In up to four pieces.
@@ -570,7 +569,7 @@ TEST_P(ring_sink, carries_packets_from_guest_to_guest)
                 }
                 const std::uint64_t before = r.worker.counters().tx_packets.read();
                 r.worker.send(*r.engine, list);
-                in->release();
+                r.worker.release(*in);
                 const std::size_t sent = r.worker.counters().tx_packets.read() - before;
                 frames.resize(sent);
                 ASSERT_EQ(r.collect(), frames);

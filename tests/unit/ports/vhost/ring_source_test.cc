@@ -187,7 +187,7 @@ TEST_P(ring_source, head_is_private_and_the_rest_is_not_copied)
         bytes expected = frame;
         std::fill(expected.begin() + dataplane::head_copy, expected.end(), std::byte{0});
         EXPECT_EQ(frame_of(p), expected);
-        t.engine->release();
+        t.worker.release(*t.engine);
         ASSERT_EQ(t.collect().size(), 1U);
     }
 }
@@ -201,7 +201,7 @@ TEST_P(ring_source, returns_buffers_only_at_release)
     ASSERT_EQ(t.worker.poll(*t.engine), poll::taken);
     EXPECT_TRUE(t.collect().empty());
     EXPECT_EQ(t.engine->position(), t.guest->position());
-    t.engine->release();
+    t.worker.release(*t.engine);
     EXPECT_EQ(t.collect().size(), 1U);
     EXPECT_EQ(t.worker.poll(*t.engine), poll::empty);
 }
@@ -377,8 +377,7 @@ TEST_P(ring_source, takes_a_burst_and_leaves_the_rest)
 TEST_P(ring_source, long_chains_fill_a_burst_early_and_lose_nothing)
 {
     // 40 packets of 250 descriptors: more segments than a burst holds.
-    transmitter t{options(1024, modern | feature_bits({feature::indirect})),
-                  std::size_t{8} << 20};
+    transmitter t{options(1024, modern | feature_bits({feature::indirect})), std::size_t{8} << 20};
     std::vector<bytes> frames;
     for (std::size_t i = 0; i < 40; ++i) {
         frames.push_back(random_bytes(random, 1500));
@@ -508,7 +507,7 @@ TEST_P(ring_source, lone_packets_are_never_left_for_ever)
             const poll result = t.engine->receive(t.worker.burst(), t.worker.context());
             if (result == poll::taken) {
                 got += t.worker.burst().count;
-                t.engine->release();
+                t.worker.release(*t.engine);
                 waited = 0;
             } else {
                 waited += step;
@@ -538,7 +537,7 @@ TEST_P(ring_source, gathers_under_load_and_not_without_it)
         t.worker.pass(20'000);
         offer(1);
         ASSERT_EQ(poll_once(), poll::taken);
-        t.engine->release();
+        t.worker.release(*t.engine);
         t.collect();
     }
     // 64 packets every 1,000 cycles: soon the ring is left alone until a burst has gathered.
@@ -548,7 +547,7 @@ TEST_P(ring_source, gathers_under_load_and_not_without_it)
         while (poll_once() != poll::taken) {
             t.worker.pass(100);
         }
-        t.engine->release();
+        t.worker.release(*t.engine);
         t.collect();
     }
     t.worker.pass(200);
@@ -559,7 +558,7 @@ TEST_P(ring_source, gathers_under_load_and_not_without_it)
     t.worker.pass(gatherer::longest);
     EXPECT_EQ(poll_once(), poll::taken);
     EXPECT_EQ(t.worker.burst().count, 48U);
-    t.engine->release();
+    t.worker.release(*t.engine);
 }
 
 } // namespace

@@ -36,8 +36,7 @@ struct guest_range {
 // beyond it ends the test. Sizes are multiples of 4 KiB.
 class guest_ram {
 public:
-    explicit guest_ram(std::size_t size = std::size_t{1} << 20,
-                       std::uint64_t address = 0x10'0000);
+    explicit guest_ram(std::size_t size = std::size_t{1} << 20, std::uint64_t address = 0x10'0000);
     explicit guest_ram(std::span<const guest_range> regions);
     guest_ram(const guest_ram&) = delete;
     guest_ram& operator=(const guest_ram&) = delete;
@@ -188,6 +187,7 @@ public:
     // One poll, after time enough that nothing is left to gather, and its release.
     std::vector<bytes> take(source& s);
     ports::rx_queue::poll poll(source& s); // into burst()
+    void release(source& s);               // of the last poll(), and tells the guest
     void send(sink& s, std::span<dataplane::packet* const> packets);
 
     [[nodiscard]] dataplane::burst& burst() noexcept { return *burst_; }
@@ -196,14 +196,16 @@ public:
     [[nodiscard]] std::uint64_t drops() const noexcept; // of every reason
     [[nodiscard]] ports::queue_context context() noexcept
     {
-        return {now_, nullptr, counters_.get()};
+        return {now_, nullptr, counters_.get(), &notifications_};
     }
     void pass(std::uint64_t cycles) noexcept { now_ += cycles; }
 
 private:
     std::unique_ptr<dataplane::burst> burst_;
     std::unique_ptr<dataplane::port_counters> counters_; // aligned more than a stack may be
+    ports::notification_list notifications_;
     std::uint64_t now_{std::uint64_t{1} << 40};
+    unsigned sends_{0};
 };
 
 // A packet of the switch's own making: its head in private memory, its payload in pieces.
