@@ -8,7 +8,31 @@
 
 #include <rte_rcu_qsbr.h>
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace strait::dataplane {
+
+namespace {
+
+// A waiter that finds a grace period ended by another one's look reads that from a relaxed word
+// (rte_rcu_qsbr's acked_token). On x86-64 every load acquires; the race detector has to be told.
+void may_be_freed([[maybe_unused]] rte_rcu_qsbr* qsbr) noexcept
+{
+#ifdef __SANITIZE_THREAD__
+    __tsan_release(qsbr);
+#endif
+}
+
+void is_free([[maybe_unused]] rte_rcu_qsbr* qsbr) noexcept
+{
+#ifdef __SANITIZE_THREAD__
+    __tsan_acquire(qsbr);
+#endif
+}
+
+} // namespace
 
 void rcu_domain::deleter::operator()(rte_rcu_qsbr* qsbr) const noexcept
 {
@@ -38,12 +62,14 @@ void rcu_domain::go_online(worker_index worker) noexcept
 void rcu_domain::go_offline(worker_index worker) noexcept
 {
     const auto id = static_cast<unsigned>(to_index(worker));
+    may_be_freed(qsbr_.get());
     rte_rcu_qsbr_thread_offline(qsbr_.get(), id);
     rte_rcu_qsbr_thread_unregister(qsbr_.get(), id);
 }
 
 void rcu_domain::quiescent(worker_index worker) noexcept
 {
+    may_be_freed(qsbr_.get());
     rte_rcu_qsbr_quiescent(qsbr_.get(), static_cast<unsigned>(to_index(worker)));
 }
 
@@ -54,6 +80,7 @@ void rcu_domain::synchronize() noexcept
     while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) {
         std::this_thread::yield();
     }
+    is_free(qsbr_.get());
 }
 
 } // namespace strait::dataplane
