@@ -73,8 +73,8 @@ effect of_ring(std::uint64_t index) noexcept
 
 bool is_known(request r) noexcept
 {
-    return (r >= request::get_features && r <= request::net_set_mtu) ||
-           r == request::set_status || r == request::get_status;
+    return (r >= request::get_features && r <= request::net_set_mtu) || r == request::set_status ||
+           r == request::get_status;
 }
 
 // Bytes of payload a message must have; none: the library's business.
@@ -162,8 +162,7 @@ void port_parts::lost(const std::string& reason) noexcept
 
 connection::connection(int vid, port_parts& port, file_descriptor socket) noexcept
     : vid_{vid}, port_{port}, socket_{std::move(socket)}
-{
-}
+{}
 
 connection::~connection()
 {
@@ -348,9 +347,9 @@ std::optional<std::string> try_to_map(int fd, std::uint64_t size, blksize_t bloc
 {
     const auto unit = static_cast<std::uint64_t>(block);
     const std::uint64_t whole = (size + unit - 1) / unit * unit;
-    void* const at =
-        whole < size ? MAP_FAILED
-                     : ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* const at = whole < size
+                         ? MAP_FAILED
+                         : ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED) {
         return std::strerror(errno);
     }
@@ -399,11 +398,10 @@ std::optional<std::string> connection::check_memory(const message& m) const
                 return which + " overlaps region " + std::to_string(j);
             }
         }
-        struct statfs system{};
-        struct stat status{};
+        struct statfs system {};
+        struct stat status {};
         const int fd = m.descriptor(i);
-        if (::fstatfs(fd, &system) != 0 || ::fstat(fd, &status) != 0 ||
-            !S_ISREG(status.st_mode) ||
+        if (::fstatfs(fd, &system) != 0 || ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
             (system.f_type != TMPFS_MAGIC && system.f_type != HUGETLBFS_MAGIC)) {
             return which + " is neither a memfd nor a file on tmpfs or hugetlbfs";
         }
@@ -430,7 +428,7 @@ void connection::read_memory()
     }
     std::vector<guest_memory::mapping> mappings;
     for (const auto& region : std::span{table->regions, table->nregions}) {
-        struct stat status{};
+        struct stat status {};
         const bool known = ::fstat(region.fd, &status) == 0;
         mappings.push_back({
             .guest_address = region.guest_phys_addr,
@@ -473,8 +471,8 @@ void connection::publish()
             continue;
         }
         if (const auto why = publish(ring)) {
-            obstacle_ = std::string{"the guest's "} + ring_name(ring) + " cannot be served: " +
-                        *why;
+            obstacle_ =
+                std::string{"the guest's "} + ring_name(ring) + " cannot be served: " + *why;
             port_.lost(obstacle_);
         }
     }
@@ -584,9 +582,8 @@ std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup
     setup.driver_event = dataplane::guest_array<std::uint16_t>{vring.driver_event};
     setup.device_event = dataplane::guest_array<std::uint16_t>{vring.device_event};
 
-    const ring_position::identity identity{memory_->identity(),
-                                           memory_->guest_address_of(vring.desc_packed),
-                                           setup.size};
+    const ring_position::identity identity{
+        memory_->identity(), memory_->guest_address_of(vring.desc_packed), setup.size};
     const auto read = [&setup](std::uint16_t index) {
         return setup.packed_descriptors.load(index);
     };

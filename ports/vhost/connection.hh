@@ -62,8 +62,8 @@ struct port_parts {
     queue* rings{nullptr};
     dataplane::rcu_domain* rcu{nullptr};
     position_file positions;
-    std::string last_loss;      // why a guest last lost the port; empty: none did
-    std::uint64_t kicks{0};     // of rings that were taken back
+    std::string last_loss;  // why a guest last lost the port; empty: none did
+    std::uint64_t kicks{0}; // of rings that were taken back
     std::uint32_t mtu{1500};
 
     // Keeps `reason` for `port show` and logs it, not more than a few times a second.
@@ -128,7 +128,7 @@ public:
 
 private:
     struct published_ring {
-        const vhost::ring* ring{nullptr}; // the queue owns it
+        const vhost::ring* ring{nullptr};           // the queue owns it
         dataplane::guest_array<std::uint16_t> used; // split
         std::uint16_t size{0};
         bool packed{false};

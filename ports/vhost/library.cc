@@ -262,7 +262,8 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
     {
         const std::scoped_lock lock{sockets_mutex};
         if (!sockets.emplace(path, &e).second) {
-            return ports::error{"the socket '" + path + "' is another port's; give each port one "
+            return ports::error{"the socket '" + path +
+                                "' is another port's; give each port one "
                                 "of its own"};
         }
     }

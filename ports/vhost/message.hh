@@ -104,8 +104,7 @@ public:
     [[nodiscard]] std::size_t descriptor_count() const noexcept
     {
         const auto count = field<std::int32_t>(offsetof(hook_message, descriptor_count));
-        return static_cast<std::size_t>(
-            std::clamp<std::int32_t>(count, 0, max_message_regions));
+        return static_cast<std::size_t>(std::clamp<std::int32_t>(count, 0, max_message_regions));
     }
     [[nodiscard]] int descriptor(std::size_t index) const noexcept
     {

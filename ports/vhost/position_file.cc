@@ -64,13 +64,19 @@ std::optional<packed_place> ring_position::recover(const identity& ring,
     }
     const packed_place next = next_of(word);
     const packed_place last = last_of(word);
-    if ((word & has_last) == 0 || !in_ring(next) || !in_ring(last) || !was_returned(last) ||
-        (bit(next, descriptor_flag::available) == next.wrap && was_returned(next))) {
+    if ((word & has_last) == 0 || !in_ring(next) || !in_ring(last) || !was_returned(last)) {
         return std::nullopt;
     }
+    // By the front end while we were away (packed_layout::refresh() passes over it); in a ring
+    // without a USED bit it is one that was never made available.
+    const bool next_returned =
+        bit(next, descriptor_flag::available) == next.wrap && was_returned(next);
     bool used_before = false;
     for (std::uint32_t i = 0; !used_before && i < ring.size; ++i) {
         used_before = (read(static_cast<std::uint16_t>(i)).flags & descriptor_flag::used) != 0;
+    }
+    if (!used_before && next_returned) {
+        return std::nullopt;
     }
     if (!used_before && next.index != 0) {
         // So stands a ring, too, whose second lap was just finished, with nothing returned in the
@@ -151,7 +157,7 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
     if (fd < 0) {
         return failed("open");
     }
-    struct stat status{};
+    struct stat status {};
     bool anew = ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
                 static_cast<std::size_t>(status.st_size) != sizeof(contents);
     if (anew && ::ftruncate(fd, sizeof(contents)) != 0) {
@@ -183,8 +189,7 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
 
 position_file::position_file(position_file&& other) noexcept
     : contents_{std::exchange(other.contents_, nullptr)}
-{
-}
+{}
 
 position_file& position_file::operator=(position_file&& other) noexcept
 {

@@ -111,7 +111,7 @@ file_descriptor find_socket(const std::string& path, bool client, std::vector<in
             !is_connection_to(fd, path, client)) {
             continue;
         }
-        struct stat status{};
+        struct stat status {};
         if (::fstat(fd, &status) != 0 || std::ranges::find(known, status.st_ino) != known.end()) {
             continue;
         }
@@ -148,8 +148,7 @@ public:
     {
         return link_up_.load(std::memory_order_acquire);
     }
-    [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>>
-    details() const override;
+    [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const override;
 
 private:
     struct slot {
@@ -289,9 +288,9 @@ void vhost_port::with(int vid, What&& what) noexcept
 
 void vhost_port::note_link() noexcept
 {
-    link_up_.store(std::ranges::any_of(connections_,
-                                       [](const slot& s) { return s.front_end->running(); }),
-                   std::memory_order_release);
+    link_up_.store(
+        std::ranges::any_of(connections_, [](const slot& s) { return s.front_end->running(); }),
+        std::memory_order_release);
 }
 
 bool vhost_port::connected(int vid) noexcept
@@ -325,8 +324,8 @@ bool vhost_port::connected(int vid) noexcept
 void vhost_port::disconnected(int vid) noexcept
 {
     const std::scoped_lock lock{mutex_};
-    if (std::erase_if(connections_,
-                      [vid](const slot& s) { return s.front_end->vid() == vid; }) != 0) {
+    if (std::erase_if(connections_, [vid](const slot& s) { return s.front_end->vid() == vid; }) !=
+        0) {
         log_info("port '" + settings_.name + "': its front end is gone");
     }
     note_link();
@@ -427,8 +426,8 @@ std::vector<std::pair<std::string, ports::port_detail>> vhost_port::details() co
 {
     const std::scoped_lock lock{mutex_};
     std::vector<std::pair<std::string, ports::port_detail>> out;
-    const auto current = std::ranges::find_if(
-        connections_, [](const slot& s) { return !s.front_end->expelled(); });
+    const auto current =
+        std::ranges::find_if(connections_, [](const slot& s) { return !s.front_end->expelled(); });
     const bool connected = current != connections_.end();
     out.emplace_back("mode", settings_.client ? "client" : "server");
     out.emplace_back("socket", settings_.socket);
@@ -457,7 +456,8 @@ ports::result<std::unique_ptr<ports::port>> make_port(settings s, dataplane::rcu
                             std::to_string(s.socket.size())};
     }
     if (s.client && (s.owner || s.group || s.mode)) {
-        return ports::error{"port '" + s.name + "': owner and mode of the socket are the VMM's "
+        return ports::error{"port '" + s.name +
+                            "': owner and mode of the socket are the VMM's "
                             "to set in client mode; leave them out"};
     }
     auto positions = position_file::open(s.state_dir, s.name);

@@ -14,10 +14,10 @@
 namespace strait::vhost {
 
 struct settings {
-    std::string name;             // the port's, for logs and the state file
-    std::string socket;           // path, at most 107 bytes
-    bool client{false};           // true: connect to the VMM's socket, again and again
-    std::string state_dir;        // folder for ring positions that outlive the process
+    std::string name;      // the port's, for logs and the state file
+    std::string socket;    // path, at most 107 bytes
+    bool client{false};    // true: connect to the VMM's socket, again and again
+    std::string state_dir; // folder for ring positions that outlive the process
     std::uint32_t mtu{1500};
     // Server mode: ownership and mode of the socket file; unset: as the process makes it.
     std::optional<uid_t> owner;

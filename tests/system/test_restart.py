@@ -61,7 +61,10 @@ class Switched:
         ready = time.monotonic()
         for thread in threads:
             thread.join(80)
-        assert len(answered) == 2, f"after a restart of the switch only {answered} had an answer"
+        assert len(answered) == 2, (
+            f"after a restart of the switch only {answered} had an answer; ports: "
+            f"{[self.switch.ctl('port', 'show', port) for port in ('split', 'packed')]}, counters: "
+            f"{self.switch.ctl('stats')['ports']}")
         return {name: max(0.0, moment - ready) for name, moment in answered.items()}
 
     def boot_ids(self):

@@ -30,10 +30,7 @@ constexpr std::uint64_t features_of(bool packed)
 
 class both_kinds : public testing::TestWithParam<bool> {
 protected:
-    [[nodiscard]] static guest::options options()
-    {
-        return {.features = features_of(GetParam())};
-    }
+    [[nodiscard]] static guest::options options() { return {.features = features_of(GetParam())}; }
 };
 INSTANTIATE_TEST_SUITE_P(rings, both_kinds, testing::Bool(), kind_name);
 
@@ -62,7 +59,7 @@ rte_vhost_msg_result capture_message(int /*vid*/, void* at)
         capture.regions.push_back(m.payload<memory_region>(8 + i * sizeof(memory_region)));
     }
     for (std::size_t i = 0; i < m.descriptor_count(); ++i) {
-        struct stat status{};
+        struct stat status {};
         ::fstat(m.descriptor(i), &status);
         capture.inodes.push_back(status.st_ino);
     }
@@ -122,7 +119,7 @@ TEST(vhost_message, has_the_layout_that_the_library_passes)
             EXPECT_EQ(capture.regions[i].size, regions[i].size);
             EXPECT_EQ(capture.regions[i].user_address, regions[i].user_address);
             EXPECT_EQ(capture.regions[i].map_offset, regions[i].map_offset);
-            struct stat status{};
+            struct stat status {};
             ::fstat(fds[i], &status);
             EXPECT_EQ(capture.inodes[i], status.st_ino);
         }
@@ -181,9 +178,9 @@ TEST_P(both_kinds, go_on_after_each_message_that_interrupts_them)
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_MEM_TABLE";
     for (unsigned ring = 0; ring < 2; ++ring) {
         const int call = (ring == 0 ? a.rx() : a.tx()).call_fd();
-        ASSERT_EQ(a.front().try_out(request::set_vring_call, std::uint64_t{ring},
-                                    std::span{&call, 1}),
-                  0U);
+        ASSERT_EQ(
+            a.front().try_out(request::set_vring_call, std::uint64_t{ring}, std::span{&call, 1}),
+            0U);
     }
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_CALL";
     a.front().enable(0, false);
@@ -477,7 +474,7 @@ TEST_F(vhost_socket, has_the_mode_it_was_given)
     s.mode = 0604;
     s.owner = ::getuid();
     ASSERT_TRUE(start(s));
-    struct stat status{};
+    struct stat status {};
     ASSERT_EQ(::stat(path().c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777, 0604U);
     port_.reset();

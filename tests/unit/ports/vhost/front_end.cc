@@ -196,13 +196,12 @@ void front_end::set_ring(unsigned index, const driver& d, std::uint32_t base)
     const auto places = d.places();
     must(try_out(request::set_vring_num, vring_state{index, d.options().size}), "SET_VRING_NUM");
     must(try_out(request::set_vring_base, vring_state{index, base}), "SET_VRING_BASE");
-    must(try_out(request::set_vring_addr,
-                 vring_address{.index = index,
-                               .flags = 0,
-                               .descriptors = places[0].address,
-                               .used = places[2].address,
-                               .available = places[1].address,
-                               .log = 0}),
+    must(try_out(request::set_vring_addr, vring_address{.index = index,
+                                                        .flags = 0,
+                                                        .descriptors = places[0].address,
+                                                        .used = places[2].address,
+                                                        .available = places[1].address,
+                                                        .log = 0}),
          "SET_VRING_ADDR");
     const int call = d.call_fd();
     must(try_out(request::set_vring_call, std::uint64_t{index}, std::span{&call, 1}),
@@ -215,16 +214,14 @@ void front_end::set_ring(unsigned index, const driver& d, std::uint32_t base)
 
 void front_end::enable(unsigned index, bool yes)
 {
-    must(try_out(request::set_vring_enable, vring_state{index, yes ? 1U : 0U}),
-         "SET_VRING_ENABLE");
+    must(try_out(request::set_vring_enable, vring_state{index, yes ? 1U : 0U}), "SET_VRING_ENABLE");
 }
 
 // ---- the guest ----
 
 guest::guest(const std::string& socket) : guest(socket, options{}) {}
 
-guest::guest(front_end f, options o)
-    : options_{o}, ram_{std::make_unique<guest_ram>(o.memory)}
+guest::guest(front_end f, options o) : options_{o}, ram_{std::make_unique<guest_ram>(o.memory)}
 {
     const ring_options rings{.packed = has_feature(o.features, feature::ring_packed),
                              .size = o.ring_size,

@@ -200,8 +200,7 @@ TEST_P(killed_device_test, is_not_believed_of_a_new_ring)
         ring_position position;
         position.begin(identity_of(ring), {});
         for (int step = upto(60); step >= 0; --step) {
-            while (ring.make_available(static_cast<std::uint16_t>(1 + upto(3)))) {
-            }
+            while (ring.make_available(static_cast<std::uint16_t>(1 + upto(3)))) {}
             const auto work = ring.plan(1U + upto(4), batched);
             position.announce(work.next, work.last);
             ring.perform(work);

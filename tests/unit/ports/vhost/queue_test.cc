@@ -16,8 +16,7 @@ class vhost_queue : public testing::TestWithParam<bool> {
 protected:
     vhost_queue()
     {
-        const ring_options o{.packed = GetParam(),
-                             .features = feature_bits({feature::version_1})};
+        const ring_options o{.packed = GetParam(), .features = feature_bits({feature::version_1})};
         transmit = make_driver(ram, o);
         receive = make_driver(ram, o);
         place = ram.allocate(4096);

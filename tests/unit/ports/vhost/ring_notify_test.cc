@@ -16,7 +16,8 @@ constexpr std::uint64_t with_events = plain | feature_bits({feature::event_index
 // in one burst.
 struct link {
     link(bool packed, std::uint16_t size, std::uint64_t features, bool to_guest, ring_index start)
-        : to_guest_{to_guest}, ram_{std::size_t{1} << 20},
+        : to_guest_{to_guest},
+          ram_{std::size_t{1} << 20},
           guest{make_driver(ram_,
                             {.packed = packed, .size = size, .features = features, .start = start})}
     {
@@ -152,8 +153,7 @@ TEST_P(ring_notify, by_event_index_exactly)
             }
             const std::size_t slots =
                 size >= 4 ? pick(random, 1, std::min<std::size_t>(size / 2U, 3)) : 1;
-            const std::size_t packets =
-                pick(random, 1, std::min<std::size_t>(size / slots, 64));
+            const std::size_t packets = pick(random, 1, std::min<std::size_t>(size / slots, 64));
             const std::size_t before = l.guest->progress();
             ASSERT_TRUE(l.pass(packets, slots));
             ASSERT_EQ(l.guest->collect().size(), packets);

@@ -146,8 +146,8 @@ public:
         std::size_t sent = 0;
         while (sent < frames.size()) {
             std::vector<rte_mbuf*> list;
-            for (const bytes& f : frames.subspan(sent, std::min<std::size_t>(
-                                                           32, frames.size() - sent))) {
+            for (const bytes& f :
+                 frames.subspan(sent, std::min<std::size_t>(32, frames.size() - sent))) {
                 strait::test::frame copy(f.size());
                 std::memcpy(copy.data(), f.data(), f.size());
                 list.push_back(strait::test::to_mbuf(copy, pool()));
@@ -243,8 +243,8 @@ TEST_P(ring_oracle, takes_what_rte_vhost_takes)
 {
     for (int round = 0; round < 4; ++round) {
         const std::uint64_t f = features();
-        const std::uint16_t size = packed() ? packed_sizes[pick(random, 0, 7)]
-                                            : split_sizes[pick(random, 0, 5)];
+        const std::uint16_t size =
+            packed() ? packed_sizes[pick(random, 0, 7)] : split_sizes[pick(random, 0, 5)];
         SCOPED_TRACE("ring of " + std::to_string(size) + ", round " + std::to_string(round));
         const ring_options options{.packed = packed(), .size = size, .features = f};
         const std::uint64_t seed = random();
@@ -322,8 +322,8 @@ TEST_P(ring_oracle, puts_what_rte_vhost_puts)
 {
     for (int round = 0; round < 4; ++round) {
         const std::uint64_t f = features();
-        std::uint16_t size = packed() ? packed_sizes[pick(random, 0, 7)]
-                                      : split_sizes[pick(random, 0, 5)];
+        std::uint16_t size =
+            packed() ? packed_sizes[pick(random, 0, 7)] : split_sizes[pick(random, 0, 5)];
         if (mergeable()) {
             size = std::max<std::uint16_t>(size, 64);
         }
@@ -376,9 +376,9 @@ TEST_P(ring_oracle, puts_what_rte_vhost_puts)
             std::vector<std::unique_ptr<test_packet>> packets;
             std::vector<dataplane::packet*> list;
             for (std::size_t n = pick(random, 1, 64); n > 0; --n) {
-                frames.push_back(random_bytes(
-                    random, mergeable() && pick(random, 0, 5) == 0 ? pick(random, 60, 9018)
-                                                                   : pick(random, 60, 1514)));
+                frames.push_back(random_bytes(random, mergeable() && pick(random, 0, 5) == 0
+                                                          ? pick(random, 60, 9018)
+                                                          : pick(random, 60, 1514)));
                 packets.push_back(std::make_unique<test_packet>(frames.back()));
                 list.push_back(packets.back()->get());
             }

@@ -634,8 +634,9 @@ void worker_side::send(sink& s, std::span<dataplane::packet* const> packets)
 #ifdef STRAIT_MUTATE_GUEST
     const unsigned hints = 0; // what a hint reads is not relied on; here it would change for good
 #else
-    const unsigned hints = sends_++ % 4;
+    const unsigned hints = sends_ % 4;
 #endif
+    ++sends_;
     if (hints > 0) {
         s.prefetch_ring(packets.size());
     }
