@@ -359,6 +359,7 @@ void virtual_switch::withdraw(const port& p)
     // No worker learns on it any more; whoever gets its index next finds nothing of it.
     on.config->macs->remove_port(index);
     used_ports_.reset(to_index(index));
+    p.device->forget();
 }
 
 outcome<void> virtual_switch::remove_port(const std::string& name)

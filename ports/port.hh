@@ -107,6 +107,10 @@ public:
     // returned. Idempotent; the destructor does it too.
     virtual void stop() noexcept = 0;
 
+    // The port is gone for good, not for a restart: what it kept outside this process goes, too.
+    // After stop().
+    virtual void forget() noexcept {}
+
     // L3 MTU in bytes. Checks that the port can do it and prepares it; the data plane enforces it.
     virtual result<void> set_mtu(std::uint32_t mtu) = 0;
 

@@ -2,8 +2,6 @@
 // What a front end's messages do to the rings of its port.
 #include "ports/vhost/connection.hh"
 
-#include "ports/vhost/kick.hh"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -17,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include <vector>
@@ -71,10 +70,35 @@ effect of_ring(std::uint64_t index) noexcept
     return {{index == sink_ring, index == source_ring}};
 }
 
+// The messages of the features that are offered. The library handles others, too, whatever was
+// negotiated, and trusts what they say: in-flight buffers' sizes are the sender's, and postcopy
+// would have a worker wait for pages that the sender brings or does not.
 bool is_known(request r) noexcept
 {
-    return (r >= request::get_features && r <= request::net_set_mtu) || r == request::set_status ||
-           r == request::get_status;
+    switch (r) {
+    case request::get_features:
+    case request::set_features:
+    case request::set_owner:
+    case request::reset_owner:
+    case request::set_mem_table:
+    case request::set_vring_num:
+    case request::set_vring_addr:
+    case request::set_vring_base:
+    case request::get_vring_base:
+    case request::set_vring_kick:
+    case request::set_vring_call:
+    case request::set_vring_err:
+    case request::get_protocol_features:
+    case request::set_protocol_features:
+    case request::get_queue_num:
+    case request::set_vring_enable:
+    case request::net_set_mtu:
+    case request::set_status:
+    case request::get_status:
+        return true;
+    default:
+        return false;
+    }
 }
 
 // Bytes of payload a message must have; none: the library's business.
@@ -134,10 +158,12 @@ bool call_guard::tampered() noexcept
         // not of the flag: that may have been set again behind a worker that waits already.
         pollfd state{.fd = call.get(), .events = POLLOUT, .revents = 0};
         if (blocking || ::poll(&state, 1, 0) == 0) {
+            // Without waiting, whatever the flag says by now. The guest loses a signal; none that
+            // reads what it is sent holds its counter there.
             std::uint64_t count = 0;
-            if (::read(call.get(), &count, sizeof(count)) > 0) {
-                kick(call.get()); // the guest was told, and still is
-            }
+            const iovec into{&count, sizeof(count)};
+            [[maybe_unused]] const ssize_t taken =
+                ::preadv2(call.get(), &into, 1, -1, RWF_NOWAIT);
         }
     }
     return found;
@@ -183,6 +209,9 @@ verdict connection::refuse(message& m, const std::string& why)
 verdict connection::before(message m)
 {
     const request r = m.request();
+    if (!is_known(r)) {
+        return refuse(m, "it belongs to a feature that was not offered");
+    }
     if (const auto size = payload_size(r); size && m.size() != *size) {
         return refuse(m, "its payload has " + std::to_string(m.size()) + " bytes instead of " +
                              std::to_string(*size));
@@ -234,11 +263,6 @@ verdict connection::before(message m)
         }
         changes = r == request::set_vring_err ? effect{} : of_ring(index);
         break;
-    case request::set_log_base:
-    case request::set_log_fd:
-    case request::send_rarp:
-    case request::set_backend_req_fd:
-        return refuse(m, "it belongs to a feature that was not offered");
     default:
         return verdict::not_handled;
     }
@@ -278,9 +302,6 @@ verdict connection::before(message m)
 
 void connection::after(message m)
 {
-    if (!is_known(m.request())) {
-        return; // the library is about to refuse it
-    }
     switch (m.request()) {
     case request::set_mem_table:
         read_memory();

@@ -315,9 +315,9 @@ void log_warning(const std::string& line) noexcept
     rte_log(RTE_LOG_WARNING, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
 }
 
-void log_info(const std::string& line) noexcept
+void log_notice(const std::string& line) noexcept
 {
-    rte_log(RTE_LOG_INFO, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
+    rte_log(RTE_LOG_NOTICE, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
 }
 
 } // namespace strait::vhost

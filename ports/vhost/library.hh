@@ -52,6 +52,6 @@ void unregister_socket(endpoint& e, const std::string& path) noexcept;
 
 // Writes a line to DPDK's log, which the daemon folds into its own. Not for workers.
 void log_warning(const std::string& line) noexcept;
-void log_info(const std::string& line) noexcept;
+void log_notice(const std::string& line) noexcept;
 
 } // namespace strait::vhost

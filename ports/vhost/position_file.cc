@@ -131,10 +131,11 @@ struct position_file::contents {
     ring_position rings[ring_count];
 };
 
-ports::result<position_file> position_file::open(const std::string& dir, const std::string& port)
+namespace {
+
+// A port's name may hold what a file's may not.
+std::string path_of(const std::string& dir, const std::string& port)
 {
-    static_assert(sizeof(contents) == 64 * (1 + ring_count));
-    // A port's name may hold what a file's may not.
     std::string name;
     for (const char c : port) {
         constexpr char digits[] = "0123456789abcdef";
@@ -146,7 +147,20 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
             name += {'%', digits[byte >> 4], digits[byte & 15]};
         }
     }
-    const std::string path = dir + "/" + name + ".rings";
+    return dir + "/" + name + ".rings";
+}
+
+} // namespace
+
+void position_file::remove(const std::string& dir, const std::string& port) noexcept
+{
+    ::unlink(path_of(dir, port).c_str());
+}
+
+ports::result<position_file> position_file::open(const std::string& dir, const std::string& port)
+{
+    static_assert(sizeof(contents) == 64 * (1 + ring_count));
+    const std::string path = path_of(dir, port);
     const auto failed = [&](const char* what) {
         return ports::error{"port '" + port + "': cannot " + what + " its ring positions in '" +
                             path + "': " + std::strerror(errno) +

@@ -107,6 +107,7 @@ public:
     // Opens or creates DIR/PORT.rings; a file of another layout is made anew. Control threads only.
     [[nodiscard]] static ports::result<position_file> open(const std::string& dir,
                                                            const std::string& port);
+    static void remove(const std::string& dir, const std::string& port) noexcept;
     position_file() noexcept = default;
     position_file(position_file&& other) noexcept;
     position_file& operator=(position_file&& other) noexcept;

@@ -69,6 +69,25 @@ constexpr std::uint64_t offered_protocol_mask = bit(VHOST_USER_PROTOCOL_F_REPLY_
 constexpr std::uint32_t min_mtu = 68;
 constexpr std::uint32_t max_mtu = 65'521; // with an Ethernet header in a 16-bit length
 
+// A VMM may have bound its socket by another path to it than the one we connected to, relative to
+// its own working folder even; two paths are compared by the file that they lead to.
+bool leads_to(std::string_view found, const std::string& path, int fd)
+{
+    struct stat theirs {};
+    struct stat ours {};
+    std::string full{found};
+    if (!full.starts_with('/')) {
+        ucred peer{};
+        socklen_t size = sizeof(peer);
+        if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+            return false;
+        }
+        full = "/proc/" + std::to_string(peer.pid) + "/cwd/" + full;
+    }
+    return ::stat(full.c_str(), &theirs) == 0 && ::stat(path.c_str(), &ours) == 0 &&
+           theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
 bool is_connection_to(int fd, const std::string& path, bool client)
 {
     int listening = 0;
@@ -85,41 +104,60 @@ bool is_connection_to(int fd, const std::string& path, bool client)
     }
     const std::string_view found{address.sun_path,
                                  ::strnlen(address.sun_path, sizeof(address.sun_path))};
-    if (!client) {
-        return found == path;
-    }
-    // A VMM may have bound its socket by another path to the same folder.
-    const auto file = [](std::string_view p) { return p.substr(p.rfind('/') + 1); };
-    return !found.empty() && file(found) == file(path);
+    return found == path || (client && !found.empty() && leads_to(found, path, fd));
 }
 
-// The library tells nobody a connection's descriptor, which it takes to send a guest away: among
-// this process's sockets it is the one of this path that no connection has yet.
-file_descriptor find_socket(const std::string& path, bool client, std::vector<ino_t>& known)
-{
-    struct closer {
-        void operator()(DIR* d) const noexcept { ::closedir(d); }
-    };
-    const std::unique_ptr<DIR, closer> dir{::opendir("/proc/self/fd")};
-    if (!dir) {
+// The inode of a connected socket, nobody else's to find while this lives.
+class found_socket {
+public:
+    found_socket() noexcept = default;
+    explicit found_socket(ino_t inode) noexcept : inode_{inode} {}
+    found_socket(found_socket&& other) noexcept : inode_{std::exchange(other.inode_, 0)} {}
+    found_socket& operator=(found_socket&& other) noexcept
+    {
+        std::swap(inode_, other.inode_);
+        return *this;
+    }
+    ~found_socket()
+    {
+        if (inode_ != 0) {
+            const std::scoped_lock lock{mutex_};
+            std::erase(all_, inode_);
+        }
+    }
+
+    // The library tells nobody a connection's descriptor, which it takes to send a guest away:
+    // among this process's sockets it is the one of this path that no connection of any port has.
+    [[nodiscard]] static std::pair<found_socket, file_descriptor> find(const std::string& path,
+                                                                       bool client)
+    {
+        struct closer {
+            void operator()(DIR* d) const noexcept { ::closedir(d); }
+        };
+        const std::unique_ptr<DIR, closer> dir{::opendir("/proc/self/fd")};
+        const std::scoped_lock lock{mutex_};
+        while (const dirent* const entry = dir ? ::readdir(dir.get()) : nullptr) {
+            int fd = -1;
+            const char* const end = entry->d_name + std::strlen(entry->d_name);
+            if (std::from_chars(entry->d_name, end, fd).ptr != end || fd < 0 ||
+                !is_connection_to(fd, path, client)) {
+                continue;
+            }
+            struct stat status {};
+            if (::fstat(fd, &status) != 0 || std::ranges::find(all_, status.st_ino) != all_.end()) {
+                continue;
+            }
+            all_.push_back(status.st_ino);
+            return {found_socket{status.st_ino}, file_descriptor{::fcntl(fd, F_DUPFD_CLOEXEC, 0)}};
+        }
         return {};
     }
-    while (const dirent* const entry = ::readdir(dir.get())) {
-        int fd = -1;
-        const char* const end = entry->d_name + std::strlen(entry->d_name);
-        if (std::from_chars(entry->d_name, end, fd).ptr != end || fd < 0 ||
-            !is_connection_to(fd, path, client)) {
-            continue;
-        }
-        struct stat status {};
-        if (::fstat(fd, &status) != 0 || std::ranges::find(known, status.st_ino) != known.end()) {
-            continue;
-        }
-        known.push_back(status.st_ino);
-        return file_descriptor{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
-    }
-    return {};
-}
+
+private:
+    static inline std::mutex mutex_;
+    static inline std::vector<ino_t> all_;
+    ino_t inode_{0};
+};
 
 class vhost_port final : public ports::port, private endpoint {
 public:
@@ -136,6 +174,7 @@ public:
     vhost_port(const vhost_port&) = delete;
     vhost_port& operator=(const vhost_port&) = delete;
     ~vhost_port() override { stop_serving(); }
+    void forget() noexcept override { position_file::remove(settings_.state_dir, settings_.name); }
 
     [[nodiscard]] std::span<const ports::queue_pair> queues() const noexcept override
     {
@@ -153,7 +192,7 @@ public:
 private:
     struct slot {
         std::unique_ptr<connection> front_end;
-        ino_t socket{0}; // the socket's inode, 0 when it was not found
+        found_socket socket;
     };
 
     // endpoint
@@ -309,15 +348,11 @@ bool vhost_port::connected(int vid) noexcept
         // Its end has not reached us yet: whoever comes after it is not to wait.
         s.front_end->retire();
     }
-    std::vector<ino_t> known;
-    for (const auto& s : connections_) {
-        known.push_back(s.socket);
-    }
-    file_descriptor socket = find_socket(settings_.socket, settings_.client, known);
-    connections_.push_back({std::make_unique<connection>(vid, parts_, std::move(socket)),
-                            known.size() > connections_.size() ? known.back() : 0});
+    auto [socket, descriptor] = found_socket::find(settings_.socket, settings_.client);
+    connections_.push_back(
+        {std::make_unique<connection>(vid, parts_, std::move(descriptor)), std::move(socket)});
     ++accepted_;
-    log_info("port '" + settings_.name + "': a front end connected");
+    log_notice("port '" + settings_.name + "': a front end connected");
     return true;
 }
 
@@ -326,7 +361,7 @@ void vhost_port::disconnected(int vid) noexcept
     const std::scoped_lock lock{mutex_};
     if (std::erase_if(connections_, [vid](const slot& s) { return s.front_end->vid() == vid; }) !=
         0) {
-        log_info("port '" + settings_.name + "': its front end is gone");
+        log_notice("port '" + settings_.name + "': its front end is gone");
     }
     note_link();
 }
@@ -467,6 +502,7 @@ ports::result<std::unique_ptr<ports::port>> make_port(settings s, dataplane::rcu
     const std::uint32_t mtu = s.mtu;
     auto port = std::make_unique<vhost_port>(std::move(s), rcu, std::move(*positions));
     if (auto fits = port->set_mtu(mtu); !fits) {
+        port->forget();
         return fits.error();
     }
     return std::unique_ptr<ports::port>{std::move(port)};

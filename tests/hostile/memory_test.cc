@@ -137,8 +137,8 @@ TEST_F(hostile_memory, files_that_may_not_be_written)
     const memory_region region{0x1000, 0x1000, 0x1000, 0};
     const bytes table = front_end::memory_table({&region, 1});
     expect_refused("read-only", introduced, [&](front_end& f, std::uint32_t flags) {
-        return f.send(request::set_mem_table, std::span<const std::byte>{table},
-                      std::span{&fd, 1}, flags);
+        return f.send(request::set_mem_table, std::span<const std::byte>{table}, std::span{&fd, 1},
+                      flags);
     });
     ::close(fd);
     ::close(writable);
@@ -177,13 +177,12 @@ TEST_F(hostile_memory, truncated_between_messages_that_make_the_library_read_it)
         const auto places = d.places();
         truncate(g.ram(), 0);
         // The library looks at the used index here, if the port has not yet sent the guest away.
-        g.front().send(request::set_vring_addr,
-                       vring_address{.index = 0,
-                                     .flags = 0,
-                                     .descriptors = places[0].address,
-                                     .used = places[2].address,
-                                     .available = places[1].address,
-                                     .log = 0});
+        g.front().send(request::set_vring_addr, vring_address{.index = 0,
+                                                              .flags = 0,
+                                                              .descriptors = places[0].address,
+                                                              .used = places[2].address,
+                                                              .available = places[1].address,
+                                                              .log = 0});
         expect_expelled(g);
     }
 }
@@ -232,9 +231,9 @@ TEST_F(hostile_memory, holes_punched_under_a_polling_worker)
         start_flood();
         ASSERT_TRUE(eventually([&] { return !g.receive().empty(); }));
         for (int i = 0; i < 50; ++i) {
-            ASSERT_EQ(::fallocate(g.ram().fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                                  4 << 20),
-                      0);
+            ASSERT_EQ(
+                ::fallocate(g.ram().fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4 << 20),
+                0);
             g.tx().publish();
             std::this_thread::sleep_for(std::chrono::milliseconds{1});
         }
@@ -263,15 +262,13 @@ TEST_F(hostile_memory, huge_pages_truncated_under_a_polling_worker)
     f.introduce(split_features);
     const memory_region region{0, 2 * huge, 0, 0};
     const bytes table = front_end::memory_table({&region, 1});
-    ASSERT_EQ(f.try_out(request::set_mem_table, std::span<const std::byte>{table},
-                        std::span{&fd, 1}),
-              0U);
+    ASSERT_EQ(
+        f.try_out(request::set_mem_table, std::span<const std::byte>{table}, std::span{&fd, 1}),
+        0U);
     guest_ram elsewhere{1 << 20};
-    const auto d = make_driver(elsewhere, {.packed = false,
-                                           .size = 64,
-                                           .features = split_features,
-                                           .start = {},
-                                           .shuffle = nullptr});
+    const auto d = make_driver(
+        elsewhere,
+        {.packed = false, .size = 64, .features = split_features, .start = {}, .shuffle = nullptr});
     for (unsigned ring = 0; ring < 2; ++ring) {
         f.set_ring(ring, *d, 0);
         f.enable(ring, true);

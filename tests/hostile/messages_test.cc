@@ -4,6 +4,7 @@
 #include "hostile_lab.hh"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
@@ -18,6 +19,8 @@ namespace strait::vhost::test {
 namespace {
 
 using testing::HasSubstr;
+
+constexpr std::uint32_t set_inflight_fd = 32; // not offered
 
 constexpr auto nothing = [](front_end&) {};
 constexpr auto introduced = [](front_end& f) { f.introduce(split_features); };
@@ -61,8 +64,8 @@ TEST_F(hostile_message, payload_in_two_parts)
 TEST_F(hostile_message, payload_larger_than_any)
 {
     front_end& f = connect();
-    ASSERT_TRUE(f.send_raw(header(static_cast<std::uint32_t>(request::set_features), 1,
-                                  0xffff'fff0)));
+    ASSERT_TRUE(
+        f.send_raw(header(static_cast<std::uint32_t>(request::set_features), 1, 0xffff'fff0)));
     EXPECT_TRUE(f.is_closed());
 }
 
@@ -112,6 +115,22 @@ TEST_F(hostile_message, DISABLED_announced_payload_never_sent)
     EXPECT_TRUE(neighbour.is_closed()) << "another port's socket answers nobody";
 }
 
+// Disabled: the library hangs up on a number of rings that it cannot have before anyone is asked,
+// and forgets the descriptor that came with it.
+TEST_F(hostile_message, DISABLED_descriptors_of_a_message_to_no_ring)
+{
+    const std::size_t open = settled();
+    const int file = ::eventfd(0, EFD_CLOEXEC);
+    constexpr std::array<std::uint64_t, 3> no_queues{4096, 0, 0};
+    front_end& f = connect();
+    f.send(static_cast<request>(set_inflight_fd), std::as_bytes(std::span{no_queues}),
+                   std::span{&file, 1});
+    EXPECT_TRUE(f.is_closed());
+    ::close(file);
+    intruder_.reset();
+    EXPECT_TRUE(eventually([&] { return holdings::now().descriptors <= open; }));
+}
+
 TEST_F(hostile_message, idle_connections)
 {
     // One stays, for a front end may take its time; the others are refused, and none takes
@@ -138,8 +157,8 @@ TEST_F(hostile_message, idle_connections)
 TEST_F(hostile_message, surplus_descriptors)
 {
     const int file = ::memfd_create("surplus", MFD_CLOEXEC);
-    for (const std::size_t count : {std::size_t{1}, std::size_t{2}, std::size_t{8}, std::size_t{9},
-                                    std::size_t{253}}) {
+    for (const std::size_t count :
+         {std::size_t{1}, std::size_t{2}, std::size_t{8}, std::size_t{9}, std::size_t{253}}) {
         SCOPED_TRACE(count);
         const std::vector<int> fds(count, file);
         for (const request r : {request::get_features, request::set_owner, request::set_vring_num,
@@ -216,8 +235,12 @@ TEST_F(hostile_message, ring_indices_that_do_not_exist)
         for (const request r : {request::set_vring_num, request::set_vring_addr}) {
             front_end& f = connect();
             f.introduce(split_features);
-            f.send(r, vring_address{.index = index, .flags = 0, .descriptors = 0, .used = 0,
-                                    .available = 0, .log = 0});
+            f.send(r, vring_address{.index = index,
+                                    .flags = 0,
+                                    .descriptors = 0,
+                                    .used = 0,
+                                    .available = 0,
+                                    .log = 0});
             EXPECT_TRUE(f.is_closed());
         }
     }
@@ -230,8 +253,7 @@ TEST_F(hostile_message, ring_sizes)
         for (const bool packed : {false, true}) {
             intruder_.reset();
             eventually([&] { return lab_.detail(victim, "connected") == "false"; });
-            guest g{lab_.socket(victim),
-                    {.features = packed ? packed_features : split_features}};
+            guest g{lab_.socket(victim), {.features = packed ? packed_features : split_features}};
             ASSERT_TRUE(eventually([&] { return lab_.port(victim).link_up(); }));
             g.front().try_out(request::set_vring_num, vring_state{0, size});
             ASSERT_TRUE(answers(g.front()));
@@ -252,8 +274,8 @@ TEST_F(hostile_message, ring_sizes)
 TEST_F(hostile_message, ring_sizes_beyond_the_memory)
 {
     for (const bool packed : {false, true}) {
-        guest g{lab_.socket(victim), {.features = packed ? packed_features : split_features,
-                                      .memory = 256 * 1024}};
+        guest g{lab_.socket(victim),
+                {.features = packed ? packed_features : split_features, .memory = 256 * 1024}};
         ASSERT_TRUE(eventually([&] { return lab_.port(victim).link_up(); }));
         EXPECT_EQ(g.front().try_out(request::set_vring_num, vring_state{0, 32768}), 0U);
         ASSERT_TRUE(answers(g.front()));
@@ -277,8 +299,12 @@ TEST_F(hostile_message, addresses_before_memory)
 {
     expect_refused("addresses", introduced, [](front_end& f, std::uint32_t flags) {
         return f.send(request::set_vring_addr,
-                      vring_address{.index = 0, .flags = 0, .descriptors = 0x1000, .used = 0x2000,
-                                    .available = 0x3000, .log = 0},
+                      vring_address{.index = 0,
+                                    .flags = 0,
+                                    .descriptors = 0x1000,
+                                    .used = 0x2000,
+                                    .available = 0x3000,
+                                    .log = 0},
                       {}, flags);
     });
 }
@@ -356,9 +382,9 @@ TEST_F(hostile_message, features_changed_while_running)
         SCOPED_TRACE(packed);
         guest g{lab_.socket(victim), {.features = packed ? packed_features : split_features}};
         ASSERT_TRUE(talk(g, 9, first_, 1));
-        EXPECT_EQ(g.front().try_out(request::set_features,
-                                    packed ? split_features : packed_features),
-                  1U);
+        EXPECT_EQ(
+            g.front().try_out(request::set_features, packed ? split_features : packed_features),
+            1U);
         EXPECT_TRUE(answers(g.front()));
         EXPECT_TRUE(talk(g, 9, first_, 1)) << "what was agreed before holds";
         g.detach();
@@ -368,17 +394,50 @@ TEST_F(hostile_message, features_changed_while_running)
 
 TEST_F(hostile_message, kinds_that_belong_to_features_not_offered)
 {
-    const int file = ::memfd_create("log", MFD_CLOEXEC);
+    constexpr std::uint32_t beyond_any = 64;
+    const int file = ::memfd_create("shared", MFD_CLOEXEC);
     ASSERT_EQ(::ftruncate(file, 1 << 20), 0);
-    const std::array<std::uint64_t, 2> log{1 << 20, 0};
-    const auto payload = std::as_bytes(std::span{log});
-    for (const request r : {request::set_log_base, request::set_log_fd,
-                            request::set_backend_req_fd}) {
-        expect_refused("not offered", introduced, [&](front_end& f, std::uint32_t flags) {
-            return f.send(r, payload, std::span{&file, 1}, flags);
-        });
-        EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("not offered"));
+    // As a log's size and offset, and as that of a region for buffers in flight with its numbers.
+    const std::array<std::uint64_t, 4> words{1 << 20, 0, 2 | (256 << 16), 0};
+    const auto payload = std::as_bytes(std::span{words});
+    const auto offered = [](request r) {
+        return (r >= request::get_features && r <= request::net_set_mtu &&
+                r != request::set_log_base && r != request::set_log_fd &&
+                r != request::send_rarp) ||
+               r == request::set_status || r == request::get_status;
+    };
+    std::size_t open = 0;
+    for (std::uint32_t kind = 0; kind < beyond_any; ++kind) {
+        const auto r = static_cast<request>(kind);
+        if (offered(r)) {
+            continue;
+        }
+        SCOPED_TRACE(kind);
+        for (const std::size_t size : {std::size_t{0}, sizeof(std::uint64_t), payload.size()}) {
+            if (kind == set_inflight_fd && size < payload.size()) {
+                continue; // see descriptors_of_a_message_to_no_ring
+            }
+            for (const bool with_file : {false, true}) {
+                for (const std::uint32_t flags : {1U, 1U | need_reply}) {
+                    front_end& f = connect();
+                    introduced(f);
+                    ASSERT_TRUE(f.send(r, payload.first(size),
+                                       with_file ? std::span{&file, 1} : std::span<const int>{},
+                                       flags));
+                    const auto answer = f.answer(); // none when it was closed
+                    EXPECT_TRUE(!answer || (answer->size() == sizeof(std::uint64_t) &&
+                                            (*answer)[0] != std::byte{0}));
+                }
+            }
+        }
+        ASSERT_FALSE(testing::Test::HasFailure());
+        intruder_.reset();
+        open = open == 0 ? settled() : open; // after the first kind
     }
+    EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("not offered"));
+    EXPECT_TRUE(eventually([&] { return holdings::now().descriptors <= open; }))
+        << holdings::now().descriptors << " open, " << open << " before";
+    EXPECT_TRUE(answers(connect()));
     ::close(file);
 }
 
@@ -414,8 +473,7 @@ TEST_F(hostile_message, stopped_and_left_in_the_middle_of_bursts)
 {
     start_flood();
     for (int i = 0; i < 30; ++i) {
-        guest g{lab_.socket(victim),
-                {.features = i % 2 == 0 ? split_features : packed_features}};
+        guest g{lab_.socket(victim), {.features = i % 2 == 0 ? split_features : packed_features}};
         eventually([&] { return !g.receive().empty(); });
         if (i % 3 == 0) {
             g.front().send(request::get_vring_base, vring_state{1, 0});
@@ -465,6 +523,28 @@ TEST_F(hostile_message, call_descriptors_that_are_made_to_block)
     EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("made a call descriptor block"));
     EXPECT_TRUE(talk(first_, 1, second_, 2));
     ::close(full);
+}
+
+// The flag is changed between any two looks at it.
+TEST_F(hostile_message, call_descriptors_that_are_made_to_block_all_the_time)
+{
+    guest g{lab_.socket(victim)};
+    std::atomic<bool> stop{false};
+    std::thread attacker{[&] {
+        while (!stop.load()) {
+            ::fcntl(g.tx().call_fd(), F_SETFL, 0);
+            ::fcntl(g.rx().call_fd(), F_SETFL, 0);
+        }
+    }};
+    EXPECT_TRUE(g.front().is_closed());
+    // Looked at for as long as the guest is not gone, which may be a while.
+    std::this_thread::sleep_for(std::chrono::seconds{2});
+    EXPECT_TRUE(talk(first_, 1, second_, 2));
+    EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("made a call descriptor block"));
+    front_end next{lab_.socket(victim)};
+    EXPECT_TRUE(answers(next));
+    stop.store(true);
+    attacker.join();
 }
 
 } // namespace

@@ -50,7 +50,7 @@ TEST_F(reconnection, two_hundred_times_under_load)
         g.detach();
         gone();
     };
-    for (int i = 0; i < 10; ++i) {
+    for (int i = 0; i < 50; ++i) {
         once(i);
     }
     stop_flood();

@@ -3,9 +3,13 @@
 // what positions are told and kept, who may connect; and the layout of the library's messages.
 #include "lab.hh"
 
+#include <array>
+#include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -410,23 +414,34 @@ TEST(vhost_port, has_one_front_end_at_a_time)
     EXPECT_TRUE(talk(next, 1, b, 2));
 }
 
-TEST(vhost_port, connects_to_a_vmm_that_listens)
+std::unique_ptr<ports::port> client_port(lab& l, const std::string& name, const std::string& path)
 {
-    lab l{0, true};
-    const std::string path = l.folder() + "/vmm.sock";
     settings s;
-    s.name = "vmm";
+    s.name = name;
     s.socket = path;
     s.client = true;
     s.state_dir = l.folder();
-    auto port = make_port(s, l.engine().rcu()).value();
-    ASSERT_TRUE(port->start()) << "nobody listens yet: it tries again and again";
+    return make_port(s, l.engine().rcu()).value();
+}
+
+int listen_at(const std::string& path)
+{
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     path.copy(address.sun_path, sizeof(address.sun_path) - 1);
     const int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
-    ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-    ASSERT_EQ(::listen(listener, 4), 0);
+    EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(::listen(listener, 4), 0);
+    return listener;
+}
+
+TEST(vhost_port, connects_to_a_vmm_that_listens)
+{
+    lab l{0, true};
+    const std::string path = l.folder() + "/vmm.sock";
+    auto port = client_port(l, "vmm", path);
+    ASSERT_TRUE(port->start()) << "nobody listens yet: it tries again and again";
+    const int listener = listen_at(path);
     for (int round = 0; round < 2; ++round) {
         guest a{front_end{::accept(listener, nullptr, nullptr)}, guest::options{}};
         EXPECT_TRUE(eventually([&] { return port->link_up(); })) << round;
@@ -436,6 +451,49 @@ TEST(vhost_port, connects_to_a_vmm_that_listens)
     port->stop();
     port.reset();
     ::close(listener);
+}
+
+// A folder for each guest, and the same name in each: the one that breaks the protocol is sent
+// away.
+TEST(vhost_port, tells_vmms_with_sockets_of_one_name_apart)
+{
+    lab l{0, true};
+    const std::array folders{l.folder() + "/one", l.folder() + "/two"};
+    std::array<int, 2> listeners{};
+    std::array<std::unique_ptr<ports::port>, 2> ports;
+    std::array<std::optional<guest>, 2> guests;
+    for (std::size_t i = 0; i < 2; ++i) {
+        std::filesystem::create_directory(folders.at(i));
+        const std::string path = folders.at(i) + "/net.sock";
+        listeners.at(i) = listen_at(path);
+        ports.at(i) = client_port(l, "vmm" + std::to_string(i), path);
+        ASSERT_TRUE(ports.at(i)->start());
+        guests.at(i).emplace(front_end{::accept(listeners.at(i), nullptr, nullptr)},
+                             guest::options{});
+        ASSERT_TRUE(eventually([&] { return ports.at(i)->link_up(); }));
+    }
+    // As a front end does that wants a worker to wait.
+    ASSERT_EQ(::fcntl(guests[1]->tx().call_fd(), F_SETFL, 0), 0);
+    EXPECT_TRUE(guests[1]->front().is_closed());
+    EXPECT_TRUE(guests[0]->front().ask(request::get_features));
+    EXPECT_TRUE(ports[0]->link_up());
+    for (std::size_t i = 0; i < 2; ++i) {
+        ports.at(i)->stop();
+        ports.at(i).reset();
+        ::close(listeners.at(i));
+    }
+}
+
+TEST(vhost_port, leaves_nothing_behind_when_it_goes_for_good)
+{
+    lab l{1};
+    const std::string kept = l.folder() + "/vm0.rings";
+    l.stop(0);
+    EXPECT_TRUE(std::filesystem::exists(kept)) << "it may come again";
+    l.start(0);
+    l.port(0).stop();
+    l.port(0).forget();
+    EXPECT_FALSE(std::filesystem::exists(kept));
 }
 
 class vhost_socket : public testing::Test {
