@@ -191,46 +191,68 @@ bool mac_table::remove(key k, seconds_t now) noexcept
     return had;
 }
 
+// Clears every entry of which `chosen(key's word, value)` is true.
+template <typename Chosen>
+void mac_table::sweep(const Chosen& chosen) noexcept
+{
+    for (std::size_t i = 0; i <= bucket_mask_; ++i) {
+        bucket& b = buckets_[i];
+        for (std::size_t way = 0; way < bucket::ways; ++way) {
+            const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
+            const std::uint64_t value = b.values[way].load(std::memory_order_acquire);
+            if ((word & valid_bit) != 0 && chosen(word, value)) {
+                clear({&b.keys[way], &b.values[way]}, word);
+            }
+        }
+    }
+}
+
 void mac_table::flush_port(port_index port) noexcept
 {
-    sequence_[to_index(port)].fetch_add(1, std::memory_order_relaxed);
+    auto& sequence = sequence_[to_index(port)];
+    if (sequence.load(std::memory_order_relaxed) != last_sequence) [[likely]] {
+        sequence.fetch_add(1, std::memory_order_relaxed);
+        return;
+    }
+    const auto learned_there = [port](std::uint64_t /*word*/, std::uint64_t value) {
+        return port_of(value) == port && !is_static(value);
+    };
+    // The numbers come round: entries of the last round go, or they would live again. Once before,
+    // so that none is seen; once after, for what workers learned meanwhile.
+    sweep(learned_there);
+    sequence.fetch_add(1, std::memory_order_relaxed);
+    sweep(learned_there);
 }
 
 void mac_table::remove_port(port_index port) noexcept
 {
     flush_port(port);
-    for (std::size_t i = 0; i <= bucket_mask_; ++i) {
-        bucket& b = buckets_[i];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
-            const std::uint64_t value = b.values[way].load(std::memory_order_acquire);
-            if ((word & valid_bit) != 0 && port_of(value) == port) {
-                clear({&b.keys[way], &b.values[way]}, word);
-            }
-        }
-    }
+    sweep([port](std::uint64_t /*word*/, std::uint64_t value) { return port_of(value) == port; });
 }
 
 void mac_table::flush_all() noexcept
 {
+    const bool comes_round = std::any_of(sequence_.begin(), sequence_.end(), [](const auto& s) {
+        return s.load(std::memory_order_relaxed) == last_sequence;
+    });
+    const auto sweep_learned = [this, comes_round] {
+        if (comes_round) { // see flush_port(); one sweep serves all ports
+            sweep([](std::uint64_t /*word*/, std::uint64_t value) { return !is_static(value); });
+        }
+    };
+    sweep_learned();
     for (auto& sequence : sequence_) {
         sequence.fetch_add(1, std::memory_order_relaxed);
     }
+    sweep_learned();
 }
 
 void mac_table::flush_vlan(vlan_id vlan) noexcept
 {
-    for (std::size_t i = 0; i <= bucket_mask_; ++i) {
-        bucket& b = buckets_[i];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
-            const std::uint64_t value = b.values[way].load(std::memory_order_acquire);
-            const auto vid = static_cast<std::uint16_t>((word >> 48) & 0xfff);
-            if ((word & valid_bit) != 0 && vid == vlan.value() && !is_static(value)) {
-                clear({&b.keys[way], &b.values[way]}, word);
-            }
-        }
-    }
+    sweep([vlan](std::uint64_t word, std::uint64_t value) {
+        return static_cast<std::uint16_t>((word >> 48) & 0xfff) == vlan.value() &&
+               !is_static(value);
+    });
 }
 
 void mac_table::set_ageing(seconds_t seconds) noexcept

@@ -39,8 +39,7 @@ public:
         key() noexcept = default;
         key(mac_address mac, vlan_id vlan) noexcept
             : word_{mac.value() | (std::uint64_t{vlan.value()} << 48)}
-        {
-        }
+        {}
         [[nodiscard]] std::uint64_t word() const noexcept { return word_; }
         bool operator==(const key&) const noexcept = default;
 
@@ -82,8 +81,9 @@ public:
     enum class added : std::uint8_t { added, replaced, table_full };
     added add_static(key k, port_index port, seconds_t now) noexcept;
     bool remove(key k, seconds_t now) noexcept; // false if there was none
-    // O(1): all that was learned on the port goes; static entries stay. remove_port takes both, for
-    // a port that leaves the bridge, so that its index can be used again.
+    // O(1), but for every 65,536th time: all that was learned on the port goes; static entries
+    // stay. remove_port takes both, for a port that leaves the bridge, so that its index can be
+    // used again.
     void flush_port(port_index port) noexcept;
     void remove_port(port_index port) noexcept;
     void flush_all() noexcept; // learned entries of all ports
@@ -121,6 +121,7 @@ private:
     static constexpr unsigned sequence_shift = 16;
     static constexpr std::uint64_t static_bit = std::uint64_t{1} << 32;
     static constexpr unsigned seen_shift = 33;
+    static constexpr std::uint16_t last_sequence = 0xffff;
 
     [[nodiscard]] static port_index port_of(std::uint64_t value) noexcept
     {
@@ -151,6 +152,8 @@ private:
     [[nodiscard]] bool is_only(const probe& at, const slot& s) const noexcept;
     [[nodiscard]] std::size_t taken(const bucket& b, seconds_t now) const noexcept;
     static void clear(const slot& s, std::uint64_t word) noexcept;
+    template <typename Chosen>
+    void sweep(const Chosen& chosen) noexcept;
 
     struct free_buckets {
         std::size_t bytes;
@@ -229,8 +232,7 @@ inline std::uint64_t mac_table::make_value(port_index port, bool is_static_entry
            (std::uint64_t{now} << seen_shift);
 }
 
-inline mac_table::learned mac_table::learn(const probe& at, port_index port,
-                                           seconds_t now) noexcept
+inline mac_table::learned mac_table::learn(const probe& at, port_index port, seconds_t now) noexcept
 {
     const std::uint64_t fresh = make_value(port, false, now);
     const slot s = find(at);

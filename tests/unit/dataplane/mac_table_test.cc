@@ -240,6 +240,46 @@ TEST(mac_table, sequence_numbers_that_come_round_find_no_ghosts_after_removal)
     EXPECT_EQ(t.lookup(key(1), 0), no_port);
 }
 
+TEST(mac_table, sequence_numbers_that_come_round_find_no_ghosts_after_a_flush)
+{
+    mac_table t{1024};
+    t.set_ageing(0);
+    t.learn(key(1), p1, 0);
+    t.learn(key(2), p2, 0);
+    t.add_static(key(3), p1, 0);
+    for (int i = 0; i < 0x10000; ++i) {
+        t.flush_port(p1);
+        if (i == 5) {
+            t.learn(key(4), p1, 0); // in the middle of a round
+        }
+        ASSERT_EQ(t.lookup(key(1), 0), no_port) << i;
+    }
+    EXPECT_EQ(t.lookup(key(2), 0), p2) << "another port's";
+    EXPECT_EQ(t.lookup(key(3), 0), p1) << "static entries stay";
+    for (int i = 0; i < 0x10000; ++i) {
+        t.flush_port(p1);
+        ASSERT_EQ(t.lookup(key(4), 0), no_port) << i;
+    }
+    EXPECT_EQ(t.learn(key(1), p1, 0), mac_table::learned::added);
+}
+
+TEST(mac_table, sequence_numbers_that_come_round_find_no_ghosts_after_flushing_all)
+{
+    mac_table t{1024};
+    t.set_ageing(0);
+    t.learn(key(1), p1, 0);
+    t.learn(key(2), p2, 0);
+    t.add_static(key(3), p1, 0);
+    for (int i = 0; i < 0x10000 - 1; ++i) {
+        t.flush_port(p1);
+    }
+    EXPECT_EQ(t.lookup(key(2), 0), p2);
+    t.flush_all(); // p1's come round, p2's do not
+    EXPECT_EQ(t.lookup(key(1), 0), no_port);
+    EXPECT_EQ(t.lookup(key(2), 0), no_port);
+    EXPECT_EQ(t.lookup(key(3), 0), p1) << "static entries stay";
+}
+
 TEST(mac_table, flushes_all_and_by_vlan)
 {
     mac_table t{1024};
