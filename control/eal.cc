@@ -193,9 +193,11 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
         "--file-prefix=" + file_prefix(settings.run_dir),
         "--no-telemetry",
         "--iova-mode=va",
-        // An allow list that names no device: nothing is probed, any can be plugged in later.
+        // Nothing is probed, any device can be plugged in later: DPDK has no option that says so
+        // (--no-pci forbids both), but an allow list whose only address no device can have. To
+        // Linux this domain, -1, means that there is none.
         "-a",
-        "0000:00:00.0",
+        "ffffffff:ff:1f.7",
         current_log_level() >= log_level::debug ? "--log-level=*:info" : "--log-level=notice",
     };
     if (self->hugepages_) {
