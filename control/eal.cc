@@ -15,6 +15,7 @@
 #include <fstream>
 #include <set>
 #include <string_view>
+#include <system_error>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -238,6 +239,10 @@ eal::~eal()
         rte_mempool_free(pool_);
         (void)rte_eal_cleanup();
     }
+    // DPDK makes a folder for files that others find it by, of which this process has none, and
+    // leaves it. Only an empty folder is removed.
+    std::error_code code;
+    std::filesystem::remove(rte_eal_get_runtime_dir(), code);
 }
 
 } // namespace strait::control

@@ -465,6 +465,21 @@ def test_after_sigkill_the_next_one_takes_over(ports):
     assert not pathlib.Path(ports.socket("vm1")).exists()
 
 
+def test_a_stop_leaves_no_folder_of_dpdk(lab, monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))  # where DPDK makes its own
+    switch = lab.switch(workers="0")
+    assert list((tmp_path / "dpdk").iterdir())
+    switch.kill()
+    switch.start()
+    switch.stop()
+    assert not list((tmp_path / "dpdk").iterdir())
+    config = tmp_path / "config"
+    config.write_text("bridge del br0")
+    assert straitd("--run-dir", tmp_path / "run", "--no-huge", "--workers", "0", "--config",
+                   config).returncode == 1
+    assert not list((tmp_path / "dpdk").iterdir())
+
+
 @pytest.mark.sanitized
 def test_config_is_applied_before_ports_serve(lab):
     switch = lab.switch(workers="0", config=[
