@@ -20,14 +20,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <sys/resource.h>
@@ -57,10 +60,18 @@ void raise_descriptor_limit()
 
 ports::result<std::vector<cli::config_command>> read_config(const std::string& path)
 {
+    const auto unreadable = [&path](const std::string& why) {
+        return ports::error{"the configuration " + path + " cannot be read: " + why};
+    };
+    std::error_code code;
+    if (std::filesystem::is_directory(path, code)) {
+        return unreadable("it is a folder; --config takes a file of commands");
+    }
+    errno = 0;
     std::ifstream file{path};
     std::string text{std::istreambuf_iterator<char>{file}, {}};
     if (!file || file.bad()) {
-        return ports::error{"the configuration " + path + " cannot be read"};
+        return unreadable(std::generic_category().message(errno == 0 ? EIO : errno));
     }
     return cli::parse_config(text, path);
 }

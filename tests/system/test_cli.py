@@ -430,7 +430,8 @@ def straitd(*words, timeout=30):
     (["--workers", "1023"], "CPU 1023 is not there"),
     (["--main-cpu", "1000"], "CPU 1000 is not there"),
     (["--memory", "1"], "from 32"),
-    (["--config", "/nonexistent"], "/nonexistent cannot be read"),
+    (["--config", "/nonexistent"], "/nonexistent cannot be read: No such file or directory"),
+    (["--config", "/etc"], "/etc cannot be read: it is a folder; --config takes a file"),
     (["--run-dir", "/etc/passwd"], "/etc/passwd"),
     (["--run-dir", "/" + "x" * 120], "too long"),
 ])
