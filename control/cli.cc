@@ -294,11 +294,17 @@ private:
             return error{command_words(m) + ": " + option_name(p) + " is given twice"};
         }
         json::value value = to_value(p, word);
-        if (auto wrong = check_value(m, p, value, wording::command_line)) {
-            return error{std::move(*wrong)};
+        if (check_value(m, p, value, wording::command_line)) {
+            return wrong(p, word);
         }
         result_.parameters[p.name] = std::move(value);
         return {};
+    }
+
+    // Shown as it was typed: as text, which is right for no kind that is made of it.
+    [[nodiscard]] error wrong(const parameter& p, const std::string& word) const
+    {
+        return {check_value(*result_.method, p, json::value(word), wording::command_line).value()};
     }
 
     // What the words say; where they do not say it, the text, which the check then names.

@@ -289,14 +289,6 @@ std::optional<std::string> check_value(const method& m, const parameter& p,
     std::string shown = w == wording::command_line && value.is_string()
                             ? std::string{std::string_view{value.get_string()}}
                             : json::serialize(value);
-    if (w == wording::command_line && p.kind == value_kind::vlan_list && value.is_array()) {
-        shown.clear();
-        for (const auto& element : value.get_array()) {
-            shown += shown.empty() ? "" : ",";
-            shown += element.is_string() ? std::string{std::string_view{element.get_string()}}
-                                         : json::serialize(element);
-        }
-    }
     if (has_control_character(shown) || shown.empty()) {
         shown = json::serialize(json::value(shown));
     }

@@ -251,6 +251,7 @@ def test_help_needs_no_daemon():
     ("port set vm1 --vlan 4095", "an integer from 1 to 4094"),
     ("port set vm1 --vlan ten", "--vlan is ten"),
     ("port set vm1 --trunk 1,5000", "a list of VLANs from 1 to 4094"),
+    ("port set vm1 --trunk ,10", "--trunk is ,10;"),
     ("port set vm1 --vlan 10 --trunk 20", "one of them"),
     ("port set vm1 --native 5", "no trunk"),
     ("port set vm1 --vlna 10", "did you mean --vlan?"),
