@@ -206,6 +206,8 @@ private:
                 value = words_[at_++];
             } else {
                 value = "on";
+                bare_flag_ = &*p;
+                after_bare_flag_ = at_;
             }
         }
         if (!value) {
@@ -250,6 +252,9 @@ private:
             if (p.positional && !result_.parameters.contains(p.name)) {
                 return set(p, word);
             }
+        }
+        if (bare_flag_ != nullptr && at_ == after_bare_flag_ + 1) {
+            return wrong(*bare_flag_, word);
         }
         return error{command_words(*result_.method) + ": " + quoted(word) +
                      " is one word too many"};
@@ -390,6 +395,8 @@ private:
     bool only_words_{false};
     bool help_{false};
     std::string group_;
+    const parameter* bare_flag_{nullptr}; // the last that was given neither on nor off
+    std::size_t after_bare_flag_{0};      // where the word behind it is
     command result_;
 };
 

@@ -300,6 +300,7 @@ def test_help_needs_no_daemon():
     ("bridge add br0", "exists already"),
     ("bridge add br1 --mac-table-size 1", "64 to"),
     ("bridge add ..", "letters, digits"),
+    ("bridge set br0 --forward-bpdu maybe", "--forward-bpdu is maybe; it must be on or off"),
     ("bridge set nosuch --mac-ageing 3", "there is no bridge nosuch"),
     ("bridge del nosuch", "there is no bridge nosuch"),
     ("bridge del br0", "has ports"),

@@ -152,6 +152,10 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"port set vm1 --vlan 1 --vlan 2", "--vlan is given twice"},
         mistake{"port set vm1 --admin sideways", "it must be up or down"},
         mistake{"port set vm1 --no-vlan=perhaps", "it must be on or off"},
+        mistake{"bridge set br0 --forward-bpdu maybe",
+                "bridge set: --forward-bpdu is maybe; it must be on or off"},
+        mistake{"bridge set br0 --forward-bpdu on maybe", "\"maybe\" is one word too many"},
+        mistake{"bridge set br0 --forward-bpdu --mac-ageing 3 maybe", "one word too many"},
         mistake{"port set vm1 --json=yes", "--json takes no value"},
         mistake{"port show ../../etc/passwd", "letters, digits"}, //
         mistake{"port show 'a b'", "letters, digits"},
