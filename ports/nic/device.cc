@@ -9,10 +9,14 @@
 #include <rte_ethdev.h>
 #include <rte_log.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <mutex>
+#include <set>
+#include <span>
 #include <system_error>
 #include <thread>
 
@@ -109,6 +113,58 @@ driver driver_of(std::string_view name)
         return driver::null_device;
     }
     return driver::other;
+}
+
+// What the driver takes; empty: not known.
+std::span<const std::string_view> arguments_of(driver kind)
+{
+    static constexpr std::array<std::string_view, 4> tap = {"iface", "mac", "remote", "persist"};
+    static constexpr std::array<std::string_view, 6> af_packet = {
+        "iface", "qpairs", "blocksz", "framesz", "framecnt", "qdisc_bypass"};
+    static constexpr std::array<std::string_view, 8> pcap = {
+        "iface",   "rx_iface", "rx_iface_in", "tx_iface",
+        "rx_pcap", "tx_pcap",  "phy_mac",     "infinite_rx"};
+    static constexpr std::array<std::string_view, 3> null_device = {"size", "copy", "no-rx"};
+    switch (kind) {
+    case driver::tap:
+        return tap;
+    case driver::af_packet:
+        return af_packet;
+    case driver::pcap:
+        return pcap;
+    case driver::null_device:
+        return null_device;
+    case driver::other:
+        break;
+    }
+    return {};
+}
+
+// Drivers refuse an argument they do not know without a word; the tap driver then ignores all of
+// them, and one that is given twice in any case.
+ports::result<void> check_arguments(const device_request& request)
+{
+    const auto known = arguments_of(request.kind);
+    if (known.empty()) {
+        return {};
+    }
+    std::set<std::string_view> seen;
+    for (const auto& [key, value] : request.arguments) {
+        if (std::find(known.begin(), known.end(), key) == known.end()) {
+            std::string all;
+            for (const auto name : known) {
+                all += (all.empty() ? "" : ", ") + std::string{name};
+            }
+            return error{"device " + request.name + " has no argument \"" + key + "\": it takes " +
+                         all};
+        }
+        // A pcap device has several files and interfaces by naming each.
+        if (!seen.insert(key).second && request.kind != driver::pcap) {
+            return error{"device " + request.name + ": the argument " + key +
+                         " is given twice; once would be right"};
+        }
+    }
+    return {};
 }
 
 ports::result<void> check_pci(const std::string& address)
@@ -235,6 +291,9 @@ ports::result<device_request> parse_device(const std::string& devargs)
     }
     request.arguments = std::move(list).value();
     request.kind = request.is_virtual ? driver_of(request.name) : driver::other;
+    if (auto ok = check_arguments(request); !ok) {
+        return std::move(ok).error();
+    }
     if (!request.is_virtual) {
         if (auto ok = check_pci(request.name); !ok) {
             return std::move(ok).error();

@@ -29,8 +29,8 @@ struct device_request {
     [[nodiscard]] std::string arguments_text() const; // "iface=tap0,mac=…"
 };
 
-// Checks what can be checked before the device is opened. Errors: unknown driver, no such PCI
-// device, one that a kernel driver holds.
+// Checks what can be checked before the device is opened. Errors: unknown driver, an argument that
+// it does not take, no such PCI device, one that a kernel driver holds.
 [[nodiscard]] ports::result<device_request> parse_device(const std::string& devargs);
 
 // Removes its device when it is destroyed: stopped, closed, unplugged. Control thread only.
