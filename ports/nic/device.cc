@@ -345,7 +345,7 @@ ports::result<device> device::plug(const device_request& request)
         return error{"device " + request.name + " is in use already"};
     }
     if (failed != 0) {
-        return error{"device " + request.name + " cannot be opened: " + cause(log, failed)};
+        return refused_by_driver(request, "cannot be opened", log, failed);
     }
     log.dismiss();
     const std::vector<std::uint16_t> found = ethdevs_of(request.name);
@@ -405,6 +405,18 @@ void log_capture::dismiss()
     log_sink& s = sink();
     const std::lock_guard lock{s.mutex};
     s.held.clear();
+}
+
+ports::error refused_by_driver(const device_request& request, std::string_view what,
+                               const log_capture& log, int negative_errno)
+{
+    std::string message =
+        "device " + request.name + " " + std::string{what} + ": " + cause(log, negative_errno);
+    // "abc" for a number is 0 to a driver, which then fails for lack of 0 bytes of memory.
+    if (log.first_complaint().empty() && !request.arguments.empty()) {
+        message += "; its driver says no more: check its arguments, " + request.arguments_text();
+    }
+    return error{std::move(message)};
 }
 
 std::string cause(const log_capture& log, int negative_errno)

@@ -71,5 +71,8 @@ public:
 
 // "driver's complaint" or, if it logged nothing, what the error number means.
 [[nodiscard]] std::string cause(const log_capture& log, int negative_errno);
+// "device NAME WHAT: cause", and its arguments where the driver logged nothing.
+[[nodiscard]] ports::error refused_by_driver(const device_request& request, std::string_view what,
+                                             const log_capture& log, int negative_errno);
 
 } // namespace strait::nic

@@ -257,7 +257,7 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
 {
     log_capture log{request_.kind == driver::tap};
     const auto refused = [&](const char* what, int failed) {
-        return error{"device " + request_.name + " " + what + ": " + cause(log, failed)};
+        return refused_by_driver(request_, what, log, failed);
     };
     rte_eth_dev_info info{};
     if (const int failed = rte_eth_dev_info_get(id(), &info); failed != 0) {

@@ -352,6 +352,9 @@ TEST_F(nic, every_refusal_is_one_sentence_and_leaves_nothing)
          "device net_tap0 has no argument \"bogus\": it takes iface, mac, remote, persist"},
         {"net_tap0,iface=tap0,iface=tap0", 1500, "the argument iface is given twice"},
         {"net_null0,sise=64", 1500, "it takes size, copy, no-rx"},
+        {"net_null0,size=abc", 1500,
+         "device net_null0 cannot set up its receive queue: Cannot allocate memory; its driver "
+         "says no more: check its arguments, size=abc"},
         {"net_af_packet0,iface=veth0,frames=3", 1500, "no argument \"frames\""},
         {"net_pcap0,rx=/tmp/x.pcap", 1500, "no argument \"rx\""},
         {"net_tap0,iface=a_name_that_is_too_long", 1500, "cannot be an interface's name"},
