@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -544,3 +545,17 @@ def test_log_is_one_line_an_event(ports):
         assert stamp.endswith("Z") and len(stamp) == 24
         assert level in ("error", "warning", "info", "debug")
         assert subsystem.endswith(":")
+
+
+def test_log_labels_what_ports_say(ports):
+    def logged(level, text):
+        wait_until(lambda: any(line.split(" ", 3)[1:3] == [level, "vhost:"] and text in line
+                               for line in ports.log().splitlines()), 10, text)
+
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.connect(ports.socket("vm1"))
+        logged("info", "port 'vm1': a front end connected")
+        guest.sendall(struct.pack("<3I2Q", 6, 1, 16, 0, 0))  # SET_LOG_BASE, which is not offered
+        logged("warning", "port 'vm1': the front end's message 6 was refused")
+    logged("info", "port 'vm1': its front end is gone")
+    assert " dpdk: " not in ports.log()
