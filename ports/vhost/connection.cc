@@ -162,8 +162,7 @@ bool call_guard::tampered() noexcept
             // reads what it is sent holds its counter there.
             std::uint64_t count = 0;
             const iovec into{&count, sizeof(count)};
-            [[maybe_unused]] const ssize_t taken =
-                ::preadv2(call.get(), &into, 1, -1, RWF_NOWAIT);
+            [[maybe_unused]] const ssize_t taken = ::preadv2(call.get(), &into, 1, -1, RWF_NOWAIT);
         }
     }
     return found;
@@ -171,19 +170,31 @@ bool call_guard::tampered() noexcept
 
 void port_parts::lost(const std::string& reason) noexcept
 {
-    constexpr unsigned lines_a_second = 3;
     last_loss = reason;
+    if (may_log()) {
+        log_warning("port '" + name + "': " + reason);
+    }
+}
+
+void port_parts::note(const std::string& what) noexcept
+{
+    if (may_log()) {
+        log_notice("port '" + name + "': " + what);
+    }
+}
+
+bool port_parts::may_log() noexcept
+{
+    constexpr unsigned lines_a_second = 6;
     if (const std::uint64_t now = seconds_now(); now != logged_at_) {
         if (logged_ > lines_a_second) {
             log_warning("port '" + name + "': " + std::to_string(logged_ - lines_a_second) +
-                        " more losses in the last seconds");
+                        " more such lines in the last seconds");
         }
         logged_at_ = now;
         logged_ = 0;
     }
-    if (++logged_ <= lines_a_second) {
-        log_warning("port '" + name + "': " + reason);
-    }
+    return ++logged_ <= lines_a_second;
 }
 
 connection::connection(int vid, port_parts& port, file_descriptor socket) noexcept

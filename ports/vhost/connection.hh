@@ -66,10 +66,13 @@ struct port_parts {
     std::uint64_t kicks{0}; // of rings that were taken back
     std::uint32_t mtu{1500};
 
-    // Keeps `reason` for `port show` and logs it, not more than a few times a second.
+    // Keeps `reason` for `port show` and logs it. What is logged of a port is a few lines a second.
     void lost(const std::string& reason) noexcept;
+    void note(const std::string& what) noexcept; // logs what is no loss
 
 private:
+    [[nodiscard]] bool may_log() noexcept;
+
     std::uint64_t logged_at_{0}; // seconds
     unsigned logged_{0};
 };

@@ -352,7 +352,7 @@ bool vhost_port::connected(int vid) noexcept
     connections_.push_back(
         {std::make_unique<connection>(vid, parts_, std::move(descriptor)), std::move(socket)});
     ++accepted_;
-    log_notice("port '" + settings_.name + "': a front end connected");
+    parts_.note("a front end connected");
     return true;
 }
 
@@ -361,7 +361,7 @@ void vhost_port::disconnected(int vid) noexcept
     const std::scoped_lock lock{mutex_};
     if (std::erase_if(connections_, [vid](const slot& s) { return s.front_end->vid() == vid; }) !=
         0) {
-        log_notice("port '" + settings_.name + "': its front end is gone");
+        parts_.note("its front end is gone");
     }
     note_link();
 }
