@@ -271,7 +271,9 @@ def test_an_address_that_moves_between_workers(guests, workers):
             assert numbers == sorted(set(numbers)), f"flow {flow} at guest {i}"
         copies.update(flows[3])
         assert not {reason for reason in made.drops(f"vm{i}") if "malformed" in reason}
-    assert len(received[3]) > rounds
+    # Three send what one takes: what its ring had no room for is counted.
+    assert received[3]
+    assert len(received[3]) + sum(made.drops("vm3").values()) == 3 * rounds
     assert copies and max(copies.values()) <= 3
     learned = made.switch.ctl("mac list")["entries"]
     entry = [one for one in learned if one["mac"] == roaming.hex(":")]
