@@ -29,7 +29,7 @@ function(strait_unit_test)
     # Tests are not timed: the optimiser's time is better spent elsewhere.
     target_compile_options(${arg_NAME} PRIVATE $<$<CONFIG:Release>:-O1>)
     if(STRAIT_SANITIZE)
-        target_compile_options(${arg_NAME} PRIVATE -O0 -g1)
+        target_compile_options(${arg_NAME} PRIVATE -g1)
     endif()
     set_property(GLOBAL APPEND PROPERTY STRAIT_UNIT_TESTS ${arg_NAME})
     if("threads" IN_LIST arg_LABELS)
