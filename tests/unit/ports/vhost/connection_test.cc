@@ -322,24 +322,34 @@ TEST_P(both_kinds, stay_unpublished_after_an_error_until_the_next_good_message)
     EXPECT_TRUE(talk(a, 1, b, 2));
 }
 
+vring_address receive_ring_of(guest& g)
+{
+    const auto places = g.rx().places();
+    return {.index = 0,
+            .flags = 0,
+            .descriptors = places[0].address,
+            .used = places[2].address,
+            .available = places[1].address,
+            .log = 0};
+}
+
+// The last message is done with, and the first question, which is answered before it is.
+void wait_until_taken(guest& g)
+{
+    g.front().ask(request::get_features);
+    g.front().ask(request::get_features);
+}
+
 TEST(vhost_port, serves_no_ring_that_leaves_its_region)
 {
     lab l{1};
     guest a{l.socket(0)};
     ASSERT_TRUE(eventually([&] { return l.port(0).link_up(); }));
-    const auto places = a.rx().places();
     const std::uint64_t end = a.ram().regions()[0].address + a.ram().regions()[0].size;
-    const vring_address good{.index = 0,
-                             .flags = 0,
-                             .descriptors = places[0].address,
-                             .used = places[2].address,
-                             .available = places[1].address,
-                             .log = 0};
+    const vring_address good = receive_ring_of(a);
     const auto attempt = [&](vring_address wrong) {
         a.front().try_out(request::set_vring_addr, wrong);
-        // The message is done with, and the first question, which is answered before it is.
-        a.front().ask(request::get_features);
-        a.front().ask(request::get_features);
+        wait_until_taken(a);
         const std::string why = l.detail(0, "obstacle");
         const bool served = l.detail(0, "guest_rx_ring_size") != "0";
         EXPECT_EQ(a.front().try_out(request::set_vring_addr, good), 0U);
@@ -365,23 +375,15 @@ TEST(vhost_port, serves_no_ring_that_grew_out_of_its_region)
 {
     lab l{1};
     guest a{l.socket(0)};
-    const auto places = a.rx().places();
     const std::uint64_t end = a.ram().regions()[0].address + a.ram().regions()[0].size;
-    const vring_address good{.index = 0,
-                             .flags = 0,
-                             .descriptors = places[0].address,
-                             .used = places[2].address,
-                             .available = places[1].address,
-                             .log = 0};
+    const vring_address good = receive_ring_of(a);
     const auto grown = [&](vring_address at) {
         // It fits to the byte with 64 descriptors, and not with 128.
         a.front().try_out(request::set_vring_addr, at);
-        a.front().ask(request::get_features);
-        a.front().ask(request::get_features);
+        wait_until_taken(a);
         EXPECT_EQ(l.detail(0, "guest_rx_ring_size"), "64");
         a.front().try_out(request::set_vring_num, vring_state{0, 128});
-        a.front().ask(request::get_features);
-        a.front().ask(request::get_features);
+        wait_until_taken(a);
         const std::string why = l.detail(0, "obstacle");
         a.front().try_out(request::set_vring_num, vring_state{0, 64});
         return l.detail(0, "guest_rx_ring_size") == "128" ? "served" : why;
