@@ -77,7 +77,7 @@ def flowgen(switch, settings, *, seconds, warm_up, packed=0, in_order=1, mergeab
             queue_size=256):
     """One run of testpmd's flowgen: its own 64-byte frames, one source address for both ends."""
     if not shutil.which("dpdk-testpmd"):
-        raise BenchError("dpdk-testpmd is not installed (Debian: apt-get install dpdk)")
+        raise BenchError("dpdk-testpmd is not installed (Debian: apt-get install dpdk-dev)")
     cpus = sorted({settings.worker_cpu, settings.other_cpu})
     memory = ["--in-memory", "--single-file-segments"] if settings.huge else \
         ["--no-huge", "-m", "1024"]

@@ -76,7 +76,7 @@ class Testpmd(Switch):
     @staticmethod
     def missing():
         return None if shutil.which("dpdk-testpmd") else \
-            "dpdk-testpmd is not installed (Debian: apt-get install dpdk)"
+            "dpdk-testpmd is not installed (Debian: apt-get install dpdk-dev)"
 
     def __init__(self, settings):
         super().__init__(settings)

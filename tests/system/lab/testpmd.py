@@ -27,7 +27,7 @@ class Testpmd:
     def __init__(self, vdevs, mode="io", cpus="0,1", huge=False, memory_mib=128, arguments=(),
                  name=None, timeout=30):
         if shutil.which("dpdk-testpmd") is None:
-            raise Unavailable("testpmd is not installed (apt-get install dpdk)")
+            raise Unavailable("testpmd is not installed (apt-get install dpdk-dev)")
         self.name = name or f"testpmd{next(Testpmd._numbers)}"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"strait-{self.name}-"))
         self._prefix = f"strait-{os.getpid()}-{self.name}"
