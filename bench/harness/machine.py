@@ -205,13 +205,21 @@ def threads(pid):
 
 def thread_pinned_to(pid, cpu):
     """The thread of a process that is pinned to `cpu` alone and used the most time on it."""
+    def read(tid, what):
+        try:
+            return pathlib.Path(f"/proc/{pid}/task/{tid}/{what}").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None  # it ended since it was listed
+
     def used(tid):
-        fields = pathlib.Path(f"/proc/{pid}/task/{tid}/stat").read_text().rsplit(")", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
+        stat = read(tid, "stat")
+        fields = stat.rsplit(")", 1)[1].split() if stat else []
+        return int(fields[11]) + int(fields[12]) if fields else -1
 
     def pinned(tid):
-        status = pathlib.Path(f"/proc/{pid}/task/{tid}/status").read_text()
-        return re.search(r"Cpus_allowed_list:\s*(\S+)", status).group(1) == str(cpu)
+        status = read(tid, "status")
+        return (status is not None and
+                re.search(r"Cpus_allowed_list:\s*(\S+)", status).group(1) == str(cpu))
 
     found = [(used(tid), tid) for tid in threads(pid) if tid != pid and pinned(tid)]
     if not found:
