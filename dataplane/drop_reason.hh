@@ -24,6 +24,8 @@ enum class drop_reason : std::uint8_t {
     no_destination,
     same_port,
     receive_error,
+    bad_offload,
+    grant_error,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,
@@ -32,6 +34,8 @@ enum class drop_reason : std::uint8_t {
     receiver_full,
     receiver_buffer_too_small,
     receiver_malformed,
+    multicast_unwanted,
+    copy_failed,
     transmit_error,
     no_memory,
     handover_full,

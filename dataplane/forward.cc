@@ -177,9 +177,15 @@ std::size_t admit(std::span<packet*> packets, const port_config& port,
             counters.drop(drop_reason::nested_tag);
             continue;
         }
-        if (p->length > port.mtu + ethernet_header + p->tags * tag_length) [[unlikely]] {
-            counters.drop(drop_reason::mtu_exceeded);
-            continue;
+        const std::uint32_t longest = port.mtu + ethernet_header + p->tags * tag_length;
+        if (p->length > longest) [[unlikely]] {
+            // What is still to be cut must fit when it is.
+            const offload_intent& todo = p->offload;
+            if (todo.segment_size == 0 ||
+                std::uint32_t{todo.header_length} + todo.segment_size > longest) {
+                counters.drop(drop_reason::mtu_exceeded);
+                continue;
+            }
         }
         packets[kept++] = p;
     }

@@ -124,6 +124,8 @@ public:
     }
 
 private:
+    friend class remote_copy; // hands it on to the hypervisor, which copies
+
     std::byte* base_{nullptr};
     std::size_t size_{0};
 };
@@ -184,6 +186,19 @@ public:
                            std::uint64_t value) const noexcept
     {
         __atomic_store_n(field(index, offset), value, __ATOMIC_RELEASE);
+    }
+    // Replaces element `index` if it is still `expected`, which otherwise becomes what is there.
+    [[nodiscard]] bool compare_exchange(std::size_t index, T& expected, T desired) const noexcept
+        requires std::is_integral_v<T>
+    {
+        return __atomic_compare_exchange_n(base_ + index, &expected, desired, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    // Element `index` seen as another type: a ring's slots hold several. Alignment: the caller's.
+    template <typename Other>
+    [[nodiscard]] guest_array<Other> element(std::size_t index) const noexcept
+    {
+        return guest_array<Other>{base_ + index};
     }
     void prefetch(std::size_t index) const noexcept { __builtin_prefetch(base_ + index); }
     void prefetch_for_write(std::size_t index) const noexcept

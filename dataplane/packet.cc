@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Packets to mbufs and back.
+// Packets to mbufs and back, and payload that only a hypervisor can copy.
 #include "dataplane/packet.hh"
+
+#include "dataplane/remote.hh"
+
+#include <new>
 
 #include <rte_mbuf.h>
 
@@ -20,10 +24,206 @@ rte_mbuf* give_own_mbuf(packet& p) noexcept
     return m;
 }
 
+// Pieces of several packets' payload on their way to the hypervisor.
+class pull_batch {
+public:
+    // Copies `span` to `to`. If that fails, `payload` is marked.
+    void add(remote_payload& payload, const remote_span& span, std::byte* to) noexcept
+    {
+        if (count_ == pieces_.size() || payload.copier != copier_) {
+            flush();
+            copier_ = payload.copier;
+        }
+        pieces_[count_] = remote_copy::pull(span, to);
+        payloads_[count_++] = &payload;
+    }
+    void flush() noexcept
+    {
+        if (count_ == 0) {
+            return;
+        }
+        copier_->copy(std::span{pieces_}.first(count_));
+        for (std::size_t i = 0; i < count_; ++i) {
+            if (!pieces_[i].done()) {
+                payloads_[i]->unreadable = true;
+            }
+        }
+        count_ = 0;
+    }
+
+private:
+    // A burst of frames of two pages each; more make a second call.
+    std::array<remote_copy, burst::capacity * 3> pieces_;
+    std::array<remote_payload*, burst::capacity * 3> payloads_;
+    std::size_t count_{0};
+    remote_copier* copier_{nullptr};
+};
+
+// `size` bytes of a span, from `offset` on.
+remote_span part(const remote_span& span, std::size_t offset, std::size_t size) noexcept
+{
+    return {.reference = span.reference,
+            .offset = static_cast<std::uint16_t>(span.offset + offset),
+            .owner = span.owner,
+            .size = static_cast<std::uint16_t>(size)};
+}
+
+// A chain of exactly p.length bytes with the packet's head at its beginning. Where it has more than
+// one mbuf, the second begins with the spans of all that follow the first: they live as long as
+// what they point to. Null: no memory.
+rte_mbuf* make_local_chain(const packet& p, rte_mempool* pool) noexcept
+{
+    rte_mbuf* const first = rte_pktmbuf_alloc(pool);
+    if (first == nullptr) {
+        return nullptr;
+    }
+    const std::size_t room = rte_pktmbuf_tailroom(first);
+    const std::size_t more = first->buf_len;
+    std::size_t others = 0;
+    while (room + others * more < p.length + others * sizeof(guest_span)) {
+        ++others;
+        if (others > burst::max_segments || others * sizeof(guest_span) >= more) {
+            rte_pktmbuf_free(first);
+            return nullptr;
+        }
+    }
+    if (room < p.head_length) {
+        rte_pktmbuf_free(first);
+        return nullptr;
+    }
+    first->data_len = static_cast<std::uint16_t>(std::min<std::size_t>(room, p.length));
+    first->pkt_len = p.length;
+    std::memcpy(rte_pktmbuf_mtod(first, std::byte*), p.data, p.head_length);
+    std::size_t left = p.length - first->data_len;
+    guest_span* spans = nullptr;
+    rte_mbuf* last = first;
+    for (std::size_t i = 0; i < others; ++i) {
+        rte_mbuf* const next = rte_pktmbuf_alloc(pool);
+        if (next == nullptr) {
+            rte_pktmbuf_free(first);
+            return nullptr;
+        }
+        next->data_off = 0;
+        if (i == 0) {
+            spans = reinterpret_cast<guest_span*>(rte_pktmbuf_mtod(next, std::byte*));
+            next->data_off = static_cast<std::uint16_t>(others * sizeof(guest_span));
+        }
+        const std::size_t size = std::min<std::size_t>(rte_pktmbuf_tailroom(next), left);
+        next->data_len = static_cast<std::uint16_t>(size);
+        left -= size;
+        new (spans + i) guest_span{rte_pktmbuf_mtod(next, std::byte*), size};
+        last->next = next;
+        last = next;
+        first->nb_segs = static_cast<std::uint16_t>(first->nb_segs + 1);
+    }
+    return first;
+}
+
+// Asks for everything behind the head, in pieces that each lie in one mbuf.
+void pull_payload(const packet& p, rte_mbuf* chain, pull_batch& batch) noexcept
+{
+    std::size_t at = p.head_length; // in `chain`
+    std::size_t left = p.length - p.head_length;
+    for (const remote_span& span : p.remote->spans) {
+        std::size_t done = 0;
+        while (done < span.size && left > 0) {
+            while (at == chain->data_len) {
+                chain = chain->next;
+                at = 0;
+            }
+            const std::size_t size = std::min({span.size - done, chain->data_len - at, left});
+            batch.add(*p.remote, part(span, done, size),
+                      rte_pktmbuf_mtod_offset(chain, std::byte*, at));
+            done += size;
+            at += size;
+            left -= size;
+        }
+    }
+    if (left > 0) { // a port's mistake: nothing may show that was in the pool before
+        p.remote->unreadable = true;
+    }
+}
+
+// The packet is what its chain holds.
+void become_owned(packet& p, rte_mbuf* chain) noexcept
+{
+    p.mbuf = chain;
+    p.remote = nullptr;
+    p.data = rte_pktmbuf_mtod(chain, std::byte*);
+    p.head_length = chain->data_len;
+    p.segment_count = static_cast<std::uint16_t>(chain->nb_segs - 1);
+    p.segments = chain->next == nullptr ? nullptr : static_cast<guest_span*>(chain->next->buf_addr);
+}
+
+// A part of a payload that is not local. `offset` is from the payload's first byte.
+bool copy_remote(remote_payload& payload, std::size_t offset, std::byte* to,
+                 std::size_t size) noexcept
+{
+    pull_batch batch;
+    std::size_t done = 0;
+    for (const remote_span& span : payload.spans) {
+        if (payload.unreadable) {
+            break;
+        }
+        if (offset >= span.size) {
+            offset -= span.size;
+            continue;
+        }
+        const std::size_t n = std::min(span.size - offset, size - done);
+        if (n == 0) {
+            break;
+        }
+        batch.add(payload, part(span, offset, n), to + done);
+        done += n;
+        offset = 0;
+    }
+    batch.flush();
+    if (payload.unreadable || done < size) {
+        payload.unreadable = true;
+        std::memset(to, 0, size);
+        return false;
+    }
+    return true;
+}
+
 } // namespace
+
+void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept
+{
+    pull_batch batch;
+    const auto wanted = [](const packet& p) noexcept { return p.remote != nullptr; };
+    for (packet* const p : packets) {
+        if (!wanted(*p) || p->remote->unreadable) {
+            continue;
+        }
+        p->mbuf = make_local_chain(*p, pool);
+        if (p->mbuf != nullptr) {
+            pull_payload(*p, p->mbuf, batch);
+        }
+    }
+    batch.flush();
+    for (packet* const p : packets) {
+        if (!wanted(*p) || p->mbuf == nullptr) {
+            continue;
+        }
+        if (p->remote->unreadable) {
+            rte_pktmbuf_free(p->mbuf);
+            p->mbuf = nullptr;
+        } else {
+            become_owned(*p, p->mbuf);
+        }
+    }
+}
 
 rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
 {
+    if (p.remote != nullptr) [[unlikely]] {
+        packet* const one[] = {&p};
+        localise(one, pool);
+        if (p.remote != nullptr) {
+            return nullptr;
+        }
+    }
     if (p.mbuf != nullptr && p.destinations <= 1) {
         return give_own_mbuf(p);
     }
@@ -76,6 +276,7 @@ bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept
     p.segments = b.segments.data() + b.segments_used;
     p.segment_count = 0;
     p.mbuf = m;
+    p.remote = nullptr;
     p.destinations = 0;
     p.offload = {};
     for (rte_mbuf* s = m->next; s != nullptr; s = s->next) {
@@ -85,7 +286,7 @@ bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept
     return true;
 }
 
-void copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size) noexcept
+bool copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size) noexcept
 {
     auto* out = static_cast<std::byte*>(to);
     if (offset < p.head_length) {
@@ -96,6 +297,9 @@ void copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size)
         offset = 0;
     } else {
         offset -= p.head_length;
+    }
+    if (p.remote != nullptr && size > 0) [[unlikely]] {
+        return copy_remote(*p.remote, offset, out, size);
     }
     for (std::size_t i = 0; size > 0 && i < p.segment_count; ++i) {
         const guest_span& s = p.segments[i];
@@ -109,6 +313,7 @@ void copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size)
         size -= n;
         offset = 0;
     }
+    return true;
 }
 
 } // namespace strait::dataplane

@@ -2,7 +2,8 @@
 // A packet as a worker sees it, and the burst that carries it. What the switch reads of a packet
 // (its head) is private memory; the rest (its payload) may still be the sender's, to be copied
 // once at transmit. Such a packet is borrowed until its receive queue is released, at the end of
-// the burst; who keeps it longer calls own(). Parsing is in parse.hh, queues in ports/port.hh.
+// the burst; who keeps it longer calls own(). Parsing is in parse.hh, what to do about an intent in
+// offload.hh, queues in ports/port.hh.
 #pragma once
 
 #include "dataplane/guest_span.hh"
@@ -19,16 +20,51 @@ struct rte_mempool;
 
 namespace strait::dataplane {
 
-// What is left to do to a packet before it is a correct frame on a wire. Ports translate it to and
-// from their own form; nothing sets it yet, for no port negotiates offloads yet.
-struct offload_intent {
-    std::uint16_t checksum_start{0};  // from the frame's first byte; 0: no checksum to fill
-    std::uint16_t checksum_offset{0}; // from checksum_start
-    std::uint16_t segment_size{0};    // TCP payload bytes per segment; 0: do not segment
-    std::uint16_t header_length{0};   // bytes of headers in front of every segment
+struct remote_payload;
 
-    [[nodiscard]] bool empty() const noexcept { return checksum_start == 0 && segment_size == 0; }
+// What a far side takes unfinished, or what a packet asks of it: a set.
+enum class offloads : std::uint8_t {
+    none = 0,
+    checksum_ipv4 = 1 << 0, // TCP's and UDP's
+    checksum_ipv6 = 1 << 1,
+    segmentation_ipv4 = 1 << 2, // TCP's
+    segmentation_ipv6 = 1 << 3,
 };
+[[nodiscard]] constexpr offloads operator|(offloads a, offloads b) noexcept
+{
+    return static_cast<offloads>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+constexpr offloads& operator|=(offloads& a, offloads b) noexcept
+{
+    return a = a | b;
+}
+[[nodiscard]] constexpr offloads operator&(offloads a, offloads b) noexcept
+{
+    return static_cast<offloads>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
+}
+// Whether all of `what` is in `set`.
+[[nodiscard]] constexpr bool contains(offloads set, offloads what) noexcept
+{
+    return (set & what) == what;
+}
+
+// What is left to do to a packet before it is a correct frame on a wire. Ports translate it to and
+// from their own form. It is made by offload.hh alone, which checks what a guest claims: all that
+// it points at lies in the packet's head. Offsets are from the frame's first byte, and follow it
+// when a tag goes in or out.
+struct offload_intent {
+    // The TCP or UDP header; 0: no checksum to fill. The field holds the pseudo-header's sum,
+    // whose length is that of all the frame has behind this offset.
+    std::uint16_t checksum_start{0};
+    std::uint16_t checksum_offset{0};  // of the field, from checksum_start
+    std::uint16_t segment_size{0};     // TCP payload bytes a segment; 0: do not segment
+    std::uint16_t header_length{0};    // bytes in front of the TCP or UDP payload
+    std::uint16_t network_start{0};    // the IP header
+    offloads required{offloads::none}; // of who takes the packet as it is
+
+    [[nodiscard]] bool empty() const noexcept { return required == offloads::none; }
+};
+static_assert(sizeof(offload_intent) == 12);
 
 struct packet {
     std::byte* data;             // the frame's first byte; head_length bytes are private here
@@ -36,7 +72,8 @@ struct packet {
     std::uint16_t head_length;   // 14 or more unless the frame is shorter
     std::uint16_t segment_count; // payload beyond the head, in order
     const guest_span* segments;
-    rte_mbuf* mbuf; // owned: head and segments lie in this chain; else null
+    rte_mbuf* mbuf;         // owned: head and segments lie in this chain; else null
+    remote_payload* remote; // the payload, if this process cannot address it: no segments then
     port_index in_port;
     vlan_id vlan;               // after classification
     std::uint16_t priority;     // PCP and DEI of its tag, in place (0xf000)
@@ -53,9 +90,10 @@ inline constexpr std::size_t head_room = 128;
 
 // A packet and the private memory of its head. In a slot, `data` may move within `room`+`head`.
 struct alignas(64) packet_slot : packet {
-    std::array<std::byte, head_room> room;
+    alignas(64) std::array<std::byte, head_room> room;
     std::array<std::byte, head_copy + 64> head; // slack: fixed-size copies may overshoot
 };
+static_assert(sizeof(packet) <= 64 && sizeof(packet_slot) == 384);
 
 // Up to `capacity` packets of one receive queue. Lives in a worker, never on a stack.
 struct burst {
@@ -79,7 +117,16 @@ struct burst {
 
 // An mbuf chain with a copy of the packet as it stands; null when the pool is empty. If the packet
 // is owned and this is its last destination, its own mbuf instead: then packet.mbuf becomes null.
+// A packet with remote payload is made local first: null, too, when that fails. The intent is not
+// in the mbuf.
 [[nodiscard]] rte_mbuf* own(packet& p, rte_mempool* pool) noexcept;
+
+// Makes packets with remote payload local; others are left as they are. Each becomes owned, with
+// the head it had: what was read of it is not read again. All are copied in as few calls as can be,
+// since each may be a system call. A packet whose `remote` is not null afterwards is as it was:
+// remote->unreadable says that its sender is to blame, and then it is not tried again; else the
+// pool is empty.
+void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept;
 
 // Fills `p` from an mbuf chain received or handed over; the mbuf stays owned by the packet. False
 // when the chain has more than burst::max_segments segments, or its headers cannot be made
@@ -87,6 +134,7 @@ struct burst {
 [[nodiscard]] bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept;
 
 // Copies `size` bytes of the frame from `offset` on, wherever they lie. Bounds: the caller's.
-void copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size) noexcept;
+// False, and zeros in place of the payload, if it is remote and cannot be read.
+bool copy_frame(const packet& p, std::size_t offset, void* to, std::size_t size) noexcept;
 
 } // namespace strait::dataplane

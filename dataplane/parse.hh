@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What L2 switching reads of a frame, and the 802.1Q tag put in and taken out in place. Works on a
-// packet's private head only. L3 and above are nobody's business yet.
+// packet's private head only. L3 and above are offload.cc's business alone.
 #pragma once
 
 #include "dataplane/packet.hh"
@@ -14,6 +14,8 @@ inline constexpr std::uint32_t ethernet_header = 14; // bytes, without tags and 
 inline constexpr std::uint32_t tag_length = 4;
 inline constexpr std::uint16_t ethertype_vlan = 0x8100;
 inline constexpr std::uint16_t ethertype_qinq = 0x88a8;
+inline constexpr std::uint16_t ethertype_ipv4 = 0x0800;
+inline constexpr std::uint16_t ethertype_ipv6 = 0x86dd;
 
 struct ethernet {
     mac_address destination;
@@ -42,6 +44,20 @@ template <typename T>
     return load<be16>(frame + ethernet_header);
 }
 
+// Moves what an intent points at when the frame's first byte has moved by `bytes`.
+inline void move_intent(offload_intent& intent, int bytes) noexcept
+{
+    if (intent.empty()) {
+        return;
+    }
+    const auto move = [bytes](std::uint16_t& offset) noexcept {
+        offset = static_cast<std::uint16_t>(offset + bytes);
+    };
+    move(intent.checksum_start);
+    move(intent.header_length);
+    move(intent.network_start);
+}
+
 // Takes the outer tag out: the addresses move up by four bytes.
 inline void pop_tag(packet& p) noexcept
 {
@@ -53,6 +69,7 @@ inline void pop_tag(packet& p) noexcept
     p.head_length = static_cast<std::uint16_t>(p.head_length - tag_length);
     p.tagged = 0;
     --p.tags;
+    move_intent(p.offload, -int{tag_length});
 }
 
 // Puts an 802.1Q tag in: the addresses move down by four bytes, into the room every head has.
@@ -68,6 +85,7 @@ inline void push_tag(packet& p, std::uint16_t control_information) noexcept
     p.head_length = static_cast<std::uint16_t>(p.head_length + tag_length);
     p.tagged = 1;
     ++p.tags;
+    move_intent(p.offload, int{tag_length});
 }
 
 } // namespace strait::dataplane

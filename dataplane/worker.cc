@@ -4,6 +4,8 @@
 
 #include "dataplane/engine.hh"
 #include "dataplane/forward.hh"
+#include "dataplane/offload.hh"
+#include "dataplane/remote.hh"
 
 #include <cstdlib>
 #include <new>
@@ -30,6 +32,18 @@ struct handover_note {
 };
 static_assert(sizeof(handover_note) <= handover_area);
 static_assert(std::is_trivially_copyable_v<handover_note>);
+
+// Whether there is nothing to do to any of them, whoever takes them. Looks only at what admit() has
+// just looked at.
+bool complete_and_local(std::span<packet* const> packets) noexcept
+{
+    bool wanting = false;
+    for (const packet* const p : packets) {
+        wanting |= !p->offload.empty();
+        wanting |= p->remote != nullptr;
+    }
+    return !wanting;
+}
 
 } // namespace
 
@@ -106,7 +120,8 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       index_{index},
       next_second_{e.start_tsc_ + e.tsc_hz_},
       port_counters_{new port_counters[max_ports]},
-      burst_{new burst}
+      burst_{new burst},
+      cut_{new burst}
 {
     expected_.fill(no_port);
     inboxes_.resize(workers);
@@ -199,6 +214,12 @@ bool worker::poll_inboxes(const iteration& now) noexcept
                 rte_pktmbuf_free(m);
                 continue;
             }
+            // What own() made has all of the head in one piece; an intent trusts in that.
+            if (note.offload.header_length > p.head_length) [[unlikely]] {
+                counters.drop(drop_reason::no_memory);
+                rte_pktmbuf_free(m);
+                continue;
+            }
             p.in_port = note.in_port;
             p.vlan = note.vlan;
             p.priority = note.priority;
@@ -229,8 +250,13 @@ void worker::deliver(const iteration& now) noexcept
         }
         if (sink.queue != nullptr) {
             const std::uint64_t before = counters.tx_packets.read();
-            sink.queue->transmit(packets,
-                                 {now.tsc, engine_.settings_.pool, &counters, &notifications_});
+            const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
+                                               &notifications_};
+            if (complete_and_local(packets)) [[likely]] {
+                sink.queue->transmit(packets, context);
+            } else {
+                transmit(packets, *sink.queue, context);
+            }
             counters_.tx_packets.add(counters.tx_packets.read() - before);
         } else if (sink.reachable) {
             hand_over(packets, port, sink.owner, counters);
@@ -244,12 +270,103 @@ void worker::deliver(const iteration& now) noexcept
     outputs_.clear();
 }
 
+// Gives packets to a queue in their order, with everything done that it does not do itself.
+// Checksums are filled in place, for all destinations that come later; segments are cut of a
+// packet that stays whole for them.
+void worker::transmit(std::span<packet* const> packets, ports::tx_queue& queue,
+                      const ports::queue_context& context) noexcept
+{
+    const offloads taken = queue.takes();
+    const bool takes_remote = queue.takes_remote();
+    const auto goes_as_it_is = [&](const packet& p) noexcept {
+        return p.remote == nullptr || (takes_remote && p.destinations <= 1 &&
+                                       !needs_work(p, taken) && !p.remote->unreadable);
+    };
+    std::array<packet*, burst::capacity> ready;
+    std::size_t count = 0;
+    for (packet* const p : packets) {
+        if (!goes_as_it_is(*p)) {
+            ready[count++] = p;
+        }
+    }
+    make_local(std::span{ready}.first(count), *context.counters);
+
+    count = 0;
+    cut_->clear();
+    const auto flush = [&]() noexcept {
+        queue.transmit(std::span<packet* const>{ready}.first(count), context);
+        cut_->clear();
+        count = 0;
+    };
+    for (packet* const p : packets) {
+        if (!goes_as_it_is(*p)) {
+            continue; // counted by make_local()
+        }
+        if (count == ready.size()) {
+            flush();
+        }
+        if (!needs_work(*p, taken)) {
+            ready[count++] = p;
+            continue;
+        }
+        if (p->offload.segment_size == 0) {
+            finish_checksum(*p);
+            ready[count++] = p;
+            continue;
+        }
+        for (segmenter cutter{*p, taken}; !cutter.done();) {
+            const std::size_t first = cut_->count;
+            if (cutter.cut(*cut_, ready.size() - count) == 0) {
+                flush();
+                continue;
+            }
+            for (packet_slot& segment : cut_->packets().subspan(first)) {
+                ready[count++] = &segment;
+            }
+        }
+    }
+    if (count > 0) {
+        flush();
+    }
+}
+
+// Counts what stays remote: at its sender if that is to blame, the first time; else at the port it
+// was to leave by.
+void worker::make_local(std::span<packet* const> packets, port_counters& counters) noexcept
+{
+    std::array<packet*, burst::capacity> remote;
+    std::size_t count = 0;
+    for (packet* const p : packets) {
+        if (p->remote != nullptr && !p->remote->unreadable) {
+            remote[count++] = p;
+        }
+    }
+    const std::span<packet* const> tried = std::span{remote}.first(count);
+    localise(tried, engine_.settings_.pool);
+    for (const packet* const p : tried) {
+        if (p->remote == nullptr) {
+            continue;
+        }
+        if (p->remote->unreadable) {
+            port_counters_[to_index(p->in_port)].drop(drop_reason::grant_error);
+        } else {
+            counters.drop(drop_reason::no_memory);
+        }
+    }
+}
+
 void worker::hand_over(std::span<packet* const> packets, const port_config& port, worker_index to,
                        port_counters& counters) noexcept
 {
     std::array<rte_mbuf*, burst::capacity> owned;
     std::size_t count = 0;
+    if (!complete_and_local(packets)) {
+        make_local(packets, counters);
+    }
     for (packet* const p : packets) {
+        if (p->remote != nullptr) {
+            continue; // counted by make_local()
+        }
         const handover_note note{.incarnation = port.incarnation,
                                  .destination = port.index,
                                  .in_port = p->in_port,

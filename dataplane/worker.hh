@@ -98,6 +98,9 @@ private:
     [[nodiscard]] bool poll(const worker_plan::source& source, const iteration& now) noexcept;
     [[nodiscard]] bool poll_inboxes(const iteration& now) noexcept;
     void deliver(const iteration& now) noexcept;
+    void transmit(std::span<packet* const> packets, ports::tx_queue& queue,
+                  const ports::queue_context& context) noexcept;
+    void make_local(std::span<packet* const> packets, port_counters& counters) noexcept;
     void hand_over(std::span<packet* const> packets, const port_config& port, worker_index to,
                    port_counters& counters) noexcept;
     void account(std::uint64_t tsc, bool busy) noexcept;
@@ -112,6 +115,7 @@ private:
     worker_counters counters_;
     std::unique_ptr<port_counters[]> port_counters_;
     std::unique_ptr<burst> burst_;
+    std::unique_ptr<burst> cut_; // segments on their way to one queue
     output_lists outputs_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;

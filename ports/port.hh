@@ -64,6 +64,13 @@ public:
     virtual void transmit(std::span<dataplane::packet* const> packets,
                           const queue_context& context) noexcept = 0;
 
+    // What the far side takes unfinished: what else a packet's intent asks for was done before it
+    // is given to transmit(). May change from call to call. Not asked for packets without intent.
+    [[nodiscard]] virtual dataplane::offloads takes() const noexcept { return {}; }
+    // Whether transmit() can copy remote payload itself. It is then given packets with it that go
+    // nowhere else; else all payload is local.
+    [[nodiscard]] virtual bool takes_remote() const noexcept { return false; }
+
     // Hints: `n` packets, at most burst::capacity, are likely to be transmitted in this iteration.
     // A receiver's lines are far away while its CPU is; asked for while the sender's are on their
     // way, both are waited for once. First for the ring's, later for its buffers'.

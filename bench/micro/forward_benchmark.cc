@@ -38,6 +38,7 @@ void write_packet(packet_slot& p, std::uint8_t from, std::uint32_t number, bool 
     p.segments = nullptr;
     p.segment_count = 0;
     p.mbuf = nullptr;
+    p.remote = nullptr;
     p.offload = {};
     std::memset(p.data, 0, frame_length);
     write_mac(p.data, from == 0 ? 1 : 0, number);

@@ -60,6 +60,7 @@ struct machine {
             p.segments = segments[i].data();
             p.segment_count = static_cast<std::uint16_t>(rest == 0 ? 0 : rest == cut ? 1 : 2);
             p.mbuf = nullptr;
+            p.remote = nullptr;
             p.offload = {};
         }
         for (std::size_t i = 0; i < list.size(); ++i) {

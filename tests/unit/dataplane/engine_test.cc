@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Workers and publication, over queues that are the test's own: order through hand-overs, changes
 // under load, what happens to packets whose port goes, and no mbuf lost in any of it.
-#include "tests/unit/dataplane/eal.hh"
+#include "tests/unit/dataplane/ip_frame.hh"
+#include "tests/unit/dataplane/remote_guest.hh"
 
+#include "dataplane/offload.hh"
 #include "dataplane/worker.hh"
 
 #include <gmock/gmock.h>
@@ -33,15 +35,31 @@ std::string mac(unsigned n)
     return text.data();
 }
 
+// What a guest leaves undone in a frame, and where its payload lies.
+struct left_undone {
+    bool checksum{false};
+    dataplane::segmentation kind{dataplane::segmentation::none};
+    std::uint16_t size{0};
+    bool remote{false};
+    bool taken_back{false};
+};
+
 // Gives what the test put in: as mbufs, or as a guest's packets lie when `borrowed` is set.
 class fed_queue final : public ports::rx_queue {
 public:
     fed_queue(rte_mempool* pool, bool borrowed) : pool_{pool}, borrowed_{borrowed} {}
 
-    void feed(frame f)
+    void feed(frame f, left_undone todo = {})
     {
         const std::lock_guard lock{mutex_};
         frames_.push_back(std::move(f));
+        todo_.push_back(todo);
+    }
+    // Frames whose sender was to be told that its grants could not be read.
+    [[nodiscard]] unsigned unreadable() const
+    {
+        const std::lock_guard lock{mutex_};
+        return unreadable_;
     }
     [[nodiscard]] std::size_t left() const
     {
@@ -54,14 +72,26 @@ public:
         const std::lock_guard lock{mutex_};
         while (!frames_.empty() && b.count < 32) {
             dataplane::packet_slot& p = b.slots[b.count];
-            if (borrowed_) {
+            const left_undone todo = todo_.front();
+            if (todo.remote) {
+                remote_.push_back(std::make_unique<remote_packet>(guest_, frames_.front(), 1000));
+                if (todo.taken_back) {
+                    guest_.take_back(remote_.back()->reference(0));
+                }
+                static_cast<dataplane::packet&>(p) = remote_.back()->get();
+            } else if (borrowed_) {
                 lent_.push_back(std::make_unique<borrowed_packet>(frames_.front(), 2));
                 static_cast<dataplane::packet&>(p) = lent_.back()->get();
             } else if (!dataplane::from_mbuf(p, to_mbuf(frames_.front(), pool_), b)) {
                 std::abort();
             }
+            if (dataplane::infer_offload(p, todo.checksum, todo.kind, todo.size) !=
+                dataplane::offload_fault::none) {
+                std::abort();
+            }
             context.counters->rx_packets.add(1);
             frames_.pop_front();
+            todo_.pop_front();
             ++b.count;
         }
         return b.count > 0 ? poll::taken : poll::empty;
@@ -74,6 +104,10 @@ public:
         }
         const std::lock_guard lock{mutex_};
         lent_.clear();
+        for (const auto& p : remote_) {
+            unreadable_ += p->payload().unreadable ? 1U : 0U;
+        }
+        remote_.clear();
     }
 
 private:
@@ -81,7 +115,11 @@ private:
     bool borrowed_;
     mutable std::mutex mutex_;
     std::deque<frame> frames_;
+    std::deque<left_undone> todo_;
     std::vector<std::unique_ptr<borrowed_packet>> lent_;
+    std::vector<std::unique_ptr<remote_packet>> remote_;
+    remote_guest guest_;
+    unsigned unreadable_{0};
 };
 
 // Keeps what it is given; takes mbufs as a NIC does if `owns`. Can be made to block its worker.
@@ -99,6 +137,17 @@ public:
         const std::lock_guard lock{mutex_};
         return frames_.size();
     }
+    // Frames that came with something left to do, or whose payload was remote.
+    [[nodiscard]] std::size_t unfinished() const { return unfinished_; }
+    [[nodiscard]] std::size_t remote() const { return remote_; }
+    void take(dataplane::offloads taken, bool takes_remote)
+    {
+        taken_ = taken;
+        takes_remote_ = takes_remote;
+    }
+    [[nodiscard]] dataplane::offloads takes() const noexcept override { return taken_; }
+    [[nodiscard]] bool takes_remote() const noexcept override { return takes_remote_; }
+
     void block() { blocked_ = true; }
     void unblock() { blocked_ = false; }
     [[nodiscard]] bool is_blocking() const { return blocking_; }
@@ -112,7 +161,11 @@ public:
         }
         blocking_ = false;
         const std::lock_guard lock{mutex_};
+        EXPECT_LE(packets.size(), dataplane::burst::capacity);
+        EXPECT_FALSE(packets.empty());
         for (dataplane::packet* const p : packets) {
+            unfinished_ += p->offload.empty() ? 0U : 1U;
+            remote_ += p->remote == nullptr ? 0U : 1U;
             if (!owns_) {
                 frames_.push_back(bytes_of(*p));
             } else if (rte_mbuf* const m = dataplane::own(*p, context.pool)) {
@@ -130,6 +183,10 @@ private:
     bool owns_;
     std::atomic<bool> blocked_{false};
     std::atomic<bool> blocking_{false};
+    std::atomic<dataplane::offloads> taken_{dataplane::offloads::none};
+    std::atomic<bool> takes_remote_{false};
+    std::atomic<std::size_t> unfinished_{0};
+    std::atomic<std::size_t> remote_{0};
     mutable std::mutex mutex_;
     std::vector<frame> frames_;
 };
@@ -374,7 +431,7 @@ TEST_F(workers, ports_come_and_go_under_load_and_others_lose_nothing)
 {
     start(worker_lcores);
     for (std::uint16_t i = 0; i < 4; ++i) {
-        add(i % worker_lcores, i % 2 == 0);
+        add(static_cast<std::uint16_t>(i % worker_lcores), i % 2 == 0);
     }
     publish();
     for (unsigned i = 0; i < 4; ++i) {
@@ -464,6 +521,146 @@ TEST_F(workers, an_address_that_moves_between_workers_is_followed)
             return got.size() > before && got.back() == f;
         })) << round;
         EXPECT_LE(ports_[3 - at].out->count(), other + 1) << "its own broadcast at most";
+    }
+}
+
+// Frames of several kinds in turn from one guest to another, whose queue takes all, some or none of
+// what they leave undone: on one worker, and with a hand-over between two.
+TEST_F(workers, what_a_queue_does_not_take_is_done_for_it_in_order)
+{
+    using dataplane::offloads;
+    constexpr offloads checksums = offloads::checksum_ipv4 | offloads::checksum_ipv6;
+    constexpr offloads all = checksums | offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
+    constexpr std::uint16_t size = 1000;
+    constexpr unsigned rounds = 60;
+    for (const std::uint16_t receiver : {std::uint16_t{0}, std::uint16_t{1}}) {
+        for (const offloads taken : {offloads::none, checksums, all}) {
+            for (const unsigned way : {0U, 1U, 2U, 3U}) { // bit 0: remote; bit 1: taken so
+                const bool remote = (way & 1) != 0;
+                start(2);
+                ports_.clear();
+                add(0);
+                add(receiver, way != 2);
+                ports_[1].out->take(taken, (way & 2) != 0);
+                publish();
+                learn(2, 1);
+                std::vector<frame> expected; // an empty one stands for a segment
+                std::size_t received = 0;
+                for (unsigned i = 0; i < rounds; ++i) {
+                    const auto seed = static_cast<std::uint8_t>(i);
+                    const ip_frame udp{.protocol = 17, .payload = 900 + i, .seed = seed};
+                    const ip_frame v4{.payload = 5000 + i * 100, .seed = seed};
+                    const ip_frame v6{.ipv6 = true, .payload = 3000 + i * 900, .seed = seed};
+                    const frame plain = make_frame(mac(2), mac(1), 200 + i, seed);
+                    ASSERT_TRUE(wait([&] { return received <= ports_[1].out->count() + 300; }));
+                    ports_[0].in->feed(plain, {.remote = remote});
+                    ports_[0].in->feed(v4.build(true), {.checksum = true,
+                                                        .kind = dataplane::segmentation::tcp_ipv4,
+                                                        .size = size,
+                                                        .remote = remote});
+                    ports_[0].in->feed(udp.build(true), {.checksum = true, .remote = remote});
+                    ports_[0].in->feed(v6.build(false), {.kind = dataplane::segmentation::tcp_ipv6,
+                                                         .size = size,
+                                                         .remote = remote});
+                    expected.push_back(plain);
+                    received += 2;
+                    const auto add_cut = [&](const ip_frame& shape) {
+                        if (taken == all) {
+                            expected.push_back(shape.build(true));
+                            ++received;
+                            return;
+                        }
+                        for (std::size_t at = 0; at < shape.payload; at += size) {
+                            expected.emplace_back();
+                            ++received;
+                        }
+                    };
+                    add_cut(v4);
+                    expected.push_back(udp.build(taken != offloads::none));
+                    add_cut(v6);
+                }
+                ASSERT_TRUE(wait([&] { return ports_[1].out->count() >= expected.size(); }))
+                    << ports_[1].out->count() << " of " << expected.size();
+                const std::vector<frame> got = ports_[1].out->frames();
+                ASSERT_EQ(got.size(), expected.size());
+                for (std::size_t i = 0; i < got.size(); ++i) {
+                    if (!expected[i].empty()) {
+                        ASSERT_EQ(got[i], expected[i]) << i;
+                        continue;
+                    }
+                    ASSERT_LE(got[i].size(), 14 + 60 + 12 + size);
+                    const ip_frame shape{.ipv6 = get16(got[i], 12) == 0x86dd};
+                    ASSERT_EQ(shape.correct(got[i]), taken == offloads::none) << i;
+                    const std::uint32_t from =
+                        get32(got[i], shape.transport() + 4) - shape.sequence;
+                    if (from != 0) {
+                        ASSERT_EQ(from % size, 0U);
+                        ASSERT_EQ(get32(got[i - 1], shape.transport() + 4) + size,
+                                  get32(got[i], shape.transport() + 4));
+                    }
+                }
+                const bool stays_remote = way == 3 && receiver == 0;
+                EXPECT_EQ(ports_[1].out->unfinished() > 0, taken != offloads::none);
+                EXPECT_EQ(ports_[1].out->remote() > 0, stays_remote);
+                engine_.reset();
+                EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+                bridge_.macs->flush_all();
+            }
+        }
+    }
+}
+
+TEST_F(workers, a_flood_of_remote_payload_and_of_intents_is_right_for_each_receiver)
+{
+    using dataplane::offloads;
+    start(2);
+    for (std::uint16_t i = 0; i < 5; ++i) {
+        add(i % 2, i != 3);
+    }
+    ports_[1].out->take(offloads::checksum_ipv4 | offloads::segmentation_ipv4, true);
+    ports_[2].out->take(offloads::checksum_ipv4, true);
+    ports_[4].out->take(offloads::checksum_ipv4 | offloads::segmentation_ipv4, false);
+    publish();
+    const ip_frame shape{.payload = 7000};
+    frame f = shape.build(true);
+    std::fill_n(f.begin(), 6, std::uint8_t{0xff});
+    const left_undone todo{
+        .checksum = true, .kind = dataplane::segmentation::tcp_ipv4, .size = 1400, .remote = true};
+    for (unsigned i = 0; i < 20; ++i) {
+        ports_[0].in->feed(f, todo);
+    }
+    for (std::uint16_t i = 1; i < 5; ++i) {
+        const bool whole = i == 1 || i == 4;
+        const std::size_t count = whole ? 20 : 100;
+        ASSERT_TRUE(wait([&] { return ports_[i].out->count() == count; })) << i;
+        for (const frame& got : ports_[i].out->frames()) {
+            if (whole) {
+                ASSERT_EQ(got, f);
+            } else {
+                ASSERT_EQ(shape.correct(got), i == 3) << i;
+            }
+        }
+    }
+}
+
+TEST_F(workers, grants_taken_back_are_counted_once_and_told_to_the_sender)
+{
+    start(2);
+    add(0);
+    add(0);
+    add(1);
+    publish();
+    const frame good = make_frame("ff:ff:ff:ff:ff:ff", mac(1), 2000);
+    for (unsigned i = 0; i < 10; ++i) {
+        ports_[0].in->feed(good, {.remote = true});
+        ports_[0].in->feed(good, {.remote = true, .taken_back = true});
+    }
+    ASSERT_TRUE(wait([&] { return ports_[0].in->unreadable() == 10; }));
+    ASSERT_TRUE(wait([&] { return ports_[2].out->count() == 10; }));
+    EXPECT_EQ(ports_[1].out->count(), 10U);
+    EXPECT_EQ(drops(0, drop_reason::grant_error), 10U);
+    for (std::uint16_t i = 1; i < 3; ++i) {
+        EXPECT_EQ(drops(i, drop_reason::grant_error) + drops(i, drop_reason::no_memory), 0U);
     }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // L2 switching of bursts: learning, VLANs, flooding, reserved multicast, MTU, tags; one burst at a
 // time, without workers.
-#include "tests/unit/dataplane/eal.hh"
+#include "tests/unit/dataplane/ip_frame.hh"
 
 #include "dataplane/forward.hh"
+#include "dataplane/offload.hh"
 
 #include <gmock/gmock.h>
 
@@ -71,12 +72,18 @@ protected:
     // What leaves by which port when these frames come from `in` in one burst.
     delivered send(std::size_t in, const std::vector<frame>& frames)
     {
+        intents_.clear();
         burst_->clear();
         packets_.clear();
         for (const frame& f : frames) {
             packets_.push_back(std::make_unique<borrowed_packet>(f));
             dataplane::packet_slot& slot = burst_->slots[burst_->count++];
             static_cast<dataplane::packet&>(slot) = packets_.back()->get();
+            if (segment_size_ != 0) {
+                EXPECT_EQ(dataplane::infer_offload(slot, true, dataplane::segmentation::tcp_ipv4,
+                                                   segment_size_),
+                          dataplane::offload_fault::none);
+            }
         }
         dataplane::forward(*burst_, *ports_[in], {&config_, now_, &worker_}, counters_[in],
                            outputs_);
@@ -87,6 +94,7 @@ protected:
             const std::size_t kept = dataplane::admit(packets, *ports_[i], counters_[i]);
             for (dataplane::packet* const p : packets.first(kept)) {
                 out[i].push_back(bytes_of(*p));
+                intents_.push_back(p->offload);
             }
         }
         outputs_.clear();
@@ -110,6 +118,8 @@ protected:
     dataplane::seconds_t now_{0};
     dataplane::worker_counters worker_;
     std::array<dataplane::port_counters, 8> counters_{};
+    std::uint16_t segment_size_{0}; // what frames are to be cut into
+    std::vector<dataplane::offload_intent> intents_;
 
 private:
     std::unique_ptr<dataplane::burst> burst_{new dataplane::burst};
@@ -414,6 +424,42 @@ TEST_F(forward, the_mtu_is_counted_without_tags)
     ports_[1]->mtu = 9000;
     EXPECT_EQ(send(0, make_frame(b, a, 9014)).size(), 1U);
     EXPECT_THAT(send(0, make_frame(b, a, 9015)), IsEmpty());
+}
+
+TEST_F(forward, the_mtu_of_what_is_to_be_cut_is_that_of_its_segments)
+{
+    configure({access(10), trunk({10})});
+    ports_[1]->mtu = 1500;
+    const ip_frame shape{.tcp_options = 12, .payload = 20'000};
+    segment_size_ = 1448;
+    EXPECT_EQ(send(0, shape.build(true)).size(), 1U);
+    segment_size_ = 1449;
+    EXPECT_THAT(send(0, shape.build(true)), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::mtu_exceeded), 1U);
+}
+
+TEST_F(forward, an_intent_follows_every_tag_that_goes_in_or_out)
+{
+    const ip_frame shape{.payload = 2000};
+    const ip_frame tagged{.tags = {0x8100}, .payload = 2000};
+    const auto at = [&](const ip_frame& f) {
+        EXPECT_EQ(intents_.size(), 1U);
+        return intents_.size() == 1 && intents_[0].network_start == f.network() &&
+               intents_[0].checksum_start == f.transport() &&
+               intents_[0].header_length == f.header_length();
+    };
+    segment_size_ = 500;
+    configure({access(10), trunk({10})});
+    EXPECT_EQ(send(0, shape.build(true)).size(), 1U);
+    EXPECT_TRUE(at(tagged));
+    configure({trunk({5}), access(5)}); // ip_frame's tag is of VLAN 5
+    EXPECT_EQ(send(0, tagged.build(true)).size(), 1U);
+    EXPECT_TRUE(at(shape));
+    plain(2);
+    frame priority = tagged.build(true);
+    put16(priority, 14, 0x6000);
+    EXPECT_EQ(send(0, priority).size(), 1U);
+    EXPECT_TRUE(at(shape));
 }
 
 TEST_F(forward, static_addresses_hold)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Packets to mbufs and back: borrowed, owned, chained, with headers pushed and popped.
-#include "tests/unit/dataplane/eal.hh"
+#include "tests/unit/dataplane/remote_guest.hh"
 
 #include "dataplane/parse.hh"
 
@@ -204,6 +204,164 @@ TEST_F(packet, tags_go_in_and_out_in_place)
     EXPECT_EQ(bytes_of(p.get()), plain);
     EXPECT_EQ(p.get().length, 300U);
     EXPECT_EQ(p.get().head_length, dataplane::head_copy);
+}
+
+TEST_F(packet, remote_payload_becomes_local_in_one_call)
+{
+    remote_guest guest;
+    std::vector<frame> frames;
+    std::vector<std::unique_ptr<remote_packet>> remote;
+    std::vector<dataplane::packet*> list;
+    borrowed_packet local{make_frame(b, a, 700)};
+    list.push_back(&local.get());
+    std::size_t i = 0;
+    for (const std::size_t length :
+         {60UL, 128UL, 129UL, 1514UL, 2048UL, 2049UL, 2200UL, 4000UL, 9014UL, 65557UL}) {
+        frames.push_back(make_frame(b, a, length, static_cast<std::uint8_t>(length)));
+        remote.push_back(std::make_unique<remote_packet>(guest, frames.back(), 900 + 331 * i++));
+        remote.back()->get().offload.segment_size = 5;
+        list.push_back(&remote.back()->get());
+    }
+    dataplane::localise(list, pool_.get());
+    EXPECT_EQ(guest.calls, 1U);
+    EXPECT_EQ(local.get().mbuf, nullptr);
+    for (i = 0; i < frames.size(); ++i) {
+        dataplane::packet& p = remote[i]->get();
+        EXPECT_EQ(p.remote, nullptr);
+        EXPECT_EQ(p.mbuf != nullptr, frames[i].size() > dataplane::head_copy);
+        EXPECT_GE(p.head_length, std::min(frames[i].size(), dataplane::head_copy));
+        EXPECT_EQ(p.length, frames[i].size());
+        EXPECT_EQ(bytes_of(p), frames[i]) << frames[i].size();
+        EXPECT_EQ(p.offload.segment_size, 5);
+        if (p.mbuf == nullptr) {
+            continue;
+        }
+        rte_mbuf_sanity_check(p.mbuf, 1);
+        EXPECT_EQ(from_mbuf_chain(p.mbuf), frames[i]);
+        p.tags = 0;
+        dataplane::push_tag(p, 7); // there is room in front
+        rte_mbuf* const m = dataplane::own(p, pool_.get());
+        EXPECT_EQ(from_mbuf_chain(m), with_tag(frames[i], 7));
+        rte_pktmbuf_free(m);
+    }
+    EXPECT_EQ(guest.calls, 1U);
+}
+
+TEST_F(packet, many_remote_pieces_are_copied_in_few_calls)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 9014, 3);
+    std::vector<std::unique_ptr<remote_packet>> remote;
+    std::vector<dataplane::packet*> list;
+    for (unsigned i = 0; i < burst::capacity; ++i) {
+        remote.push_back(std::make_unique<remote_packet>(guest, f, 700));
+        list.push_back(&remote.back()->get());
+    }
+    dataplane::localise(list, pool_.get());
+    EXPECT_LE(guest.calls, 7U);
+    for (dataplane::packet* const p : list) {
+        ASSERT_EQ(bytes_of(*p), f);
+        rte_pktmbuf_free(p->mbuf);
+    }
+}
+
+// What was checked of a head is what goes on, whatever the guest's page says by then.
+TEST_F(packet, the_head_is_not_read_again)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 1500, 3);
+    remote_packet p{guest, f};
+    p.get().data[5] = std::byte{0x77};
+    dataplane::packet* const list[] = {&p.get()};
+    dataplane::localise(list, pool_.get());
+    frame expected = f;
+    expected[5] = 0x77;
+    EXPECT_EQ(bytes_of(p.get()), expected);
+    rte_pktmbuf_free(p.get().mbuf);
+}
+
+TEST_F(packet, a_grant_taken_back_costs_its_packet_only)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 9014, 3);
+    remote_packet good{guest, f};
+    remote_packet bad{guest, f};
+    remote_packet other{guest, f};
+    guest.take_back(bad.reference(2));
+    dataplane::packet* const list[] = {&good.get(), &bad.get(), &other.get()};
+    dataplane::localise(list, pool_.get());
+    EXPECT_EQ(bytes_of(good.get()), f);
+    EXPECT_EQ(bytes_of(other.get()), f);
+    EXPECT_EQ(bad.get().remote, &bad.payload());
+    EXPECT_TRUE(bad.payload().unreadable);
+    EXPECT_FALSE(good.payload().unreadable);
+    EXPECT_EQ(bad.get().mbuf, nullptr);
+    rte_pktmbuf_free(good.get().mbuf);
+    rte_pktmbuf_free(other.get().mbuf);
+    const unsigned calls = guest.calls;
+    EXPECT_EQ(dataplane::own(bad.get(), pool_.get()), nullptr);
+    EXPECT_EQ(guest.calls, calls) << "it is not tried again";
+}
+
+TEST_F(packet, remote_payload_stays_where_it_is_when_the_pool_runs_dry)
+{
+    remote_guest guest;
+    remote_packet p{guest, make_frame(b, a, 9014)};
+    std::vector<rte_mbuf*> taken;
+    while (rte_mempool_avail_count(pool_.get()) > 3) { // 9,014 bytes take five
+        taken.push_back(rte_pktmbuf_alloc(pool_.get()));
+    }
+    EXPECT_EQ(dataplane::own(p.get(), pool_.get()), nullptr);
+    EXPECT_EQ(rte_mempool_avail_count(pool_.get()), 3U);
+    EXPECT_NE(p.get().remote, nullptr);
+    EXPECT_FALSE(p.payload().unreadable) << "its sender is not to blame";
+    rte_pktmbuf_free_bulk(taken.data(), static_cast<unsigned>(taken.size()));
+    rte_mbuf* const m = dataplane::own(p.get(), pool_.get());
+    EXPECT_EQ(from_mbuf_chain(m), make_frame(b, a, 9014));
+    rte_pktmbuf_free(m);
+}
+
+TEST_F(packet, own_copies_what_was_remote_for_all_but_the_last)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 3000);
+    remote_packet p{guest, f};
+    p.get().destinations = 2;
+    rte_mbuf* const copy = dataplane::own(p.get(), pool_.get());
+    EXPECT_EQ(from_mbuf_chain(copy), f);
+    EXPECT_NE(p.get().mbuf, nullptr);
+    p.get().destinations = 1;
+    rte_mbuf* const last = dataplane::own(p.get(), pool_.get());
+    EXPECT_EQ(from_mbuf_chain(last), f);
+    EXPECT_EQ(p.get().mbuf, nullptr);
+    EXPECT_EQ(guest.calls, 1U);
+    rte_pktmbuf_free(copy);
+    rte_pktmbuf_free(last);
+}
+
+TEST_F(packet, copy_frame_reads_remote_payload)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 3000, 9);
+    remote_packet p{guest, f, 500};
+    for (const std::size_t offset : {0UL, 1UL, 127UL, 128UL, 129UL, 627UL, 628UL, 2999UL}) {
+        for (const std::size_t size : {1UL, 13UL, 128UL, 1300UL, 3000UL}) {
+            if (offset + size > f.size()) {
+                continue;
+            }
+            frame out(size, 0xee);
+            EXPECT_TRUE(dataplane::copy_frame(p.get(), offset, out.data(), size));
+            EXPECT_TRUE(std::equal(out.begin(), out.end(),
+                                   f.begin() + static_cast<std::ptrdiff_t>(offset)));
+        }
+    }
+    guest.take_back(p.reference(1));
+    frame out(3000, 0xee);
+    EXPECT_FALSE(dataplane::copy_frame(p.get(), 0, out.data(), out.size()));
+    EXPECT_TRUE(p.payload().unreadable);
+    EXPECT_TRUE(std::equal(out.begin(), out.begin() + 128, f.begin()));
+    EXPECT_TRUE(std::all_of(out.begin() + 128, out.end(), [](auto c) { return c == 0; }));
+    EXPECT_TRUE(dataplane::copy_frame(p.get(), 20, out.data(), 100)) << "the head is ours";
 }
 
 } // namespace
