@@ -61,26 +61,14 @@ log_level to_log_level(int level)
                                                         : log_level::debug;
 }
 
-// vhost-user ports write their own lines through DPDK's log, under this type.
-int vhost_port_log()
-{
-    static const int type = rte_log_register("strait.vhost");
-    return type;
-}
-
 // DPDK flushes after every message; a message may have several lines.
 ssize_t write_dpdk_lines(void* /*cookie*/, const char* text, std::size_t size)
 {
     const log_level level = to_log_level(rte_log_cur_msg_loglevel());
-    const bool of_port = rte_log_cur_msg_logtype() == vhost_port_log();
     std::string_view rest{text, size};
     while (!rest.empty()) {
         const auto end = std::min(rest.find('\n'), rest.size());
-        if (of_port) {
-            log(level, "vhost", rest.substr(0, end));
-        } else {
-            log_dpdk_line(level, rest.substr(0, end));
-        }
+        log_dpdk_line(level, rest.substr(0, end));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     return static_cast<ssize_t>(size);
@@ -91,7 +79,6 @@ void lead_dpdk_log_here()
     static FILE* const stream = ::fopencookie(
         nullptr, "w",
         {.read = nullptr, .write = write_dpdk_lines, .seek = nullptr, .close = nullptr});
-    (void)vhost_port_log(); // here, where no other thread registers one
     if (stream != nullptr) {
         (void)rte_openlog_stream(stream);
     }

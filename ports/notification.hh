@@ -26,8 +26,15 @@ protected:
 // once the next burst was received, or at the end of the iteration.
 class notification_list {
 public:
-    // At most once a burst for each of its outputs and for its source.
-    void add(notifier& n) noexcept { noted_[count_++] = &n; }
+    // At most once a burst for each ring that it was written to, or taken from. There is room for
+    // one of each port; should some have more, the barrier comes early.
+    void add(notifier& n) noexcept
+    {
+        if (count_ == noted_.size()) [[unlikely]] {
+            flush();
+        }
+        noted_[count_++] = &n;
+    }
     void flush() noexcept
     {
         if (count_ == 0) {

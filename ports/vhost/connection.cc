@@ -2,6 +2,8 @@
 // What a front end's messages do to the rings of its port.
 #include "ports/vhost/connection.hh"
 
+#include "ports/log.hh"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -172,14 +174,14 @@ void port_parts::lost(const std::string& reason) noexcept
 {
     last_loss = reason;
     if (may_log()) {
-        log_warning("port '" + name + "': " + reason);
+        ports::log_warning("vhost", "port '" + name + "': " + reason);
     }
 }
 
 void port_parts::note(const std::string& what) noexcept
 {
     if (may_log()) {
-        log_notice("port '" + name + "': " + what);
+        ports::log_notice("vhost", "port '" + name + "': " + what);
     }
 }
 
@@ -188,7 +190,7 @@ bool port_parts::may_log() noexcept
     constexpr unsigned lines_a_second = 6;
     if (const std::uint64_t now = seconds_now(); now != logged_at_) {
         if (logged_ > lines_a_second) {
-            log_warning("port '" + name + "': " + std::to_string(logged_ - lines_a_second) +
+            ports::log_warning("vhost", "port '" + name + "': " + std::to_string(logged_ - lines_a_second) +
                         " more such lines in the last seconds");
         }
         logged_at_ = now;

@@ -19,7 +19,6 @@
 #include <unistd.h>
 #include <vector>
 
-#include <rte_log.h>
 #include <rte_thread.h>
 #include <rte_vhost.h>
 
@@ -243,12 +242,6 @@ void wake_event_thread(const std::string& near)
     ::close(listener);
 }
 
-int log_type()
-{
-    static const int type = rte_log_register_type_and_pick_level("strait.vhost", RTE_LOG_INFO);
-    return std::max(type, 0);
-}
-
 } // namespace
 
 ports::result<void> register_socket(endpoint& e, const std::string& path, bool client,
@@ -308,16 +301,6 @@ void unregister_socket(endpoint& e, const std::string& path) noexcept
     }
     const std::scoped_lock lock{sockets_mutex};
     sockets.erase(path);
-}
-
-void log_warning(const std::string& line) noexcept
-{
-    rte_log(RTE_LOG_WARNING, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
-}
-
-void log_notice(const std::string& line) noexcept
-{
-    rte_log(RTE_LOG_NOTICE, static_cast<std::uint32_t>(log_type()), "%s\n", line.c_str());
 }
 
 } // namespace strait::vhost

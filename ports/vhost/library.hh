@@ -50,8 +50,4 @@ inline constexpr std::chrono::milliseconds look_interval{50};
 // or comes after it returned. Device_stopped() may be called by it, disconnected() is not.
 void unregister_socket(endpoint& e, const std::string& path) noexcept;
 
-// Writes a line to DPDK's log, which the daemon folds into its own. Not for workers.
-void log_warning(const std::string& line) noexcept;
-void log_notice(const std::string& line) noexcept;
-
 } // namespace strait::vhost

@@ -2,7 +2,7 @@
 // Taking packets out of a guest's transmit virtqueue. Staged over the burst: descriptors are
 // copied, checked and translated and the frames' first lines prefetched; then heads are copied.
 // Payload stays where it is until a sink copies it, or own() does.
-#include "ports/vhost/gather.hh"
+#include "ports/gather.hh"
 #include "ports/vhost/kick.hh"
 #include "ports/vhost/packed_layout.hh"
 #include "ports/vhost/split_layout.hh"
@@ -58,7 +58,7 @@ private:
     const guest_memory& memory_;
     const int call_fd_;
     const std::size_t header_;
-    gatherer gather_;
+    ports::gatherer gather_;
     std::size_t taken_{0};
     std::array<completion, burst::capacity> completions_;
 };
@@ -147,6 +147,7 @@ template <typename Layout>
     p.head_length = head;
     p.segment_count = 0;
     p.mbuf = nullptr;
+    p.remote = nullptr;
     p.offload = {};
     if (c.segments == 0) [[likely]] {
         c.first.copy_out(p.data, header_, head);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Packets out of a well-formed transmit virtqueue, both ring kinds: every shape that a driver may
 // give a packet, every ring size, and when packets are left to gather.
-#include "ports/vhost/gather.hh"
+#include "ports/gather.hh"
 #include "test_ring.hh"
 
 #include <gtest/gtest.h>
@@ -556,7 +556,7 @@ TEST_P(ring_source, lone_packets_are_never_left_for_ever)
                 waited = 0;
             } else {
                 waited += step;
-                ASSERT_LE(waited, gatherer::longest + step);
+                ASSERT_LE(waited, ports::gatherer::longest + step);
             }
         }
         t.collect();
@@ -600,7 +600,7 @@ TEST_P(ring_source, gathers_under_load_and_not_without_it)
     EXPECT_EQ(poll_once(), poll::empty);
     EXPECT_TRUE(t.collect().empty());
     offer(28);
-    t.worker.pass(gatherer::longest);
+    t.worker.pass(ports::gatherer::longest);
     EXPECT_EQ(poll_once(), poll::taken);
     EXPECT_EQ(t.worker.burst().count, 48U);
     t.worker.release(*t.engine);

@@ -670,6 +670,7 @@ test_packet::test_packet(bytes frame, std::size_t head, std::size_t piece)
     p.length = static_cast<std::uint32_t>(frame_.size());
     p.head_length = static_cast<std::uint16_t>(head);
     p.mbuf = nullptr;
+    p.remote = nullptr;
     p.offload = {};
     p.destinations = 1;
     std::memcpy(p.data, frame_.data(), head);

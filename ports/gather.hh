@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace strait::vhost {
+namespace strait::ports {
 
 class gatherer {
 public:
@@ -41,4 +41,4 @@ private:
     std::uint64_t cycles_per_packet_{longest};
 };
 
-} // namespace strait::vhost
+} // namespace strait::ports
