@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Toeplitz is DPDK's (rte_softrss), the other hash CRC-32C.
+#include "ports/xen-netback/hash.hh"
+
+#include "dataplane/parse.hh"
+#include "ports/xen-netback/netif.hh"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include <rte_hash_crc.h>
+#include <rte_thash.h>
+
+namespace strait::xen {
+
+namespace {
+
+using dataplane::be16;
+using dataplane::be32;
+using dataplane::load;
+using dataplane::packet;
+
+// Addresses and ports as rte_softrss wants them: 32-bit words in host order.
+struct tuple {
+    std::array<std::uint32_t, 9> words{};
+    std::uint32_t addresses{0}; // words of them
+    bool ipv6{false};
+    bool tcp{false};
+    bool ports{false};
+};
+
+constexpr std::uint8_t protocol_tcp = 6;
+constexpr std::uint8_t protocol_udp = 17;
+
+std::optional<tuple> find_tuple(const packet& p) noexcept
+{
+    constexpr std::size_t ipv4_header = 20;
+    constexpr std::size_t ipv6_header = 40;
+    std::size_t at = dataplane::ethernet_header;
+    if (p.head_length < at) {
+        return std::nullopt;
+    }
+    std::uint16_t type = load<be16>(p.data + at - 2);
+    while ((type == dataplane::ethertype_vlan || type == dataplane::ethertype_qinq) &&
+           at + dataplane::tag_length <= p.head_length) {
+        at += dataplane::tag_length;
+        type = load<be16>(p.data + at - 2);
+    }
+    tuple t;
+    std::uint8_t protocol = 0;
+    const auto add = [&](std::size_t first, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count; ++i) {
+            t.words[t.addresses++] = load<be32>(p.data + first + i * sizeof(std::uint32_t));
+        }
+    };
+    constexpr std::uint16_t ipv4 = 0x0800;
+    constexpr std::uint16_t ipv6 = 0x86dd;
+    if (type == ipv4 && at + ipv4_header <= p.head_length) {
+        const auto first = load<std::uint8_t>(p.data + at);
+        const std::size_t length = (first & 0xfU) * 4U;
+        const std::uint16_t fragment = load<be16>(p.data + at + 6);
+        if (first >> 4U != 4 || length < ipv4_header) {
+            return std::nullopt;
+        }
+        // All fragments of a datagram go one way: only the first has ports.
+        if ((fragment & 0x3fffU) == 0) {
+            protocol = load<std::uint8_t>(p.data + at + 9);
+        }
+        add(at + 12, 2);
+        at += length;
+    } else if (type == ipv6 && at + ipv6_header <= p.head_length) {
+        t.ipv6 = true;
+        protocol = load<std::uint8_t>(p.data + at + 6);
+        add(at + 8, 8);
+        at += ipv6_header;
+    } else {
+        return std::nullopt;
+    }
+    t.tcp = protocol == protocol_tcp;
+    if ((t.tcp || protocol == protocol_udp) && at + sizeof(std::uint32_t) <= p.head_length) {
+        t.words[t.addresses] = load<be32>(p.data + at);
+        t.ports = true;
+    }
+    return t;
+}
+
+} // namespace
+
+hash_config::value hash_config::of(const packet& p) const noexcept
+{
+    using namespace netif;
+    const auto t = find_tuple(p);
+    if (types_ == 0 || !t) {
+        return {};
+    }
+    const std::uint32_t with_ports = t->ipv6 ? hash_type::ipv6_tcp : hash_type::ipv4_tcp;
+    const std::uint32_t without = t->ipv6 ? hash_type::ipv6 : hash_type::ipv4;
+    auto words = t->words;
+    if (t->tcp && t->ports && (types_ & with_ports) != 0) {
+        return {rte_softrss(words.data(), t->addresses + 1, key_.data()),
+                static_cast<std::uint8_t>(with_ports)};
+    }
+    if ((types_ & without) != 0) {
+        return {rte_softrss(words.data(), t->addresses, key_.data()),
+                static_cast<std::uint8_t>(without)};
+    }
+    return {};
+}
+
+std::size_t hash_config::queue(value v, std::size_t queues) const noexcept
+{
+    const std::size_t chosen = mapping_size_ == 0 ? v.hash : mapping_[v.hash % mapping_size_];
+    return chosen % queues;
+}
+
+bool hash_config::set_types(std::uint32_t types) noexcept
+{
+    if ((types & ~netif::hash_type::all) != 0) {
+        return false;
+    }
+    types_ = types;
+    return true;
+}
+
+bool hash_config::set_key(std::span<const std::byte> key) noexcept
+{
+    if (key.size() > max_key) {
+        return false;
+    }
+    key_.fill(0);
+    std::memcpy(key_.data(), key.data(), key.size());
+    return true;
+}
+
+bool hash_config::set_mapping_size(std::uint32_t entries) noexcept
+{
+    if (entries > max_mapping) {
+        return false;
+    }
+    mapping_size_ = entries;
+    mapping_.fill(0);
+    return true;
+}
+
+bool hash_config::set_mapping(std::uint32_t first, std::span<const std::uint32_t> entries,
+                              std::size_t queues) noexcept
+{
+    if (first > mapping_size_ || entries.size() > mapping_size_ - first ||
+        std::ranges::any_of(entries, [queues](std::uint32_t q) { return q >= queues; })) {
+        return false;
+    }
+    std::ranges::transform(entries, mapping_.begin() + first,
+                           [](std::uint32_t q) { return static_cast<std::uint8_t>(q); });
+    return true;
+}
+
+std::uint32_t flow_hash(const packet& p) noexcept
+{
+    const auto t = find_tuple(p);
+    if (!t) {
+        const auto e = dataplane::parse_ethernet(p.data);
+        return rte_hash_crc_8byte(e.source.value(),
+                                  rte_hash_crc_8byte(e.destination.value(), e.type));
+    }
+    return rte_hash_crc(t->words.data(),
+                        (t->addresses + (t->ports ? 1U : 0U)) * sizeof(std::uint32_t), 0);
+}
+
+} // namespace strait::xen

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rings in turn on the way in; by hash on the way out.
+#include "ports/xen-netback/queue.hh"
+
+#include "ports/xen-netback/hash.hh"
+
+namespace strait::xen {
+
+const char* ring_set::fault() const noexcept
+{
+    for (std::size_t i = 0; i < sources.size(); ++i) {
+        if (const char* const why = sources[i]->fault()) {
+            return why;
+        }
+        if (const char* const why = sinks[i]->fault()) {
+            return why;
+        }
+    }
+    return nullptr;
+}
+
+ports::rx_queue::poll queue::receive(dataplane::burst& b,
+                                     const ports::queue_context& context) noexcept
+{
+    const ring_set* const rings = rings_.load(std::memory_order_acquire);
+    if (rings == nullptr) {
+        return poll::empty;
+    }
+    const std::size_t count = rings->sources.size();
+    for (std::size_t i = 0; i < count; ++i) {
+        next_ = next_ + 1 < count ? next_ + 1 : 0;
+        source& s = *rings->sources[next_];
+        if (s.receive(b, context) == poll::taken) {
+            taken_ = &s;
+            return poll::taken;
+        }
+    }
+    return poll::empty;
+}
+
+void queue::release(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept
+{
+    // Not through rings_: they may have been taken out since, and wait for this iteration's end.
+    taken_->release(context);
+}
+
+void queue::transmit(std::span<dataplane::packet* const> packets,
+                     const ports::queue_context& context) noexcept
+{
+    const ring_set* const rings = rings_.load(std::memory_order_acquire);
+    if (rings == nullptr) {
+        context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets.size());
+        return;
+    }
+    const std::size_t count = rings->sinks.size();
+    if (count == 1) {
+        rings->sinks.front()->transmit(packets, context);
+        return;
+    }
+    const hash_config* const hash = rings->guest->hash.load(std::memory_order_acquire);
+    for (dataplane::packet* const p : packets) {
+        const std::size_t to =
+            hash != nullptr ? hash->queue(hash->of(*p), count) : flow_hash(*p) % count;
+        shares_[to].packets[shares_[to].count++] = p;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        share& s = shares_[i];
+        if (s.count > 0) {
+            rings->sinks[i]->transmit(std::span{s.packets}.first(s.count), context);
+            s.count = 0;
+        }
+    }
+}
+
+dataplane::offloads queue::takes() const noexcept
+{
+    const ring_set* const rings = rings_.load(std::memory_order_acquire);
+    // Without a guest nothing needs to be finished for it.
+    using enum dataplane::offloads;
+    return rings == nullptr
+               ? checksum_ipv4 | checksum_ipv6 | segmentation_ipv4 | segmentation_ipv6
+               : rings->guest->features.offloads;
+}
+
+void queue::prefetch_ring(std::size_t n) noexcept
+{
+    if (const ring_set* const rings = rings_.load(std::memory_order_acquire);
+        rings != nullptr && rings->sinks.size() == 1) {
+        rings->sinks.front()->prefetch_ring(n);
+    }
+}
+
+} // namespace strait::xen

@@ -1,0 +1,619 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The state machine of a vif. Every value in the frontend's folder is the guest's to write, at any
+// time: it may be missing, huge, or another one at each look.
+#include "ports/xen-netback/vif.hh"
+
+#include "ports/log.hh"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+#include <system_error>
+
+namespace strait::xen {
+
+using dataplane::offloads;
+using ports::error;
+
+std::string vif_id::to_string() const
+{
+    return "vif" + std::to_string(static_cast<unsigned>(domain)) + "." + std::to_string(handle);
+}
+
+std::string vif_id::backend_path() const
+{
+    return "backend/vif/" + std::to_string(static_cast<unsigned>(domain)) + "/" +
+           std::to_string(handle);
+}
+
+const char* to_string(xenbus_state s) noexcept
+{
+    using enum xenbus_state;
+    switch (s) {
+    case unknown:
+        return "absent";
+    case initialising:
+        return "initialising";
+    case init_wait:
+        return "waiting";
+    case initialised:
+        return "initialised";
+    case connected:
+        return "connected";
+    case closing:
+        return "closing";
+    case closed:
+        return "closed";
+    case reconfiguring:
+        return "reconfiguring";
+    case reconfigured:
+        return "reconfigured";
+    }
+    return "unknown";
+}
+
+vif::vif(vif_id id, vif_settings s, hypervisor& h, dataplane::rcu_domain& rcu, queue& q)
+    : id_{id},
+      settings_{std::move(s)},
+      hypervisor_{h},
+      store_{h.store()},
+      rcu_{rcu},
+      queue_{q},
+      path_{id.backend_path()},
+      mtu_{settings_.mtu}
+{}
+
+void vif::detach()
+{
+    disconnect({});
+    follow(std::nullopt);
+}
+
+// ---- reading the store ----
+
+std::optional<std::string> vif::read(const std::string& path) const
+{
+    auto value = store_.read(path);
+    return value.has_value() ? std::move(*value) : std::nullopt;
+}
+
+std::optional<std::uint32_t> vif::read_number(const std::string& path) const
+{
+    const auto text = read(path);
+    if (!text) {
+        return std::nullopt;
+    }
+    std::uint32_t n = 0;
+    const char* const end = text->data() + text->size();
+    const auto [stop, code] = std::from_chars(text->data(), end, n);
+    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
+}
+
+bool vif::read_flag(const std::string& path) const
+{
+    return read_number(path).value_or(0) == 1;
+}
+
+xenbus_state vif::read_state(const std::string& folder) const
+{
+    const auto n = read_number(folder + "/state").value_or(0);
+    constexpr auto last = static_cast<std::uint32_t>(xenbus_state::reconfigured);
+    return n > last ? xenbus_state::unknown : static_cast<xenbus_state>(n);
+}
+
+void vif::set_state(xenbus_state s)
+{
+    if (own_ == s) {
+        return;
+    }
+    if (const auto written =
+            store_.write(path_ + "/state", std::to_string(static_cast<unsigned>(s)));
+        written.has_error()) {
+        note("its state cannot be written: " + written.error().message);
+        return;
+    }
+    own_ = s;
+}
+
+// Changes of the frontend's folder are to be heard of; of what it is and whether it goes.
+void vif::follow(const std::optional<std::string>& frontend)
+{
+    const std::string next = frontend.value_or("");
+    if (next == frontend_) {
+        return;
+    }
+    const std::string token = id_.to_string();
+    if (!frontend_.empty()) {
+        store_.unwatch(frontend_, token);
+    }
+    frontend_ = next;
+    if (!frontend_.empty()) {
+        if (const auto set = store_.watch(frontend_, token); set.has_error()) {
+            note("its frontend cannot be watched: " + set.error().message);
+        }
+    }
+}
+
+// ---- states ----
+
+void vif::evaluate()
+{
+    using enum xenbus_state;
+    const xenbus_state own = read_state(path_);
+    own_ = own;
+    if (own == unknown) {
+        // The tool stack has removed the device, or has not made it yet.
+        disconnect("the tool stack removed the device");
+        follow(std::nullopt);
+        given_up_ = false;
+        const std::scoped_lock lock{mutex_};
+        status_.backend = status_.frontend = unknown;
+        return;
+    }
+    // The tool stack wrote it; the guest cannot.
+    follow(read(path_ + "/frontend"));
+    const xenbus_state front = frontend_.empty() ? unknown : read_state(frontend_);
+    const bool online = read_flag(path_ + "/online");
+    if (front != connected && front != initialised && front != reconfiguring) {
+        given_up_ = false;
+    }
+    switch (front) {
+    case initialising:
+    case init_wait:
+        disconnect("its driver starts anew");
+        if (!online && (own == closing || own == closed)) {
+            set_state(closed);
+        } else if (own != init_wait) {
+            announce();
+        }
+        break;
+    case initialised:
+    case connected:
+        if (rings_) {
+            if (own == reconfigured) {
+                set_state(connected);
+            }
+        } else if (!given_up_ && (online || own == connected)) {
+            connect(own == connected);
+        }
+        break;
+    case reconfiguring:
+        if (rings_) {
+            read_headroom();
+            set_state(reconfigured);
+        }
+        break;
+    case closing:
+        disconnect("its driver closed it");
+        if (own != closed) {
+            set_state(closing);
+        }
+        break;
+    case closed:
+        disconnect("its driver closed it");
+        set_state(closed);
+        break;
+    case unknown:
+        disconnect("the guest is gone");
+        set_state(closed);
+        break;
+    case reconfigured: // not a state of a frontend's
+        break;
+    }
+    const std::scoped_lock lock{mutex_};
+    status_.backend = own_;
+    status_.frontend = front;
+}
+
+bool vif::look()
+{
+    bool more = false;
+    if (control_) {
+        more = control_->serve();
+    }
+    if (rings_) {
+        const char* why = rings_->fault();
+        if (why == nullptr && control_) {
+            why = control_->fault();
+        }
+        if (why != nullptr) {
+            give_up(why);
+        }
+    }
+    return more;
+}
+
+int vif::control_descriptor() const noexcept
+{
+    return control_ ? control_->descriptor() : -1;
+}
+
+void vif::retire()
+{
+    disconnect("the port was removed");
+    own_ = read_state(path_);
+    if (own_ != xenbus_state::unknown) {
+        // A driver that is there closes its side upon it, and can do no more.
+        set_state(xenbus_state::closing);
+        set_state(xenbus_state::closed);
+    }
+}
+
+void vif::give_up(const std::string& why)
+{
+    disconnect(why);
+    given_up_ = true;
+    set_state(xenbus_state::closing);
+}
+
+// What the switch can do, then that it waits for the driver.
+void vif::announce()
+{
+    static constexpr std::pair<const char*, const char*> features[] = {
+        {"feature-rx-copy", "1"},
+        {"feature-rx-flip", "0"},
+        {"feature-sg", "1"},
+        {"feature-gso-tcpv4", "1"},
+        {"feature-gso-tcpv6", "1"},
+        {"feature-ipv6-csum-offload", "1"},
+        {"feature-multicast-control", "1"},
+        {"feature-dynamic-multicast-control", "1"},
+        {"feature-split-event-channels", "1"},
+        {"feature-ctrl-ring", "1"},
+        {"feature-xdp-headroom", "1"},
+    };
+    const auto write_all = [this](transaction t) -> ports::result<void> {
+        const auto write = [&](const std::string& key, const std::string& value) {
+            return store_.write(path_ + "/" + key, value, t);
+        };
+        for (const auto& [key, value] : features) {
+            if (auto done = write(key, value); done.has_error()) {
+                return done;
+            }
+        }
+        std::uint32_t mtu = 0;
+        {
+            const std::scoped_lock lock{mutex_};
+            mtu = mtu_;
+        }
+        for (const auto& [key, value] : {std::pair{"multi-queue-max-queues", settings_.queues},
+                                         std::pair{"mtu", mtu}}) {
+            if (auto done = write(key, std::to_string(value)); done.has_error()) {
+                return done;
+            }
+        }
+        // libxl's own script has nothing left to say.
+        if (auto done = write("hotplug-status", "connected"); done.has_error()) {
+            return done;
+        }
+        return write("state", std::to_string(static_cast<unsigned>(xenbus_state::init_wait)));
+    };
+    constexpr int attempts = 8;
+    for (int i = 0; i < attempts; ++i) {
+        const auto t = store_.begin();
+        if (t.has_error()) {
+            note("its features cannot be written: " + t.error().message);
+            return;
+        }
+        if (const auto written = write_all(*t); written.has_error()) {
+            store_.abandon(*t);
+            note("its features cannot be written: " + written.error().message);
+            return;
+        }
+        const auto committed = store_.commit(*t);
+        if (committed.has_error()) {
+            note("its features cannot be written: " + committed.error().message);
+            return;
+        }
+        if (*committed) {
+            own_ = xenbus_state::init_wait;
+            return;
+        }
+    }
+    // Somebody keeps changing the folder: without a transaction, the state last.
+    if (const auto written = write_all(transaction::none); written.has_value()) {
+        own_ = xenbus_state::init_wait;
+    }
+}
+
+// ---- connections ----
+
+void vif::connect(bool adopting)
+{
+    std::unique_ptr<control_ring> control;
+    auto made = make_rings(control);
+    if (made.has_error()) {
+        note("cannot be connected: " + made.error().message);
+        {
+            const std::scoped_lock lock{mutex_};
+            status_.why = made.error().message;
+        }
+        given_up_ = true;
+        set_state(xenbus_state::closing);
+        return;
+    }
+    {
+        const std::scoped_lock lock{mutex_};
+        rings_ = std::move(*made);
+        control_ = std::move(control);
+        status_.why.clear();
+        ++status_.connections;
+        status_.adopted = adopting;
+    }
+    queue_.publish(rings_.get());
+    // What another process answered without saying so, its guest still waits for.
+    for (const auto& channel : rings_->channels) {
+        channel->notify();
+    }
+    set_state(xenbus_state::connected);
+    up_.store(true, std::memory_order_release);
+    note(std::string{adopting ? "taken over" : "connected"} + " with " +
+         std::to_string(rings_->sources.size()) +
+         (rings_->sources.size() == 1 ? " queue pair" : " queue pairs"));
+}
+
+ports::result<std::unique_ptr<ring_set>>
+vif::make_rings(std::unique_ptr<control_ring>& control)
+{
+    if (!read_flag(frontend_ + "/request-rx-copy")) {
+        return error{"its driver does not ask for copies (request-rx-copy), the only way to receive"};
+    }
+    const auto asked = read(frontend_ + "/multi-queue-num-queues");
+    const std::uint32_t queues =
+        asked ? read_number(frontend_ + "/multi-queue-num-queues").value_or(0) : 1;
+    if (queues == 0 || queues > settings_.queues) {
+        return error{"its driver asks for \"" + asked.value_or("").substr(0, 16) +
+                     "\" queues; 1 to " + std::to_string(settings_.queues) + " can be had"};
+    }
+    auto rings = std::make_unique<ring_set>();
+    rings->guest = std::make_unique<guest>();
+    rings->guest->hypervisor = &hypervisor_;
+    rings->guest->domain = id_.domain;
+    rings->guest->features = read_features();
+    rings->guest->rate = read_rate();
+    for (std::uint32_t i = 0; i < queues; ++i) {
+        const std::string folder =
+            queues == 1 ? frontend_ : frontend_ + "/queue-" + std::to_string(i);
+        if (auto added = add_queue(*rings, folder); added.has_error()) {
+            return added.error();
+        }
+    }
+    auto made = make_control_ring(*rings);
+    if (made.has_error()) {
+        return made.error();
+    }
+    control = std::move(*made);
+    constexpr std::uint32_t most = page_size / 2;
+    rings->guest->headroom.store(static_cast<std::uint16_t>(
+        std::min(read_number(frontend_ + "/xdp-headroom").value_or(0), most)));
+    return rings;
+}
+
+ports::result<void> vif::add_queue(ring_set& rings, const std::string& folder)
+{
+    std::array<grant_ref, 2> refs{};
+    for (const auto& [at, key] : {std::pair{0, "tx-ring-ref"}, std::pair{1, "rx-ring-ref"}}) {
+        const auto n = read_number(folder + "/" + key);
+        if (!n) {
+            return error{"its driver gave no grant of its ring (" + std::string{key} + ")"};
+        }
+        refs[static_cast<std::size_t>(at)] = grant_ref{*n};
+    }
+    auto mapped = hypervisor_.map(id_.domain, refs);
+    if (mapped.has_error()) {
+        return error{"its rings cannot be mapped: " + mapped.error().message};
+    }
+    auto* const tx_page = static_cast<std::byte*>((*mapped)->base());
+    rings.mappings.push_back(std::move(*mapped));
+    const netif::tx_ring tx{tx_page};
+    const netif::rx_ring rx{tx_page + page_size};
+    if (tx.request_producer() - tx.response_producer() > netif::ring_size ||
+        rx.request_producer() - rx.response_producer() > netif::ring_size) {
+        return error{"a ring of its driver holds more requests than it has slots"};
+    }
+    const auto bind = [&](std::uint32_t port) -> ports::result<event_channel*> {
+        auto channel = hypervisor_.bind(id_.domain, event_port{port});
+        if (channel.has_error()) {
+            return error{"its event channel cannot be bound: " + channel.error().message};
+        }
+        rings.channels.push_back(std::move(*channel));
+        return rings.channels.back().get();
+    };
+    const auto tx_port = read_number(folder + "/event-channel-tx");
+    const auto rx_port = read_number(folder + "/event-channel-rx");
+    event_channel* tx_channel = nullptr;
+    event_channel* rx_channel = nullptr;
+    if (tx_port && rx_port) {
+        auto first = bind(*tx_port);
+        if (first.has_error()) {
+            return first.error();
+        }
+        auto second = bind(*rx_port);
+        if (second.has_error()) {
+            return second.error();
+        }
+        tx_channel = *first;
+        rx_channel = *second;
+    } else {
+        const auto port = read_number(folder + "/event-channel");
+        if (!port) {
+            return error{"its driver gave no event channel"};
+        }
+        auto only = bind(*port);
+        if (only.has_error()) {
+            return only.error();
+        }
+        tx_channel = rx_channel = *only;
+    }
+    {
+        const std::scoped_lock lock{mutex_};
+        status_.split_channels = tx_channel != rx_channel;
+    }
+    rings.sources.push_back(std::make_unique<source>(tx, *rings.guest, *tx_channel));
+    rings.sinks.push_back(std::make_unique<sink>(rx, *rings.guest, *rx_channel));
+    return {};
+}
+
+// Null where the driver has none.
+ports::result<std::unique_ptr<control_ring>> vif::make_control_ring(ring_set& rings)
+{
+    const auto ref = read_number(frontend_ + "/ctrl-ring-ref");
+    const auto port = read_number(frontend_ + "/event-channel-ctrl");
+    if (!ref || !port) {
+        return std::unique_ptr<control_ring>{};
+    }
+    const std::array refs{grant_ref{*ref}};
+    auto page = hypervisor_.map(id_.domain, refs);
+    if (page.has_error()) {
+        return error{"its control ring cannot be mapped: " + page.error().message};
+    }
+    auto channel = hypervisor_.bind(id_.domain, event_port{*port});
+    if (channel.has_error()) {
+        return error{"its control ring's event channel cannot be bound: " +
+                     channel.error().message};
+    }
+    return std::make_unique<control_ring>(std::move(*page), std::move(*channel), rings, rcu_);
+}
+
+frontend_features vif::read_features() const
+{
+    const auto has = [this](const char* key) { return read_flag(frontend_ + "/" + key); };
+    frontend_features f;
+    f.scatter_gather = has("feature-sg");
+    f.multicast_control = has("request-multicast-control");
+    if (!has("feature-no-csum-offload")) {
+        f.offloads |= offloads::checksum_ipv4;
+    }
+    if (has("feature-ipv6-csum-offload")) {
+        f.offloads |= offloads::checksum_ipv6;
+    }
+    // A frame of many segments is in many slots.
+    if (f.scatter_gather && has("feature-gso-tcpv4")) {
+        f.offloads |= offloads::segmentation_ipv4;
+    }
+    if (f.scatter_gather && has("feature-gso-tcpv6")) {
+        f.offloads |= offloads::segmentation_ipv6;
+    }
+    return f;
+}
+
+// "bytes,microseconds", which the tool stack makes of an operator's "10Mb/s@50ms".
+credit vif::read_rate() const
+{
+    const auto text = read(path_ + "/rate");
+    if (!text) {
+        return {};
+    }
+    std::uint64_t bytes = 0;
+    std::uint64_t usec = 0;
+    const char* const end = text->data() + text->size();
+    const auto first = std::from_chars(text->data(), end, bytes);
+    if (first.ec != std::errc{} || first.ptr == end || *first.ptr != ',') {
+        note("its rate is not BYTES,MICROSECONDS and is ignored: " + *text);
+        return {};
+    }
+    const auto second = std::from_chars(first.ptr + 1, end, usec);
+    constexpr std::uint64_t longest = 10'000'000'000;
+    if (second.ec != std::errc{} || second.ptr != end || usec > longest) {
+        note("its rate is not BYTES,MICROSECONDS and is ignored: " + *text);
+        return {};
+    }
+    return {bytes, usec, settings_.tsc_hz};
+}
+
+void vif::read_headroom()
+{
+    constexpr std::uint32_t most = page_size / 2;
+    const auto n = read_number(frontend_ + "/xdp-headroom").value_or(0);
+    rings_->guest->headroom.store(static_cast<std::uint16_t>(std::min(n, most)),
+                                  std::memory_order_relaxed);
+}
+
+void vif::disconnect(const std::string& why)
+{
+    if (!rings_) {
+        return;
+    }
+    up_.store(false, std::memory_order_release);
+    queue_.publish(nullptr);
+    rcu_.synchronize();
+    std::unique_ptr<ring_set> old;
+    std::unique_ptr<control_ring> old_control; // goes first
+    {
+        const std::scoped_lock lock{mutex_};
+        old = std::move(rings_);
+        old_control = std::move(control_);
+        status_.why = why;
+    }
+    if (!why.empty()) {
+        note("disconnected: " + why);
+    }
+}
+
+void vif::set_mtu(std::uint32_t mtu)
+{
+    const std::scoped_lock lock{mutex_};
+    mtu_ = mtu;
+}
+
+// ---- what is shown ----
+
+std::vector<std::pair<std::string, ports::port_detail>> vif::details() const
+{
+    std::vector<std::pair<std::string, ports::port_detail>> out;
+    const std::scoped_lock lock{mutex_};
+    out.emplace_back("domain", std::int64_t{static_cast<std::uint16_t>(id_.domain)});
+    out.emplace_back("handle", std::int64_t{id_.handle});
+    out.emplace_back("hypervisor", std::string{hypervisor_.name()});
+    out.emplace_back("frontend", std::string{to_string(status_.frontend)});
+    out.emplace_back("backend", std::string{to_string(status_.backend)});
+    out.emplace_back("connections", status_.connections);
+    if (!status_.why.empty()) {
+        out.emplace_back("last_error", status_.why);
+    }
+    if (!rings_) {
+        return out;
+    }
+    out.emplace_back("taken_over", status_.adopted);
+    const guest& g = *rings_->guest;
+    std::vector<std::string> features;
+    const auto add = [&](bool has, const char* name) {
+        if (has) {
+            features.emplace_back(name);
+        }
+    };
+    using dataplane::contains;
+    add(g.features.scatter_gather, "sg");
+    add(contains(g.features.offloads, offloads::checksum_ipv4), "csum_ipv4");
+    add(contains(g.features.offloads, offloads::checksum_ipv6), "csum_ipv6");
+    add(contains(g.features.offloads, offloads::segmentation_ipv4), "gso_tcpv4");
+    add(contains(g.features.offloads, offloads::segmentation_ipv6), "gso_tcpv6");
+    add(g.features.multicast_control, "multicast_control");
+    add(status_.split_channels, "split_event_channels");
+    add(control_ != nullptr, "ctrl_ring");
+    add(g.hash.load() != nullptr, "toeplitz");
+    add(g.headroom.load() != 0, "xdp_headroom");
+    out.emplace_back("features", std::move(features));
+    std::vector<std::string> positions;
+    for (std::size_t i = 0; i < rings_->sources.size(); ++i) {
+        positions.push_back("tx " + std::to_string(rings_->sources[i]->position()) + ", rx " +
+                            std::to_string(rings_->sinks[i]->position()));
+    }
+    out.emplace_back("rings", std::move(positions));
+    const auto number = [](const dataplane::counter& c) {
+        return static_cast<std::int64_t>(c.read());
+    };
+    out.emplace_back("grant_errors_tx", number(g.counters.source_errors));
+    out.emplace_back("grant_errors_rx", number(g.counters.target_errors));
+    out.emplace_back("grant_copies", number(g.counters.copies));
+    out.emplace_back("notifications", number(g.counters.notifications));
+    return out;
+}
+
+void vif::note(const std::string& what) const
+{
+    ports::log_notice("xen", "port '" + settings_.port + "' (" + id_.to_string() + "): " + what);
+}
+
+} // namespace strait::xen

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One network device of one Xen guest: from its two folders in the store to its rings, through every
+// state that both sides can be in. What drives it, and what it is to the switch, is elsewhere
+// (backend.hh, netback.hh).
+#pragma once
+
+#include "dataplane/rcu.hh"
+#include "ports/port.hh"
+#include "ports/xen-netback/control_ring.hh"
+#include "ports/xen-netback/hypervisor.hh"
+#include "ports/xen-netback/queue.hh"
+
+#include <atomic>
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace strait::xen {
+
+// The guest's domain and the device's number in it.
+struct vif_id {
+    domain_id domain;
+    std::uint32_t handle;
+    auto operator<=>(const vif_id&) const noexcept = default;
+
+    [[nodiscard]] std::string to_string() const; // "vif3.0"
+    // Of the backend's folder, relative to the own domain's.
+    [[nodiscard]] std::string backend_path() const;
+};
+
+// XenbusState of Xen's public io/xenbus.h.
+enum class xenbus_state : std::uint8_t {
+    unknown = 0, // no node, or no state in it
+    initialising = 1,
+    init_wait = 2,
+    initialised = 3,
+    connected = 4,
+    closing = 5,
+    closed = 6,
+    reconfiguring = 7,
+    reconfigured = 8,
+};
+[[nodiscard]] const char* to_string(xenbus_state s) noexcept;
+
+struct vif_settings {
+    std::string port; // its name, for the log
+    std::uint32_t mtu;
+    std::uint32_t queues{max_queues}; // pairs, at most
+    std::uint64_t tsc_hz;
+};
+
+class vif {
+public:
+    // What it refers to outlives it.
+    vif(vif_id id, vif_settings s, hypervisor& h, dataplane::rcu_domain& rcu, queue& q);
+    ~vif() = default; // after detach()
+    vif(const vif&) = delete;
+    vif& operator=(const vif&) = delete;
+
+    [[nodiscard]] vif_id id() const noexcept { return id_; }
+
+    // ---- one thread, which may wait for the store ----
+
+    // Looks at the store and does what both sides' states ask for. To be called after any change.
+    void evaluate();
+    // Answers the control ring, and ends a connection whose rings cannot be gone on with. True if
+    // there is more to do at once.
+    bool look();
+    // Of the control ring; -1 without one.
+    [[nodiscard]] int control_descriptor() const noexcept;
+    // Takes its hands off, and leaves both sides' states as they are for the next process.
+    void detach();
+    // The port goes for good: the guest is told that its device is closed.
+    void retire();
+
+    // ---- any thread ----
+
+    [[nodiscard]] bool link_up() const noexcept { return up_.load(std::memory_order_acquire); }
+    void set_mtu(std::uint32_t mtu);
+    [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const;
+
+private:
+    // What is shown of a connection.
+    struct status {
+        xenbus_state backend{xenbus_state::unknown};
+        xenbus_state frontend{xenbus_state::unknown};
+        bool split_channels{false};
+        std::string why; // of the last connection's end, or why there is none
+        std::int64_t connections{0};
+        bool adopted{false};
+    };
+
+    [[nodiscard]] std::optional<std::string> read(const std::string& path) const;
+    [[nodiscard]] std::optional<std::uint32_t> read_number(const std::string& path) const;
+    [[nodiscard]] bool read_flag(const std::string& path) const;
+    [[nodiscard]] xenbus_state read_state(const std::string& folder) const;
+    void set_state(xenbus_state s);
+    void follow(const std::optional<std::string>& frontend);
+    void announce();
+    void connect(bool adopting);
+    ports::result<std::unique_ptr<ring_set>> make_rings(std::unique_ptr<control_ring>& control);
+    ports::result<void> add_queue(ring_set& rings, const std::string& folder);
+    ports::result<std::unique_ptr<control_ring>> make_control_ring(ring_set& rings);
+    [[nodiscard]] frontend_features read_features() const;
+    [[nodiscard]] credit read_rate() const;
+    void read_headroom();
+    void disconnect(const std::string& why);
+    void give_up(const std::string& why);
+    void note(const std::string& what) const;
+
+    const vif_id id_;
+    const vif_settings settings_;
+    hypervisor& hypervisor_;
+    store& store_;
+    dataplane::rcu_domain& rcu_;
+    queue& queue_;
+    const std::string path_;
+    std::string frontend_; // its folder; empty: not known
+    // Replaced under mutex_, too.
+    std::unique_ptr<ring_set> rings_;
+    std::unique_ptr<control_ring> control_; // refers to rings_
+    bool given_up_{false}; // until the frontend leaves its state, it is not connected again
+    xenbus_state own_{xenbus_state::unknown};
+
+    std::atomic<bool> up_{false};
+    mutable std::mutex mutex_; // what is below
+    std::uint32_t mtu_;
+    status status_;
+};
+
+} // namespace strait::xen
