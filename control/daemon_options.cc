@@ -4,6 +4,7 @@
 
 #include "control/cpu_list.hh"
 #include "control/method_table.hh"
+#include "control/xen_host.hh"
 
 #include <algorithm>
 #include <charconv>
@@ -105,6 +106,16 @@ const std::vector<option>& options()
         {"--config", "FILE", "commands of straitctl to run before ports are served",
          [](daemon_options& o, const std::string& v) {
              return set_text(o.config.emplace(), "--config", v);
+         }},
+        {"--xen", "WHERE",
+         "Xen guests: auto (where there is Xen), off, libxen or simulated:SOCKET; auto unless given",
+         [](daemon_options& o, const std::string& v) -> result<void> {
+             if (!is_xen_choice(v)) {
+                 return error{"--xen is " + v +
+                              "; it must be auto, off, libxen or simulated:SOCKET"};
+             }
+             o.xen = v;
+             return {};
          }},
         {"--log-level", "LEVEL", "error, warning, info or debug; info unless given",
          set_log_level_option},

@@ -14,6 +14,7 @@ namespace strait::control {
 struct daemon_options {
     eal_settings eal; // run_dir in it is as given, not yet opened
     std::optional<std::string> config;
+    std::string xen{"auto"}; // where Xen guests are: auto, off, libxen, simulated:SOCKET
     log_level log{log_level::info};
     bool help{false};
     bool version{false};

@@ -109,7 +109,7 @@ std::vector<result_member> port_members()
         {"name", "string", "the port's name"},
         {"number", "integer", "its number, unique in the switch and stable"},
         {"bridge", "string", "the bridge it belongs to"},
-        {"type", "string", "vhost-user, nic or host"},
+        {"type", "string", "vhost-user, xen, nic or host"},
         {"admin", "string", "up or down"},
         {"link", "string", "up or down: whether a guest or peer is there"},
         {"mtu", "integer", "L3 MTU in bytes"},
@@ -192,7 +192,7 @@ std::vector<method> port_methods()
                   .kind = kind::choice,
                   .help = "what the port is",
                   .required = true,
-                  .choices = {"vhost-user", "nic", "host"}},
+                  .choices = {"vhost-user", "xen", "nic", "host"}},
                  {.name = "socket",
                   .kind = kind::text,
                   .help = "the vhost-user socket's path",
@@ -218,6 +218,28 @@ std::vector<method> port_methods()
                   .placeholder = "MODE",
                   .maximum = 5,
                   .port_types = {"vhost-user"}},
+                 {.name = "domain",
+                  .kind = kind::integer,
+                  .help = "the Xen guest's domain",
+                  .placeholder = "ID",
+                  .required = true,
+                  .minimum = 0,
+                  .maximum = 32751,
+                  .port_types = {"xen"}},
+                 {.name = "handle",
+                  .kind = kind::integer,
+                  .help = "which of the guest's network devices; 0 unless given",
+                  .placeholder = "N",
+                  .minimum = 0,
+                  .maximum = 65535,
+                  .port_types = {"xen"}},
+                 {.name = "max_queues",
+                  .kind = kind::integer,
+                  .help = "queue pairs that the guest may have; 16 unless given",
+                  .placeholder = "N",
+                  .minimum = 1,
+                  .maximum = 16,
+                  .port_types = {"xen"}},
                  {.name = "device",
                   .kind = kind::text,
                   .help = "DPDK's name of the device with its arguments, or a PCI address",
@@ -336,6 +358,33 @@ std::vector<method> mac_methods()
     };
 }
 
+std::vector<method> xen_methods()
+{
+    parameter bridge = bridge_name();
+    bridge.name = "bridge";
+    bridge.help = "the bridge whose name stands in the guests' vif=['bridge=…']";
+    bridge.positional = false;
+    return {
+        {.name = "xen.adopt",
+         .summary = "Serve every Xen guest whose vif names this bridge, as guests come and go",
+         .changes = true,
+         .parameters = {bridge, flag("others", "vifs that name no adopting bridge, too")},
+         .result = {{"adopted", "boolean", "true"}}},
+        {.name = "xen.release",
+         .summary = "End the adoption of this bridge's vifs, and remove the ports made by it",
+         .changes = true,
+         .parameters = {bridge},
+         .result = {{"released", "boolean", "whether it was adopting"}}},
+        {.name = "xen.list",
+         .summary = "List the Xen guests' vifs that this domain is to serve",
+         .changes = false,
+         .result = {{"hypervisor", "string", "libxen or simulated", true},
+                    {"adopting", "array", "names of the bridges that adopt"},
+                    {"vifs", "array",
+                     "of each: vif, domain, handle, mac, bridge, port (null: none) and error"}}},
+    };
+}
+
 std::vector<method> other_methods()
 {
     return {
@@ -386,7 +435,7 @@ const std::vector<method>& methods()
 {
     static const std::vector<method> all = [] {
         std::vector<method> list = bridge_methods();
-        for (auto part : {port_methods(), mac_methods(), other_methods()}) {
+        for (auto part : {port_methods(), mac_methods(), xen_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -2,8 +2,10 @@
 // From checked parameters to the settings of each port type.
 #include "control/port_types.hh"
 
+#include "control/xen_host.hh"
 #include "ports/nic/nic.hh"
 #include "ports/vhost/vhost.hh"
+#include "ports/xen-netback/netback.hh"
 
 #include <array>
 #include <charconv>
@@ -177,9 +179,38 @@ made_port make_host(const port_request& r, const port_environment& e)
     return nic::make_host_port(std::move(s), e.pool);
 }
 
+xen::vif_id vif_of(const port_request& r)
+{
+    return {xen::domain_id{static_cast<std::uint16_t>(r.options.at("domain").as_int64())},
+            static_cast<std::uint32_t>(r.options.at("handle").as_int64())};
+}
+
+made_port make_xen(const port_request& r, const port_environment& e)
+{
+    if (e.xen == nullptr) {
+        return error{"there are no Xen guests to serve: " + e.no_xen};
+    }
+    if (auto obstacle = xen_obstacle(*e.xen); !obstacle.empty()) {
+        return error{std::move(obstacle)};
+    }
+    xen::settings s;
+    s.name = r.name;
+    s.vif = vif_of(r);
+    s.mtu = r.mtu;
+    if (const auto* queues = r.options.if_contains("max_queues")) {
+        s.queues = static_cast<std::uint32_t>(queues->as_int64());
+    }
+    return xen::make_port(std::move(s), *e.xen, e.rcu);
+}
+
 claims claims_of_vhost_user(const port_request& r)
 {
     return {"socket " + std::filesystem::path{text(r, "socket")}.lexically_normal().string()};
+}
+
+claims claims_of_xen(const port_request& r)
+{
+    return {"Xen guest's device " + vif_of(r).to_string()};
 }
 
 claims claims_of_nic(const port_request& r)
@@ -217,6 +248,7 @@ std::map<std::string, port_type> port_types(const port_environment& environment)
         };
     return {
         {"vhost-user", {claims_of_vhost_user, with(make_vhost_user)}},
+        {"xen", {claims_of_xen, with(make_xen)}},
         {"nic", {claims_of_nic, with(make_nic)}},
         {"host", {claims_of_host, with(make_host)}},
     };

@@ -10,12 +10,18 @@
 
 struct rte_mempool;
 
+namespace strait::xen {
+class backend;
+}
+
 namespace strait::control {
 
 struct port_environment {
     dataplane::rcu_domain& rcu;
     rte_mempool* pool;
     std::string state_dir;
+    xen::backend* xen{nullptr}; // null: there is none, and why
+    std::string no_xen{};
 };
 
 [[nodiscard]] std::map<std::string, port_type> port_types(const port_environment& environment);

@@ -247,6 +247,20 @@ std::string port_text(const json::object& p)
     return out;
 }
 
+std::string xen_text(const json::object& result)
+{
+    if (member(result, "hypervisor").is_null()) {
+        return "no hypervisor: Xen guests cannot be served here\n";
+    }
+    table t{{"VIF", "MAC", "BRIDGE", "PORT", "ERROR"}};
+    for (const auto& element : as_array(member(result, "vifs"))) {
+        const auto& v = as_object(element);
+        t.add({plain(member(v, "vif")), plain(member(v, "mac")), plain(member(v, "bridge")),
+               plain(member(v, "port")), plain(member(v, "error"))});
+    }
+    return t.text();
+}
+
 std::string macs_text(const json::object& result)
 {
     table t{{"BRIDGE", "VLAN", "MAC", "PORT", "AGE"}};
@@ -438,6 +452,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mac.list") {
         return macs_text(as_object(result));
+    }
+    if (m.name == "xen.list") {
+        return xen_text(as_object(result));
     }
     if (m.name == "stats") {
         return stats_text(as_object(result));

@@ -116,6 +116,10 @@ json::object type_options(const json::object& p)
     } else if (type == "nic") {
         constexpr std::int64_t usual_ring = 1024;
         otherwise("ring_size", usual_ring);
+    } else if (type == "xen") {
+        constexpr std::int64_t most_queues = 16;
+        otherwise("handle", 0);
+        otherwise("max_queues", most_queues);
     } else if (type == "host") {
         otherwise("interface", json::value(text(p, "name")));
     }
@@ -158,11 +162,13 @@ std::optional<failure> difference(const virtual_switch::port& p, const port_requ
 
 } // namespace
 
-service::service(virtual_switch& sw, host_facts facts) : switch_{sw}, facts_{std::move(facts)}
+service::service(virtual_switch& sw, xen_adoption& adoption, host_facts facts)
+    : switch_{sw}, adoption_{adoption}, facts_{std::move(facts)}
 {
     add_bridge_methods();
     add_port_methods();
     add_mac_methods();
+    add_xen_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};

@@ -4,8 +4,10 @@
 
 #include "control/rpc.hh"
 #include "control/switch.hh"
+#include "control/xen_adoption.hh"
 
 #include <chrono>
+#include <string>
 #include <vector>
 
 namespace strait::control {
@@ -13,11 +15,14 @@ namespace strait::control {
 struct host_facts {
     std::vector<unsigned> worker_cpus; // by worker
     bool hugepages{false};
+    std::string hypervisor{};    // of Xen guests; empty: none
+    std::string no_hypervisor{}; // then, why
 };
 
 class service {
 public:
-    service(virtual_switch& sw, host_facts facts);
+    // What it refers to outlives it.
+    service(virtual_switch& sw, xen_adoption& adoption, host_facts facts);
 
     [[nodiscard]] const control::rpc& rpc() const noexcept { return rpc_; }
 
@@ -28,6 +33,7 @@ private:
     void add_bridge_methods();
     void add_port_methods();
     void add_mac_methods();
+    void add_xen_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -40,6 +46,9 @@ private:
     result mac_flush(const object& p);
     result mac_add(const object& p);
     result mac_del(const object& p);
+    result xen_adopt(const object& p);
+    result xen_release(const object& p);
+    result xen_list() const;
     result stats(const object& p) const;
     result drops(const object& p) const;
     result worker_list() const;
@@ -50,6 +59,7 @@ private:
     [[nodiscard]] outcome<std::vector<const virtual_switch::port*>> chosen(const object& p) const;
 
     virtual_switch& switch_;
+    xen_adoption& adoption_;
     host_facts facts_;
     std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
     control::rpc rpc_;

@@ -11,6 +11,8 @@
 #include "control/service.hh"
 #include "control/switch.hh"
 #include "control/version.hh"
+#include "control/xen_adoption.hh"
+#include "control/xen_host.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/guest_span.hh"
 
@@ -142,8 +144,18 @@ int serve(const daemon_options& options, const run_dir& folder,
     dataplane::guest_range_registration::install_handler();
     dataplane::engine engine{
         {.lcores = dpdk.worker_lcores(), .share_cpus = dpdk.share_cpus(), .pool = dpdk.pool()}};
-    virtual_switch sw{engine, port_types({engine.rcu(), dpdk.pool(), folder.state_dir()})};
-    const service methods{sw, {dpdk.worker_cpus(), dpdk.hugepages()}};
+    auto xen = open_xen(options.xen);
+    if (xen.has_error()) {
+        return refuse(xen.error().message);
+    }
+    virtual_switch sw{engine, port_types({engine.rcu(), dpdk.pool(), folder.state_dir(),
+                                          xen->backend.get(), xen->why_not})};
+    xen_adoption adoption{io, sw, xen->backend.get()};
+    const service methods{
+        sw, adoption,
+        {dpdk.worker_cpus(), dpdk.hugepages(),
+         xen->backend ? std::string{xen->backend->get_hypervisor().name()} : std::string{},
+         xen->why_not}};
     if (options.config) {
         if (const auto wrong = apply(commands, *options.config, methods.rpc(), sw)) {
             return refuse(*wrong);

@@ -22,7 +22,8 @@ class methods_of_the_service : public testing::Test {
 protected:
     methods_of_the_service()
         : switch_{shared_engine(), testing_support::fake_types(fakes_, shared_engine())},
-          service_{switch_, {.worker_cpus = {0, 1}, .hugepages = false}}
+          adoption_{io_, switch_, nullptr},
+          service_{switch_, adoption_, {.worker_cpus = {0, 1}, .hugepages = false}}
     {}
 
     json::value ask(std::string_view method, std::string_view parameters = "{}")
@@ -52,6 +53,8 @@ protected:
 
     fake_control fakes_;
     virtual_switch switch_;
+    boost::asio::io_context io_;
+    xen_adoption adoption_;
     service service_;
 };
 

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The ports of adopted vifs are brought in line with rules and vifs whenever either changes.
+#include "control/xen_adoption.hh"
+
+#include "control/log.hh"
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+namespace strait::control {
+
+namespace {
+
+std::optional<std::uint16_t> to_vlan(std::string_view text)
+{
+    std::uint16_t n = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, code] = std::from_chars(text.data(), end, n);
+    return code == std::errc{} && stop == end && n >= 1 && n <= dataplane::max_vlan
+               ? std::optional{n}
+               : std::nullopt;
+}
+
+// Which vif a port is made for.
+std::optional<xen::vif_id> vif_of(const port_request& r)
+{
+    if (r.type != "xen") {
+        return std::nullopt;
+    }
+    return xen::vif_id{xen::domain_id{static_cast<std::uint16_t>(
+                           r.options.at("domain").as_int64())},
+                       static_cast<std::uint32_t>(r.options.at("handle").as_int64())};
+}
+
+} // namespace
+
+ports::result<bridge_key> parse_bridge_key(std::string_view key)
+{
+    const auto wrong = [&](std::string_view part) {
+        return ports::error{"bridge=" + std::string{key} + ": \"" + std::string{part} +
+                            "\" is no VLAN from 1 to 4094; right are BRIDGE, BRIDGE.VLAN, "
+                            "BRIDGE:VLAN:VLAN and BRIDGE.NATIVE:VLAN:VLAN"};
+    };
+    bridge_key out;
+    const auto colon = key.find(':');
+    const std::string_view front = key.substr(0, colon);
+    const auto dot = front.rfind('.');
+    out.bridge = front.substr(0, dot);
+    std::optional<std::uint16_t> first;
+    if (dot != std::string_view::npos) {
+        first = to_vlan(front.substr(dot + 1));
+        if (!first) {
+            return wrong(front.substr(dot + 1));
+        }
+    }
+    if (colon == std::string_view::npos) {
+        out.vlan.access = first;
+        return out;
+    }
+    std::string_view rest = key.substr(colon + 1);
+    auto& trunk = out.vlan.trunk.emplace();
+    while (true) {
+        const auto end = std::min(rest.find(':'), rest.size());
+        const auto vlan = to_vlan(rest.substr(0, end));
+        if (!vlan) {
+            return wrong(rest.substr(0, end));
+        }
+        trunk.push_back(*vlan);
+        if (end == rest.size()) {
+            break;
+        }
+        rest.remove_prefix(end + 1);
+    }
+    out.vlan.native = first;
+    if (first) {
+        trunk.push_back(*first);
+    }
+    std::ranges::sort(trunk);
+    trunk.erase(std::unique(trunk.begin(), trunk.end()), trunk.end());
+    return out;
+}
+
+xen_adoption::xen_adoption(boost::asio::io_context& io, virtual_switch& sw, xen::backend* b)
+    : io_{io}, switch_{sw}, backend_{b}, self_{std::make_shared<xen_adoption*>(this)}
+{
+    if (backend_ != nullptr) {
+        backend_->listen([this, self = self_](const std::vector<xen::found_vif>& vifs) {
+            boost::asio::post(io_, [self, vifs] {
+                if (*self != nullptr) {
+                    (*self)->found(vifs);
+                }
+            });
+        });
+    }
+}
+
+xen_adoption::~xen_adoption()
+{
+    if (backend_ != nullptr) {
+        backend_->listen(nullptr);
+    }
+    *self_ = nullptr;
+}
+
+outcome<void> xen_adoption::adopt(const std::string& bridge, rule r)
+{
+    if (const auto there = switch_.find_bridge(bridge); there.has_error()) {
+        return there.error();
+    }
+    if (r.others) {
+        const auto other = std::ranges::find_if(rules_, [&](const auto& entry) {
+            return entry.first != bridge && entry.second.others;
+        });
+        if (other != rules_.end()) {
+            return failure{failure_kind::exists, "bridge " + other->first +
+                                                     " adopts the vifs of other bridges already; "
+                                                     "release it first"};
+        }
+    }
+    rules_.insert_or_assign(bridge, r);
+    reconcile();
+    return {};
+}
+
+outcome<bool> xen_adoption::release(const std::string& bridge)
+{
+    const bool there = rules_.erase(bridge) != 0;
+    reconcile();
+    return there;
+}
+
+std::string xen_adoption::port_of(xen::vif_id id) const
+{
+    for (const auto& [name, p] : switch_.ports()) {
+        if (vif_of(p.request) == id) {
+            return name;
+        }
+    }
+    return {};
+}
+
+std::vector<xen_adoption::state> xen_adoption::vifs() const
+{
+    std::vector<state> out;
+    for (const auto& v : found_) {
+        const auto a = adopted_.find(v.id);
+        out.push_back({v, port_of(v.id), a != adopted_.end() ? a->second.error : std::string{}});
+    }
+    return out;
+}
+
+void xen_adoption::found(std::vector<xen::found_vif> vifs)
+{
+    found_ = std::move(vifs);
+    reconcile();
+}
+
+// Where a vif belongs by the rules; if nowhere because its key is wrong, `why` says so.
+std::optional<bridge_key> xen_adoption::wanted(const xen::found_vif& vif, std::string& why) const
+{
+    // A bridge's name may have dots and colons' look-alikes in it: whole names first.
+    if (rules_.contains(vif.bridge)) {
+        return bridge_key{vif.bridge, {}};
+    }
+    auto key = parse_bridge_key(vif.bridge);
+    if (key.has_value() && rules_.contains(key->bridge)) {
+        return std::move(*key);
+    }
+    if (key.has_error()) {
+        const auto named = [&](const auto& entry) {
+            return vif.bridge.starts_with(entry.first + ".") ||
+                   vif.bridge.starts_with(entry.first + ":");
+        };
+        if (std::ranges::any_of(rules_, named)) {
+            why = key.error().message;
+            return std::nullopt;
+        }
+    }
+    for (const auto& [bridge, r] : rules_) {
+        if (r.others) {
+            return bridge_key{bridge, key.has_value() ? key->vlan : vlan_settings{}};
+        }
+    }
+    return std::nullopt;
+}
+
+void xen_adoption::reconcile()
+{
+    std::erase_if(adopted_, [this](auto& entry) {
+        auto& [id, a] = entry;
+        const auto there = std::ranges::find(found_, id, &xen::found_vif::id);
+        std::string why;
+        const auto key = there != found_.end() ? wanted(*there, why) : std::nullopt;
+        if (key && key->bridge == a.bridge && there->bridge == a.key && a.error.empty()) {
+            return false;
+        }
+        remove(a);
+        return true;
+    });
+    for (const auto& vif : found_) {
+        if (adopted_.contains(vif.id)) {
+            continue;
+        }
+        adopted a;
+        a.key = vif.bridge;
+        const auto key = wanted(vif, a.error);
+        if (key) {
+            a.bridge = key->bridge;
+            make(vif, *key, a);
+        } else if (a.error.empty()) {
+            continue;
+        }
+        if (!a.error.empty()) {
+            log(log_level::warning, "xen", vif.id.to_string() + " is not adopted: " + a.error);
+        }
+        adopted_.emplace(vif.id, std::move(a));
+    }
+}
+
+void xen_adoption::make(const xen::found_vif& vif, const bridge_key& key, adopted& a)
+{
+    if (!port_of(vif.id).empty()) {
+        return; // an operator's own
+    }
+    port_request request;
+    request.name = vif.id.to_string();
+    request.bridge = key.bridge;
+    request.type = "xen";
+    request.vlan = key.vlan;
+    request.options = {{"domain", static_cast<std::int64_t>(vif.id.domain)},
+                       {"handle", static_cast<std::int64_t>(vif.id.handle)}};
+    if (auto added = switch_.add_port(request); added.has_error()) {
+        a.error = added.error().message;
+        return;
+    }
+    a.port = request.name;
+}
+
+void xen_adoption::remove(adopted& a)
+{
+    // The operator may have removed it, and made another of its name.
+    const auto there = switch_.ports().find(a.port);
+    if (!a.port.empty() && there != switch_.ports().end() && there->second.request.type == "xen") {
+        (void)switch_.remove_port(a.port);
+    }
+}
+
+} // namespace strait::control
