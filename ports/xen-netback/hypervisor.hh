@@ -57,8 +57,8 @@ struct watch_event {
     std::string token; // as given to watch()
 };
 
-// The store (xenstore): a tree of short texts. Every call may wait for its daemon: one thread, never
-// a worker's. Paths are absolute or relative to the own domain's folder.
+// The store (xenstore): a tree of short texts. Every call may wait for its daemon: one thread,
+// never a worker's. Paths are absolute or relative to the own domain's folder.
 class store {
 public:
     virtual ~store() = default;
@@ -75,7 +75,8 @@ public:
     virtual result<void> remove(const std::string& path, transaction t = transaction::none) = 0;
 
     [[nodiscard]] virtual result<transaction> begin() = 0;
-    // False: somebody else changed what the transaction read or wrote; nothing was done, begin again.
+    // False: somebody else changed what the transaction read or wrote; nothing was done, begin
+    // again.
     [[nodiscard]] virtual result<bool> commit(transaction t) = 0;
     virtual void abandon(transaction t) noexcept = 0;
 

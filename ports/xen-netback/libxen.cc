@@ -260,8 +260,8 @@ result<std::unique_ptr<event_channel>> libxen::bind(domain_id domain, event_port
     if (!handle) {
         return error{"/dev/xen/evtchn cannot be opened: " + why()};
     }
-    const auto local = xenevtchn_bind_interdomain(
-        handle.get(), static_cast<std::uint16_t>(domain), static_cast<std::uint32_t>(port));
+    const auto local = xenevtchn_bind_interdomain(handle.get(), static_cast<std::uint16_t>(domain),
+                                                  static_cast<std::uint32_t>(port));
     if (local < 0) {
         return error{"port " + std::to_string(static_cast<std::uint32_t>(port)) + " of domain " +
                      std::to_string(static_cast<unsigned>(domain)) + ": " + why()};

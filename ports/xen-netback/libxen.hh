@@ -8,8 +8,8 @@
 
 namespace strait::xen {
 
-// Whether this is a Xen domain whose kernel lets programs serve devices (/dev/xen/gntdev, evtchn and
-// xenbus are there).
+// Whether this is a Xen domain whose kernel lets programs serve devices (/dev/xen/gntdev, evtchn
+// and xenbus are there).
 [[nodiscard]] bool runs_on_xen() noexcept;
 
 // The error says which of the three could not be opened, and why.

@@ -17,8 +17,8 @@
 
 namespace strait::xen::simulated {
 
-// Requests are answered one after the other; any thread may ask, and waits. Once the server is gone,
-// or has not answered for 30 s, every request fails.
+// Requests are answered one after the other; any thread may ask, and waits. Once the server is
+// gone, or has not answered for 30 s, every request fails.
 class client {
 public:
     // Who is connecting. With `create`, a domain that does not exist is made, of that layout.

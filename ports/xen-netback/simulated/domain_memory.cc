@@ -75,11 +75,7 @@ bool memory_layout::valid() const noexcept
 }
 
 domain_memory::domain_memory(unique_fd file, memory_layout layout, std::byte* base) noexcept
-    : file_{std::move(file)},
-      layout_{layout},
-      base_{base},
-      header_{base},
-      table_{base + page_size}
+    : file_{std::move(file)}, layout_{layout}, base_{base}, header_{base}, table_{base + page_size}
 {}
 
 domain_memory::domain_memory(domain_memory&& other) noexcept
@@ -146,8 +142,7 @@ domain_memory::claimed domain_memory::claim(domain_id by, std::uint32_t referenc
     std::uint64_t entry = table_.load_acquire(reference);
     for (int i = 0; i < most_tries; ++i) {
         if ((entry & grant_entry::type_mask) != grant_entry::permit_access ||
-            grant_entry::domain(entry) != by ||
-            (write && (entry & grant_entry::read_only) != 0)) {
+            grant_entry::domain(entry) != by || (write && (entry & grant_entry::read_only) != 0)) {
             return {grant_status::general_error, 0};
         }
         const std::uint32_t frame = grant_entry::frame(entry);
@@ -227,8 +222,8 @@ result<page_mapping> page_mapping::make(const domain_memory& of,
     }
     page_mapping mapping{base, size};
     for (std::size_t i = 0; i < frames.size(); ++i) {
-        if (::mmap(static_cast<std::byte*>(base) + i * page_size, page_size,
-                   PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, of.descriptor(),
+        if (::mmap(static_cast<std::byte*>(base) + i * page_size, page_size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_FIXED, of.descriptor(),
                    static_cast<off_t>(frames[i] * page_size)) == MAP_FAILED) {
             return failed("mapped");
         }

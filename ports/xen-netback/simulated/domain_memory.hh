@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A simulated domain's memory, in a sealed memfd that every process it is handed to maps: a header
-// page, the grant table, ordinary pages. Here are the rules of grants; who is told of which domain's
-// memory is the server's business.
+// page, the grant table, ordinary pages. Here are the rules of grants; who is told of which
+// domain's memory is the server's business.
 #pragma once
 
 #include "dataplane/guest_span.hh"
@@ -63,9 +63,9 @@ struct memory_layout {
 };
 
 // An entry as in version 1 of Xen's tables: 16 bits of flags, the domain it is for, the frame. In
-// the flags' upper bits, free in Xen, stands how often it is in use: Xen counts that in memory of its
-// own, but the processes that use an entry here share only the entry. A guest that writes over the
-// count takes protection from its own pages and from nobody else's.
+// the flags' upper bits, free in Xen, stands how often it is in use: Xen counts that in memory of
+// its own, but the processes that use an entry here share only the entry. A guest that writes over
+// the count takes protection from its own pages and from nobody else's.
 namespace grant_entry {
 inline constexpr std::uint64_t type_mask = 3;
 inline constexpr std::uint64_t permit_access = 1;

@@ -155,8 +155,7 @@ fault_rule parse_rule(const json::value& v)
             throw wrong{"faults: a rule has no member \"" + std::string{name} + "\""};
         }
     }
-    if (rule.on != operation::copy &&
-        (rule.what == effect::pretend || rule.what == effect::deny)) {
+    if (rule.on != operation::copy && (rule.what == effect::pretend || rule.what == effect::deny)) {
         refuse("effect", "fail or delay for what is no copy");
     }
     return rule;
@@ -240,10 +239,11 @@ std::string to_json(const faults& f)
         o["delay_us"] = rule.delay.count();
         rules.push_back(std::move(o));
     }
-    return json::serialize(json::object{{"seed", f.seed},
-                                        {"watch_delay_ms", f.watch_delay.count()},
-                                        {"watch_merging", name_of(merging_names(), f.watch_merging)},
-                                        {"rules", std::move(rules)}});
+    return json::serialize(
+        json::object{{"seed", f.seed},
+                     {"watch_delay_ms", f.watch_delay.count()},
+                     {"watch_merging", name_of(merging_names(), f.watch_merging)},
+                     {"rules", std::move(rules)}});
 }
 
 fault_plan::fault_plan(faults f) : faults_{std::move(f)}
@@ -263,9 +263,8 @@ const fault_rule* fault_plan::strike(operation on, std::span<const target> targe
 {
     for (std::size_t i = 0; i < faults_.rules.size(); ++i) {
         const fault_rule& rule = faults_.rules[i];
-        if (rule.on != on || std::none_of(targets.begin(), targets.end(), [&rule](const target& t) {
-                return matches(rule, t);
-            })) {
+        if (rule.on != on || std::none_of(targets.begin(), targets.end(),
+                                          [&rule](const target& t) { return matches(rule, t); })) {
             continue;
         }
         const std::uint64_t n = matched_[i].fetch_add(1, std::memory_order_relaxed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What shall go wrong in a simulated hypervisor: rules, their form in JSON, and the decision for one
-// operation. Deterministic: the n-th operation that a rule matches meets the same fate under the
-// same seed. Who asks, and acts on the answer, are the server and each process's copy().
+// What shall go wrong in a simulated hypervisor: rules, their form in JSON, and the decision for
+// one operation. Deterministic: the n-th operation that a rule matches meets the same fate under
+// the same seed. Who asks, and acts on the answer, are the server and each process's copy().
 #pragma once
 
 #include "ports/xen-netback/simulated/domain_memory.hh"
@@ -30,15 +30,15 @@ struct fault_rule {
     operation on{operation::copy};
     effect what{effect::fail};
     // Which ones; a copy matches by either side. Nothing: all.
-    std::optional<domain_id> domain{};     // that granted, or offered the channel, or commits
-    std::uint32_t first_reference{0};      // of grants, or the event port
+    std::optional<domain_id> domain{}; // that granted, or offered the channel, or commits
+    std::uint32_t first_reference{0};  // of grants, or the event port
     std::uint32_t last_reference{std::numeric_limits<std::uint32_t>::max()};
     // Of those that match, the first `skip` are spared, then `count` are chances of `probability`.
     std::uint64_t skip{0};
     std::uint64_t count{std::numeric_limits<std::uint64_t>::max()};
-    double probability{1};                                // 0 to 1
-    grant_status status{grant_status::general_error};     // for fail and deny; not done
-    std::chrono::microseconds delay{0};                   // for delay; up to 60 s
+    double probability{1};                            // 0 to 1
+    grant_status status{grant_status::general_error}; // for fail and deny; not done
+    std::chrono::microseconds delay{0};               // for delay; up to 60 s
     bool operator==(const fault_rule&) const = default;
 };
 
@@ -51,7 +51,7 @@ enum class merging : std::uint8_t {
 
 struct faults {
     std::uint64_t seed{1};
-    std::vector<fault_rule> rules{}; // the first that strikes decides; at most 64
+    std::vector<fault_rule> rules{};          // the first that strikes decides; at most 64
     std::chrono::milliseconds watch_delay{0}; // 0 to 60,000
     merging watch_merging{merging::none};
     bool operator==(const faults&) const = default;
@@ -76,8 +76,7 @@ public:
         std::uint32_t reference;
     };
     // The rule that strikes this operation, or null; the targets are alternatives.
-    [[nodiscard]] const fault_rule* strike(operation on,
-                                           std::span<const target> targets) noexcept;
+    [[nodiscard]] const fault_rule* strike(operation on, std::span<const target> targets) noexcept;
     [[nodiscard]] const faults& settings() const noexcept { return faults_; }
     // Whether any rule is about it.
     [[nodiscard]] bool concerns(operation on) const noexcept;

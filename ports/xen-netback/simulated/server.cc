@@ -7,8 +7,8 @@
 #include "ports/xen-netback/simulated/wire.hh"
 
 #include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <algorithm>
@@ -38,7 +38,7 @@ using wire::writer;
 namespace {
 
 constexpr std::uint16_t first_reserved_domain = 0x7ff0;
-constexpr std::uint32_t most_ports = 4096; // of a domain
+constexpr std::uint32_t most_ports = 4096;    // of a domain
 constexpr std::uint64_t events_kept = 16'384; // for one connection that does not read them
 
 // An answer that says no.
@@ -187,8 +187,8 @@ public:
             asio::post(world_.io, [self = shared_from_this()] { self->close(); });
             return;
         }
-        pending_.push_back({std::chrono::steady_clock::now() + delay, std::move(message),
-                            std::move(e)});
+        pending_.push_back(
+            {std::chrono::steady_clock::now() + delay, std::move(message), std::move(e)});
         flush();
     }
 
@@ -415,7 +415,8 @@ void connection::close()
         }
         return;
     }
-    // The domain lives on without this process: its grants end, those in use with their pages never.
+    // The domain lives on without this process: its grants end, those in use with their pages
+    // never.
     bool all = true;
     for (const auto& g : grants_) {
         for (std::uint32_t r = g.first; r < g.first + g.count; ++r) {
@@ -437,7 +438,9 @@ void world::deliver(store_tree::client to, watch_event e)
     const auto at = connections.find(to);
     if (at != connections.end()) {
         writer message;
-        message.add(wire::event::watch).add(std::string_view{e.path}).add(std::string_view{e.token});
+        message.add(wire::event::watch)
+            .add(std::string_view{e.path})
+            .add(std::string_view{e.token});
         at->second->queue(std::move(message), plan->settings().watch_delay, std::move(e));
     }
 }
@@ -543,8 +546,8 @@ void connection::map(reader& in, answer& out)
     done(in);
     const auto at = world_.domains.find(id);
     if (at == world_.domains.end()) {
-        throw refusal{ESRCH, "there is no " + name_of(id) + " to map a grant of: " +
-                                 to_string(grant_status::bad_domain)};
+        throw refusal{ESRCH, "there is no " + name_of(id) +
+                                 " to map a grant of: " + to_string(grant_status::bad_domain)};
     }
     const auto delay = strike(operation::map, id, references, "mapping grants of " + name_of(id));
     mapping m{at->second, {}};
@@ -740,8 +743,8 @@ void connection::answer_request(reader& in, answer& out)
         const auto count = in.number<std::uint32_t>();
         done(in);
         const bool pages = kind == request::allocate_pages;
-        const auto first = count == 0 ? std::nullopt
-                                      : (pages ? domain_->frames : domain_->grants).take(count);
+        const auto first =
+            count == 0 ? std::nullopt : (pages ? domain_->frames : domain_->grants).take(count);
         if (!first) {
             throw refusal{ENOMEM, name_of(domain_->id) + " has no " + std::to_string(count) +
                                       (pages ? " free pages in a row" : " free grants in a row")};
@@ -860,8 +863,8 @@ public:
         // The umask, so that the socket has its mode from the first moment.
         constexpr mode_t no_others = 0117;
         const mode_t before = ::umask(no_others);
-        bound_ = fd && ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-                              sizeof address) == 0;
+        bound_ = fd &&
+                 ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
         const int code = errno;
         ::umask(before);
         if (!bound_ || ::listen(fd.get(), SOMAXCONN) != 0) {
@@ -904,8 +907,8 @@ public:
 private:
     void ready()
     {
-        unique_fd fd{::accept4(acceptor_.native_handle(), nullptr, nullptr,
-                               SOCK_CLOEXEC | SOCK_NONBLOCK)};
+        unique_fd fd{
+            ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
         if (!fd && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
             // Out of descriptors, most likely: a moment later there may be some.
             retry_.expires_after(std::chrono::milliseconds{200});

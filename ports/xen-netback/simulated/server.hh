@@ -16,9 +16,9 @@
 namespace strait::xen::simulated {
 
 struct server_settings {
-    std::string socket;             // a path; at most ports::max_socket_path bytes
-    faults wrong{};                 // until set_faults()
-    std::size_t connections{1024};  // more are hung up on
+    std::string socket;            // a path; at most ports::max_socket_path bytes
+    faults wrong{};                // until set_faults()
+    std::size_t connections{1024}; // more are hung up on
 };
 
 // A domain is made by the tool stack, or by the first connection that wants to be it; it ends when

@@ -81,8 +81,7 @@ void simulated_guest::regrant(grant_ref r, domain_id to, const std::byte* page,
     memory_.grant(number(r), to, frame_of(page), only_read);
 }
 
-std::optional<grant_ref> simulated_guest::grant(domain_id to, const std::byte* page,
-                                                bool only_read)
+std::optional<grant_ref> simulated_guest::grant(domain_id to, const std::byte* page, bool only_read)
 {
     const auto r = reserve();
     if (r) {

@@ -28,8 +28,8 @@ public:
 
     // `count` pages side by side, all zeros, the guest's to read and write like any memory.
     [[nodiscard]] result<std::byte*> allocate(std::uint32_t count = 1);
-    // What allocate() gave, with the same count. No page of it may be granted any more: whoever it is
-    // granted to would go on writing into it.
+    // What allocate() gave, with the same count. No page of it may be granted any more: whoever it
+    // is granted to would go on writing into it.
     void free(std::byte* pages, std::uint32_t count = 1);
 
     // Lets a domain use the page that `page` points into, for reading only or for writing, too.

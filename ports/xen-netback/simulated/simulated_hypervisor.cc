@@ -184,13 +184,13 @@ auto simulated_hypervisor::copy_piece(const remote_copy& piece) const noexcept -
         return status::done; // Linux does not even ask Xen
     }
     const domain_id self = client_->own_domain();
-    const side from{memory_.get(), self, piece.source(),
-                    (piece.flags() & remote_copy::source_granted) != 0, false, size};
+    const bool from_grant = (piece.flags() & remote_copy::source_granted) != 0;
+    const bool to_grant = (piece.flags() & remote_copy::target_granted) != 0;
+    const side from{memory_.get(), self, piece.source(), from_grant, false, size};
     if (from.status() != status::done) {
         return from.status();
     }
-    const side to{memory_.get(), self, piece.target(),
-                  (piece.flags() & remote_copy::target_granted) != 0, true, size};
+    const side to{memory_.get(), self, piece.target(), to_grant, true, size};
     if (to.status() == status::done) {
         guest_span::copy(to.span(), 0, from.span(), 0, size);
     }
@@ -246,8 +246,8 @@ void simulated_hypervisor::copy(std::span<remote_copy> pieces) noexcept
     std::uint64_t failed = 0;
     std::uint64_t operations = 0;
     for (auto& piece : pieces) {
-        const auto done = peculiar == nullptr ? copy_piece(piece)
-                                              : copy_peculiarly(piece, *peculiar);
+        const auto done =
+            peculiar == nullptr ? copy_piece(piece) : copy_peculiarly(piece, *peculiar);
         piece.set_result(done);
         if (done == status::done) {
             bytes += piece.size();
@@ -305,8 +305,7 @@ void simulated_hypervisor::publish_peculiarities()
     };
     next->own = plan_of(own_faults_);
     next->server = plan_of(server_faults_);
-    const bool any =
-        next->own || next->server || costs_.hypercall != 0 || costs_.piece != 0;
+    const bool any = next->own || next->server || costs_.hypercall != 0 || costs_.piece != 0;
     if (!any && !kept_) {
         return;
     }
@@ -379,8 +378,8 @@ result<void> simulated_hypervisor::attach(domain_id domain)
     return {};
 }
 
-result<std::unique_ptr<mapped_grants>>
-simulated_hypervisor::map(domain_id domain, std::span<const grant_ref> pages)
+result<std::unique_ptr<mapped_grants>> simulated_hypervisor::map(domain_id domain,
+                                                                 std::span<const grant_ref> pages)
 {
     if (pages.empty() || pages.size() > wire::most_mapped) {
         return error{"1 to " + std::to_string(wire::most_mapped) +
@@ -421,8 +420,7 @@ simulated_hypervisor::map(domain_id domain, std::span<const grant_ref> pages)
     return std::make_unique<mapping>(client_, std::move(mapped).value(), identity);
 }
 
-result<std::unique_ptr<event_channel>> simulated_hypervisor::bind(domain_id domain,
-                                                                  event_port port)
+result<std::unique_ptr<event_channel>> simulated_hypervisor::bind(domain_id domain, event_port port)
 {
     if (auto attached = attach(domain); attached.has_error()) {
         return attached.error();

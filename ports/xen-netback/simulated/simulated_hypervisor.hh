@@ -19,11 +19,11 @@ namespace strait::xen::simulated {
 
 // What this process has done since it connected. Read at any time, by any thread.
 struct hypervisor_counts {
-    std::uint64_t calls{0};         // of copy()
+    std::uint64_t calls{0}; // of copy()
     std::uint64_t pieces{0};
-    std::uint64_t failed{0};        // pieces
-    std::uint64_t bytes{0};         // copied
-    std::uint64_t hypercalls{0};    // as Linux makes them: 16 operations each, one or more a piece
+    std::uint64_t failed{0};     // pieces
+    std::uint64_t bytes{0};      // copied
+    std::uint64_t hypercalls{0}; // as Linux makes them: 16 operations each, one or more a piece
     std::uint64_t notifications{0};
     bool operator==(const hypervisor_counts&) const noexcept = default;
 };
@@ -43,8 +43,8 @@ public:
 
     [[nodiscard]] std::string_view name() const noexcept override { return "simulated"; }
     [[nodiscard]] domain_id own_domain() const noexcept override { return client_->own_domain(); }
-    // A domain that was neither mapped from, nor bound to, nor attached is bad_domain: a worker does
-    // not wait for its memory to be mapped. No lock, no allocation, no system call.
+    // A domain that was neither mapped from, nor bound to, nor attached is bad_domain: a worker
+    // does not wait for its memory to be mapped. No lock, no allocation, no system call.
     void copy(std::span<dataplane::remote_copy> pieces) noexcept override;
     [[nodiscard]] result<std::unique_ptr<mapped_grants>>
     map(domain_id domain, std::span<const grant_ref> pages) override;

@@ -29,11 +29,12 @@ constexpr const char* help =
     "\n"
     "  --socket PATH  where to listen; a stale socket there is replaced\n"
     "  --faults FILE  what shall go wrong, in JSON:\n"
-    "                 {\"seed\": 1, \"watch_delay_ms\": 20, \"watch_merging\": \"same\", \"rules\": [\n"
-    "                 {\"on\": \"copy\", \"effect\": \"fail\", \"domain\": 1, \"probability\": 0.01,\n"
-    "                 \"status\": \"general_error\"}]}\n"
+    "                 {\"seed\": 1, \"watch_delay_ms\": 20, \"watch_merging\": \"same\",\n"
+    "                 \"rules\": [{\"on\": \"copy\", \"effect\": \"fail\", \"domain\": 1,\n"
+    "                 \"probability\": 0.01, \"status\": \"general_error\"}]}\n"
     "                 on: copy, map, bind, commit; effect: fail, pretend, deny, delay (delay_us);\n"
-    "                 also reference (a number or [first, last]), skip, count\n"
+    "                 also reference (a number or [first, last]), skip, count;\n"
+    "                 watch_merging: none, same, token\n"
     "  --help         show this text\n";
 
 int refuse(const std::string& why)

@@ -115,7 +115,7 @@ public:
             up = parent_of(up);
             if (const node* const n = find(up)) {
                 return code(may(c.domain, n->allowed, wanted) ? errc::no_such_file_or_directory
-                                                               : errc::permission_denied);
+                                                              : errc::permission_denied);
             }
         }
         return code(errc::no_such_file_or_directory);
@@ -438,7 +438,8 @@ auto store_tree::set_permissions(caller c, const std::string& path, permissions 
         return n.error();
     }
     // The owner alone, who may not give it away: else its quota could be another's.
-    if (c.domain != privileged && (owner_of((*n)->allowed) != c.domain || owner_of(p) != c.domain)) {
+    if (c.domain != privileged &&
+        (owner_of((*n)->allowed) != c.domain || owner_of(p) != c.domain)) {
         return code(errc::permission_denied);
     }
     node changed = **n;
@@ -497,8 +498,7 @@ auto store_tree::abandon(caller c, transaction t) -> outcome<void>
     return {};
 }
 
-auto store_tree::watch(caller c, const std::string& path, const std::string& token)
-    -> outcome<void>
+auto store_tree::watch(caller c, const std::string& path, const std::string& token) -> outcome<void>
 {
     watcher w{c, path, token, false};
     if (!special(path)) {

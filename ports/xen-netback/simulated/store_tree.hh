@@ -52,8 +52,8 @@ public:
     template <typename T>
     using outcome = boost::system::result<T>;
 
-    static constexpr std::size_t most_value = 4096;  // bytes
-    static constexpr std::size_t most_path = 3072;   // bytes, absolute
+    static constexpr std::size_t most_value = 4096; // bytes
+    static constexpr std::size_t most_path = 3072;  // bytes, absolute
     static constexpr std::size_t most_relative = 2048;
 
     explicit store_tree(sink events, store_quotas quotas = {});
@@ -99,13 +99,13 @@ private:
     struct open_transaction {
         client owner;
         domain_id domain;
-        std::map<std::string, std::uint64_t> seen;         // generations; 0: was not there
-        std::map<std::string, std::optional<node>> nodes;  // as they shall be
+        std::map<std::string, std::uint64_t> seen;        // generations; 0: was not there
+        std::map<std::string, std::optional<node>> nodes; // as they shall be
         std::vector<change> changes;
     };
     struct watcher {
         caller who;
-        std::string path;   // absolute or special
+        std::string path; // absolute or special
         std::string token;
         bool relative;
     };

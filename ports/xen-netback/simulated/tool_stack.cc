@@ -122,8 +122,8 @@ result<void> tool_stack::write_domain(domain_id d, const std::string& name)
     const permissions its_own{{d, access::none}};
     return together(store_, [&](transaction t) -> result<void> {
         const std::string top = folder_of(d);
-        if (auto made = write_folder(store_, t, top, only_read,
-                                     {{"name", name}, {"domid", number(d)}});
+        if (auto made =
+                write_folder(store_, t, top, only_read, {{"name", name}, {"domid", number(d)}});
             made.has_error()) {
             return made;
         }

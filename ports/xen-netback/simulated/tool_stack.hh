@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What Xen's tool stack does around guests and their vifs, as domain 0: it makes domains, and writes
-// what libxl writes into the store. It does not wait for back ends; who needs that looks at a state.
+// What Xen's tool stack does around guests and their vifs, as domain 0: it makes domains, and
+// writes what libxl writes into the store. It does not wait for back ends; who needs that looks at
+// a state.
 #pragma once
 
 #include "ports/xen-netback/simulated/client.hh"
@@ -17,10 +18,10 @@ struct vif_options {
     domain_id backend{0};
     std::string script{"/etc/xen/scripts/vif-bridge"};
     std::string bridge{"xenbr0"};
-    std::string vifname{};             // empty: none
+    std::string vifname{};              // empty: none
     std::optional<std::uint32_t> mtu{}; // bytes
     struct limit {
-        std::uint64_t bytes;        // in each interval
+        std::uint64_t bytes; // in each interval
         std::uint32_t interval_us;
     };
     std::optional<limit> rate{};

@@ -16,8 +16,7 @@ union control {
 
 } // namespace
 
-int send(int socket, std::span<const std::byte> message, std::span<const int> descriptors,
-         bool now)
+int send(int socket, std::span<const std::byte> message, std::span<const int> descriptors, bool now)
 {
     iovec part{const_cast<std::byte*>(message.data()), message.size()};
     control c{};

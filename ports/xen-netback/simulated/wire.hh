@@ -109,8 +109,7 @@ public:
     {
         const auto size = number<std::uint32_t>();
         const auto* const at = take(size);
-        return at == nullptr ? std::string{}
-                             : std::string(reinterpret_cast<const char*>(at), size);
+        return at == nullptr ? std::string{} : std::string(reinterpret_cast<const char*>(at), size);
     }
     [[nodiscard]] bool ok() const noexcept { return ok_; }
     // Everything was read, and nothing beyond.
