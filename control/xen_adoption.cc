@@ -239,7 +239,7 @@ void xen_adoption::make(const xen::found_vif& vif, const bridge_key& key, adopte
     a.port = request.name;
 }
 
-void xen_adoption::remove(adopted& a)
+void xen_adoption::remove(const adopted& a)
 {
     // The operator may have removed it, and made another of its name.
     const auto there = switch_.ports().find(a.port);

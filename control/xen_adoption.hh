@@ -63,7 +63,7 @@ private:
     void found(std::vector<xen::found_vif> vifs);
     void reconcile();
     void make(const xen::found_vif& vif, const bridge_key& key, adopted& a);
-    void remove(adopted& a);
+    void remove(const adopted& a);
     [[nodiscard]] std::optional<bridge_key> wanted(const xen::found_vif& vif,
                                                    std::string& why) const;
     [[nodiscard]] std::string port_of(xen::vif_id id) const;
