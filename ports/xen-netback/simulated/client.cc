@@ -53,13 +53,13 @@ result<std::shared_ptr<client>> client::connect(const std::string& socket, ident
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, socket.data(), socket.size());
+    constexpr timeval patience{30, 0};
+    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (!fd ||
         ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         return failed(std::strerror(errno));
     }
-    constexpr timeval patience{30, 0};
-    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    (void)::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     std::shared_ptr<client> c{new client{std::move(fd), who.domain}};
     writer hello;
     hello.add(request::hello).add(wire::version).add(who.domain).add(who.create);

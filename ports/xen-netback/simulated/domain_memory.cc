@@ -150,7 +150,7 @@ domain_memory::claimed domain_memory::claim(domain_id by, std::uint32_t referenc
             return {grant_status::bad_page, 0};
         }
         if (grant_entry::uses(entry) == grant_entry::uses(grant_entry::uses_mask)) {
-            return {grant_status::no_space, 0};
+            return {grant_status::general_error, 0}; // Xen's own counters are at 255 then
         }
         const std::uint64_t used = (entry + grant_entry::one_use) | grant_entry::reading |
                                    (write ? grant_entry::writing : 0);
@@ -185,12 +185,15 @@ void domain_memory::grant(std::uint32_t reference, domain_id to, std::uint32_t f
 bool domain_memory::revoke(std::uint32_t reference) const noexcept
 {
     std::uint64_t entry = table_.load_acquire(reference);
-    do {
+    for (int i = 0; i < most_tries; ++i) {
         if ((entry & (grant_entry::reading | grant_entry::writing)) != 0) {
             return false;
         }
-    } while (!table_.compare_exchange(reference, entry, 0));
-    return true;
+        if (table_.compare_exchange(reference, entry, 0)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void domain_memory::correct_uses(std::uint32_t reference, domain_id by,

@@ -158,6 +158,9 @@ fault_rule parse_rule(const json::value& v)
     if (rule.on != operation::copy && (rule.what == effect::pretend || rule.what == effect::deny)) {
         refuse("effect", "fail or delay for what is no copy");
     }
+    if (rule.on == operation::commit && rule.what == effect::delay) {
+        refuse("effect", "fail for a commit");
+    }
     return rule;
 }
 

@@ -23,7 +23,7 @@ enum class effect : std::uint8_t {
     fail,    // not done, and says so
     pretend, // not done, but says it was (copy)
     deny,    // done, but says it was not (copy)
-    delay    // done, but later (map, bind; a copy spins)
+    delay    // done, but later (copy, which spins; map, bind)
 };
 
 struct fault_rule {
@@ -42,10 +42,10 @@ struct fault_rule {
     bool operator==(const fault_rule&) const = default;
 };
 
-// Events of watches: after how long, and which of those that wait become one.
+// Which of a client's events that wait to be sent become one. Never those of "@releaseDomain".
 enum class merging : std::uint8_t {
     none,
-    same, // of one path and token
+    same, // of one path and token, as in xenstored
     token // of one token: the latest path stays
 };
 
@@ -53,7 +53,7 @@ struct faults {
     std::uint64_t seed{1};
     std::vector<fault_rule> rules{};          // the first that strikes decides; at most 64
     std::chrono::milliseconds watch_delay{0}; // 0 to 60,000
-    merging watch_merging{merging::none};
+    merging watch_merging{merging::same};
     bool operator==(const faults&) const = default;
 };
 

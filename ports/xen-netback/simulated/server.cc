@@ -171,7 +171,7 @@ public:
     void queue(writer message, std::chrono::milliseconds delay, std::optional<watch_event> e)
     {
         const auto merging = world_.plan->settings().watch_merging;
-        if (e && merging != merging::none) {
+        if (e && merging != merging::none && !e->path.starts_with('@')) {
             // Kept where the first of them stood.
             for (auto& p : pending_) {
                 if (p.event && p.event->token == e->token &&
@@ -261,10 +261,7 @@ private:
             why = r.why;
         }
         writer message;
-        message.add(static_cast<std::uint32_t>(code)).add(std::string_view{why});
-        for (const std::byte b : out.fields.bytes()) {
-            message.add(std::to_integer<std::uint8_t>(b));
-        }
+        message.add(static_cast<std::uint32_t>(code)).add(std::string_view{why}).append(out.fields);
         if (message.bytes().size() > wire::longest) {
             message = {};
             message.add(std::uint32_t{E2BIG})
@@ -400,7 +397,7 @@ void connection::close()
                 c->count_mapped(*d, uses);
             }
         }
-        for (std::uint32_t r = memory_layout::reserved_grants; r < d->memory.layout().grants; ++r) {
+        for (std::uint32_t r = 0; r < d->memory.layout().grants; ++r) {
             const std::uint64_t entry = d->memory.entry(r);
             if (grant_entry::uses(entry) != 0) {
                 const auto known = uses.find(r);
@@ -481,7 +478,7 @@ std::shared_ptr<domain> world::make(domain_id id, memory_layout layout)
     }
     auto d = std::make_shared<domain>(id, std::move(memory).value());
     domains.emplace(id, d);
-    store.announce("@introduceDomain");
+    store.introduce(id);
     return d;
 }
 
@@ -501,7 +498,7 @@ void world::end(domain_id id)
     for (const auto& c : its) {
         c->close();
     }
-    store.announce("@releaseDomain");
+    store.release(id);
 }
 
 void connection::hello(reader& in, answer& out)
@@ -941,7 +938,11 @@ server::~server()
 {
     implementation_->close();
     // Handlers that were cancelled still refer to the connections.
-    implementation_->all().io.poll();
+    auto& io = implementation_->all().io;
+    if (io.stopped()) {
+        io.restart();
+    }
+    io.poll();
 }
 
 result<std::unique_ptr<server>> server::listen(asio::io_context& io, server_settings s)
@@ -989,7 +990,6 @@ server_thread::~server_thread()
     if (thread_.joinable()) {
         io_.stop();
         thread_.join();
-        io_.restart();
     }
 }
 

@@ -76,50 +76,56 @@ private:
     std::uint32_t identity_;
 };
 
-// One side of a piece while it is copied.
+// One side of a piece while it is copied. Each step is a check that may fail, in Xen's order.
 class side {
 public:
-    side(const std::atomic<const domain_memory*>* memory, domain_id self,
-         const remote_copy::side& s, bool granted, bool write, std::uint16_t size) noexcept
+    side(const remote_copy::side& s, bool granted, std::uint16_t size) noexcept
+        : granted_{granted}, span_{granted ? guest_span{} : guest_span{s.local, size}}
     {
-        if (!granted) {
-            span_ = {s.local, size};
-            return;
-        }
-        const auto& g = s.granted;
-        const domain_memory* const m =
-            g.owner < 0x8000 ? memory[g.owner].load(std::memory_order_acquire) : nullptr;
-        if (m == nullptr || !m->alive()) {
-            status_ = grant_status::bad_domain;
-            return;
-        }
-        if (std::uint32_t{g.offset} + size > page_size) {
-            status_ = grant_status::bad_argument;
-            return;
-        }
-        const auto claimed = m->claim(self, g.reference, write);
-        status_ = claimed.status;
-        if (status_ == grant_status::done) {
-            memory_ = m;
-            reference_ = g.reference;
-            span_ = m->page(claimed.frame).subspan(g.offset, size);
+        if (granted) {
+            grant_ = s.granted;
         }
     }
     side(const side&) = delete;
     side& operator=(const side&) = delete;
     ~side()
     {
-        if (memory_ != nullptr) {
-            memory_->release(reference_);
+        if (claimed_) {
+            memory_->release(grant_.reference);
         }
     }
-    [[nodiscard]] grant_status status() const noexcept { return status_; }
+    // Linux's, before it asks Xen.
+    [[nodiscard]] bool fits(std::uint16_t size) const noexcept
+    {
+        return !granted_ || std::uint32_t{grant_.offset} + size <= page_size;
+    }
+    [[nodiscard]] bool find_domain(const std::atomic<const domain_memory*>* memory,
+                                   std::size_t domains) noexcept
+    {
+        if (granted_ && grant_.owner < domains) {
+            memory_ = memory[grant_.owner].load(std::memory_order_seq_cst);
+        }
+        return !granted_ || (memory_ != nullptr && memory_->alive());
+    }
+    [[nodiscard]] grant_status claim(domain_id self, bool write, std::uint16_t size) noexcept
+    {
+        if (!granted_) {
+            return grant_status::done;
+        }
+        const auto claimed = memory_->claim(self, grant_.reference, write);
+        claimed_ = claimed.status == grant_status::done;
+        if (claimed_) {
+            span_ = memory_->page(claimed.frame).subspan(grant_.offset, size);
+        }
+        return claimed.status;
+    }
     [[nodiscard]] const guest_span& span() const noexcept { return span_; }
 
 private:
+    bool granted_;
+    bool claimed_{false};
+    decltype(remote_copy::side::granted) grant_{};
     const domain_memory* memory_{nullptr};
-    std::uint32_t reference_{0};
-    grant_status status_{grant_status::done};
     guest_span span_;
 };
 
@@ -177,24 +183,28 @@ auto simulated_hypervisor::own_slot() noexcept -> slot&
 auto simulated_hypervisor::copy_piece(const remote_copy& piece) const noexcept -> status
 {
     const std::uint16_t size = piece.size();
-    if ((piece.flags() & (remote_copy::source_granted | remote_copy::target_granted)) == 0) {
+    const bool from_grant = (piece.flags() & remote_copy::source_granted) != 0;
+    const bool to_grant = (piece.flags() & remote_copy::target_granted) != 0;
+    side from{piece.source(), from_grant, size};
+    side to{piece.target(), to_grant, size};
+    if ((!from_grant && !to_grant) || !from.fits(size) || !to.fits(size)) {
         return status::bad_argument;
     }
     if (size == 0) {
         return status::done; // Linux does not even ask Xen
     }
+    if (!from.find_domain(memory_.get(), domains) || !to.find_domain(memory_.get(), domains)) {
+        return status::bad_domain;
+    }
     const domain_id self = client_->own_domain();
-    const bool from_grant = (piece.flags() & remote_copy::source_granted) != 0;
-    const bool to_grant = (piece.flags() & remote_copy::target_granted) != 0;
-    const side from{memory_.get(), self, piece.source(), from_grant, false, size};
-    if (from.status() != status::done) {
-        return from.status();
+    if (const auto s = from.claim(self, false, size); s != status::done) {
+        return s;
     }
-    const side to{memory_.get(), self, piece.target(), to_grant, true, size};
-    if (to.status() == status::done) {
-        guest_span::copy(to.span(), 0, from.span(), 0, size);
+    if (const auto s = to.claim(self, true, size); s != status::done) {
+        return s;
     }
-    return to.status();
+    guest_span::copy(to.span(), 0, from.span(), 0, size);
+    return status::done;
 }
 
 auto simulated_hypervisor::copy_peculiarly(const remote_copy& piece,
@@ -241,7 +251,7 @@ void simulated_hypervisor::copy(std::span<remote_copy> pieces) noexcept
 {
     slot& s = own_slot();
     const copying section{s, turn_};
-    const peculiarities* const peculiar = peculiar_.load(std::memory_order_acquire);
+    const peculiarities* const peculiar = peculiar_.load(std::memory_order_seq_cst);
     std::uint64_t bytes = 0;
     std::uint64_t failed = 0;
     std::uint64_t operations = 0;
@@ -410,7 +420,14 @@ result<std::unique_ptr<mapped_grants>> simulated_hypervisor::map(domain_id domai
         f = a.fields.number<std::uint32_t>();
     }
     std::this_thread::sleep_for(*delay + more);
-    auto mapped = page_mapping::make(*attached_.at(domain), frames);
+    const domain_memory& memory = *attached_.at(domain);
+    // If it is alive now, it was this one, and no later one of its number, that the server looked
+    // at.
+    auto mapped =
+        memory.alive()
+            ? page_mapping::make(memory, frames)
+            : result<page_mapping>{error{"domain " + std::to_string(static_cast<unsigned>(domain)) +
+                                         " ended while its grants were mapped"}};
     if (mapped.has_error()) {
         writer back;
         back.add(request::unmap).add(identity);

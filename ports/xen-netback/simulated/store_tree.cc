@@ -19,9 +19,24 @@ error_code code(errc::errc_t e)
     return errc::make_error_code(e);
 }
 
+// The length of "/local/domain/N/", if the path begins so.
+std::size_t domain_prefix(std::string_view path)
+{
+    constexpr std::string_view folder = "/local/domain/";
+    constexpr std::size_t most_digits = 5;
+    if (!path.starts_with(folder)) {
+        return 0;
+    }
+    const auto end = path.find_first_not_of("0123456789", folder.size());
+    const bool number = end != std::string_view::npos && end > folder.size() &&
+                        end <= folder.size() + most_digits && path[end] == '/';
+    return number ? end + 1 : 0;
+}
+
 bool valid_path(std::string_view path)
 {
-    if (path.empty() || path.front() != '/' || path.size() > store_tree::most_path) {
+    if (path.empty() || path.front() != '/' ||
+        path.size() > domain_prefix(path) + store_tree::most_path) {
         return false;
     }
     if (path.size() > 1 && path.back() == '/') {
@@ -35,9 +50,10 @@ bool valid_path(std::string_view path)
            std::all_of(path.begin(), path.end(), allowed);
 }
 
+// No node, but what can be watched as if it were one.
 bool special(std::string_view path)
 {
-    return path == "@introduceDomain" || path == "@releaseDomain";
+    return path.starts_with('@');
 }
 
 std::string home(domain_id d)
@@ -86,20 +102,15 @@ class store_tree::view {
 public:
     view(store_tree& tree, open_transaction* t) : tree_{tree}, transaction_{t} {}
 
-    // What is there, for this caller's eyes or not. Valid until the next change.
+    // What is there, for this caller's eyes or not. Valid until it is changed.
     const node* find(const std::string& path)
     {
+        if (transaction_ != nullptr) {
+            const touched& at = touch(path);
+            return at.now ? &*at.now : nullptr;
+        }
         const auto at = tree_.nodes_.find(path);
-        const node* const now = at == tree_.nodes_.end() ? nullptr : &at->second;
-        if (transaction_ == nullptr) {
-            return now;
-        }
-        const auto changed = transaction_->nodes.find(path);
-        if (changed != transaction_->nodes.end()) {
-            return changed->second ? &*changed->second : nullptr;
-        }
-        transaction_->seen.try_emplace(path, now == nullptr ? 0 : now->generation);
-        return now;
+        return at == tree_.nodes_.end() ? nullptr : &at->second;
     }
     // As find(), but with an error when it is not there or not for the caller.
     outcome<const node*> find(caller c, const std::string& path, access wanted)
@@ -125,15 +136,18 @@ public:
         if (transaction_ == nullptr) {
             tree_.put(path, std::move(n));
         } else {
-            transaction_->nodes[path] = std::move(n);
+            touched& at = touch(path);
+            at.now = std::move(n);
+            at.changed = true;
         }
     }
-    void changed(change c)
+    // Watches are told now, or once by the commit.
+    void tell(const std::string& path, bool exact, const permissions& before = {})
     {
         if (transaction_ == nullptr) {
-            tree_.fire({std::move(c)});
-        } else {
-            transaction_->changes.push_back(std::move(c));
+            tree_.fire(path, exact, before);
+        } else if (touched& at = touch(path); at.due != touched::event::with_above) {
+            at.due = exact ? touched::event::exact : touched::event::with_above;
         }
     }
     // Nodes that the domain owns, as this view has it.
@@ -141,31 +155,35 @@ public:
     {
         std::size_t count = tree_.nodes_of(d);
         if (transaction_ != nullptr) {
-            for (const auto& [path, n] : transaction_->nodes) {
-                const auto at = tree_.nodes_.find(path);
-                count -= at != tree_.nodes_.end() && owner_of(at->second.allowed) == d ? 1U : 0U;
-                count += n && owner_of(n->allowed) == d ? 1U : 0U;
+            for (const auto& t : transaction_->nodes) {
+                const auto at = tree_.nodes_.find(t.path);
+                if (t.changed) {
+                    count -=
+                        at != tree_.nodes_.end() && owner_of(at->second.allowed) == d ? 1U : 0U;
+                    count += t.now && owner_of(t.now->allowed) == d ? 1U : 0U;
+                }
             }
         }
         return count;
     }
-    void remove_all(const std::string& path)
+    // A node with all below it; not the root.
+    void remove(const std::string& path)
     {
-        if (const node* const n = find(path)) {
-            const auto children = n->children;
-            for (const auto& name : children) {
-                remove_all(below(path, name));
-            }
-            put(path, std::nullopt);
-        }
+        remove_all(path, false);
+        const std::string up = parent_of(path);
+        node above = *find(up);
+        above.children.erase(name_of(path));
+        put(up, std::move(above));
     }
     outcome<void> check_size(caller c, const node& n) const
     {
-        std::size_t size = n.value.size() + n.allowed.size() * 4;
+        constexpr std::size_t header = 24;
+        constexpr std::size_t of_permission = 8;
+        std::size_t size = header + n.allowed.size() * of_permission + n.value.size();
         for (const auto& name : n.children) {
             size += name.size() + 1;
         }
-        if (c.domain != privileged && size > tree_.quotas_.entry_bytes) {
+        if (c.domain != privileged && size >= tree_.quotas_.entry_bytes) {
             return code(errc::no_space_on_device);
         }
         return {};
@@ -208,17 +226,52 @@ public:
             put(at, std::move(folder));
         }
         put(path, std::move(leaf));
-        changed({path, false, {}});
+        tell(path, false);
         return {};
     }
 
 private:
+    touched& touch(const std::string& path)
+    {
+        auto& all = transaction_->nodes;
+        const auto [at, first] = transaction_->index.try_emplace(path, all.size());
+        if (first) {
+            touched& t = all.emplace_back();
+            t.path = path;
+            if (const auto now = tree_.nodes_.find(path); now != tree_.nodes_.end()) {
+                t.generation = now->second.generation;
+                t.before = now->second.allowed;
+                t.now = now->second;
+            }
+        }
+        return all[at->second];
+    }
+    // What is below goes first. Its own watches are told, not again those above.
+    void remove_all(const std::string& path, bool below_another)
+    {
+        const node* const n = find(path);
+        if (n == nullptr) {
+            return;
+        }
+        const auto children = n->children;
+        const permissions before = n->allowed;
+        for (const auto& name : children) {
+            remove_all(below(path, name), true);
+        }
+        put(path, std::nullopt);
+        tell(path, below_another, before);
+    }
+
     store_tree& tree_;
     open_transaction* transaction_;
 };
 
 store_tree::store_tree(sink events, store_quotas quotas)
-    : events_{std::move(events)}, quotas_{quotas}
+    : events_{std::move(events)},
+      quotas_{quotas},
+      domains_{privileged},
+      specials_{{"@introduceDomain", {{privileged, access::none}}},
+                {"@releaseDomain", {{privileged, access::none}}}}
 {
     node root;
     root.allowed = {{privileged, access::none}};
@@ -263,11 +316,7 @@ void store_tree::put(const std::string& path, std::optional<node> n)
 
 auto store_tree::absolute(caller c, const std::string& path) const -> outcome<std::string>
 {
-    const bool relative = path.empty() || path.front() != '/';
-    if (relative && path.size() > most_relative) {
-        return code(errc::invalid_argument);
-    }
-    std::string whole = relative ? home(c.domain) + path : path;
+    std::string whole = path.starts_with('/') || special(path) ? path : home(c.domain) + path;
     if (!valid_path(whole)) {
         return code(errc::invalid_argument);
     }
@@ -324,12 +373,12 @@ auto store_tree::list(caller c, const std::string& path, transaction t)
 auto store_tree::write(caller c, const std::string& path, std::string_view value, transaction t)
     -> outcome<void>
 {
+    if (path.size() + 1 + value.size() > most_payload) {
+        return code(errc::argument_list_too_long);
+    }
     const auto whole = absolute(c, path);
     if (whole.has_error()) {
         return whole.error();
-    }
-    if (value.size() > most_value) {
-        return code(errc::argument_list_too_long);
     }
     auto v = open(c, t);
     if (v.has_error()) {
@@ -348,7 +397,7 @@ auto store_tree::write(caller c, const std::string& path, std::string_view value
         return fits;
     }
     v->put(*whole, std::move(changed));
-    v->changed({*whole, false, {}});
+    v->tell(*whole, false);
     return {};
 }
 
@@ -375,26 +424,21 @@ auto store_tree::remove(caller c, const std::string& path, transaction t) -> out
     if (whole.has_error()) {
         return whole.error();
     }
-    if (*whole == "/") {
-        return code(errc::invalid_argument);
-    }
     auto v = open(c, t);
     if (v.has_error()) {
         return v.error();
     }
-    const std::string up = parent_of(*whole);
     const auto n = v->find(c, *whole, access::write);
     if (n.has_error()) {
         // It was not there already: that is fine if its folder is.
-        const bool nothing = n.error() == errc::no_such_file_or_directory && v->find(up) != nullptr;
+        const bool nothing =
+            n.error() == errc::no_such_file_or_directory && v->find(parent_of(*whole)) != nullptr;
         return nothing ? outcome<void>{} : outcome<void>{n.error()};
     }
-    permissions before = (*n)->allowed;
-    node above = *v->find(up);
-    above.children.erase(name_of(*whole));
-    v->remove_all(*whole);
-    v->put(up, std::move(above));
-    v->changed({*whole, true, std::move(before)});
+    if (*whole == "/") {
+        return code(errc::invalid_argument);
+    }
+    v->remove(*whole);
     return {};
 }
 
@@ -419,36 +463,59 @@ auto store_tree::get_permissions(caller c, const std::string& path, transaction 
 auto store_tree::set_permissions(caller c, const std::string& path, permissions p, transaction t)
     -> outcome<void>
 {
-    const auto whole = absolute(c, path);
-    if (whole.has_error()) {
-        return whole.error();
-    }
     if (p.empty()) {
         return code(errc::invalid_argument);
     }
     if (c.domain != privileged && p.size() > quotas_.permissions) {
         return code(errc::no_space_on_device);
     }
+    // Nobody can have a right before it is: who comes later by that number is another.
+    if (!domains_.contains(owner_of(p))) {
+        return code(errc::no_such_file_or_directory);
+    }
+    std::erase_if(p, [this](const permission& one) { return !domains_.contains(one.domain); });
+    if (special(path)) {
+        return set_special(c, path, std::move(p));
+    }
+    const auto whole = absolute(c, path);
+    if (whole.has_error()) {
+        return whole.error();
+    }
     auto v = open(c, t);
     if (v.has_error()) {
         return v.error();
     }
-    const auto n = v->find(c, *whole, access::none);
+    const auto n = v->find(c, *whole, access::write);
     if (n.has_error()) {
         return n.error();
     }
     // The owner alone, who may not give it away: else its quota could be another's.
-    if (c.domain != privileged &&
-        (owner_of((*n)->allowed) != c.domain || owner_of(p) != c.domain)) {
+    if (c.domain != privileged && owner_of((*n)->allowed) != c.domain) {
         return code(errc::permission_denied);
     }
+    if (c.domain != privileged && owner_of(p) != c.domain) {
+        return code(errc::operation_not_permitted);
+    }
     node changed = **n;
-    permissions before = std::exchange(changed.allowed, std::move(p));
+    const permissions before = std::exchange(changed.allowed, std::move(p));
     if (auto fits = v->check_size(c, changed); fits.has_error()) {
         return fits;
     }
     v->put(*whole, std::move(changed));
-    v->changed({*whole, false, std::move(before)});
+    v->tell(*whole, false, before);
+    return {};
+}
+
+auto store_tree::set_special(caller c, const std::string& name, permissions p) -> outcome<void>
+{
+    const auto at = specials_.find(name);
+    if (at == specials_.end()) {
+        return code(errc::invalid_argument);
+    }
+    if (c.domain != privileged && c.domain != owner_of(at->second)) {
+        return code(errc::permission_denied);
+    }
+    at->second = std::move(p);
     return {};
 }
 
@@ -457,13 +524,13 @@ auto store_tree::begin(caller c) -> outcome<transaction>
     const auto of_domain =
         std::count_if(transactions_.begin(), transactions_.end(),
                       [c](const auto& t) { return t.second.domain == c.domain; });
-    if (c.domain != privileged && static_cast<std::size_t>(of_domain) >= quotas_.transactions) {
+    if (c.domain != privileged && static_cast<std::size_t>(of_domain) > quotas_.transactions) {
         return code(errc::no_space_on_device);
     }
     do {
         ++last_transaction_;
     } while (last_transaction_ == 0 || transactions_.contains(last_transaction_));
-    transactions_.emplace(last_transaction_, open_transaction{c.id, c.domain, {}, {}, {}});
+    transactions_.emplace(last_transaction_, open_transaction{c.id, c.domain});
     return transaction{last_transaction_};
 }
 
@@ -475,16 +542,25 @@ auto store_tree::commit(caller c, transaction t) -> outcome<void>
     }
     open_transaction done = std::move(at->second);
     transactions_.erase(at);
-    for (const auto& [path, generation] : done.seen) {
-        const auto n = nodes_.find(path);
-        if ((n == nodes_.end() ? 0 : n->second.generation) != generation) {
+    bool makes = false;
+    for (const auto& met : done.nodes) {
+        const auto now = nodes_.find(met.path);
+        if ((now == nodes_.end() ? 0 : now->second.generation) != met.generation) {
             return code(errc::resource_unavailable_try_again);
         }
+        makes = makes || (met.generation == 0 && met.now);
     }
-    for (auto& [path, n] : done.nodes) {
-        put(path, std::move(n));
+    if (makes && c.domain != privileged && view{*this, &done}.owned(c.domain) >= quotas_.nodes) {
+        return code(errc::no_space_on_device);
     }
-    fire(done.changes);
+    for (auto& met : done.nodes) {
+        if (met.changed) {
+            put(met.path, std::move(met.now));
+        }
+        if (met.due != touched::event::none) {
+            fire(met.path, met.due == touched::event::exact, met.before);
+        }
+    }
     return {};
 }
 
@@ -500,6 +576,9 @@ auto store_tree::abandon(caller c, transaction t) -> outcome<void>
 
 auto store_tree::watch(caller c, const std::string& path, const std::string& token) -> outcome<void>
 {
+    if (path.size() + token.size() + 2 > most_payload) {
+        return code(errc::argument_list_too_long);
+    }
     watcher w{c, path, token, false};
     if (!special(path)) {
         auto whole = absolute(c, path);
@@ -507,10 +586,9 @@ auto store_tree::watch(caller c, const std::string& path, const std::string& tok
             return whole.error();
         }
         w.path = std::move(*whole);
-        w.relative = path.empty() || path.front() != '/';
-    }
-    if (token.size() > most_relative) {
-        return code(errc::argument_list_too_long);
+        w.relative = !path.starts_with('/');
+    } else if (path.size() > most_path) {
+        return code(errc::invalid_argument);
     }
     std::size_t of_domain = 0;
     for (const auto& other : watchers_) {
@@ -519,7 +597,7 @@ auto store_tree::watch(caller c, const std::string& path, const std::string& tok
             return code(errc::file_exists);
         }
     }
-    if (c.domain != privileged && of_domain >= quotas_.watches) {
+    if (c.domain != privileged && of_domain > quotas_.watches) {
         return code(errc::argument_list_too_long);
     }
     watchers_.push_back(std::move(w));
@@ -550,30 +628,66 @@ void store_tree::send(const watcher& w, const std::string& path) const
     events_(w.who.id, {path.starts_with(top) ? path.substr(top.size()) : path, w.token});
 }
 
-void store_tree::announce(const std::string& name)
+void store_tree::announce(const std::string& name) const
 {
     for (const auto& w : watchers_) {
-        if (w.path == name && w.who.domain == privileged) {
+        if (w.path == name && may(w.who.domain, specials_.at(name), access::read)) {
             send(w, name);
         }
     }
 }
 
-void store_tree::fire(const std::vector<change>& changes)
+void store_tree::fire(const std::string& path, bool exact, const permissions& before) const
 {
-    for (const auto& c : changes) {
-        const auto now = nodes_.find(c.path);
-        for (const auto& w : watchers_) {
-            const bool about = w.path == c.path || is_below(c.path, w.path);
-            const bool lost = !about && c.removed && is_below(w.path, c.path);
-            const bool visible =
-                (now != nodes_.end() && may(w.who.domain, now->second.allowed, access::read)) ||
-                (!c.before.empty() && may(w.who.domain, c.before, access::read));
-            if ((about || lost) && visible) {
-                send(w, about ? c.path : w.path);
-            }
+    const auto now = nodes_.find(path);
+    const auto above = nodes_.find(parent_of(path));
+    const auto readable = [this](const auto& at, domain_id d) {
+        return at != nodes_.end() && may(d, at->second.allowed, access::read);
+    };
+    for (const auto& w : watchers_) {
+        const domain_id d = w.who.domain;
+        if ((w.path == path || (!exact && is_below(path, w.path))) &&
+            ((!before.empty() && may(d, before, access::read)) || readable(now, d) ||
+             readable(above, d))) {
+            send(w, path);
         }
     }
+}
+
+void store_tree::introduce(domain_id d)
+{
+    domains_.insert(d);
+    announce("@introduceDomain");
+}
+
+void store_tree::release(domain_id d)
+{
+    domains_.erase(d);
+    std::vector<std::string> owned;
+    for (const auto& [path, n] : nodes_) {
+        if (owner_of(n.allowed) == d && path != "/") {
+            owned.push_back(path);
+        }
+    }
+    view all{*this, nullptr};
+    for (const auto& path : owned) {
+        if (all.find(path) != nullptr) { // else it was below another
+            all.remove(path);
+        }
+    }
+    const auto forget = [d](permissions& list) {
+        std::erase_if(list, [d](const permission& one) { return one.domain == d; });
+    };
+    for (auto& [path, n] : nodes_) {
+        forget(n.allowed);
+    }
+    for (auto& [name, list] : specials_) {
+        if (owner_of(list) == d) {
+            list.front().domain = privileged;
+        }
+        forget(list);
+    }
+    announce("@releaseDomain");
 }
 
 void store_tree::forget(client id)

@@ -8,6 +8,7 @@
 #include <boost/system/result.hpp>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -29,12 +30,13 @@ struct permission {
 };
 using permissions = std::vector<permission>;
 
-// For each domain but domain 0, whose word is not counted.
+// For each domain but domain 0, whose word is not counted. xenstored's own numbers, and where it
+// compares them.
 struct store_quotas {
-    std::size_t nodes{1000};
-    std::size_t watches{128};
-    std::size_t entry_bytes{2048}; // of a node: value, names of what is below, permissions
-    std::size_t transactions{10};
+    std::size_t nodes{1000};       // in a transaction one less
+    std::size_t watches{128};      // and one more
+    std::size_t entry_bytes{2048}; // of a node, with its header and permissions: less than that
+    std::size_t transactions{10};  // and one more
     std::size_t permissions{5};
 };
 
@@ -48,13 +50,12 @@ public:
     };
     using sink = std::function<void(client, watch_event)>;
     // Errors are errno's, as xenstored answers them: EACCES, ENOENT, EINVAL, E2BIG, ENOSPC, EEXIST,
-    // EAGAIN.
+    // EPERM, EAGAIN.
     template <typename T>
     using outcome = boost::system::result<T>;
 
-    static constexpr std::size_t most_value = 4096; // bytes
-    static constexpr std::size_t most_path = 3072;  // bytes, absolute
-    static constexpr std::size_t most_relative = 2048;
+    static constexpr std::size_t most_payload = 4096; // of a request: its texts, and their ends
+    static constexpr std::size_t most_path = 2048;    // behind "/local/domain/N/", if it begins so
 
     explicit store_tree(sink events, store_quotas quotas = {});
 
@@ -74,10 +75,14 @@ public:
     outcome<void> commit(caller c, transaction t); // EAGAIN: begin again
     outcome<void> abandon(caller c, transaction t);
 
+    // Also of "@introduceDomain" and "@releaseDomain", which are domain 0's to hear of, and whoever
+    // it lets by set_permissions().
     outcome<void> watch(caller c, const std::string& path, const std::string& token);
     outcome<void> unwatch(caller c, const std::string& path, const std::string& token);
-    // "@introduceDomain" or "@releaseDomain", for domain 0's watches.
-    void announce(const std::string& special);
+    // A domain begins or ends to be; domain 0 always is. It ends with all nodes that it owns and
+    // all rights to others', so that a later one of its number has none of them.
+    void introduce(domain_id d);
+    void release(domain_id d);
 
     // The connection is gone, and its watches and transactions with it.
     void forget(client id);
@@ -91,17 +96,21 @@ private:
         std::set<std::string> children;
         std::uint64_t generation{0}; // differs whenever anything else does
     };
-    struct change {
+    // A node that a transaction has met, and what it shall be. It is met once: others' changes
+    // are not seen, but make the commit fail.
+    struct touched {
         std::string path;
-        bool removed;
-        permissions before; // of what was removed
+        std::uint64_t generation{0}; // when it was met; 0: was not there
+        permissions before{};
+        std::optional<node> now{};
+        bool changed{false};
+        enum class event : std::uint8_t { none, exact, with_above } due{event::none};
     };
     struct open_transaction {
         client owner;
         domain_id domain;
-        std::map<std::string, std::uint64_t> seen;        // generations; 0: was not there
-        std::map<std::string, std::optional<node>> nodes; // as they shall be
-        std::vector<change> changes;
+        std::deque<touched> nodes{}; // in the order in which they were met
+        std::map<std::string, std::size_t> index{};
     };
     struct watcher {
         caller who;
@@ -114,8 +123,12 @@ private:
 
     [[nodiscard]] outcome<std::string> absolute(caller c, const std::string& path) const;
     [[nodiscard]] outcome<view> open(caller c, transaction t);
-    void fire(const std::vector<change>& changes);
+    // Watches of the node, and of those above unless `exact`. Who could see it before, or can see
+    // it or the folder it is in, is told.
+    void fire(const std::string& path, bool exact, const permissions& before) const;
+    void announce(const std::string& special) const;
     void send(const watcher& w, const std::string& path) const;
+    outcome<void> set_special(caller c, const std::string& name, permissions p);
     void put(const std::string& path, std::optional<node> n);
     [[nodiscard]] static bool may(domain_id d, const permissions& p, access wanted);
 
@@ -123,6 +136,8 @@ private:
     store_quotas quotas_;
     std::map<std::string, node> nodes_;
     std::map<domain_id, std::size_t> owned_;
+    std::set<domain_id> domains_;
+    std::map<std::string, permissions> specials_; // who hears of "@releaseDomain"
     std::map<std::uint32_t, open_transaction> transactions_;
     std::vector<watcher> watchers_; // in the order they were set
     std::uint64_t generation_{0};

@@ -2,8 +2,8 @@
 // Domains and vifs in the store.
 #include "ports/xen-netback/simulated/tool_stack.hh"
 
+#include <cerrno>
 #include <charconv>
-#include <functional>
 #include <utility>
 #include <vector>
 
@@ -68,6 +68,28 @@ result<void> write_folder(simulated_store& store, transaction t, const std::stri
     return {};
 }
 
+// Removes it, and the folders above that are left with nothing in them, as libxl does.
+result<void> clean_up(simulated_store& store, transaction t, std::string path)
+{
+    if (auto gone = store.remove(path, t); gone.has_error()) {
+        return gone;
+    }
+    for (auto slash = path.rfind('/'); slash != 0 && slash != std::string::npos;
+         slash = path.rfind('/')) {
+        path.resize(slash);
+        const auto value = store.read(path, t);
+        const auto names = store.list(path, t);
+        if (value.has_error() || names.has_error() || !*value || !(*value)->empty() || !*names ||
+            !(*names)->empty()) {
+            break;
+        }
+        if (auto gone = store.remove(path, t); gone.has_error()) {
+            return gone;
+        }
+    }
+    return {};
+}
+
 } // namespace
 
 result<std::unique_ptr<tool_stack>> tool_stack::connect(const std::string& socket)
@@ -127,7 +149,7 @@ result<void> tool_stack::write_domain(domain_id d, const std::string& name)
             made.has_error()) {
             return made;
         }
-        for (const char* const part : {"/cpu", "/memory", "/device", "/control", "/backend"}) {
+        for (const char* const part : {"/cpu", "/memory", "/device", "/control"}) {
             if (auto made = write_folder(store_, t, top + part, only_read, {}); made.has_error()) {
                 return made;
             }
@@ -142,11 +164,9 @@ result<void> tool_stack::write_domain(domain_id d, const std::string& name)
     });
 }
 
-result<void> tool_stack::destroy_domain(domain_id d)
+result<void> tool_stack::for_each_vif(domain_id d,
+                                      const std::function<result<void>(unsigned)>& what)
 {
-    writer w;
-    w.add(request::destroy_domain).add(d);
-    (void)client_->ask(w); // it may have ended by itself
     const auto vifs = store_.list("/libxl/" + number(d) + "/device/vif");
     if (vifs.has_error()) {
         return vifs.error();
@@ -154,25 +174,36 @@ result<void> tool_stack::destroy_domain(domain_id d)
     for (const auto& name : vifs->value_or(std::vector<std::string>{})) {
         unsigned handle = 0;
         std::from_chars(name.data(), name.data() + name.size(), handle);
-        if (auto gone = destroy_vif(d, handle); gone.has_error()) {
-            return gone;
+        if (auto done = what(handle); done.has_error()) {
+            return done;
         }
     }
-    return store_.remove(folder_of(d));
+    return {};
+}
+
+result<void> tool_stack::destroy_domain(domain_id d)
+{
+    const auto destroy = [&](unsigned handle) { return destroy_vif(d, handle); };
+    if (auto gone = for_each_vif(d, destroy); gone.has_error()) {
+        return gone;
+    }
+    if (auto gone = store_.remove(folder_of(d)); gone.has_error()) {
+        return gone;
+    }
+    writer w;
+    w.add(request::destroy_domain).add(d);
+    const auto a = client_->ask(w);
+    if (a.code != 0 && a.code != ESRCH) { // it may have ended by itself
+        return error{a.why};
+    }
+    return {};
 }
 
 result<void> tool_stack::forget_domain(domain_id d)
 {
-    const auto vifs = store_.list("/libxl/" + number(d) + "/device/vif");
-    if (vifs.has_error()) {
-        return vifs.error();
-    }
-    for (const auto& name : vifs->value_or(std::vector<std::string>{})) {
-        unsigned handle = 0;
-        std::from_chars(name.data(), name.data() + name.size(), handle);
-        if (auto gone = forget_vif(d, handle); gone.has_error()) {
-            return gone;
-        }
+    const auto forget = [&](unsigned handle) { return forget_vif(d, handle); };
+    if (auto gone = for_each_vif(d, forget); gone.has_error()) {
+        return gone;
     }
     for (const auto& path : {"/libxl/" + number(d), folder_of(d)}) {
         if (auto gone = store_.remove(path); gone.has_error()) {
@@ -197,17 +228,15 @@ result<void> tool_stack::add_vif(domain_id d, unsigned handle, const std::string
                        {"handle", std::to_string(handle)},
                        {"type", "vif"},
                        {"hotplug-status", ""}};
-    entries front_nodes{{"backend", back},
-                        {"backend-id", number(options.backend)},
-                        {"state", "1"},
-                        {"handle", std::to_string(handle)},
-                        {"mac", mac}};
+    entries front_nodes{{"backend", back}, {"backend-id", number(options.backend)},
+                        {"state", "1"},    {"handle", std::to_string(handle)},
+                        {"mac", mac},      {"trusted", "1"}};
     if (!options.vifname.empty()) {
         back_nodes.emplace_back("vifname", options.vifname);
     }
-    if (options.mtu) {
+    constexpr std::uint32_t usual_mtu = 1500;
+    if (options.mtu && *options.mtu != usual_mtu) {
         back_nodes.emplace_back("mtu", std::to_string(*options.mtu));
-        front_nodes.emplace_back("mtu", std::to_string(*options.mtu));
     }
     if (options.rate) {
         back_nodes.emplace_back("rate", std::to_string(options.rate->bytes) + "," +
@@ -233,37 +262,53 @@ result<void> tool_stack::add_vif(domain_id d, unsigned handle, const std::string
         if (auto done = write_folder(store_, t, front, of_front, front_nodes); done.has_error()) {
             return done;
         }
+        // The one node there that is not the guest's to write.
+        if (auto done =
+                store_.write(front + "/mtu", std::to_string(options.mtu.value_or(usual_mtu)), t);
+            done.has_error()) {
+            return done;
+        }
+        if (auto done = store_.set_permissions(front + "/mtu", of_back, t); done.has_error()) {
+            return done;
+        }
         return write_folder(store_, t, back, of_back, back_nodes);
     });
 }
 
 result<void> tool_stack::detach_vif(domain_id d, unsigned handle)
 {
+    return close_vif(d, handle, false);
+}
+
+result<void> tool_stack::destroy_vif(domain_id d, unsigned handle)
+{
+    return close_vif(d, handle, true);
+}
+
+result<void> tool_stack::close_vif(domain_id d, unsigned handle, bool by_force)
+{
     const auto back = backend_of(d, handle);
     if (back.has_error()) {
         return back.error();
     }
     return together(store_, [&](transaction t) -> result<void> {
+        if (by_force) {
+            if (auto gone = clean_up(store_, t, frontend_path(d, handle)); gone.has_error()) {
+                return gone;
+            }
+        }
         const auto state = store_.read(*back + "/state", t);
         if (state.has_error()) {
             return state.error();
         }
-        if (!*state || **state == "6") {
-            return {}; // there is nobody to be told
+        if (!*state) {
+            return {}; // the back end's domain is gone: there is nobody to be told
         }
         if (auto done = store_.write(*back + "/online", "0", t); done.has_error()) {
             return done;
         }
-        return store_.write(*back + "/state", "5", t);
+        return **state == "6" ? result<void>{} : store_.write(*back + "/state", "5", t);
     });
-}
-
-result<void> tool_stack::destroy_vif(domain_id d, unsigned handle)
-{
-    if (auto gone = store_.remove(frontend_path(d, handle)); gone.has_error()) {
-        return gone;
-    }
-    return detach_vif(d, handle);
 }
 
 result<void> tool_stack::forget_vif(domain_id d, unsigned handle)
@@ -273,8 +318,8 @@ result<void> tool_stack::forget_vif(domain_id d, unsigned handle)
         return back.error();
     }
     return together(store_, [&](transaction t) -> result<void> {
-        for (const auto& path : {frontend_path(d, handle), *back, note_path(d, handle)}) {
-            if (auto gone = store_.remove(path, t); gone.has_error()) {
+        for (const auto& path : {frontend_path(d, handle), note_path(d, handle), *back}) {
+            if (auto gone = clean_up(store_, t, path); gone.has_error()) {
                 return gone;
             }
         }

@@ -7,6 +7,7 @@
 #include "ports/xen-netback/simulated/client.hh"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +20,7 @@ struct vif_options {
     std::string script{"/etc/xen/scripts/vif-bridge"};
     std::string bridge{"xenbr0"};
     std::string vifname{};              // empty: none
-    std::optional<std::uint32_t> mtu{}; // bytes
+    std::optional<std::uint32_t> mtu{}; // bytes; not told to the back end if 1500
     struct limit {
         std::uint64_t bytes; // in each interval
         std::uint32_t interval_us;
@@ -35,8 +36,8 @@ public:
     result<void> create_domain(domain_id d, const std::string& name, memory_layout layout = {});
     // Only the folder: for a domain that made itself by connecting.
     result<void> write_domain(domain_id d, const std::string& name);
-    // Ends the domain (if it still is) and does what `xl destroy` does with its vifs. Their back
-    // ends' folders stay until forget_vif().
+    // `xl destroy`: destroy_vif() for each, the domain's folder, then the domain itself if it still
+    // is. The back ends' folders stay until forget_domain().
     result<void> destroy_domain(domain_id d);
     // What is left of it in the store, vifs and all.
     result<void> forget_domain(domain_id d);
@@ -46,9 +47,9 @@ public:
                          const vif_options& options = {});
     // `xl network-detach`: online 0, state 5; the back end goes to 6, then forget_vif() is due.
     result<void> detach_vif(domain_id d, unsigned handle);
-    // As in `xl destroy`: the frontend's folder is gone, too.
+    // As in `xl destroy`: in the same moment, the frontend's folder goes.
     result<void> destroy_vif(domain_id d, unsigned handle);
-    // Removes both folders.
+    // Removes both folders, and what is left empty above them.
     result<void> forget_vif(domain_id d, unsigned handle);
 
     [[nodiscard]] static std::string frontend_path(domain_id d, unsigned handle);
@@ -63,6 +64,8 @@ private:
     // Where the tool stack notes that a vif is, as libxl does under /libxl.
     [[nodiscard]] static std::string note_path(domain_id d, unsigned handle);
     [[nodiscard]] result<std::string> backend_of(domain_id d, unsigned handle);
+    result<void> for_each_vif(domain_id d, const std::function<result<void>(unsigned)>& what);
+    result<void> close_vif(domain_id d, unsigned handle, bool by_force);
 
     std::shared_ptr<client> client_;
     simulated_store store_;

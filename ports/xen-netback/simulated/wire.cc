@@ -42,7 +42,18 @@ int send(int socket, std::span<const std::byte> message, std::span<const int> de
 int receive(int socket, std::vector<std::byte>& message,
             std::array<unique_fd, most_descriptors>& descriptors, bool now)
 {
-    message.resize(longest);
+    // Its size first: most messages are short.
+    ssize_t size = 0;
+    do {
+        size = ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC | (now ? MSG_DONTWAIT : 0));
+    } while (size < 0 && errno == EINTR);
+    if (size < 0) {
+        return errno;
+    }
+    if (static_cast<std::size_t>(size) > longest) {
+        return EMSGSIZE;
+    }
+    message.resize(static_cast<std::size_t>(size));
     iovec part{message.data(), message.size()};
     control c{};
     msghdr header{};

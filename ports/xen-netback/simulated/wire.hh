@@ -67,24 +67,32 @@ public:
     template <plain T>
     writer& add(T value)
     {
-        const auto at = bytes_.size();
-        bytes_.resize(at + sizeof value);
-        std::memcpy(bytes_.data() + at, &value, sizeof value);
+        put(&value, sizeof value);
         return *this;
     }
     writer& add(std::string_view text)
     {
         add(static_cast<std::uint32_t>(text.size()));
-        const auto at = bytes_.size();
-        bytes_.resize(at + text.size());
-        if (!text.empty()) {
-            std::memcpy(bytes_.data() + at, text.data(), text.size());
-        }
+        put(text.data(), text.size());
+        return *this;
+    }
+    // What another has, as it is.
+    writer& append(const writer& other)
+    {
+        put(other.bytes_.data(), other.bytes_.size());
         return *this;
     }
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
 private:
+    void put(const void* from, std::size_t size)
+    {
+        const auto at = bytes_.size();
+        bytes_.resize(at + size);
+        if (size != 0) {
+            std::memcpy(bytes_.data() + at, from, size);
+        }
+    }
     std::vector<std::byte> bytes_;
 };
 
@@ -134,7 +142,7 @@ private:
 [[nodiscard]] int send(int socket, std::span<const std::byte> message,
                        std::span<const int> descriptors, bool now);
 // One message into `message`, which is given its size; an empty one is the end. Returns 0 or errno:
-// EMSGSIZE when it was longer than `longest`, or had more descriptors.
+// EMSGSIZE when it is longer than `longest`, or had more descriptors.
 [[nodiscard]] int receive(int socket, std::vector<std::byte>& message,
                           std::array<unique_fd, most_descriptors>& descriptors, bool now);
 
