@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One handle for grants: its copies take no lock. One for each event channel: the kernel's driver
-// holds a mutex of the handle through every call, and what binds one channel may wait.
+// holds a mutex of the handle through every call, and what binds one channel may wait. Each is read
+// without waiting.
 #include "ports/xen-netback/libxen.hh"
 
 #include <cerrno>
+#include <charconv>
+#include <cstdarg>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
-#include <poll.h>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <utility>
 
 extern "C" {
 #include <xenevtchn.h>
 #include <xengnttab.h>
 #include <xenstore.h>
+#include <xentoollog.h>
 }
 
 namespace strait::xen {
@@ -40,6 +45,14 @@ std::string why()
 {
     return std::strerror(errno);
 }
+
+// The libraries log what they also report, and a guest can make them fail as often as it likes.
+xentoollog_logger silence{
+    .vmessage = [](xentoollog_logger* /*self*/, xentoollog_level /*level*/, int /*code*/,
+                   const char* /*context*/, const char* /*format*/, va_list /*values*/) {},
+    .progress = [](xentoollog_logger* /*self*/, const char* /*context*/, const char* /*what*/,
+                   int /*percent*/, unsigned long /*done*/, unsigned long /*all*/) {},
+    .destroy = [](xentoollog_logger* /*self*/) {}};
 
 template <auto Close>
 struct closer {
@@ -77,20 +90,16 @@ public:
     {}
     void notify() noexcept override { (void)xenevtchn_notify(handle_.get(), port_); }
     [[nodiscard]] int descriptor() const noexcept override { return xenevtchn_fd(handle_.get()); }
+    // One look: whoever notifies without end is looked at again, not waited for. The channel stays
+    // masked from its notification until this has seen it.
     [[nodiscard]] bool take() noexcept override
     {
-        bool any = false;
-        pollfd ready{.fd = descriptor(), .events = POLLIN, .revents = 0};
-        // At most a few: the channel stays masked until it was read.
-        while (::poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0) {
-            const auto port = xenevtchn_pending(handle_.get());
-            if (port < 0) {
-                break;
-            }
-            any = true;
-            (void)xenevtchn_unmask(handle_.get(), static_cast<evtchn_port_t>(port));
+        const auto port = xenevtchn_pending(handle_.get());
+        if (port < 0) {
+            return false;
         }
-        return any;
+        (void)xenevtchn_unmask(handle_.get(), static_cast<evtchn_port_t>(port));
+        return true;
     }
 
 private:
@@ -219,36 +228,32 @@ public:
     void copy(std::span<remote_copy> pieces) noexcept override;
 
 private:
-    [[nodiscard]] bool issue(std::span<remote_copy> pieces) noexcept
-    {
-        return xengnttab_grant_copy(
-                   grants_.get(), static_cast<std::uint32_t>(pieces.size()),
-                   reinterpret_cast<xengnttab_grant_copy_segment_t*>(pieces.data())) == 0;
-    }
-
     const grant_handle grants_;
     xenstore store_;
     const domain_id own_;
 };
 
+std::string name_of(domain_id d)
+{
+    return "domain " + std::to_string(static_cast<unsigned>(d));
+}
+
 result<std::unique_ptr<mapped_grants>> libxen::map(domain_id domain,
                                                    std::span<const grant_ref> pages)
 {
-    const std::vector<std::uint32_t> refs = [&] {
-        std::vector<std::uint32_t> list;
-        for (const grant_ref r : pages) {
-            list.push_back(static_cast<std::uint32_t>(r));
-        }
-        return list;
-    }();
+    std::vector<std::uint32_t> refs;
+    for (const grant_ref r : pages) {
+        refs.push_back(static_cast<std::uint32_t>(r));
+    }
+    if (refs.empty()) {
+        return error{"no grant was named to be mapped"};
+    }
     const auto count = static_cast<std::uint32_t>(refs.size());
-    // The library takes the references as not to be changed, but does not say so.
-    void* const base = xengnttab_map_domain_grant_refs(
-        grants_.get(), count, static_cast<std::uint16_t>(domain),
-        const_cast<std::uint32_t*>(refs.data()), PROT_READ | PROT_WRITE);
+    void* const base =
+        xengnttab_map_domain_grant_refs(grants_.get(), count, static_cast<std::uint16_t>(domain),
+                                        refs.data(), PROT_READ | PROT_WRITE);
     if (base == nullptr) {
-        return error{"grant " + std::to_string(refs.front()) + " of domain " +
-                     std::to_string(static_cast<unsigned>(domain)) +
+        return error{"grant " + std::to_string(refs.front()) + " of " + name_of(domain) +
                      (count > 1 ? " (or one with it)" : "") + " cannot be mapped: " + why()};
     }
     return std::make_unique<mapped_pages>(grants_.get(), base, count);
@@ -256,34 +261,49 @@ result<std::unique_ptr<mapped_grants>> libxen::map(domain_id domain,
 
 result<std::unique_ptr<event_channel>> libxen::bind(domain_id domain, event_port port)
 {
-    channel_handle handle{xenevtchn_open(nullptr, 0)};
+    channel_handle handle{xenevtchn_open(&silence, 0)};
     if (!handle) {
         return error{"/dev/xen/evtchn cannot be opened: " + why()};
+    }
+    const int fd = xenevtchn_fd(handle.get());
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+        return error{"/dev/xen/evtchn cannot be read without waiting: " + why()};
     }
     const auto local = xenevtchn_bind_interdomain(handle.get(), static_cast<std::uint16_t>(domain),
                                                   static_cast<std::uint32_t>(port));
     if (local < 0) {
-        return error{"port " + std::to_string(static_cast<std::uint32_t>(port)) + " of domain " +
-                     std::to_string(static_cast<unsigned>(domain)) + ": " + why()};
+        return error{"event channel " + std::to_string(static_cast<std::uint32_t>(port)) + " of " +
+                     name_of(domain) + " cannot be bound: " + why()};
     }
     return std::make_unique<channel>(std::move(handle), static_cast<evtchn_port_t>(local));
 }
 
-void libxen::copy(std::span<remote_copy> pieces) noexcept
+// One system call, usually. What waits for pages to come back (GNTST_eagain) is the kernel, for a
+// bounded time, and only where the host pages its guests. A piece that the kernel itself refuses (a
+// range that leaves its page, memory of ours that is a guest's, and gone) ends the call, and those
+// that it had queued look done, but are not: all are done again, in halves, until it is alone.
+void copy_all(xengnttab_handle* grants, std::span<remote_copy> pieces) noexcept
 {
-    for (remote_copy& c : pieces) {
-        c.set_result(remote_copy::status::general_error);
-    }
-    if (pieces.empty() || issue(pieces)) [[likely]] {
+    if (pieces.empty() ||
+        xengnttab_grant_copy(grants, static_cast<std::uint32_t>(pieces.size()),
+                             reinterpret_cast<xengnttab_grant_copy_segment_t*>(pieces.data())) == 0)
+        [[likely]] {
         return;
     }
-    // One that the kernel itself refuses (memory of ours that is a guest's, and gone) ends the
-    // batch: the others must not suffer by it.
-    for (remote_copy& c : pieces) {
-        if (!c.done() && !issue({&c, 1})) {
-            c.set_result(remote_copy::status::bad_page);
-        }
+    if (pieces.size() == 1) {
+        pieces.front().set_result(errno == EINVAL ? remote_copy::status::bad_argument
+                                                  : remote_copy::status::bad_page);
+        return;
     }
+    const std::size_t half = pieces.size() / 2;
+    copy_all(grants, pieces.first(half));
+    copy_all(grants, pieces.subspan(half));
+}
+
+void libxen::copy(std::span<remote_copy> pieces) noexcept
+{
+    copy_all(grants_.get(), pieces);
 }
 
 } // namespace
@@ -296,7 +316,7 @@ bool runs_on_xen() noexcept
 
 result<std::unique_ptr<hypervisor>> open_libxen()
 {
-    grant_handle grants{xengnttab_open(nullptr, 0)};
+    grant_handle grants{xengnttab_open(&silence, 0)};
     if (!grants) {
         return error{"/dev/xen/gntdev cannot be opened: " + why()};
     }
@@ -306,10 +326,18 @@ result<std::unique_ptr<hypervisor>> open_libxen()
     }
     unsigned size = 0;
     const c_memory own{xs_read(store.get(), XBT_NULL, "domid", &size)};
-    const unsigned long id =
-        own ? std::strtoul(static_cast<const char*>(own.get()), nullptr, 10) : 0; // dom0: no node
-    return std::make_unique<libxen>(std::move(grants), std::move(store),
-                                    domain_id{static_cast<std::uint16_t>(id)});
+    std::uint16_t id = 0; // domain 0 may have no such node
+    if (own) {
+        const auto* const text = static_cast<const char*>(own.get());
+        const auto [stop, code] = std::from_chars(text, text + size, id);
+        if (code != std::errc{} || stop != text + size) {
+            return error{"xenstore's node \"domid\" must be this domain's number; it is \"" +
+                         std::string{text, size} + "\""};
+        }
+    } else if (errno != ENOENT) {
+        return error{"xenstore's node \"domid\", this domain's number, cannot be read: " + why()};
+    }
+    return std::make_unique<libxen>(std::move(grants), std::move(store), domain_id{id});
 }
 
 } // namespace strait::xen
