@@ -300,9 +300,16 @@ service::result service::bridge_del(const object& p)
     if (is_set(p, "if_exists") && !switch_.bridges().contains(name)) {
         return json::value(removed(false));
     }
-    if (auto done = switch_.remove_bridge(name, is_set(p, "with_ports")); done.has_error()) {
+    const bool with_ports = is_set(p, "with_ports");
+    if (adoption_.rules().contains(name) && !with_ports) {
+        return failure{failure_kind::in_use, "bridge " + name +
+                                                 " adopts Xen guests; end that first (straitctl "
+                                                 "xen release) or give --with-ports"};
+    }
+    if (auto done = switch_.remove_bridge(name, with_ports); done.has_error()) {
         return done.error();
     }
+    (void)adoption_.release(name);
     return json::value(removed(true));
 }
 

@@ -176,7 +176,7 @@ std::map<std::string, port_type> fake_types(fake_control& control, dataplane::en
         }
         return std::unique_ptr<ports::port>{new fake_port{r, control, engine}};
     };
-    return {{"vhost-user", fake}, {"nic", fake}, {"host", fake}};
+    return {{"vhost-user", fake}, {"nic", fake}, {"host", fake}, {"xen", fake}};
 }
 
 } // namespace strait::control::testing_support
