@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The demo: a switch, two Linux guests, a NIC-side port, traffic between all, and a table."""
+"""The demo: a switch, two Linux guests on virtio, a Xen guest, a NIC-side port, traffic between all,
+and a table."""
 
 import argparse
 import contextlib
@@ -153,6 +154,7 @@ def took(huge):
         "hugepages": huge,
         "kvm": lab.have_kvm(),
         "nic": "net_af_packet on a veth pair into a network namespace",
+        "xen": "the simulated hypervisor; the guest's IP stack is a network namespace's",
     }
 
 
@@ -164,13 +166,14 @@ def describe(environment):
         "/dev/kvm, taken: guests run on it" if environment["kvm"]
         else "no usable /dev/kvm: guests are emulated, and slow",
         "no NIC is touched: a veth pair into a network namespace stands for one",
+        "no Xen is touched: the Xen guest is one of the simulated hypervisor's",
     ]))
 
 
 def main():
     arguments = argparse.ArgumentParser(
-        prog="demo", description="Starts a switch with two Linux guests and a NIC-side port, "
-        "pushes traffic through it, shows rates, and compares what arrived byte for byte.")
+        prog="demo", description="Starts a switch with two Linux guests, a Xen guest (on "
+        "the simulated hypervisor) and a NIC-side port, pushes traffic through it, shows rates, and compares what arrived byte for byte.")
     arguments.add_argument("--seconds", type=int, default=10, metavar="N",
                            help="how long traffic runs (default 10)")
     arguments.add_argument("--json", action="store_true",
@@ -189,8 +192,10 @@ def main():
 
     with contextlib.ExitStack() as stack:
         lab.assets(say)
+        simulator = stack.enter_context(lab.Simulator())
         switch = stack.enter_context(
-            lab.Switch(workers=str(worker), main_cpu=main_cpu, huge=huge))
+            lab.Switch(workers=str(worker), main_cpu=main_cpu, huge=huge,
+                       arguments=simulator.switch))
         report["start_seconds"] = round(switch.start_seconds, 3)
         say(f"straitd answers: {switch.start_seconds:.2f} s")
         uplink = f"strait{os.getpid() % 100000}"
@@ -203,6 +208,10 @@ def main():
             path = switch.add_vhost(f"vm{number}")
             nics.append(lab.Nic(path, f"52:54:00:77:00:0{number}", packed=number == 2))
         switch.add_nic("up0", f"net_af_packet0,iface={uplink}")
+        switch.ctl("xen adopt --bridge br0")
+        xen = stack.enter_context(lab.SimulatedGuest(simulator, "192.168.77.4"))
+        xen.wait_up()
+        xen.label = xen.port
         guests = []
         with Progress("booting two Linux guests (vm1 with split rings, vm2 with packed ones)"):
             for number, nic in enumerate(nics, 1):
@@ -212,8 +221,8 @@ def main():
                 guests.append(guest)
             for guest in guests:
                 guest.wait_up()
-        hosts = [*guests, wire]
-        with Progress("first ping between all three"):
+        hosts = [*guests, xen, wire]
+        with Progress("first ping between all four"):
             for one, other in itertools.permutations(hosts, 2):
                 one.wait_ping(other, 10)
         # One TCP stream each way between each two, so that every port sends and receives.
@@ -221,7 +230,7 @@ def main():
         for host in hosts:
             host.prepare_block()
         flows = [Flow(one, other, stop) for one, other in itertools.permutations(hosts, 2)]
-        with Progress("starting six TCP streams, each way between each two"):
+        with Progress("starting twelve TCP streams, each way between each two"):
             quiet = sum(port["rx_bytes"] for port in switch.ctl("stats")["ports"])
             for flow in flows:
                 flow.start()

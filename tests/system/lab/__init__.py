@@ -11,11 +11,12 @@ from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
 from .netns import Netns, Wire
 from .process import Process, wait_until
+from .simulated import SimulatedGuest, Simulator
 from .switch import Refused, Switch, binaries, huge_pages_free
 from .testpmd import Testpmd
 
 __all__ = [
-    "Guest", "Host", "LabError", "Netns", "Nic", "Ping", "Process", "Refused", "Stream",
-    "Switch", "Testpmd", "Unavailable", "Wire", "assets", "binaries", "have_kvm", "huge_pages_free",
-    "wait_until",
+    "Guest", "Host", "LabError", "Netns", "Nic", "Ping", "Process", "Refused",
+    "SimulatedGuest", "Simulator", "Stream", "Switch", "Testpmd", "Unavailable", "Wire", "assets",
+    "binaries", "have_kvm", "huge_pages_free", "wait_until",
 ]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests of the simulated hypervisor: a namespace's IP stack behind a netif front end."""
+
+import contextlib
+import signal
+import time
+
+import lab
+import pytest
+
+
+@pytest.fixture(name="world", scope="module")
+def _world():
+    """A switch that adopts br0's vifs, two simulated guests, and a host on the wire."""
+    with contextlib.ExitStack() as stack:
+        simulator = stack.enter_context(lab.Simulator())
+        wire = stack.enter_context(lab.Netns())
+        switch = stack.enter_context(lab.Switch(
+            config=("bridge add br0", "xen adopt --bridge br0",
+                    "port add up0 --bridge br0 --type nic --device net_tap0,iface=xsim0"),
+            netns=wire, arguments=simulator.switch))
+        wire.configure("xsim0", "192.168.78.9")
+        guests = [stack.enter_context(lab.SimulatedGuest(simulator, f"192.168.78.{n}"))
+                  for n in (1, 2)]
+        for guest in guests:
+            guest.wait_up()
+        for guest in guests:
+            guest.wait_ping(wire, 10)
+        yield simulator, switch, wire, guests
+
+
+def drops(switch):
+    return {(port["name"], reason): count for port in switch.ctl("stats")["ports"]
+            for reason, count in port["drops"].items() if count}
+
+
+def port(switch, name):
+    return switch.ctl("port", "show", name)
+
+
+def test_guests_stream_to_each_other_and_to_the_wire(world):
+    _, switch, wire, (one, two) = world
+    before = drops(switch)
+    for sender, receiver in ((one, two), (two, one), (one, wire), (wire, two)):
+        assert sender.stream(receiver, 16 << 20).size == 16 << 20
+    changed = {key: count for key, count in drops(switch).items() if count != before.get(key, 0)}
+    # TCP fills any ring; nothing else may be lost.
+    assert {reason for _, reason in changed} <= {"receiver_full"}, changed
+
+
+def test_segments_cross_whole_between_guests(world):
+    _, switch, _, (one, two) = world
+    def counted():
+        stats = {p["name"]: p for p in switch.ctl("stats")["ports"]}[two.port]
+        return stats["tx_packets"], stats["tx_bytes"]
+    packets, size = counted()
+    one.stream(two, 32 << 20)
+    more_packets, more = counted()
+    assert (more - size) / (more_packets - packets) > 3000, "frames were cut on the way"
+
+
+def test_port_show_tells_both_sides(world):
+    _, switch, _, (one, _) = world
+    shown = port(switch, one.port)
+    assert shown["type"] == "xen" and shown["link"] == "up"
+    details = shown["details"]
+    assert details["domain"] == one.domain and details["handle"] == 0
+    assert details["frontend"] == details["backend"] == "connected"
+    assert {"sg", "csum_ipv4", "gso_tcpv4"} <= set(details["features"])
+    assert details["grant_errors_tx"] == details["grant_errors_rx"] == 0
+
+
+def test_driver_unbound_and_bound_again(world):
+    _, switch, wire, (one, _) = world
+    one.rebind()
+    one.wait_ping(wire, 10)
+    assert port(switch, one.port)["details"]["frontend"] == "connected"
+
+
+def test_switch_killed_under_traffic_is_not_noticed(world):
+    """Both guests stay connected: no link change, and traffic goes on."""
+    _, switch, wire, (one, two) = world
+    changes = [guest.carrier_changes() for guest in (one, two)]
+    switch.kill()
+    time.sleep(0.2)
+    switch.start()
+    seconds = one.wait_ping(two, 10)
+    assert seconds < 2
+    assert one.stream(two, 4 << 20).size == 4 << 20
+    assert [guest.carrier_changes() for guest in (one, two)] == changes
+    for guest in (one, two):
+        assert port(switch, guest.port)["details"]["taken_over"] is True
+    wire.configure("xsim0", "192.168.78.9")  # the tap, unlike the guests, is a new one
+    one.wait_ping(wire, 10)
+
+
+def test_guest_killed_under_traffic_takes_only_its_port(world):
+    simulator, switch, wire, (one, two) = world
+    with lab.SimulatedGuest(simulator, "192.168.78.3") as third:
+        third.wait_up()
+        third.wait_ping(one, 10)
+        flood = one.argv("busybox", "ping", "-q", "-i", "0.001", third.address)
+        with contextlib.closing(_Background(flood, one.folder / "flood.log")):
+            time.sleep(0.3)
+            third.kill()
+            assert two.stream(wire, 2 << 20).size == 2 << 20
+            # As xl does when a domain ends.
+            simulator.tools("destroy", third.domain)
+            lab.wait_until(lambda: third.port not in [p["name"] for p in
+                                                      switch.ctl("port", "list")],
+                           10, "the dead guest's port going")
+            assert two.stream(wire, 2 << 20).size == 2 << 20
+
+
+class _Background(lab.Process):
+    def close(self):
+        self.signal(signal.SIGINT)
+        self.kill()
+
+
+def test_vlans_of_the_bridge_key(world):
+    from scapy.layers.l2 import ARP, Dot1Q
+    simulator, switch, _, _ = world
+    with contextlib.ExitStack() as stack:
+        one, two, other, trunk = guests = [
+            stack.enter_context(lab.SimulatedGuest(simulator, address, bridge=bridge))
+            for address, bridge in (("192.168.79.1", "br0.20"), ("192.168.79.2", "br0.20"),
+                                    ("192.168.79.3", "br0.30"), (None, "br0:20:40"))]
+        for guest in guests:
+            guest.wait_up()
+        wire = stack.enter_context(trunk.wire())
+        one.wait_ping(two, 10)
+        assert one.ping(other, count=2).received == 0
+        asked = wire.receive(1, match=lambda frame: ARP in frame and
+                             frame[ARP].psrc == one.address)
+        assert asked and {frame[Dot1Q].vlan for frame in asked} == {20}
+        assert port(switch, one.port)["vlan"] == 20
+        assert port(switch, trunk.port)["trunk"] == [20, 40]
+        for guest in guests:
+            simulator.tools("destroy", guest.domain)
