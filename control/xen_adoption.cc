@@ -189,17 +189,18 @@ std::optional<bridge_key> xen_adoption::wanted(const xen::found_vif& vif, std::s
 
 void xen_adoption::reconcile()
 {
-    std::erase_if(adopted_, [this](auto& entry) {
-        auto& [id, a] = entry;
+    for (auto at = adopted_.begin(); at != adopted_.end();) {
+        auto& [id, a] = *at;
         const auto there = std::ranges::find(found_, id, &xen::found_vif::id);
         std::string why;
         const auto key = there != found_.end() ? wanted(*there, why) : std::nullopt;
         if (key && key->bridge == a.bridge && there->bridge == a.key && a.error.empty()) {
-            return false;
+            ++at;
+            continue;
         }
         remove(a);
-        return true;
-    });
+        at = adopted_.erase(at);
+    }
     for (const auto& vif : found_) {
         if (adopted_.contains(vif.id)) {
             continue;
