@@ -38,10 +38,10 @@ ports::rx_queue::poll queue::receive(dataplane::burst& b,
     return poll::empty;
 }
 
-void queue::release(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept
+void queue::release(dataplane::burst& b, const ports::queue_context& context) noexcept
 {
     // Not through rings_: they may have been taken out since, and wait for this iteration's end.
-    taken_->release(context);
+    taken_->release(b, context);
 }
 
 void queue::transmit(std::span<dataplane::packet* const> packets,
@@ -77,9 +77,8 @@ dataplane::offloads queue::takes() const noexcept
     const ring_set* const rings = rings_.load(std::memory_order_acquire);
     // Without a guest nothing needs to be finished for it.
     using enum dataplane::offloads;
-    return rings == nullptr
-               ? checksum_ipv4 | checksum_ipv6 | segmentation_ipv4 | segmentation_ipv6
-               : rings->guest->features.offloads;
+    return rings == nullptr ? checksum_ipv4 | checksum_ipv6 | segmentation_ipv4 | segmentation_ipv6
+                            : rings->guest->features.offloads;
 }
 
 void queue::prefetch_ring(std::size_t n) noexcept

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <rte_mbuf.h>
+
 namespace strait::xen {
 
 using dataplane::burst;
@@ -94,8 +96,8 @@ bool source::take_extras(std::uint32_t ready, std::uint32_t& used, frame& f,
             break;
         case netif::extra::multicast_add:
             multicast = true;
-            answers_[f.first_answer].status = guest_.multicasts.add(mac) ? netif::status::okay
-                                                                         : netif::status::error;
+            answers_[f.first_answer].status =
+                guest_.multicasts.add(mac) ? netif::status::okay : netif::status::error;
             break;
         case netif::extra::multicast_del:
             multicast = true;
@@ -291,8 +293,13 @@ void source::answer_all(const frame& f, std::int16_t status) noexcept
     }
 }
 
-void source::release(const queue_context& context) noexcept
+void source::release(burst& b, const queue_context& context) noexcept
 {
+    for (const packet_slot& p : b.packets()) {
+        if (p.mbuf != nullptr) [[unlikely]] { // made local on its way
+            rte_pktmbuf_free(p.mbuf);
+        }
+    }
     for (std::size_t i = 0; i < frame_count_; ++i) {
         const frame& f = frames_[i];
         if (f.payload && payloads_[i].unreadable) [[unlikely]] {

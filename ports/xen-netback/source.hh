@@ -27,7 +27,8 @@ public:
 
     ports::rx_queue::poll receive(dataplane::burst& b,
                                   const ports::queue_context& context) noexcept;
-    void release(const ports::queue_context& context) noexcept;
+    // Of the burst that receive() filled.
+    void release(dataplane::burst& b, const ports::queue_context& context) noexcept;
     void notify_if_wanted() noexcept override;
 
     // Why the ring is not polled any more; null while it is. Any thread.
@@ -64,8 +65,8 @@ private:
                               std::uint32_t ready) noexcept;
     [[nodiscard]] bool take_extras(std::uint32_t ready, std::uint32_t& used, frame& f,
                                    const netif::tx_request& first, bool& multicast) noexcept;
-    void gather(dataplane::burst& b, frame& f,
-                std::span<const netif::tx_request> parts, std::uint32_t total) noexcept;
+    void gather(dataplane::burst& b, frame& f, std::span<const netif::tx_request> parts,
+                std::uint32_t total) noexcept;
     void finish(dataplane::burst& b, const ports::queue_context& context) noexcept;
     void answer_all(const frame& f, std::int16_t status) noexcept;
     void fail(const char* why) noexcept { fault_.store(why, std::memory_order_release); }
