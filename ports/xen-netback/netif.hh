@@ -71,7 +71,13 @@ inline constexpr std::uint16_t more_data = 1U << 2;
 inline constexpr std::uint16_t extra_info = 1U << 3;
 } // namespace rx_flag
 
-enum class extra : std::uint8_t { gso = 1, multicast_add = 2, multicast_del = 3, hash = 4, xdp = 5 };
+enum class extra : std::uint8_t {
+    gso = 1,
+    multicast_add = 2,
+    multicast_del = 3,
+    hash = 4,
+    xdp = 5
+};
 inline constexpr std::uint8_t extra_more = 1; // another extra_info follows
 inline constexpr std::uint8_t gso_tcp_v4 = 1;
 inline constexpr std::uint8_t gso_tcp_v6 = 2;
@@ -83,8 +89,8 @@ inline constexpr std::int16_t error = -1;
 inline constexpr std::int16_t dropped = -2;
 } // namespace status
 
-// What Linux's backend lets a frame have, and so what guests rely on: longer frames are dropped, and
-// from fatal_slots on the device is given up.
+// What Linux's backend lets a frame have, and so what guests rely on: longer frames are dropped,
+// and from fatal_slots on the device is given up.
 inline constexpr std::uint32_t max_slots = 18;
 inline constexpr std::uint32_t fatal_slots = 20;
 

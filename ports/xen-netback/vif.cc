@@ -277,8 +277,8 @@ void vif::announce()
             const std::scoped_lock lock{mutex_};
             mtu = mtu_;
         }
-        for (const auto& [key, value] : {std::pair{"multi-queue-max-queues", settings_.queues},
-                                         std::pair{"mtu", mtu}}) {
+        for (const auto& [key, value] :
+             {std::pair{"multi-queue-max-queues", settings_.queues}, std::pair{"mtu", mtu}}) {
             if (auto done = write(key, std::to_string(value)); done.has_error()) {
                 return done;
             }
@@ -353,11 +353,11 @@ void vif::connect(bool adopting)
          (rings_->sources.size() == 1 ? " queue pair" : " queue pairs"));
 }
 
-ports::result<std::unique_ptr<ring_set>>
-vif::make_rings(std::unique_ptr<control_ring>& control)
+ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control_ring>& control)
 {
     if (!read_flag(frontend_ + "/request-rx-copy")) {
-        return error{"its driver does not ask for copies (request-rx-copy), the only way to receive"};
+        return error{
+            "its driver does not ask for copies (request-rx-copy), the only way to receive"};
     }
     const auto asked = read(frontend_ + "/multi-queue-num-queues");
     const std::uint32_t queues =

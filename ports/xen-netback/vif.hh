@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One network device of one Xen guest: from its two folders in the store to its rings, through every
-// state that both sides can be in. What drives it, and what it is to the switch, is elsewhere
+// One network device of one Xen guest: from its two folders in the store to its rings, through
+// every state that both sides can be in. What drives it, and what it is to the switch, is elsewhere
 // (backend.hh, netback.hh).
 #pragma once
 
