@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "lab.hh"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <thread>
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace strait::xen::simulated::test {
+
+namespace {
+
+template <typename T>
+T must(result<T> r)
+{
+    if (r.has_error()) {
+        throw std::runtime_error{r.error().message};
+    }
+    return std::move(r).value();
+}
+
+} // namespace
+
+bool eventually(const std::function<bool()>& holds, std::chrono::milliseconds patience)
+{
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (!holds()) {
+        if (std::chrono::steady_clock::now() > until) {
+            return false;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+    return true;
+}
+
+lab::lab(const faults& wrong, std::size_t connections)
+{
+    std::string pattern = std::filesystem::temp_directory_path() / "xen_XXXXXX";
+    folder_ = ::mkdtemp(pattern.data());
+    socket_ = folder_ + "/xen.sock";
+    server_ = must(server_thread::start({socket_, wrong, connections}));
+}
+
+lab::~lab()
+{
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+}
+
+std::unique_ptr<simulated_hypervisor> lab::hypervisor(domain_id own)
+{
+    return must(simulated_hypervisor::connect(socket_, own));
+}
+
+std::unique_ptr<simulated_guest> lab::guest(domain_id own, memory_layout layout)
+{
+    return must(simulated_guest::connect(socket_, own, layout));
+}
+
+std::unique_ptr<tool_stack> lab::tools()
+{
+    return must(tool_stack::connect(socket_));
+}
+
+std::optional<watch_event> next_event(xen::store& s, std::chrono::milliseconds patience)
+{
+    const auto until = std::chrono::steady_clock::now() + patience;
+    for (;;) {
+        if (auto e = s.next_event()) {
+            return e;
+        }
+        const auto left =
+            std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+        pollfd ready{.fd = s.descriptor(), .events = POLLIN, .revents = 0};
+        if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) <= 0) {
+            return s.next_event();
+        }
+    }
+}
+
+std::vector<std::pair<std::string, std::string>> all_events(xen::store& s,
+                                                            std::chrono::milliseconds quiet)
+{
+    std::vector<std::pair<std::string, std::string>> all;
+    while (auto e = next_event(s, quiet)) {
+        all.emplace_back(std::move(e->path), std::move(e->token));
+    }
+    return all;
+}
+
+child::child(std::vector<std::string> arguments)
+{
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC) != 0) {
+        throw std::runtime_error{"no pipe"};
+    }
+    output_ = unique_fd{ends[0]};
+    const unique_fd its{ends[1]};
+    arguments.insert(arguments.begin(), {"child", "--child"});
+    std::vector<char*> words;
+    for (auto& a : arguments) {
+        words.push_back(a.data());
+    }
+    words.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, its.get(), STDOUT_FILENO);
+    const int code =
+        ::posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, words.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (code != 0) {
+        throw std::runtime_error{"the test program cannot be started again"};
+    }
+}
+
+child::~child()
+{
+    kill();
+}
+
+std::string child::line()
+{
+    std::string text;
+    char c = 0;
+    while (::read(output_.get(), &c, 1) == 1 && c != '\n') {
+        text += c;
+    }
+    return text;
+}
+
+void child::kill()
+{
+    if (pid_ > 0) {
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+        pid_ = -1;
+    }
+}
+
+holdings holdings::now()
+{
+    const auto count = [](const char* folder) {
+        const std::filesystem::directory_iterator all{folder};
+        return static_cast<std::size_t>(
+            std::distance(begin(all), std::filesystem::directory_iterator{}));
+    };
+    std::ifstream maps{"/proc/self/maps"};
+    const auto lines =
+        static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>{maps}, {}, '\n'));
+    return {count("/proc/self/fd"), lines, ::mallinfo2().uordblks};
+}
+
+} // namespace strait::xen::simulated::test
