@@ -276,11 +276,21 @@ ports::result<device_request> parse_device(const std::string& devargs)
         return error{"unknown device \"" + devargs.substr(0, devargs.find(',')) +
                      "\": " + std::string{known_devices}};
     }
+    // DPDK also takes a description in layers, "bus=…/class=…/driver=…": it may fit several devices
+    // or name none, and need not say on which bus one is.
+    const bool layered = parsed.bus_str != nullptr || parsed.cls_str != nullptr;
     device_request request{};
     request.name = parsed.name;
-    request.is_virtual = std::string_view{rte_bus_name(parsed.bus)} == "vdev";
     const std::string arguments = parsed.args != nullptr ? parsed.args : "";
+    const rte_bus* const bus = parsed.bus;
     rte_devargs_reset(&parsed);
+    if (layered || bus == nullptr || request.name.empty()) {
+        return error{"device \"" + devargs +
+                     "\" is not named but described by bus, class or "
+                     "driver: " +
+                     std::string{known_devices}};
+    }
+    request.is_virtual = std::string_view{rte_bus_name(bus)} == "vdev";
     if (request.is_virtual && request.name.starts_with("net_tun")) {
         return error{"device " + request.name +
                      " carries IP packets, not Ethernet frames: use net_tap instead"};
