@@ -215,7 +215,8 @@ std::vector<method> port_methods()
                   .port_types = {"vhost-user"}},
                  {.name = "socket_mode",
                   .kind = kind::text,
-                  .help = "permissions of the socket file, octal",
+                  .help = "permissions of the socket file, octal; 0600 unless given, or 0660 when "
+                          "its owner is given with a group",
                   .placeholder = "MODE",
                   .maximum = 5,
                   .port_types = {"vhost-user"}},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Whether a socket's path is free, or may be made so.
+// Whether a socket's path is free, or may be made so; and whose the socket is.
 #include "ports/unix_socket.hh"
 
 #include <cerrno>
@@ -7,6 +7,7 @@
 #include <string_view>
 #include <system_error>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -85,6 +86,38 @@ result<void> make_way_for_socket(const std::string& path)
         return error{"the stale socket " + path + " cannot be removed: " + describe(errno)};
     }
     return {};
+}
+
+result<void> give_socket_to(const std::string& path, std::optional<uid_t> owner,
+                            std::optional<gid_t> group, mode_t mode)
+{
+    // What was looked at is what is changed: by descriptor, never by path again.
+    const int fd = ::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return error{"the socket " + path + " is gone: " + describe(errno)};
+    }
+    const auto give = [&]() -> result<void> {
+        struct stat status {};
+        if (::fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode) ||
+            status.st_uid != ::geteuid()) {
+            return error{"something else has been put in the place of the socket " + path +
+                         "; its folder should be one that only trusted users may write"};
+        }
+        if ((owner || group) &&
+            ::fchownat(fd, "", owner.value_or(static_cast<uid_t>(-1)),
+                       group.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH) != 0) {
+            return error{"the owner of the socket " + path + " cannot be set: " + describe(errno)};
+        }
+        // fchmod() does not take such a descriptor; /proc leads to what it is open on, whatever
+        // the path does.
+        if (::chmod(("/proc/self/fd/" + std::to_string(fd)).c_str(), mode) != 0) {
+            return error{"the mode of the socket " + path + " cannot be set: " + describe(errno)};
+        }
+        return {};
+    };
+    auto given = give();
+    ::close(fd);
+    return given;
 }
 
 } // namespace strait::ports

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Making way for a listening UNIX socket: what stands at its path is removed only if it is a socket
-// that nobody answers on. Sockets themselves are made by those who listen on them.
+// The file of a listening UNIX socket: making way for it, where what stands at its path is removed
+// only if it is a socket that nobody answers on, and giving it to an owner. Sockets themselves are
+// made by those who listen on them.
 #pragma once
 
 #include "ports/port.hh"
 
 #include <cstddef>
+#include <optional>
 #include <string>
+
+#include <sys/types.h>
 
 namespace strait::ports {
 
@@ -18,5 +22,11 @@ inline constexpr std::size_t max_socket_path = 107;
 // than max_socket_path, its folder is missing, it is no socket, somebody answers on it, or it may
 // not be removed. The caller holds the lock of its run folder. Any thread; never waits.
 [[nodiscard]] result<void> make_way_for_socket(const std::string& path);
+
+// Gives the socket that this process has just bound to `path` to its owner and group, where given,
+// and sets its permissions. Who may write the folder can have put another file or a link in its
+// place meanwhile: that is an error, and is left as it is.
+[[nodiscard]] result<void> give_socket_to(const std::string& path, std::optional<uid_t> owner,
+                                          std::optional<gid_t> group, mode_t mode);
 
 } // namespace strait::ports

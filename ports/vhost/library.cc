@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <thread>
 #include <unistd.h>
@@ -281,7 +282,12 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
         return failed(true);
     }
     the_watcher().add(e);
-    if (rte_vhost_driver_start(path.c_str()) != 0) {
+    // The umask, so that a new socket is nobody else's until it is given to its owner.
+    constexpr mode_t no_others = 0177;
+    const mode_t umask_before = ::umask(no_others);
+    const int started = rte_vhost_driver_start(path.c_str());
+    ::umask(umask_before);
+    if (started != 0) {
         the_watcher().remove(e);
         return failed(true);
     }

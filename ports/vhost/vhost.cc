@@ -207,7 +207,6 @@ private:
     void look() noexcept override;
 
     void stop_serving() noexcept;
-    ports::result<void> own_socket() const;
     // Calls `what` with the connection of `vid`, with the lock held.
     template <typename What>
     void with(int vid, What&& what) noexcept;
@@ -232,23 +231,6 @@ private:
 
 // ---- control ----
 
-ports::result<void> vhost_port::own_socket() const
-{
-    const auto failed = [&](const char* what) {
-        return ports::error{"port '" + settings_.name + "': cannot set the " + what +
-                            " of its socket '" + settings_.socket + "': " + std::strerror(errno)};
-    };
-    if ((settings_.owner || settings_.group) &&
-        ::chown(settings_.socket.c_str(), settings_.owner.value_or(static_cast<uid_t>(-1)),
-                settings_.group.value_or(static_cast<gid_t>(-1))) != 0) {
-        return failed("owner");
-    }
-    if (settings_.mode && ::chmod(settings_.socket.c_str(), *settings_.mode) != 0) {
-        return failed("mode");
-    }
-    return {};
-}
-
 ports::result<void> vhost_port::start()
 {
     if (!settings_.client) {
@@ -267,9 +249,13 @@ ports::result<void> vhost_port::start()
     }
     serving_ = true;
     if (!settings_.client) {
-        if (auto owned = own_socket(); !owned) {
+        // A group that is given is given to be let in.
+        const mode_t usual = settings_.group ? 0660 : 0600;
+        if (auto given = ports::give_socket_to(settings_.socket, settings_.owner, settings_.group,
+                                               settings_.mode.value_or(usual));
+            !given) {
             stop_serving();
-            return owned;
+            return given;
         }
     }
     return {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// When a socket's path may be taken, and what is left alone.
+// When a socket's path may be taken, whose the socket becomes, and what is left alone.
 #include "ports/unix_socket.hh"
 
 #include <gmock/gmock.h>
@@ -9,9 +9,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <vector>
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -114,6 +116,77 @@ TEST_F(socket_path, that_cannot_be_is_told_why)
     EXPECT_THAT(refused(), HasSubstr("zero byte"));
     path_ = "/" + std::string(max_socket_path - 1, 'a');
     EXPECT_EQ(refused(), "free") << "the longest there is";
+}
+
+// ---- its owner ----
+
+class socket_file : public socket_path {
+protected:
+    static constexpr uid_t nobody = 65534;
+
+    [[nodiscard]] std::string given(mode_t mode, std::optional<uid_t> owner = std::nullopt,
+                                    std::optional<gid_t> group = std::nullopt) const
+    {
+        const auto done = give_socket_to(path_, owner, group, mode);
+        return done.has_error() ? done.error().message : "given";
+    }
+    [[nodiscard]] static struct stat look(const std::string& path)
+    {
+        struct stat status {};
+        EXPECT_EQ(::lstat(path.c_str(), &status), 0);
+        return status;
+    }
+    [[nodiscard]] static std::string make_file(const std::string& path)
+    {
+        std::ofstream{path} << "precious";
+        ::chmod(path.c_str(), 0600);
+        return path;
+    }
+};
+
+TEST_F(socket_file, has_the_mode_and_the_owner_it_is_given)
+{
+    bind(SOCK_STREAM);
+    EXPECT_EQ(given(0604), "given");
+    EXPECT_EQ(look(path_).st_mode & 07777, 0604U);
+    EXPECT_EQ(look(path_).st_uid, ::geteuid());
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "skipped: only root gives files away";
+    }
+    EXPECT_EQ(given(0660, nobody, 1), "given");
+    EXPECT_EQ(look(path_).st_uid, nobody);
+    EXPECT_EQ(look(path_).st_gid, 1U);
+    EXPECT_EQ(look(path_).st_mode & 07777, 0660U);
+}
+
+// What the owner of its folder can have made of it between bind and this.
+TEST_F(socket_file, that_was_replaced_is_an_error_and_changes_no_other)
+{
+    const std::string file = make_file(folder_ + "/file");
+    const auto expect_untouched = [&] {
+        EXPECT_EQ(look(file).st_mode & 07777, 0600U);
+        EXPECT_EQ(look(file).st_uid, ::geteuid());
+    };
+    std::filesystem::create_symlink(file, path_);
+    EXPECT_THAT(given(0666, nobody, 1), HasSubstr("something else has been put in the place of"));
+    expect_untouched();
+    std::filesystem::remove(path_);
+    std::filesystem::create_hard_link(file, path_);
+    EXPECT_THAT(given(0666, nobody, 1), HasSubstr(path_));
+    expect_untouched();
+    std::filesystem::remove(path_);
+    EXPECT_THAT(given(0666, nobody, 1), HasSubstr("is gone"));
+}
+
+TEST_F(socket_file, of_another_user_is_left_to_him)
+{
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "skipped: only root gives files away";
+    }
+    bind(SOCK_STREAM);
+    ASSERT_EQ(::chown(path_.c_str(), nobody, nobody), 0);
+    EXPECT_THAT(given(0666), HasSubstr("something else"));
+    EXPECT_NE(look(path_).st_mode & 07777, 0666U);
 }
 
 } // namespace

@@ -541,6 +541,27 @@ TEST_F(vhost_socket, has_the_mode_it_was_given)
     EXPECT_NE(::stat(path().c_str(), &status), 0) << "a port that goes takes its socket with it";
 }
 
+// Whatever the umask is: who can open it drives the vhost library.
+TEST_F(vhost_socket, is_its_owners_alone_unless_told_otherwise)
+{
+    const auto mode = [this] {
+        struct stat status {};
+        EXPECT_EQ(::stat(path().c_str(), &status), 0);
+        return status.st_mode & 0777;
+    };
+    for (const mode_t umask : {0, 022, 0777}) {
+        const mode_t before = ::umask(umask);
+        EXPECT_TRUE(start(at(path())));
+        EXPECT_EQ(::umask(before), umask) << "it is put back";
+        EXPECT_EQ(mode(), 0600U) << umask;
+        port_.reset();
+    }
+    settings s = at(path());
+    s.group = ::getgid();
+    ASSERT_TRUE(start(s));
+    EXPECT_EQ(mode(), 0660U) << "a group that is named is let in";
+}
+
 TEST_F(vhost_socket, takes_over_a_socket_that_nobody_answers_on)
 {
     {
