@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -74,10 +75,10 @@ int run(const std::vector<std::string>& words)
             continue;
         }
         std::ifstream file{path};
-        const std::string text{std::istreambuf_iterator<char>{file}, {}};
-        if (!file) {
+        if (!file || std::filesystem::is_directory(path)) {
             return refuse("the file " + path + " cannot be read");
         }
+        const std::string text{std::istreambuf_iterator<char>{file}, {}};
         auto wrong = parse_faults(text);
         if (wrong.has_error()) {
             return refuse(path + ": " + wrong.error().message);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <ostream>
 #include <stdexcept>
 #include <thread>
 
@@ -99,7 +100,11 @@ std::vector<std::pair<std::string, std::string>> all_events(xen::store& s,
     return all;
 }
 
-child::child(std::vector<std::string> arguments)
+child::child(std::vector<std::string> words)
+    : child{"/proc/self/exe", (words.insert(words.begin(), "--child"), std::move(words))}
+{}
+
+child::child(const std::string& program, std::vector<std::string> words)
 {
     int ends[2] = {-1, -1};
     if (::pipe2(ends, O_CLOEXEC) != 0) {
@@ -107,20 +112,21 @@ child::child(std::vector<std::string> arguments)
     }
     output_ = unique_fd{ends[0]};
     const unique_fd its{ends[1]};
-    arguments.insert(arguments.begin(), {"child", "--child"});
-    std::vector<char*> words;
-    for (auto& a : arguments) {
-        words.push_back(a.data());
+    words.insert(words.begin(), program);
+    std::vector<char*> pointers;
+    for (auto& word : words) {
+        pointers.push_back(word.data());
     }
-    words.push_back(nullptr);
+    pointers.push_back(nullptr);
     posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, its.get(), STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions, its.get(), STDERR_FILENO);
     const int code =
-        ::posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, words.data(), environ);
+        ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, pointers.data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
     if (code != 0) {
-        throw std::runtime_error{"the test program cannot be started again"};
+        throw std::runtime_error{program + " cannot be started"};
     }
 }
 
@@ -139,12 +145,18 @@ std::string child::line()
     return text;
 }
 
+int child::end(int signal)
+{
+    int status = 0;
+    ::kill(pid_, signal);
+    ::waitpid(std::exchange(pid_, -1), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 void child::kill()
 {
     if (pid_ > 0) {
-        ::kill(pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
-        pid_ = -1;
+        (void)end(SIGKILL);
     }
 }
 
@@ -159,6 +171,12 @@ holdings holdings::now()
     const auto lines =
         static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>{maps}, {}, '\n'));
     return {count("/proc/self/fd"), lines, ::mallinfo2().uordblks};
+}
+
+std::ostream& operator<<(std::ostream& out, const holdings& h)
+{
+    return out << h.descriptors << " descriptors, " << h.mappings << " mappings, " << h.heap
+               << " bytes";
 }
 
 } // namespace strait::xen::simulated::test

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <iosfwd>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,18 +57,20 @@ std::optional<watch_event> next_event(xen::store& s,
 std::vector<std::pair<std::string, std::string>>
 all_events(xen::store& s, std::chrono::milliseconds quiet = std::chrono::milliseconds{20});
 
-// This program again, in a process of its own, doing what its first argument says (run_child() in
-// the test). Killed with this object.
+// A program in a process of its own. Killed with this object.
 class child {
 public:
-    explicit child(std::vector<std::string> arguments);
+    // This program again, doing what the words say (run_child() in the test).
+    explicit child(std::vector<std::string> words);
+    child(const std::string& program, std::vector<std::string> words);
     child(const child&) = delete;
     child& operator=(const child&) = delete;
     ~child();
 
-    // The next line it prints.
+    // The next line of its output and errors; empty at their end.
     [[nodiscard]] std::string line();
-    // SIGKILL, and gone when this returns.
+    // Its exit status once the signal has ended it; -1: it was killed. 0: it ends by itself.
+    int end(int signal);
     void kill();
 
 private:
@@ -82,5 +85,15 @@ struct holdings {
     std::size_t heap; // bytes of malloc in use
     [[nodiscard]] static holdings now();
 };
+std::ostream& operator<<(std::ostream& out, const holdings& h);
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool built_for_a_sanitizer = true;
+#elif defined(__has_feature)
+inline constexpr bool built_for_a_sanitizer =
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+inline constexpr bool built_for_a_sanitizer = false;
+#endif
 
 } // namespace strait::xen::simulated::test
