@@ -32,6 +32,7 @@ namespace {
 void log_dpdk_line(log_level level, std::string_view line)
 {
     std::string subsystem = "dpdk";
+    bool limited = false;
     const auto colon = line.find(": ");
     if (colon != std::string_view::npos &&
         std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon), [](char c) {
@@ -39,7 +40,10 @@ void log_dpdk_line(log_level level, std::string_view line)
         })) {
         const std::string_view prefix = line.substr(0, colon);
         if (prefix.starts_with("VHOST")) {
+            // A front end makes the library complain by every connection and every message; what
+            // our ports say of it they bound themselves.
             subsystem = "vhost";
+            limited = true;
         } else {
             subsystem = prefix;
             std::transform(subsystem.begin(), subsystem.end(), subsystem.begin(), [](char c) {
@@ -49,7 +53,7 @@ void log_dpdk_line(log_level level, std::string_view line)
         line.remove_prefix(colon + 2);
     }
     if (!line.empty()) {
-        log(level, subsystem, line);
+        (limited ? log_limited : log)(level, subsystem, line);
     }
 }
 

@@ -7,8 +7,12 @@
 #include <atomic>
 #include <cstdio>
 #include <ctime>
+#include <limits.h>
+#include <mutex>
 #include <string>
+#include <utility>
 
+#include <poll.h>
 #include <unistd.h>
 
 namespace strait::control {
@@ -17,6 +21,84 @@ namespace {
 
 constexpr std::array<std::string_view, 4> names = {"error", "warning", "info", "debug"};
 std::atomic<log_level> limit{log_level::info};
+
+// What may be logged by anybody who can open a vhost-user socket.
+constexpr unsigned lines_of_others = 20;
+constexpr std::chrono::seconds window_of_others{10};
+
+std::mutex mutex; // what is below
+std::uint64_t lost{0};
+line_limit others{lines_of_others, window_of_others};
+
+std::string make_line(log_level level, std::string_view subsystem, std::string_view text)
+{
+    timespec now{};
+    (void)::clock_gettime(CLOCK_REALTIME, &now);
+    tm utc{};
+    (void)::gmtime_r(&now.tv_sec, &utc);
+    constexpr long nanoseconds_in_millisecond = 1'000'000;
+    std::array<char, 64> time{};
+    const std::size_t length = std::strftime(time.data(), time.size(), "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)std::snprintf(time.data() + length, time.size() - length, ".%03ldZ",
+                        now.tv_nsec / nanoseconds_in_millisecond);
+    std::string line = time.data();
+    line += ' ';
+    line += names[static_cast<std::size_t>(level)];
+    line += ' ';
+    line += subsystem;
+    line += ": ";
+    const std::size_t begin = line.size();
+    line += text;
+    std::replace_if(
+        line.begin() + static_cast<std::ptrdiff_t>(begin), line.end(),
+        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+    constexpr std::string_view cut = "...";
+    if (line.size() >= PIPE_BUF) {
+        line.resize(PIPE_BUF - 1 - cut.size());
+        line += cut;
+    }
+    line += '\n';
+    return line;
+}
+
+// With the mutex held, so that nobody of this process takes the room that was found. stderr is
+// shared with whoever started us: that it does not block is not ours to say.
+bool write_now(const std::string& line)
+{
+    pollfd state{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+    if (::poll(&state, 1, 0) != 1 || (state.revents & POLLOUT) == 0) {
+        return false;
+    }
+    // One write a line, whole on a pipe since it has at most PIPE_BUF bytes.
+    return ::write(STDERR_FILENO, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+
+void say_what_was_lost()
+{
+    if (lost != 0 && write_now(make_line(log_level::warning, "log",
+                                         "lines lost here, since nobody took them from stderr: " +
+                                             std::to_string(lost)))) {
+        lost = 0;
+    }
+}
+
+void write(log_level level, std::string_view subsystem, std::string_view text)
+{
+    say_what_was_lost();
+    if (lost != 0 || !write_now(make_line(level, subsystem, text))) {
+        ++lost;
+    }
+}
+
+void say_what_did_not_pass(line_limit::clock::time_point now)
+{
+    if (const std::uint64_t more = others.left_out(now); more != 0) {
+        write(log_level::warning, "log",
+              "lines left out that guests' side caused, of which at most " +
+                  std::to_string(lines_of_others) + " are written in " +
+                  std::to_string(window_of_others.count()) + " seconds: " + std::to_string(more));
+    }
+}
 
 } // namespace
 
@@ -44,36 +126,47 @@ void log(log_level level, std::string_view subsystem, std::string_view text)
     if (level > limit) {
         return;
     }
-    timespec now{};
-    (void)::clock_gettime(CLOCK_REALTIME, &now);
-    tm utc{};
-    (void)::gmtime_r(&now.tv_sec, &utc);
-    constexpr long nanoseconds_in_millisecond = 1'000'000;
-    std::array<char, 64> time{};
-    const std::size_t length = std::strftime(time.data(), time.size(), "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)std::snprintf(time.data() + length, time.size() - length, ".%03ldZ",
-                        now.tv_nsec / nanoseconds_in_millisecond);
-    std::string line = time.data();
-    line += ' ';
-    line += names[static_cast<std::size_t>(level)];
-    line += ' ';
-    line += subsystem;
-    line += ": ";
-    const std::size_t begin = line.size();
-    line += text;
-    std::replace_if(
-        line.begin() + static_cast<std::ptrdiff_t>(begin), line.end(),
-        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-    line += '\n';
-    // One write a line, so that threads do not mix theirs.
-    std::string_view rest = line;
-    while (!rest.empty()) {
-        const ssize_t written = ::write(STDERR_FILENO, rest.data(), rest.size());
-        if (written <= 0) {
-            return; // nowhere to complain
-        }
-        rest.remove_prefix(static_cast<std::size_t>(written));
+    const std::scoped_lock lock{mutex};
+    write(level, subsystem, text);
+}
+
+void log_limited(log_level level, std::string_view subsystem, std::string_view text)
+{
+    if (level > limit) {
+        return;
     }
+    const std::scoped_lock lock{mutex};
+    const auto now = line_limit::clock::now();
+    say_what_did_not_pass(now);
+    if (limit == log_level::debug || others.pass(now)) {
+        write(level, subsystem, text);
+    }
+}
+
+void log_left_out()
+{
+    const std::scoped_lock lock{mutex};
+    say_what_did_not_pass(line_limit::clock::now());
+    say_what_was_lost();
+}
+
+bool line_limit::pass(clock::time_point now) noexcept
+{
+    if (now - began_ >= window_) {
+        began_ = now;
+        passed_ = 0;
+    }
+    if (passed_ == lines_) {
+        ++left_out_;
+        return false;
+    }
+    ++passed_;
+    return true;
+}
+
+std::uint64_t line_limit::left_out(clock::time_point now) noexcept
+{
+    return now - began_ < window_ ? 0 : std::exchange(left_out_, 0);
 }
 
 } // namespace strait::control

@@ -3,6 +3,7 @@
 // led here by eal.cc. Workers do not log.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -16,7 +17,34 @@ enum class log_level : std::uint8_t { error, warning, info, debug };
 void set_log_level(log_level most) noexcept;
 [[nodiscard]] log_level current_log_level() noexcept;
 
-// Any thread but workers. Control characters in `text` are shown as '?'.
+// Any thread but workers. Control characters in `text` are shown as '?', and what makes a line
+// longer than PIPE_BUF is cut off. Never waits for whoever reads stderr: a line that cannot be
+// written at once is lost and counted, and the next one that can be says so.
 void log(log_level level, std::string_view subsystem, std::string_view text);
+// For lines that guests and their VMMs cause, as many as they like: of all of these a few are
+// written each while, the rest counted. With debug lines wanted, all are.
+void log_limited(log_level level, std::string_view subsystem, std::string_view text);
+// Says how many lines were left out, where it has not been said yet. To be called now and then.
+void log_left_out();
+
+// How many lines may pass each while.
+class line_limit {
+public:
+    using clock = std::chrono::steady_clock;
+
+    constexpr line_limit(unsigned lines, clock::duration window) noexcept
+        : lines_{lines}, window_{window}
+    {}
+    [[nodiscard]] bool pass(clock::time_point now) noexcept;
+    // Lines that did not pass, once their while is over; each is told of once.
+    [[nodiscard]] std::uint64_t left_out(clock::time_point now) noexcept;
+
+private:
+    unsigned lines_;
+    clock::duration window_;
+    clock::time_point began_{};
+    unsigned passed_{0};
+    std::uint64_t left_out_{0};
+};
 
 } // namespace strait::control

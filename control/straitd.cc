@@ -100,10 +100,10 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
     return std::nullopt;
 }
 
-// Looks at links twice a second.
-class link_watch {
+// Looks twice a second at links, and at what the log had to leave out.
+class watch {
 public:
-    link_watch(asio::io_context& io, virtual_switch& sw) : timer_{io}, switch_{sw} { wait(); }
+    watch(asio::io_context& io, virtual_switch& sw) : timer_{io}, switch_{sw} { wait(); }
 
 private:
     void wait()
@@ -113,6 +113,7 @@ private:
         timer_.async_wait([this](boost::system::error_code error) {
             if (!error) {
                 switch_.look_at_links();
+                log_left_out();
                 wait();
             }
         });
@@ -165,7 +166,7 @@ int serve(const daemon_options& options, const run_dir& folder,
     if (listening.has_error()) {
         return refuse(listening.error().message);
     }
-    const link_watch links{io, sw};
+    const watch looking{io, sw};
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started);
     log(log_level::info, "straitd",

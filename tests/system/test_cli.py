@@ -547,6 +547,23 @@ def test_log_is_one_line_an_event(ports):
         assert subsystem.endswith(":")
 
 
+def test_a_front_end_cannot_flood_the_log(ports):
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.connect(ports.socket("vm1"))
+        wait_until(lambda: ports.ctl("port show vm1")["details"]["connected"], 10, "a front end")
+        for _ in range(3000):
+            with socket.socket(socket.AF_UNIX) as other:
+                other.connect(ports.socket("vm1"))
+        for _ in range(300):
+            with socket.socket(socket.AF_UNIX) as other:
+                other.connect(ports.socket("vm1"))
+                with contextlib.suppress(OSError):
+                    other.sendall(struct.pack("<3I", 1, 1, 0xffff))
+    wait_until(lambda: "lines left out that guests' side caused" in ports.log(), 20, "what was left out")
+    assert len(ports.log().splitlines()) < 200
+    assert ports.ctl("port show vm1")["details"]["connections_refused"] > 1000
+
+
 def test_log_labels_what_ports_say(ports):
     def logged(level, text):
         wait_until(lambda: any(line.split(" ", 3)[1:3] == [level, "vhost:"] and text in line

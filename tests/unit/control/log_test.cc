@@ -5,6 +5,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <limits.h>
+#include <string>
+
+#include <fcntl.h>
+#include <unistd.h>
+
 namespace strait::control {
 namespace {
 
@@ -25,6 +34,102 @@ TEST(log, leaves_out_what_is_above_its_level)
     set_log_level(log_level::info);
     EXPECT_EQ(parse_log_level("debug"), log_level::debug);
     EXPECT_EQ(parse_log_level(""), std::nullopt);
+}
+
+TEST(log, cuts_a_line_to_what_a_pipe_takes_at_once)
+{
+    testing::internal::CaptureStderr();
+    log(log_level::info, "x", std::string(std::size_t{2} * PIPE_BUF, 'y'));
+    const std::string line = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(line.size(), PIPE_BUF);
+    EXPECT_THAT(line, testing::EndsWith("yyy...\n"));
+}
+
+// stderr as a pipe that nobody reads.
+class unread_stderr {
+public:
+    unread_stderr()
+    {
+        EXPECT_EQ(::pipe2(pipe_.data(), O_CLOEXEC), 0);
+        ::fcntl(pipe_[1], F_SETPIPE_SZ, 4 * PIPE_BUF);
+        ::dup2(pipe_[1], STDERR_FILENO);
+        ::close(pipe_[1]);
+    }
+    unread_stderr(const unread_stderr&) = delete;
+    unread_stderr& operator=(const unread_stderr&) = delete;
+    ~unread_stderr()
+    {
+        ::dup2(before_, STDERR_FILENO);
+        ::close(before_);
+        ::close(pipe_[0]);
+    }
+    [[nodiscard]] std::string read() const
+    {
+        std::string text(std::size_t{16} * PIPE_BUF, ' ');
+        const ssize_t size = ::read(pipe_[0], text.data(), text.size());
+        text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+        return text;
+    }
+
+private:
+    int before_{::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)};
+    std::array<int, 2> pipe_{};
+};
+
+TEST(log, waits_for_nobody_and_says_what_was_lost)
+{
+    ::alarm(30); // what waits here waits for ever
+    const unread_stderr pipe;
+    const std::string long_text(1000, 'y');
+    for (int i = 0; i < 1000; ++i) {
+        log(log_level::info, "x", long_text);
+    }
+    const std::string written = pipe.read();
+    const auto lines = std::count(written.begin(), written.end(), '\n');
+    EXPECT_GT(lines, 0);
+    EXPECT_TRUE(written.ends_with("y\n")) << "the last one is whole";
+    log(log_level::info, "x", "and on");
+    const std::string then = pipe.read();
+    EXPECT_THAT(then, testing::HasSubstr(" warning log: lines lost here, "));
+    EXPECT_THAT(then, testing::HasSubstr(" stderr: " + std::to_string(1000 - lines) + "\n"));
+    EXPECT_THAT(then, testing::EndsWith(" info x: and on\n"));
+    log(log_level::info, "x", "once");
+    EXPECT_THAT(pipe.read(), testing::Not(testing::HasSubstr("lost")));
+    ::alarm(0);
+}
+
+TEST(line_limit, counts_what_did_not_pass_and_tells_of_it_once)
+{
+    using namespace std::chrono_literals;
+    line_limit limit{3, 10s};
+    const line_limit::clock::time_point start{1h};
+    const auto passed = [&](auto when) {
+        int n = 0;
+        for (int i = 0; i < 100; ++i) {
+            n += limit.pass(when) ? 1 : 0;
+        }
+        return n;
+    };
+    EXPECT_EQ(passed(start), 3);
+    EXPECT_EQ(passed(start + 9s), 0);
+    EXPECT_EQ(limit.left_out(start + 9s), 0U) << "not before the while is over";
+    EXPECT_EQ(limit.left_out(start + 10s), 197U);
+    EXPECT_EQ(limit.left_out(start + 10s), 0U);
+    EXPECT_EQ(passed(start + 10s), 3);
+    EXPECT_EQ(passed(start + 25s), 3) << "told late is told, too";
+    EXPECT_EQ(limit.left_out(start + 35s), 194U);
+}
+
+TEST(log, of_guests_doing_is_a_few_lines)
+{
+    testing::internal::CaptureStderr();
+    for (int i = 0; i < 1000; ++i) {
+        log_limited(log_level::error, "vhost", "again");
+    }
+    log(log_level::error, "vhost", "another");
+    const std::string text = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 21);
+    EXPECT_THAT(text, testing::EndsWith("another\n"));
 }
 
 } // namespace
