@@ -272,15 +272,15 @@ void vhost_port::stop_serving() noexcept
         stopping_ = true;
         for (auto& s : connections_) {
             s.front_end->take_back();
+            // Now: the library's thread may be waiting for the rest of a message of its, and the
+            // library for that thread.
+            s.front_end->hang_up();
         }
         note_link();
     }
     // Not with the lock held: its callbacks, on this thread and the library's, take it.
     unregister_socket(*this, settings_.socket);
     const std::scoped_lock lock{mutex_};
-    for (auto& s : connections_) {
-        s.front_end->hang_up();
-    }
     connections_.clear();
 }
 

@@ -115,6 +115,48 @@ TEST_F(hostile_message, DISABLED_announced_payload_never_sent)
     EXPECT_TRUE(neighbour.is_closed()) << "another port's socket answers nobody";
 }
 
+// The operator's way out of it: ports come and go, the one that holds the thread as well.
+TEST_F(hostile_message, announced_payload_never_sent_holds_up_no_removal)
+{
+    ::alarm(60); // what hangs here hangs for ever
+    front_end& f = connect();
+    ASSERT_TRUE(f.send_raw(header(static_cast<std::uint32_t>(request::set_features), 1, 8)));
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    const auto start = std::chrono::steady_clock::now();
+    lab_.stop(1);
+    lab_.stop(victim);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{5});
+    EXPECT_TRUE(f.is_closed());
+    lab_.start(1);
+    lab_.start(victim);
+    first_.attach(lab_.socket(1));
+    ::alarm(0);
+}
+
+// Answers that nobody reads fill the socket; the library's thread then waits to write.
+TEST_F(hostile_message, answers_never_read_hold_up_no_removal)
+{
+    ::alarm(60);
+    front_end& f = connect();
+    ASSERT_EQ(::fcntl(f.fd(), F_SETFL, O_NONBLOCK), 0);
+    const auto ask = header(static_cast<std::uint32_t>(request::get_features), 1, 0);
+    // Both directions are full when no question has been taken for a while.
+    for (int idle = 0; idle < 20;) {
+        idle = f.send_raw(ask) ? 0 : idle + 1;
+        if (idle != 0) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{10});
+        }
+    }
+    const auto start = std::chrono::steady_clock::now();
+    lab_.stop(1);
+    lab_.stop(victim);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{5});
+    lab_.start(1);
+    lab_.start(victim);
+    first_.attach(lab_.socket(1));
+    ::alarm(0);
+}
+
 // Disabled: the library hangs up on a number of rings that it cannot have before anyone is asked,
 // and forgets the descriptor that came with it.
 TEST_F(hostile_message, DISABLED_descriptors_of_a_message_to_no_ring)

@@ -549,7 +549,7 @@ TEST_F(vhost_socket, is_its_owners_alone_unless_told_otherwise)
         EXPECT_EQ(::stat(path().c_str(), &status), 0);
         return status.st_mode & 0777;
     };
-    for (const mode_t umask : {0, 022, 0777}) {
+    for (const mode_t umask : {0U, 022U, 0777U}) {
         const mode_t before = ::umask(umask);
         EXPECT_TRUE(start(at(path())));
         EXPECT_EQ(::umask(before), umask) << "it is put back";
