@@ -9,6 +9,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "control/utf8.hh"
 #include "control/version.hh"
 
 namespace strait::control {
@@ -117,7 +118,7 @@ bool is_right(const parameter& p, const json::value& value)
         }
         const std::string_view text{value.get_string()};
         return !text.empty() && text.size() <= static_cast<std::size_t>(p.maximum) &&
-               !has_control_character(text);
+               !has_control_character(text) && is_utf8(text);
     }
     case value_kind::name:
         return value.is_string() && is_name(std::string_view{value.get_string()});
@@ -264,7 +265,8 @@ std::string describe_kind(const parameter& p)
 {
     switch (p.kind) {
     case value_kind::text:
-        return "text of 1 to " + std::to_string(p.maximum) + " bytes without control characters";
+        return "text of 1 to " + std::to_string(p.maximum) +
+               " bytes of UTF-8 without control characters";
     case value_kind::name:
         return "a name of 1 to 63 letters, digits, '.', '_' or '-', a letter or digit first";
     case value_kind::integer:
@@ -289,6 +291,7 @@ std::optional<std::string> check_value(const method& m, const parameter& p,
     std::string shown = w == wording::command_line && value.is_string()
                             ? std::string{std::string_view{value.get_string()}}
                             : json::serialize(value);
+    shown = as_utf8(shown);
     if (has_control_character(shown) || shown.empty()) {
         shown = json::serialize(json::value(shown));
     }
@@ -312,7 +315,7 @@ std::optional<std::string> check_parameters(const method& m, const json::object&
                 names.emplace_back(q.name);
             }
             const auto near = nearest(name, names);
-            std::string shown = shortened(std::string{name});
+            std::string shown = shortened(as_utf8(name));
             return prefix(m, w) + "there is no parameter " + json::serialize(json::value(shown)) +
                    (near            ? "; did you mean \"" + *near + "\"?"
                     : names.empty() ? "; it takes none"

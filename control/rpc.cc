@@ -4,6 +4,7 @@
 
 #include "control/log.hh"
 #include "control/method_table.hh"
+#include "control/utf8.hh"
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
@@ -40,7 +41,10 @@ std::string finish(const json::value& id, json::object outcome_member)
         answer[key] = std::move(value);
     }
     answer["id"] = id;
-    return json::serialize(answer);
+    // Parameters are checked, but the kernel, drivers and guests say what they like: a client that
+    // is told of one of them is not to lose the whole answer.
+    std::string text = json::serialize(answer);
+    return is_utf8(text) ? text : as_utf8(text);
 }
 
 std::string error_answer(const json::value& id, int code, std::string_view message,
@@ -171,6 +175,9 @@ std::string rpc::answer_one(const json::value& request) const
 
 std::string rpc::answer(std::string_view message) const
 {
+    if (!is_utf8(message)) {
+        return parse_error("this is not UTF-8, as JSON and all text in it must be");
+    }
     boost::system::error_code code;
     json::parse_options options;
     constexpr std::size_t deepest = 16;

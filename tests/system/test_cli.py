@@ -503,10 +503,13 @@ def test_config_is_applied_before_ports_serve(lab):
     (["stats"], ":1: only commands that change"),
     (["bridge add br0",
       "port add a --bridge br0 --type vhost-user --socket /nonexistent/s"], ":2: "),
+    (["bridge add br0",
+      "port add a --bridge br0 --type vhost-user --socket /tmp/\udcff.sock"],
+     ":2: port add: --socket is /tmp/?.sock; it must be text of 1 to 107 bytes of UTF-8"),
 ])
 def test_a_mistake_in_config_stops_the_daemon(tmp_path, lines, says):
     config = tmp_path / "config"
-    config.write_text("\n".join(lines))
+    config.write_text("\n".join(lines), errors="surrogateescape")
     done = straitd("--run-dir", tmp_path / "run", "--no-huge", "--workers", "0", "--config", config)
     assert done.returncode == 1
     assert f"{config}{says}" in done.stderr.splitlines()[-1]

@@ -52,6 +52,19 @@ TEST(parameters, are_right_or_named_in_a_sentence)
                 HasSubstr("\"socket\" is for ports of type vhost-user"));
 }
 
+TEST(parameters, are_utf8)
+{
+    const auto wrong = [](std::string_view socket) {
+        const json::object parameters{
+            {"name", "a"}, {"bridge", "b"}, {"type", "vhost-user"}, {"socket", socket}};
+        return check_parameters(*find_method("port.add"), parameters, wording::command_line)
+            .value_or("right");
+    };
+    EXPECT_EQ(wrong("/tmp/\xff.sock"), "port add: --socket is /tmp/?.sock; it must be text of 1 to "
+                                       "107 bytes of UTF-8 without control characters");
+    EXPECT_EQ(wrong("/tmp/ü.sock"), "right");
+}
+
 TEST(parameters, of_enormous_size_are_not_repeated_in_full)
 {
     const std::string big = R"({"name":"a","vlan":")" + std::string(200'000, 'x') + R"("})";

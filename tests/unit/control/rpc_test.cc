@@ -28,6 +28,9 @@ protected:
         rpc_.add("mac.list", [](const json::object&) -> outcome<json::value> {
             return json::value(std::string(std::size_t{1} << 20U, 'x'));
         });
+        rpc_.add("port.list", [](const json::object&) -> outcome<json::value> {
+            return json::value("eth\xff");
+        });
         rpc_.add("version", [](const json::object&) -> outcome<json::value> {
             throw std::runtime_error{"it broke"};
         });
@@ -83,6 +86,15 @@ TEST_F(rpc_messages, that_are_no_json_are_parse_errors)
               -32700)
         << "too deep";
     EXPECT_EQ(ask("{").at("id"), nullptr);
+}
+
+TEST_F(rpc_messages, are_utf8_in_both_directions)
+{
+    const auto answer = ask("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"bridge.del\","
+                            "\"params\":{\"name\":\"\xff\"}}");
+    EXPECT_EQ(answer.at("error").at("code").as_int64(), -32700);
+    EXPECT_THAT(std::string{answer.at("error").at("message").as_string()}, HasSubstr("not UTF-8"));
+    EXPECT_EQ(ask(R"({"jsonrpc":"2.0","id":1,"method":"port.list"})").at("result"), "eth?");
 }
 
 TEST_F(rpc_messages, that_are_no_requests_are_invalid)
