@@ -3,14 +3,17 @@
 #include "control/cli.hh"
 #include "control/client.hh"
 #include "control/print.hh"
+#include "control/standard_files.hh"
 #include "control/version.hh"
 
 #include <boost/json/serialize.hpp>
 
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -26,8 +29,16 @@ enum exit_status : int { done = 0, refused = 1, unreachable = 2 };
 // Leaves quietly when nobody reads any more (straitctl stats --watch | head).
 bool put(const std::string& text)
 {
-    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
-           std::fflush(stdout) == 0;
+    errno = 0;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+        std::fflush(stdout) == 0) {
+        return true;
+    }
+    if (const int code = errno; code != EPIPE) {
+        std::fprintf(stderr, "straitctl: the answer cannot be written to the standard output: %s\n",
+                     std::generic_category().message(code).c_str());
+    }
+    return false;
 }
 
 bool show(const cli::command& c, const json::value& result)
@@ -102,6 +113,9 @@ int run(const std::vector<std::string>& words)
 
 int main(int argc, char** argv)
 {
+    if (!open_standard_files()) {
+        return refused;
+    }
     try {
         return run(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
     } catch (const std::exception& e) {

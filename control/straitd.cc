@@ -9,6 +9,7 @@
 #include "control/run_dir.hh"
 #include "control/server.hh"
 #include "control/service.hh"
+#include "control/standard_files.hh"
 #include "control/switch.hh"
 #include "control/version.hh"
 #include "control/xen_adoption.hh"
@@ -192,7 +193,11 @@ int run(const std::vector<std::string>& words)
     if (options.help || options.version) {
         const std::string text =
             options.help ? daemon_help() : "straitd " + std::string{version()} + "\n";
-        return std::fputs(text.c_str(), stdout) < 0 ? 1 : 0;
+        if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+            return refuse("the text cannot be written to the standard output: " +
+                          std::generic_category().message(errno));
+        }
+        return 0;
     }
     set_log_level(options.log);
     (void)std::signal(SIGPIPE, SIG_IGN);
@@ -224,6 +229,9 @@ int run(const std::vector<std::string>& words)
 
 int main(int argc, char** argv)
 {
+    if (!open_standard_files()) {
+        return 1;
+    }
     try {
         return run(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
     } catch (const std::exception& e) {

@@ -339,6 +339,25 @@ def test_no_daemon_is_status_2(tmp_path):
         assert f"is straitd running with --run-dir {tmp_path}?" in done.stderr
 
 
+@pytest.mark.parametrize("output, says", [
+    (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")])
+@pytest.mark.parametrize("words", ["port list", "port list --json", "stats --watch", "help"])
+def test_an_answer_that_cannot_be_written_is_said_so(module_ports, output, says, words):
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {output}', "sh", binaries() / "straitctl", "--run-dir",
+         module_ports.run_dir, *words.split()], stderr=subprocess.PIPE, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (
+        1, f"straitctl: the answer cannot be written to the standard output: {says}\n")
+
+
+def test_an_answer_that_nobody_reads_on_is_no_error(module_ports):
+    # As with SIGPIPE ignored, which is inherited.
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" PIPE; "$@" | true', "sh", binaries() / "straitctl", "--run-dir",
+         module_ports.run_dir, "stats", "--watch", "0.1"], stderr=subprocess.PIPE, timeout=20)
+    assert done.stderr == b""
+
+
 # The control socket
 
 @pytest.mark.parametrize("line, code", [
@@ -537,6 +556,22 @@ def test_sixty_four_ports_and_no_trace_of_them(lab):
         assert switch.ctl("port list") == []
         wait_until(lambda: switch.fds() <= before, 10, "descriptors given back")
     assert not list(switch.run_dir.glob("p*.sock"))
+
+
+def test_without_standard_files_the_daemon_writes_to_none_of_its_own(tmp_path):
+    daemon = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", binaries() / "straitd", "--run-dir", tmp_path,
+         "--no-huge", "--workers", "0", "--log-level", "debug"])
+    try:
+        ctl = [binaries() / "straitctl", "--run-dir", tmp_path]
+        wait_until(lambda: subprocess.run([*ctl, "version"], capture_output=True).returncode == 0,
+                   30, "an answer")
+        assert (tmp_path / "straitd.lock").read_text().strip() == str(daemon.pid)
+        for fd in range(3):
+            assert os.readlink(f"/proc/{daemon.pid}/fd/{fd}") == "/dev/null"
+    finally:
+        daemon.terminate()
+    assert daemon.wait(20) == 0
 
 
 def test_log_is_one_line_an_event(ports):
