@@ -17,7 +17,7 @@ class Lab:
     def __init__(self):
         self._open = []
 
-    def _make(self, kind, *arguments, **options):
+    def _make(self, kind, /, *arguments, **options):
         try:
             part = kind(*arguments, **options)
         except parts.Unavailable as reason:
@@ -49,6 +49,15 @@ class Lab:
 
     def wire(self, netns, interface="eth0"):
         return self._make(netns.wire, interface)
+
+    def xen(self, *arguments, **options):
+        return self._make(parts.Xen, *arguments, **options)
+
+    def xen_switch(self, *arguments, **options):
+        return self._make(parts.XenSwitch, *arguments, **options)
+
+    def xen_guest(self, *arguments, **options):
+        return self._make(parts.XenGuest, *arguments, **options)
 
     def close(self):
         failures = []

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The guests' kernel and initial file system, built once and kept in the user's cache folder.
+"""The guests' kernel, Xen, and initial file systems: built once, kept in the user's cache folder.
 
-Debian's kernel package is downloaded and unpacked there, never installed.
+Debian's packages of them are downloaded and unpacked there, never installed: a hypervisor or a
+kernel that is installed is what the machine boots next.
 """
 
+import contextlib
+import dataclasses
 import fcntl
+import functools
 import glob
 import gzip
 import hashlib
@@ -20,6 +24,10 @@ import threading
 from .errors import LabError, Unavailable
 
 _MODULES = ["virtio_pci", "virtio_net", "virtio_console", "8021q", "virtio_rng"]
+_XEN_GUEST_MODULES = ["xen-netfront", "8021q"]
+_DOM0_MODULES = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"]
+_XEN_PACKAGES = ["xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common",
+                 "xenstore-utils"]
 _HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -48,6 +56,15 @@ def assets(progress=lambda line: None):
         return _shared
 
 
+@dataclasses.dataclass(frozen=True)
+class XenAssets:
+    """root has Xen's tools as if installed, for an overlay over a machine's own files."""
+    hypervisor: pathlib.Path
+    root: pathlib.Path
+    dom0_initrd: pathlib.Path
+    guest_initrd: pathlib.Path
+
+
 class Assets:
     """Paths of kernel, initrd and busybox; the first use on a machine downloads about 70 MB."""
 
@@ -55,27 +72,52 @@ class Assets:
         self._progress = progress
         self.folder = cache_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "lock", "w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._locked():
             self.busybox = self._busybox()
             self.kernel_root = self._kernel_root()
             self.release = os.listdir(self.kernel_root / "lib/modules")[0]
             self.kernel = self._vmlinux()
-            self.initrd = self._initrd()
+            self.initrd = self._initrd("initrd", "guest_init.sh", _MODULES)
 
-    def _download(self, package, root):
-        """Unpacks a package of Debian's under root."""
+    @functools.cached_property
+    def xen(self):
+        """Xen's; the first use on a machine downloads 4 MB more."""
+        with self._locked():
+            root = self._xen_root()
+            hypervisor = root / "boot/xen"
+            if not hypervisor.exists():
+                partial = hypervisor.with_suffix(".partial")
+                partial.write_bytes(gzip.decompress(
+                    next(root.glob("boot/xen-*.gz")).read_bytes()))
+                partial.rename(hypervisor)
+            pktgen = next(self.kernel_root.glob("lib/modules/*/kernel/net/core/pktgen.ko"))
+            return XenAssets(
+                hypervisor, root,
+                self._initrd("initrd-dom0", "xen_dom0_init.sh", _DOM0_MODULES),
+                self._initrd("initrd-xen", "guest_init.sh", _XEN_GUEST_MODULES,
+                             {"root/pktgen.ko": pktgen}))
+
+    @contextlib.contextmanager
+    def _locked(self):
+        with open(self.folder / "lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _download(packages, root):
+        """Unpacks packages of Debian's under root."""
         download = root / "download"
         download.mkdir(parents=True)
         try:
             try:
-                _run(["apt-get", "download", package], cwd=download)
+                _run(["apt-get", "download", *packages], cwd=download)
             except LabError:
                 _run(["apt-get", "update"])
-                _run(["apt-get", "download", package], cwd=download)
+                _run(["apt-get", "download", *packages], cwd=download)
         except LabError as error:
-            raise Unavailable(f"{package} cannot be downloaded: {error}") from None
-        _run(["dpkg", "-x", glob.glob(str(download / "*.deb"))[0], root])
+            raise Unavailable(f"{' '.join(packages)} cannot be downloaded: {error}") from None
+        for package in glob.glob(str(download / "*.deb")):
+            _run(["dpkg", "-x", package, root])
         shutil.rmtree(download)
 
     def _busybox(self):
@@ -83,7 +125,7 @@ class Assets:
         root = self.folder / "busybox"
         if not (root / "done").exists():
             shutil.rmtree(root, ignore_errors=True)
-            self._download("busybox-static", root)
+            self._download(["busybox-static"], root)
             (root / "done").touch()
         return root / "bin/busybox"
 
@@ -100,7 +142,7 @@ class Assets:
         root = self.folder / f"kernel-{package.removeprefix('linux-image-')}"
         shutil.rmtree(root, ignore_errors=True)
         self._progress(f"downloading {package}, the guests' kernel (about 70 MB)")
-        self._download(package, root)
+        self._download([package], root)
         _run(["depmod", "-b", root, os.listdir(root / "lib/modules")[0]])
         (root / "done").touch()
         return root
@@ -129,40 +171,59 @@ class Assets:
             partial.rename(plain)
         return plain
 
-    def _initrd(self):
-        init = (_HERE / "guest_init.sh").read_bytes()
-        busybox = self.busybox.read_bytes()
-        modules = []
-        for module in _MODULES:
+    def _xen_root(self):
+        root = self.folder / "xen-4.17"
+        if not (root / "done").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            self._progress("downloading Xen 4.17 (4 MB)")
+            self._download(_XEN_PACKAGES, root)
+            # Over a file system where these are links to their namesakes in usr they must be, too.
+            for name in ("bin", "lib", "lib64", "sbin"):
+                if (root / name).is_dir():
+                    shutil.copytree(root / name, root / "usr" / name, symlinks=True,
+                                    dirs_exist_ok=True)
+                    shutil.rmtree(root / name)
+            (root / "done").touch()
+        return root
+
+    def _initrd(self, name, init, modules, files=None):
+        """The path of an initial file system: busybox, init and shell.sh of this folder, kernel
+        modules with all that they need in their order, and files (path in it: path here)."""
+        content = {"bin/busybox": self.busybox, "init": _HERE / init,
+                   "shell.sh": _HERE / "shell.sh", **(files or {})}
+        needed = []
+        for module in modules:
             for line in _run(["modprobe", "-d", self.kernel_root, "-S", self.release,
                               "--show-depends", module]).splitlines():
                 words = line.split()
-                if words and words[0] == "insmod" and words[1] not in modules:
-                    modules.append(words[1])
-        key = hashlib.sha256(init + busybox + "\n".join(modules).encode()).hexdigest()[:16]
-        path = self.folder / f"initrd-{self.release}-{key}.gz"
-        if path.exists():
-            return path
+                if words and words[0] == "insmod" and words[1] not in needed:
+                    needed.append(words[1])
+        for number, module in enumerate(needed):
+            content[f"modules/{number:02}-{os.path.basename(module)}"] = pathlib.Path(module)
+        data = {path: source.read_bytes() for path, source in content.items()}
+        key = hashlib.sha256()
+        for path, value in data.items():
+            key.update(path.encode() + hashlib.sha256(value).digest())
+        made = self.folder / f"{name}-{self.release}-{key.hexdigest()[:16]}.gz"
+        if made.exists():
+            return made
         archive = io.BytesIO()
         count = 0
 
-        def add(name, mode, data=b""):
+        def add(entry, mode, value=b""):
             nonlocal count
             count += 1
-            encoded = name.encode() + b"\0"
-            fields = (count, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
-            entry = b"070701" + b"".join(b"%08x" % field for field in fields) + encoded
-            archive.write(entry + b"\0" * (-len(entry) % 4) + data + b"\0" * (-len(data) % 4))
+            encoded = entry.encode() + b"\0"
+            fields = (count, mode, 0, 0, 1, 0, len(value), 0, 0, 0, 0, len(encoded), 0)
+            head = b"070701" + b"".join(b"%08x" % field for field in fields) + encoded
+            archive.write(head + b"\0" * (-len(head) % 4) + value + b"\0" * (-len(value) % 4))
 
         for folder in ("bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp"):
             add(folder, stat.S_IFDIR | 0o755)
-        add("bin/busybox", stat.S_IFREG | 0o755, busybox)
-        add("init", stat.S_IFREG | 0o755, init)
-        for number, module in enumerate(modules):
-            add(f"modules/{number:02}-{os.path.basename(module)}", stat.S_IFREG | 0o644,
-                pathlib.Path(module).read_bytes())
+        for path, value in data.items():
+            add(path, stat.S_IFREG | 0o755, value)
         add("TRAILER!!!", 0)
-        partial = path.with_suffix(".partial")
+        partial = made.with_suffix(".partial")
         partial.write_bytes(gzip.compress(archive.getvalue(), 1))
-        partial.rename(path)
-        return path
+        partial.rename(made)
+        return made

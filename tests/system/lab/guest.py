@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A Linux guest in QEMU with vhost-user network devices, driven over a virtio-serial port."""
 
-import base64
 import dataclasses
 import itertools
 import os
 import pathlib
 import shutil
 import signal
-import socket
 import tempfile
-import threading
 
 from .assets import assets
 from .errors import LabError, Unavailable
 from .host import Host
-from .process import Process, wait_until
+from .process import Process
+from .shell import Shell
 
 def have_kvm():
     """Whether /dev/kvm runs Linux guests here; one that only emulates does not count."""
@@ -68,10 +66,7 @@ class Guest(Host):
         self._memory_mib = memory_mib
         self.accelerator = accelerator or ("kvm" if have_kvm() else "tcg")
         self._arguments = list(arguments)
-        self._channel = None
-        self._answers = {}
-        self._changed = threading.Condition()
-        self._next = 0
+        self._shell = None
         self.boot()
         if wait:
             try:
@@ -118,28 +113,15 @@ class Guest(Host):
         """Starts QEMU; returns before the guest is up."""
         for old in ("channel", "console"):
             (self.folder / old).unlink(missing_ok=True)
-        self._answers.clear()
         self._has_block = False
         self.process = Process(self._argv(), self.folder / "qemu.log", name=f"{self.name} (QEMU)")
 
     def wait_up(self, timeout=None):
         """Waits until commands can be run, and configures the first interface."""
         timeout = timeout or self._boot_timeout
-        path = self.folder / "channel"
-
-        def connect():
-            self.process.check_running()
-            channel = socket.socket(socket.AF_UNIX)
-            try:
-                channel.connect(str(path))
-                return channel
-            except OSError:
-                channel.close()
-                return None
-        self._channel = wait_until(connect, timeout, f"{self.name}: QEMU listening at {path}")
-        threading.Thread(target=self._read, args=(self._channel,), daemon=True).start()
+        self._shell = Shell(self.name, self.folder / "channel", self.process.check_running, timeout)
         try:
-            self._await(0, timeout)
+            self._shell.wait_up(timeout)
         except LabError:
             console = (self.folder / "console").read_text(errors="replace")[-2000:]
             raise LabError(f"{self.name} did not boot within {timeout:g} s:\n"
@@ -148,55 +130,9 @@ class Guest(Host):
             self.sh(f"ip addr add {self._cidr} dev eth0 && ip link set eth0 up")
         return self
 
-    def _read(self, channel):
-        buffer = b""
-        while True:
-            try:
-                data = channel.recv(65536)
-            except OSError:
-                data = b""
-            if not data:
-                break
-            *lines, buffer = (buffer + data).split(b"\n")
-            with self._changed:
-                for line in lines:
-                    words = line.split()
-                    if len(words) >= 2 and words[0].startswith(b"@"):
-                        output = base64.b64decode(words[2]) if len(words) > 2 else b""
-                        self._answers[int(words[0][1:])] = (int(words[1]), output.decode(
-                            errors="replace"))
-                self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
-
-    def _await(self, number, timeout):
-        with self._changed:
-            if not self._changed.wait_for(
-                    lambda: number in self._answers or not self.process.running, timeout):
-                raise LabError(f"{self.name} did not answer within {timeout:g} s")
-            if number not in self._answers:
-                raise LabError(f"{self.name}: QEMU ended with status {self.process.returncode}:\n"
-                               f"{self.process.log_tail()}")
-            return self._answers.pop(number)
-
     def run(self, command, timeout=20):
-        """Runs a shell command in the guest and returns (status, output), both streams in one.
-
-        LabError if it takes longer than timeout seconds. Threads may run several at once.
-        """
-        with self._changed:
-            self._next += 1
-            number = self._next
-            line = f"{number} {timeout:.0f} {base64.b64encode(command.encode()).decode()}\n"
-            try:
-                self._channel.sendall(line.encode())
-            except OSError as error:
-                raise LabError(f"{self.name} is gone: {error}") from None
-        status, output = self._await(number, timeout + 10)
-        if status in (124, 137, 143) and "timeout" not in command:
-            raise LabError(f"{self.name}: {command!r} took longer than {timeout:g} s; "
-                           f"its output: {output.strip()}")
-        return status, output
+        """As Shell.run()."""
+        return self._shell.run(command, timeout)
 
     def counters(self, interface="eth0"):
         """The kernel's counters of an interface: rx_packets, tx_bytes, rx_errors, ..."""
@@ -211,9 +147,7 @@ class Guest(Host):
 
     def poweroff(self, timeout=20):
         """Ends the guest from inside."""
-        with self._changed:
-            line = base64.b64encode(b"poweroff -f").decode()
-            self._channel.sendall(f"{self._next + 1} 10 {line}\n".encode())
+        self._shell.send("poweroff -f")
         self.process.wait(timeout)
         self._disconnect()
 
@@ -225,9 +159,9 @@ class Guest(Host):
         self.process.signal(signal.SIGCONT)
 
     def _disconnect(self):
-        if self._channel:
-            self._channel.close()
-            self._channel = None
+        if self._shell:
+            self._shell.close()
+            self._shell = None
 
     def close(self):
         self.process.kill()

@@ -39,7 +39,55 @@ def huge_pages_free():
         return next(int(line.split()[1]) for line in meminfo if line.startswith("HugePages_Free"))
 
 
-class Switch:
+class Control:
+    """What straitctl can be asked of a daemon; subclasses have _ctl() and the daemon's run_dir."""
+
+    run_dir = None
+
+    def _ctl(self, words):
+        """Runs straitctl and returns (status, standard output, standard error)."""
+        raise NotImplementedError
+
+    def ctl(self, *words):
+        """Runs straitctl WORDS --json and returns what it printed, parsed; Refused if it fails.
+
+        A single string is split at blanks: ctl("port set vm1 --vlan 10").
+        """
+        if len(words) == 1:
+            words = words[0].split()
+        words = [str(word) for word in words]
+        status, output, errors = self._ctl([*words, "--json"])
+        if status:
+            raise Refused(words, status, (errors or output).strip())
+        try:
+            return json.loads(output) if output.strip() else None
+        except json.JSONDecodeError as error:
+            raise LabError(f"straitctl {' '.join(words)} --json printed no JSON ({error}):\n"
+                           f"{output[:2000]}") from None
+
+    def text(self, *words):
+        """Runs straitctl as a person would: (status, standard output, standard error)."""
+        if len(words) == 1:
+            words = words[0].split()
+        return self._ctl(words)
+
+    def socket(self, name):
+        """A path for a port's vhost-user socket."""
+        return str(self.run_dir / f"{name}.sock")
+
+    def add_vhost(self, name, *words, bridge="br0", mode="server"):
+        """Adds a vhost-user port and returns its socket's path."""
+        path = self.socket(name)
+        self.ctl("port", "add", name, "--bridge", bridge, "--type", "vhost-user", "--socket", path,
+                 "--mode", mode, *words)
+        return path
+
+    def add_nic(self, name, device, *words, bridge="br0"):
+        self.ctl("port", "add", name, "--bridge", bridge, "--type", "nic", "--device", device,
+                 *words)
+
+
+class Switch(Control):
     """Starts straitd and returns when it answers; config is a list of CLI commands run at start.
 
     Without huge pages unless huge is set, so that tests can run anywhere and side by side. netns
@@ -78,7 +126,7 @@ class Switch:
 
         def answers():
             self.process.check_running()
-            return self._ctl(["version", "--json"]).returncode == 0
+            return self._ctl(["version", "--json"])[0] == 0
         try:
             wait_until(answers, self._start_timeout, "straitd answering", 0.005)
         except LabError as error:
@@ -89,48 +137,10 @@ class Switch:
         return self
 
     def _ctl(self, words):
-        return subprocess.run(
+        done = subprocess.run(
             [self._bin / "straitctl", "--run-dir", self.run_dir, *map(str, words)],
             capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
-
-    def ctl(self, *words):
-        """Runs straitctl WORDS --json and returns what it printed, parsed; Refused if it fails.
-
-        A single string is split at blanks: ctl("port set vm1 --vlan 10").
-        """
-        if len(words) == 1:
-            words = words[0].split()
-        words = [str(word) for word in words]
-        done = self._ctl([*words, "--json"])
-        if done.returncode:
-            raise Refused(words, done.returncode, (done.stderr or done.stdout).strip())
-        try:
-            return json.loads(done.stdout) if done.stdout.strip() else None
-        except json.JSONDecodeError as error:
-            raise LabError(f"straitctl {' '.join(words)} --json printed no JSON ({error}):\n"
-                           f"{done.stdout[:2000]}") from None
-
-    def text(self, *words):
-        """Runs straitctl as a person would: (status, standard output, standard error)."""
-        if len(words) == 1:
-            words = words[0].split()
-        done = self._ctl(words)
         return done.returncode, done.stdout, done.stderr
-
-    def socket(self, name):
-        """A path for a port's vhost-user socket."""
-        return str(self.run_dir / f"{name}.sock")
-
-    def add_vhost(self, name, *words, bridge="br0", mode="server"):
-        """Adds a vhost-user port and returns its socket's path."""
-        path = self.socket(name)
-        self.ctl("port", "add", name, "--bridge", bridge, "--type", "vhost-user", "--socket", path,
-                 "--mode", mode, *words)
-        return path
-
-    def add_nic(self, name, device, *words, bridge="br0"):
-        self.ctl("port", "add", name, "--bridge", bridge, "--type", "nic", "--device", device,
-                 *words)
 
     def log(self):
         return self.process.log()
