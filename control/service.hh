@@ -48,6 +48,7 @@ private:
     result mac_del(const object& p);
     result xen_adopt(const object& p);
     result xen_release(const object& p);
+    result xen_check(const object& p) const;
     result xen_list() const;
     result stats(const object& p) const;
     result drops(const object& p) const;

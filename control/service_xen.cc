@@ -21,6 +21,7 @@ void service::add_xen_methods()
 {
     rpc_.add("xen.adopt", [this](const object& p) { return xen_adopt(p); });
     rpc_.add("xen.release", [this](const object& p) { return xen_release(p); });
+    rpc_.add("xen.check", [this](const object& p) { return xen_check(p); });
     rpc_.add("xen.list", [this](const object&) { return xen_list(); });
 }
 
@@ -44,6 +45,21 @@ service::result service::xen_release(const object& p)
         return done.error();
     }
     return json::value(json::object{{"released", *done}});
+}
+
+service::result service::xen_check(const object& p) const
+{
+    if (facts_.hypervisor.empty()) {
+        return failure{failure_kind::invalid, facts_.no_hypervisor};
+    }
+    const auto* handle = p.if_contains("handle");
+    const xen::vif_id id{xen::domain_id{static_cast<std::uint16_t>(p.at("domain").as_int64())},
+                         handle != nullptr ? static_cast<std::uint32_t>(handle->as_int64()) : 0};
+    auto port = adoption_.serving(id);
+    if (port.has_error()) {
+        return port.error();
+    }
+    return json::value(json::object{{"port", *port}});
 }
 
 service::result service::xen_list() const

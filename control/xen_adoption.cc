@@ -3,6 +3,7 @@
 #include "control/xen_adoption.hh"
 
 #include "control/log.hh"
+#include "control/xen_host.hh"
 
 #include <boost/asio/post.hpp>
 
@@ -30,9 +31,9 @@ std::optional<xen::vif_id> vif_of(const port_request& r)
     if (r.type != "xen") {
         return std::nullopt;
     }
-    return xen::vif_id{xen::domain_id{static_cast<std::uint16_t>(
-                           r.options.at("domain").as_int64())},
-                       static_cast<std::uint32_t>(r.options.at("handle").as_int64())};
+    return xen::vif_id{
+        xen::domain_id{static_cast<std::uint16_t>(r.options.at("domain").as_int64())},
+        static_cast<std::uint32_t>(r.options.at("handle").as_int64())};
 }
 
 } // namespace
@@ -152,6 +153,35 @@ std::vector<xen_adoption::state> xen_adoption::vifs() const
     return out;
 }
 
+outcome<std::string> xen_adoption::serving(xen::vif_id id) const
+{
+    if (auto obstacle = xen_obstacle(*backend_); !obstacle.empty()) {
+        return failure{failure_kind::failed, std::move(obstacle)};
+    }
+    if (auto name = port_of(id); !name.empty()) {
+        return name;
+    }
+    const std::string vif = id.to_string();
+    if (const auto a = adopted_.find(id); a != adopted_.end() && !a->second.error.empty()) {
+        return failure{failure_kind::failed, vif + " is not adopted: " + a->second.error};
+    }
+    const auto there = std::ranges::find(found_, id, &xen::found_vif::id);
+    if (there == found_.end()) {
+        return failure{failure_kind::not_found,
+                       "there is no " + vif +
+                           ": the tool stack made no such device for this domain"};
+    }
+    if (there->bridge.empty()) {
+        return failure{failure_kind::not_found,
+                       vif + " names no bridge and no bridge adopts such: add bridge=NAME to the "
+                             "guest's vif, or straitctl xen adopt --bridge NAME --others"};
+    }
+    return failure{failure_kind::not_found,
+                   "no bridge adopts " + vif + " with its bridge=" + there->bridge +
+                       ": straitctl xen adopt --bridge " +
+                       there->bridge.substr(0, there->bridge.find_first_of(".:"))};
+}
+
 void xen_adoption::found(std::vector<xen::found_vif> vifs)
 {
     found_ = std::move(vifs);
@@ -212,12 +242,23 @@ void xen_adoption::reconcile()
             a.bridge = key->bridge;
             make(vif, *key, a);
         } else if (a.error.empty()) {
+            decline(vif);
             continue;
         }
         if (!a.error.empty()) {
+            decline(vif);
             log(log_level::warning, "xen", vif.id.to_string() + " is not adopted: " + a.error);
         }
         adopted_.emplace(vif.id, std::move(a));
+    }
+}
+
+void xen_adoption::decline(const xen::found_vif& vif)
+{
+    // Where the kernel's back end serves, it does so whatever the script is.
+    if (vif.script == xen::own_script && port_of(vif.id).empty() &&
+        xen_obstacle(*backend_).empty()) {
+        backend_->decline(vif.id);
     }
 }
 
@@ -233,6 +274,9 @@ void xen_adoption::make(const xen::found_vif& vif, const bridge_key& key, adopte
     request.vlan = key.vlan;
     request.options = {{"domain", static_cast<std::int64_t>(vif.id.domain)},
                        {"handle", static_cast<std::int64_t>(vif.id.handle)}};
+    if (vif.mtu != 0) {
+        request.mtu = vif.mtu;
+    }
     if (auto added = switch_.add_port(request); added.has_error()) {
         a.error = added.error().message;
         return;

@@ -51,6 +51,8 @@ public:
 
     [[nodiscard]] const std::map<std::string, rule>& rules() const noexcept { return rules_; }
     [[nodiscard]] std::vector<state> vifs() const;
+    // The port of this vif; the failure says why it has none.
+    [[nodiscard]] outcome<std::string> serving(xen::vif_id id) const;
 
 private:
     struct adopted {
@@ -62,6 +64,7 @@ private:
 
     void found(std::vector<xen::found_vif> vifs);
     void reconcile();
+    void decline(const xen::found_vif& vif);
     void make(const xen::found_vif& vif, const bridge_key& key, adopted& a);
     void remove(const adopted& a);
     [[nodiscard]] std::optional<bridge_key> wanted(const xen::found_vif& vif,

@@ -69,6 +69,11 @@ std::optional<vif_id> vif_of_token(std::string_view token)
     return vif_id{domain_id{*domain}, *handle};
 }
 
+std::string to_digit(xenbus_state s)
+{
+    return std::to_string(static_cast<unsigned>(s));
+}
+
 } // namespace
 
 result<std::unique_ptr<backend>> backend::open(std::unique_ptr<hypervisor> h)
@@ -214,6 +219,33 @@ void backend::look_for_vifs()
     }
 }
 
+// Empty when there is no such node.
+std::string backend::value(const std::string& path)
+{
+    auto text = hypervisor_->store().read(path);
+    return text.has_value() && *text ? std::move(**text) : std::string{};
+}
+
+void backend::decline(vif_id id)
+{
+    call([&] {
+        const std::string path = id.backend_path() + "/state";
+        if (!served_.contains(id) && value(path) == to_digit(xenbus_state::initialising)) {
+            (void)hypervisor_->store().write(path, to_digit(xenbus_state::init_wait));
+        }
+    });
+}
+
+// The tool stack removes the device and waits for the back end to close it, 10 seconds or more.
+void backend::close_unserved(const found_vif& v, const std::string& state)
+{
+    const std::string path = v.id.backend_path();
+    if (v.script == own_script && !served_.contains(v.id) &&
+        state == to_digit(xenbus_state::closing) && value(path + "/online") != "1") {
+        (void)hypervisor_->store().write(path + "/state", to_digit(xenbus_state::closed));
+    }
+}
+
 std::vector<found_vif> backend::list_vifs()
 {
     std::vector<found_vif> out;
@@ -222,19 +254,20 @@ std::vector<found_vif> backend::list_vifs()
         auto list = s.list(path);
         return list.has_value() && *list ? std::move(**list) : std::vector<std::string>{};
     };
-    const auto value = [&s](const std::string& path) {
-        auto text = s.read(path);
-        return text.has_value() && *text ? std::move(**text) : std::string{};
-    };
     for (const std::string& domain : names(all_vifs)) {
         for (const std::string& handle : names(all_vifs + "/" + domain)) {
             const std::string path = all_vifs + "/" + domain + "/" + handle;
             const auto id = vif_of_path(path);
+            const std::string state = value(path + "/state");
             // What is being made or removed has no state.
-            if (!id || value(path + "/state").empty()) {
+            if (!id || state.empty()) {
                 continue;
             }
-            out.push_back({*id, value(path + "/bridge"), value(path + "/mac")});
+            const std::string script = value(path + "/script");
+            out.push_back({*id, value(path + "/bridge"), value(path + "/mac"),
+                           script.substr(script.rfind('/') + 1),
+                           to_number<std::uint32_t>(value(path + "/mtu")).value_or(0)});
+            close_unserved(out.back(), state);
         }
     }
     std::ranges::sort(out, {}, &found_vif::id);

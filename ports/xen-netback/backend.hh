@@ -25,8 +25,13 @@ struct found_vif {
     vif_id id;
     std::string bridge; // as in the guest's configuration; may be empty
     std::string mac;
+    std::string script;   // that the tool stack runs for it: its name, without the folder
+    std::uint32_t mtu{0}; // 0: the configuration says nothing of it
     bool operator==(const found_vif&) const = default;
 };
+
+// The script that ships with the switch. Whose devices have it, those are for us to answer for.
+inline constexpr const char* own_script = "vif-strait";
 
 class backend {
 public:
@@ -50,6 +55,10 @@ public:
     using listener = std::function<void(const std::vector<found_vif>&)>;
     void listen(listener on_change);
 
+    // Of a vif with our script that nobody is going to serve: the tool stack, which waits for the
+    // device's state, goes on to its script, and that tells why.
+    void decline(vif_id id);
+
 private:
     using clock = std::chrono::steady_clock;
     // What is known of one vif that a port has.
@@ -66,6 +75,8 @@ private:
     void hear();
     void look_for_vifs();
     [[nodiscard]] std::vector<found_vif> list_vifs();
+    [[nodiscard]] std::string value(const std::string& path);
+    void close_unserved(const found_vif& v, const std::string& state);
     [[nodiscard]] std::chrono::milliseconds serve();
     void wait(std::chrono::milliseconds at_most);
 

@@ -232,6 +232,67 @@ TEST_F(adoption, ends_with_its_ports_and_says_whether_there_was_one)
     EXPECT_FALSE(adoption_.release("br0").value());
 }
 
+TEST_F(adoption, tells_which_port_serves_a_vif_or_why_none)
+{
+    ASSERT_TRUE(adoption_.adopt("br0", {}).has_value());
+    make_vif(3, 0, "br0");
+    make_vif(3, 1, "br9.20");
+    make_vif(3, 2, "br0.x");
+    ASSERT_TRUE(soon([&] { return adoption_.vifs().size() == 3; }));
+    const auto answer = [&](const std::string& handle) {
+        return ask("xen.check", R"({"domain":3,"handle":)" + handle + "}").as_object();
+    };
+    EXPECT_EQ(answer("0").at("result").at("port"), "vif3.0");
+    const auto why = [&](const std::string& handle) {
+        return std::string{answer(handle).at("error").at("message").as_string()};
+    };
+    EXPECT_EQ(why("1"), "no bridge adopts vif3.1 with its bridge=br9.20: straitctl xen adopt "
+                        "--bridge br9");
+    EXPECT_THAT(why("2"), HasSubstr("\"x\" is no VLAN"));
+    EXPECT_THAT(why("7"), HasSubstr("there is no vif3.7"));
+}
+
+TEST_F(adoption, lets_the_tool_stack_ask_why_a_vif_with_our_script_has_no_port)
+{
+    ASSERT_TRUE(adoption_.adopt("br0", {}).has_value());
+    ASSERT_TRUE(tools_->create_domain(domain_id{3}, "guest").has_value());
+    const auto add = [&](unsigned handle, const std::string& script, const std::string& bridge) {
+        ASSERT_TRUE(tools_
+                        ->add_vif(domain_id{3}, handle, "00:16:3e:00:00:01",
+                                  {.script = "/etc/xen/scripts/" + script, .bridge = bridge})
+                        .has_value());
+    };
+    const auto state = [&](unsigned handle) {
+        return tools_->store()
+            .read(xen::simulated::tool_stack::backend_path(domain_id{3}, handle) + "/state")
+            .value()
+            .value_or("");
+    };
+    add(0, "vif-bridge", "br9");
+    add(1, xen::own_script, "br9");
+    add(2, xen::own_script, "br0.x");
+    EXPECT_TRUE(soon([&] { return state(1) == "2" && state(2) == "2"; }));
+    EXPECT_EQ(state(0), "1") << "somebody else's";
+
+    // And what it then removes is closed at once.
+    for (const unsigned handle : {0U, 1U}) {
+        ASSERT_TRUE(tools_->detach_vif(domain_id{3}, handle).has_value());
+    }
+    EXPECT_TRUE(soon([&] { return state(1) == "6"; }));
+    EXPECT_EQ(state(0), "5");
+}
+
+TEST_F(adoption, gives_a_port_the_mtu_of_the_configuration)
+{
+    ASSERT_TRUE(adoption_.adopt("br0", {}).has_value());
+    ASSERT_TRUE(tools_->create_domain(domain_id{3}, "guest").has_value());
+    ASSERT_TRUE(
+        tools_->add_vif(domain_id{3}, 0, "00:16:3e:00:00:01", {.bridge = "br0", .mtu = 9000})
+            .has_value());
+    ASSERT_TRUE(ports_become({"vif3.0@br0"}));
+    EXPECT_EQ(switch_.ports().at("vif3.0").request.mtu, 9000);
+}
+
 TEST_F(adoption, of_a_bridge_that_is_not_there_is_refused)
 {
     const auto refused = adoption_.adopt("br9", {});
