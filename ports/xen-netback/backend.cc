@@ -280,6 +280,7 @@ std::chrono::milliseconds backend::serve()
     using std::chrono::milliseconds;
     constexpr int waits_for = 3; // times what it took: a quarter of this thread, at most
     constexpr milliseconds look_interval{50};
+    constexpr milliseconds patience{500}; // with a store that does not answer
     auto next = clock::now() + look_interval;
     for (auto& [id, s] : served_) {
         const auto begin = clock::now();
@@ -289,8 +290,7 @@ std::chrono::milliseconds backend::serve()
         }
         bool more = false;
         if (s.changed) {
-            s.changed = false;
-            s.device->evaluate();
+            s.changed = !s.device->evaluate();
             more = true; // its time is to be counted
         }
         if (s.device->look()) {
@@ -300,6 +300,9 @@ std::chrono::milliseconds backend::serve()
         if (more) {
             const auto end = clock::now();
             s.not_before = end + (end - begin) * waits_for;
+            if (s.changed) {
+                s.not_before += patience;
+            }
         }
     }
     const auto left = std::chrono::ceil<milliseconds>(next - clock::now());

@@ -10,11 +10,30 @@
 #include <charconv>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace strait::xen {
 
 using dataplane::offloads;
 using ports::error;
+
+namespace {
+
+// The store did not answer.
+struct unreadable {
+    std::string why;
+};
+
+template <typename T>
+std::optional<T> to_number(std::string_view text)
+{
+    T n{};
+    const char* const end = text.data() + text.size();
+    const auto [stop, code] = std::from_chars(text.data(), end, n);
+    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
+}
+
+} // namespace
 
 std::string vif_id::to_string() const
 {
@@ -75,19 +94,16 @@ void vif::detach()
 std::optional<std::string> vif::read(const std::string& path) const
 {
     auto value = store_.read(path);
-    return value.has_value() ? std::move(*value) : std::nullopt;
+    if (value.has_error()) {
+        throw unreadable{value.error().message};
+    }
+    return std::move(*value);
 }
 
 std::optional<std::uint32_t> vif::read_number(const std::string& path) const
 {
     const auto text = read(path);
-    if (!text) {
-        return std::nullopt;
-    }
-    std::uint32_t n = 0;
-    const char* const end = text->data() + text->size();
-    const auto [stop, code] = std::from_chars(text->data(), end, n);
-    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
+    return text ? to_number<std::uint32_t>(*text) : std::nullopt;
 }
 
 bool vif::read_flag(const std::string& path) const
@@ -102,18 +118,53 @@ xenbus_state vif::read_state(const std::string& folder) const
     return n > last ? xenbus_state::unknown : static_cast<xenbus_state>(n);
 }
 
+// Writes to the back end's folder, unless it is gone: the tool stack may be removing it, and what
+// is written then would bring it back. False if nothing was written.
+bool vif::change(const std::function<ports::result<void>(transaction)>& what, const char* name)
+{
+    const auto refused = [&](const ports::error& e) {
+        note(std::string{name} + " cannot be written: " + e.message);
+        return false;
+    };
+    constexpr int attempts = 8;
+    for (int i = 0; i <= attempts; ++i) {
+        transaction t = transaction::none;
+        if (i < attempts) { // at last without: somebody keeps changing the folder
+            const auto begun = store_.begin();
+            if (begun.has_error()) {
+                return refused(begun.error());
+            }
+            t = *begun;
+        }
+        const auto state = store_.read(path_ + "/state", t);
+        const bool there = state.has_value() && *state;
+        const auto written = there ? what(t) : ports::result<void>{};
+        if (t == transaction::none) {
+            return there && (written.has_value() || refused(written.error()));
+        }
+        if (!there || written.has_error()) {
+            store_.abandon(t);
+            return written.has_error() ? refused(written.error()) : false;
+        }
+        const auto committed = store_.commit(t);
+        if (committed.has_error()) {
+            return refused(committed.error());
+        }
+        if (*committed) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void vif::set_state(xenbus_state s)
 {
-    if (own_ == s) {
-        return;
+    const auto write = [&](transaction t) {
+        return store_.write(path_ + "/state", std::to_string(static_cast<unsigned>(s)), t);
+    };
+    if (own_ != s && change(write, "its state")) {
+        own_ = s;
     }
-    if (const auto written =
-            store_.write(path_ + "/state", std::to_string(static_cast<unsigned>(s)));
-        written.has_error()) {
-        note("its state cannot be written: " + written.error().message);
-        return;
-    }
-    own_ = s;
 }
 
 // Changes of the frontend's folder are to be heard of; of what it is and whether it goes.
@@ -137,56 +188,74 @@ void vif::follow(const std::optional<std::string>& frontend)
 
 // ---- states ----
 
-void vif::evaluate()
+bool vif::evaluate()
 {
     using enum xenbus_state;
-    const xenbus_state own = read_state(path_);
-    own_ = own;
-    if (own == unknown) {
-        // The tool stack has removed the device, or has not made it yet.
-        disconnect("the tool stack removed the device");
-        follow(std::nullopt);
-        given_up_ = false;
-        const std::scoped_lock lock{mutex_};
-        status_.backend = status_.frontend = unknown;
-        return;
+    try {
+        own_ = read_state(path_);
+        if (own_ == unknown) {
+            // The tool stack has removed the device, or has not made it yet.
+            disconnect("the tool stack removed the device");
+            follow(std::nullopt);
+            given_up_ = false;
+            const std::scoped_lock lock{mutex_};
+            status_.backend = status_.frontend = unknown;
+        } else {
+            // The tool stack wrote it; the guest cannot.
+            follow(read(path_ + "/frontend"));
+            const xenbus_state front = frontend_.empty() ? unknown : read_state(frontend_);
+            act(front, read_flag(path_ + "/online"));
+            const std::scoped_lock lock{mutex_};
+            status_.backend = own_;
+            status_.frontend = front;
+        }
+    } catch (const unreadable& e) {
+        if (!std::exchange(store_failed_, true)) {
+            note("the store cannot be asked, so all stays as it is: " + e.why);
+        }
+        return false;
     }
-    // The tool stack wrote it; the guest cannot.
-    follow(read(path_ + "/frontend"));
-    const xenbus_state front = frontend_.empty() ? unknown : read_state(frontend_);
-    const bool online = read_flag(path_ + "/online");
+    store_failed_ = false;
+    return true;
+}
+
+void vif::act(xenbus_state front, bool online)
+{
+    using enum xenbus_state;
     if (front != connected && front != initialised && front != reconfiguring) {
         given_up_ = false;
     }
+    // Of this process, or of one before it whose rings are still in the store.
+    const bool was_connected = own_ == connected || own_ == reconfigured;
     switch (front) {
     case initialising:
     case init_wait:
         disconnect("its driver starts anew");
-        if (!online && (own == closing || own == closed)) {
+        if (!online && (own_ == closing || own_ == closed)) {
             set_state(closed);
-        } else if (own != init_wait) {
+        } else if (own_ != init_wait) {
             announce();
         }
         break;
     case initialised:
     case connected:
-        if (rings_) {
-            if (own == reconfigured) {
-                set_state(connected);
-            }
-        } else if (!given_up_ && (online || own == connected)) {
-            connect(own == connected);
-        }
-        break;
     case reconfiguring:
-        if (rings_) {
+        if (!rings_ && !given_up_ && (online || was_connected)) {
+            connect(was_connected);
+        }
+        if (!rings_) {
+            break;
+        }
+        if (front == reconfiguring) {
             read_headroom();
             set_state(reconfigured);
+        } else if (own_ == reconfigured) {
+            set_state(connected);
         }
         break;
     case closing:
         disconnect("its driver closed it");
-        if (own != closed) {
+        if (own_ != closed) {
             set_state(closing);
         }
         break;
@@ -196,14 +265,14 @@ void vif::evaluate()
         break;
     case unknown:
         disconnect("the guest is gone");
-        set_state(closed);
+        // A device that is only being made may have its back end's folder first.
+        if (own_ != initialising) {
+            set_state(closed);
+        }
         break;
     case reconfigured: // not a state of a frontend's
         break;
     }
-    const std::scoped_lock lock{mutex_};
-    status_.backend = own_;
-    status_.frontend = front;
 }
 
 bool vif::look()
@@ -232,12 +301,10 @@ int vif::control_descriptor() const noexcept
 void vif::retire()
 {
     disconnect("the port was removed");
-    own_ = read_state(path_);
-    if (own_ != xenbus_state::unknown) {
-        // A driver that is there closes its side upon it, and can do no more.
-        set_state(xenbus_state::closing);
-        set_state(xenbus_state::closed);
-    }
+    // A driver that is there closes its side upon it, and can do no more.
+    own_ = xenbus_state::unknown;
+    set_state(xenbus_state::closing);
+    set_state(xenbus_state::closed);
 }
 
 void vif::give_up(const std::string& why)
@@ -289,30 +356,7 @@ void vif::announce()
         }
         return write("state", std::to_string(static_cast<unsigned>(xenbus_state::init_wait)));
     };
-    constexpr int attempts = 8;
-    for (int i = 0; i < attempts; ++i) {
-        const auto t = store_.begin();
-        if (t.has_error()) {
-            note("its features cannot be written: " + t.error().message);
-            return;
-        }
-        if (const auto written = write_all(*t); written.has_error()) {
-            store_.abandon(*t);
-            note("its features cannot be written: " + written.error().message);
-            return;
-        }
-        const auto committed = store_.commit(*t);
-        if (committed.has_error()) {
-            note("its features cannot be written: " + committed.error().message);
-            return;
-        }
-        if (*committed) {
-            own_ = xenbus_state::init_wait;
-            return;
-        }
-    }
-    // Somebody keeps changing the folder: without a transaction, the state last.
-    if (const auto written = write_all(transaction::none); written.has_value()) {
+    if (change(write_all, "what the switch can do")) {
         own_ = xenbus_state::init_wait;
     }
 }
@@ -353,15 +397,15 @@ void vif::connect(bool adopting)
          (rings_->sources.size() == 1 ? " queue pair" : " queue pairs"));
 }
 
-ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control_ring>& control)
+ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control_ring>& control,
+                                                         bool adopting)
 {
     if (!read_flag(frontend_ + "/request-rx-copy")) {
         return error{
             "its driver does not ask for copies (request-rx-copy), the only way to receive"};
     }
     const auto asked = read(frontend_ + "/multi-queue-num-queues");
-    const std::uint32_t queues =
-        asked ? read_number(frontend_ + "/multi-queue-num-queues").value_or(0) : 1;
+    const std::uint32_t queues = asked ? to_number<std::uint32_t>(*asked).value_or(0) : 1;
     if (queues == 0 || queues > settings_.queues) {
         return error{"its driver asks for \"" + asked.value_or("").substr(0, 16) +
                      "\" queues; 1 to " + std::to_string(settings_.queues) + " can be had"};

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -67,7 +68,8 @@ public:
     // ---- one thread, which may wait for the store ----
 
     // Looks at the store and does what both sides' states ask for. To be called after any change.
-    void evaluate();
+    // False: the store could not be asked, and nothing has changed; to be called again.
+    [[nodiscard]] bool evaluate();
     // Answers the control ring, and ends a connection whose rings cannot be gone on with. True if
     // there is more to do at once.
     bool look();
@@ -95,11 +97,14 @@ private:
         bool adopted{false};
     };
 
+    // These throw unreadable when the store fails, which says nothing of what is in it.
     [[nodiscard]] std::optional<std::string> read(const std::string& path) const;
     [[nodiscard]] std::optional<std::uint32_t> read_number(const std::string& path) const;
     [[nodiscard]] bool read_flag(const std::string& path) const;
     [[nodiscard]] xenbus_state read_state(const std::string& folder) const;
+    bool change(const std::function<ports::result<void>(transaction)>& what, const char* name);
     void set_state(xenbus_state s);
+    void act(xenbus_state front, bool online);
     void follow(const std::optional<std::string>& frontend);
     void announce();
     void connect(bool adopting);
@@ -124,6 +129,7 @@ private:
     // Replaced under mutex_, too.
     std::unique_ptr<ring_set> rings_;
     std::unique_ptr<control_ring> control_; // refers to rings_
+    bool store_failed_{false};
     bool given_up_{false}; // until the frontend leaves its state, it is not connected again
     xenbus_state own_{xenbus_state::unknown};
 
