@@ -28,10 +28,12 @@ class multicast_filter {
 public:
     static constexpr std::size_t capacity = 64;
 
+    // Of a guest that told another process, which is gone: it gets all.
+    void want_all() noexcept { all_ = true; }
     // False when it is full.
     bool add(dataplane::mac_address mac) noexcept
     {
-        if (wants(mac)) {
+        if (listed(mac)) {
             return true;
         }
         if (count_ == capacity) {
@@ -47,13 +49,19 @@ public:
     }
     [[nodiscard]] bool wants(dataplane::mac_address mac) const noexcept
     {
+        return all_ || listed(mac);
+    }
+
+private:
+    [[nodiscard]] bool listed(dataplane::mac_address mac) const noexcept
+    {
         const auto all = std::span{macs_}.first(count_);
         return std::find(all.begin(), all.end(), mac) != all.end();
     }
 
-private:
     std::array<dataplane::mac_address, capacity> macs_{};
     std::size_t count_{0};
+    bool all_{false};
 };
 
 // The tool stack's limit on what a guest sends ("rate" in the backend's folder): so many bytes in
@@ -106,8 +114,8 @@ struct guest {
     xen::hypervisor* hypervisor;
     domain_id domain;
     frontend_features features;
-    std::atomic<std::uint16_t> headroom{0};            // bytes in front of what it receives (XDP)
-    std::atomic<const hash_config*> hash{nullptr};     // null: none asked for
+    std::atomic<std::uint16_t> headroom{0};        // bytes in front of what it receives (XDP)
+    std::atomic<const hash_config*> hash{nullptr}; // null: none asked for
     multicast_filter multicasts;
     credit rate;
     guest_counters counters;

@@ -19,7 +19,14 @@ using dataplane::remote_copy;
 using dataplane::remote_span;
 using dataplane::segmentation;
 
-sink::sink(netif::rx_ring ring, guest& g, event_channel& channel) noexcept
+namespace {
+
+constexpr std::uint16_t no_probe = 0xffff;
+constexpr std::byte zero{};
+
+} // namespace
+
+sink::sink(netif::rx_ring ring, guest& g, event_channel& channel, bool left_behind) noexcept
     : ring_{ring},
       guest_{g},
       channel_{channel},
@@ -27,7 +34,65 @@ sink::sink(netif::rx_ring ring, guest& g, event_channel& channel) noexcept
       answered_{taken_},
       notified_{taken_},
       shown_{taken_}
-{}
+{
+    if (left_behind) {
+        finish_answers();
+    }
+}
+
+// Responses that were written but not published: the grants that they lie over are lost. Whole
+// frames are the guest's; what is there of one that is not becomes errors.
+void sink::finish_answers() noexcept
+{
+    const std::uint32_t end = ring_.request_producer();
+    if (end - answered_ > netif::ring_size) {
+        return; // transmit() will say so
+    }
+    // No reference of a grant looks like that: its upper half would be the status.
+    const auto is_response = [](const netif::rx_response& r) noexcept {
+        constexpr std::uint16_t all_flags = 0xf;
+        return (r.flags & ~all_flags) == 0 &&
+               (r.status == netif::status::error ||
+                (r.status > 0 &&
+                 r.offset + std::size_t{static_cast<std::uint16_t>(r.status)} <= page_size));
+    };
+    std::uint32_t at = answered_;
+    std::uint32_t whole = at; // the end of what is certain
+    std::array<std::uint16_t, netif::ring_size> ids; // of slots, as far as they are there
+    bool inside = false;
+    bool doubtful = false; // whether the extra infos at the end were written
+    while (at != end) {
+        const auto r = ring_.read<netif::rx_response>(at);
+        if (!is_response(r)) {
+            break;
+        }
+        if (!inside) {
+            whole = at; // the frame before was written to its end, or this would not be there
+        }
+        ids[at++ % ids.size()] = r.id;
+        bool extras = !inside && (r.flags & netif::rx_flag::extra_info) != 0;
+        doubtful = extras;
+        for (unsigned i = 0; extras && i < most_extras && at != end; ++i) {
+            const auto e = ring_.read<netif::extra_info>(at);
+            ids[at % ids.size()] = static_cast<std::uint16_t>(at % ids.size()); // as drivers do
+            ++at;
+            extras = (e.flags & netif::extra_more) != 0;
+        }
+        inside = (r.flags & netif::rx_flag::more_data) != 0;
+    }
+    if (!inside && !doubtful) {
+        whole = at;
+    }
+    for (; whole != at; ++whole) {
+        ring_.write(whole, netif::rx_response{.id = ids[whole % ids.size()],
+                                              .offset = 0,
+                                              .flags = 0,
+                                              .status = netif::status::error});
+    }
+    ring_.publish_responses(at);
+    taken_ = answered_ = at;
+    shown_.store(at, std::memory_order_relaxed);
+}
 
 void sink::transmit(std::span<packet* const> packets, const ports::queue_context& context) noexcept
 {
@@ -99,6 +164,9 @@ bool sink::put(const packet& p, std::uint32_t available,
          .first_piece = static_cast<std::uint16_t>(piece_count_),
          .pieces = 0,
          .headroom = headroom,
+         .source_probe = no_probe,
+         .target_probe = no_probe,
+         .failed = false,
          .hash = hashed};
     for (std::uint32_t i = 0; i < slots + extras; ++i) {
         slots_[slot_count_++] = ring_.read<netif::rx_request>(taken_++);
@@ -118,8 +186,7 @@ void sink::scatter(frame& f) noexcept
             slot += slot == f.first_slot ? 1U + f.extras : 1U;
             at = 0;
         }
-        const auto size =
-            static_cast<std::uint16_t>(std::min<std::size_t>(most, page_size - at));
+        const auto size = static_cast<std::uint16_t>(std::min<std::size_t>(most, page_size - at));
         const remote_span to{.reference = slots_[slot].grant,
                              .offset = static_cast<std::uint16_t>(at),
                              .owner = static_cast<std::uint16_t>(guest_.domain),
@@ -163,12 +230,14 @@ void sink::flush(const ports::queue_context& context) noexcept
     const std::span pieces = std::span{pieces_}.first(piece_count_);
     guest_.hypervisor->copy(pieces);
     guest_.counters.copies.add(pieces.size());
+    if (!std::ranges::all_of(pieces, [](const remote_copy& c) { return c.done(); })) [[unlikely]] {
+        find_failed();
+    }
     std::uint64_t packets = 0;
     std::uint64_t bytes = 0;
     for (const frame& f : std::span{frames_}.first(frame_count_)) {
-        const bool good = copied(f);
-        answer(f, good);
-        if (good) [[likely]] {
+        answer(f);
+        if (!f.failed) [[likely]] {
             ++packets;
             bytes += f.packet->length;
         } else {
@@ -180,35 +249,49 @@ void sink::flush(const ports::queue_context& context) noexcept
     frame_count_ = slot_count_ = piece_count_ = 0;
 }
 
-// A piece between two guests that failed does not say whose grant was bad: each is tried alone.
-bool sink::copied(const frame& f) noexcept
+// Marks the frames of which a piece failed, and says whose grant it was. A piece between two guests
+// does not tell: a byte of each side is tried alone, and where both are good by now, nobody is
+// blamed. All are tried together: a guest whose grants fail costs others one more call a burst.
+void sink::find_failed() noexcept
 {
-    const std::span pieces = std::span{pieces_}.subspan(f.first_piece, f.pieces);
-    const auto failed =
-        std::ranges::find_if(pieces, [](const remote_copy& c) { return !c.done(); });
-    if (failed == pieces.end()) [[likely]] {
-        return true;
+    std::size_t probes = 0;
+    for (frame& f : std::span{frames_}.first(frame_count_)) {
+        const std::span own = std::span{pieces_}.subspan(f.first_piece, f.pieces);
+        const auto failed =
+            std::ranges::find_if(own, [](const remote_copy& c) { return !c.done(); });
+        if (failed == own.end()) {
+            continue;
+        }
+        f.failed = true;
+        const auto byte_of = [](const remote_copy::side& side) noexcept {
+            return remote_span{.reference = side.granted.reference,
+                               .offset = side.granted.offset,
+                               .owner = side.granted.owner,
+                               .size = sizeof(std::byte)};
+        };
+        const bool from_guest = (failed->flags() & remote_copy::source_granted) != 0;
+        f.source_probe = from_guest ? static_cast<std::uint16_t>(probes) : no_probe;
+        if (from_guest) {
+            probes_[probes++] = remote_copy::pull(byte_of(failed->source()), &probed_);
+        }
+        f.target_probe = static_cast<std::uint16_t>(probes);
+        // Into a frame that is lost anyway.
+        probes_[probes++] = remote_copy::push(&zero, byte_of(failed->target()));
     }
-    constexpr std::uint16_t both = remote_copy::source_granted | remote_copy::target_granted;
-    if (failed->flags() == both) {
-        std::byte probe[1];
-        const auto& from = failed->source().granted;
-        remote_copy one = remote_copy::pull({.reference = from.reference,
-                                             .offset = from.offset,
-                                             .owner = from.owner,
-                                             .size = sizeof probe},
-                                            probe);
-        guest_.hypervisor->copy({&one, 1});
-        if (!one.done()) {
+    guest_.hypervisor->copy(std::span{probes_}.first(probes));
+    for (const frame& f : std::span{frames_}.first(frame_count_)) {
+        if (!f.failed) {
+            continue;
+        }
+        if (f.source_probe != no_probe && !probes_[f.source_probe].done()) {
             f.packet->remote->unreadable = true;
-            return false;
+        } else if (!probes_[f.target_probe].done()) {
+            guest_.counters.target_errors.add(1);
         }
     }
-    guest_.counters.target_errors.add(1);
-    return false;
 }
 
-void sink::answer(const frame& f, bool good) noexcept
+void sink::answer(const frame& f) noexcept
 {
     std::uint32_t left = f.headroom + f.packet->length;
     for (std::uint32_t i = 0; i < f.slots; ++i) {
@@ -219,8 +302,8 @@ void sink::answer(const frame& f, bool good) noexcept
             .id = slots_[f.first_slot + i + behind_extras].id,
             .offset = i == 0 ? f.headroom : std::uint16_t{0},
             .flags = i + 1 < f.slots ? netif::rx_flag::more_data : std::uint16_t{0},
-            .status = good ? static_cast<std::int16_t>(i == 0 ? size - f.headroom : size)
-                           : netif::status::error};
+            .status = f.failed ? netif::status::error
+                               : static_cast<std::int16_t>(i == 0 ? size - f.headroom : size)};
         if (i == 0) {
             // Segments imply it, even of a frame whose checksum is whole.
             if (!f.packet->offload.empty()) {
@@ -259,8 +342,8 @@ void sink::write_extras(const frame& f) noexcept
     }
     if (f.hash.type != 0) {
         const auto type = static_cast<std::uint64_t>(std::countr_zero(f.hash.type));
-        write(netif::extra::hash, type | netif::hash_algorithm::toeplitz << 8U |
-                                      std::uint64_t{f.hash.hash} << 16U);
+        write(netif::extra::hash,
+              type | netif::hash_algorithm::toeplitz << 8U | std::uint64_t{f.hash.hash} << 16U);
     }
 }
 

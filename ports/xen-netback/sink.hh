@@ -21,7 +21,7 @@ namespace strait::xen {
 class sink final : public ports::notifier {
 public:
     // As source's.
-    sink(netif::rx_ring ring, guest& g, event_channel& channel) noexcept;
+    sink(netif::rx_ring ring, guest& g, event_channel& channel, bool left_behind) noexcept;
 
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept;
@@ -47,18 +47,23 @@ private:
         std::uint16_t extras;
         std::uint16_t first_piece;
         std::uint16_t pieces;
-        std::uint16_t headroom; // in front of the data, in its first page
+        std::uint16_t headroom;     // in front of the data, in its first page
+        std::uint16_t source_probe; // if it failed: in probes_
+        std::uint16_t target_probe;
+        bool failed;
         hash_config::value hash;
     };
 
+    void finish_answers() noexcept;
     [[nodiscard]] bool put(const dataplane::packet& p, std::uint32_t available,
                            const ports::queue_context& context) noexcept;
     void scatter(frame& f) noexcept;
     void flush(const ports::queue_context& context) noexcept;
-    [[nodiscard]] bool copied(const frame& f) noexcept;
-    void answer(const frame& f, bool good) noexcept;
+    void find_failed() noexcept;
+    void answer(const frame& f) noexcept;
     void write_extras(const frame& f) noexcept;
 
+    static constexpr unsigned most_extras = 3; // of a frame: segments, headroom, hash
     // Enough for the longest chain of payload, and a piece more for each page it goes to.
     static constexpr std::size_t piece_capacity = 512;
 
@@ -78,6 +83,8 @@ private:
     std::array<frame, dataplane::burst::capacity> frames_;
     std::array<netif::rx_request, netif::ring_size> slots_; // also those that extras take
     std::array<dataplane::remote_copy, piece_capacity> pieces_;
+    std::array<dataplane::remote_copy, 2 * dataplane::burst::capacity> probes_;
+    std::byte probed_{}; // where they pull to
 };
 
 } // namespace strait::xen

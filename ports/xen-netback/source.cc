@@ -23,7 +23,7 @@ using netif::tx_request;
 using ports::queue_context;
 using ports::rx_queue;
 
-source::source(netif::tx_ring ring, guest& g, event_channel& channel) noexcept
+source::source(netif::tx_ring ring, guest& g, event_channel& channel, bool left_behind) noexcept
     : ring_{ring},
       guest_{g},
       channel_{channel},
@@ -31,7 +31,60 @@ source::source(netif::tx_ring ring, guest& g, event_channel& channel) noexcept
       answered_{taken_},
       notified_{taken_},
       shown_{taken_}
-{}
+{
+    if (left_behind) {
+        finish_answers();
+    }
+}
+
+// Frames whose answers were written but not published: each went where it had to, and its requests
+// are overwritten. To take them for requests would send what lies in other pages. An answer lies
+// over its request's grant, the rest of which is as it was.
+void source::finish_answers() noexcept
+{
+    const auto answer_to = [](std::uint16_t id, std::int16_t status) noexcept {
+        constexpr unsigned half = 16; // where the status begins
+        return std::uint32_t{id} | std::uint32_t{static_cast<std::uint16_t>(status)} << half;
+    };
+    const std::uint32_t ready = ring_.request_producer() - answered_;
+    if (ready > netif::ring_size) {
+        return; // receive() will say so
+    }
+    std::uint16_t id = 0; // of the frame's first request
+    std::int16_t status = netif::status::okay;
+    bool extras = false; // what is to come of the frame
+    bool parts = false;
+    bool any_null = false;
+    for (std::uint32_t i = 0; i < ready; ++i, ++answered_) {
+        const auto slot = ring_.read<tx_request>(answered_);
+        const bool is_null = slot.grant == answer_to(id, netif::status::null);
+        if (extras && (is_null || !any_null)) {
+            // With its answer an extra info lost what says whether another follows: then one does
+            // if it has its answer, too. Drivers send one.
+            constexpr unsigned flags_at = 8;
+            any_null = is_null;
+            extras = is_null || (slot.grant >> flags_at & netif::extra_more) != 0;
+            ring_.write(answered_, netif::tx_response{.id = id, .status = netif::status::null});
+            continue;
+        }
+        extras = false;
+        if (parts) {
+            ring_.write(answered_, netif::tx_response{.id = slot.id, .status = status});
+        } else if (slot.grant == answer_to(slot.id, netif::status::okay) ||
+                   slot.grant == answer_to(slot.id, netif::status::error)) {
+            id = slot.id;
+            status = slot.grant == id ? netif::status::okay : netif::status::error;
+            extras = (slot.flags & netif::tx_flag::extra_info) != 0;
+            any_null = false;
+        } else {
+            break; // the first that nobody took
+        }
+        parts = (slot.flags & netif::tx_flag::more_data) != 0;
+    }
+    ring_.publish_responses(answered_);
+    taken_ = answered_;
+    shown_.store(answered_, std::memory_order_relaxed);
+}
 
 rx_queue::poll source::receive(burst& b, const queue_context& context) noexcept
 {
@@ -303,6 +356,7 @@ void source::release(burst& b, const queue_context& context) noexcept
     for (std::size_t i = 0; i < frame_count_; ++i) {
         const frame& f = frames_[i];
         if (f.payload && payloads_[i].unreadable) [[unlikely]] {
+            guest_.counters.source_errors.add(1);
             answer_all(f, netif::status::error);
         }
     }

@@ -21,9 +21,9 @@ namespace strait::xen {
 // One ring, from connection to disconnection; a worker's but for fault() and what it says.
 class source final : public ports::notifier {
 public:
-    // `g` and the mapping of the ring outlive it. The ring is taken up where its responses end: a
-    // new ring at its start, one that another process left at what it had not answered.
-    source(netif::tx_ring ring, guest& g, event_channel& channel) noexcept;
+    // `g` and the mapping of the ring outlive it. The ring is taken up where its responses end;
+    // with `left_behind`, by another process that may have been ended at any instruction.
+    source(netif::tx_ring ring, guest& g, event_channel& channel, bool left_behind) noexcept;
 
     ports::rx_queue::poll receive(dataplane::burst& b,
                                   const ports::queue_context& context) noexcept;
@@ -61,6 +61,7 @@ private:
     };
     enum class taking : std::uint8_t { frame, nothing, stop };
 
+    void finish_answers() noexcept;
     [[nodiscard]] taking take(dataplane::burst& b, const ports::queue_context& context,
                               std::uint32_t ready) noexcept;
     [[nodiscard]] bool take_extras(std::uint32_t ready, std::uint32_t& used, frame& f,

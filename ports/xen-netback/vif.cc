@@ -366,7 +366,7 @@ void vif::announce()
 void vif::connect(bool adopting)
 {
     std::unique_ptr<control_ring> control;
-    auto made = make_rings(control);
+    auto made = make_rings(control, adopting);
     if (made.has_error()) {
         note("cannot be connected: " + made.error().message);
         {
@@ -415,11 +415,14 @@ ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control
     rings->guest->hypervisor = &hypervisor_;
     rings->guest->domain = id_.domain;
     rings->guest->features = read_features();
+    if (adopting) {
+        rings->guest->multicasts.want_all(); // what it wants it told who was here before
+    }
     rings->guest->rate = read_rate();
     for (std::uint32_t i = 0; i < queues; ++i) {
         const std::string folder =
             queues == 1 ? frontend_ : frontend_ + "/queue-" + std::to_string(i);
-        if (auto added = add_queue(*rings, folder); added.has_error()) {
+        if (auto added = add_queue(*rings, folder, adopting); added.has_error()) {
             return added.error();
         }
     }
@@ -434,7 +437,7 @@ ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control
     return rings;
 }
 
-ports::result<void> vif::add_queue(ring_set& rings, const std::string& folder)
+ports::result<void> vif::add_queue(ring_set& rings, const std::string& folder, bool adopting)
 {
     std::array<grant_ref, 2> refs{};
     for (const auto& [at, key] : {std::pair{0, "tx-ring-ref"}, std::pair{1, "rx-ring-ref"}}) {
@@ -494,8 +497,8 @@ ports::result<void> vif::add_queue(ring_set& rings, const std::string& folder)
         const std::scoped_lock lock{mutex_};
         status_.split_channels = tx_channel != rx_channel;
     }
-    rings.sources.push_back(std::make_unique<source>(tx, *rings.guest, *tx_channel));
-    rings.sinks.push_back(std::make_unique<sink>(rx, *rings.guest, *rx_channel));
+    rings.sources.push_back(std::make_unique<source>(tx, *rings.guest, *tx_channel, adopting));
+    rings.sinks.push_back(std::make_unique<sink>(rx, *rings.guest, *rx_channel, adopting));
     return {};
 }
 

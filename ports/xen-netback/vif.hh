@@ -108,8 +108,9 @@ private:
     void follow(const std::optional<std::string>& frontend);
     void announce();
     void connect(bool adopting);
-    ports::result<std::unique_ptr<ring_set>> make_rings(std::unique_ptr<control_ring>& control);
-    ports::result<void> add_queue(ring_set& rings, const std::string& folder);
+    ports::result<std::unique_ptr<ring_set>> make_rings(std::unique_ptr<control_ring>& control,
+                                                        bool adopting);
+    ports::result<void> add_queue(ring_set& rings, const std::string& folder, bool adopting);
     ports::result<std::unique_ptr<control_ring>> make_control_ring(ring_set& rings);
     [[nodiscard]] frontend_features read_features() const;
     [[nodiscard]] credit read_rate() const;
