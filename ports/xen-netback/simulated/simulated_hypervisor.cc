@@ -79,8 +79,7 @@ private:
 // One side of a piece while it is copied. Each step is a check that may fail, in Xen's order.
 class side {
 public:
-    side(const remote_copy::side& s, bool granted, std::uint16_t size) noexcept
-        : granted_{granted}, span_{granted ? guest_span{} : guest_span{s.local, size}}
+    side(const remote_copy::side& s, bool granted) noexcept : granted_{granted}
     {
         if (granted) {
             grant_ = s.granted;
@@ -185,8 +184,8 @@ auto simulated_hypervisor::copy_piece(const remote_copy& piece) const noexcept -
     const std::uint16_t size = piece.size();
     const bool from_grant = (piece.flags() & remote_copy::source_granted) != 0;
     const bool to_grant = (piece.flags() & remote_copy::target_granted) != 0;
-    side from{piece.source(), from_grant, size};
-    side to{piece.target(), to_grant, size};
+    side from{piece.source(), from_grant};
+    side to{piece.target(), to_grant};
     if ((!from_grant && !to_grant) || !from.fits(size) || !to.fits(size)) {
         return status::bad_argument;
     }
@@ -203,7 +202,13 @@ auto simulated_hypervisor::copy_piece(const remote_copy& piece) const noexcept -
     if (const auto s = to.claim(self, true, size); s != status::done) {
         return s;
     }
-    guest_span::copy(to.span(), 0, from.span(), 0, size);
+    if (!from_grant) {
+        to.span().copy_in(piece.source().local, 0, size);
+    } else if (!to_grant) {
+        from.span().copy_out(piece.target().local, 0, size);
+    } else {
+        guest_span::copy(to.span(), 0, from.span(), 0, size);
+    }
     return status::done;
 }
 
