@@ -134,6 +134,10 @@ public:
     {
         return tx_pages_ + id * page_size;
     }
+    [[nodiscard]] std::byte* rx_page(std::uint32_t id) noexcept
+    {
+        return rx_pages_ + id * page_size;
+    }
     [[nodiscard]] grant_ref tx_grant(std::uint16_t id) const noexcept { return tx_grants_.at(id); }
     [[nodiscard]] grant_ref rx_grant(std::uint16_t id) const noexcept { return rx_grants_.at(id); }
 
