@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -111,6 +113,59 @@ std::uint64_t free_hugepage_mib()
     return mib;
 }
 
+std::optional<std::uint64_t> mib_of_meminfo(std::string_view key)
+{
+    constexpr std::uint64_t kib_in_mib = 1024;
+    std::ifstream file{"/proc/meminfo"};
+    for (std::string line; std::getline(file, line);) {
+        if (line.starts_with(key)) {
+            return std::strtoull(line.c_str() + key.size(), nullptr, 10) / kib_in_mib;
+        }
+    }
+    return std::nullopt;
+}
+
+// The least limit of the control groups (v2) that this process is in, and none where there is none.
+std::optional<std::uint64_t> mib_of_control_groups()
+{
+    constexpr std::string_view unified = "0::/";
+    std::ifstream file{"/proc/self/cgroup"};
+    std::optional<std::uint64_t> least;
+    for (std::string line; std::getline(file, line);) {
+        if (!line.starts_with(unified)) {
+            continue;
+        }
+        const std::filesystem::path root{"/sys/fs/cgroup"};
+        for (auto group = root / line.substr(unified.size());; group = group.parent_path()) {
+            std::uint64_t bytes = 0; // "max" is no number
+            if (std::ifstream{group / "memory.max"} >> bytes) {
+                least = std::min(least.value_or(UINT64_MAX), bytes >> 20U);
+            }
+            if (group == root || !group.has_relative_path()) {
+                break;
+            }
+        }
+    }
+    return least;
+}
+
+// Ordinary memory is given at once and taken page by page: too much of it ends not in an error but
+// in the kernel ending a process, not always this one.
+ports::result<void> check_memory(unsigned memory_mib)
+{
+    const auto available = mib_of_meminfo("MemAvailable:");
+    if (available && *available < memory_mib) {
+        return ports::error{"--memory asks for " + std::to_string(memory_mib) + " MiB, and " +
+                            std::to_string(*available) + " MiB are available on this machine"};
+    }
+    if (const auto limit = mib_of_control_groups(); limit && *limit < memory_mib) {
+        return ports::error{"--memory asks for " + std::to_string(memory_mib) +
+                            " MiB, and this process's control group may have " +
+                            std::to_string(*limit) + " MiB"};
+    }
+    return {};
+}
+
 bool decide_on_hugepages(const eal_settings& settings)
 {
     if (settings.no_huge) {
@@ -183,6 +238,11 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
     self->share_cpus_ = different.size() < settings.worker_cpus.size() + 1;
     lead_dpdk_log_here();
     self->hugepages_ = decide_on_hugepages(settings);
+    if (!self->hugepages_) {
+        if (auto enough = check_memory(settings.memory_mib); enough.has_error()) {
+            return enough.error();
+        }
+    }
 
     std::string lcores = "0@" + std::to_string(self->main_cpu_);
     for (std::size_t i = 0; i < settings.worker_cpus.size(); ++i) {

@@ -464,6 +464,16 @@ def test_the_daemon_refuses_wrong_options(tmp_path, words, says):
     assert says in done.stderr.splitlines()[-1]
 
 
+def test_more_memory_than_there_is_is_refused(tmp_path):
+    with open("/proc/meminfo", encoding="ascii") as meminfo:
+        total = next(int(line.split()[1]) >> 10 for line in meminfo if line.startswith("MemTotal"))
+    if total >= 1 << 20:
+        pytest.skip("this machine has all the memory that --memory can ask for")
+    done = straitd("--run-dir", tmp_path, "--no-huge", "--workers", "0", "--memory", total + 1)
+    assert done.returncode == 1
+    assert (f"--memory asks for {total + 1} MiB, and " in done.stderr.splitlines()[-1])
+
+
 def test_one_daemon_a_folder(switch, lab):
     done = straitd("--run-dir", switch.run_dir, "--no-huge", "--workers", "0")
     assert done.returncode == 1
