@@ -178,6 +178,17 @@ TEST_F(socket_file, that_was_replaced_is_an_error_and_changes_no_other)
     EXPECT_THAT(given(0666, nobody, 1), HasSubstr("is gone"));
 }
 
+TEST_F(socket_file, that_is_a_link_to_another_socket_is_not_followed)
+{
+    bind(SOCK_STREAM);
+    const std::string other = path_;
+    const mode_t before = look(other).st_mode;
+    path_ = folder_ + "/link";
+    std::filesystem::create_symlink(other, path_);
+    EXPECT_THAT(given(0606), HasSubstr("something else"));
+    EXPECT_EQ(look(other).st_mode, before);
+}
+
 TEST_F(socket_file, of_another_user_is_left_to_him)
 {
     if (::geteuid() != 0) {
