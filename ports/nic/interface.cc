@@ -115,7 +115,8 @@ std::optional<interface_state> find_interface(const std::string& name)
     }
     const char* const type = rtnl_link_get_type(link.get());
     constexpr unsigned both = IFF_UP | IFF_RUNNING;
-    return interface_state{rtnl_link_get_mtu(link.get()),
+    return interface_state{static_cast<std::uint32_t>(rtnl_link_get_ifindex(link.get())),
+                           rtnl_link_get_mtu(link.get()),
                            (rtnl_link_get_flags(link.get()) & both) == both,
                            type != nullptr ? type : ""};
 }

@@ -12,6 +12,7 @@
 namespace strait::nic {
 
 struct interface_state {
+    std::uint32_t index; // no other interface has or will have it
     std::uint32_t mtu;
     bool running;     // up, with carrier
     std::string type; // "tun", "veth", "bridge"; empty for a real one

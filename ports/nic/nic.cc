@@ -200,6 +200,7 @@ public:
 private:
     [[nodiscard]] std::uint16_t id() const noexcept { return device_.port_id(); }
     [[nodiscard]] std::string interface_name(const rte_eth_dev_info& info) const;
+    [[nodiscard]] std::optional<interface_state> find_own_interface() const;
     ports::result<rte_mempool*> receive_pool(rte_mempool* shared, std::uint32_t buffer);
     ports::result<void> configure(const settings& s, rte_mempool* pool);
     ports::result<void> apply_mtu(std::uint32_t mtu);
@@ -209,6 +210,7 @@ private:
     pool_ptr large_pool_;
     device device_;
     std::string interface_; // the kernel's, if there is one behind the device
+    std::uint32_t interface_index_{0};
     std::uint32_t slot_size_{0};
     std::uint32_t mtu_{0};
     std::uint16_t rx_descriptors_{0};
@@ -229,6 +231,13 @@ std::string nic_port::interface_name(const rte_eth_dev_info& info) const
         return name.data();
     }
     return {};
+}
+
+// The interface that the device was opened on, and not another that has its name since it is gone.
+std::optional<interface_state> nic_port::find_own_interface() const
+{
+    auto state = find_interface(interface_);
+    return state && state->index == interface_index_ ? state : std::nullopt;
 }
 
 // The pool whose buffers hold `buffer` bytes of a frame: the shared one, or one of the port's own.
@@ -264,6 +273,10 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
         return refused("does not describe itself", failed);
     }
     interface_ = interface_name(info);
+    interface_index_ = info.if_index;
+    if (const auto state = find_interface(interface_); state && interface_index_ == 0) {
+        interface_index_ = state->index;
+    }
     const bool is_other = request_.kind == driver::other;
     if (is_other && (s.mtu < info.min_mtu || s.mtu > info.max_mtu ||
                      (info.max_mtu == UINT16_MAX && s.mtu + 18 > info.max_rx_pktlen))) {
@@ -381,8 +394,13 @@ ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
                          std::to_string(most) + ", not " + std::to_string(mtu) +
                          ": remove the port and add it with this MTU"};
         }
-        const auto state = find_interface(interface_);
-        if (!state || state->mtu != mtu) {
+        const auto state = find_own_interface();
+        if (!state) {
+            return error{
+                "interface " + interface_ +
+                ", which the port was opened on, is gone: remove the port and add it anew"};
+        }
+        if (state->mtu != mtu) {
             if (auto ok = set_interface_mtu(interface_, mtu); !ok) {
                 return ok;
             }
@@ -429,7 +447,7 @@ bool nic_port::link_up() const noexcept
         return tap_->is_up();
     }
     if (!interface_.empty() && request_.kind != driver::other) {
-        const auto state = find_interface(interface_);
+        const auto state = find_own_interface();
         return state && state->running;
     }
     rte_eth_link link{};

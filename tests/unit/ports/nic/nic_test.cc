@@ -333,6 +333,24 @@ TEST_F(nic, af_packet_whose_interface_is_down_counts_errors)
     delete_veth();
 }
 
+TEST_F(nic, af_packet_whose_interface_is_another_of_its_name_is_down)
+{
+    add_veth();
+    port_under_test port = add("net_af_packet0,iface=veth0");
+    EXPECT_TRUE(port->link_up());
+    delete_veth();
+    EXPECT_FALSE(port->link_up());
+    add_veth();
+    EXPECT_FALSE(port->link_up()) << "nothing passes between it and the port";
+    const auto changed = port->set_mtu(1400);
+    ASSERT_TRUE(changed.has_error());
+    EXPECT_THAT(changed.error().message, HasSubstr("veth0, which the port was opened on, is gone"));
+    EXPECT_THAT(output_of("ip link show veth0"), HasSubstr("mtu 1500"));
+    port.remove();
+    EXPECT_TRUE(add("net_af_packet0,iface=veth0")->link_up());
+    delete_veth();
+}
+
 TEST_F(nic, every_refusal_is_one_sentence_and_leaves_nothing)
 {
     add_veth();
