@@ -114,11 +114,11 @@ std::optional<interface_state> find_interface(const std::string& name)
         return std::nullopt;
     }
     const char* const type = rtnl_link_get_type(link.get());
+    const unsigned flags = rtnl_link_get_flags(link.get());
     constexpr unsigned both = IFF_UP | IFF_RUNNING;
     return interface_state{static_cast<std::uint32_t>(rtnl_link_get_ifindex(link.get())),
-                           rtnl_link_get_mtu(link.get()),
-                           (rtnl_link_get_flags(link.get()) & both) == both,
-                           type != nullptr ? type : ""};
+                           rtnl_link_get_mtu(link.get()), (flags & both) == both,
+                           (flags & IFF_PROMISC) != 0, type != nullptr ? type : ""};
 }
 
 ports::result<void> set_interface_mtu(const std::string& name, std::uint32_t mtu)

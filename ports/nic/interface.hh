@@ -15,6 +15,7 @@ struct interface_state {
     std::uint32_t index; // no other interface has or will have it
     std::uint32_t mtu;
     bool running;     // up, with carrier
+    bool promiscuous; // set so by somebody
     std::string type; // "tun", "veth", "bridge"; empty for a real one
 };
 

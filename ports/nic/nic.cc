@@ -183,6 +183,7 @@ public:
     {}
     ~nic_port() override
     {
+        put_back_interface();
         std::erase_if(uses(), [this](const use& u) { return u.device == request_.name; });
     }
     nic_port(const nic_port&) = delete;
@@ -201,6 +202,7 @@ private:
     [[nodiscard]] std::uint16_t id() const noexcept { return device_.port_id(); }
     [[nodiscard]] std::string interface_name(const rte_eth_dev_info& info) const;
     [[nodiscard]] std::optional<interface_state> find_own_interface() const;
+    void put_back_interface() noexcept;
     ports::result<rte_mempool*> receive_pool(rte_mempool* shared, std::uint32_t buffer);
     ports::result<void> configure(const settings& s, rte_mempool* pool);
     ports::result<void> apply_mtu(std::uint32_t mtu);
@@ -210,7 +212,7 @@ private:
     pool_ptr large_pool_;
     device device_;
     std::string interface_; // the kernel's, if there is one behind the device
-    std::uint32_t interface_index_{0};
+    std::optional<interface_state> interface_before_; // as it was found
     std::uint32_t slot_size_{0};
     std::uint32_t mtu_{0};
     std::uint16_t rx_descriptors_{0};
@@ -237,7 +239,27 @@ std::string nic_port::interface_name(const rte_eth_dev_info& info) const
 std::optional<interface_state> nic_port::find_own_interface() const
 {
     auto state = find_interface(interface_);
-    return state && state->index == interface_index_ ? state : std::nullopt;
+    return state && interface_before_ && state->index == interface_before_->index ? state
+                                                                                  : std::nullopt;
+}
+
+// What AF_PACKET works on is the administrator's: it is left as it was found, but for what others
+// have changed since. A tap goes, or stays as whoever made it persistent wants it.
+void nic_port::put_back_interface() noexcept
+{
+    if (request_.kind != driver::af_packet) {
+        return;
+    }
+    const auto now = find_own_interface();
+    if (!now) {
+        return;
+    }
+    if (now->promiscuous && !interface_before_->promiscuous) {
+        rte_eth_promiscuous_disable(id());
+    }
+    if (now->mtu == mtu_ && mtu_ != interface_before_->mtu) {
+        static_cast<void>(set_interface_mtu(interface_, interface_before_->mtu));
+    }
 }
 
 // The pool whose buffers hold `buffer` bytes of a frame: the shared one, or one of the port's own.
@@ -273,9 +295,9 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
         return refused("does not describe itself", failed);
     }
     interface_ = interface_name(info);
-    interface_index_ = info.if_index;
-    if (const auto state = find_interface(interface_); state && interface_index_ == 0) {
-        interface_index_ = state->index;
+    interface_before_ = interface_.empty() ? std::nullopt : find_interface(interface_);
+    if (interface_before_ && info.if_index != 0 && info.if_index != interface_before_->index) {
+        return error{"interface " + interface_ + " was made anew just now: try again"};
     }
     const bool is_other = request_.kind == driver::other;
     if (is_other && (s.mtu < info.min_mtu || s.mtu > info.max_mtu ||

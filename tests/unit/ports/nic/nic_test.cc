@@ -351,6 +351,28 @@ TEST_F(nic, af_packet_whose_interface_is_another_of_its_name_is_down)
     delete_veth();
 }
 
+TEST_F(nic, af_packet_leaves_its_interface_as_it_was)
+{
+    const auto shown = [] { return output_of("ip -details link show veth0"); };
+    add_veth();
+    run("ip link set veth0 mtu 2000");
+    const std::string before = shown();
+    add("net_af_packet0,iface=veth0", 4000).remove();
+    EXPECT_EQ(shown(), before);
+    {
+        port_under_test port = add("net_af_packet0,iface=veth0", 4000);
+        EXPECT_THAT(shown(), AllOf(HasSubstr("mtu 4000"), HasSubstr("PROMISC")));
+        run("ip link set veth0 mtu 3000");
+    }
+    EXPECT_THAT(shown(), HasSubstr("mtu 3000")) << "that was somebody else's wish";
+    run("ip link set veth0 promisc on");
+    add("net_af_packet0,iface=veth0", 3000).remove();
+    EXPECT_THAT(shown(), AllOf(HasSubstr("mtu 3000"), HasSubstr("PROMISC")));
+    EXPECT_THAT(refusal("net_af_packet0,iface=veth0,framesz=2048", 9000), HasSubstr("too small"));
+    EXPECT_THAT(shown(), HasSubstr("mtu 3000"));
+    delete_veth();
+}
+
 TEST_F(nic, every_refusal_is_one_sentence_and_leaves_nothing)
 {
     add_veth();
