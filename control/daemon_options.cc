@@ -108,7 +108,7 @@ const std::vector<option>& options()
              return set_text(o.config.emplace(), "--config", v);
          }},
         {"--xen", "WHERE",
-         "Xen guests: auto (where there is Xen), off, libxen or simulated:SOCKET; auto unless given",
+         "Xen guests: auto (where there is Xen), off, libxen, simulated:SOCKET; auto unless given",
          [](daemon_options& o, const std::string& v) -> result<void> {
              if (!is_xen_choice(v)) {
                  return error{"--xen is " + v +

@@ -7,7 +7,8 @@
 
 namespace strait::ports {
 
-// Any thread but a worker's. What is no printable ASCII is replaced: part of a line may be a guest's.
+// Any thread but a worker's. What is no printable ASCII is replaced: part of a line may be a
+// guest's.
 void log_warning(const char* subsystem, std::string line) noexcept;
 void log_notice(const char* subsystem, std::string line) noexcept;
 

@@ -190,8 +190,9 @@ bool port_parts::may_log() noexcept
     constexpr unsigned lines_a_second = 6;
     if (const std::uint64_t now = seconds_now(); now != logged_at_) {
         if (logged_ > lines_a_second) {
-            ports::log_warning("vhost", "port '" + name + "': " + std::to_string(logged_ - lines_a_second) +
-                        " more such lines in the last seconds");
+            ports::log_warning("vhost", "port '" + name +
+                                            "': " + std::to_string(logged_ - lines_a_second) +
+                                            " more such lines in the last seconds");
         }
         logged_at_ = now;
         logged_ = 0;

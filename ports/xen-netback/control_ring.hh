@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The ring by which a guest's driver says how packets are to be spread over its queues (Xen's public
-// io/netif.h, "Control messages"). Control side only.
+// The ring by which a guest's driver says how packets are to be spread over its queues (Xen's
+// public io/netif.h, "Control messages"). Control side only.
 #pragma once
 
 #include "dataplane/rcu.hh"

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The demo: a switch, two Linux guests on virtio, a Xen guest, a NIC-side port, traffic between all,
-and a table."""
+"""The demo: a switch, two Linux guests, a Xen guest, a NIC-side port, traffic, and a table."""
 
 import argparse
 import contextlib
@@ -173,7 +172,8 @@ def describe(environment):
 def main():
     arguments = argparse.ArgumentParser(
         prog="demo", description="Starts a switch with two Linux guests, a Xen guest (on "
-        "the simulated hypervisor) and a NIC-side port, pushes traffic through it, shows rates, and compares what arrived byte for byte.")
+        "the simulated hypervisor) and a NIC-side port, pushes traffic through it, shows rates, and compares what arrived "
+        "byte for byte.")
     arguments.add_argument("--seconds", type=int, default=10, metavar="N",
                            help="how long traffic runs (default 10)")
     arguments.add_argument("--json", action="store_true",

@@ -607,7 +607,8 @@ def test_a_front_end_cannot_flood_the_log(ports):
                 other.connect(ports.socket("vm1"))
                 with contextlib.suppress(OSError):
                     other.sendall(struct.pack("<3I", 1, 1, 0xffff))
-    wait_until(lambda: "lines left out that guests' side caused" in ports.log(), 20, "what was left out")
+    wait_until(lambda: "lines left out that guests' side caused" in ports.log(), 20,
+               "what was left out")
     assert len(ports.log().splitlines()) < 200
     assert ports.ctl("port show vm1")["details"]["connections_refused"] > 1000
 

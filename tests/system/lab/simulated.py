@@ -73,7 +73,7 @@ class SimulatedGuest(Netns):
         self.boot()
 
     def boot(self):
-        """Makes the domain, its device and its process; the link comes up when a switch serves it."""
+        """Makes the domain, its device and its process; the link comes up when it is served."""
         self.simulator.tools("create", self.domain)
         self.simulator.tools("attach", self.domain, 0, "--mac", self._mac, "--bridge", self._bridge)
         self.process = Process(

@@ -160,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"port show ../../etc/passwd", "letters, digits"}, //
         mistake{"port show 'a b'", "letters, digits"},
         mistake{"port add vm1 --bridge br0", "--type is missing"},
-        mistake{"port add vm1 --bridge br0 --type tap", "vhost-user, nic or host"},
+        mistake{"port add vm1 --bridge br0 --type tap", "vhost-user, xen, nic or host"},
         mistake{"port add vm1 --bridge br0 --type vhost-user", "needs --socket"},
         mistake{"port add vm1 --bridge br0 --type nic --socket /a --device x",
                 "--socket is for ports of type vhost-user, not nic"},

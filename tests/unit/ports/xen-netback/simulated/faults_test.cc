@@ -209,7 +209,7 @@ TEST_F(a_fault_plan, counts_for_each_rule_what_reaches_it)
         const auto* const rule = plan.strike(operation::copy, {&t, 1});
         said.push_back(rule == nullptr ? grant_status::done : rule->status);
     }
-    using enum grant_status;
+    using enum dataplane::remote_copy::status;
     EXPECT_EQ(said, (std::vector<grant_status>{bad_page, bad_page, done, no_space, done}));
 }
 

@@ -81,8 +81,8 @@ private:
 // What a process can leak.
 struct holdings {
     std::size_t descriptors; // open files
-    std::size_t mappings;
-    std::size_t heap; // bytes of malloc in use
+    std::size_t mappings;    // of domains' memory
+    std::size_t heap;        // bytes of malloc in use
     [[nodiscard]] static holdings now();
 };
 std::ostream& operator<<(std::ostream& out, const holdings& h);

@@ -104,7 +104,7 @@ TEST(guests_that_come_and_go, leave_nothing)
     }
     const auto after = settled(l, *h);
     EXPECT_EQ(after.descriptors, before.descriptors) << before << " -> " << after;
-    EXPECT_LE(after.mappings, before.mappings + 4) << before << " -> " << after;
+    EXPECT_EQ(after.mappings, before.mappings) << before << " -> " << after;
     EXPECT_LE(after.heap, before.heap + 16'384) << before << " -> " << after;
 }
 

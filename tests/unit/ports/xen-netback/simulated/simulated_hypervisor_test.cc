@@ -263,7 +263,8 @@ TEST_F(a_simulated_hypervisor, meets_the_servers_faults_of_maps_bindings_and_com
     const auto offered = guest->offer(tools_domain).value();
     ASSERT_TRUE(tools
                     ->set_faults(rules(R"({"on": "map", "count": 1, "status": "no_space"},
-                                          {"on": "bind", "count": 1}, {"on": "commit", "count": 1})"))
+                                          {"on": "bind", "count": 1},
+                                          {"on": "commit", "count": 1})"))
                     .has_value());
     EXPECT_THAT(hypervisor->map(guest_domain, {&reference, 1}).error().message,
                 HasSubstr("no_space"));
