@@ -25,7 +25,8 @@ constexpr std::size_t min_ipv4_header = 20;
 constexpr std::size_t ipv6_header = 40;
 constexpr std::size_t min_tcp_header = 20;
 constexpr std::size_t udp_header = 8;
-constexpr std::uint16_t tcp_checksum = 16; // of its header
+constexpr std::size_t tcp_flags = 13; // of its header
+constexpr std::uint16_t tcp_checksum = 16;
 constexpr std::uint16_t udp_checksum = 6;
 
 constexpr std::uint8_t tcp_fin = 0x01;
@@ -275,6 +276,9 @@ offload_fault set_intent(packet& p, const headers& h, bool checksum_blank, segme
             }
             intent.segment_size = size;
             intent.required |= h.ipv6 ? offloads::segmentation_ipv6 : offloads::segmentation_ipv4;
+            if ((load<std::uint8_t>(p.data + h.transport + tcp_flags) & tcp_cwr) != 0) {
+                intent.required |= offloads::segmentation_ecn;
+            }
         }
     }
     if (checksum_blank) {
@@ -310,7 +314,13 @@ std::string_view to_string(offload_fault fault) noexcept
     case offload_fault::too_many_segments:
         return "more than 256 segments";
     case offload_fault::place:
-        return "a checksum outside the headers";
+        return "a checksum outside the frame";
+    case offload_fault::complete:
+        return "segments of a frame whose checksum is not left blank";
+    case offload_fault::header_length:
+        return "headers said to be longer than the frame";
+    case offload_fault::not_negotiated:
+        return "work that was not negotiated";
     case offload_fault::kind:
         return "an unknown kind of segmentation";
     }
@@ -329,44 +339,68 @@ offload_fault infer_offload(packet& p, bool checksum_blank, segmentation kind,
     return fault != offload_fault::none ? fault : set_intent(p, h, checksum_blank, kind, size);
 }
 
-offload_fault checked_intent(packet& p, const virtio_offload& claim) noexcept
+offload_fault checked_intent(packet& p, const virtio_offload& claim, offloads negotiated) noexcept
 {
     p.offload = {};
     segmentation kind = segmentation::none;
+    offloads needed = offloads::checksum_ipv4 | offloads::checksum_ipv6;
     switch (claim.gso_type) {
     case virtio_offload::gso_none:
         break;
-    case virtio_offload::gso_tcp_ipv4:
     case virtio_offload::gso_tcp_ipv4 | virtio_offload::gso_ecn:
+        needed |= offloads::segmentation_ecn;
+        [[fallthrough]];
+    case virtio_offload::gso_tcp_ipv4:
         kind = segmentation::tcp_ipv4;
+        needed |= offloads::segmentation_ipv4;
         break;
-    case virtio_offload::gso_tcp_ipv6:
     case virtio_offload::gso_tcp_ipv6 | virtio_offload::gso_ecn:
+        needed |= offloads::segmentation_ecn;
+        [[fallthrough]];
+    case virtio_offload::gso_tcp_ipv6:
         kind = segmentation::tcp_ipv6;
+        needed |= offloads::segmentation_ipv6;
         break;
     default:
         return offload_fault::kind;
     }
-    const bool checksum = (claim.flags & virtio_offload::needs_checksum) != 0;
-    if (!checksum && kind == segmentation::none) {
-        return offload_fault::none;
+    if ((claim.flags & virtio_offload::needs_checksum) == 0) {
+        return kind == segmentation::none ? offload_fault::none : offload_fault::complete;
+    }
+    if (!contains(negotiated, needed)) {
+        return offload_fault::not_negotiated;
+    }
+    if (claim.header_length > p.length) {
+        return offload_fault::header_length;
     }
     headers h;
     const offload_fault fault = parse_headers(p, h);
-    if (checksum && (fault != offload_fault::none || claim.checksum_start != h.transport ||
-                     claim.checksum_offset != h.checksum_offset())) {
-        if (kind != segmentation::none) {
-            return fault != offload_fault::none ? fault : offload_fault::place;
-        }
-        const std::size_t end = std::size_t{claim.checksum_start} + claim.checksum_offset + 2;
-        if (claim.checksum_start < ethernet_header || claim.checksum_offset % 2 != 0 ||
-            end > p.head_length || p.remote != nullptr) {
-            return offload_fault::place;
-        }
-        fill_checksum(p, claim.checksum_start, claim.checksum_offset);
-        return offload_fault::none;
+    if (fault == offload_fault::none && claim.checksum_start == h.transport &&
+        claim.checksum_offset == h.checksum_offset()) {
+        return set_intent(p, h, true, kind, claim.gso_size);
     }
-    return fault != offload_fault::none ? fault : set_intent(p, h, checksum, kind, claim.gso_size);
+    if (kind != segmentation::none) {
+        return fault != offload_fault::none ? fault : offload_fault::place;
+    }
+    const std::size_t end = std::size_t{claim.checksum_start} + claim.checksum_offset + 2;
+    if (claim.checksum_start < ethernet_header || claim.checksum_offset % 2 != 0 ||
+        end > p.length || p.remote != nullptr) {
+        return offload_fault::place;
+    }
+    if (end > p.head_length) {
+        return offload_fault::beyond_head;
+    }
+    fill_checksum(p, claim.checksum_start, claim.checksum_offset);
+    return offload_fault::none;
+}
+
+std::uint16_t pseudo_sum_without_length(const packet& p) noexcept
+{
+    const offload_intent& todo = p.offload;
+    const auto length = static_cast<std::uint16_t>(p.length - todo.checksum_start);
+    // In ones' complement, to take a number out is to add its inverse.
+    return fold(load<std::uint16_t>(p.data + todo.checksum_start + todo.checksum_offset) +
+                std::uint64_t{static_cast<std::uint16_t>(~word(length))});
 }
 
 void finish_checksum(packet& p) noexcept
@@ -396,13 +430,10 @@ segmenter::segmenter(const packet& whole, offloads taken) noexcept
         identifier_ = load<be16>(network + 4);
     }
     sequence_ = load<be32>(tcp + 4);
-    const auto flags = load<std::uint8_t>(tcp + 13);
+    const auto flags = load<std::uint8_t>(tcp + tcp_flags);
     last_flags_ = flags & (tcp_fin | tcp_psh);
     flags_ = static_cast<std::uint8_t>(flags & ~last_flags_);
-    // What the sum has of the length is taken out: in ones' complement, its inverse is added.
-    const auto length = static_cast<std::uint16_t>(whole.length - todo.checksum_start);
-    pseudo_sum_ = load<std::uint16_t>(tcp + todo.checksum_offset) +
-                  std::uint32_t{static_cast<std::uint16_t>(~word(length))};
+    pseudo_sum_ = pseudo_sum_without_length(whole);
 }
 
 std::size_t segmenter::cut(burst& b, std::size_t most) noexcept
@@ -479,7 +510,7 @@ void segmenter::make(burst& b) noexcept
     write_network_header(p.data + todo.network_start, p.length);
     std::byte* const tcp = p.data + todo.checksum_start;
     store(tcp + 4, be32{sequence_});
-    store(tcp + 13, static_cast<std::uint8_t>(left_ == 0 ? flags_ | last_flags_ : flags_));
+    store(tcp + tcp_flags, static_cast<std::uint8_t>(left_ == 0 ? flags_ | last_flags_ : flags_));
     sequence_ += size;
     flags_ = static_cast<std::uint8_t>(flags_ & ~tcp_cwr); // the first has it, RFC 3168, 6.1.2
     store(tcp + todo.checksum_offset,

@@ -43,8 +43,11 @@ enum class offload_fault : std::uint8_t {
     version,           // segments of IPv4 asked for of a frame of IPv6, or the other way round
     segment_size,      // 1 to min_segment_size - 1, or segments asked for and 0
     too_many_segments, // more than max_segments_of_packet
-    place,             // the checksum is not inside the head
-    kind               // of segmentation: unknown, or never offered
+    place,             // the checksum is not inside the frame, or not at an even offset
+    complete,          // segments asked for of a frame whose checksum is not left blank
+    header_length,     // said to be beyond the frame's end
+    not_negotiated,    // work that this sender has not been offered to leave
+    kind               // of segmentation: unknown
 };
 [[nodiscard]] std::string_view to_string(offload_fault fault) noexcept;
 
@@ -56,25 +59,38 @@ enum class offload_fault : std::uint8_t {
                                           std::uint16_t size) noexcept;
 
 // What a virtio driver says of a frame (VIRTIO 1.2, 5.1.6.2): as it stands in the header, in host
-// order, with nothing checked. Its header_length is a hint that nobody needs, and left out.
+// order, with nothing checked.
 struct virtio_offload {
     static constexpr std::uint8_t needs_checksum = 1; // of flags; others are ignored
     static constexpr std::uint8_t gso_none = 0;       // of gso_type
     static constexpr std::uint8_t gso_tcp_ipv4 = 1;
     static constexpr std::uint8_t gso_tcp_ipv6 = 4;
-    static constexpr std::uint8_t gso_ecn = 0x80; // with either: our segments are right anyway
+    static constexpr std::uint8_t gso_ecn = 0x80; // with either
 
     std::uint8_t flags;
     std::uint8_t gso_type;
+    std::uint16_t header_length; // a hint: drivers say how much of the frame they have in one piece
     std::uint16_t gso_size;
     std::uint16_t checksum_start; // from the frame's first byte
     std::uint16_t checksum_offset;
 };
 
-// Sets p.offload to what the driver claims, if the headers bear it out. A checksum anywhere else
-// in the head than where TCP or UDP have theirs is allowed too (a tunnel's, say), but nobody
-// downstream could be told of it: it is filled at once, for which the payload must be local.
-[[nodiscard]] offload_fault checked_intent(packet& p, const virtio_offload& claim) noexcept;
+// Sets p.offload to what the driver claims, if it may (`negotiated`) and the headers bear it out.
+// A checksum anywhere else in the head than where TCP or UDP have theirs is allowed too (a
+// tunnel's, say), but nobody downstream could be told of it: it is filled at once, for which the
+// payload must be local. After beyond_head a longer head may do.
+[[nodiscard]] offload_fault checked_intent(packet& p, const virtio_offload& claim,
+                                           offloads negotiated) noexcept;
+
+// Whether the checksum to fill is TCP's, not UDP's.
+[[nodiscard]] constexpr bool is_tcp(const offload_intent& intent) noexcept
+{
+    return intent.checksum_offset == 16;
+}
+
+// The pseudo-header's sum without the length, as devices want it of what they are to segment: a
+// word of the frame.
+[[nodiscard]] std::uint16_t pseudo_sum_without_length(const packet& p) noexcept;
 
 // Whether the packet must be finished or cut before it goes to someone who takes `taken`.
 [[nodiscard]] inline bool needs_work(const packet& p, offloads taken) noexcept
@@ -111,7 +127,7 @@ private:
     std::uint16_t segment_{0};  // where it goes on behind that
     std::size_t segment_at_{0}; // and at which byte
     std::uint32_t network_sum_; // of the IPv4 header without what changes
-    std::uint32_t pseudo_sum_;  // of the pseudo-header without its length
+    std::uint16_t pseudo_sum_;  // of the pseudo-header without its length
     std::uint16_t identifier_;  // IPv4's, of the next segment
     std::uint8_t flags_;        // TCP's, of the next segment, but for what only the last has
     std::uint8_t last_flags_;   // FIN and PSH

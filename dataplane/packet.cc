@@ -257,6 +257,28 @@ rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
     return first;
 }
 
+void lengthen_head(packet_slot& p, burst& b) noexcept
+{
+    if (p.segment_count == 0) {
+        return;
+    }
+    std::byte* const end = p.head.data() + p.head.size();
+    auto at = static_cast<std::size_t>(p.segments - b.segments.data());
+    while (p.segment_count > 0 && p.data + p.head_length < end) {
+        guest_span& from = b.segments[at];
+        const std::size_t room = static_cast<std::size_t>(end - p.data) - p.head_length;
+        const std::size_t size = std::min(from.size(), room);
+        from.copy_out(p.data + p.head_length, 0, size);
+        p.head_length = static_cast<std::uint16_t>(p.head_length + size);
+        from = from.subspan(size);
+        if (from.empty()) {
+            ++at;
+            ++p.segments;
+            --p.segment_count;
+        }
+    }
+}
+
 bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept
 {
     if (m->nb_segs > burst::max_segments ||

@@ -29,6 +29,7 @@ enum class offloads : std::uint8_t {
     checksum_ipv6 = 1 << 1,
     segmentation_ipv4 = 1 << 2, // TCP's
     segmentation_ipv6 = 1 << 3,
+    segmentation_ecn = 1 << 4, // with either: the CWR flag is the first segment's alone
 };
 [[nodiscard]] constexpr offloads operator|(offloads a, offloads b) noexcept
 {
@@ -42,6 +43,9 @@ constexpr offloads& operator|=(offloads& a, offloads b) noexcept
 {
     return static_cast<offloads>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
 }
+inline constexpr offloads all_offloads = offloads::checksum_ipv4 | offloads::checksum_ipv6 |
+                                         offloads::segmentation_ipv4 | offloads::segmentation_ipv6 |
+                                         offloads::segmentation_ecn;
 // Whether all of `what` is in `set`.
 [[nodiscard]] constexpr bool contains(offloads set, offloads what) noexcept
 {
@@ -85,13 +89,15 @@ struct packet {
 
 // Bytes of a guest's packet that are copied to private memory before anything looks at them.
 inline constexpr std::size_t head_copy = 128;
+// What lengthen_head() makes of them: a tunnel's headers with those of what it carries.
+inline constexpr std::size_t longest_head = 192;
 // Room in front of the head for headers to be pushed, and for a port's own header.
 inline constexpr std::size_t head_room = 128;
 
 // A packet and the private memory of its head. In a slot, `data` may move within `room`+`head`.
 struct alignas(64) packet_slot : packet {
     alignas(64) std::array<std::byte, head_room> room;
-    std::array<std::byte, head_copy + 64> head; // slack: fixed-size copies may overshoot
+    std::array<std::byte, longest_head> head;
 };
 static_assert(sizeof(packet) <= 64 && sizeof(packet_slot) == 384);
 
@@ -127,6 +133,10 @@ struct burst {
 // remote->unreadable says that its sender is to blame, and then it is not tried again; else the
 // pool is empty.
 void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept;
+
+// Copies more of a packet's payload behind its head, where it lies in its slot: as much as there is
+// room for. The payload lies in segments of `b`. What was read before is not read again.
+void lengthen_head(packet_slot& p, burst& b) noexcept;
 
 // Fills `p` from an mbuf chain received or handed over; the mbuf stays owned by the packet. False
 // when the chain has more than burst::max_segments segments, or its headers cannot be made

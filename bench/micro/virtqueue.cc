@@ -95,11 +95,11 @@ std::span<std::byte> virtqueue::buffer(std::uint16_t descriptor) noexcept
     return {base_ + ring_bytes_ + buffer_stride_ * descriptor, shape_.buffer_length};
 }
 
-vhost::ring_setup virtqueue::setup() const
+vhost::ring_setup virtqueue::setup(std::uint64_t more_features) const
 {
     vhost::ring_setup made;
     made.features = 1ULL << vhost::feature::version_1 | 1ULL << vhost::feature::mergeable_buffers |
-                    1ULL << vhost::feature::in_order;
+                    1ULL << vhost::feature::in_order | more_features;
     made.size = shape_.size;
     made.memory = memory_.get();
     const split_parts parts = parts_of(shape_.size);

@@ -33,8 +33,8 @@ public:
     virtqueue& operator=(const virtqueue&) = delete;
     ~virtqueue();
 
-    // For the ring engine. Valid as long as this object.
-    [[nodiscard]] vhost::ring_setup setup() const;
+    // For the ring engine, with what was negotiated beside the usual. Valid as long as this object.
+    [[nodiscard]] vhost::ring_setup setup(std::uint64_t more_features = 0) const;
 
     // Makes the next `count` descriptors available; they were never offered or came back.
     void offer(std::uint16_t count) noexcept;

@@ -2,10 +2,13 @@
 // Bursts of mbufs from and to an ethdev.
 #include "ports/nic/ethdev_queue.hh"
 
+#include "dataplane/offload.hh"
+
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -73,6 +76,8 @@ ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
     : port_id_{port_id},
       queue_id_{queue_id},
       takes_chains_{traits.takes_chains},
+      takes_{traits.takes},
+      fills_ipv4_{traits.fills_ipv4},
       pads_{traits.kind == driver::other},
       counts_errors_{traits.kind == driver::af_packet || traits.kind == driver::pcap},
       unsent_{traits.kind == driver::pcap ? drop_reason::transmit_error
@@ -93,6 +98,58 @@ bool ethdev_tx_queue::prepare(rte_mbuf* m) const noexcept
     return takes_chains_ || m->nb_segs == 1 || rte_pktmbuf_linearize(m) == 0;
 }
 
+// Says in DPDK's words what is left to do to a packet of which `m` is a copy: its headers lie in
+// one piece.
+void ethdev_tx_queue::ask_device(rte_mbuf* m, const packet& p) const noexcept
+{
+    using dataplane::offloads;
+    const dataplane::offload_intent& todo = p.offload;
+    constexpr unsigned l2_bits = 0x7f;
+    constexpr unsigned l3_bits = 0x1ff;
+    constexpr unsigned l4_bits = 0xff;
+    m->l2_len = todo.network_start & l2_bits;
+    m->l3_len = static_cast<unsigned>(todo.checksum_start - todo.network_start) & l3_bits;
+    m->l4_len = static_cast<unsigned>(todo.header_length - todo.checksum_start) & l4_bits;
+    const bool ipv6 = contains(todo.required, offloads::checksum_ipv6);
+    m->ol_flags |= (ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
+                   (is_tcp(todo) ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM);
+    if (todo.segment_size == 0) {
+        return;
+    }
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    m->tso_segsz = todo.segment_size;
+    auto* const frame = rte_pktmbuf_mtod(m, std::byte*);
+    const std::uint16_t sum = pseudo_sum_without_length(p);
+    std::memcpy(frame + todo.checksum_start + todo.checksum_offset, &sum, sizeof sum);
+    if (!ipv6 && fills_ipv4_) {
+        constexpr std::size_t header_checksum = 10;
+        m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+        std::memset(frame + todo.network_start + header_checksum, 0, sizeof sum);
+    }
+}
+
+// Drivers have limits of their own, and words that only their device knows. Drops what this one
+// cannot do; returns how many are left.
+std::uint16_t ethdev_tx_queue::let_device_look(std::span<rte_mbuf*> mbufs,
+                                               const ports::queue_context& context) const noexcept
+{
+    std::size_t kept = 0;
+    for (std::size_t at = 0; at < mbufs.size();) {
+        const std::size_t good = rte_eth_tx_prepare(port_id_, queue_id_, mbufs.data() + at,
+                                                    static_cast<std::uint16_t>(mbufs.size() - at));
+        std::copy_n(mbufs.begin() + static_cast<std::ptrdiff_t>(at), good,
+                    mbufs.begin() + static_cast<std::ptrdiff_t>(kept));
+        kept += good;
+        at += good;
+        if (at < mbufs.size()) {
+            context.counters->drop(drop_reason::transmit_error);
+            rte_pktmbuf_free(mbufs[at]);
+            ++at;
+        }
+    }
+    return static_cast<std::uint16_t>(kept);
+}
+
 std::uint64_t ethdev_tx_queue::new_errors() noexcept
 {
     rte_eth_stats stats;
@@ -108,7 +165,7 @@ void ethdev_tx_queue::send(std::span<packet* const> packets,
 {
     std::array<rte_mbuf*, burst::capacity> mbufs;
     std::uint16_t ready = 0;
-    std::uint64_t bytes = 0;
+    bool asked = false;
     for (packet* const p : packets) {
         rte_mbuf* const m = dataplane::own(*p, context.pool);
         if (m == nullptr) {
@@ -120,11 +177,21 @@ void ethdev_tx_queue::send(std::span<packet* const> packets,
             rte_pktmbuf_free(m);
             continue;
         }
-        bytes += m->pkt_len;
+        if (!p->offload.empty()) {
+            ask_device(m, *p);
+            asked = true;
+        }
         mbufs[ready++] = m;
+    }
+    if (asked) {
+        ready = let_device_look(std::span{mbufs}.first(ready), context);
     }
     if (ready == 0) {
         return;
+    }
+    std::uint64_t bytes = 0;
+    for (const rte_mbuf* const m : std::span{mbufs}.first(ready)) {
+        bytes += m->pkt_len;
     }
     std::uint64_t sent = rte_eth_tx_burst(port_id_, queue_id_, mbufs.data(), ready);
     if (sent < ready) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The two directions of an ethdev's queue, as workers call them. Taps have their own way out
-// (tap.hh).
+// (tap.hh). What is received is taken as it is: no receive offload is asked of a device.
 #pragma once
 
 #include "ports/nic/device.hh"
@@ -14,6 +14,8 @@ namespace strait::nic {
 struct ethdev_traits {
     driver kind{driver::other};
     bool takes_chains{false};
+    dataplane::offloads takes{dataplane::offloads::none};
+    bool fills_ipv4{false}; // IPv4's header checksum, of what it segments
     // Bytes; longer frames may have been cut by the device and are dropped.
     std::uint32_t longest_received{std::numeric_limits<std::uint32_t>::max()};
 };
@@ -41,16 +43,22 @@ public:
 
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    [[nodiscard]] dataplane::offloads takes() const noexcept override { return takes_; }
 
 private:
     void send(std::span<dataplane::packet* const> packets,
               const ports::queue_context& context) noexcept;
     [[nodiscard]] bool prepare(rte_mbuf* m) const noexcept;
+    void ask_device(rte_mbuf* m, const dataplane::packet& p) const noexcept;
+    [[nodiscard]] std::uint16_t let_device_look(std::span<rte_mbuf*> mbufs,
+                                                const ports::queue_context& context) const noexcept;
     [[nodiscard]] std::uint64_t new_errors() noexcept;
 
     std::uint16_t port_id_;
     std::uint16_t queue_id_;
     bool takes_chains_;
+    dataplane::offloads takes_;
+    bool fills_ipv4_;
     bool pads_;          // short frames are ours to fill up
     bool counts_errors_; // says "sent" of what it drops, and counts it
     dataplane::drop_reason unsent_;

@@ -40,6 +40,8 @@ constexpr std::uint32_t slot_overhead_tx = 32;
 // given all of them at each read: no more than needed.
 constexpr std::uint16_t tap_descriptors = 33;
 constexpr unsigned large_pool_size = 512;
+// The longest frame a guest leaves to be segmented has this many buffers of the packet pool's.
+constexpr std::uint16_t longest_chain = 33;
 
 // Devices and interfaces in use, so that a second port on one is refused. Control thread only.
 struct use {
@@ -176,6 +178,41 @@ ports::result<void> check_mtu_range(std::uint32_t mtu)
     return {};
 }
 
+// What is asked of a device on the way out. Of the virtual ones, af_packet, pcap and null have
+// nothing; the tap driver (22.11) says that it has all of it, and does it in software: it refuses
+// segments that fill the MTU, for it counts their Ethernet header, and all that stand behind one,
+// sends IPv6 uncut, copies CWR to every segment, and allocates mbufs for each. Ours is right.
+std::uint64_t wanted_tx_offloads(driver kind, const rte_eth_dev_info& info)
+{
+    std::uint64_t wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    if (kind == driver::other) {
+        wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
+                  RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO;
+    }
+    wanted &= info.tx_offload_capa;
+    const std::uint16_t chain = info.tx_desc_lim.nb_seg_max; // 0: its driver does not say
+    if ((wanted & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0 || (chain != 0 && chain < longest_chain)) {
+        wanted &= ~std::uint64_t{RTE_ETH_TX_OFFLOAD_TCP_TSO};
+    }
+    return wanted;
+}
+
+// The same as workers see it. No device says that its segments' CWR flags are right, so that
+// packets with one are cut before they come here.
+dataplane::offloads taken_by_device(std::uint64_t tx_offloads)
+{
+    using dataplane::offloads;
+    constexpr std::uint64_t checksums = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+    if ((tx_offloads & checksums) != checksums) {
+        return offloads::none;
+    }
+    offloads taken = offloads::checksum_ipv4 | offloads::checksum_ipv6;
+    if ((tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0) {
+        taken |= offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
+    }
+    return taken;
+}
+
 class nic_port final : public ports::port {
 public:
     nic_port(std::string name, device_request request, device dev)
@@ -217,6 +254,7 @@ private:
     std::uint32_t mtu_{0};
     std::uint16_t rx_descriptors_{0};
     std::uint16_t tx_descriptors_{0};
+    std::uint64_t tx_offloads_{0}; // RTE_ETH_TX_OFFLOAD_*, as configured
     std::unique_ptr<ports::rx_queue> rx_;
     std::unique_ptr<ports::tx_queue> tx_;
     tap_tx_queue* tap_{nullptr};
@@ -312,7 +350,8 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
     // what counts, and apply_mtu sets it.
     conf.rxmode.mtu = is_other ? s.mtu : default_mtu;
     conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
-    conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    conf.txmode.offloads = wanted_tx_offloads(request_.kind, info);
+    tx_offloads_ = conf.txmode.offloads;
     if (const int failed = rte_eth_dev_configure(id(), 1, 1, &conf); failed != 0) {
         return refused("cannot be configured", failed);
     }
@@ -390,6 +429,8 @@ ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::ui
         // pcap gathers chains and null frees them, though neither says so.
         traits.takes_chains = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0 ||
                               request_.kind != driver::other;
+        traits.takes = taken_by_device(tx_offloads_);
+        traits.fills_ipv4 = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
         tx_ = std::make_unique<ethdev_tx_queue>(id(), std::uint16_t{0}, traits);
     }
     queues_.push_back({rx_.get(), tx_.get()});
@@ -506,6 +547,15 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
     number("tx_queues", queues_.size());
     number("rx_descriptors", rx_descriptors_);
     number("tx_descriptors", tx_descriptors_);
+    std::vector<std::string> offloads;
+    const dataplane::offloads taken = taken_by_device(tx_offloads_);
+    if (contains(taken, dataplane::offloads::checksum_ipv4)) {
+        offloads.emplace_back("checksum");
+    }
+    if (contains(taken, dataplane::offloads::segmentation_ipv4)) {
+        offloads.emplace_back("segmentation");
+    }
+    out.emplace_back("tx_offloads", std::move(offloads));
     rte_eth_stats stats{};
     if (rte_eth_stats_get(id(), &stats) == 0) {
         number("device_rx_missed", stats.imissed);

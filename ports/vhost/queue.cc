@@ -54,6 +54,14 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
     s->transmit(packets, context);
 }
 
+dataplane::offloads queue::takes() const noexcept
+{
+    const sink* const s = sink_.load(std::memory_order_acquire);
+    // Without a guest nothing needs to be finished for it. Should there be one before transmit() is
+    // called, its sink looks again.
+    return s == nullptr ? dataplane::all_offloads : s->takes();
+}
+
 void queue::prefetch_ring(std::size_t n) noexcept
 {
     if (sink* const s = sink_.load(std::memory_order_acquire)) {

@@ -33,6 +33,7 @@ public:
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    [[nodiscard]] dataplane::offloads takes() const noexcept override;
     void prefetch_ring(std::size_t n) noexcept override;
     void prefetch_buffers(std::size_t n) noexcept override;
 

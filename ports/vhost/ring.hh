@@ -80,6 +80,8 @@ public:
 // Packets into the guest's receive virtqueue.
 class sink : public ring {
 public:
+    // What the guest takes unfinished. Any thread; the same for as long as this is.
+    [[nodiscard]] virtual dataplane::offloads takes() const noexcept = 0;
     virtual void transmit(std::span<dataplane::packet* const> packets,
                           const ports::queue_context& context) noexcept = 0;
     virtual void prefetch_ring(std::size_t n) noexcept = 0;

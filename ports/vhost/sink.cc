@@ -3,10 +3,13 @@
 // straight from where its sender has it. Staged over the burst: buffers are taken, checked and
 // prefetched; then written; then returned together, with one kick.
 #include "ports/vhost/kick.hh"
+#include "ports/vhost/offload.hh"
 #include "ports/vhost/packed_layout.hh"
 #include "ports/vhost/split_layout.hh"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 #include <utility>
 
 namespace strait::vhost {
@@ -16,22 +19,31 @@ namespace {
 using dataplane::burst;
 using dataplane::drop_reason;
 using dataplane::guest_span;
+using dataplane::offloads;
 using dataplane::packet;
 
 template <typename Layout>
 class sink_of final : public sink {
 public:
-    explicit sink_of(const ring_setup& setup) noexcept
+    explicit sink_of(const ring_setup& setup)
         : layout_{setup},
           memory_{*setup.memory},
           call_fd_{setup.call_fd},
           mergeable_{has_feature(setup.features, feature::mergeable_buffers)},
-          header_{mergeable_ || has_feature(setup.features, feature::version_1) ? sizeof(net_header)
-                                                                                : legacy_net_header}
-    {}
+          header_{mergeable_ || has_feature(setup.features, feature::version_1)
+                      ? sizeof(net_header)
+                      : legacy_net_header},
+          takes_{taken_by_guest(setup.features)}
+    {
+        if ((takes_ & (offloads::segmentation_ipv4 | offloads::segmentation_ipv6)) !=
+            offloads::none) {
+            cut_ = std::make_unique<burst>();
+        }
+    }
 
     void transmit(std::span<packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    [[nodiscard]] offloads takes() const noexcept override { return takes_; }
     void prefetch_ring(std::size_t n) noexcept override;
     void prefetch_buffers(std::size_t n) noexcept override;
     void notify_if_wanted() noexcept override;
@@ -46,6 +58,9 @@ private:
         guest_span buffer;
     };
 
+    [[nodiscard]] std::size_t put(std::span<packet* const> packets,
+                                  dataplane::port_counters& counters) noexcept;
+    void put_in_segments(const packet& p, dataplane::port_counters& counters) noexcept;
     [[nodiscard]] drop_reason take_slowly(Layout& layout, chain_head head, const packet& p,
                                           const char*& fault) noexcept;
     void write(const packet& p, const guest_span& buffer) const noexcept;
@@ -58,7 +73,9 @@ private:
     const int call_fd_;
     const bool mergeable_;
     const std::size_t header_;
-    std::size_t prefetched_{0}; // buffers that prefetch_buffers() asked for
+    const offloads takes_;
+    std::unique_ptr<burst> cut_; // segments of what does not fit; only where packets may have some
+    std::size_t prefetched_{0};  // buffers that prefetch_buffers() asked for
     std::size_t completed_{0};
     std::array<completion, burst::capacity + max_buffers> completions_;
     std::size_t spans_used_{0};
@@ -68,19 +85,27 @@ private:
 
 constexpr drop_reason none{0xff};
 
-// A packet whose buffer is one descriptor. The header says no offload and one buffer, as it did in
-// the last lap of most drivers' buffers.
+// A packet whose buffer is one descriptor. Most headers say no offload and one buffer, and did so
+// in the last lap of most drivers' buffers.
 template <typename Layout>
 [[gnu::always_inline]] inline void sink_of<Layout>::write(const packet& p,
                                                           const guest_span& buffer) const noexcept
 {
-    static_assert(offsetof(net_header, buffers) == 10);
-    constexpr std::uint32_t one_buffer = 1U << 16;
-    buffer.store_if_different<std::uint64_t>(0, 0);
+    static_assert(offsetof(net_header, checksum_offset) == 8 &&
+                  offsetof(net_header, buffers) == 10);
+    std::uint64_t work = 0; // all of the header up to the checksum's offset
+    std::uint16_t checksum_offset = 0;
+    if (!p.offload.empty()) [[unlikely]] {
+        const net_header header = header_of(p.offload, 1);
+        std::memcpy(&work, &header, sizeof work);
+        checksum_offset = header.checksum_offset;
+    }
+    buffer.store_if_different<std::uint64_t>(0, work);
     if (header_ == sizeof(net_header)) [[likely]] {
-        buffer.store_if_different<std::uint32_t>(8, one_buffer);
+        constexpr std::uint32_t one_buffer = 1U << 16;
+        buffer.store_if_different<std::uint32_t>(8, one_buffer | checksum_offset);
     } else {
-        buffer.store_if_different<std::uint16_t>(8, 0);
+        buffer.store_if_different<std::uint16_t>(8, checksum_offset);
     }
     buffer.copy_in(p.data, header_, p.head_length);
     std::size_t at = header_ + p.head_length;
@@ -94,8 +119,7 @@ template <typename Layout>
 template <typename Layout>
 void sink_of<Layout>::write_scattered(const packet& p) noexcept
 {
-    net_header header{};
-    header.buffers = static_cast<std::uint16_t>(buffers_);
+    net_header header = header_of(p.offload, static_cast<std::uint16_t>(buffers_));
     std::size_t to = 0;
     std::size_t to_offset = 0;
     const auto append = [&](const guest_span& from) noexcept {
@@ -232,9 +256,45 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
                                const ports::queue_context& context) noexcept
 {
     dataplane::port_counters& counters = *context.counters;
+    const std::uint64_t before = counters.tx_packets.read();
+    std::size_t done = put(packets, counters);
+    while (done < packets.size())
+        [[unlikely]]
+        {
+            put_in_segments(*packets[done], counters);
+            packets = packets.subspan(done + 1);
+            done = put(packets, counters);
+        }
+    if (counters.tx_packets.read() != before) {
+        context.notifications->add(*this);
+    }
+}
+
+// For a guest whose buffers are smaller than what it takes: its driver knows why.
+template <typename Layout>
+void sink_of<Layout>::put_in_segments(const packet& p, dataplane::port_counters& counters) noexcept
+{
+    std::array<packet*, burst::capacity> segments;
+    for (dataplane::segmenter cutter{p, takes_}; !cutter.done();) {
+        cut_->clear();
+        const std::size_t count = cutter.cut(*cut_, segments.size());
+        for (std::size_t i = 0; i < count; ++i) {
+            segments[i] = &cut_->slots[i];
+        }
+        // Nothing of them is to be cut again.
+        [[maybe_unused]] const std::size_t done = put(std::span{segments}.first(count), counters);
+    }
+}
+
+// Sends packets or counts why not; returns how many. Stops in front of one that fits the guest's
+// buffers only in segments.
+template <typename Layout>
+std::size_t sink_of<Layout>::put(std::span<packet* const> packets,
+                                 dataplane::port_counters& counters) noexcept
+{
     if (fault() != nullptr) [[unlikely]] {
         counters.drop(drop_reason::receiver_not_connected, packets.size());
-        return;
+        return packets.size();
     }
     const char* fault = layout_.refresh();
     std::array<target, burst::capacity> targets;
@@ -242,6 +302,8 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
     std::uint64_t sent = 0;
     std::uint64_t bytes = 0;
     std::size_t next = 0;
+    std::uint32_t too_long = std::numeric_limits<std::uint32_t>::max(); // for what room is left
+    bool to_cut = false;
 
     Layout layout = layout_; // in registers: stores to the guest cannot alias it
     const std::size_t prefetched = std::exchange(prefetched_, 0);
@@ -256,6 +318,12 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
     };
     while (fault == nullptr && next < packets.size()) {
         packet& p = *packets[next];
+        if (needs_work(p, takes_)) [[unlikely]] {
+            // The guest that was asked what it takes has gone, and this is another.
+            counters.drop(drop_reason::receiver_not_connected);
+            ++next;
+            continue;
+        }
         const Layout mark = layout;
         chain_head head;
         if (!layout.next(head, fault)) {
@@ -273,14 +341,23 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
                                           .slots = 1};
             ++targeted;
         } else {
-            const drop_reason reason = take_slowly(layout, head, p, fault);
+            const drop_reason reason = p.length < too_long ? take_slowly(layout, head, p, fault)
+                                                           : drop_reason::receiver_full;
             if (reason == none) {
                 write_scattered(p);
                 completed_ += buffers_;
             } else {
                 layout.rewind(mark);
-                if (reason == drop_reason::receiver_full || fault != nullptr) {
+                const bool segments = p.offload.segment_size != 0;
+                if (fault != nullptr || (reason == drop_reason::receiver_full && !segments)) {
                     break; // this one and those behind it are counted below
+                }
+                if (reason == drop_reason::receiver_full) {
+                    // It wanted the room of many: what is shorter may still find some.
+                    too_long = std::min(too_long, p.length);
+                } else if (segments) {
+                    to_cut = true;
+                    break;
                 }
                 counters.drop(reason);
                 ++next;
@@ -302,17 +379,17 @@ void sink_of<Layout>::transmit(std::span<packet* const> packets,
     if (fault != nullptr) [[unlikely]] {
         fault_.store(fault, std::memory_order_release);
         counters.drop(drop_reason::receiver_malformed, packets.size() - next);
-    } else if (next < packets.size()) {
+        next = packets.size();
+    } else if (next < packets.size() && !to_cut) {
         counters.drop(drop_reason::receiver_full, packets.size() - next);
+        next = packets.size();
     }
     if (completed_ > 0) {
         publish();
     }
-    if (sent > 0) {
-        context.notifications->add(*this);
-    }
     counters.tx_packets.add(sent);
     counters.tx_bytes.add(bytes);
+    return next;
 }
 
 } // namespace

@@ -4,10 +4,12 @@
 // Payload stays where it is until a sink copies it, or own() does.
 #include "ports/gather.hh"
 #include "ports/vhost/kick.hh"
+#include "ports/vhost/offload.hh"
 #include "ports/vhost/packed_layout.hh"
 #include "ports/vhost/split_layout.hh"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 namespace strait::vhost {
@@ -18,6 +20,8 @@ using dataplane::burst;
 using dataplane::drop_reason;
 using dataplane::guest_span;
 using dataplane::head_copy;
+using dataplane::offload_fault;
+using dataplane::offloads;
 using dataplane::packet_slot;
 
 // Longest frame the switch carries: what fits GSO's 64 KiB and an Ethernet header with two tags.
@@ -33,7 +37,9 @@ public:
           header_{has_feature(setup.features, feature::version_1) ||
                           has_feature(setup.features, feature::mergeable_buffers)
                       ? sizeof(net_header)
-                      : legacy_net_header}
+                      : legacy_net_header},
+          negotiated_{left_by_guest(setup.features)},
+          reads_headers_{negotiated_ != offloads::none}
     {}
 
     ports::rx_queue::poll receive(burst& b, const ports::queue_context& context) noexcept override;
@@ -52,12 +58,20 @@ private:
 
     [[nodiscard]] bool take(Layout& layout, burst& b, chain& c, completion& done,
                             const char*& fault) noexcept;
+    template <bool ReadsHeader>
     [[nodiscard]] drop_reason build(burst& b, const chain& c) noexcept;
+    template <bool ReadsHeaders>
+    std::uint64_t build(burst& b, std::span<const chain> chains,
+                        dataplane::port_counters& counters) noexcept;
+    [[nodiscard]] drop_reason take_claim(burst& b, packet_slot& p,
+                                         const net_header& header) const noexcept;
 
     Layout layout_;
     const guest_memory& memory_;
     const int call_fd_;
     const std::size_t header_;
+    const offloads negotiated_; // what the guest may leave to us
+    const bool reads_headers_;  // it may leave something
     ports::gatherer gather_;
     std::size_t taken_{0};
     std::array<completion, burst::capacity> completions_;
@@ -86,9 +100,12 @@ template <typename Layout>
             return false;
         }
         c.length = c.first.size();
-        // The frame only: the header in front of it is not read, and often has a line of its own,
+        // The frame only: a header that says nothing is not read, and often has a line of its own,
         // which had better stay in the guest's cache.
         const std::size_t end = std::min<std::size_t>(c.length, header_ + head_copy);
+        if (reads_headers_) {
+            c.first.prefetch();
+        }
         c.first.prefetch(header_);
         c.first.prefetch(end - (end > 0 ? 1 : 0));
     } else {
@@ -130,6 +147,7 @@ template <typename Layout>
 
 // Makes the next packet of the burst of a chain: its head is copied, the rest referred to.
 template <typename Layout>
+template <bool ReadsHeader>
 [[gnu::always_inline]] inline drop_reason source_of<Layout>::build(burst& b,
                                                                    const chain& c) noexcept
 {
@@ -149,7 +167,11 @@ template <typename Layout>
     p.mbuf = nullptr;
     p.remote = nullptr;
     p.offload = {};
+    net_header header{};
     if (c.segments == 0) [[likely]] {
+        if constexpr (ReadsHeader) {
+            c.first.copy_out(&header, 0, legacy_net_header);
+        }
         c.first.copy_out(p.data, header_, head);
         if (length > head) {
             guest_span& rest = b.segments[b.segments_used++];
@@ -157,28 +179,65 @@ template <typename Layout>
             p.segments = &rest;
             p.segment_count = 1;
         }
-        return none;
-    }
-    // The header and the head may end anywhere in the chain; what is behind them is the payload.
-    std::size_t skip = header_;
-    std::size_t copied = 0;
-    std::uint32_t at = c.segment;
-    const std::uint32_t end = c.segment + c.segments;
-    for (; at < end && copied < head; ++at) {
-        guest_span& span = b.segments[at];
-        const std::size_t skipped = std::min(skip, span.size());
-        skip -= skipped;
-        const std::size_t size = std::min<std::size_t>(span.size() - skipped, head - copied);
-        span.copy_out(p.data + copied, skipped, size);
-        copied += size;
-        if (skipped + size < span.size()) {
-            span = span.subspan(skipped + size);
-            break;
+    } else {
+        // The header and the head may end anywhere in the chain; what is behind them is the
+        // payload. They stand one behind the other in the slot, too.
+        std::byte* to = p.data - header_;
+        std::size_t left = header_ + head;
+        std::uint32_t at = c.segment;
+        const std::uint32_t end = c.segment + c.segments;
+        for (; at < end && left > 0; ++at) {
+            guest_span& span = b.segments[at];
+            const std::size_t size = std::min(span.size(), left);
+            span.copy_out(to, 0, size);
+            to += size;
+            left -= size;
+            if (size < span.size()) {
+                span = span.subspan(size);
+                break;
+            }
+        }
+        p.segments = b.segments.data() + at;
+        p.segment_count = static_cast<std::uint16_t>(end - at);
+        if constexpr (ReadsHeader) {
+            std::memcpy(&header, p.data - header_, legacy_net_header);
         }
     }
-    p.segments = b.segments.data() + at;
-    p.segment_count = static_cast<std::uint16_t>(end - at);
-    return none;
+    return asks_for_work(header) ? take_claim(b, p, header) : none;
+}
+
+// Packets of all chains; the sum of their bytes.
+template <typename Layout>
+template <bool ReadsHeaders>
+[[gnu::always_inline]] inline std::uint64_t
+source_of<Layout>::build(burst& b, std::span<const chain> chains,
+                         dataplane::port_counters& counters) noexcept
+{
+    std::uint64_t bytes = 0;
+    for (const chain& c : chains) {
+        const drop_reason reason = build<ReadsHeaders>(b, c);
+        if (reason != none) [[unlikely]] {
+            counters.drop(reason);
+            continue;
+        }
+        bytes += b.slots[b.count].length;
+        ++b.count;
+    }
+    return bytes;
+}
+
+// What the guest left undone in a frame whose head was copied becomes the packet's intent.
+template <typename Layout>
+drop_reason source_of<Layout>::take_claim(burst& b, packet_slot& p,
+                                          const net_header& header) const noexcept
+{
+    const dataplane::virtio_offload claim = claim_of(header);
+    offload_fault fault = checked_intent(p, claim, negotiated_);
+    if (fault == offload_fault::beyond_head) [[unlikely]] {
+        dataplane::lengthen_head(p, b);
+        fault = checked_intent(p, claim, negotiated_);
+    }
+    return fault == offload_fault::none ? none : drop_reason::bad_offload;
 }
 
 template <typename Layout>
@@ -230,16 +289,9 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         context.expected->prefetch_buffers(count);
     }
 
-    std::uint64_t bytes = 0;
-    for (const chain& c : std::span{chains}.first(count)) {
-        const drop_reason reason = build(b, c);
-        if (reason != none) [[unlikely]] {
-            context.counters->drop(reason);
-            continue;
-        }
-        bytes += b.slots[b.count].length;
-        ++b.count;
-    }
+    const std::span<const chain> taken = std::span{chains}.first(count);
+    const std::uint64_t bytes = reads_headers_ ? build<true>(b, taken, *context.counters)
+                                               : build<false>(b, taken, *context.counters);
     context.counters->rx_packets.add(b.count);
     context.counters->rx_bytes.add(bytes);
     return rx_queue::poll::taken;

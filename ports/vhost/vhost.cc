@@ -36,10 +36,18 @@ struct named_feature {
     const char* name;
 };
 
-// What a port offers a guest's driver, by virtio's names. Checksums, segmentation, several queue
-// pairs and migration are not among them.
+// What a port offers a guest's driver, by virtio's names. UDP's fragmentation, which Linux no
+// longer does, several queue pairs and migration are not among them.
 constexpr std::array offered_features = std::to_array<named_feature>({
+    {feature::checksum, "csum"},
+    {feature::guest_checksum, "guest_csum"},
     {feature::mtu, "mtu"},
+    {feature::guest_tso4, "guest_tso4"},
+    {feature::guest_tso6, "guest_tso6"},
+    {feature::guest_ecn, "guest_ecn"},
+    {feature::host_tso4, "host_tso4"},
+    {feature::host_tso6, "host_tso6"},
+    {feature::host_ecn, "host_ecn"},
     {feature::mergeable_buffers, "mrg_rxbuf"},
     {17, "ctrl_vq"}, // the VMM's own; offered so that it may be
     {18, "ctrl_rx"},

@@ -3,9 +3,12 @@
 // input is
 //   flags, size, start (16 bits), number of operations, operations of 4 bytes, image
 // where the image is what the guest's memory begins with: descriptors, driver area, device area,
-// anything else. An operation is one poll, one transmit or one 16-bit store by the guest.
+// anything else. An operation is one poll, one transmit or one 16-bit store by the guest. What a
+// frame's header leaves to the switch is done to it, as a worker would.
 // AddressSanitizer sees what leaves the memory; what must not change in it is compared.
+#include "dataplane/offload.hh"
 #include "dataplane/packet.hh"
+#include "dataplane/parse.hh"
 #include "ports/vhost/ring.hh"
 #include "ports/vhost/split_layout.hh"
 
@@ -37,6 +40,24 @@ constexpr std::size_t second_size = 4 * 1024;
 constexpr std::uint64_t first_address = 0x1'0000;
 constexpr std::uint64_t second_address = 0x2'0000;
 
+// Makes TCP of a frame and leaves it to be finished, or to be cut.
+void leave_work(dataplane::packet& p, bool ipv6, std::uint16_t segment_size)
+{
+    const std::size_t network = dataplane::ethernet_header;
+    const std::size_t tcp = network + (ipv6 ? 40U : 20U);
+    std::memset(p.data + network, 0, tcp + 20 - network);
+    const dataplane::be16 type = ipv6 ? dataplane::ethertype_ipv6 : dataplane::ethertype_ipv4;
+    std::memcpy(p.data + 12, &type, sizeof type);
+    p.data[network] = std::byte{ipv6 ? std::uint8_t{0x60} : std::uint8_t{0x45}};
+    p.data[network + (ipv6 ? 6U : 9U)] = std::byte{6};
+    p.data[tcp + 12] = std::byte{0x50};
+    using dataplane::segmentation;
+    const segmentation kind = segment_size == 0 ? segmentation::none
+                              : ipv6            ? segmentation::tcp_ipv6
+                                                : segmentation::tcp_ipv4;
+    check(dataplane::infer_offload(p, true, kind, segment_size) == dataplane::offload_fault::none);
+}
+
 struct machine {
     machine()
     {
@@ -63,21 +84,58 @@ struct machine {
             p.remote = nullptr;
             p.offload = {};
         }
-        for (std::size_t i = 0; i < list.size(); ++i) {
-            list[i] = &packets[i % packets.size()];
+        for (std::size_t i = 0; i < complete.size(); ++i) {
+            complete[i] = &packets[i % (2 * lengths.size())];
+            all[i] = &packets[i % packets.size()];
         }
+        for (std::size_t i = 2 * lengths.size(); i < packets.size(); ++i) {
+            if (packets[i].length >= 128) {
+                leave_work(packets[i], i % 2 == 0,
+                           i % 3 == 0 ? std::uint16_t{0} : std::uint16_t{700});
+            }
+        }
+    }
+
+    // What a worker does of a packet for whom it takes nothing, or checksums only.
+    void finish(dataplane::packet& p, dataplane::offloads taken)
+    {
+        const dataplane::offload_intent todo = p.offload;
+        check(todo.network_start >= dataplane::ethernet_header);
+        check(todo.checksum_start >= todo.network_start + 20);
+        check(todo.checksum_start + todo.checksum_offset + 2 <= todo.header_length);
+        check(todo.header_length <= p.head_length && p.head_length <= p.length);
+        if (todo.segment_size == 0) {
+            dataplane::finish_checksum(p);
+            return;
+        }
+        check(todo.segment_size >= dataplane::min_segment_size);
+        std::size_t made = 0;
+        std::size_t bytes = 0;
+        for (dataplane::segmenter cutter{p, taken}; !cutter.done();) {
+            cut.clear();
+            made += cutter.cut(cut, dataplane::burst::capacity);
+            for (const dataplane::packet_slot& s : cut.packets()) {
+                bytes += s.length - todo.header_length;
+                frame.resize(s.length);
+                dataplane::copy_frame(s, 0, frame.data(), s.length);
+            }
+        }
+        check(made >= 2 && made <= dataplane::max_segments_of_packet);
+        check(bytes == p.length - todo.header_length);
     }
 
     std::unique_ptr<std::byte[]> first{new (std::align_val_t{4096}) std::byte[first_size]};
     std::unique_ptr<std::byte[]> second{new (std::align_val_t{4096}) std::byte[second_size]};
     std::unique_ptr<guest_memory> memory;
     dataplane::burst burst;
+    dataplane::burst cut;
     dataplane::port_counters counters;
     ports::notification_list notifications;
-    std::array<dataplane::packet_slot, 16> packets;
-    std::array<std::vector<std::byte>, 16> payloads;
-    std::array<std::array<dataplane::guest_span, 2>, 16> segments;
-    std::array<dataplane::packet*, 64> list;
+    std::array<dataplane::packet_slot, 24> packets; // the last 8 may have work left
+    std::array<std::vector<std::byte>, 24> payloads;
+    std::array<std::array<dataplane::guest_span, 2>, 24> segments;
+    std::array<dataplane::packet*, 64> complete; // nothing is left to do to them
+    std::array<dataplane::packet*, 64> all;
     std::vector<std::byte> before;
     std::vector<std::byte> frame;
 };
@@ -135,6 +193,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     bit(8, feature::event_index);
     bit(16, feature::version_1);
     bit(32, feature::in_order);
+    for (const unsigned offered :
+         {feature::checksum, feature::host_tso4, feature::host_ecn, feature::guest_checksum,
+          feature::guest_tso4, feature::guest_ecn}) {
+        bit(64, offered);
+    }
+    bit(128, feature::host_tso6);
+    bit(128, feature::guest_tso6);
     const std::size_t n = s.size;
     const area descriptors{0, 16 * n};
     const area driver{descriptors.size, packed ? 4 : 6 + 2 * n};
@@ -183,7 +248,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             if ((operation[1] & 64) != 0) {
                 in->prefetch_buffers(count);
             }
-            in->transmit(std::span{m.list}.subspan(64 - count), context);
+            const auto& list = (flags & 64) != 0 ? m.all : m.complete;
+            in->transmit(std::span{list}.subspan(64 - count), context);
             m.notifications.flush();
         } else {
             m.burst.clear();
@@ -194,7 +260,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             if (result == ports::rx_queue::poll::taken) {
                 check(m.burst.count <= dataplane::burst::capacity);
                 check(m.burst.segments_used <= dataplane::burst::segment_capacity);
-                for (const dataplane::packet_slot& p : m.burst.packets()) {
+                for (dataplane::packet_slot& p : m.burst.packets()) {
                     check(p.length > 0 && p.length <= 65557);
                     std::size_t sum = p.head_length;
                     for (std::size_t j = 0; j < p.segment_count; ++j) {
@@ -203,6 +269,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                     check(sum == p.length);
                     m.frame.resize(p.length);
                     dataplane::copy_frame(p, 0, m.frame.data(), p.length);
+                    check((flags & 64) != 0 || p.offload.empty());
+                    if (!p.offload.empty()) {
+                        m.finish(p, i % 2 == 0 ? dataplane::offloads::none
+                                               : dataplane::offloads::checksum_ipv4);
+                    }
                 }
                 out->release(context);
                 m.notifications.flush();

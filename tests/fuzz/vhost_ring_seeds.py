@@ -7,10 +7,13 @@ import pathlib
 import struct
 import sys
 
-PACKED, TO_GUEST, MERGEABLE, EVENT, VERSION_1, IN_ORDER = 1, 2, 4, 8, 16, 32
+PACKED, TO_GUEST, MERGEABLE, EVENT, VERSION_1, IN_ORDER, OFFLOADS, TSO6 = (
+    1, 2, 4, 8, 16, 32, 64, 128)
 NEXT, WRITE, INDIRECT, AVAILABLE, USED = 1, 2, 4, 1 << 7, 1 << 15
 RAM, OTHER = 0x10000, 0x20000
-DATA, TABLE = 0x3000, 0x1400  # offsets in the first region
+DATA, TABLE, FRAME = 0x3000, 0x1400, 0x1500  # offsets in the first region
+CHECKSUM, DATA_VALID = 1, 2  # flags of a frame's header
+TCP4, UDP, TCP6, UDP_L4, ECN = 1, 3, 4, 5, 0x80  # kinds of segmentation
 
 
 def poll(count=8, cycles=30000):
@@ -19,6 +22,24 @@ def poll(count=8, cycles=30000):
 
 def store(offset, value):
     return struct.pack("<BBH", 1 | (offset // 512) << 2, offset % 512 // 2, value)
+
+
+def header(flags=CHECKSUM, kind=0, length=0, size=0, start=34, offset=16, buffers=0):
+    return struct.pack("<BBHHHHH", flags, kind, length, size, start, offset, buffers)
+
+
+def frame(ipv6=False, udp=False, tags=0, cwr=False):
+    """Ethernet to TCP or UDP; what follows in memory is its payload."""
+    protocol = 17 if udp else 6
+    ethernet = bytes.fromhex("020000000002020000000001") + bytes.fromhex("81000005") * tags
+    if ipv6:
+        network = bytes.fromhex("86dd60000000") + struct.pack(">HBB", 0, protocol, 64) + b"\xfd" * 32
+    else:
+        network = bytes.fromhex("080045000000") + struct.pack(
+            ">HHBBH", 1, 0x4000, 64, protocol, 0) + b"\x0a" * 8
+    transport = bytes(8) if udp else struct.pack(
+        ">HHIIBBHHH", 1, 2, 3, 4, 0x50, 0x90 if cwr else 0x10, 5, 0, 0)
+    return ethernet + network + transport
 
 
 class Ring:
@@ -39,6 +60,10 @@ class Ring:
     def table(self, index, address, length, flags, last=0):
         fields = (last, flags) if self.packed else (flags, last)
         struct.pack_into("<QIHH", self.image, TABLE + 16 * index, address, length, *fields)
+
+    def holds(self, content, offset=FRAME):
+        self.image[offset:offset + len(content)] = content
+        return self
 
     def chain(self, *buffers, flags=0):
         """Buffers are (address, length) or (address, length, extra flags)."""
@@ -71,7 +96,73 @@ class Ring:
                 b"".join(operations) + image)
 
 
+def offload_seeds():
+    """Headers that leave work, and such that lie; buffers for frames with work."""
+    at = RAM + FRAME
+    sent = {
+        "tcp4": (header(), frame()),
+        "udp4": (header(offset=6), frame(udp=True)),
+        "tcp6": (header(start=54), frame(ipv6=True)),
+        "tagged": (header(start=42), frame(tags=2)),
+        "segments4": (header(kind=TCP4, size=700, length=54), frame()),
+        "segments6": (header(kind=TCP6, size=700, length=74, start=54), frame(ipv6=True)),
+        "segments_cwr": (header(kind=TCP4 | ECN, size=700, length=54), frame(cwr=True)),
+        "segments_many": (header(kind=TCP4, size=16, length=54), frame()),
+        "too_many": (header(kind=TCP4, size=15, length=54), frame()),
+        "elsewhere": (header(start=70, offset=16), frame(udp=True)),
+        "tunnel": (header(start=132, offset=16), frame(ipv6=True, udp=True)),
+        "size_0": (header(kind=TCP4), frame()),
+        "size_1": (header(kind=TCP4, size=1), frame()),
+        "size_all": (header(kind=TCP4, size=65535), frame()),
+        "no_checksum": (header(flags=0, kind=TCP4, size=700), frame()),
+        "valid": (header(flags=DATA_VALID), frame()),
+        "udp_fragments": (header(kind=UDP, size=700, offset=6), frame(udp=True)),
+        "udp_segments": (header(kind=UDP_L4, size=700, offset=6), frame(udp=True)),
+        "kind": (header(kind=0xFF, size=700), frame()),
+        "version": (header(kind=TCP6, size=700), frame()),
+        "long_header": (header(kind=TCP4, size=700, length=65535), frame()),
+        "start": (header(start=65535), frame()),
+        "offset": (header(offset=65535), frame()),
+        "end": (header(start=4052, offset=0), frame()),
+        "ethernet": (header(start=12, offset=0), frame()),
+    }
+    for packed in (0, PACKED):
+        kind = "packed" if packed else "split"
+        flags = packed | VERSION_1 | MERGEABLE | OFFLOADS | TSO6
+        for name, (head, content) in sent.items():
+            length = len(head) + 4054
+            yield f"{kind}_source_offload_{name}", Ring(flags).holds(head + content).chain(
+                (at, length)).chain((at, length)).input()
+        head, content = sent["segments4"]
+        for name, more in {"none": 0, "ipv4": OFFLOADS}.items():
+            yield f"{kind}_source_offload_for_{name}", Ring(
+                packed | VERSION_1 | more).holds(head + content).chain((at, 4000)).input()
+        if not packed:
+            yield f"{kind}_source_offload_legacy", Ring(OFFLOADS).holds(
+                head[:10] + content).chain((at, 4000)).input()
+        yield f"{kind}_source_offload_pieces", Ring(flags).holds(head + content).chain(
+            (at, 3), (at + 3, 9), (at + 12, 30), (at + 42, 100), (at + 142, 4000)).input()
+        for name, count, more in (("tunnel_pieces", 40, 4), ("tunnel_bytes", 200, 1)):
+            head, content = sent["tunnel"]
+            yield f"{kind}_source_offload_{name}", Ring(flags, 256).holds(
+                head + content).chain(*[(at + more * i, more) for i in range(count)],
+                                      (at + more * count, 900)).input()
+        flags |= TO_GUEST
+        for name, buffers, more in (
+                ("small", [[(RAM + DATA, 700)]] * 200, flags),
+                ("large", [[(RAM + 0x2000, 24000)]] * 8, flags),
+                ("chains", [[(RAM + DATA, 12), (RAM + DATA + 100, 2000)]] * 40, flags),
+                ("unmerged", [[(RAM + DATA, 900)]] * 200, flags & ~MERGEABLE),
+                ("big_packets", [[(RAM + DATA, 4096)] * 17] * 4, flags & ~MERGEABLE),
+                ("ipv4_only", [[(RAM + 0x2000, 24000)]] * 8, flags & ~TSO6)):
+            ring = Ring(more, 256)
+            for chain in buffers:
+                ring.chain(*chain)
+            yield f"{kind}_sink_offload_{name}", ring.input(poll(16), poll(64), poll(64))
+
+
 def seeds():
+    yield from offload_seeds()
     good = (RAM + DATA, 1526)
     for packed in (0, PACKED):
         for direction in (0, TO_GUEST):

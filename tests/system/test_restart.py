@@ -67,6 +67,10 @@ class Switched:
             f"{self.switch.ctl('stats')['ports']}")
         return {name: max(0.0, moment - ready) for name, moment in answered.items()}
 
+    def features(self):
+        return [self.switch.ctl("port", "show", port)["details"]["features"]
+                for port in ("split", "packed")]
+
     def boot_ids(self):
         return [guest.sh("cat /proc/sys/kernel/random/boot_id") for guest in
                 (self.split, self.packed)]
@@ -114,8 +118,11 @@ def recovers(switched, end, attempts=4):
 
 
 def test_killed_when_idle(switched):
+    agreed = switched.features()
+    assert all({"csum", "host_tso4", "guest_tso4"} <= set(features) for features in agreed)
     for _ in range(3):
         recovers(switched, switched.switch.kill)
+    assert switched.features() == agreed
     switched.split.stream(switched.packed, size=2_000_003)
     switched.packed.stream(switched.split, size=2_000_003)
 

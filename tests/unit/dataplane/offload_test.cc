@@ -8,6 +8,7 @@
 
 #include <rte_ethdev.h>
 #include <rte_gso.h>
+#include <rte_ip.h>
 
 #include <gmock/gmock.h>
 
@@ -24,7 +25,8 @@ using dataplane::segmentation;
 using dataplane::virtio_offload;
 
 constexpr offloads both_checksums = offloads::checksum_ipv4 | offloads::checksum_ipv6;
-constexpr offloads everything =
+constexpr offloads everything = dataplane::all_offloads;
+constexpr offloads all_but_ecn =
     both_checksums | offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
 
 static_assert(dataplane::contains(everything, both_checksums));
@@ -136,6 +138,31 @@ TEST(offload, infers_segments)
                 p.get(), true, shape.ipv6 ? segmentation::tcp_ipv4 : segmentation::tcp_ipv6, 1000),
             offload_fault::version);
         EXPECT_TRUE(p.get().offload.empty());
+    }
+}
+
+// Who copies CWR to every segment answers one congestion many times: RFC 3168, 6.1.2.
+TEST(offload, segments_with_cwr_are_for_those_who_know_of_it)
+{
+    for (ip_frame shape : shapes()) {
+        if (shape.protocol == 17) {
+            continue;
+        }
+        shape.payload = 4000;
+        for (const unsigned flags : {0x10U, 0x90U, 0xd0U, 0x50U}) {
+            shape.tcp_flags = static_cast<std::uint8_t>(flags);
+            const bool cwr = (flags & 0x80) != 0;
+            split_packet p = as_guest(shape.build(true));
+            ASSERT_EQ(dataplane::infer_offload(p.get(), true, kind_of(shape), 1000),
+                      offload_fault::none);
+            EXPECT_EQ(contains(p.get().offload.required, offloads::segmentation_ecn), cwr);
+            EXPECT_EQ(dataplane::needs_work(p.get(), all_but_ecn), cwr);
+            EXPECT_FALSE(dataplane::needs_work(p.get(), everything));
+            // Of one segment, there is nothing to get wrong.
+            ASSERT_EQ(dataplane::infer_offload(p.get(), true, kind_of(shape), 4000),
+                      offload_fault::none);
+            EXPECT_FALSE(dataplane::needs_work(p.get(), both_checksums));
+        }
     }
 }
 
@@ -258,11 +285,12 @@ TEST(offload, virtio_claims_that_the_headers_bear_out)
         split_packet p = as_guest(shape.build(true));
         virtio_offload claim{.flags = virtio_offload::needs_checksum | 0xf0,
                              .gso_type = virtio_offload::gso_none,
+                             .header_length = static_cast<std::uint16_t>(shape.size()),
                              .gso_size = 0,
                              .checksum_start = static_cast<std::uint16_t>(shape.transport()),
                              .checksum_offset =
                                  static_cast<std::uint16_t>(shape.field() - shape.transport())};
-        ASSERT_EQ(dataplane::checked_intent(p.get(), claim), offload_fault::none);
+        ASSERT_EQ(dataplane::checked_intent(p.get(), claim, both_checksums), offload_fault::none);
         EXPECT_EQ(p.get().offload.checksum_start, shape.transport());
         EXPECT_EQ(p.get().offload.checksum_offset, claim.checksum_offset);
         EXPECT_EQ(p.get().offload.header_length, shape.header_length());
@@ -270,12 +298,26 @@ TEST(offload, virtio_claims_that_the_headers_bear_out)
             for (const unsigned ecn : {0U, 0x80U}) {
                 claim.gso_type = static_cast<std::uint8_t>((shape.ipv6 ? 4U : 1U) | ecn);
                 claim.gso_size = 1448;
-                ASSERT_EQ(dataplane::checked_intent(p.get(), claim), offload_fault::none);
+                const auto of_version =
+                    both_checksums |
+                    (shape.ipv6 ? offloads::segmentation_ipv6 : offloads::segmentation_ipv4) |
+                    (ecn != 0 ? offloads::segmentation_ecn : offloads::none);
+                ASSERT_EQ(dataplane::checked_intent(p.get(), claim, of_version),
+                          offload_fault::none);
                 EXPECT_EQ(p.get().offload.segment_size, 1448);
+                // The header says what CWR is there, not the claim.
+                EXPECT_FALSE(contains(p.get().offload.required, offloads::segmentation_ecn));
+                // Linux takes a size that makes one segment for none: the frame stays whole.
+                claim.gso_size = 65535;
+                ASSERT_EQ(dataplane::checked_intent(p.get(), claim, of_version),
+                          offload_fault::none);
+                EXPECT_EQ(p.get().offload.segment_size, 0);
+                EXPECT_EQ(p.get().offload.checksum_start, shape.transport());
             }
         }
-        claim = {};
-        ASSERT_EQ(dataplane::checked_intent(p.get(), claim), offload_fault::none);
+        // That its checksum was verified is what old drivers say of frames that they forward.
+        claim = {2, 0, 0, 0, 0, 0};
+        ASSERT_EQ(dataplane::checked_intent(p.get(), claim, offloads::none), offload_fault::none);
         EXPECT_TRUE(p.get().offload.empty());
     }
 }
@@ -283,28 +325,42 @@ TEST(offload, virtio_claims_that_the_headers_bear_out)
 TEST(offload, virtio_claims_that_lie)
 {
     const ip_frame shape{.payload = 3000};
-    const auto check = [&](virtio_offload claim) {
-        split_packet p = as_guest(shape.build(true));
-        const offload_fault fault = dataplane::checked_intent(p.get(), claim);
+    const auto check = [&](virtio_offload claim, offloads negotiated = everything) {
+        const frame f = shape.build(true);
+        split_packet p = as_guest(f);
+        const offload_fault fault = dataplane::checked_intent(p.get(), claim, negotiated);
         EXPECT_TRUE(p.get().offload.empty());
+        EXPECT_EQ(bytes_of(p.get()), f);
         return fault;
     };
     for (const unsigned type : {2U, 3U, 5U, 6U, 0x80U, 0x83U, 0x7fU, 0xffU}) {
-        EXPECT_EQ(check({1, static_cast<std::uint8_t>(type), 1000, 34, 16}), offload_fault::kind);
+        EXPECT_EQ(check({1, static_cast<std::uint8_t>(type), 66, 1000, 34, 16}),
+                  offload_fault::kind);
     }
-    EXPECT_EQ(check({1, 4, 1000, 34, 16}), offload_fault::version);
-    EXPECT_EQ(check({1, 1, 0, 34, 16}), offload_fault::segment_size);
-    EXPECT_EQ(check({1, 1, 1, 34, 16}), offload_fault::segment_size);
-    EXPECT_EQ(check({1, 1, 8, 34, 16}), offload_fault::too_many_segments);
-    EXPECT_EQ(check({1, 1, 1000, 33, 16}), offload_fault::place);
-    EXPECT_EQ(check({1, 1, 1000, 34, 6}), offload_fault::place);
-    EXPECT_EQ(check({1, 0, 0, 0, 16}), offload_fault::place);
-    EXPECT_EQ(check({1, 0, 0, 12, 2}), offload_fault::place) << "in the Ethernet header";
-    EXPECT_EQ(check({1, 0, 0, 34, 17}), offload_fault::place) << "odd";
-    EXPECT_EQ(check({1, 0, 0, 34, 94}), offload_fault::place) << "beyond the head";
-    EXPECT_EQ(check({1, 0, 0, 0xffff, 0xffff}), offload_fault::place);
-    EXPECT_EQ(check({1, 0, 0, 0xfff0, 0x10}), offload_fault::place);
-    EXPECT_EQ(check({1, 0, 0, 3034, 16}), offload_fault::place);
+    EXPECT_EQ(check({1, 4, 66, 1000, 34, 16}), offload_fault::version);
+    EXPECT_EQ(check({1, 1, 66, 0, 34, 16}), offload_fault::segment_size);
+    EXPECT_EQ(check({1, 1, 66, 1, 34, 16}), offload_fault::segment_size);
+    EXPECT_EQ(check({1, 1, 66, 8, 34, 16}), offload_fault::too_many_segments);
+    EXPECT_EQ(check({1, 1, 66, 1000, 33, 16}), offload_fault::place);
+    EXPECT_EQ(check({1, 1, 66, 1000, 34, 6}), offload_fault::place);
+    EXPECT_EQ(check({0, 1, 66, 1000, 34, 16}), offload_fault::complete);
+    EXPECT_EQ(check({2, 4, 66, 1000, 34, 16}), offload_fault::complete);
+    EXPECT_EQ(check({1, 1, 3067, 1000, 34, 16}), offload_fault::header_length);
+    EXPECT_EQ(check({1, 0, 0xffff, 0, 34, 16}), offload_fault::header_length);
+    EXPECT_EQ(check({1, 0, 0, 0, 0, 16}), offload_fault::place);
+    EXPECT_EQ(check({1, 0, 0, 0, 12, 2}), offload_fault::place) << "in the Ethernet header";
+    EXPECT_EQ(check({1, 0, 0, 0, 34, 17}), offload_fault::place) << "odd";
+    EXPECT_EQ(check({1, 0, 0, 0, 34, 94}), offload_fault::beyond_head);
+    EXPECT_EQ(check({1, 0, 0, 0, 3034, 30}), offload_fault::beyond_head) << "the last two bytes";
+    EXPECT_EQ(check({1, 0, 0, 0, 3035, 30}), offload_fault::place) << "one byte too far";
+    EXPECT_EQ(check({1, 0, 0, 0, 0xffff, 0xffff}), offload_fault::place);
+    EXPECT_EQ(check({1, 0, 0, 0, 0xfff0, 0x10}), offload_fault::place);
+
+    constexpr offloads only_ipv6 = both_checksums | offloads::segmentation_ipv6;
+    EXPECT_EQ(check({1, 1, 66, 1000, 34, 16}, only_ipv6), offload_fault::not_negotiated);
+    EXPECT_EQ(check({1, 4, 66, 1000, 34, 16}, only_ipv6), offload_fault::version);
+    EXPECT_EQ(check({1, 0x81, 66, 1000, 34, 16}, all_but_ecn), offload_fault::not_negotiated);
+    EXPECT_EQ(check({1, 0, 0, 0, 34, 16}, {}), offload_fault::not_negotiated);
 }
 
 TEST(offload, a_checksum_elsewhere_in_the_head_is_filled_at_once)
@@ -315,7 +371,8 @@ TEST(offload, a_checksum_elsewhere_in_the_head_is_filled_at_once)
     const std::size_t start = shape.header_length() + 8;
     put16(f, start + 4, 0x1234);
     split_packet p = as_guest(f);
-    ASSERT_EQ(dataplane::checked_intent(p.get(), {1, 0, 0, static_cast<std::uint16_t>(start), 4}),
+    ASSERT_EQ(dataplane::checked_intent(p.get(), {1, 0, 0, 0, static_cast<std::uint16_t>(start), 4},
+                                        both_checksums),
               offload_fault::none);
     EXPECT_TRUE(p.get().offload.empty());
     put16(f, start + 4, 0xffff ^ plain_sum(f, start, f.size()));
@@ -345,12 +402,15 @@ TEST(offload, hostile_frames_and_claims)
         offload_fault fault{};
         if (random() % 2 == 0) {
             fault = dataplane::checked_intent(
-                p.get(), {.flags = static_cast<std::uint8_t>(random()),
-                          .gso_type = static_cast<std::uint8_t>(
-                              random() % 4 == 0 ? random() : random() % 2 * (shape.ipv6 ? 4 : 1)),
-                          .gso_size = near(random() % 100),
-                          .checksum_start = near(shape.transport()),
-                          .checksum_offset = near(shape.field() - shape.transport())});
+                p.get(),
+                {.flags = static_cast<std::uint8_t>(random()),
+                 .gso_type = static_cast<std::uint8_t>(
+                     random() % 4 == 0 ? random() : random() % 2 * (shape.ipv6 ? 4 : 1)),
+                 .header_length = near(random() % 100),
+                 .gso_size = near(random() % 100),
+                 .checksum_start = near(shape.transport()),
+                 .checksum_offset = near(shape.field() - shape.transport())},
+                random() % 2 == 0 ? everything : static_cast<offloads>(random() % 32));
         } else {
             fault = dataplane::infer_offload(p.get(), random() % 2 == 0,
                                              static_cast<segmentation>(random() % 3),
@@ -580,6 +640,29 @@ TEST(offload, a_chain_of_many_segments_fits_a_burst)
     EXPECT_TRUE(s.done());
     EXPECT_TRUE(shape.correct(bytes_of(b->slots[0])));
     EXPECT_TRUE(shape.correct(bytes_of(b->slots[1])));
+}
+
+// What DPDK's drivers want of a frame that their device is to cut.
+TEST(offload, the_pseudo_sum_without_length_is_dpdks)
+{
+    for (ip_frame shape : shapes()) {
+        if (shape.protocol == 17 || !shape.extensions.empty()) {
+            continue; // DPDK's looks at no extension headers
+        }
+        for (const std::size_t payload : {2000U, 9999U, 65'000U}) {
+            shape.payload = payload;
+            split_packet p = as_guest(shape.build(true));
+            ASSERT_EQ(dataplane::infer_offload(p.get(), true, kind_of(shape), 1000),
+                      offload_fault::none);
+            const frame f = bytes_of(p.get());
+            const std::uint8_t* const ip = f.data() + shape.network();
+            constexpr std::uint64_t flags = RTE_MBUF_F_TX_TCP_SEG;
+            const std::uint16_t theirs =
+                shape.ipv6 ? rte_ipv6_phdr_cksum(reinterpret_cast<const rte_ipv6_hdr*>(ip), flags)
+                           : rte_ipv4_phdr_cksum(reinterpret_cast<const rte_ipv4_hdr*>(ip), flags);
+            EXPECT_EQ(dataplane::pseudo_sum_without_length(p.get()), theirs);
+        }
+    }
 }
 
 class against_gso : public ::testing::Test {

@@ -188,6 +188,43 @@ TEST_F(packet, copy_frame_from_any_offset)
     }
 }
 
+TEST_F(packet, a_head_is_lengthened_with_what_lies_behind_it)
+{
+    for (const std::size_t length : {60U, 128U, 129U, 140U, 192U, 193U, 1000U}) {
+        for (const std::size_t piece : {1U, 7U, 30U, 64U, 2000U}) {
+            frame f = make_frame(b, a, length, 3);
+            packet_slot& p = burst_->slots[0];
+            burst_->clear();
+            burst_->segments_used = 5; // another packet's
+            p.data = p.head.data();
+            p.length = static_cast<std::uint32_t>(length);
+            p.head_length = static_cast<std::uint16_t>(std::min(length, dataplane::head_copy));
+            std::memcpy(p.data, f.data(), p.head_length);
+            p.segments = burst_->segments.data() + burst_->segments_used;
+            p.segment_count = 0;
+            p.remote = nullptr;
+            for (std::size_t at = p.head_length; at < length; ++p.segment_count) {
+                const std::size_t n = std::min(piece, length - at);
+                burst_->segments[burst_->segments_used++] = {f.data() + at, n};
+                at += n;
+            }
+            std::vector<dataplane::guest_span> before{burst_->segments.begin(),
+                                                      burst_->segments.begin() + 5};
+            dataplane::lengthen_head(p, *burst_);
+            EXPECT_EQ(p.head_length, std::min(length, dataplane::longest_head));
+            std::size_t left = 0;
+            for (const auto& s : std::span{p.segments, p.segment_count}) {
+                EXPECT_FALSE(s.empty());
+                left += s.size();
+            }
+            EXPECT_EQ(p.head_length + left, length);
+            EXPECT_EQ(bytes_of(p), f) << length << " in pieces of " << piece;
+            dataplane::lengthen_head(p, *burst_);
+            EXPECT_EQ(bytes_of(p), f) << "it is as long as it can be";
+        }
+    }
+}
+
 TEST_F(packet, tags_go_in_and_out_in_place)
 {
     const frame plain = make_frame(b, a, 300, 2);

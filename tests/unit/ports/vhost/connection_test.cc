@@ -141,15 +141,34 @@ TEST(vhost_port, offers_what_it_does_and_no_more)
     const std::uint64_t offered = f.ask(request::get_features).value();
     for (const unsigned bit :
          {feature::mergeable_buffers, feature::indirect, feature::event_index, feature::version_1,
-          feature::ring_packed, feature::in_order, feature::protocol_features, feature::mtu}) {
+          feature::ring_packed, feature::in_order, feature::protocol_features, feature::mtu,
+          feature::checksum, feature::guest_checksum, feature::host_tso4, feature::host_tso6,
+          feature::host_ecn, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn}) {
         EXPECT_TRUE(has_feature(offered, bit)) << bit;
     }
-    // Checksums and segmentation both ways, several queues, dirty logging, an IOMMU.
-    for (const unsigned bit : {0U, 1U, 6U, 7U, 8U, 9U, 10U, 11U, 12U, 13U, 14U, 22U, 26U, 33U}) {
+    // UDP's fragments both ways, several queues, dirty logging, an IOMMU.
+    for (const unsigned bit : {6U, 10U, 14U, 22U, 26U, 33U}) {
         EXPECT_FALSE(has_feature(offered, bit)) << bit;
     }
     EXPECT_EQ(f.ask(request::get_protocol_features).value(), 1U << 3 | 1U << 4 | 1U << 16);
     EXPECT_EQ(f.ask(request::get_queue_num).value(), 1U);
+}
+
+TEST(vhost_port, shows_what_was_agreed)
+{
+    lab l{1};
+    guest some{
+        l.socket(0),
+        {.features = split_features | feature_bits({feature::checksum, feature::guest_checksum,
+                                                    feature::guest_tso4})}};
+    EXPECT_TRUE(eventually([&] { return l.port(0).link_up(); }));
+    const std::string shown = " " + l.detail(0, "features") + " ";
+    for (const char* const name : {" csum ", " guest_csum ", " guest_tso4 "}) {
+        EXPECT_THAT(shown, HasSubstr(name));
+    }
+    for (const char* const name : {"host_tso4", "guest_tso6", "ecn"}) {
+        EXPECT_THAT(shown, testing::Not(HasSubstr(name)));
+    }
 }
 
 // ---- service ----

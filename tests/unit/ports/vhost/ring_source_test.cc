@@ -2,7 +2,7 @@
 // Packets out of a well-formed transmit virtqueue, both ring kinds: every shape that a driver may
 // give a packet, every ring size, and when packets are left to gather.
 #include "ports/gather.hh"
-#include "test_ring.hh"
+#include "test_guest.hh"
 
 #include <gtest/gtest.h>
 
@@ -15,66 +15,6 @@ using dataplane::drop_reason;
 using poll = ports::rx_queue::poll;
 
 constexpr std::uint64_t modern = feature_bits({feature::version_1});
-
-// A driver, its ring's source and a worker.
-struct transmitter {
-    explicit transmitter(const ring_options& options, std::size_t ram_size = std::size_t{1} << 20)
-        : ram{ram_size}, guest{make_driver(ram, options)}, engine{make_source(guest->setup())}
-    {
-        header = options.has(feature::version_1) || options.has(feature::mergeable_buffers)
-                     ? sizeof(net_header)
-                     : legacy_net_header;
-    }
-
-    // Gives the driver a frame behind a header of noise, cut where `cuts` say: lengths of
-    // descriptors, the last of them the rest.
-    [[nodiscard]] bool add(const bytes& frame, std::span<const std::size_t> cuts, std::size_t token,
-                           bool indirect = false)
-    {
-        bytes all(header, std::byte{0xa5});
-        all.insert(all.end(), frame.begin(), frame.end());
-        std::vector<buffer> chain;
-        std::size_t at = 0;
-        const auto piece = [&](std::size_t size) {
-            const std::uint64_t address = ram.allocate(size);
-            ram.write(address, std::span{all}.subspan(at, size));
-            chain.push_back({address, static_cast<std::uint32_t>(size), false});
-            at += size;
-        };
-        for (const std::size_t cut : cuts) {
-            piece(std::min(cut, all.size() - at));
-        }
-        if (at < all.size()) {
-            piece(all.size() - at);
-        }
-        if (!guest->add(chain, token, indirect)) {
-            for (const buffer& b : chain) {
-                ram.free(b.address);
-            }
-            return false;
-        }
-        buffers[token] = std::move(chain);
-        return true;
-    }
-    std::vector<returned> collect()
-    {
-        std::vector<returned> all = guest->collect();
-        for (const returned& r : all) {
-            for (const buffer& b : buffers.at(r.token)) {
-                ram.free(b.address);
-            }
-            buffers.erase(r.token);
-        }
-        return all;
-    }
-
-    guest_ram ram;
-    std::unique_ptr<driver> guest;
-    std::unique_ptr<source> engine;
-    worker_side worker;
-    std::map<std::size_t, std::vector<buffer>> buffers;
-    std::size_t header;
-};
 
 class ring_source : public testing::TestWithParam<bool> {
 protected:
