@@ -14,10 +14,10 @@ from .process import Process, wait_until
 from .simulated import SimulatedGuest, Simulator
 from .switch import Refused, Switch, binaries, huge_pages_free
 from .testpmd import Testpmd
-from .xen import Xen, XenGuest, XenSwitch
+from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "Guest", "Host", "LabError", "Netns", "Nic", "Ping", "Process", "Refused",
+    "Guest", "Host", "KernelBackend", "LabError", "Netns", "Nic", "Ping", "Process", "Refused",
     "SimulatedGuest", "Simulator", "Stream", "Switch", "Testpmd", "Unavailable", "Wire", "Xen",
     "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
 ]

@@ -188,6 +188,10 @@ class XenGuest(Host):
         """As Shell.run()."""
         return self._shell.run(command, timeout)
 
+    def send(self, command, seconds=10):
+        """Begins a command without waiting for its end."""
+        self._shell.send(command, seconds)
+
     def console(self):
         log = self.xen.logs / f"guests/guest-{self.name}.log"
         return log.read_text(errors="replace")[-3000:] if log.exists() else ""
@@ -292,3 +296,23 @@ class XenSwitch(Control):
         if not self.xen.alive(self.pid):
             raise LabError(f"straitd had ended in dom0:\n{self.log()[-3000:]}")
         self.stop()
+
+
+class KernelBackend:
+    """The kernel's own xen-netback in dom0, with a bridge of its: what Strait is compared with.
+
+    It takes every vif of dom0, so that straitd must not serve any while it is there.
+    """
+
+    bridge = "xenbr0"
+
+    def __init__(self, xen):
+        self.xen = xen
+        xen.sh(f"ip link add {self.bridge} type bridge && ip link set {self.bridge} up && "
+               "modprobe xen-netback max_queues=16")
+
+    def vif(self, mac):
+        return f"mac={mac},bridge={self.bridge},script=vif-bridge"
+
+    def close(self):
+        self.xen.sh(f"rmmod xen_netback; ip link del {self.bridge}", 40)

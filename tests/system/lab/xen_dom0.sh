@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # dom0 from its root file system on: what Xen's tools need, then the commands that come down the
 # virtio port "dom0". Nothing of the network is set up here.
-for module in xen-gntdev xen-evtchn xen-privcmd xenfs tun; do
+for module in xen-gntdev xen-gntalloc xen-evtchn xen-privcmd xenfs tun; do
     modprobe "$module" || echo "no module $module"
 done
 mkdir -p /proc/xen

@@ -71,3 +71,382 @@ def test_ping(machine):
                        (machine.pvh, machine.xen)):
         assert one.ping(other, count=5, timeout=5).lost == 0
         assert other.ping(one, count=5, timeout=5).lost == 0
+
+
+def averages(before, after, direction):
+    """Bytes a packet between two looks at a port's counters."""
+    packets = after[f"{direction}_packets"] - before[f"{direction}_packets"]
+    return (after[f"{direction}_bytes"] - before[f"{direction}_bytes"]) / max(packets, 1)
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize("way", ["pv to pvh", "pvh to pv"])
+def test_stream_in_frames_of_many_segments(machine, way, family):
+    """What the sender leaves to be segmented arrives unsegmented, and every byte of it."""
+    pair = (machine.pv, machine.pvh)
+    sender, receiver = pair if way == "pv to pvh" else pair[::-1]
+    address = receiver.address
+    if family == "ipv6":
+        for number, guest in enumerate(pair, 1):
+            guest.sh("echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6; "
+                     f"ip -6 addr replace fd00::{number}/64 dev eth0 nodad")
+        address = f"fd00::{pair.index(receiver) + 1}"
+    before = [machine.stats(machine.port(guest)) for guest in (sender, receiver)]
+    sender.stream(receiver, size=3_000_001, address=address, timeout=90)
+    after = [machine.stats(machine.port(guest)) for guest in (sender, receiver)]
+    sent, received = averages(before[0], after[0], "rx"), averages(before[1], after[1], "tx")
+    print(f"{sent:.0f} bytes a frame sent, {received:.0f} received")
+    # Without segmentation left to others it is 1,514 at most.
+    assert sent > 1600 and received > 1600, "no segmentation was left to the receiver"
+
+
+def test_stream_to_and_from_dom0(machine):
+    for guest in (machine.pv, machine.pvh):
+        guest.stream(machine.xen, size=1_000_003, timeout=60)
+        machine.xen.stream(guest, size=1_000_003, timeout=60)
+
+
+def test_two_queues(machine):
+    """Connections of many ports go over both queues, in both directions."""
+    def positions():
+        return [[int(word) for word in ring.replace(",", "").split()[1::2]]
+                for ring in machine.details(machine.pv)["rings"]]
+    before = positions()
+    assert len(before) == 2
+    assert machine.xen.store(f"/local/domain/{machine.pv.domain}/device/vif/0/"
+                             "multi-queue-num-queues") == "2"
+    machine.pv.run("for i in $(seq 16); do busybox nc -w 1 "
+                   f"{machine.pvh.address} $((7000 + i)) < /dev/null; done", 40)
+    moved = [[new - old for new, old in zip(*pair)] for pair in zip(positions(), before)]
+    assert all(count > 0 for queue in moved for count in queue), moved
+
+
+def test_jumbo_frames(machine):
+    pair = (machine.pv, machine.pvh)
+    try:
+        for guest in pair:
+            machine.switch.ctl("port", "set", machine.port(guest), "--mtu", 9000)
+            guest.set_mtu(9000)
+        before = machine.stats(machine.port(machine.pv))
+        assert machine.pv.ping(machine.pvh, count=4, size=8972, timeout=5).lost == 0
+        after = machine.stats(machine.port(machine.pv))
+        assert averages(before, after, "rx") > 7000 and averages(before, after, "tx") > 7000
+    finally:
+        for guest in pair:
+            guest.set_mtu(1500)
+            machine.switch.ctl("port", "set", machine.port(guest), "--mtu", 1500)
+
+
+def test_vlans_attach_and_detach(machine):
+    """br0.20 is an access port, br0:10:20 a trunk. Devices come and go without the tool stack
+    waiting for any of its 10 seconds, and come back."""
+    for again in (False, True):
+        machine.pv.attach(vif("00:16:3e:00:01:01", "br0.20"))
+        machine.pvh.attach(vif("00:16:3e:00:01:02", "br0:10:20", ",mtu=1400"))
+        access = machine.switch.ctl("port", "show", machine.port(machine.pv, 1))
+        trunk = machine.switch.ctl("port", "show", machine.port(machine.pvh, 1))
+        assert (access["vlan"], trunk["trunk"], trunk["mtu"]) == (20, [10, 20], 1400)
+        inner = machine.pv.interface("00:16:3e:00:01:01")
+        outer = machine.pvh.interface("00:16:3e:00:01:02")
+        machine.pv.configure("10.20.0.1", inner)
+        machine.pvh.sh(f"ip link set {outer} up; for v in 10 20; do "
+                       f"ip link add link {outer} name {outer}.$v type vlan id $v; "
+                       f"ip addr add 10.20.0.$v/24 dev {outer}.$v; done; ip link set {outer}.20 up")
+        assert machine.pv.ping("10.20.0.20", timeout=5).lost == 0
+        machine.pvh.sh(f"ip link set {outer}.20 down; ip link set {outer}.10 up")
+        drops = machine.switch.ctl("drops", machine.port(machine.pvh, 1))
+        assert machine.pv.ping("10.20.0.10", count=2).received == 0
+        assert not drops["ports"][0]["drops"]["malformed_descriptor"]
+        for guest in (machine.pv, machine.pvh):
+            begin = time.monotonic()
+            guest.detach(1)
+            seconds = time.monotonic() - begin
+            assert seconds < 9, f"network-detach took {seconds:.1f} s"
+            assert guest.run("ls -d /sys/class/net/eth1")[0] != 0
+        names = [port["name"] for port in machine.switch.ctl("port list")["ports"]]
+        assert names == ["host0", machine.port(machine.pv), machine.port(machine.pvh)], again
+
+
+def test_a_vif_that_no_bridge_adopts_is_refused_with_the_reason(machine):
+    begin = time.monotonic()
+    status, said = machine.xen.run(
+        "xl network-attach pv mac=00:16:3e:00:01:03 bridge=br9.7 script=vif-strait", 40)
+    seconds = time.monotonic() - begin
+    path = f"backend/vif/{machine.pv.domain}/1"
+    error = machine.xen.store(f"/local/domain/0/{path}/hotplug-error")
+    try:
+        assert status != 0
+        assert (f"no bridge adopts {machine.port(machine.pv, 1)} with its bridge=br9.7: "
+                "straitctl xen adopt --bridge br9") in said
+        assert error in said
+        assert seconds < 9, f"libxl waited {seconds:.1f} s"
+    finally:
+        begin = time.monotonic()
+        machine.pv.detach(1)
+    assert time.monotonic() - begin < 9
+    assert machine.xen.store(f"/local/domain/0/{path}/state") is None
+
+
+def test_destroyed_under_traffic(machine):
+    """The victim's port goes at once; of its neighbours' frames none is lost."""
+    victim = machine.lab.xen_guest(machine.xen, [vif("00:16:3e:00:00:03")], "10.0.0.3",
+                                   name="victim")
+    flood = threading.Thread(target=machine.pvh.run, daemon=True, args=(
+        "timeout 20 busybox ping -A -q -w 15 -s 4000 10.0.0.3", 30))
+    back = victim.run(f"ping -A -q -s 1400 {machine.pvh.address} > /dev/null 2>&1 &")
+    assert back[0] == 0
+    flood.start()
+    outcome = []
+    neighbours = threading.Thread(target=lambda: outcome.append(
+        machine.pv.ping(machine.pvh, count=30, interval=0.2, timeout=5)), daemon=True)
+    neighbours.start()
+    time.sleep(2)
+    port = machine.port(victim)
+    assert machine.stats(port)["rx_packets"] > 100
+    seconds = victim.destroy()
+    print(f"xl destroy took {seconds:.1f} s")
+    assert seconds < 9
+    assert port not in [p["name"] for p in machine.switch.ctl("port list")["ports"]]
+    neighbours.join(60)
+    flood.join(60)
+    assert outcome and outcome[0].lost == 0, outcome
+    victim.close()
+    # A page of it that were still mapped would keep the domain alive, as (null).
+    domains = machine.xen.sh("xl list")
+    assert len(domains.splitlines()) == 4, domains
+
+
+def test_driver_unbound_and_bound(machine):
+    guest = machine.pvh
+    before = machine.details(guest)["connections"]
+    guest.sh("echo vif-0 > /sys/bus/xen/drivers/vif/unbind", 40)
+    parts.wait_until(lambda: machine.details(guest)["frontend"] == "closed", 10, "closed", 0.2)
+    assert machine.switch.ctl("port", "show", machine.port(guest))["link"] == "down"
+    assert machine.pv.ping(guest, count=1).received == 0
+    guest.sh("echo vif-0 > /sys/bus/xen/drivers/vif/bind", 40)
+    guest.configure(guest.address, guest.interface(PVH_MAC))
+    assert machine.details(guest)["connections"] == before + 1
+    assert machine.pv.ping(guest, timeout=5).lost == 0
+
+
+def test_switch_killed_under_traffic(machine):
+    """The next straitd takes the guests' rings over where the last one left them: their links stay
+    up, connections go on, and what was under way is lost at most."""
+    guests = (machine.pv, machine.pvh)
+    before = [guest.carrier_changes() for guest in guests]
+    for guest in guests:
+        guest.prepare_block()
+    outcome = []
+
+    def transfer():
+        try:
+            outcome.append(machine.pv.stream(machine.pvh, size=4 << 20, timeout=120))
+        except parts.LabError as error:
+            outcome.append(error)
+    pings = []
+    counting = threading.Thread(target=lambda: pings.append(machine.pvh.ping(
+        machine.pv, count=200, interval=0.1, timeout=3)), daemon=True)
+    stream = threading.Thread(target=transfer, daemon=True)
+    counting.start()
+    stream.start()
+    moving = machine.stats(machine.port(machine.pv))["rx_bytes"] + 200_000
+    parts.wait_until(lambda: machine.stats(machine.port(machine.pv))["rx_bytes"] > moving, 40,
+                     "the stream moving", 0.1)
+    machine.switch.kill()
+    begin = time.monotonic()
+    machine.switch.start()
+    for guest in guests:
+        guest.wait_ping(machine.xen, 20)
+    print(f"no switch for {time.monotonic() - begin:.1f} s")
+    counting.join(90)
+    stream.join(150)
+    assert outcome and isinstance(outcome[0], parts.Stream), outcome
+    print(f"{pings[0].lost} of {pings[0].sent} echo requests lost over the restart")
+    assert 0 < pings[0].lost < pings[0].sent
+    for guest, changes in zip(guests, before):
+        details = machine.details(guest)
+        assert details["taken_over"] and details["connections"] == 1
+        assert details["grant_errors_tx"] == details["grant_errors_rx"] == 0
+        assert guest.carrier_changes() == changes, "the guest saw its link go"
+    assert machine.pv.ping(machine.pvh, count=5, timeout=5).lost == 0
+
+
+def test_saved_and_restored(machine):
+    """xl save and restore, and a save that is taken back: connections are made anew, or kept."""
+    guest = machine.lab.xen_guest(machine.xen, [vif("00:16:3e:00:00:04")], "10.0.0.4",
+                                  memory_mib=96, name="traveller")
+    try:
+        boot = guest.sh("cat /proc/sys/kernel/random/boot_id")
+        assert guest.ping(machine.pvh, timeout=5).lost == 0
+        machine.xen.sh("xl save -c traveller /tmp/checkpoint && rm /tmp/checkpoint", 90)
+        assert guest.ping(machine.pvh, timeout=5).lost == 0
+        machine.xen.sh("xl save traveller /tmp/saved", 90)
+        assert machine.port(guest) not in [p["name"] for p in
+                                           machine.switch.ctl("port list")["ports"]]
+        machine.xen.sh("xl restore -q /tmp/saved && rm /tmp/saved", 90)
+        guest.attach_console()
+        assert guest.sh("cat /proc/sys/kernel/random/boot_id") == boot
+        assert guest.ping(machine.pvh, timeout=5).lost == 0
+        assert machine.pvh.ping(guest, timeout=5).lost == 0
+    finally:
+        guest.close()
+
+
+class VirtioGuest:
+    """testpmd in dom0, a guest by vhost-user as KVM's are, with the given (port, MAC) pairs."""
+
+    def __init__(self, machine, ports, mode, *arguments):
+        if machine.xen.run("command -v dpdk-testpmd")[0]:
+            pytest.skip("testpmd is not installed (apt-get install dpdk-dev)")
+        self.xen = machine.xen
+        devices = []
+        for number, (port, mac) in enumerate(ports):
+            devices.append(f"--vdev=net_virtio_user{number},mac={mac},queue_size=256,mrg_rxbuf=1,"
+                           f"path={machine.switch.socket(port)}")
+        words = ["dpdk-testpmd", "--lcores=0@0,1@0", "--no-pci", "--no-telemetry", "--no-huge",
+                 "-m", "96", "--file-prefix=virtio", *devices, "--", f"--forward-mode={mode}",
+                 "--no-lsc-interrupt", "--disable-link-check", "--total-num-mbufs=8192", *arguments]
+        # It ends when its standard input does.
+        self._pid = self.xen.spawn(f"sh -c 'sleep 3600 | nice -n 15 {' '.join(words)}'",
+                                   "testpmd.log")
+        parts.wait_until(
+            lambda: all(machine.switch.ctl("port", "show", port)["link"] == "up"
+                        for port, _ in ports), 60, "testpmd connecting", 0.5)
+
+    def close(self):
+        self.xen.sh(f"kill -KILL -- -{self._pid}")
+
+
+def test_kvm_guest_answers_xen_guests(machine):
+    """A vhost-user guest beside Xen's: echo requests of both kinds of guest, small and large."""
+    machine.switch.add_vhost("kvm")
+    guest = VirtioGuest(machine, [("kvm", "52:54:00:00:00:10")], "icmpecho")
+    try:
+        for one in (machine.pv, machine.pvh):
+            assert one.ping("10.0.0.16", count=4, timeout=5).lost == 0
+            assert one.ping("10.0.0.16", count=4, size=1472, timeout=5).lost == 0
+    finally:
+        guest.close()
+        machine.switch.ctl("port del kvm")
+
+
+@pytest.mark.parametrize("checksums", ["whole", "left to the device"])
+def test_streams_through_a_kvm_guest(machine, checksums):
+    """TCP from one Xen guest to another by way of a vhost-user guest between two bridges: what the
+    sender leaves to be done is done for a guest that takes nothing of it, or travels on."""
+    macs = ("52:54:00:00:00:11", "52:54:00:00:00:12")
+    far = "00:16:3e:00:02:02"
+    machine.switch.ctl("bridge add br1")
+    machine.switch.ctl("xen adopt --bridge br1")
+    machine.switch.add_vhost("near")
+    machine.switch.add_vhost("far", bridge="br1")
+    machine.pvh.attach(vif(far, "br1"))
+    guest = None
+    try:
+        eth1 = machine.pvh.interface(far)
+        machine.pvh.configure("10.30.0.2", eth1)
+        machine.pv.sh("ip addr add 10.30.0.1/24 dev eth0")
+        if checksums == "whole":
+            guest = VirtioGuest(machine, [("near", macs[0]), ("far", macs[1])], "io")
+        else:
+            commands = "/run/testpmd.commands"
+            machine.xen.sh(f"printf '%s\\n' 'port stop all' 'csum set ip hw 0' 'csum set tcp hw 0' "
+                           f"'csum set tcp hw 1' 'port start all' > {commands}")
+            guest = VirtioGuest(machine, [("near", macs[0]), ("far", macs[1])], "csum",
+                                f"--cmdline-file={commands}", "--enable-rx-cksum",
+                                f"--eth-peer=0,{PV_MAC}", f"--eth-peer=1,{far}")
+            machine.pv.sh(f"ip neigh replace 10.30.0.2 lladdr {macs[0]} dev eth0")
+            machine.pvh.sh(f"ip neigh replace 10.30.0.1 lladdr {macs[1]} dev {eth1}")
+        machine.pv.stream(machine.pvh, size=300_007, address="10.30.0.2", timeout=90)
+        machine.pvh.stream(machine.pv, size=300_007, address="10.30.0.1", timeout=90)
+        assert machine.stats("near")["tx_packets"] > 100
+    finally:
+        if guest:
+            guest.close()
+        machine.pv.sh("ip addr del 10.30.0.1/24 dev eth0")
+        machine.pvh.detach(1)
+        for name in ("near", "far"):
+            machine.switch.ctl("port", "del", name)
+        machine.switch.ctl("bridge del br1 --with-ports")
+
+
+def negotiated(machine, guest):
+    """What the guest's driver wrote for its back end, but for numbers of pages and channels."""
+    folder = machine.xen.sh(f"xenstore-ls -f /local/domain/{guest.domain}/device/vif")
+    agreed = {}
+    for line in folder.splitlines():
+        path, _, value = line.partition(" = ")
+        key = "/".join(path.split("/")[7:])
+        name = key.split("/")[-1]
+        if "ring-ref" in name or "event-channel" in name:
+            agreed[key] = "there"
+        elif name.startswith(("feature-", "request-", "multi-queue", "state", "xdp")):
+            agreed[key] = value
+    return agreed
+
+
+def exchange(machine, address):
+    """The same traffic whoever serves; returns what the guests' interfaces counted of it."""
+    machine.pvh.address = address
+    eth = machine.pv.interface(PV_MAC)
+    before = machine.pv.counters(eth)
+    for size in (0, 1, 18, 56, 1472, 1473, 4000, 20000):
+        assert machine.pv.ping(address, count=2, size=size, timeout=5).lost == 0, size
+    machine.pv.stream(machine.pvh, size=1_000_003, timeout=60)
+    machine.pvh.stream(machine.pv, size=1_000_003, timeout=60)
+    after = machine.pv.counters(eth)
+    return {name: after[name] - before[name] for name in after if "errors" in name or
+            "dropped" in name}
+
+
+def test_as_with_the_kernels_back_end(machine):
+    """The same guests on the kernel's xen-netback: they agree to the same features and their
+    traffic fares alike. While that is loaded, straitd says so in one sentence."""
+    macs = {machine.pv: PV_MAC, machine.pvh: PVH_MAC}
+    ours = {guest.name: negotiated(machine, guest) for guest in macs}
+    ours_counted = exchange(machine, machine.pvh.address)
+
+    def replace(device):
+        for guest, mac in macs.items():
+            guest.attach(device(mac))
+            guest.configure(guest.address, guest.interface(mac))
+
+    for guest in macs:
+        guest.detach(0)
+    machine.switch.stop()
+    kernel = parts.KernelBackend(machine.xen)
+    try:
+        replace(kernel.vif)
+        theirs = {guest.name: negotiated(machine, guest) for guest in macs}
+        theirs_counted = exchange(machine, machine.pvh.address)
+        sentence = "the kernel's xen-netback is loaded and takes every vif of this domain"
+        status, said = machine.xen.run(
+            "xl network-attach pv mac=00:16:3e:00:01:04 bridge=br0 script=vif-strait", 40)
+        assert status and "is straitd running with --run-dir /run/strait?" in said, said
+        machine.pv.detach(1)
+        machine.switch.start()
+        with pytest.raises(parts.Refused, match=sentence):
+            machine.switch.ctl("port", "add", "none", "--bridge", "br0", "--type", "xen",
+                               "--domain", machine.pv.domain)
+        status, said = machine.xen.run(
+            "xl network-attach pv mac=00:16:3e:00:01:04 bridge=br0 script=vif-strait", 40)
+        assert status and sentence in said, said
+        machine.pv.detach(1)
+        for guest in macs:
+            guest.detach(0)
+    finally:
+        kernel.close()
+    replace(vif)
+    assert ours == theirs
+    assert ours_counted == theirs_counted
+    assert {guest.name: negotiated(machine, guest) for guest in macs} == ours
+
+
+def test_conformance(machine):
+    """What every hypervisor behind the seam promises, on the real one."""
+    program = parts.binaries() / "strait-xen-conformance"
+    if not program.exists():
+        pytest.skip(f"{program} was not built")
+    status, said = machine.xen.run(str(program), 180)
+    assert status == 0, said
+    assert "[  PASSED  ]" in said, said
