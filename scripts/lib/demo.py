@@ -171,9 +171,9 @@ def describe(environment):
 
 def main():
     arguments = argparse.ArgumentParser(
-        prog="demo", description="Starts a switch with two Linux guests, a Xen guest (on "
-        "the simulated hypervisor) and a NIC-side port, pushes traffic through it, shows rates, and compares what arrived "
-        "byte for byte.")
+        prog="demo", description="Starts a switch with two Linux guests, a Xen guest (on the "
+        "simulated hypervisor) and a NIC-side port, pushes traffic through it, shows rates, and "
+        "compares what arrived byte for byte.")
     arguments.add_argument("--seconds", type=int, default=10, metavar="N",
                            help="how long traffic runs (default 10)")
     arguments.add_argument("--json", action="store_true",

@@ -33,7 +33,8 @@ def frame(ipv6=False, udp=False, tags=0, cwr=False):
     protocol = 17 if udp else 6
     ethernet = bytes.fromhex("020000000002020000000001") + bytes.fromhex("81000005") * tags
     if ipv6:
-        network = bytes.fromhex("86dd60000000") + struct.pack(">HBB", 0, protocol, 64) + b"\xfd" * 32
+        network = (bytes.fromhex("86dd60000000") + struct.pack(">HBB", 0, protocol, 64) +
+                   b"\xfd" * 32)
     else:
         network = bytes.fromhex("080045000000") + struct.pack(
             ">HHBBH", 1, 0x4000, 64, protocol, 0) + b"\x0a" * 8

@@ -72,9 +72,10 @@ def house(shared):
     """The shared house, and after each test the proof that the switch found no fault in a ring."""
     yield shared
     for port in shared.ctl("drops")["ports"]:
-        assert not {reason: count for reason, count in port["drops"].items() if count and
-                    ("malformed" in reason or reason in ("bad_offload",
-                                                         "receiver_buffer_too_small"))}, port["name"]
+        faults = {reason: count for reason, count in port["drops"].items() if count and
+                  ("malformed" in reason or
+                   reason in ("bad_offload", "receiver_buffer_too_small"))}
+        assert not faults, port["name"]
 
 
 @pytest.fixture
