@@ -79,6 +79,7 @@ def averages(before, after, direction):
     return (after[f"{direction}_bytes"] - before[f"{direction}_bytes"]) / max(packets, 1)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 @pytest.mark.parametrize("way", ["pv to pvh", "pvh to pv"])
 def test_stream_in_frames_of_many_segments(machine, way, family):
@@ -100,12 +101,14 @@ def test_stream_in_frames_of_many_segments(machine, way, family):
     assert sent > 1600 and received > 1600, "no segmentation was left to the receiver"
 
 
+@pytest.mark.soak
 def test_stream_to_and_from_dom0(machine):
     for guest in (machine.pv, machine.pvh):
         guest.stream(machine.xen, size=1_000_003, timeout=60)
         machine.xen.stream(guest, size=1_000_003, timeout=60)
 
 
+@pytest.mark.soak
 def test_two_queues(machine):
     """Connections of many ports go over both queues, in both directions."""
     def positions():
@@ -121,6 +124,7 @@ def test_two_queues(machine):
     assert all(count > 0 for queue in moved for count in queue), moved
 
 
+@pytest.mark.soak
 def test_jumbo_frames(machine):
     pair = (machine.pv, machine.pvh)
     try:
@@ -137,6 +141,7 @@ def test_jumbo_frames(machine):
             machine.switch.ctl("port", "set", machine.port(guest), "--mtu", 1500)
 
 
+@pytest.mark.soak
 def test_vlans_attach_and_detach(machine):
     """br0.20 is an access port, br0:10:20 a trunk. Devices come and go without the tool stack
     waiting for any of its 10 seconds, and come back."""
@@ -167,6 +172,7 @@ def test_vlans_attach_and_detach(machine):
         assert names == ["host0", machine.port(machine.pv), machine.port(machine.pvh)], again
 
 
+@pytest.mark.soak
 def test_a_vif_that_no_bridge_adopts_is_refused_with_the_reason(machine):
     begin = time.monotonic()
     status, said = machine.xen.run(
@@ -187,6 +193,7 @@ def test_a_vif_that_no_bridge_adopts_is_refused_with_the_reason(machine):
     assert machine.xen.store(f"/local/domain/0/{path}/state") is None
 
 
+@pytest.mark.soak
 def test_destroyed_under_traffic(machine):
     """The victim's port goes at once; of its neighbours' frames none is lost."""
     victim = machine.lab.xen_guest(machine.xen, [vif("00:16:3e:00:00:03")], "10.0.0.3",
@@ -216,6 +223,7 @@ def test_destroyed_under_traffic(machine):
     assert len(domains.splitlines()) == 4, domains
 
 
+@pytest.mark.soak
 def test_driver_unbound_and_bound(machine):
     guest = machine.pvh
     before = machine.details(guest)["connections"]
@@ -229,6 +237,7 @@ def test_driver_unbound_and_bound(machine):
     assert machine.pv.ping(guest, timeout=5).lost == 0
 
 
+@pytest.mark.soak
 def test_switch_killed_under_traffic(machine):
     """The next straitd takes the guests' rings over where the last one left them: their links stay
     up, connections go on, and what was under way is lost at most."""
@@ -271,6 +280,7 @@ def test_switch_killed_under_traffic(machine):
     assert machine.pv.ping(machine.pvh, count=5, timeout=5).lost == 0
 
 
+@pytest.mark.soak
 def test_saved_and_restored(machine):
     """xl save and restore, and a save that is taken back: connections are made anew, or kept."""
     guest = machine.lab.xen_guest(machine.xen, [vif("00:16:3e:00:00:04")], "10.0.0.4",
@@ -317,6 +327,7 @@ class VirtioGuest:
         self.xen.sh(f"kill -KILL -- -{self._pid}")
 
 
+@pytest.mark.soak
 def test_kvm_guest_answers_xen_guests(machine):
     """A vhost-user guest beside Xen's: echo requests of both kinds of guest, small and large."""
     machine.switch.add_vhost("kvm")
@@ -330,6 +341,7 @@ def test_kvm_guest_answers_xen_guests(machine):
         machine.switch.ctl("port del kvm")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("checksums", ["whole", "left to the device"])
 def test_streams_through_a_kvm_guest(machine, checksums):
     """TCP from one Xen guest to another by way of a vhost-user guest between two bridges: what the
@@ -399,6 +411,7 @@ def exchange(machine, address):
             "dropped" in name}
 
 
+@pytest.mark.soak
 def test_as_with_the_kernels_back_end(machine):
     """The same guests on the kernel's xen-netback: they agree to the same features and their
     traffic fares alike. While that is loaded, straitd says so in one sentence."""
@@ -442,6 +455,7 @@ def test_as_with_the_kernels_back_end(machine):
     assert {guest.name: negotiated(machine, guest) for guest in macs} == ours
 
 
+@pytest.mark.soak
 def test_conformance(machine):
     """What every hypervisor behind the seam promises, on the real one."""
     program = parts.binaries() / "strait-xen-conformance"
