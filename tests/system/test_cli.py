@@ -265,7 +265,7 @@ def test_help_needs_no_daemon():
     ("port show a/b", "letters, digits"),
     ("port show vm1 vm2", "one word too many"),
     ("port add vm2 --bridge br0", "--type is missing"),
-    ("port add vm2 --bridge br0 --type token-ring", "vhost-user, nic or host"),
+    ("port add vm2 --bridge br0 --type token-ring", "vhost-user, xen, nic or host"),
     ("port add vm2 --bridge br0 --type vhost-user", "needs --socket"),
     ("port add vm2 --bridge br0 --type vhost-user --socket relative", "begins with /"),
     ("port add vm2 --bridge br0 --type vhost-user --socket /nonexistent/s", "does not exist"),
