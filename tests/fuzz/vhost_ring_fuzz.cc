@@ -75,11 +75,14 @@ struct machine {
             const std::size_t rest = p.length - p.head_length;
             payloads[i].resize(rest);
             // One segment, or two.
-            const std::size_t cut = i >= lengths.size() ? rest / 3 : rest;
-            segments[i] = {dataplane::guest_span{payloads[i].data(), cut},
-                           dataplane::guest_span{payloads[i].data() + cut, rest - cut}};
+            const std::size_t first_part = i >= lengths.size() ? rest / 3 : rest;
+            segments[i] = {
+                dataplane::guest_span{payloads[i].data(), first_part},
+                dataplane::guest_span{payloads[i].data() + first_part, rest - first_part}};
             p.segments = segments[i].data();
-            p.segment_count = static_cast<std::uint16_t>(rest == 0 ? 0 : rest == cut ? 1 : 2);
+            p.segment_count = static_cast<std::uint16_t>(rest == 0            ? 0
+                                                         : rest == first_part ? 1
+                                                                              : 2);
             p.mbuf = nullptr;
             p.remote = nullptr;
             p.offload = {};

@@ -19,8 +19,6 @@ using strait::test::frame;
 using strait::test::ip_frame;
 
 constexpr offloads both_checksums = offloads::checksum_ipv4 | offloads::checksum_ipv6;
-constexpr offloads all_but_ecn =
-    both_checksums | offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
 
 constexpr std::uint64_t modern = feature_bits({feature::version_1});
 constexpr std::uint64_t merging = feature_bits({feature::version_1, feature::mergeable_buffers});
