@@ -79,7 +79,7 @@ class Host:
     def prepare_block(self):
         """Makes what streams are made of; done by the first stream if not before."""
         if not getattr(self, "_has_block", False):
-            self.sh("seq 1 200000 | head -c 1048576 > block")
+            self.sh("seq 1 200000 | head -c 1048576 > block", timeout=60)
             self._has_block = True
 
     def stream(self, receiver, size=4 << 20, address=None, timeout=60):
