@@ -154,7 +154,8 @@ class XenGuest(Host):
                  f'ramdisk="{kept.xen.guest_initrd}"', f'extra="{command}"',
                  f"memory={memory_mib}", f"vcpus={cpus}", f"vif={list(vifs)!r}".replace("'", '"'),
                  # An emulated machine's time stamps are not offered to PVH guests otherwise.
-                 'tsc_mode="native"', 'on_poweroff="destroy"', 'on_crash="destroy"', *config]
+                 'tsc_mode="native"', 'on_poweroff="destroy"', 'on_reboot="destroy"',
+                 'on_crash="destroy"', *config]
         self.config = f"/run/{self.name}.cfg"
         text = "\n".join(lines)
         try:
