@@ -390,8 +390,8 @@ void vif::connect(bool adopting)
     for (const auto& channel : rings_->channels) {
         channel->notify();
     }
-    set_state(xenbus_state::connected);
     up_.store(true, std::memory_order_release);
+    set_state(xenbus_state::connected);
     note(std::string{adopting ? "taken over" : "connected"} + " with " +
          std::to_string(rings_->sources.size()) +
          (rings_->sources.size() == 1 ? " queue pair" : " queue pairs"));
