@@ -27,6 +27,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -124,6 +125,32 @@ private:
     virtual_switch& switch_;
 };
 
+// Signals that ask a daemon for something, and that would end one that does not know of them. There
+// is no file to read again and no log to open again: they are logged.
+class ignored_signals {
+public:
+    explicit ignored_signals(asio::io_context& io) : signals_{io, SIGHUP, SIGUSR1, SIGUSR2}
+    {
+        wait();
+    }
+
+private:
+    void wait()
+    {
+        signals_.async_wait([this](boost::system::error_code error, int signal) {
+            if (!error) {
+                log(log_level::info, "straitd",
+                    std::string{"SIG"} + ::sigabbrev_np(signal) +
+                        " changes nothing here: straitctl changes the configuration, and SIGTERM "
+                        "ends the daemon");
+                wait();
+            }
+        });
+    }
+
+    asio::signal_set signals_;
+};
+
 int serve(const daemon_options& options, const run_dir& folder,
           const std::vector<cli::config_command>& commands)
 {
@@ -138,6 +165,7 @@ int serve(const daemon_options& options, const run_dir& folder,
             io.stop();
         }
     });
+    const ignored_signals ignored{io};
     auto environment = eal::start(options.eal);
     if (environment.has_error()) {
         return refuse(environment.error().message);
@@ -201,6 +229,7 @@ int run(const std::vector<std::string>& words)
     }
     set_log_level(options.log);
     (void)std::signal(SIGPIPE, SIG_IGN);
+    (void)std::signal(SIGIO, SIG_IGN); // drivers use it
     raise_descriptor_limit();
     if (options.eal.worker_cpus.empty()) {
         options.eal.worker_cpus = {allowed_cpus().back()};

@@ -484,6 +484,19 @@ def test_one_daemon_a_folder(switch, lab):
 
 
 @pytest.mark.sanitized
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGIO,
+                                    signal.SIGPIPE])
+def test_signals_that_ask_for_nothing_it_has_change_nothing(ports, number):
+    with unchanged(ports):
+        os.kill(ports.process.pid, number)
+        if number not in (signal.SIGIO, signal.SIGPIPE):
+            for count in range(2):
+                wait_until(lambda: ports.log().count(f"{number.name} changes nothing") > count, 10,
+                           "a line")
+                os.kill(ports.process.pid, number)
+    ports.stop()
+
+
 def test_after_sigkill_the_next_one_takes_over(ports):
     ports.kill()
     assert pathlib.Path(ports.socket("vm1")).is_socket()
