@@ -42,9 +42,12 @@ std::optional<unsigned> whole_number(std::string_view digits, int base = 10)
 
 constexpr std::size_t account_buffer = 16384;
 
+// To the kernel the highest number is no account's: "leave it as it is".
+constexpr unsigned no_account = ~0U;
+
 result<uid_t> find_user(const std::string& name)
 {
-    if (const auto number = whole_number(name)) {
+    if (const auto number = whole_number(name); number && *number != no_account) {
         return *number;
     }
     std::array<char, account_buffer> buffer{};
@@ -59,7 +62,7 @@ result<uid_t> find_user(const std::string& name)
 
 result<gid_t> find_group(const std::string& name)
 {
-    if (const auto number = whole_number(name)) {
+    if (const auto number = whole_number(name); number && *number != no_account) {
         return *number;
     }
     std::array<char, account_buffer> buffer{};

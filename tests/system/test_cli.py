@@ -281,6 +281,10 @@ def test_help_needs_no_daemon():
      "--device is for ports of type nic"),
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-owner no-such-user",
      "there is no user no-such-user"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-owner 4294967295:0",
+     "there is no user 4294967295"),
+    ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-owner 0:4294967295",
+     "there is no group 4294967295"),
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --socket-mode 0999", "octal"),
     ("port add vm2 --bridge br0 --type vhost-user --socket {run}/a --mode client "
      "--socket-mode 0600",
