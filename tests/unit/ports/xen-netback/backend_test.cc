@@ -294,8 +294,8 @@ TEST_F(listening, tells_of_every_vif)
     EXPECT_THAT(found(), IsEmpty());
     live_guest first{lab_, *tools_, 1, {}, {.bridge = "br0.20"}};
     live_guest second{lab_, *tools_, 2, {}, {.bridge = "br1"}};
-    const found_vif one{first.vif(), "br0.20", first.mac()};
-    const found_vif two{second.vif(), "br1", second.mac()};
+    const found_vif one{first.vif(), "br0.20", first.mac(), "vif-bridge", 0};
+    const found_vif two{second.vif(), "br1", second.mac(), "vif-bridge", 0};
     EXPECT_TRUE(eventually([&] { return found() == std::vector{one, two}; }));
     ASSERT_TRUE(tools_->forget_vif(domain_id{1}, 0).has_value());
     EXPECT_TRUE(eventually([&] { return found() == std::vector{two}; }));
