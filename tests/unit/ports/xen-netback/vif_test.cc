@@ -23,7 +23,6 @@ using simulated::operation;
 using testing::HasSubstr;
 using namespace std::chrono_literals;
 
-constexpr std::chrono::milliseconds patience{5000};
 
 // ---- the table of events, row by row ----
 
