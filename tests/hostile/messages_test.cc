@@ -406,7 +406,7 @@ TEST_F(hostile_message, addresses_everywhere)
 TEST_F(hostile_message, features_that_were_not_offered)
 {
     for (const std::uint64_t features :
-         {~std::uint64_t{0}, split_features | feature_bits({0}),
+         {~std::uint64_t{0}, split_features | feature_bits({14}),
           split_features | feature_bits({33}), split_features | feature_bits({26}),
           split_features | feature_bits({22})}) {
         expect_refused("features", nothing, [&](front_end& f, std::uint32_t flags) {
