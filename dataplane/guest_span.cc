@@ -21,8 +21,9 @@ namespace strait::dataplane {
 
 namespace {
 
-// A port has at most 8 regions, and twice as many while its memory table changes.
-constexpr std::size_t max_ranges = max_ports * 16;
+// A port has at most 8 regions, twice as many while its memory table changes, and a file of ring
+// positions.
+constexpr std::size_t max_ranges = max_ports * 17;
 
 struct guarded_range {
     // 0: free. Written last when a range is added, first when it goes.

@@ -215,7 +215,7 @@ private:
     T* base_{nullptr};
 };
 
-// Guest memory that the process survives losing. While a range is registered, a SIGBUS inside it
+// Memory shared by a file, a guest's as a rule, that the process survives losing. While a range is registered, a SIGBUS inside it
 // maps private zero pages over the whole range, sets `lost` and resumes; any other fault goes to
 // the handler that was there before. See guest_span.cc.
 class guest_range_registration {

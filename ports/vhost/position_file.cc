@@ -167,33 +167,44 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
                             "; the run folder must exist and be writable"};
     };
 
+    // Whether the file was there, with something in it to be kept when this fails.
+    bool anew = true;
+    const auto discard = [&](ports::error e) {
+        if (anew) {
+            ::unlink(path.c_str());
+        }
+        return e;
+    };
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         return failed("open");
     }
     struct stat status {};
-    bool anew = ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
-                static_cast<std::size_t>(status.st_size) != sizeof(contents);
+    anew = ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+           static_cast<std::size_t>(status.st_size) != sizeof(contents);
     if (anew && ::ftruncate(fd, sizeof(contents)) != 0) {
         auto error = failed("size");
         ::close(fd);
-        return error;
+        return discard(std::move(error));
     }
     // Reserved now: a full file system must not become a SIGBUS in a worker.
     if (const int code = ::posix_fallocate(fd, 0, sizeof(contents)); code != 0) {
         errno = code;
         auto error = failed("reserve room for");
         ::close(fd);
-        return error;
+        return discard(std::move(error));
     }
     void* at = ::mmap(nullptr, sizeof(contents), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     auto error = failed("map");
     ::close(fd);
     if (at == MAP_FAILED) {
-        return error;
+        return discard(std::move(error));
     }
     position_file file;
     file.contents_ = static_cast<contents*>(at);
+    // Whoever cuts the file off, by mistake or as root, is not to end every guest's switch.
+    file.lost_ = std::make_unique<std::atomic<bool>>(false);
+    file.guard_ = {at, sizeof(contents), *file.lost_};
     if (anew || file.contents_->magic != contents::layout) {
         std::memset(at, 0, sizeof(contents));
         new (at) contents{contents::layout, {}, {}};
@@ -202,18 +213,23 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
 }
 
 position_file::position_file(position_file&& other) noexcept
-    : contents_{std::exchange(other.contents_, nullptr)}
+    : contents_{std::exchange(other.contents_, nullptr)},
+      lost_{std::move(other.lost_)},
+      guard_{std::move(other.guard_)}
 {}
 
 position_file& position_file::operator=(position_file&& other) noexcept
 {
     std::swap(contents_, other.contents_);
+    std::swap(lost_, other.lost_);
+    std::swap(guard_, other.guard_);
     return *this;
 }
 
 position_file::~position_file()
 {
     if (contents_ != nullptr) {
+        guard_ = {};
         ::munmap(contents_, sizeof(contents));
     }
 }
@@ -221,6 +237,11 @@ position_file::~position_file()
 ring_position* position_file::ring(std::size_t index) const noexcept
 {
     return contents_ == nullptr ? nullptr : &contents_->rings[index];
+}
+
+bool position_file::lost() const noexcept
+{
+    return lost_ != nullptr && lost_->load(std::memory_order_acquire);
 }
 
 } // namespace strait::vhost

@@ -5,6 +5,7 @@
 // believed. Split rings need none of this: their used index is in guest memory.
 #pragma once
 
+#include "dataplane/guest_span.hh"
 #include "ports/port.hh"
 #include "ports/vhost/virtio.hh"
 
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -115,10 +117,14 @@ public:
 
     // index: 0 to ring_count - 1. Null when no file is open.
     [[nodiscard]] ring_position* ring(std::size_t index) const noexcept;
+    // The file was cut off: positions are kept from now on for as long as the process lives.
+    [[nodiscard]] bool lost() const noexcept;
 
 private:
     struct contents;
     contents* contents_{nullptr};
+    std::unique_ptr<std::atomic<bool>> lost_;
+    dataplane::guest_range_registration guard_;
 };
 
 } // namespace strait::vhost

@@ -2,6 +2,7 @@
 // The vhost-user port: its socket, its connections, what it tells of itself.
 #include "ports/vhost/vhost.hh"
 
+#include "ports/log.hh"
 #include "ports/unix_socket.hh"
 #include "ports/vhost/connection.hh"
 
@@ -227,7 +228,9 @@ private:
     ports::queue_pair pair_;
     bool serving_{false}; // control thread
     std::atomic<bool> link_up_{false};
-    bool tampered_{false}; // the thread that looks after ports
+    // The thread that looks after ports:
+    bool tampered_{false};
+    bool positions_lost_{false};
 
     mutable std::mutex mutex_; // what is below
     port_parts parts_;
@@ -407,6 +410,12 @@ void vhost_port::look() noexcept
         s.front_end->look();
     }
     tampered_ = false;
+    if (parts_.positions.lost() && !std::exchange(positions_lost_, true)) {
+        ports::log_warning("vhost", "port '" + parts_.name +
+                                        "': its ring positions in the run folder were cut off; a "
+                                        "guest with packed rings will not survive a restart of the "
+                                        "switch until the port is added anew");
+    }
     note_link();
 }
 

@@ -291,6 +291,24 @@ TEST_P(both_kinds, a_port_made_anew_goes_on_where_the_rings_stood)
 }
 
 // What served the rings before may have been killed before it could say what it had returned.
+TEST_P(both_kinds, go_on_when_the_file_of_their_positions_is_cut_off)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    EXPECT_TRUE(talk(a, 1, b, 2));
+    testing::internal::CaptureStderr();
+    std::filesystem::resize_file(l.folder() + "/vm0.rings", 0);
+    EXPECT_TRUE(talk(a, 1, b, 2));
+    a.detach();
+    EXPECT_TRUE(eventually([&] { return l.detail(0, "connected") == "false"; }));
+    a.attach(l.socket(0));
+    EXPECT_TRUE(talk(a, 1, b, 2)) << "what was kept since is";
+    std::this_thread::sleep_for(std::chrono::milliseconds{300}); // it is looked for now and then
+    const std::string logged = testing::internal::GetCapturedStderr();
+    EXPECT_THAT(logged, HasSubstr("its ring positions in the run folder were cut off"));
+}
+
 TEST_P(both_kinds, a_guest_is_told_when_its_rings_are_served_again)
 {
     lab l{1};

@@ -3,6 +3,7 @@
 // drivers, must be found where it stood; rings that are not the same must not be.
 #include "ports/vhost/position_file.hh"
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <sys/resource.h>
 
 namespace strait::vhost {
 namespace {
@@ -311,6 +314,41 @@ TEST_F(position_file_test, stays_in_its_folder_whatever_a_port_is_called)
     auto file = position_file::open(dir_, "../../etc/a b").value();
     EXPECT_NE(file.ring(0), nullptr);
     EXPECT_TRUE(std::filesystem::exists(dir_ + "/%2e%2e%2f%2e%2e%2fetc%2fa%20b.rings"));
+}
+
+TEST_F(position_file_test, that_is_cut_off_costs_what_it_kept_and_no_more)
+{
+    dataplane::guest_range_registration::install_handler();
+    const ring_position::identity ring{.memory = 1, .descriptors = 2, .size = 4};
+    auto opened = position_file::open(dir_, "vm1").value();
+    position_file file;
+    file = std::move(opened);
+    EXPECT_FALSE(file.lost());
+    file.ring(1)->begin(ring, {2, true});
+    std::filesystem::resize_file(dir_ + "/vm1.rings", 0);
+    file.ring(1)->begin(ring, {3, true});
+    EXPECT_TRUE(file.lost());
+    EXPECT_EQ(file.ring(1)->place(), (packed_place{3, true}));
+    auto other = position_file::open(dir_, "vm2").value();
+    EXPECT_FALSE(other.lost());
+    auto again = position_file::open(dir_, "vm1").value();
+    EXPECT_EQ(again.ring(1)->place(), (packed_place{0, false}));
+    EXPECT_FALSE(again.lost());
+}
+
+TEST_F(position_file_test, leaves_no_file_that_there_was_no_room_for)
+{
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit small{.rlim_cur = 100, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    const auto failed = position_file::open(dir_, "vm1");
+    ::setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, handler);
+    ASSERT_FALSE(failed);
+    EXPECT_THAT(failed.error().message, HasSubstr("File too large"));
+    EXPECT_TRUE(std::filesystem::is_empty(dir_));
 }
 
 TEST_F(position_file_test, says_what_is_wrong)
