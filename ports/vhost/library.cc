@@ -255,6 +255,12 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
     }
     {
         const std::scoped_lock lock{sockets_mutex};
+        if (sockets.size() >= max_sockets) {
+            return ports::error{"the switch has " + std::to_string(max_sockets) +
+                                " vhost-user ports already, as many as DPDK's vhost library can "
+                                "serve in a process; another straitd, with a run folder of its "
+                                "own, can have more"};
+        }
         if (!sockets.emplace(path, &e).second) {
             return ports::error{"the socket '" + path +
                                 "' is another port's; give each port one "

@@ -41,6 +41,11 @@ protected:
 
 inline constexpr std::chrono::milliseconds look_interval{50};
 
+// Sockets that the library's event thread can serve: it waits on at most 1,024 descriptors, of each
+// socket one that listens and one that is connected, and on a few of its own and of front ends that
+// are about to be refused.
+inline constexpr std::size_t max_sockets = 500;
+
 // Control thread. Makes the socket and begins to serve it; features and protocol features are what
 // is offered of what the library has. An error leaves nothing behind.
 [[nodiscard]] ports::result<void> register_socket(endpoint& e, const std::string& path, bool client,

@@ -3,6 +3,8 @@
 // what positions are told and kept, who may connect; and the layout of the library's messages.
 #include "lab.hh"
 
+#include "ports/vhost/library.hh"
+
 #include <array>
 #include <fcntl.h>
 #include <filesystem>
@@ -12,6 +14,7 @@
 #include <optional>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -634,6 +637,40 @@ TEST_F(vhost_socket, says_what_is_wrong_with_a_path)
     s = at(path());
     s.mtu = 67;
     EXPECT_THAT(refusal(s), HasSubstr("68"));
+}
+
+TEST_F(vhost_socket, beyond_what_the_library_serves_is_refused_and_all_others_are_served)
+{
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit all{.rlim_cur = before.rlim_max, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &all), 0);
+    if (all.rlim_cur < 4 * max_sockets) {
+        GTEST_SKIP() << "skipped: this process may open only " << all.rlim_cur << " files";
+    }
+    const auto path_of = [this](std::size_t i) {
+        return l_.folder() + "/" + std::to_string(i) + ".sock";
+    };
+    {
+        std::vector<std::unique_ptr<ports::port>> many;
+        for (std::size_t i = 1; i < max_sockets; ++i) { // one is the lab's
+            ASSERT_TRUE(start(at(path_of(i)))) << i;
+            many.push_back(std::move(port_));
+        }
+        EXPECT_THAT(refusal(at(path_of(max_sockets))),
+                    HasSubstr("has " + std::to_string(max_sockets) + " vhost-user ports already"));
+        EXPECT_FALSE(std::filesystem::exists(path_of(max_sockets)));
+        std::vector<front_end> connected;
+        connected.emplace_back(l_.socket(0));
+        for (std::size_t i = 1; i < max_sockets; ++i) {
+            connected.emplace_back(path_of(i));
+        }
+        for (front_end& f : connected) {
+            ASSERT_TRUE(f.ask(request::get_features));
+        }
+    }
+    EXPECT_EQ(refusal(at(path())), "started") << "there is room again";
+    ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(vhost_socket, starts_and_stops_again_and_again)
