@@ -410,7 +410,12 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     if (forget) {
         bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
     }
-    log(log_level::info, "control", "port " + name + " changed");
+    const std::size_t gone = remove_static_macs_not_carried(p);
+    log(log_level::info, "control",
+        "port " + name + " changed" +
+            (gone == 0 ? ""
+                       : "; static MACs removed with the VLANs that it no longer carries: " +
+                             std::to_string(gone)));
     return {};
 }
 

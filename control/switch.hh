@@ -162,6 +162,8 @@ private:
     [[nodiscard]] std::vector<dataplane::queue_config>
     assign_queues(const ports::port& device) const;
     [[nodiscard]] port_totals counted(dataplane::port_index index) const;
+    // Of VLANs that add_mac() would refuse on the port; how many there were.
+    std::size_t remove_static_macs_not_carried(const port& p);
     [[nodiscard]] static std::shared_ptr<dataplane::bridge_config>
     with_member(const dataplane::bridge_config& from, dataplane::port_index index);
     [[nodiscard]] static std::shared_ptr<dataplane::bridge_config>

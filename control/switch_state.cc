@@ -108,6 +108,22 @@ outcome<void> virtual_switch::flush_macs(const std::optional<std::string>& bridg
     return {};
 }
 
+std::size_t virtual_switch::remove_static_macs_not_carried(const port& p)
+{
+    auto& table = *bridges_.at(p.request.bridge).config->macs;
+    const auto now = engine_.now();
+    std::vector<mac_table::key> keys;
+    table.for_each(now, [&](const dataplane::mac_entry& e) {
+        if (e.port == p.config->index && e.is_static && !p.config->vlan.carries(e.vlan)) {
+            keys.emplace_back(e.mac, e.vlan);
+        }
+    });
+    for (const auto& key : keys) {
+        (void)table.remove(key, now);
+    }
+    return keys.size();
+}
+
 port_totals virtual_switch::counted(dataplane::port_index index) const
 {
     port_totals sum;

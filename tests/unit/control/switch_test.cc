@@ -242,12 +242,16 @@ TEST_F(model, has_static_macs_on_ports_that_carry_their_vlan)
     ASSERT_TRUE(switch_.set_port("a", change).has_value());
     EXPECT_THAT(switch_.add_mac("a", mac, 11).error().message, HasSubstr("does not carry VLAN 11"));
     EXPECT_FALSE(switch_.add_mac("a", mac, std::nullopt).value()) << "in VLAN 10 now";
-    EXPECT_TRUE(switch_.remove_mac("br0", mac, 10).value());
+    EXPECT_FALSE(switch_.remove_mac("br0", mac, 0).value()) << "it went with its VLAN";
+    change.vlan = vlan_settings{.trunk = std::vector<std::uint16_t>{10, 20}};
+    ASSERT_TRUE(switch_.set_port("a", change).has_value());
+    EXPECT_TRUE(switch_.remove_mac("br0", mac, 10).value()) << "still carried";
     EXPECT_FALSE(switch_.remove_mac("br0", mac, 10).value());
+    EXPECT_FALSE(switch_.add_mac("a", mac, 20).value());
     EXPECT_THAT(
         switch_.add_mac("a", mac_address::parse("01:00:5e:00:00:01").value(), {}).error().message,
         HasSubstr("multicast"));
-    // The entry of VLAN 0 goes with the port, so that its index can be another's.
+    // The entry of VLAN 20 goes with the port, so that its index can be another's.
     ASSERT_TRUE(switch_.remove_port("a").has_value());
     EXPECT_EQ(switch_.bridges().at("br0").config->macs->size(shared_engine().now()), 0U);
 }
