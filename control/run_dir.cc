@@ -91,8 +91,11 @@ ports::result<run_dir> run_dir::open(std::string path)
         return failed("the lock file " + lock_path + " cannot be written", errno);
     }
     constexpr mode_t state_mode = 0700;
-    if (::mkdir(self.state_dir().c_str(), state_mode) != 0 && errno != EEXIST) {
-        return failed("the folder " + self.state_dir() + " cannot be made", errno);
+    if (::mkdir(self.state_dir().c_str(), state_mode) != 0) {
+        const int why = errno;
+        if (why != EEXIST || !std::filesystem::is_directory(self.state_dir(), code)) {
+            return failed("the folder " + self.state_dir() + " cannot be made", why);
+        }
     }
     return self;
 }

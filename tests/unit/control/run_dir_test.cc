@@ -56,6 +56,10 @@ TEST_F(run_folder, that_cannot_be_is_told_why)
     EXPECT_THAT(run_dir::open(base_ + "/file/sub").error().message, HasSubstr("cannot be made"));
     EXPECT_THAT(run_dir::open("/" + std::string(100, 'a')).error().message,
                 HasSubstr("too long a path"));
+    std::filesystem::create_directory(base_ + "/run");
+    std::ofstream{base_ + "/run/state"} << "x";
+    EXPECT_THAT(run_dir::open(base_ + "/run").error().message,
+                HasSubstr("the folder " + base_ + "/run/state cannot be made: File exists"));
     std::filesystem::create_symlink("/etc/passwd", base_ + "/straitd.lock");
     EXPECT_TRUE(run_dir::open(base_).has_error()) << "a lock that is a link is not followed";
 }
