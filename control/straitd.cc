@@ -21,7 +21,6 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -51,14 +50,17 @@ int refuse(const std::string& why)
     return 1;
 }
 
-// Each guest takes a dozen of descriptors: what the administrator allows is used.
-void raise_descriptor_limit()
+// Each guest takes a dozen of descriptors, up to the hard limit, which DPDK raises the soft one to.
+// Where they run out, the vhost library's thread tries to accept the same front end again and
+// again.
+void warn_of_few_descriptors()
 {
     rlimit limit{};
-    constexpr rlim_t enough = 65536;
-    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < enough) {
-        limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, enough);
-        (void)::setrlimit(RLIMIT_NOFILE, &limit);
+    constexpr rlim_t few = 1024;
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < few) {
+        log(log_level::warning, "straitd",
+            "this process may open only " + std::to_string(limit.rlim_max) +
+                " files, enough for few guests: raise its hard limit (ulimit -Hn, LimitNOFILE=)");
     }
 }
 
@@ -230,7 +232,7 @@ int run(const std::vector<std::string>& words)
     set_log_level(options.log);
     (void)std::signal(SIGPIPE, SIG_IGN);
     (void)std::signal(SIGIO, SIG_IGN); // drivers use it
-    raise_descriptor_limit();
+    warn_of_few_descriptors();
     if (options.eal.worker_cpus.empty()) {
         options.eal.worker_cpus = {allowed_cpus().back()};
     }

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import struct
@@ -599,6 +600,24 @@ def test_without_standard_files_the_daemon_writes_to_none_of_its_own(tmp_path):
     finally:
         daemon.terminate()
     assert daemon.wait(20) == 0
+
+
+@pytest.mark.parametrize("limit, allowed, warned", [
+    ("ulimit -Sn 256", None, False), ("ulimit -n 256", 256, True)])
+def test_descriptors_are_taken_as_the_hard_limit_allows(tmp_path, limit, allowed, warned):
+    with open(tmp_path / "log", "wb") as log:
+        daemon = subprocess.Popen(
+            ["sh", "-c", f'{limit}; exec "$@"', "sh", binaries() / "straitd", "--run-dir",
+             tmp_path / "run", "--no-huge", "--workers", "0"], stderr=log)
+    try:
+        wait_until((tmp_path / "run/control.sock").exists, 30, "the control socket")
+        soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard and hard == (allowed or hard)
+    finally:
+        daemon.terminate()
+    assert daemon.wait(20) == 0
+    said = "this process may open only 256 files" in (tmp_path / "log").read_text()
+    assert said == warned
 
 
 def test_log_is_one_line_an_event(ports):
