@@ -181,7 +181,10 @@ private:
             const char* const end = value->data() + value->size();
             const auto [stop, code] = std::from_chars(value->data(), end, seconds);
             if (code != std::errc{} || stop != end || !(seconds >= 0.1) || !(seconds <= 3600)) {
-                return error{"--watch is " + quoted(*value) +
+                // As typed, like other values, unless it has what must be escaped.
+                const std::string safe = quoted(*value);
+                const bool plain = !value->empty() && safe.size() == value->size() + 2;
+                return error{"--watch is " + (plain ? *value : safe) +
                              "; it must be seconds from 0.1 to 3600"};
             }
         }

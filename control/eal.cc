@@ -30,6 +30,20 @@ namespace strait::control {
 
 namespace {
 
+// What EAL warns of on every machine with huge pages of one size, or of two and one mounted: it has
+// what it needs all the same.
+bool is_usual(std::string_view line)
+{
+    constexpr std::array usual = {
+        std::string_view{"but no mounted hugetlbfs found for that size"},
+        std::string_view{"No free 1048576 kB hugepages reported on node"},
+        std::string_view{"No available 1048576 kB hugepages reported"},
+    };
+    return std::any_of(usual.begin(), usual.end(), [line](std::string_view text) {
+        return line.find(text) != std::string_view::npos;
+    });
+}
+
 // "VHOST_CONFIG: (path) text" as subsystem "vhost" and the rest; others by the same rule.
 void log_dpdk_line(log_level level, std::string_view line)
 {
@@ -74,7 +88,8 @@ ssize_t write_dpdk_lines(void* /*cookie*/, const char* text, std::size_t size)
     std::string_view rest{text, size};
     while (!rest.empty()) {
         const auto end = std::min(rest.find('\n'), rest.size());
-        log_dpdk_line(level, rest.substr(0, end));
+        const std::string_view line = rest.substr(0, end);
+        log_dpdk_line(is_usual(line) ? log_level::debug : level, line);
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     return static_cast<ssize_t>(size);

@@ -268,8 +268,14 @@ ports::result<device_request> parse_device(const std::string& devargs)
     }
     // Room for what this folder adds.
     constexpr std::size_t longest_name = 63;
-    if (devargs.substr(0, devargs.find(',')).size() > longest_name || devargs.size() > 1024) {
-        return error{"the device's name is longer than DPDK takes (63 bytes)"};
+    constexpr std::size_t longest_arguments = 1024;
+    if (devargs.substr(0, devargs.find(',')).size() > longest_name) {
+        return error{"the device's name is longer than DPDK takes (" +
+                     std::to_string(longest_name) + " bytes)"};
+    }
+    if (devargs.size() > longest_arguments) {
+        return error{"the device with its arguments is " + std::to_string(devargs.size()) +
+                     " bytes long; at most " + std::to_string(longest_arguments) + " can be taken"};
     }
     rte_devargs parsed{};
     if (rte_devargs_parse(&parsed, devargs.c_str()) != 0) {

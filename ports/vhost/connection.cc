@@ -174,14 +174,14 @@ void port_parts::lost(const std::string& reason) noexcept
 {
     last_loss = reason;
     if (may_log()) {
-        ports::log_warning("vhost", "port '" + name + "': " + reason);
+        ports::log_warning("vhost", "port " + name + ": " + reason);
     }
 }
 
 void port_parts::note(const std::string& what) noexcept
 {
     if (may_log()) {
-        ports::log_notice("vhost", "port '" + name + "': " + what);
+        ports::log_notice("vhost", "port " + name + ": " + what);
     }
 }
 
@@ -190,8 +190,8 @@ bool port_parts::may_log() noexcept
     constexpr unsigned lines_a_second = 6;
     if (const std::uint64_t now = seconds_now(); now != logged_at_) {
         if (logged_ > lines_a_second) {
-            ports::log_warning("vhost", "port '" + name +
-                                            "': " + std::to_string(logged_ - lines_a_second) +
+            ports::log_warning("vhost", "port " + name + ": " +
+                                            std::to_string(logged_ - lines_a_second) +
                                             " more such lines in the last seconds");
         }
         logged_at_ = now;

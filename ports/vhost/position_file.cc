@@ -162,7 +162,7 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
     static_assert(sizeof(contents) == 64 * (1 + ring_count));
     const std::string path = path_of(dir, port);
     const auto failed = [&](const char* what) {
-        return ports::error{"port '" + port + "': cannot " + what + " its ring positions in '" +
+        return ports::error{"port " + port + ": cannot " + what + " its ring positions in '" +
                             path + "': " + std::strerror(errno) +
                             "; the run folder must exist and be writable"};
     };

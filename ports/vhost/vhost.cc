@@ -298,7 +298,7 @@ void vhost_port::stop_serving() noexcept
 ports::result<void> vhost_port::set_mtu(std::uint32_t mtu)
 {
     if (mtu < min_mtu || mtu > max_mtu) {
-        return ports::error{"port '" + settings_.name + "': a vhost-user port has an MTU of " +
+        return ports::error{"port " + settings_.name + ": a vhost-user port has an MTU of " +
                             std::to_string(min_mtu) + " to " + std::to_string(max_mtu) +
                             " bytes, not " + std::to_string(mtu)};
     }
@@ -411,8 +411,8 @@ void vhost_port::look() noexcept
     }
     tampered_ = false;
     if (parts_.positions.lost() && !std::exchange(positions_lost_, true)) {
-        ports::log_warning("vhost", "port '" + parts_.name +
-                                        "': its ring positions in the run folder were cut off; a "
+        ports::log_warning("vhost", "port " + parts_.name +
+                                        ": its ring positions in the run folder were cut off; a "
                                         "guest with packed rings will not survive a restart of the "
                                         "switch until the port is added anew");
     }
@@ -489,13 +489,13 @@ std::vector<std::pair<std::string, ports::port_detail>> vhost_port::details() co
 ports::result<std::unique_ptr<ports::port>> make_port(settings s, dataplane::rcu_domain& rcu)
 {
     if (s.socket.empty() || s.socket.size() > ports::max_socket_path) {
-        return ports::error{"port '" + s.name + "': a socket's path has 1 to " +
+        return ports::error{"port " + s.name + ": a socket's path has 1 to " +
                             std::to_string(ports::max_socket_path) + " bytes, this one " +
                             std::to_string(s.socket.size())};
     }
     if (s.client && (s.owner || s.group || s.mode)) {
-        return ports::error{"port '" + s.name +
-                            "': owner and mode of the socket are the VMM's "
+        return ports::error{"port " + s.name +
+                            ": owner and mode of the socket are the VMM's "
                             "to set in client mode; leave them out"};
     }
     auto positions = position_file::open(s.state_dir, s.name);

@@ -660,7 +660,7 @@ std::vector<std::pair<std::string, ports::port_detail>> vif::details() const
 
 void vif::note(const std::string& what) const
 {
-    ports::log_notice("xen", "port '" + settings_.port + "' (" + id_.to_string() + "): " + what);
+    ports::log_notice("xen", "port " + settings_.port + " (" + id_.to_string() + "): " + what);
 }
 
 } // namespace strait::xen

@@ -89,6 +89,9 @@ TEST(cli, takes_rates_and_watch_where_they_mean_something)
     EXPECT_EQ(c.parameters.at("name"), "vm1");
     EXPECT_THAT(refused("stats --watch 0"), HasSubstr("0.1 to 3600"));
     EXPECT_THAT(refused("stats --watch 5000"), HasSubstr("0.1 to 3600"));
+    EXPECT_THAT(refused("stats --watch 0.01"), HasSubstr("--watch is 0.01; it must"));
+    EXPECT_THAT(refused("stats --watch="), HasSubstr("--watch is \"\"; it must"));
+    EXPECT_THAT(refused("stats --watch=\a"), HasSubstr("--watch is \"\\u0007\"; it must"));
     EXPECT_THAT(refused("port list --watch"), HasSubstr("stats and worker list"));
 }
 
