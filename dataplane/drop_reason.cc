@@ -22,7 +22,7 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {reserved_multicast, "reserved_multicast", true,
          "link-local protocol (STP, LACP, LLDP): bridge set NAME --forward-bpdu"},
         {ingress_disabled, "ingress_disabled", true, "the port it came from is down: --admin up"},
-        {no_destination, "no_destination", true, "flooded, and no other port takes its VLAN"},
+        {no_destination, "no_destination", true, "flooded, and no other port that is up takes its VLAN"},
         {same_port, "same_port", true, "its destination is behind the port it came from"},
         {receive_error, "receive_error", true, "the device reported a receive error"},
         {bad_offload, "bad_offload", true,
