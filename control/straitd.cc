@@ -184,7 +184,8 @@ int serve(const daemon_options& options, const run_dir& folder,
                                           xen->backend.get(), xen->why_not})};
     xen_adoption adoption{io, sw, xen->backend.get()};
     const service methods{
-        sw, adoption,
+        sw,
+        adoption,
         {dpdk.worker_cpus(), dpdk.hugepages(),
          xen->backend ? std::string{xen->backend->get_hypervisor().name()} : std::string{},
          xen->why_not}};

@@ -50,9 +50,9 @@ struct alignas(64) worker_counters {
     counter idle_cycles;
     counter rx_packets;
     counter tx_packets;
-    counter handed_over;     // packets given to other workers
-    counter longest_gap;     // cycles, the longest iteration since the worker started
-    counter mac_table_full;  // source addresses that found no room
+    counter handed_over;    // packets given to other workers
+    counter longest_gap;    // cycles, the longest iteration since the worker started
+    counter mac_table_full; // source addresses that found no room
 };
 
 } // namespace strait::dataplane

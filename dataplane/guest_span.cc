@@ -172,7 +172,7 @@ void on_sigbus(int number, siginfo_t* info, void* context)
     } else {
         // A fault comes again when this returns, and ends the process as it would have at once; a
         // signal that was sent must be sent again.
-        struct sigaction action{};
+        struct sigaction action {};
         action.sa_handler = SIG_DFL;
         ::sigaction(SIGBUS, &action, nullptr);
         if (info->si_code <= 0) {
@@ -206,8 +206,7 @@ guest_range_registration::guest_range_registration(void* base, std::size_t size,
 
 guest_range_registration::guest_range_registration(guest_range_registration&& other) noexcept
     : slot_{std::exchange(other.slot_, 0)}
-{
-}
+{}
 
 guest_range_registration&
 guest_range_registration::operator=(guest_range_registration&& other) noexcept
@@ -227,7 +226,7 @@ void guest_range_registration::install_handler()
 {
     static std::once_flag once;
     std::call_once(once, [] {
-        struct sigaction action{};
+        struct sigaction action {};
         action.sa_sigaction = on_sigbus;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         sigemptyset(&action.sa_mask);

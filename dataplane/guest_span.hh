@@ -188,8 +188,8 @@ public:
         __atomic_store_n(field(index, offset), value, __ATOMIC_RELEASE);
     }
     // Replaces element `index` if it is still `expected`, which otherwise becomes what is there.
-    [[nodiscard]] bool compare_exchange(std::size_t index, T& expected, T desired) const noexcept
-        requires std::is_integral_v<T>
+    [[nodiscard]] bool compare_exchange(std::size_t index, T& expected,
+                                        T desired) const noexcept requires std::is_integral_v<T>
     {
         return __atomic_compare_exchange_n(base_ + index, &expected, desired, false,
                                            __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
@@ -215,9 +215,9 @@ private:
     T* base_{nullptr};
 };
 
-// Memory shared by a file, a guest's as a rule, that the process survives losing. While a range is registered, a SIGBUS inside it
-// maps private zero pages over the whole range, sets `lost` and resumes; any other fault goes to
-// the handler that was there before. See guest_span.cc.
+// Memory shared by a file, a guest's as a rule, that the process survives losing. While a range is
+// registered, a SIGBUS inside it maps private zero pages over the whole range, sets `lost` and
+// resumes; any other fault goes to the handler that was there before. See guest_span.cc.
 class guest_range_registration {
 public:
     guest_range_registration() noexcept = default;

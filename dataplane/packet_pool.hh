@@ -11,7 +11,7 @@ struct rte_mempool;
 namespace strait::dataplane {
 
 struct pool_settings {
-    std::string name;           // of the mempool, unique in the process
+    std::string name; // of the mempool, unique in the process
     unsigned packets;
     unsigned cache;             // mbufs a worker keeps at hand
     std::uint16_t private_size; // bytes; handover_area at least, if its packets change workers

@@ -37,8 +37,8 @@ std::string mac_address::to_string() const
 {
     const auto b = bytes();
     std::array<char, 18> text{};
-    std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2],
-                  b[3], b[4], b[5]);
+    std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3],
+                  b[4], b[5]);
     return text.data();
 }
 

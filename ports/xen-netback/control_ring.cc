@@ -95,12 +95,12 @@ control_ring::reply control_ring::handle(const netif::control_request& r)
 
 bool control_ring::read_grant(std::uint32_t grant, void* to, std::uint16_t size) noexcept
 {
-    auto piece = dataplane::remote_copy::pull(
-        {.reference = grant,
-         .offset = 0,
-         .owner = static_cast<std::uint16_t>(rings_.guest->domain),
-         .size = size},
-        to);
+    auto piece =
+        dataplane::remote_copy::pull({.reference = grant,
+                                      .offset = 0,
+                                      .owner = static_cast<std::uint16_t>(rings_.guest->domain),
+                                      .size = size},
+                                     to);
     rings_.guest->hypervisor->copy({&piece, 1});
     return piece.done();
 }

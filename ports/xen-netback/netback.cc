@@ -78,8 +78,8 @@ ports::result<std::unique_ptr<ports::port>> make_port(settings s, backend& b,
                                                       dataplane::rcu_domain& rcu)
 {
     if (s.queues < 1 || s.queues > max_queues) {
-        return ports::error{"a Xen port has 1 to " + std::to_string(max_queues) +
-                            " queues, not " + std::to_string(s.queues)};
+        return ports::error{"a Xen port has 1 to " + std::to_string(max_queues) + " queues, not " +
+                            std::to_string(s.queues)};
     }
     return std::make_unique<netback_port>(std::move(s), b, rcu);
 }

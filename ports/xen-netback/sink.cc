@@ -57,7 +57,7 @@ void sink::finish_answers() noexcept
                  r.offset + std::size_t{static_cast<std::uint16_t>(r.status)} <= page_size));
     };
     std::uint32_t at = answered_;
-    std::uint32_t whole = at; // the end of what is certain
+    std::uint32_t whole = at;                        // the end of what is certain
     std::array<std::uint16_t, netif::ring_size> ids; // of slots, as far as they are there
     bool inside = false;
     bool doubtful = false; // whether the extra infos at the end were written

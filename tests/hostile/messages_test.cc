@@ -166,7 +166,7 @@ TEST_F(hostile_message, DISABLED_descriptors_of_a_message_to_no_ring)
     constexpr std::array<std::uint64_t, 3> no_queues{4096, 0, 0};
     front_end& f = connect();
     f.send(static_cast<request>(set_inflight_fd), std::as_bytes(std::span{no_queues}),
-                   std::span{&file, 1});
+           std::span{&file, 1});
     EXPECT_TRUE(f.is_closed());
     ::close(file);
     intruder_.reset();

@@ -95,70 +95,69 @@ void require(bool condition, const char* what)
 
 TEST(guest_memory_loss, truncation_costs_the_range_and_nothing_else)
 {
-    EXPECT_EXIT(
-        ([&] {
-            guest_range_registration::install_handler();
-            const shared_memory lost_one{64 * page};
-            const shared_memory kept_one{64 * page};
-            std::atomic<bool> lost{false};
-            std::atomic<bool> kept{false};
-            guest_range_registration a{lost_one.base(), lost_one.size(), lost};
-            guest_range_registration b{kept_one.base(), kept_one.size(), kept};
-            const guest_span span{lost_one.base(), lost_one.size()};
-            const guest_span neighbour{kept_one.base(), kept_one.size()};
-            const std::uint64_t mark = 0x1122'3344'5566'7788;
-            span.copy_in(&mark, 0, sizeof(mark));
-            neighbour.copy_in(&mark, 0, sizeof(mark));
-            require(read<std::uint64_t>(span, 0) == mark, "memory works");
+    EXPECT_EXIT(([&] {
+                    guest_range_registration::install_handler();
+                    const shared_memory lost_one{64 * page};
+                    const shared_memory kept_one{64 * page};
+                    std::atomic<bool> lost{false};
+                    std::atomic<bool> kept{false};
+                    guest_range_registration a{lost_one.base(), lost_one.size(), lost};
+                    guest_range_registration b{kept_one.base(), kept_one.size(), kept};
+                    const guest_span span{lost_one.base(), lost_one.size()};
+                    const guest_span neighbour{kept_one.base(), kept_one.size()};
+                    const std::uint64_t mark = 0x1122'3344'5566'7788;
+                    span.copy_in(&mark, 0, sizeof(mark));
+                    neighbour.copy_in(&mark, 0, sizeof(mark));
+                    require(read<std::uint64_t>(span, 0) == mark, "memory works");
 
-            lost_one.truncate(0);
-            require(read<std::uint64_t>(span, 40 * page) == 0, "private zeros");
-            require(lost, "marked");
-            // All of it is there, to be read and written.
-            for (std::size_t at = 0; at < span.size(); at += page) {
-                span.copy_in(&mark, at, sizeof(mark));
-                require(read<std::uint64_t>(span, at) == mark, "private pages");
-            }
-            require(!kept, "the neighbour is not marked");
-            neighbour.copy_in(&mark, 8 * page, sizeof(mark));
-            require(read<std::uint64_t>(neighbour, 0) == mark, "the neighbour keeps its memory");
-            std::_Exit(0);
-        }()),
-        testing::ExitedWithCode(0), "");
+                    lost_one.truncate(0);
+                    require(read<std::uint64_t>(span, 40 * page) == 0, "private zeros");
+                    require(lost, "marked");
+                    // All of it is there, to be read and written.
+                    for (std::size_t at = 0; at < span.size(); at += page) {
+                        span.copy_in(&mark, at, sizeof(mark));
+                        require(read<std::uint64_t>(span, at) == mark, "private pages");
+                    }
+                    require(!kept, "the neighbour is not marked");
+                    neighbour.copy_in(&mark, 8 * page, sizeof(mark));
+                    require(read<std::uint64_t>(neighbour, 0) == mark,
+                            "the neighbour keeps its memory");
+                    std::_Exit(0);
+                }()),
+                testing::ExitedWithCode(0), "");
 }
 
 TEST(guest_memory_loss, is_survived_in_the_middle_of_a_copy_and_by_several_threads)
 {
-    EXPECT_EXIT(
-        ([&] {
-            guest_range_registration::install_handler();
-            const shared_memory guest{256 * page};
-            std::atomic<bool> lost{false};
-            guest_range_registration guard{guest.base(), guest.size(), lost};
-            const guest_span span{guest.base(), guest.size()};
-            std::atomic<bool> stop{false};
-            std::vector<std::thread> workers;
-            for (int i = 0; i < 3; ++i) {
-                workers.emplace_back([&] {
-                    std::vector<std::byte> copy(guest.size());
-                    while (!stop) {
-                        span.copy_out(copy.data(), 0, copy.size());
-                        span.copy_in(copy.data(), 0, copy.size());
-                        guest_span::copy(span, 3 * page, span, 0, 100 * page);
+    EXPECT_EXIT(([&] {
+                    guest_range_registration::install_handler();
+                    const shared_memory guest{256 * page};
+                    std::atomic<bool> lost{false};
+                    guest_range_registration guard{guest.base(), guest.size(), lost};
+                    const guest_span span{guest.base(), guest.size()};
+                    std::atomic<bool> stop{false};
+                    std::vector<std::thread> workers;
+                    for (int i = 0; i < 3; ++i) {
+                        workers.emplace_back([&] {
+                            std::vector<std::byte> copy(guest.size());
+                            while (!stop) {
+                                span.copy_out(copy.data(), 0, copy.size());
+                                span.copy_in(copy.data(), 0, copy.size());
+                                guest_span::copy(span, 3 * page, span, 0, 100 * page);
+                            }
+                        });
                     }
-                });
-            }
-            guest.truncate(128 * page + 17);
-            while (!lost) {
-                std::this_thread::yield();
-            }
-            stop = true;
-            for (auto& w : workers) {
-                w.join();
-            }
-            std::_Exit(0);
-        }()),
-        testing::ExitedWithCode(0), "");
+                    guest.truncate(128 * page + 17);
+                    while (!lost) {
+                        std::this_thread::yield();
+                    }
+                    stop = true;
+                    for (auto& w : workers) {
+                        w.join();
+                    }
+                    std::_Exit(0);
+                }()),
+                testing::ExitedWithCode(0), "");
 }
 
 TEST(guest_memory_loss, huge_pages_are_replaced_whole)
@@ -168,81 +167,76 @@ TEST(guest_memory_loss, huge_pages_are_replaced_whole)
     if (probe.base() == nullptr) {
         GTEST_SKIP() << "no free huge pages";
     }
-    EXPECT_EXIT(
-        ([&] {
-            guest_range_registration::install_handler();
-            const shared_memory guest{2 * huge, MFD_HUGETLB};
-            std::atomic<bool> lost{false};
-            guest_range_registration guard{guest.base(), guest.size(), lost};
-            const guest_span span{guest.base(), guest.size()};
-            guest.truncate(0);
-            require(read<std::uint64_t>(span, huge + 12345) == 0, "private zeros");
-            require(lost, "marked");
-            require(read<std::uint64_t>(span, 8) == 0, "the other page too");
-            std::_Exit(0);
-        }()),
-        testing::ExitedWithCode(0), "");
+    EXPECT_EXIT(([&] {
+                    guest_range_registration::install_handler();
+                    const shared_memory guest{2 * huge, MFD_HUGETLB};
+                    std::atomic<bool> lost{false};
+                    guest_range_registration guard{guest.base(), guest.size(), lost};
+                    const guest_span span{guest.base(), guest.size()};
+                    guest.truncate(0);
+                    require(read<std::uint64_t>(span, huge + 12345) == 0, "private zeros");
+                    require(lost, "marked");
+                    require(read<std::uint64_t>(span, 8) == 0, "the other page too");
+                    std::_Exit(0);
+                }()),
+                testing::ExitedWithCode(0), "");
 }
 
 TEST(guest_memory_loss, any_other_fault_still_ends_the_process)
 {
-    EXPECT_EXIT(
-        ([&] {
-            guest_range_registration::install_handler();
-            const shared_memory guest{4 * page};
-            const shared_memory other{4 * page};
-            std::atomic<bool> lost{false};
-            guest_range_registration guard{guest.base(), guest.size(), lost};
-            other.truncate(0);
-            touch(guest_span{other.base(), other.size()}, 0);
-            std::_Exit(0);
-        }()),
-        killed_by_sigbus, "");
+    EXPECT_EXIT(([&] {
+                    guest_range_registration::install_handler();
+                    const shared_memory guest{4 * page};
+                    const shared_memory other{4 * page};
+                    std::atomic<bool> lost{false};
+                    guest_range_registration guard{guest.base(), guest.size(), lost};
+                    other.truncate(0);
+                    touch(guest_span{other.base(), other.size()}, 0);
+                    std::_Exit(0);
+                }()),
+                killed_by_sigbus, "");
 }
 
 TEST(guest_memory_loss, a_range_that_was_let_go_is_no_longer_guarded)
 {
-    EXPECT_EXIT(
-        ([&] {
-            guest_range_registration::install_handler();
-            const shared_memory guest{4 * page};
-            std::atomic<bool> lost{false};
-            {
-                guest_range_registration guard{guest.base(), guest.size(), lost};
-                guest_range_registration moved{std::move(guard)};
-            }
-            guest.truncate(0);
-            touch(guest_span{guest.base(), guest.size()}, 0);
-            std::_Exit(0);
-        }()),
-        killed_by_sigbus, "");
+    EXPECT_EXIT(([&] {
+                    guest_range_registration::install_handler();
+                    const shared_memory guest{4 * page};
+                    std::atomic<bool> lost{false};
+                    {
+                        guest_range_registration guard{guest.base(), guest.size(), lost};
+                        guest_range_registration moved{std::move(guard)};
+                    }
+                    guest.truncate(0);
+                    touch(guest_span{guest.base(), guest.size()}, 0);
+                    std::_Exit(0);
+                }()),
+                killed_by_sigbus, "");
 }
 
 TEST(guest_memory_loss, a_signal_that_was_sent_is_no_fault)
 {
-    EXPECT_EXIT(
-        ([&] {
-            guest_range_registration::install_handler();
-            ::raise(SIGBUS);
-            std::_Exit(0);
-        }()),
-        killed_by_sigbus, "");
+    EXPECT_EXIT(([&] {
+                    guest_range_registration::install_handler();
+                    ::raise(SIGBUS);
+                    std::_Exit(0);
+                }()),
+                killed_by_sigbus, "");
 }
 
 TEST(guest_memory_loss, the_handler_before_gets_what_is_not_ours)
 {
-    EXPECT_EXIT(
-        ([&] {
-            struct sigaction before{};
-            before.sa_handler = [](int) { std::_Exit(5); };
-            ::sigaction(SIGBUS, &before, nullptr);
-            guest_range_registration::install_handler();
-            const shared_memory other{4 * page};
-            other.truncate(0);
-            touch(guest_span{other.base(), other.size()}, 0);
-            std::_Exit(0);
-        }()),
-        testing::ExitedWithCode(5), "");
+    EXPECT_EXIT(([&] {
+                    struct sigaction before {};
+                    before.sa_handler = [](int) { std::_Exit(5); };
+                    ::sigaction(SIGBUS, &before, nullptr);
+                    guest_range_registration::install_handler();
+                    const shared_memory other{4 * page};
+                    other.truncate(0);
+                    touch(guest_span{other.base(), other.size()}, 0);
+                    std::_Exit(0);
+                }()),
+                testing::ExitedWithCode(5), "");
 }
 
 TEST(guest_memory_loss, an_unregistered_range_is_survived_by_the_thread_that_asked)

@@ -13,8 +13,8 @@
 #include <mutex>
 #include <optional>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>

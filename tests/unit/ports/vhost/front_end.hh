@@ -42,8 +42,9 @@ public:
     bool send(request r, std::span<const std::byte> payload, std::span<const int> fds = {},
               std::uint32_t flags = 1);
     template <typename T>
-    bool send(request r, const T& payload, std::span<const int> fds = {}, std::uint32_t flags = 1)
-        requires std::is_trivially_copyable_v<T> && (!requires { payload.data(); })
+    bool send(request r, const T& payload, std::span<const int> fds = {},
+              std::uint32_t flags = 1) requires std::is_trivially_copyable_v<T> &&
+        (!requires { payload.data(); })
     {
         return send(r, std::as_bytes(std::span{&payload, 1}), fds, flags);
     }

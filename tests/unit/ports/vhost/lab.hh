@@ -64,8 +64,8 @@ testing::AssertionResult talk(guest& a, unsigned a_address, guest& b, unsigned b
 struct holdings {
     std::size_t descriptors; // open files
     std::size_t mappings;
-    std::size_t heap;     // bytes of malloc in use
-    std::size_t dpdk;     // bytes of DPDK's heap in use
+    std::size_t heap; // bytes of malloc in use
+    std::size_t dpdk; // bytes of DPDK's heap in use
     [[nodiscard]] static holdings now();
 };
 

@@ -23,7 +23,6 @@ using simulated::operation;
 using testing::HasSubstr;
 using namespace std::chrono_literals;
 
-
 // ---- the table of events, row by row ----
 
 TEST(vif_event, connect)
