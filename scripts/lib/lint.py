@@ -3,6 +3,7 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -79,8 +80,27 @@ def drop_reasons():
         yield f"docs/drops.md: there is no drop reason {reason}"
 
 
+def formatting():
+    """Each C++ file is as .clang-format has it; one fault a file, at its first line."""
+    # By its version: others lay out some lines otherwise.
+    program = shutil.which("clang-format-14")
+    if program is None:
+        print("clang-format-14 is not installed: the formatting of C++ was not checked")
+        return
+    code = [name for name in files() if name.endswith((".hh", ".cc"))]
+    done = subprocess.run([program, "--dry-run", *code], cwd=_ROOT, stderr=subprocess.PIPE,
+                          text=True, check=False)
+    seen = set()
+    for name, number in re.findall(r"^(.+?):(\d+):\d+: warning: .*clang-format", done.stderr, re.M):
+        if name not in seen:
+            seen.add(name)
+            yield f"{name}:{number}: not formatted: clang-format-14 -i {name}"
+    if done.returncode and not seen:
+        yield f"clang-format-14 failed: {done.stderr.strip()}"
+
+
 def main():
-    faults = [*packages(), *drop_reasons()]
+    faults = [*packages(), *drop_reasons(), *formatting()]
     count = 0
     for name in files():
         try:
