@@ -117,7 +117,7 @@ public:
 
     // index: 0 to ring_count - 1. Null when no file is open.
     [[nodiscard]] ring_position* ring(std::size_t index) const noexcept;
-    // The file was cut off: positions are kept from now on for as long as the process lives.
+    // The file was cut off: what it held is gone, and what is written since goes with the process.
     [[nodiscard]] bool lost() const noexcept;
 
 private:

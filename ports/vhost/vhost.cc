@@ -413,8 +413,8 @@ void vhost_port::look() noexcept
     if (parts_.positions.lost() && !std::exchange(positions_lost_, true)) {
         ports::log_warning("vhost", "port " + parts_.name +
                                         ": its ring positions in the run folder were cut off; a "
-                                        "guest with packed rings will not survive a restart of the "
-                                        "switch until the port is added anew");
+                                        "guest with packed rings goes on, but will not find its "
+                                        "place when the switch or its VMM starts again");
     }
     note_link();
 }
