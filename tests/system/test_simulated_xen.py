@@ -50,13 +50,18 @@ def test_guests_stream_to_each_other_and_to_the_wire(world):
 
 def test_segments_cross_whole_between_guests(world):
     _, switch, _, (one, two) = world
+
     def counted():
-        stats = {p["name"]: p for p in switch.ctl("stats")["ports"]}[two.port]
-        return stats["tx_packets"], stats["tx_bytes"]
-    packets, size = counted()
+        stats = {p["name"]: p for p in switch.ctl("stats")["ports"]}
+        return [stats[name][what] for name, what in (
+            (one.port, "rx_packets"), (two.port, "tx_packets"), (two.port, "tx_bytes"))]
+    before = counted()
     one.stream(two, 32 << 20)
-    more_packets, more = counted()
-    assert (more - size) / (more_packets - packets) > 3000, "frames were cut on the way"
+    taken, given, size = (now - then for now, then in zip(counted(), before))
+    # How long segments are is TCP's affair and changes with what else the machine does; a few
+    # frames of others (neighbour discovery) may come in between.
+    assert size / given > 1514, "no segments longer than a frame"
+    assert given <= taken * 1.02 + 10, "frames were cut on the way"
 
 
 def test_port_show_tells_both_sides(world):
