@@ -2,11 +2,12 @@
 // Parsing of commands, and the help texts.
 #include "control/cli.hh"
 
+#include "ports/number.hh"
+
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 namespace strait::control::cli {
@@ -178,9 +179,8 @@ private:
         }
         double seconds = 1;
         if (value) {
-            const char* const end = value->data() + value->size();
-            const auto [stop, code] = std::from_chars(value->data(), end, seconds);
-            if (code != std::errc{} || stop != end || !(seconds >= 0.1) || !(seconds <= 3600)) {
+            seconds = to_number<double>(*value).value_or(0);
+            if (!(seconds >= 0.1) || !(seconds <= 3600)) {
                 // As typed, like other values, unless it has what must be escaped.
                 const std::string safe = quoted(*value);
                 const bool plain = !value->empty() && safe.size() == value->size() + 2;
@@ -320,10 +320,8 @@ private:
     {
         switch (p.kind) {
         case value_kind::integer: {
-            std::int64_t n = 0;
-            const char* const end = word.data() + word.size();
-            const auto [stop, code] = std::from_chars(word.data(), end, n);
-            return code == std::errc{} && stop == end ? json::value(n) : json::value(word);
+            const auto n = to_number<std::int64_t>(word);
+            return n ? json::value(*n) : json::value(word);
         }
         case value_kind::truth:
             return word == "on"    ? json::value(true)
@@ -346,11 +344,8 @@ private:
         while (begin <= word.size()) {
             const auto comma = std::min(word.find(',', begin), word.size());
             const std::string element = word.substr(begin, comma - begin);
-            std::int64_t n = 0;
-            const char* const end = element.data() + element.size();
-            const auto [stop, code] = std::from_chars(element.data(), end, n);
-            if (code == std::errc{} && stop == end) {
-                list.emplace_back(n);
+            if (const auto n = to_number<std::int64_t>(element)) {
+                list.emplace_back(*n);
             } else {
                 list.emplace_back(element);
             }

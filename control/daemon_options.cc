@@ -5,9 +5,9 @@
 #include "control/cpu_list.hh"
 #include "control/method_table.hh"
 #include "control/xen_host.hh"
+#include "ports/number.hh"
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <vector>
 
@@ -25,18 +25,10 @@ struct option {
     std::function<result<void>(daemon_options&, const std::string&)> set;
 };
 
-std::optional<unsigned> whole_number(const std::string& text)
-{
-    unsigned n = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, code] = std::from_chars(text.data(), end, n);
-    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
-}
-
 result<void> set_memory(daemon_options& o, const std::string& value)
 {
     constexpr unsigned most = 1U << 20U;
-    const auto n = whole_number(value);
+    const auto n = to_number<unsigned>(value);
     if (!n || *n < minimum_memory_mib || *n > most) {
         return error{"--memory is " + value + "; it must be MiB from " +
                      std::to_string(minimum_memory_mib) + " to " + std::to_string(most)};
@@ -57,7 +49,7 @@ result<void> set_workers(daemon_options& o, const std::string& value)
 
 result<void> set_main_cpu(daemon_options& o, const std::string& value)
 {
-    o.eal.main_cpu = whole_number(value);
+    o.eal.main_cpu = to_number<unsigned>(value);
     if (!o.eal.main_cpu) {
         return error{"--main-cpu is " + value + "; it must be the number of a CPU"};
     }

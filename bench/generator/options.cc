@@ -3,7 +3,8 @@
 
 #include "bench/generator/options.hh"
 
-#include <charconv>
+#include "ports/number.hh"
+
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -73,13 +74,11 @@ constexpr option long_options[] = {
 template <typename T, typename Bound>
 bool read(std::string_view text, Bound low, Bound high, T& to)
 {
-    Bound value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || !(value >= low) ||
-        !(value <= high)) {
+    const auto value = to_number<Bound>(text);
+    if (!value || !(*value >= low) || !(*value <= high)) {
         return false;
     }
-    to = static_cast<T>(value);
+    to = static_cast<T>(*value);
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include "ports/nic/ethdev_queue.hh"
 #include "ports/nic/interface.hh"
 #include "ports/nic/tap.hh"
+#include "ports/number.hh"
 
 #include <net/if.h>
 #include <unistd.h>
@@ -18,7 +19,6 @@
 #include <rte_mempool.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <numeric>
 
@@ -112,13 +112,12 @@ ports::result<std::uint32_t> number_argument(const device_request& request, std:
     if (!text) {
         return otherwise;
     }
-    std::uint32_t value = 0;
-    const auto [end, failed] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (failed != std::errc{} || end != text->data() + text->size() || value == 0) {
+    const auto value = to_number<std::uint32_t>(*text);
+    if (value.value_or(0) == 0) {
         return error{"device " + request.name + ": " + std::string{key} + "=" + std::string{*text} +
                      " is not a number above 0"};
     }
-    return value;
+    return *value;
 }
 
 // Sizes the ring's slots for the MTU unless the user did. Value: the bytes of a slot.

@@ -2,6 +2,8 @@
 // Transmit through a tap's descriptor.
 #include "ports/nic/tap.hh"
 
+#include "ports/number.hh"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/uio.h>
@@ -10,7 +12,6 @@
 #include <linux/if_tun.h>
 
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -56,8 +57,7 @@ ports::result<descriptor> find_tap(const std::string& interface)
             if (line != "iff:\t" + interface) {
                 continue;
             }
-            int fd = -1;
-            std::from_chars(number.data(), number.data() + number.size(), fd);
+            const int fd = to_number<int>(number).value_or(-1);
             if (const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0); copy >= 0) {
                 return descriptor{copy};
             }

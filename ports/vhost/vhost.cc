@@ -3,6 +3,7 @@
 #include "ports/vhost/vhost.hh"
 
 #include "ports/log.hh"
+#include "ports/number.hh"
 #include "ports/unix_socket.hh"
 #include "ports/vhost/connection.hh"
 
@@ -10,7 +11,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
@@ -146,10 +146,8 @@ public:
         const std::unique_ptr<DIR, closer> dir{::opendir("/proc/self/fd")};
         const std::scoped_lock lock{mutex_};
         while (const dirent* const entry = dir ? ::readdir(dir.get()) : nullptr) {
-            int fd = -1;
-            const char* const end = entry->d_name + std::strlen(entry->d_name);
-            if (std::from_chars(entry->d_name, end, fd).ptr != end || fd < 0 ||
-                !is_connection_to(fd, path, client)) {
+            const int fd = to_number<int>(entry->d_name).value_or(-1);
+            if (fd < 0 || !is_connection_to(fd, path, client)) {
                 continue;
             }
             struct stat status {};

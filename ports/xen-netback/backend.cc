@@ -3,9 +3,10 @@
 // were; after each look a vif waits for a multiple of the time that it took.
 #include "ports/xen-netback/backend.hh"
 
+#include "ports/number.hh"
+
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <future>
 #include <optional>
@@ -22,15 +23,6 @@ namespace {
 
 const std::string all_vifs = "backend/vif";
 const std::string all_token = "backend";
-
-template <typename T>
-std::optional<T> to_number(std::string_view text)
-{
-    T n{};
-    const char* const end = text.data() + text.size();
-    const auto [stop, code] = std::from_chars(text.data(), end, n);
-    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
-}
 
 // "backend/vif/3/0/state", or the same below /local/domain/0; nothing for shorter paths.
 std::optional<vif_id> vif_of_path(std::string_view path)

@@ -4,8 +4,9 @@
 // without waiting.
 #include "ports/xen-netback/libxen.hh"
 
+#include "ports/number.hh"
+
 #include <cerrno>
-#include <charconv>
 #include <cstdarg>
 #include <cstdlib>
 #include <cstring>
@@ -328,12 +329,13 @@ result<std::unique_ptr<hypervisor>> open_libxen()
     const c_memory own{xs_read(store.get(), XBT_NULL, "domid", &size)};
     std::uint16_t id = 0; // domain 0 may have no such node
     if (own) {
-        const auto* const text = static_cast<const char*>(own.get());
-        const auto [stop, code] = std::from_chars(text, text + size, id);
-        if (code != std::errc{} || stop != text + size) {
+        const std::string_view text{static_cast<const char*>(own.get()), size};
+        const auto number = to_number<std::uint16_t>(text);
+        if (!number) {
             return error{"xenstore's node \"domid\" must be this domain's number; it is \"" +
-                         std::string{text, size} + "\""};
+                         std::string{text} + "\""};
         }
+        id = *number;
     } else if (errno != ENOENT) {
         return error{"xenstore's node \"domid\", this domain's number, cannot be read: " + why()};
     }

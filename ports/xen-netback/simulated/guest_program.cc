@@ -2,11 +2,12 @@
 // strait-xen-guest: a simulated Xen guest with one network device, as a process of its own.
 #include "ports/xen-netback/simulated/guest_traffic.hh"
 
+#include "ports/number.hh"
+
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -77,13 +78,12 @@ struct wrong {
 std::uint64_t number(const std::string& option, const std::string& word, std::uint64_t least,
                      std::uint64_t most)
 {
-    std::uint64_t n = 0;
-    const auto [stop, code] = std::from_chars(word.data(), word.data() + word.size(), n);
-    if (code != std::errc{} || stop != word.data() + word.size() || n < least || n > most) {
+    const auto n = strait::to_number<std::uint64_t>(word);
+    if (!n || *n < least || *n > most) {
         throw wrong{option + " takes a number from " + std::to_string(least) + " to " +
                     std::to_string(most) + ", not \"" + word + "\""};
     }
-    return n;
+    return *n;
 }
 
 choices parse(const std::vector<std::string>& words)
@@ -217,7 +217,7 @@ private:
             return followed;
         }
         show_link();
-        if (device_.state() == device_state::absent || device_.state() == device_state::closed) {
+        if (device_.state() == xenbus_state::absent || device_.state() == xenbus_state::closed) {
             // State 1 in the guest's folder is the tool stack's: the device is a new one.
             const auto state = guest_.store().read(device_.folder() + "/state");
             if (state.has_value() && *state && **state == "1") {
@@ -229,7 +229,7 @@ private:
                 }
             }
         }
-        if (!traffic_ && device_.state() != device_state::absent) {
+        if (!traffic_ && device_.state() != xenbus_state::absent) {
             auto made = make_traffic(choices_.what, device_.mac());
             if (made.has_error()) {
                 return made.error();

@@ -2,7 +2,8 @@
 // strait-xen-tools: what `xl` does to guests and their network devices, on a simulated hypervisor.
 #include "ports/xen-netback/simulated/tool_stack.hh"
 
-#include <charconv>
+#include "ports/number.hh"
+
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -37,13 +38,12 @@ struct wrong {
 
 std::uint64_t number(std::string_view what, std::string_view word, std::uint64_t most)
 {
-    std::uint64_t n = 0;
-    const auto [stop, code] = std::from_chars(word.data(), word.data() + word.size(), n);
-    if (code != std::errc{} || stop != word.data() + word.size() || n > most) {
+    const auto n = strait::to_number<std::uint64_t>(word);
+    if (!n || *n > most) {
         throw wrong{std::string{what} + " must be a number up to " + std::to_string(most) +
                     ", not \"" + std::string{word} + "\""};
     }
-    return n;
+    return *n;
 }
 
 struct request {
