@@ -4,11 +4,11 @@
 
 #include "control/xen_host.hh"
 #include "ports/nic/nic.hh"
+#include "ports/number.hh"
 #include "ports/vhost/vhost.hh"
 #include "ports/xen-netback/netback.hh"
 
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -32,14 +32,6 @@ std::string text(const port_request& r, std::string_view name, std::string_view 
     return std::string{value != nullptr ? std::string_view{value->as_string()} : otherwise};
 }
 
-std::optional<unsigned> whole_number(std::string_view digits, int base = 10)
-{
-    unsigned n = 0;
-    const char* const end = digits.data() + digits.size();
-    const auto [stop, code] = std::from_chars(digits.data(), end, n, base);
-    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
-}
-
 constexpr std::size_t account_buffer = 16384;
 
 // To the kernel the highest number is no account's: "leave it as it is".
@@ -47,7 +39,7 @@ constexpr unsigned no_account = ~0U;
 
 result<uid_t> find_user(const std::string& name)
 {
-    if (const auto number = whole_number(name); number && *number != no_account) {
+    if (const auto number = to_number<unsigned>(name); number && *number != no_account) {
         return *number;
     }
     std::array<char, account_buffer> buffer{};
@@ -62,7 +54,7 @@ result<uid_t> find_user(const std::string& name)
 
 result<gid_t> find_group(const std::string& name)
 {
-    if (const auto number = whole_number(name); number && *number != no_account) {
+    if (const auto number = to_number<unsigned>(name); number && *number != no_account) {
         return *number;
     }
     std::array<char, account_buffer> buffer{};
@@ -113,7 +105,7 @@ result<void> set_mode(vhost::settings& s, const std::string& mode)
     }
     constexpr int octal = 8;
     constexpr unsigned all_permissions = 0777;
-    const auto bits = whole_number(mode, octal);
+    const auto bits = to_number<unsigned>(mode, octal);
     if (!bits || *bits > all_permissions) {
         return error{"the socket's mode is " + mode +
                      "; it must be octal permissions from 0 to 0777, like 0660"};
@@ -182,12 +174,6 @@ made_port make_host(const port_request& r, const port_environment& e)
     return nic::make_host_port(std::move(s), e.pool);
 }
 
-xen::vif_id vif_of(const port_request& r)
-{
-    return {xen::domain_id{static_cast<std::uint16_t>(r.options.at("domain").as_int64())},
-            static_cast<std::uint32_t>(r.options.at("handle").as_int64())};
-}
-
 made_port make_xen(const port_request& r, const port_environment& e)
 {
     if (e.xen == nullptr) {
@@ -198,7 +184,7 @@ made_port make_xen(const port_request& r, const port_environment& e)
     }
     xen::settings s;
     s.name = r.name;
-    s.vif = vif_of(r);
+    s.vif = vif_of(r.options);
     s.mtu = r.mtu;
     if (const auto* queues = r.options.if_contains("max_queues")) {
         s.queues = static_cast<std::uint32_t>(queues->as_int64());
@@ -213,7 +199,7 @@ claims claims_of_vhost_user(const port_request& r)
 
 claims claims_of_xen(const port_request& r)
 {
-    return {"Xen guest's device " + vif_of(r).to_string()};
+    return {"Xen guest's device " + vif_of(r.options).to_string()};
 }
 
 claims claims_of_nic(const port_request& r)
@@ -242,6 +228,13 @@ claims claims_of_host(const port_request& r)
 }
 
 } // namespace
+
+xen::vif_id vif_of(const boost::json::object& o)
+{
+    const auto* const handle = o.if_contains("handle");
+    return {xen::domain_id{static_cast<std::uint16_t>(o.at("domain").as_int64())},
+            handle != nullptr ? static_cast<std::uint32_t>(handle->as_int64()) : 0};
+}
 
 std::map<std::string, port_type> port_types(const port_environment& environment)
 {

@@ -4,6 +4,9 @@
 #pragma once
 
 #include "control/switch.hh"
+#include "ports/xen-netback/vif.hh"
+
+#include <boost/json/object.hpp>
 
 #include <map>
 #include <string>
@@ -12,7 +15,8 @@ struct rte_mempool;
 
 namespace strait::xen {
 class backend;
-}
+struct vif_id;
+} // namespace strait::xen
 
 namespace strait::control {
 
@@ -25,5 +29,8 @@ struct port_environment {
 };
 
 [[nodiscard]] std::map<std::string, port_type> port_types(const port_environment& environment);
+
+// Which vif options or parameters with "domain", and "handle" unless it is 0, mean. Any thread.
+[[nodiscard]] xen::vif_id vif_of(const boost::json::object& o);
 
 } // namespace strait::control

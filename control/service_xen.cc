@@ -2,6 +2,8 @@
 // Handlers of the methods about Xen guests.
 #include "control/service.hh"
 
+#include "control/port_types.hh"
+
 #include <boost/json/array.hpp>
 
 namespace strait::control {
@@ -52,10 +54,7 @@ service::result service::xen_check(const object& p) const
     if (facts_.hypervisor.empty()) {
         return failure{failure_kind::invalid, facts_.no_hypervisor};
     }
-    const auto* handle = p.if_contains("handle");
-    const xen::vif_id id{xen::domain_id{static_cast<std::uint16_t>(p.at("domain").as_int64())},
-                         handle != nullptr ? static_cast<std::uint32_t>(handle->as_int64()) : 0};
-    auto port = adoption_.serving(id);
+    auto port = adoption_.serving(vif_of(p));
     if (port.has_error()) {
         return port.error();
     }

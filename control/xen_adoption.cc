@@ -3,12 +3,13 @@
 #include "control/xen_adoption.hh"
 
 #include "control/log.hh"
+#include "control/port_types.hh"
 #include "control/xen_host.hh"
+#include "ports/number.hh"
 
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 namespace strait::control {
@@ -17,23 +18,8 @@ namespace {
 
 std::optional<std::uint16_t> to_vlan(std::string_view text)
 {
-    std::uint16_t n = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, code] = std::from_chars(text.data(), end, n);
-    return code == std::errc{} && stop == end && n >= 1 && n <= dataplane::max_vlan
-               ? std::optional{n}
-               : std::nullopt;
-}
-
-// Which vif a port is made for.
-std::optional<xen::vif_id> vif_of(const port_request& r)
-{
-    if (r.type != "xen") {
-        return std::nullopt;
-    }
-    return xen::vif_id{
-        xen::domain_id{static_cast<std::uint16_t>(r.options.at("domain").as_int64())},
-        static_cast<std::uint32_t>(r.options.at("handle").as_int64())};
+    const auto n = to_number<std::uint16_t>(text);
+    return n && *n >= 1 && *n <= dataplane::max_vlan ? n : std::nullopt;
 }
 
 } // namespace
@@ -136,7 +122,7 @@ outcome<bool> xen_adoption::release(const std::string& bridge)
 std::string xen_adoption::port_of(xen::vif_id id) const
 {
     for (const auto& [name, p] : switch_.ports()) {
-        if (vif_of(p.request) == id) {
+        if (p.request.type == "xen" && vif_of(p.request.options) == id) {
             return name;
         }
     }

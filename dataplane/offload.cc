@@ -26,7 +26,6 @@ constexpr std::size_t ipv6_header = 40;
 constexpr std::size_t min_tcp_header = 20;
 constexpr std::size_t udp_header = 8;
 constexpr std::size_t tcp_flags = 13; // of its header
-constexpr std::uint16_t tcp_checksum = 16;
 constexpr std::uint16_t udp_checksum = 6;
 
 constexpr std::uint8_t tcp_fin = 0x01;

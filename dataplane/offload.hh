@@ -82,10 +82,13 @@ struct virtio_offload {
 [[nodiscard]] offload_fault checked_intent(packet& p, const virtio_offload& claim,
                                            offloads negotiated) noexcept;
 
+// Where a TCP header has its checksum.
+inline constexpr std::uint16_t tcp_checksum = 16;
+
 // Whether the checksum to fill is TCP's, not UDP's.
 [[nodiscard]] constexpr bool is_tcp(const offload_intent& intent) noexcept
 {
-    return intent.checksum_offset == 16;
+    return intent.checksum_offset == tcp_checksum;
 }
 
 // The pseudo-header's sum without the length, as devices want it of what they are to segment: a

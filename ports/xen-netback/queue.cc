@@ -76,9 +76,7 @@ dataplane::offloads queue::takes() const noexcept
 {
     const ring_set* const rings = rings_.load(std::memory_order_acquire);
     // Without a guest nothing needs to be finished for it.
-    using enum dataplane::offloads;
-    return rings == nullptr ? checksum_ipv4 | checksum_ipv6 | segmentation_ipv4 | segmentation_ipv6
-                            : rings->guest->features.offloads;
+    return rings == nullptr ? dataplane::all_offloads : rings->guest->features.offloads;
 }
 
 void queue::prefetch_ring(std::size_t n) noexcept

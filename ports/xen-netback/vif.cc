@@ -4,6 +4,7 @@
 #include "ports/xen-netback/vif.hh"
 
 #include "ports/log.hh"
+#include "ports/number.hh"
 
 #include <algorithm>
 #include <array>
@@ -24,15 +25,6 @@ struct unreadable {
     std::string why;
 };
 
-template <typename T>
-std::optional<T> to_number(std::string_view text)
-{
-    T n{};
-    const char* const end = text.data() + text.size();
-    const auto [stop, code] = std::from_chars(text.data(), end, n);
-    return code == std::errc{} && stop == end ? std::optional{n} : std::nullopt;
-}
-
 } // namespace
 
 std::string vif_id::to_string() const
@@ -44,32 +36,6 @@ std::string vif_id::backend_path() const
 {
     return "backend/vif/" + std::to_string(static_cast<unsigned>(domain)) + "/" +
            std::to_string(handle);
-}
-
-const char* to_string(xenbus_state s) noexcept
-{
-    using enum xenbus_state;
-    switch (s) {
-    case unknown:
-        return "absent";
-    case initialising:
-        return "initialising";
-    case init_wait:
-        return "waiting";
-    case initialised:
-        return "initialised";
-    case connected:
-        return "connected";
-    case closing:
-        return "closing";
-    case closed:
-        return "closed";
-    case reconfiguring:
-        return "reconfiguring";
-    case reconfigured:
-        return "reconfigured";
-    }
-    return "unknown";
 }
 
 vif::vif(vif_id id, vif_settings s, hypervisor& h, dataplane::rcu_domain& rcu, queue& q)
@@ -115,7 +81,7 @@ xenbus_state vif::read_state(const std::string& folder) const
 {
     const auto n = read_number(folder + "/state").value_or(0);
     constexpr auto last = static_cast<std::uint32_t>(xenbus_state::reconfigured);
-    return n > last ? xenbus_state::unknown : static_cast<xenbus_state>(n);
+    return n > last ? xenbus_state::absent : static_cast<xenbus_state>(n);
 }
 
 // Writes to the back end's folder, unless it is gone: the tool stack may be removing it, and what
@@ -193,17 +159,17 @@ bool vif::evaluate()
     using enum xenbus_state;
     try {
         own_ = read_state(path_);
-        if (own_ == unknown) {
+        if (own_ == absent) {
             // The tool stack has removed the device, or has not made it yet.
             disconnect("the tool stack removed the device");
             follow(std::nullopt);
             given_up_ = false;
             const std::scoped_lock lock{mutex_};
-            status_.backend = status_.frontend = unknown;
+            status_.backend = status_.frontend = absent;
         } else {
             // The tool stack wrote it; the guest cannot.
             follow(read(path_ + "/frontend"));
-            const xenbus_state front = frontend_.empty() ? unknown : read_state(frontend_);
+            const xenbus_state front = frontend_.empty() ? absent : read_state(frontend_);
             act(front, read_flag(path_ + "/online"));
             const std::scoped_lock lock{mutex_};
             status_.backend = own_;
@@ -263,7 +229,7 @@ void vif::act(xenbus_state front, bool online)
         disconnect("its driver closed it");
         set_state(closed);
         break;
-    case unknown:
+    case absent:
         disconnect("the guest is gone");
         // A device that is only being made may have its back end's folder first.
         if (own_ != initialising) {
@@ -302,7 +268,7 @@ void vif::retire()
 {
     disconnect("the port was removed");
     // A driver that is there closes its side upon it, and can do no more.
-    own_ = xenbus_state::unknown;
+    own_ = xenbus_state::absent;
     set_state(xenbus_state::closing);
     set_state(xenbus_state::closed);
 }

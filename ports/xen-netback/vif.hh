@@ -9,6 +9,7 @@
 #include "ports/xen-netback/control_ring.hh"
 #include "ports/xen-netback/hypervisor.hh"
 #include "ports/xen-netback/queue.hh"
+#include "ports/xen-netback/xenbus.hh"
 
 #include <atomic>
 #include <compare>
@@ -33,20 +34,6 @@ struct vif_id {
     // Of the backend's folder, relative to the own domain's.
     [[nodiscard]] std::string backend_path() const;
 };
-
-// XenbusState of Xen's public io/xenbus.h.
-enum class xenbus_state : std::uint8_t {
-    unknown = 0, // no node, or no state in it
-    initialising = 1,
-    init_wait = 2,
-    initialised = 3,
-    connected = 4,
-    closing = 5,
-    closed = 6,
-    reconfiguring = 7,
-    reconfigured = 8,
-};
-[[nodiscard]] const char* to_string(xenbus_state s) noexcept;
 
 struct vif_settings {
     std::string port; // its name, for the log
@@ -89,8 +76,8 @@ public:
 private:
     // What is shown of a connection.
     struct status {
-        xenbus_state backend{xenbus_state::unknown};
-        xenbus_state frontend{xenbus_state::unknown};
+        xenbus_state backend{xenbus_state::absent};
+        xenbus_state frontend{xenbus_state::absent};
         bool split_channels{false};
         std::string why; // of the last connection's end, or why there is none
         std::int64_t connections{0};
@@ -132,7 +119,7 @@ private:
     std::unique_ptr<control_ring> control_; // refers to rings_
     bool store_failed_{false};
     bool given_up_{false}; // until the frontend leaves its state, it is not connected again
-    xenbus_state own_{xenbus_state::unknown};
+    xenbus_state own_{xenbus_state::absent};
 
     std::atomic<bool> up_{false};
     mutable std::mutex mutex_; // what is below

@@ -89,20 +89,20 @@ std::uint32_t netfront::read_number(const std::string& path, std::uint32_t other
     return n;
 }
 
-device_state netfront::read_state(const std::string& folder)
+xenbus_state netfront::read_state(const std::string& folder)
 {
     const auto n = read_number(folder + "/state", 0);
-    return n > static_cast<std::uint32_t>(device_state::reconfigured)
-               ? device_state::absent
-               : device_state{static_cast<std::uint8_t>(n)};
+    return n > static_cast<std::uint32_t>(xenbus_state::reconfigured)
+               ? xenbus_state::absent
+               : xenbus_state{static_cast<std::uint8_t>(n)};
 }
 
-device_state netfront::backend_state()
+xenbus_state netfront::backend_state()
 {
-    return backend_folder_.empty() ? device_state::absent : read_state(backend_folder_);
+    return backend_folder_.empty() ? xenbus_state::absent : read_state(backend_folder_);
 }
 
-result<void> netfront::set_state(device_state s)
+result<void> netfront::set_state(xenbus_state s)
 {
     auto written =
         guest_.store().write(folder_ + "/state", std::to_string(static_cast<unsigned>(s)));
@@ -228,7 +228,7 @@ result<void> netfront::write_keys(transaction t)
     if (offered_.headroom) {
         write("xdp-headroom", headroom_);
     }
-    write("state", static_cast<std::uint32_t>(device_state::connected));
+    write("state", static_cast<std::uint32_t>(xenbus_state::connected));
     return outcome;
 }
 
@@ -273,7 +273,7 @@ result<void> netfront::publish_rings()
             return committed.error();
         }
         if (*committed) {
-            own_ = device_state::connected;
+            own_ = xenbus_state::connected;
             return {};
         }
     }
@@ -287,7 +287,7 @@ result<void> netfront::start()
     if (auto found = find_device(); found.has_error()) {
         return found;
     }
-    if (auto written = set_state(device_state::initialising); written.has_error()) {
+    if (auto written = set_state(xenbus_state::initialising); written.has_error()) {
         return written;
     }
     return follow();
@@ -295,14 +295,14 @@ result<void> netfront::start()
 
 result<void> netfront::follow()
 {
-    if (own_ == device_state::absent) {
+    if (own_ == xenbus_state::absent) {
         return {};
     }
-    const device_state theirs = backend_state();
-    backend_connected_ = theirs == device_state::connected || theirs == device_state::reconfigured;
+    const xenbus_state theirs = backend_state();
+    backend_connected_ = theirs == xenbus_state::connected || theirs == xenbus_state::reconfigured;
     switch (theirs) {
-    case device_state::init_wait:
-        if (own_ == device_state::initialising) {
+    case xenbus_state::init_wait:
+        if (own_ == xenbus_state::initialising) {
             read_offer();
             let_go_of_queues();
             if (auto opened = open_rings(); opened.has_error()) {
@@ -311,11 +311,11 @@ result<void> netfront::follow()
             return publish_rings();
         }
         break;
-    case device_state::closing:
-    case device_state::closed:
+    case xenbus_state::closing:
+    case xenbus_state::closed:
         // For a driver that starts it is what the one before left behind.
-        if (own_ != device_state::closed && own_ != device_state::initialising) {
-            return set_state(device_state::closed);
+        if (own_ != xenbus_state::closed && own_ != xenbus_state::initialising) {
+            return set_state(xenbus_state::closed);
         }
         break;
     default:
@@ -359,7 +359,7 @@ result<void> netfront::connect(milliseconds patience)
     return wait_until([this] { return carrier(); }, patience, "the connection");
 }
 
-result<void> netfront::wait_for_backend(device_state s, milliseconds patience)
+result<void> netfront::wait_for_backend(xenbus_state s, milliseconds patience)
 {
     return wait_until([this, s] { return backend_state() == s; }, patience,
                       "state " + std::to_string(static_cast<unsigned>(s)) + " of the back end");
@@ -368,18 +368,18 @@ result<void> netfront::wait_for_backend(device_state s, milliseconds patience)
 result<void> netfront::stop(milliseconds patience)
 {
     const auto gone = [this] {
-        const device_state s = backend_state();
-        return s == device_state::closed || s == device_state::absent;
+        const xenbus_state s = backend_state();
+        return s == xenbus_state::closed || s == xenbus_state::absent;
     };
-    if (own_ != device_state::absent && !gone()) {
-        if (auto written = set_state(device_state::closing); written.has_error()) {
+    if (own_ != xenbus_state::absent && !gone()) {
+        if (auto written = set_state(xenbus_state::closing); written.has_error()) {
             return written;
         }
-        const auto follows = [&] { return gone() || backend_state() == device_state::closing; };
+        const auto follows = [&] { return gone() || backend_state() == xenbus_state::closing; };
         if (auto done = wait_until(follows, patience, "the back end's closing"); done.has_error()) {
             return done;
         }
-        if (auto written = set_state(device_state::closed); written.has_error()) {
+        if (auto written = set_state(xenbus_state::closed); written.has_error()) {
             return written;
         }
         if (auto done = wait_until(gone, patience, "the back end's end"); done.has_error()) {
@@ -387,7 +387,7 @@ result<void> netfront::stop(milliseconds patience)
         }
     }
     unwatch();
-    own_ = device_state::absent;
+    own_ = xenbus_state::absent;
     backend_connected_ = false;
     const auto free = [this] {
         bool all = true;
@@ -537,13 +537,13 @@ result<void> netfront::set_headroom(std::uint16_t bytes, milliseconds patience)
         written.has_error()) {
         return written;
     }
-    if (auto written = set_state(device_state::reconfiguring); written.has_error()) {
+    if (auto written = set_state(xenbus_state::reconfiguring); written.has_error()) {
         return written;
     }
-    if (auto done = wait_for_backend(device_state::reconfigured, patience); done.has_error()) {
+    if (auto done = wait_for_backend(xenbus_state::reconfigured, patience); done.has_error()) {
         return done;
     }
-    return set_state(device_state::connected);
+    return set_state(xenbus_state::connected);
 }
 
 } // namespace strait::xen::simulated

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ports/xen-netback/simulated/netfront_queue.hh"
+#include "ports/xen-netback/xenbus.hh"
 
 #include <array>
 #include <chrono>
@@ -46,19 +47,6 @@ struct backend_features {
     bool headroom{false};
 };
 
-// XenbusState of Xen's public io/xenbus.h; 0: no node, or no number in it.
-enum class device_state : std::uint8_t {
-    absent = 0,
-    initialising = 1,
-    init_wait = 2,
-    initialised = 3,
-    connected = 4,
-    closing = 5,
-    closed = 6,
-    reconfiguring = 7,
-    reconfigured = 8,
-};
-
 // One thread, its guest's. Destroyed before its guest; that takes back what was granted, but says
 // nothing to the back end, as when a guest dies.
 class netfront {
@@ -82,14 +70,14 @@ public:
     // start(), and follow() until both sides are connected.
     result<void> connect(milliseconds patience);
     // follow() until the back end's state is that one.
-    result<void> wait_for_backend(device_state s, milliseconds patience);
+    result<void> wait_for_backend(xenbus_state s, milliseconds patience);
     // The guest goes on after a suspend that came to nothing. What happened meanwhile is found:
     // watches are set anew, and both ends look into every ring.
     result<void> resume_cancelled();
 
-    [[nodiscard]] device_state state() const noexcept { return own_; }
-    [[nodiscard]] device_state backend_state();
-    [[nodiscard]] bool connected() const noexcept { return own_ == device_state::connected; }
+    [[nodiscard]] xenbus_state state() const noexcept { return own_; }
+    [[nodiscard]] xenbus_state backend_state();
+    [[nodiscard]] bool connected() const noexcept { return own_ == xenbus_state::connected; }
     // Both ends are: frames can go through. As of the last follow().
     [[nodiscard]] bool carrier() const noexcept { return connected() && backend_connected_; }
     [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
@@ -121,9 +109,9 @@ public:
 private:
     struct control_side;
 
-    [[nodiscard]] device_state read_state(const std::string& folder);
+    [[nodiscard]] xenbus_state read_state(const std::string& folder);
     [[nodiscard]] std::uint32_t read_number(const std::string& path, std::uint32_t otherwise);
-    result<void> set_state(device_state s);
+    result<void> set_state(xenbus_state s);
     [[nodiscard]] result<void> find_device();
     void read_offer();
     result<void> open_rings();
@@ -144,7 +132,7 @@ private:
     std::string watched_; // a folder; empty: none
     std::string mac_;
     domain_id backend_{};
-    device_state own_{device_state::absent};
+    xenbus_state own_{xenbus_state::absent};
     bool backend_connected_{false};
     backend_features offered_;
     std::uint16_t headroom_;

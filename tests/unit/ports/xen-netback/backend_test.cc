@@ -15,7 +15,6 @@
 namespace strait::xen::test {
 namespace {
 
-using simulated::device_state;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using testing::ElementsAre;

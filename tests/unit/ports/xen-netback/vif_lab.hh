@@ -13,7 +13,6 @@
 
 namespace strait::xen::test {
 
-using simulated::device_state;
 using simulated::netfront;
 using simulated::netfront_options;
 
