@@ -180,7 +180,10 @@ class XenGuest(Host):
             self.xen.run(f"kill -- -{self._relay}")
         self.domain = int(self.xen.sh(f"xl domid {self.name}"))
         port = f"/run/port/guest{self._slot}"
-        tty = self.xen.sh(f"xenstore-read /local/domain/{self.domain}/console/tty").strip()
+        # xenconsoled hears of a domain when it pleases, which may be after xl has made it.
+        node = f"/local/domain/{self.domain}/console/tty"
+        tty = wait_until(lambda: self.xen.store(node), 20, f"{self.name}: xenconsoled's {node}",
+                         0.1)
         # A virtio port can be opened once.
         self._relay = self.xen.spawn(
             f"sh -c 'exec 3<> {port} 4<> {tty}; cat <&3 >&4 & exec cat <&4 >&3'", "relays.log")
