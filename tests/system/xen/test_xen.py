@@ -41,6 +41,9 @@ class Machine:
     def stats(self, name):
         return self.switch.ctl("stats", name)["ports"][0]
 
+    def ports(self):
+        return [port["name"] for port in self.switch.ctl("port list")]
+
     def boot_ids(self):
         return [guest.sh("cat /proc/sys/kernel/random/boot_id") for guest in (self.pv, self.pvh)]
 
@@ -168,8 +171,8 @@ def test_vlans_attach_and_detach(machine):
             seconds = time.monotonic() - begin
             assert seconds < 9, f"network-detach took {seconds:.1f} s"
             assert guest.run("ls -d /sys/class/net/eth1")[0] != 0
-        names = [port["name"] for port in machine.switch.ctl("port list")["ports"]]
-        assert names == ["host0", machine.port(machine.pv), machine.port(machine.pvh)], again
+        assert machine.ports() == ["host0", machine.port(machine.pv),
+                                   machine.port(machine.pvh)], again
 
 
 @pytest.mark.soak
@@ -213,7 +216,7 @@ def test_destroyed_under_traffic(machine):
     seconds = victim.destroy()
     print(f"xl destroy took {seconds:.1f} s")
     assert seconds < 9
-    assert port not in [p["name"] for p in machine.switch.ctl("port list")["ports"]]
+    assert port not in machine.ports()
     neighbours.join(60)
     flood.join(60)
     assert outcome and outcome[0].lost == 0, outcome
@@ -291,8 +294,7 @@ def test_saved_and_restored(machine):
         machine.xen.sh("xl save -c traveller /tmp/checkpoint && rm /tmp/checkpoint", 90)
         assert guest.ping(machine.pvh, timeout=5).lost == 0
         machine.xen.sh("xl save traveller /tmp/saved", 90)
-        assert machine.port(guest) not in [p["name"] for p in
-                                           machine.switch.ctl("port list")["ports"]]
+        assert machine.port(guest) not in machine.ports()
         machine.xen.sh("xl restore -q /tmp/saved && rm /tmp/saved", 90)
         guest.attach_console()
         assert guest.sh("cat /proc/sys/kernel/random/boot_id") == boot
