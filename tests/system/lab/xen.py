@@ -207,7 +207,7 @@ class XenGuest(Host):
         self.address = self.address or cidr.split("/")[0]
 
     def interface(self, mac, timeout=20):
-        """The name of the interface with that address, once there is one and its link is up."""
+        """The name of the interface with that address, once there is one."""
         return self.sh(
             f"i=0; until grep -l {mac} /sys/class/net/eth*/address 2> /dev/null; do "
             f"busybox usleep 50000; i=$((i+1)); [ $i -lt {timeout * 20} ] || exit 1; done",

@@ -236,7 +236,9 @@ def test_driver_unbound_and_bound(machine):
     assert machine.pv.ping(guest, count=1).received == 0
     guest.sh("echo vif-0 > /sys/bus/xen/drivers/vif/bind", 40)
     guest.configure(guest.address, guest.interface(PVH_MAC))
-    assert machine.details(guest)["connections"] == before + 1
+    # An interface is there before its driver has told the switch of its rings.
+    parts.wait_until(lambda: machine.details(guest)["connections"] == before + 1, 20,
+                     "the driver's second connection", 0.2)
     assert machine.pv.ping(guest, timeout=5).lost == 0
 
 
