@@ -297,7 +297,7 @@ def test_saved_and_restored(machine):
         assert guest.ping(machine.pvh, timeout=5).lost == 0
         machine.xen.sh("xl save traveller /tmp/saved", 90)
         assert machine.port(guest) not in machine.ports()
-        machine.xen.sh("xl restore -q /tmp/saved && rm /tmp/saved", 90)
+        machine.xen.sh("xl restore /tmp/saved && rm /tmp/saved", 90)
         guest.attach_console()
         assert guest.sh("cat /proc/sys/kernel/random/boot_id") == boot
         assert guest.ping(machine.pvh, timeout=5).lost == 0
