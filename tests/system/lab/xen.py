@@ -265,6 +265,8 @@ class XenSwitch(Control):
     def start(self, timeout=60):
         """Starts the daemon and returns when it answers."""
         words = [self._bin / "straitd", "--no-huge", "--memory", "48", *self._arguments]
+        # dom0 has one virtual CPU, and a worker polls on it without a pause: at the priority of the
+        # others, each step of xl's and xenstored's would wait for a time slice of its.
         command = "nice -n 15 " + " ".join(shlex.quote(str(word)) for word in words)
         self.pid = self.xen.spawn(command, "straitd.log")
         status, output = self.xen.run(
