@@ -201,10 +201,20 @@ class XenGuest(Host):
         return log.read_text(errors="replace")[-3000:] if log.exists() else ""
 
     def configure(self, address, interface="eth0"):
-        """Gives an interface an address and brings it up; the first is this guest's."""
+        """Gives an interface an address and brings it up, and waits until it is connected; the
+        first is this guest's."""
         cidr = address if "/" in address else address + "/24"
         self.sh(f"ip addr add {cidr} dev {interface} && ip link set {interface} up")
+        self.wait_connected(interface)
         self.address = self.address or cidr.split("/")[0]
+
+    def wait_connected(self, interface="eth0", timeout=60):
+        """Waits until the back end has taken up the interface's rings. The guest itself calls its
+        link up before that: what is sent to it until then is dropped."""
+        device = self.sh(f"cat /sys/class/net/{interface}/device/nodename").strip()
+        state = f"/local/domain/0/backend/vif/{self.domain}/{device.split('/')[-1]}/state"
+        wait_until(lambda: self.xen.store(state) == "4", timeout,
+                   f"{self.name}: the back end of {interface} connecting", 0.2)
 
     def interface(self, mac, timeout=20):
         """The name of the interface with that address, once there is one."""

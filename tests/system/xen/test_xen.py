@@ -161,6 +161,7 @@ def test_vlans_attach_and_detach(machine):
         machine.pvh.sh(f"ip link set {outer} up; for v in 10 20; do "
                        f"ip link add link {outer} name {outer}.$v type vlan id $v; "
                        f"ip addr add 10.20.0.$v/24 dev {outer}.$v; done; ip link set {outer}.20 up")
+        machine.pvh.wait_connected(outer)
         assert machine.pv.ping("10.20.0.20", timeout=5).lost == 0
         machine.pvh.sh(f"ip link set {outer}.20 down; ip link set {outer}.10 up")
         drops = machine.switch.ctl("drops", machine.port(machine.pvh, 1))
@@ -237,9 +238,7 @@ def test_driver_unbound_and_bound(machine):
     assert machine.pv.ping(guest, count=1).received == 0
     guest.sh("echo vif-0 > /sys/bus/xen/drivers/vif/bind", 40)
     guest.configure(guest.address, guest.interface(PVH_MAC))
-    # An interface is there before its driver has told the switch of its rings.
-    parts.wait_until(lambda: machine.details(guest)["connections"] == before + 1, 20,
-                     "the driver's second connection", 0.2)
+    assert machine.details(guest)["connections"] == before + 1
     assert machine.pv.ping(guest, timeout=5).lost == 0
 
 
@@ -301,6 +300,7 @@ def test_saved_and_restored(machine):
         machine.xen.sh("xl restore /tmp/saved && rm /tmp/saved", 90)
         guest.attach_console()
         assert guest.sh("cat /proc/sys/kernel/random/boot_id") == boot
+        guest.wait_connected()
         assert guest.ping(machine.pvh, timeout=5).lost == 0
         assert machine.pvh.ping(guest, timeout=5).lost == 0
     finally:
