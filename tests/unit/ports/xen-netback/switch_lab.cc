@@ -177,14 +177,19 @@ xen_switch::xen_switch(lab& l, unsigned workers)
 
 xen_switch::~xen_switch()
 {
+    stop();
+    ports_.clear();
+    engine_.reset();
+}
+
+void xen_switch::stop()
+{
     for (const auto& p : ports_) {
         if (p) {
             p->stop();
         }
     }
     engine_->publish(std::make_unique<const dataplane::snapshot>());
-    ports_.clear();
-    engine_.reset();
 }
 
 unsigned xen_switch::add(vif_id id, std::uint32_t mtu, std::uint32_t queues)

@@ -69,6 +69,8 @@ public:
     explicit xen_switch(lab& l, unsigned workers = 1);
     // As a process that ends: guests' states stay as they are.
     ~xen_switch();
+    // The same, but what was counted can still be read, and grows no more.
+    void stop();
     xen_switch(const xen_switch&) = delete;
     xen_switch& operator=(const xen_switch&) = delete;
 
