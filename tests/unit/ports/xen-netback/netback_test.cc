@@ -270,9 +270,8 @@ TEST_F(netback_test, a_port_that_is_removed_closes_its_guests_device)
 {
     start();
     switch_->remove(1);
-    EXPECT_TRUE(
-        b_->driver().wait_for_backend(simulated::device_state::closed, patience).has_value());
-    EXPECT_EQ(b_->driver().state(), simulated::device_state::closed);
+    EXPECT_TRUE(b_->driver().wait_for_backend(xenbus_state::closed, patience).has_value());
+    EXPECT_EQ(b_->driver().state(), xenbus_state::closed);
     EXPECT_TRUE(b_->driver().stop(patience).has_value());
     // Another port for it, and its driver begins anew.
     switch_->add(b_->vif());
@@ -313,7 +312,7 @@ TEST_F(netback_test, guests_do_not_notice_that_the_switch_was_restarted)
     }
     EXPECT_TRUE(a_->driver().carrier());
     EXPECT_TRUE(a_->driver().follow().has_value());
-    EXPECT_EQ(a_->driver().state(), simulated::device_state::connected);
+    EXPECT_EQ(a_->driver().state(), xenbus_state::connected);
 }
 
 TEST_F(netback_test, what_guests_send_while_there_is_no_switch_waits_in_their_rings)
