@@ -664,8 +664,9 @@ TEST_F(vhost_socket, beyond_what_the_library_serves_is_refused_and_all_others_ar
         for (std::size_t i = 1; i < max_sockets; ++i) {
             connected.emplace_back(path_of(i));
         }
-        for (front_end& f : connected) {
-            ASSERT_TRUE(f.ask(request::get_features));
+        for (front_end& f : connected) { // the library accepts them one after another
+            ASSERT_TRUE(f.send(request::get_features));
+            ASSERT_TRUE(f.answer(std::chrono::seconds{60}));
         }
     }
     EXPECT_EQ(refusal(at(path())), "started") << "there is room again";
