@@ -11,7 +11,7 @@ using simulated::netfront_queue;
 
 namespace {
 
-constexpr std::uint32_t pages = 2 * netif::ring_size + 16;
+constexpr std::uint32_t driver_pages = 2 * netif::ring_size + 16;
 constexpr std::uint32_t grants = 1024;
 
 template <typename T>
@@ -44,7 +44,7 @@ wired_guest::wired_guest(lab& l, hypervisor& h, options o)
     : hypervisor_{h},
       options_{o},
       id_{next_domain()},
-      domain_{l.guest(id_, {grants, pages})},
+      domain_{l.guest(id_, {grants, driver_pages + o.pages})},
       front_{must(netfront_queue::make(*domain_, {.backend = h.own_domain(),
                                                   .split_channels = o.split_channels,
                                                   .receive_buffers = o.receive_buffers}))}

@@ -96,6 +96,7 @@ public:
         bool split_channels{true};
         std::uint32_t receive_buffers{netif::ring_size};
         credit rate{};
+        std::uint32_t pages{0}; // beside its driver's
     };
     // Of a domain of its own, the next number each.
     wired_guest(lab& l, hypervisor& h) : wired_guest{l, h, options{}} {}
