@@ -26,7 +26,7 @@ engine::engine(engine_settings settings)
         throw std::runtime_error{"the packet pool lacks a private area of " +
                                  std::to_string(handover_area) + " bytes an mbuf"};
     }
-    current_.store(new published{std::make_unique<const snapshot>(), count});
+    current_.store(new published{std::make_unique<const snapshot>(), count, tsc_hz_});
     for (std::size_t i = 0; i < count; ++i) {
         workers_.push_back(
             std::make_unique<worker>(*this, worker_index{static_cast<std::uint16_t>(i)}, count));
@@ -69,7 +69,7 @@ void engine::stop() noexcept
 
 void engine::publish(std::unique_ptr<const snapshot> next)
 {
-    const auto* const fresh = new published{std::move(next), workers_.size()};
+    auto* const fresh = new published{std::move(next), workers_.size(), tsc_hz_};
     const published* const old = current_.exchange(fresh, std::memory_order_acq_rel);
     rcu_.synchronize();
     delete old;

@@ -66,7 +66,7 @@ private:
     rcu_domain rcu_;
     std::uint64_t start_tsc_;
     std::uint64_t tsc_hz_;
-    std::atomic<const published*> current_{nullptr};
+    std::atomic<published*> current_{nullptr};
     std::vector<std::unique_ptr<worker>> workers_;
 };
 

@@ -47,7 +47,7 @@ bool complete_and_local(std::span<packet* const> packets) noexcept
 
 } // namespace
 
-published::published(std::unique_ptr<const snapshot> s, std::size_t workers)
+published::published(std::unique_ptr<const snapshot> s, std::size_t workers, std::uint64_t tsc_hz)
     : config{std::move(s)}, plans(workers)
 {
     for (worker_plan& plan : plans) {
@@ -75,6 +75,14 @@ published::published(std::unique_ptr<const snapshot> s, std::size_t workers)
                 }
             }
         }
+    }
+    const std::uint64_t now = rte_rdtsc();
+    for (worker_plan& plan : plans) {
+        std::vector<bool> patient;
+        for (const worker_plan::source& source : plan.sources) {
+            patient.push_back(source.queue->sender_waits());
+        }
+        plan.order = poll_order{patient, now, tsc_hz};
     }
 }
 
@@ -144,12 +152,12 @@ void worker::run() noexcept
             next_second_ += engine_.tsc_hz_;
             ++now_;
         }
-        const published* const p = engine_.current_.load(std::memory_order_acquire);
+        published* const p = engine_.current_.load(std::memory_order_acquire);
         const iteration now{tsc, p->config.get(), &p->plans[to_index(index_)]};
-        bool busy = poll_inboxes(now);
-        for (const worker_plan::source& source : now.plan->sources) {
-            busy |= poll(source, now);
-        }
+        const bool busy =
+            now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
+                return poll(now.plan->sources[source], now);
+            });
         notifications_.flush(); // before the rings in it may go
         engine_.rcu_.quiescent(index_);
         idle_polls = busy ? 0 : idle_polls + 1;

@@ -7,6 +7,7 @@
 #include "dataplane/counters.hh"
 #include "dataplane/output_lists.hh"
 #include "dataplane/packet.hh"
+#include "dataplane/poll_order.hh"
 #include "dataplane/snapshot.hh"
 #include "dataplane/types.hh"
 #include "ports/port.hh"
@@ -22,7 +23,8 @@ namespace strait::dataplane {
 
 class engine;
 
-// What one worker does with a snapshot: made by the engine with it, immutable.
+// What one worker does with a snapshot: made by the engine with it, and then changed by nobody but
+// that worker, in `order`.
 struct worker_plan {
     struct source {
         ports::rx_queue* queue;
@@ -34,6 +36,7 @@ struct worker_plan {
         bool reachable{false}; // somebody has a transmit queue
     };
     std::vector<source> sources;
+    poll_order order;        // of the sources
     std::vector<sink> sinks; // by port_index
 };
 
@@ -42,7 +45,7 @@ struct published {
     std::unique_ptr<const snapshot> config;
     std::vector<worker_plan> plans; // by worker_index
 
-    published(std::unique_ptr<const snapshot> s, std::size_t workers);
+    published(std::unique_ptr<const snapshot> s, std::size_t workers, std::uint64_t tsc_hz);
 };
 
 // A bounded ring of owned packets, from one worker to one other.
@@ -92,7 +95,7 @@ private:
     struct iteration {
         std::uint64_t tsc;
         const snapshot* config;
-        const worker_plan* plan;
+        worker_plan* plan;
     };
 
     [[nodiscard]] bool poll(const worker_plan::source& source, const iteration& now) noexcept;

@@ -51,6 +51,10 @@ public:
     // Returns every borrowed packet of the last receive() to its sender and frees what mbufs are
     // still owned by packets of `b`. Called once after each receive() that said `taken`.
     virtual void release(dataplane::burst& b, const queue_context& context) noexcept = 0;
+
+    // Whether what comes stays with its sender until it is taken, as in a guest's ring: then a look
+    // may be 100 microseconds late. A device that nobody looks at loses what it has no room for.
+    [[nodiscard]] virtual bool sender_waits() const noexcept { return false; }
 };
 
 // Out of the switch. One worker calls.

@@ -31,6 +31,7 @@ public:
 
     poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
+    [[nodiscard]] bool sender_waits() const noexcept override { return true; }
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override;

@@ -191,6 +191,25 @@ private:
     std::vector<frame> frames_;
 };
 
+// Says that it has something, or not, and counts how often it is asked.
+class asked_queue final : public ports::rx_queue {
+public:
+    asked_queue(bool busy, bool sender_waits) : gives{busy}, sender_waits_{sender_waits} {}
+    poll receive(dataplane::burst& /*b*/, const ports::queue_context& /*c*/) noexcept override
+    {
+        asked.fetch_add(1);
+        return gives ? poll::taken : poll::empty;
+    }
+    void release(dataplane::burst& /*b*/, const ports::queue_context& /*c*/) noexcept override {}
+    [[nodiscard]] bool sender_waits() const noexcept override { return sender_waits_; }
+
+    std::atomic<bool> gives;
+    std::atomic<unsigned> asked{0};
+
+private:
+    const bool sender_waits_;
+};
+
 struct test_port {
     std::unique_ptr<fed_queue> in;
     std::unique_ptr<kept_queue> out;
@@ -316,6 +335,42 @@ TEST_F(workers, one_worker_passes_frames_and_counts_them)
     EXPECT_EQ(counters(0).handed_over.read(), 0U);
     EXPECT_GT(counters(0).busy_cycles.read(), 0U);
     EXPECT_GT(counters(0).idle_cycles.read(), 0U);
+}
+
+TEST_F(workers, a_quiet_guest_is_looked_at_seldom_while_another_is_busy_and_a_device_always)
+{
+    start(1);
+    asked_queue busy{true, true};
+    asked_queue quiet{false, true};
+    asked_queue device{false, false};
+    add(0);
+    const auto queues = {&busy, &quiet, &device};
+    for (asked_queue* const q : queues) {
+        ports_[0].config->queues.push_back({q, nullptr, worker_index{0}});
+    }
+    publish();
+    ASSERT_TRUE(wait([&] { return busy.asked > 1'000; }));
+    std::this_thread::sleep_for(10ms);
+    const auto asked_meanwhile = [&] {
+        std::vector<unsigned> all;
+        for (asked_queue* const q : queues) {
+            q->asked = 0;
+        }
+        std::this_thread::sleep_for(50ms);
+        for (const asked_queue* const q : queues) {
+            all.push_back(q->asked);
+        }
+        return all;
+    };
+    auto asked = asked_meanwhile();
+    EXPECT_GT(asked[1], 0U);
+    EXPECT_LT(asked[1] * 8, asked[0]);
+    EXPECT_GT(asked[2], asked[0] / 2);
+    busy.gives = false;
+    std::this_thread::sleep_for(10ms);
+    asked = asked_meanwhile();
+    EXPECT_GT(asked[1], asked[2] / 2) << "there is nothing else to do";
+    engine_.reset();
 }
 
 TEST_F(workers, hand_over_keeps_order_and_bytes)
