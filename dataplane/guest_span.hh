@@ -148,7 +148,13 @@ public:
         if constexpr (std::is_integral_v<T>) {
             value = __atomic_load_n(base_ + index, __ATOMIC_RELAXED);
         } else {
-            std::memcpy(&value, base_ + index, sizeof(T));
+            // Eight bytes at a time from the end: a word and four halves, as requests of rings are,
+            // are then read as they were stored, and nothing waits for two stores to become one.
+            constexpr std::size_t first = sizeof(T) % sizeof(std::uint64_t);
+            auto* const to = reinterpret_cast<std::byte*>(&value);
+            auto* const from = reinterpret_cast<const std::byte*>(base_ + index);
+            std::memcpy(to, from, first);
+            std::memcpy(to + first, from + first, sizeof(T) - first);
             detail::copied();
         }
         detail::mutate_after_read(base_ + index, sizeof(T));

@@ -6,6 +6,7 @@
 
 #include "dataplane/guest_span.hh"
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -90,9 +91,11 @@ private:
     remote_copy(side source, side target, std::uint16_t size, std::uint16_t flags) noexcept
         : source_{source}, target_{target}, size_{size}, flags_{flags}
     {}
+    // In one word: what is stored in parts and then read as a whole waits for the stores to land.
     [[nodiscard]] static side granted(const remote_span& s) noexcept
     {
-        return {.granted = {s.reference, s.offset, s.owner}};
+        return std::bit_cast<side>(std::uint64_t{s.reference} | std::uint64_t{s.offset} << 32U |
+                                   std::uint64_t{s.owner} << 48U);
     }
     [[nodiscard]] static side local(void* at) noexcept { return {.local = at}; }
 

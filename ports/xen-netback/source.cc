@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include <rte_mbuf.h>
 
@@ -177,16 +178,16 @@ source::taking source::take(burst& b, const queue_context& context, std::uint32_
     if (!guest_.rate.take(first.size, context.now)) {
         return taking::stop;
     }
-    frame& f = frames_[frame_count_];
-    f = {.first_answer = static_cast<std::uint16_t>(answer_count_),
-         .answers = 0,
-         .first_piece = static_cast<std::uint16_t>(piece_count_),
-         .pieces = 0,
-         .packet = 0,
-         .segment_size = 0,
-         .kind = segmentation::none,
-         .checksum_blank = (first.flags & netif::tx_flag::checksum_blank) != 0,
-         .payload = false};
+    frame& f = *::new (&frames_[frame_count_]) // where it stays, as in sink.cc
+               frame{.first_answer = static_cast<std::uint16_t>(answer_count_),
+                     .answers = 0,
+                     .first_piece = static_cast<std::uint16_t>(piece_count_),
+                     .pieces = 0,
+                     .packet = 0,
+                     .segment_size = 0,
+                     .kind = segmentation::none,
+                     .checksum_blank = (first.flags & netif::tx_flag::checksum_blank) != 0,
+                     .payload = false};
     const std::size_t answers_before = answer_count_;
     const auto stop = [&](const char* why) {
         fail(why);
@@ -272,9 +273,9 @@ void source::gather(burst& b, frame& f, std::span<const tx_request> parts,
         const auto size = static_cast<std::uint16_t>(
             std::min<std::uint32_t>(part.size, static_cast<std::uint32_t>(head) - copied));
         if (size > 0) {
-            pieces_[piece_count_++] = remote_copy::pull(
+            ::new (&pieces_[piece_count_++]) remote_copy(remote_copy::pull(
                 {.reference = part.grant, .offset = part.offset, .owner = owner, .size = size},
-                p.data + copied);
+                p.data + copied));
             copied += size;
         }
         if (size < part.size) {
