@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The Xen ring engine on a ring and grants that an input describes, both directions. An input is
+//   flags, where the ring stands (16 bits), number of operations, operations of 4 bytes, image
+// where the image is what the ring's page begins with: indices, then slots. An operation is a poll
+// or a transmit, a 16-bit store by the guest, or a change of one of its grants. The guest has pages
+// of exact size on the heap, so that AddressSanitizer sees what leaves them; what must not change
+// in them, and in the ring, is compared.
+#include "dataplane/offload.hh"
+#include "dataplane/packet.hh"
+#include "ports/xen-netback/fault.hh"
+#include "ports/xen-netback/hash.hh"
+#include "ports/xen-netback/sink.hh"
+#include "ports/xen-netback/source.hh"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace {
+
+using namespace strait;
+using namespace strait::xen;
+using dataplane::remote_copy;
+
+void check(bool holds) noexcept
+{
+    if (!holds) {
+        std::abort();
+    }
+}
+
+constexpr std::uint16_t guest_domain = 1;
+constexpr std::size_t page_count = 16;
+
+struct page {
+    std::unique_ptr<std::byte[]> bytes{new (std::align_val_t{page_size}) std::byte[page_size]};
+};
+
+// References 0 to 15 are pages to read and write, 16 to 31 the same pages to read; each can be
+// taken back. That is all that a grant table is to the engine.
+class grants final : public hypervisor {
+public:
+    void reset()
+    {
+        taken_back_.fill(false);
+        for (std::size_t i = 0; i < page_count; ++i) {
+            std::memset(pages_[i].bytes.get(), static_cast<int>(i + 1), page_size);
+        }
+    }
+    void toggle(std::uint32_t reference) { taken_back_[reference % taken_back_.size()] ^= true; }
+    [[nodiscard]] std::byte* bytes(std::size_t i) const { return pages_[i].bytes.get(); }
+
+    [[nodiscard]] std::string_view name() const noexcept override { return "fuzz"; }
+    [[nodiscard]] domain_id own_domain() const noexcept override { return domain_id{0}; }
+    [[nodiscard]] result<std::unique_ptr<mapped_grants>>
+    map(domain_id /*d*/, std::span<const grant_ref> /*pages*/) override
+    {
+        std::abort();
+    }
+    [[nodiscard]] result<std::unique_ptr<event_channel>> bind(domain_id /*d*/,
+                                                              event_port /*p*/) override
+    {
+        std::abort();
+    }
+    [[nodiscard]] xen::store& store() noexcept override { std::abort(); }
+    void copy(std::span<remote_copy> pieces) noexcept override
+    {
+        calls += 1;
+        total += pieces.size();
+        for (remote_copy& piece : pieces) {
+            check(piece.size() > 0);
+            std::byte* from = static_cast<std::byte*>(piece.source().local);
+            std::byte* to = static_cast<std::byte*>(piece.target().local);
+            bool good = true;
+            if ((piece.flags() & remote_copy::source_granted) != 0) {
+                from = find(piece.source(), piece.size(), false, good);
+            }
+            if ((piece.flags() & remote_copy::target_granted) != 0) {
+                to = find(piece.target(), piece.size(), true, good);
+            }
+            piece.set_result(good ? remote_copy::status::done : remote_copy::status::general_error);
+            if (good) {
+                std::memmove(to, from, piece.size());
+            }
+        }
+    }
+
+    std::size_t calls{0};
+    std::size_t total{0};
+
+private:
+    std::byte* find(const remote_copy::side& side, std::uint16_t size, bool write, bool& good) const
+    {
+        const auto& g = side.granted;
+        // The engine promises to stay in the page; the hypervisor need not check again.
+        check(g.owner == guest_domain && std::size_t{g.offset} + size <= page_size);
+        if (g.reference >= 2 * page_count || taken_back_[g.reference] ||
+            (write && g.reference >= page_count)) {
+            good = false;
+            return nullptr;
+        }
+        return bytes(g.reference % page_count) + g.offset;
+    }
+    std::array<page, page_count> pages_;
+    std::array<bool, 2 * page_count> taken_back_{};
+};
+
+class quiet_channel final : public event_channel {
+public:
+    void notify() noexcept override { ++told; }
+    [[nodiscard]] int descriptor() const noexcept override { return -1; }
+    [[nodiscard]] bool take() noexcept override { return false; }
+    std::size_t told{0};
+};
+
+struct machine {
+    machine()
+    {
+        constexpr std::array<std::uint32_t, 8> lengths{14, 60, 128, 129, 1514, 4097, 9018, 65535};
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            dataplane::packet_slot& p = packets[i];
+            p.data = p.head.data();
+            p.length = lengths[i % lengths.size()];
+            p.head_length =
+                static_cast<std::uint16_t>(std::min<std::size_t>(p.length, dataplane::head_copy));
+            const std::size_t rest = p.length - p.head_length;
+            payloads[i].resize(rest);
+            const std::size_t cut = i >= lengths.size() ? rest / 3 : rest;
+            segments[i] = {dataplane::guest_span{payloads[i].data(), cut},
+                           dataplane::guest_span{payloads[i].data() + cut, rest - cut}};
+            p.segments = segments[i].data();
+            p.segment_count = static_cast<std::uint16_t>(rest == 0 ? 0 : rest == cut ? 1 : 2);
+            p.mbuf = nullptr;
+            p.remote = nullptr;
+            p.offload = {};
+            if (i % 5 == 4 && p.length > 200) {
+                p.offload.required = dataplane::offloads::segmentation_ipv4;
+                p.offload.segment_size = 1000;
+            }
+            if (i % 4 == 3) { // to a multicast address
+                p.data[0] = std::byte{1};
+            }
+        }
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            list[i] = &packets[i % packets.size()];
+        }
+        std::array<std::byte, hash_config::max_key> key{};
+        key.fill(std::byte{0x6d});
+        (void)hash.set_types(netif::hash_type::all);
+        (void)hash.set_key(key);
+    }
+
+    grants memory;
+    page ring;
+    hash_config hash;
+    dataplane::burst burst;
+    dataplane::port_counters counters;
+    ports::notification_list notifications;
+    std::array<dataplane::packet_slot, 16> packets{};
+    std::array<std::vector<std::byte>, 16> payloads;
+    std::array<std::array<dataplane::guest_span, 2>, 16> segments;
+    std::array<dataplane::packet*, 64> list{};
+    std::vector<std::byte> before_ring;
+    std::vector<std::byte> before_pages;
+    std::vector<std::byte> frame;
+};
+
+void remember(machine& m)
+{
+    m.before_ring.assign(m.ring.bytes.get(), m.ring.bytes.get() + page_size);
+    m.before_pages.clear();
+    for (std::size_t i = 0; i < page_count; ++i) {
+        m.before_pages.insert(m.before_pages.end(), m.memory.bytes(i),
+                              m.memory.bytes(i) + page_size);
+    }
+}
+
+[[nodiscard]] bool pages_unchanged(const machine& m)
+{
+    for (std::size_t i = 0; i < page_count; ++i) {
+        if (std::memcmp(m.memory.bytes(i), m.before_pages.data() + i * page_size, page_size) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Of the ring, only slots from `first` to `end`, and the producer of responses.
+void check_ring(const machine& m, std::size_t slot_size, std::uint32_t first, std::uint32_t end,
+                std::size_t written)
+{
+    check(end - first <= netif::ring_size);
+    std::vector<bool> may(page_size, false);
+    const auto producer = static_cast<std::size_t>(netif::ring_field::rsp_prod) * 4;
+    std::fill_n(may.begin() + static_cast<std::ptrdiff_t>(producer), 4, true);
+    for (std::uint32_t at = first; at != end; ++at) {
+        const std::size_t slot = netif::slots_offset + at % netif::ring_size * slot_size;
+        std::fill_n(may.begin() + static_cast<std::ptrdiff_t>(slot), written, true);
+    }
+    for (std::size_t i = 0; i < page_size; ++i) {
+        check(may[i] || m.before_ring[i] == m.ring.bytes[i]);
+    }
+}
+
+[[nodiscard]] std::uint32_t field(const machine& m, netif::ring_field f)
+{
+    std::uint32_t value = 0;
+    std::memcpy(&value, m.ring.bytes.get() + static_cast<std::size_t>(f) * 4, sizeof value);
+    return value;
+}
+
+void poll(machine& m, source& s, const ports::queue_context& context)
+{
+    m.burst.clear();
+    remember(m);
+    const bool broken = s.fault() != nullptr;
+    const std::uint32_t before = s.position();
+    const std::size_t pieces = m.memory.total;
+    if (s.receive(m.burst, context) == ports::rx_queue::poll::empty) {
+        check(m.burst.count == 0 && s.position() == before);
+        check_ring(m, sizeof(netif::tx_request), 0, 0, 0);
+        return;
+    }
+    check(!broken);
+    check(m.memory.total - pieces <= netif::ring_size);
+    check(pages_unchanged(m));
+    check_ring(m, sizeof(netif::tx_request), 0, 0, 0); // nothing is answered yet
+    check(m.burst.count <= dataplane::burst::capacity);
+    for (const dataplane::packet_slot& p : m.burst.packets()) {
+        check(p.length >= 14 && p.length <= 65535);
+        std::size_t sum = p.head_length;
+        if (p.remote != nullptr) {
+            for (const auto& span : p.remote->spans) {
+                check(span.size > 0 && std::size_t{span.offset} + span.size <= page_size);
+                sum += span.size;
+            }
+        }
+        check(sum == p.length);
+        check(p.offload.empty() || p.offload.header_length <= p.head_length);
+        m.frame.resize(p.length);
+        (void)dataplane::copy_frame(p, 0, m.frame.data(), p.length);
+    }
+    s.release(m.burst, context);
+    m.notifications.flush();
+    check(pages_unchanged(m));
+    check_ring(m, sizeof(netif::tx_request), before, s.position(), sizeof(netif::tx_response));
+    check(field(m, netif::ring_field::rsp_prod) == s.position());
+}
+
+void transmit(machine& m, sink& s, std::size_t count, const ports::queue_context& context)
+{
+    remember(m);
+    const bool broken = s.fault() != nullptr;
+    const std::uint32_t before = s.position();
+    const std::size_t calls = m.memory.calls;
+    const std::size_t pieces = m.memory.total;
+    s.prefetch_ring(count);
+    s.transmit(std::span{m.list}.first(count), context);
+    m.notifications.flush();
+    check(m.memory.total - pieces <= 2 * 512 + 128);
+    check(m.memory.calls - calls <= 4);
+    check_ring(m, sizeof(netif::rx_request), before, s.position(), sizeof(netif::rx_response));
+    check(!broken || s.position() == before);
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
+{
+    static machine& m = *new machine;
+    constexpr std::size_t fixed = 4;
+    if (size < fixed) {
+        return 0;
+    }
+    const std::uint8_t flags = data[0];
+    std::uint16_t start = 0;
+    std::memcpy(&start, data + 1, sizeof start);
+    const std::size_t operations = std::min<std::size_t>(data[3] & 31U, (size - fixed) / 4);
+    const std::uint8_t* operation = data + fixed;
+    const std::uint8_t* const image = operation + 4 * operations;
+
+    m.memory.reset();
+    std::byte* const ring = m.ring.bytes.get();
+    std::memset(ring, 0, page_size);
+    std::memcpy(ring, image, std::min(page_size, static_cast<std::size_t>(data + size - image)));
+    const std::uint32_t produced = start * 0x1'0001U;
+    std::memcpy(ring + static_cast<std::size_t>(netif::ring_field::rsp_prod) * 4, &produced,
+                sizeof produced);
+
+    const bool to_guest = (flags & 1U) != 0;
+    const bool left_behind = (flags & 8U) != 0;
+    guest g{};
+    g.hypervisor = &m.memory;
+    g.domain = domain_id{guest_domain};
+    g.features.scatter_gather = (flags & 2U) != 0;
+    g.features.multicast_control = (flags & 4U) != 0;
+    g.headroom = (flags & 16U) != 0 ? std::uint16_t{256} : std::uint16_t{0};
+    g.hash = (flags & 32U) != 0 ? &m.hash : nullptr;
+    g.features.offloads =
+        (flags & 64U) != 0 ? dataplane::offloads::segmentation_ipv4 : dataplane::offloads::none;
+    if ((flags & 128U) != 0) {
+        g.rate = credit{3000, 1000, 1'000'000'000};
+    }
+    quiet_channel channel;
+    std::unique_ptr<source> out;
+    std::unique_ptr<sink> in;
+    remember(m);
+    if (to_guest) {
+        in = std::make_unique<sink>(netif::rx_ring{ring}, g, channel, left_behind);
+        check_ring(m, sizeof(netif::rx_request), produced, in->position(),
+                   sizeof(netif::rx_response));
+    } else {
+        out = std::make_unique<source>(netif::tx_ring{ring}, g, channel, left_behind);
+        check_ring(m, sizeof(netif::tx_request), produced, out->position(),
+                   sizeof(netif::tx_response));
+    }
+    check(pages_unchanged(m));
+    std::uint64_t now = std::uint64_t{1} << 40U;
+    for (std::size_t i = 0; i < operations; ++i, operation += 4) {
+        std::uint16_t value = 0;
+        std::memcpy(&value, operation + 2, sizeof value);
+        switch (operation[0] & 3U) {
+        case 1: {
+            const std::size_t at = std::size_t{operation[1]} * 2 + (operation[0] >> 2U) % 8U * 512U;
+            std::memcpy(ring + at, &value, sizeof value);
+            break;
+        }
+        case 2:
+            m.memory.toggle(operation[1]);
+            break;
+        default: {
+            now += std::uint64_t{value} + 1;
+            const ports::queue_context context{now, nullptr, &m.counters, &m.notifications};
+            const std::size_t told = channel.told;
+            if (to_guest) {
+                transmit(m, *in, operation[1] % 64 + 1U, context);
+            } else {
+                poll(m, *out, context);
+            }
+            check(channel.told - told <= 1);
+            break;
+        }
+        }
+    }
+    return 0;
+}
