@@ -125,8 +125,8 @@ def source_seeds():
     yield "index_behind", ring(start=100).input(produced=99)
     yield "rate", ring(RATE).tx(0, 2000).tx(1, 2000).tx(2, 2000).input(
         poll(), poll(1, 65535), poll(1, 65535))
-    yield "later", ring().tx(0, 60).tx(1, 60).input(poll(), store(0, 3), store(64 + 2 * 12 + 10, 60),
-                                                    poll(), store(2, 1), poll())
+    yield "later", ring().tx(0, 60).tx(1, 60).input(
+        poll(), store(0, 3), store(64 + 2 * 12 + 10, 60), poll(), store(2, 1), poll())
     yield "left_nothing", ring(LEFT).tx(20, 60).tx(1, 60).input()
     yield "left_one", ring(LEFT).tx(0, 60).response(0, 0).tx(1, 60).input()
     yield "left_error", ring(LEFT).tx(0, 60).response(0, -1).tx(1, 60).input()
@@ -154,7 +154,8 @@ def sink_seeds():
     yield "hash", ring(SG | HASH).input(poll(16))
     yield "all_extras", ring(SG | HASH | HEADROOM | SEGMENTS).input(poll(16), poll(64))
     yield "multicast", ring(SG | MULTICAST).input(poll(16))
-    yield "read_only", Ring(SG | TO_GUEST).rx(READ_ONLY).rx(READ_ONLY + 1).rx(1).rx(2).input(poll(4))
+    yield "read_only", Ring(SG | TO_GUEST).rx(READ_ONLY).rx(READ_ONLY + 1).rx(1).rx(2).input(
+        poll(4))
     yield "bad_grant", ring(SG, 0, 200, 40).input(poll(64))
     yield "taken_back", ring(SG).input(toggle(0), toggle(3), poll(8), toggle(0), poll(64))
     yield "index", ring(SG).input(poll(2), produced=300)

@@ -255,6 +255,10 @@ TEST_F(leak, nothing_is_left_of_connections_however_they_ended)
         ++told;
     }
     EXPECT_EQ(told, 1U);
+    // And none when nobody serves the device.
+    vif_->detach();
+    guest_->write("feature-sg", "1");
+    EXPECT_FALSE(simulated::test::next_event(hypervisor_->store(), std::chrono::milliseconds{100}));
     std::printf("%u cycles; descriptors %zu, mappings %zu, heap %zu to %zu bytes\n", cycles,
                 after.descriptors, after.mappings, before.heap, after.heap);
 }

@@ -200,7 +200,7 @@ TEST(hostile_xen_vif, random_folders_and_events_leave_nothing_and_harm_nobody)
         ASSERT_TRUE(l.connect());
         EXPECT_TRUE(l.passes());
     }
-    EXPECT_GT(connections, 100U) << "of " << steps << " steps";
+    EXPECT_GT(connections * 100, steps) << "it hardly ever got that far";
     std::printf("%llu steps, up after %llu\n", static_cast<unsigned long long>(steps),
                 static_cast<unsigned long long>(connections));
 }
