@@ -62,7 +62,7 @@ def machine(booted):
     yield booted
     assert booted.boot_ids() == before
     for guest in (booted.pv, booted.pvh):
-        assert guest.ping(booted.xen, count=1, timeout=5).received == 1
+        assert guest.ping(booted.xen, count=1, timeout=30).received == 1
         trouble = guest.sh("dmesg | grep -e WATCHDOG -e BUG -e Oops -e 'bad' || true")
         assert not trouble.strip(), trouble
     said = booted.switch.log()[log:]
@@ -73,8 +73,11 @@ def test_ping(machine):
     """Guest to guest, and guest to dom0 through a host port."""
     for one, other in ((machine.pv, machine.pvh), (machine.pv, machine.xen),
                        (machine.pvh, machine.xen)):
-        assert one.ping(other, count=5, timeout=5).lost == 0
-        assert other.ping(one, count=5, timeout=5).lost == 0
+        # Whatever a machine under emulation is still busy with after its start, it answers in time.
+        one.ping(other, count=1, timeout=30)
+        for sender, receiver in ((one, other), (other, one)):
+            answers = sender.ping(receiver, count=5, timeout=30)
+            assert answers.lost == 0, (answers, machine.switch.ctl("stats")["ports"])
 
 
 def averages(before, after, direction):
