@@ -65,7 +65,7 @@ if(STRAIT_SANITIZE)
     endif()
     list(JOIN strait_sanitizers "," strait_sanitizers)
     target_compile_options(strait_options INTERFACE
-        -fsanitize=${strait_sanitizers} -fno-sanitize-recover=all -O0 -g1)
+        -fsanitize=${strait_sanitizers} -fno-sanitize-recover=all -g1)
     target_link_options(strait_options INTERFACE -fsanitize=${strait_sanitizers})
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
         # GCC's flow warnings misfire on instrumented code, and TSan's on rte_atomic fences.
@@ -81,11 +81,4 @@ if(STRAIT_SANITIZE)
 else()
     target_compile_definitions(strait_options INTERFACE
         $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
-endif()
-
-# For what packets pass through: what is instrumented is compiled in half the time without the
-# optimiser, but fuzzing wants speed there. Linked PRIVATE and last: the later option wins.
-add_library(strait_data_path INTERFACE)
-if(STRAIT_SANITIZE)
-    target_compile_options(strait_data_path INTERFACE -O1)
 endif()
