@@ -485,18 +485,23 @@ TEST_F(hostile_xen_ring, random_rings_and_grants_harm_nobody)
 {
     const auto each = strait::test::short_or_soak<steady_clock::duration>(
         std::chrono::milliseconds{400}, std::chrono::seconds{30});
-    for (unsigned seed = 1; seed <= 8 && !HasFailure(); ++seed) {
+    // It finds its way into all of these, on a slow machine later.
+    const std::array ways{
+        fault_text::index,      fault_text::missing_extra,  fault_text::missing_slot,
+        fault_text::extra_type, fault_text::too_many_slots, fault_text::crosses_page,
+        fault_text::gso};
+    const auto found_all = [&] {
+        return receive_ring_given_up_ &&
+               std::ranges::all_of(ways, [&](const char* w) { return reasons_.contains(w); });
+    };
+    for (unsigned seed = 1; (seed <= 8 || !found_all()) && seed <= 64 && !HasFailure(); ++seed) {
         run(seed, each, false);
     }
-    // It has found its way into all of them.
-    for (const char* const why :
-         {fault_text::index, fault_text::missing_extra, fault_text::missing_slot,
-          fault_text::extra_type, fault_text::too_many_slots, fault_text::crosses_page,
-          fault_text::gso}) {
+    for (const char* const why : ways) {
         EXPECT_TRUE(reasons_.contains(why)) << why;
     }
     EXPECT_TRUE(receive_ring_given_up_);
-    EXPECT_GT(taken_, 1000U) << "most of what it wrote was nonsense from the start";
+    EXPECT_GT(taken_ * 5, rounds_) << "most of what it wrote was nonsense from the start";
     std::printf("%llu rounds, %llu frames of its own\n", static_cast<unsigned long long>(rounds_),
                 static_cast<unsigned long long>(taken_));
 }
