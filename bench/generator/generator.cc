@@ -56,6 +56,24 @@ bool line_came() noexcept
     return poll(&input, 1, 0) > 0;
 }
 
+// Waits for a line on standard input and takes it; false at its end.
+bool take_line() noexcept
+{
+    char character = 0;
+    while (read(STDIN_FILENO, &character, 1) == 1) {
+        if (character == '\n') {
+            return true;
+        }
+    }
+    return false;
+}
+
+void tell(const char* event)
+{
+    std::printf("{\"event\":\"%s\"}\n", event);
+    std::fflush(stdout);
+}
+
 // How many frames may go out now, at a rate. What could not be sent for long is not made up for.
 class pacer {
 public:
@@ -153,6 +171,7 @@ public:
     }
 
     // Traffic for `seconds`, after `warm_up`; then no more is sent and what is under way comes in.
+    // Between the two, and before the end, it goes on for as long as steps are waited for.
     void measure()
     {
         // Neighbours in time are no neighbours in a table: the golden ratio spreads any count.
@@ -167,11 +186,12 @@ public:
         std::uint64_t now = rte_rdtsc();
         clear(now);
         loop(now + cycles_of(settings_.warm_up));
+        tell("warm");
+        hold();
         const counts before_a = a_.counted();
         const counts before_b = b_.counted();
 
-        std::puts("{\"event\":\"measure_begin\"}");
-        std::fflush(stdout);
+        tell("measure_begin");
         now = rte_rdtsc();
         clear(now);
         loop(now + cycles_of(settings_.seconds));
@@ -181,12 +201,8 @@ public:
         latency_ = a_.latency();
         latency_.merge(b_.latency());
         longest_round_counted_ = longest_round_;
-        std::puts("{\"event\":\"measure_end\"}");
-        std::fflush(stdout);
-
-        while (settings_.hold && !stopping() && !line_came()) {
-            loop(rte_rdtsc() + cycles_of(0.01));
-        }
+        tell("measure_end");
+        hold();
         drain();
         sent_in_all_ = before_a.sent + before_b.sent + a_.counted().sent + b_.counted().sent;
         received_in_all_ =
@@ -233,6 +249,18 @@ private:
             }
             a_.receive(settings_.latency ? rte_rdtsc() : now);
         }
+    }
+
+    // Goes on until the next step is asked for.
+    void hold() noexcept
+    {
+        if (!settings_.steps) {
+            return;
+        }
+        while (!stopping() && !line_came()) {
+            loop(rte_rdtsc() + cycles_of(0.001));
+        }
+        take_line();
     }
 
     // Receives until nothing has come for 20 ms, half a second at most.
@@ -364,8 +392,13 @@ int generate(const options& settings)
                      settings.macs, settings.ready_timeout);
         return 1;
     }
-    traffic.measure();
-    traffic.report();
+    do {
+        if (settings.steps && !take_line()) {
+            break;
+        }
+        traffic.measure();
+        traffic.report();
+    } while (settings.steps && !stopping());
     return 0;
 }
 

@@ -31,7 +31,7 @@ enum option_id : int {
     opt_rate,
     opt_warm_up,
     opt_seconds,
-    opt_hold,
+    opt_steps,
     opt_ready_timeout,
     opt_latency,
     opt_verify_every,
@@ -58,7 +58,7 @@ constexpr option long_options[] = {
     {"rate", required_argument, nullptr, opt_rate},
     {"warm-up", required_argument, nullptr, opt_warm_up},
     {"seconds", required_argument, nullptr, opt_seconds},
-    {"hold", no_argument, nullptr, opt_hold},
+    {"steps", no_argument, nullptr, opt_steps},
     {"ready-timeout", required_argument, nullptr, opt_ready_timeout},
     {"latency", no_argument, nullptr, opt_latency},
     {"verify-every", required_argument, nullptr, opt_verify_every},
@@ -150,8 +150,8 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read(text, 0.0, 3600.0, to.warm_up), "0 to 3600 seconds");
     case opt_seconds:
         return wrong(read(text, 0.01, 86400.0, to.seconds), "0.01 to 86400 seconds");
-    case opt_hold:
-        to.hold = true;
+    case opt_steps:
+        to.steps = true;
         return std::nullopt;
     case opt_ready_timeout:
         return wrong(read(text, 0.1, 3600.0, to.ready_timeout), "0.1 to 3600 seconds");
@@ -237,7 +237,8 @@ const char* usage() noexcept
     return "strait-generator --socket-a PATH --socket-b PATH [options]\n"
            "\n"
            "Offers frames to a switch through two vhost-user ports and counts what arrives, all\n"
-           "on one CPU. Prints one JSON object a line: ready, measure_begin, measure_end, result.\n"
+           "on one CPU. Prints one JSON object a line: ready, warm, measure_begin, measure_end,\n"
+           "result.\n"
            "\n"
            "Rings\n"
            "  --server               listen on the sockets; the switch connects\n"
@@ -257,7 +258,9 @@ const char* usage() noexcept
            "  --rate MPPS            offered, all directions together (0: all the rings take)\n"
            "  --warm-up S            seconds of traffic before the count starts (1)\n"
            "  --seconds S            seconds counted (3)\n"
-           "  --hold                 after the count, go on until a line comes on standard input\n"
+           "  --steps                wait for a line on standard input before the traffic, with\n"
+           "                         traffic before the count, and after it; then begin again,\n"
+           "                         until the input ends\n"
            "  --latency              stamp every frame; percentiles one way\n"
            "  --verify-every N       compare one frame in N byte for byte (64; 0: none)\n"
            "  --ready-timeout S      wait so long for the first frame to pass (15)\n"

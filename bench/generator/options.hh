@@ -37,9 +37,10 @@ struct options {
     double rate = 0;
     double warm_up = 1;
     double seconds = 3;
-    // After the count, go on until a line comes on standard input, so that the switch can be asked
-    // for its own figures under load.
-    bool hold = false;
+    // A line on standard input begins each step: traffic, the count, the end of both; then again,
+    // until the input ends. In between nothing is sent. So the switch can be asked for its own
+    // figures under load, and switches can take turns.
+    bool steps = false;
     // How long to wait for the first frame to come through the switch.
     double ready_timeout = 15;
     // Every frame carries the time it was made; the arrivals make a histogram.

@@ -8,12 +8,13 @@ import socket
 import statistics
 import time
 
-from .generators import strait_generator
+from .generators import StraitGenerator
 from .machine import BenchError, Child, memory_of, wait_until
 from .switches import Strait, settle
 
 MANY_PORTS = 64
 MANY_MACS = 65536
+ROUNDS = 5
 
 
 def _configuration(strait):
@@ -36,10 +37,10 @@ def _answers(path):
     return True
 
 
-def start(settings, rounds, **_):
+def start(settings, **_):
     """Seconds from the start of the process until all 64 sockets take connections."""
     seconds = []
-    for _round in range(rounds):
+    for _round in range(ROUNDS):
         strait = Strait(settings)
         try:
             file = _configuration(strait)
@@ -86,7 +87,8 @@ def memory(settings, **_):
             known = strait.ctl_json("mac", "list", "--limit", "0")["total"]
 
         # A guest's addresses go with it, so they are counted while it is there.
-        strait_generator(strait, settings, seconds=1, warm_up=0.5, macs=MANY_MACS, during=count)
+        with StraitGenerator(strait, settings, seconds=1, warm_up=0.5, macs=MANY_MACS) as traffic:
+            traffic.measure(count)
         if known < MANY_MACS * 0.99:
             raise BenchError(f"only {known} of {MANY_MACS} MACs were learned")
         # Guests' memory is theirs: it is measured when they are gone.
@@ -108,11 +110,11 @@ def memory(settings, **_):
 RECEIVER = {"receiver_full", "receiver_not_connected"}
 
 
-def churn(settings, rounds, seconds, warm_up, rate, report=print, **_):
+def churn(settings, rate, report=print):
     """Frames lost between two ports while a third is added and removed again and again, at half
     of the rate they can do, beside the same run without the changes."""
     runs = {"quiet": [], "churn": []}
-    for _round in range(rounds):
+    for _round in range(ROUNDS):
         for kind, results in runs.items():
             with Strait(settings) as strait:
                 changes = 0
@@ -125,8 +127,9 @@ def churn(settings, rounds, seconds, warm_up, rate, report=print, **_):
                         strait.ctl("port", "del", "vm3")
                         changes += 2
 
-                result = strait_generator(strait, settings, seconds=seconds, warm_up=warm_up,
-                                          rate=rate, during=during)
+                with StraitGenerator(strait, settings, seconds=3, warm_up=1,
+                                     rate=rate) as traffic:
+                    result = traffic.measure(during)
                 drops = strait.drops()
                 if kind == "churn" and changes == 0:
                     raise BenchError("no port was added or removed in time")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The two load generators: strait-generator, whose frames are built once, and testpmd's flowgen,
-# which is what published comparisons use. Each runs once against a running switch and tells what
-# arrived.
+# which is what published comparisons use. Each is started once beside a running switch, measures as
+# often as it is asked, and in between sends nothing and takes no CPU.
 
 import json
 import shutil
+import signal
 import time
 
 from .machine import BenchError, Child, stolen, thread_pinned_to, waited
@@ -30,98 +31,143 @@ class Watch:
         }
 
 
-def strait_generator(switch, settings, *, seconds, warm_up, during=None, frame=64, macs=2,
-                     rewrite=0, packed=0, in_order=1, mergeable=1, vectorized=0, queue_size=256,
-                     direction="both", rate=0.0, latency=False):
-    """One run of strait-generator. `during` is called while frames are counted."""
-    words = [str(settings.programs / "strait-generator"),
-             "--socket-a", switch.sockets[0], "--socket-b", switch.sockets[1],
-             "--cpu", str(settings.other_cpu), "--frame", str(frame), "--macs", str(macs),
-             "--rewrite", str(rewrite),
-             "--packed", str(packed), "--in-order", str(in_order), "--mergeable", str(mergeable),
-             "--vectorized", str(vectorized), "--queue-size", str(queue_size),
-             "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
-             "--warm-up", str(warm_up), "--hold"]
-    words += ["--server"] if switch.server else []
-    words += ["--latency"] if latency else []
-    words += [] if settings.huge else ["--no-huge"]
-    child = Child(words, cpus=[settings.other_cpu])
-    try:
-        child.wait_for(r'"event":"measure_begin"', warm_up + 60)
-        watch = Watch(switch, child.pid, settings)
-        switch.begin()
-        if during:
-            during(seconds)
-        child.wait_for(r'"event":"measure_end"', seconds + 60)
-        # The generator holds the load while the switch is asked.
-        told = {**switch.end(), **watch.end()}
+class Generator:
+    """A generator that is ready: `measure` is one turn of traffic."""
+
+    def __init__(self, switch, settings, seconds, warm_up):
+        self.switch = switch
+        self.settings = settings
+        self.seconds = seconds
+        self.warm_up = warm_up
+        self.child = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.end()
+
+    def measure(self, during=None):
+        """What arrived and what the switch told of its work. `during` is called, with the seconds
+        that are counted, while frames are."""
+        raise NotImplementedError
+
+
+class StraitGenerator(Generator):
+    def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
+                 packed=0, in_order=1, mergeable=1, vectorized=0, queue_size=256,
+                 direction="both", rate=0.0, latency=False):
+        super().__init__(switch, settings, seconds, warm_up)
+        words = [str(settings.programs / "strait-generator"),
+                 "--socket-a", switch.sockets[0], "--socket-b", switch.sockets[1],
+                 "--cpu", str(settings.other_cpu), "--frame", str(frame), "--macs", str(macs),
+                 "--rewrite", str(rewrite),
+                 "--packed", str(packed), "--in-order", str(in_order),
+                 "--mergeable", str(mergeable),
+                 "--vectorized", str(vectorized), "--queue-size", str(queue_size),
+                 "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
+                 "--warm-up", str(warm_up), "--steps"]
+        words += ["--server"] if switch.server else []
+        words += ["--latency"] if latency else []
+        words += [] if settings.huge else ["--no-huge"]
+        self.child = Child(words, cpus=[settings.other_cpu])
+        try:
+            self.child.wait_for(r'"event":"ready"', 60)
+        except BenchError:
+            self.child.end()
+            raise
+
+    def measure(self, during=None):
+        child = self.child
+        start = len(child.output)
         child.say("\n")
-        child.wait_for(r'"event":"result".*\n', 20)
-        child.finish(10)
-    finally:
-        child.end()
-    line = next(line for line in child.output.splitlines() if '"event":"result"' in line)
-    result = json.loads(line)
-    if result["corrupt"]:
-        raise BenchError(f"{result['corrupt']} of {result['checked']} compared frames arrived "
-                         f"changed")
-    if not result["checked"] and result["mpps"] > 0.001:
-        raise BenchError("no frame was compared")
-    return {**told, "mpps": result["mpps"], "generator": result,
-            "p99": result.get("latency_us", {}).get("p99"),
-            "p50": result.get("latency_us", {}).get("p50"),
-            "p999": result.get("latency_us", {}).get("p999")}
+        child.wait_for(r'"event":"warm"', self.warm_up + 60, start)
+        watch = Watch(self.switch, child.pid, self.settings)
+        self.switch.begin()
+        child.say("\n")
+        if during:
+            child.wait_for(r'"event":"measure_begin"', 60, start)
+            during(self.seconds)
+        child.wait_for(r'"event":"measure_end"', self.seconds + 60, start)
+        # The load is held while the switch is asked.
+        told = {**self.switch.end(), **watch.end()}
+        child.say("\n")
+        line = child.wait_for(r'\{"event":"result".*\n', 20, start).group(0)
+        result = json.loads(line)
+        if result["corrupt"]:
+            raise BenchError(f"{result['corrupt']} of {result['checked']} compared frames arrived "
+                             f"changed")
+        if not result["checked"] and result["mpps"] > 0.001:
+            raise BenchError("no frame was compared")
+        return {**told, "mpps": result["mpps"], "generator": result,
+                "p99": result.get("latency_us", {}).get("p99"),
+                "p50": result.get("latency_us", {}).get("p50"),
+                "p999": result.get("latency_us", {}).get("p999")}
 
 
-def flowgen(switch, settings, *, seconds, warm_up, packed=0, in_order=1, mergeable=1,
-            queue_size=256):
-    """One run of testpmd's flowgen: its own 64-byte frames, one source address for both ends."""
-    if not shutil.which("dpdk-testpmd"):
-        raise BenchError("dpdk-testpmd is not installed (Debian: apt-get install dpdk-dev)")
-    cpus = sorted({settings.worker_cpu, settings.other_cpu})
-    memory = ["--in-memory", "--single-file-segments"] if settings.huge else \
-        ["--no-huge", "-m", "1024"]
-    ends = []
-    for number, socket in enumerate(switch.sockets):
-        text = (f"net_virtio_user{number},path={socket},queue_size={queue_size},"
-                f"packed_vq={packed},in_order={in_order},mrg_rxbuf={mergeable}")
-        ends += ["--vdev", text + (",server=1" if switch.server else "")]
-    child = Child(
-        ["dpdk-testpmd", "-l", ",".join(map(str, cpus)), "--main-lcore", str(settings.worker_cpu),
-         "--no-pci", "--file-prefix", switch.folder.path.name + "g", *memory, *ends,
-         "--", "-i", "--nb-cores=1", "--forward-mode=flowgen",
-         f"--rxd={queue_size}", f"--txd={queue_size}"],
-        cpus=cpus, name="flowgen")
-    try:
-        child.wait_for(r"testpmd> ", 60)
-        child.ask("start", r"testpmd> ")
+class Flowgen(Generator):
+    """testpmd's flowgen: its own 64-byte frames, one source address for both ends."""
 
-        def rates():
-            text = child.ask("show port stats all", r"(?s)port 1 .*Tx-pps.*testpmd> ")
-            found = [int(line.split()[1]) for line in text.splitlines() if "Rx-pps:" in line]
-            if len(found) != 2:
-                raise BenchError(f"flowgen told of {len(found)} ports")
-            return sum(found) / 1e6
+    def __init__(self, switch, settings, *, seconds, warm_up, packed=0, in_order=1, mergeable=1,
+                 queue_size=256):
+        super().__init__(switch, settings, seconds, warm_up)
+        if not shutil.which("dpdk-testpmd"):
+            raise BenchError("dpdk-testpmd is not installed (Debian: apt-get install dpdk-dev)")
+        cpus = sorted({settings.worker_cpu, settings.other_cpu})
+        memory = ["--in-memory", "--single-file-segments"] if settings.huge else \
+            ["--no-huge", "-m", "1024"]
+        ends = []
+        for number, socket in enumerate(switch.sockets):
+            text = (f"net_virtio_user{number},path={socket},queue_size={queue_size},"
+                    f"packed_vq={packed},in_order={in_order},mrg_rxbuf={mergeable}")
+            ends += ["--vdev", text + (",server=1" if switch.server else "")]
+        self.child = Child(
+            ["dpdk-testpmd", "-l", ",".join(map(str, cpus)),
+             "--main-lcore", str(settings.worker_cpu),
+             "--no-pci", "--file-prefix", switch.folder.path.name + "g", *memory, *ends,
+             "--", "-i", "--nb-cores=1", "--forward-mode=flowgen",
+             f"--rxd={queue_size}", f"--txd={queue_size}"],
+            cpus=cpus, name="flowgen")
+        try:
+            self.child.wait_for(r"testpmd> ", 60)
+            self.child.ask("start", r"testpmd> ")
+            # A switch that connects to the generator takes a moment to see its socket.
+            end = time.monotonic() + 15
+            self._rates()
+            while self._rates() < 0.001:
+                if time.monotonic() > end:
+                    raise BenchError("no frame of flowgen came through the switch within 15 s")
+                time.sleep(0.2)
+            self.child.process.send_signal(signal.SIGSTOP)
+        except BenchError:
+            self.child.end()
+            raise
 
-        # A switch that connects to the generator takes a moment to see its socket.
-        end = time.monotonic() + 15
-        rates()
-        time.sleep(max(0.1, warm_up))
-        while rates() < 0.001:
-            if time.monotonic() > end:
-                raise BenchError("no frame of flowgen came through the switch within 15 s")
-            time.sleep(0.2)
-        watch = Watch(switch, child.pid, settings)
-        rates()
-        switch.begin()
-        time.sleep(seconds)
-        told = {**switch.end(), **watch.end()}
-        mpps = rates()
-        child.say("quit\n")
-        child.finish(5)
-    finally:
-        child.end()
-    return {**told, "mpps": mpps}
+    def __exit__(self, *_):
+        self.child.process.send_signal(signal.SIGCONT)
+        super().__exit__()
+
+    def _rates(self):
+        """Million frames a second that arrived since it was asked last."""
+        text = self.child.ask("show port stats all", r"(?s)port 1 .*Tx-pps.*testpmd> ")
+        found = [int(line.split()[1]) for line in text.splitlines() if "Rx-pps:" in line]
+        if len(found) != 2:
+            raise BenchError(f"flowgen told of {len(found)} ports")
+        return sum(found) / 1e6
+
+    def measure(self, during=None):
+        self.child.process.send_signal(signal.SIGCONT)
+        time.sleep(self.warm_up)
+        watch = Watch(self.switch, self.child.pid, self.settings)
+        self.switch.begin()
+        self._rates()
+        if during:
+            during(self.seconds)
+        time.sleep(self.seconds)
+        mpps = self._rates()
+        told = {**self.switch.end(), **watch.end()}
+        self.child.process.send_signal(signal.SIGSTOP)
+        return {**told, "mpps": mpps}
 
 
-GENERATORS = {"strait": strait_generator, "flowgen": flowgen}
+GENERATORS = {"strait": StraitGenerator, "flowgen": Flowgen}

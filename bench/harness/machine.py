@@ -265,7 +265,7 @@ class HalfCpu:
         self._compete(cpu)
 
     def _version_1(self, _pid, tid):
-        group = pathlib.Path(f"/sys/fs/cgroup/cpu/strait-bench-{os.getpid()}")
+        group = pathlib.Path(f"/sys/fs/cgroup/cpu/strait-bench-{tid}")
         if not (group.parent / "cpu.cfs_quota_us").exists():
             raise FileNotFoundError
         group.mkdir()
@@ -282,7 +282,7 @@ class HalfCpu:
         if "cpu" not in (root / "cgroup.controllers").read_text().split():
             raise FileNotFoundError
         (root / "cgroup.subtree_control").write_text("+cpu")
-        group = root / f"strait-bench-{os.getpid()}"
+        group = root / f"strait-bench-{pid}"
         group.mkdir()
         self._made.append((group, "cgroup.procs"))
         (group / "cgroup.procs").write_text(str(pid))

@@ -3,9 +3,15 @@
 
 import statistics
 
+from .scenarios import Bar
+
 
 def spread(values):
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+    """Median and quartiles: a neighbour's burst in one turn is no property of a switch."""
+    values = list(values)
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") \
+        if len(values) > 1 else values * 3
+    return {"median": median, "low": low, "high": high}
 
 
 class Results:
@@ -51,6 +57,11 @@ class Results:
                 for one in self.trials if one["scenario"] == scenario.name and "error" in one]
 
 
+def bars_of(scenario):
+    """With those against an earlier build: not asked for anything."""
+    return (*scenario.bars, *(Bar(figure, "before") for figure in scenario.figures))
+
+
 def _cell(found, digits):
     if found is None:
         return "-"
@@ -72,7 +83,7 @@ def rows_of(results, scenarios, switches):
                 continue
             rows.append((title, f"{figure.title} ({figure.unit})", *cells, "", "", ""))
             title = ""
-            for bar in scenario.bars:
+            for bar in bars_of(scenario):
                 if bar.figure.key != figure.key or "strait" not in switches:
                     continue
                 if not bar.against.startswith("@") and bar.against not in switches:
@@ -152,7 +163,7 @@ def as_json(results, scenarios, switches, alone):
                         name = f"{switch} ({variant})" if variant else switch
                         figures.setdefault(figure.key, {})[name] = found
         bars = []
-        for bar in scenario.bars:
+        for bar in bars_of(scenario):
             found = results.ratio(scenario, bar)
             if found:
                 bars.append({"figure": bar.figure.key, "against": bar.against.lstrip("@"),

@@ -49,6 +49,7 @@ class Switch:
         return self
 
     def __exit__(self, *_):
+        self.thaw()
         self.stop()
 
     def start(self):
@@ -59,6 +60,13 @@ class Switch:
 
     def pid(self):
         raise NotImplementedError
+
+    def freeze(self):
+        """Stops it where it is, so that another switch may have the worker's CPU."""
+        os.kill(self.pid(), signal.SIGSTOP)
+
+    def thaw(self):
+        os.kill(self.pid(), signal.SIGCONT)
 
     def begin(self):
         """Called when the count begins, under load."""
@@ -224,9 +232,12 @@ class Strait(Switch):
         self.child = None
         self.before = None
 
+    def programs(self):
+        return self.settings.programs
+
     def command(self, extra=()):
         memory = [] if self.settings.huge else ["--no-huge"]
-        return [str(self.settings.programs / "straitd"), "--run-dir", str(self.folder.path),
+        return [str(self.programs() / "straitd"), "--run-dir", str(self.folder.path),
                 "--workers", str(self.settings.worker_cpu),
                 "--main-cpu", str(self.settings.other_cpu), *memory, *extra]
 
@@ -234,7 +245,7 @@ class Strait(Switch):
         return sorted({self.settings.worker_cpu, self.settings.other_cpu})
 
     def ctl(self, *words):
-        return run([str(self.settings.programs / "straitctl"), "--run-dir", str(self.folder.path),
+        return run([str(self.programs() / "straitctl"), "--run-dir", str(self.folder.path),
                     *words], cpus=[self.settings.other_cpu])
 
     def ctl_json(self, *words):
@@ -301,6 +312,17 @@ class Strait(Switch):
             for reason, count in port.get("drops", {}).items():
                 total[reason] = total.get(reason, 0) + count
         return total
+
+
+class Before(Strait):
+    """Another build of Strait: what a change cost or won, measured side by side."""
+
+    name = "before"
+    title = "Strait before"
+    build = None
+
+    def programs(self):
+        return self.build
 
 
 def vpp_missing():
