@@ -20,15 +20,20 @@ struct candidate {
     bool as_before; // same addresses and VLAN as the candidate before
 };
 
+void set_untagged(packet& p, vlan_id vlan) noexcept
+{
+    p.tagged = 0;
+    p.tags = 0;
+    p.priority = 0;
+    p.vlan = vlan;
+}
+
 // Finds the packet's VLAN by the port's policy. A priority tag (VLAN 0) is taken out here, so that
 // from here on a tagged packet's tag tells its VLAN; a tag behind it counts as if it stood first.
 std::optional<drop_reason> classify_vlan(packet& p, std::uint16_t type,
                                          const vlan_policy& policy) noexcept
 {
-    p.tagged = 0;
-    p.tags = 0;
-    p.priority = 0;
-    p.vlan = policy.native;
+    set_untagged(p, policy.native);
     for (bool popped = false; type == ethertype_vlan || type == ethertype_qinq; popped = true)
         [[unlikely]]
         {
@@ -78,6 +83,32 @@ void flood(packet& p, const bridge_config& bridge, const snapshot& config, port_
     }
 }
 
+// Where packets with the same addresses and VLAN go.
+struct verdict {
+    enum class kind : std::uint8_t { flood, output, drop };
+    kind what{kind::flood};
+    port_index port{no_port};
+    drop_reason reason{};
+};
+
+// `destination` is what the table says; no_port: nothing.
+verdict judge(port_index destination, const port_config& in, vlan_id vlan,
+              const snapshot& config) noexcept
+{
+    if (destination == no_port) {
+        return {};
+    }
+    if (destination == in.index) {
+        return {verdict::kind::drop, destination, drop_reason::same_port};
+    }
+    // The table may still know what the snapshot no longer has, until its flush.
+    const port_config* const port = config.port(destination);
+    if (port == nullptr || port->bridge != in.bridge || !port->vlan.carries(vlan)) [[unlikely]] {
+        return {verdict::kind::drop, destination, drop_reason::no_destination};
+    }
+    return {verdict::kind::output, destination, {}};
+}
+
 } // namespace
 
 void forward(burst& b, const port_config& in, const forward_context& context,
@@ -94,11 +125,25 @@ void forward(burst& b, const port_config& in, const forward_context& context,
     std::size_t count = 0;
     mac_table::key last_source;
     mac_table::key last_destination;
+    // The untagged header of the last candidate: what comes with the same is what that one is.
+    bool comparable = false;
+    std::uint64_t last_front = 0;
+    std::uint64_t last_back = 0;
     for (packet_slot& p : b.packets()) {
         p.in_port = in.index;
         p.destinations = 0;
         if (p.length < ethernet_header) [[unlikely]] {
             in_counters.drop(drop_reason::frame_too_short);
+            continue;
+        }
+        candidate& c = candidates[count];
+        c.p = &p;
+        const auto front = load<std::uint64_t>(p.data);
+        const auto back = load<std::uint64_t>(p.data + ethernet_header - sizeof front);
+        if (comparable && front == last_front && back == last_back) {
+            set_untagged(p, in.vlan.native);
+            c.as_before = true;
+            ++count;
             continue;
         }
         const ethernet header = parse_ethernet(p.data);
@@ -114,8 +159,6 @@ void forward(burst& b, const port_config& in, const forward_context& context,
             in_counters.drop(drop_reason::reserved_multicast);
             continue;
         }
-        candidate& c = candidates[count];
-        c.p = &p;
         const mac_table::key source{header.source, p.vlan};
         const mac_table::key destination{header.destination, p.vlan};
         c.multicast = header.destination.is_multicast();
@@ -126,43 +169,45 @@ void forward(burst& b, const port_config& in, const forward_context& context,
             last_source = source;
             last_destination = destination;
         }
+        comparable = header.type != ethertype_vlan && header.type != ethertype_qinq;
+        last_front = front;
+        last_back = back;
         ++count;
     }
 
-    port_index destination = no_port;
+    verdict v;
     for (std::size_t i = 0; i < count; ++i) {
         const candidate& c = candidates[i];
         if (!c.as_before) {
             if (macs.learn(c.source, in.index, context.now) == mac_table::learned::table_full) {
                 context.worker->mac_table_full.add(1);
             }
-            destination = c.multicast ? no_port : macs.lookup(c.destination, context.now);
+            v = judge(c.multicast ? no_port : macs.lookup(c.destination, context.now), in,
+                      c.p->vlan, *context.config);
         }
-        if (destination == no_port) {
+        switch (v.what) {
+        case verdict::kind::output:
+            out.add(v.port, *c.p);
+            break;
+        case verdict::kind::flood:
             flood(*c.p, bridge, *context.config, in_counters, out);
-        } else if (destination == in.index) {
-            in_counters.drop(drop_reason::same_port);
-        } else {
-            const port_config* const port = context.config->port(destination);
-            // The table may still know what the snapshot no longer has, until its flush.
-            if (port == nullptr || port->bridge != in.bridge || !port->vlan.carries(c.p->vlan))
-                [[unlikely]] {
-                in_counters.drop(drop_reason::no_destination);
-            } else {
-                out.add(destination, *c.p);
-            }
+            break;
+        case verdict::kind::drop:
+            in_counters.drop(v.reason);
+            break;
         }
     }
 }
 
-std::size_t admit(std::span<packet*> packets, const port_config& port,
-                  port_counters& counters) noexcept
+admitted admit(std::span<packet*> packets, const port_config& port,
+               port_counters& counters) noexcept
 {
     if (!port.admin_up) [[unlikely]] {
         counters.drop(drop_reason::egress_disabled, packets.size());
-        return 0;
+        return {0, true};
     }
     std::size_t kept = 0;
+    bool wanting = false;
     for (packet* const p : packets) {
         const bool tagged = port.vlan.sends_tagged(p->vlan);
         if (tagged != (p->tagged != 0)) [[unlikely]] {
@@ -187,9 +232,11 @@ std::size_t admit(std::span<packet*> packets, const port_config& port,
                 continue;
             }
         }
+        wanting |= !p->offload.empty();
+        wanting |= p->remote != nullptr;
         packets[kept++] = p;
     }
-    return kept;
+    return {kept, !wanting};
 }
 
 } // namespace strait::dataplane

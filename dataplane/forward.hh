@@ -21,9 +21,14 @@ struct forward_context {
 void forward(burst& b, const port_config& in, const forward_context& context,
              port_counters& in_counters, output_lists& out) noexcept;
 
+struct admitted {
+    std::size_t count; // packets kept, at the front
+    bool complete;     // nothing is left to do to any of them, and no payload is remote
+};
+
 // Keeps of `packets` those that may leave by `port`, moved to the front, with the tag that the port
-// wants; counts the others in `counters`. Returns how many are kept.
-[[nodiscard]] std::size_t admit(std::span<packet*> packets, const port_config& port,
-                                port_counters& counters) noexcept;
+// wants; counts the others in `counters`.
+[[nodiscard]] admitted admit(std::span<packet*> packets, const port_config& port,
+                             port_counters& counters) noexcept;
 
 } // namespace strait::dataplane

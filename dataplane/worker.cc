@@ -33,18 +33,6 @@ struct handover_note {
 static_assert(sizeof(handover_note) <= handover_area);
 static_assert(std::is_trivially_copyable_v<handover_note>);
 
-// Whether there is nothing to do to any of them, whoever takes them. Looks only at what admit() has
-// just looked at.
-bool complete_and_local(std::span<packet* const> packets) noexcept
-{
-    bool wanting = false;
-    for (const packet* const p : packets) {
-        wanting |= !p->offload.empty();
-        wanting |= p->remote != nullptr;
-    }
-    return !wanting;
-}
-
 } // namespace
 
 published::published(std::unique_ptr<const snapshot> s, std::size_t workers, std::uint64_t tsc_hz)
@@ -247,12 +235,14 @@ bool worker::poll_inboxes(const iteration& now) noexcept
 
 void worker::deliver(const iteration& now) noexcept
 {
+    const bool several = outputs_.ports().size() > 1; // else nobody reads `destinations` again
     for (const port_index to : outputs_.ports()) {
         const port_config& port = *now.config->ports[to_index(to)];
         const worker_plan::sink& sink = now.plan->sinks[to_index(to)];
         port_counters& counters = port_counters_[to_index(to)];
         const std::span<packet*> listed = outputs_.packets(to);
-        const std::span<packet* const> packets = listed.first(admit(listed, port, counters));
+        const admitted kept = admit(listed, port, counters);
+        const std::span<packet* const> packets = listed.first(kept.count);
         if (packets.empty()) {
             continue;
         }
@@ -260,19 +250,24 @@ void worker::deliver(const iteration& now) noexcept
             const std::uint64_t before = counters.tx_packets.read();
             const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
                                                &notifications_};
-            if (complete_and_local(packets)) [[likely]] {
+            if (kept.complete) [[likely]] {
                 sink.queue->transmit(packets, context);
             } else {
                 transmit(packets, *sink.queue, context);
             }
             counters_.tx_packets.add(counters.tx_packets.read() - before);
         } else if (sink.reachable) {
+            if (!kept.complete) {
+                make_local(packets, counters);
+            }
             hand_over(packets, port, sink.owner, counters);
         } else {
             counters.drop(drop_reason::receiver_not_connected, packets.size());
         }
-        for (packet* const p : packets) {
-            --p->destinations;
+        if (several) {
+            for (packet* const p : packets) {
+                --p->destinations;
+            }
         }
     }
     outputs_.clear();
@@ -368,9 +363,6 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
 {
     std::array<rte_mbuf*, burst::capacity> owned;
     std::size_t count = 0;
-    if (!complete_and_local(packets)) {
-        make_local(packets, counters);
-    }
     for (packet* const p : packets) {
         if (p->remote != nullptr) {
             continue; // counted by make_local()

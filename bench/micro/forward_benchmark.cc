@@ -130,7 +130,7 @@ void run_forward(benchmark::State& state, two_ports& ports, std::uint32_t macs,
         const port_config& to = ports.port(1U - from);
         meter.start();
         forward(*b, ports.port(from), ports.context(), ports.counters(from), out);
-        const std::size_t kept = admit(out.packets(to.index), to, ports.counters(1U - from));
+        const std::size_t kept = admit(out.packets(to.index), to, ports.counters(1U - from)).count;
         meter.stop(burst::capacity);
         astray += burst::capacity - kept;
         out.clear();

@@ -269,7 +269,8 @@ private:
         dataplane::forward(*burst_, *config_.ports[in], {&config_, 1, &worker_}, counters_[in],
                            lists_);
         const std::span<packet*> packets = lists_.packets(dataplane::port_index{out});
-        const std::size_t kept = dataplane::admit(packets, *config_.ports[out], counters_[out]);
+        const std::size_t kept =
+            dataplane::admit(packets, *config_.ports[out], counters_[out]).count;
         const std::uint64_t t3 = rte_rdtsc_precise();
         to.queue().transmit(std::span<packet* const>{packets}.first(kept), sending);
         const std::uint64_t t4 = rte_rdtsc_precise();

@@ -8,7 +8,10 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <map>
+#include <random>
+#include <utility>
 
 namespace strait::test {
 namespace {
@@ -91,7 +94,7 @@ protected:
         for (const port_index port : outputs_.ports()) {
             const std::size_t i = dataplane::to_index(port);
             const auto packets = outputs_.packets(port);
-            const std::size_t kept = dataplane::admit(packets, *ports_[i], counters_[i]);
+            const std::size_t kept = dataplane::admit(packets, *ports_[i], counters_[i]).count;
             for (dataplane::packet* const p : packets.first(kept)) {
                 out[i].push_back(bytes_of(*p));
                 intents_.push_back(p->offload);
@@ -162,6 +165,59 @@ TEST_F(forward, keeps_the_order_of_a_burst_for_each_destination)
         (first ? to_b : to_c).push_back(frames.back());
     }
     EXPECT_EQ(send(0, frames), (delivered{{1, to_b}, {2, to_c}}));
+}
+
+TEST_F(forward, a_burst_fares_as_its_frames_one_by_one)
+{
+    // Few kinds, so that frames repeat: what is found out once for all that look alike must be true
+    // of each.
+    const frame plain_frame = make_frame(b, a, 60);
+    const std::vector<frame> kinds = {
+        plain_frame,
+        make_frame(b, a, 90, 7),
+        make_frame(c, a, 60),
+        make_frame(a, b, 60), // from the wrong side: `b` moves, and its frames come back
+        make_frame(broadcast, a, 60),
+        make_frame(b, broadcast, 60),
+        make_frame(bpdu, a, 60),
+        make_frame(b, a, 13),
+        with_tag(plain_frame, 5),
+        with_tag(plain_frame, 6),
+        with_tag(plain_frame, 0),
+        with_tag(with_tag(plain_frame, 6), 5),
+    };
+    std::mt19937 random{20};
+    for (int round = 0; round < 500; ++round) {
+        std::vector<frame> frames;
+        while (frames.size() < 64) {
+            const frame& f = kinds[random() % kinds.size()];
+            frames.insert(frames.end(), std::min(random() % 6, 64 - frames.size()), f);
+        }
+        const auto run = [&](std::size_t at_once) {
+            macs_ = std::make_shared<dataplane::mac_table>(1024);
+            configure({trunk({0, 5}), trunk({0, 5}), access(5), trunk({0, 6})});
+            send(1, make_frame(broadcast, b, 60));
+            std::array<std::uint64_t, dataplane::drop_reason_count> before{};
+            for (std::size_t i = 0; i < before.size(); ++i) {
+                before[i] = counters_[0].drops[i].read();
+            }
+            delivered out;
+            for (std::size_t i = 0; i < frames.size(); i += at_once) {
+                const auto from = frames.begin() + static_cast<std::ptrdiff_t>(i);
+                const auto to = from + static_cast<std::ptrdiff_t>(at_once);
+                for (const auto& [port, got] : send(0, std::vector<frame>{from, to})) {
+                    out[port].insert(out[port].end(), got.begin(), got.end());
+                }
+            }
+            for (std::size_t i = 0; i < before.size(); ++i) {
+                before[i] = counters_[0].drops[i].read() - before[i];
+            }
+            return std::pair{out, before};
+        };
+        const auto together = run(64);
+        ASSERT_EQ(together, run(1)) << "round " << round;
+        ASSERT_FALSE(together.first.empty());
+    }
 }
 
 TEST_F(forward, drops_what_would_go_back_where_it_came_from)
