@@ -15,7 +15,7 @@ class gatherer {
 public:
     static constexpr std::uint64_t target = 48;      // packets worth waiting for
     static constexpr std::uint64_t worthwhile = 16;  // fewer are not
-    static constexpr std::uint64_t longest = 20'000; // TSC cycles, 6 to 10 microseconds
+    static constexpr std::uint64_t longest = 30'000; // TSC cycles, 8 to 15 microseconds
 
     [[nodiscard]] bool due(std::uint64_t now) const noexcept
     {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Taking packets out of a guest's transmit virtqueue. Staged over the burst: descriptors are
-// copied, checked and translated and the frames' first lines prefetched; then heads are copied.
+// copied, checked and translated and the frames' first lines asked for; then heads are copied.
 // Payload stays where it is until a sink copies it, or own() does.
 #include "ports/gather.hh"
 #include "ports/vhost/kick.hh"
@@ -285,13 +285,20 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         return rx_queue::poll::empty;
     }
     gather_.took(context.now, count);
+
+    const std::span<const chain> taken = std::span{chains}.first(count);
+    // In a loop of its own, many are under way at once.
+    for (const chain& c : taken) {
+        if (c.segments == 0 && c.length > header_) [[likely]] {
+            c.first.touch(header_);
+        }
+    }
+    const std::uint64_t bytes = reads_headers_ ? build<true>(b, taken, *context.counters)
+                                               : build<false>(b, taken, *context.counters);
+    // Not earlier: the frames are needed first.
     if (context.expected != nullptr) {
         context.expected->prefetch_buffers(count);
     }
-
-    const std::span<const chain> taken = std::span{chains}.first(count);
-    const std::uint64_t bytes = reads_headers_ ? build<true>(b, taken, *context.counters)
-                                               : build<false>(b, taken, *context.counters);
     context.counters->rx_packets.add(b.count);
     context.counters->rx_bytes.add(bytes);
     return rx_queue::poll::taken;
