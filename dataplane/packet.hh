@@ -83,7 +83,7 @@ struct packet {
     std::uint16_t priority;     // PCP and DEI of its tag, in place (0xf000)
     std::uint8_t tagged;        // 1: the frame as it stands carries an 802.1Q tag
     std::uint8_t tags;          // number of tags in front of its EtherType as it stands
-    std::uint16_t destinations; // transmits still to come; a NIC may take the mbuf at the last
+    std::uint16_t destinations; // transmits to come, counted down if several; see own()
     offload_intent offload;
 };
 

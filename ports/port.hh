@@ -76,8 +76,8 @@ public:
     [[nodiscard]] virtual bool takes_remote() const noexcept { return false; }
 
     // Hints: `n` packets, at most burst::capacity, are likely to be transmitted in this iteration.
-    // A receiver's lines are far away while its CPU is; asked for while the sender's are on their
-    // way, both are waited for once. First for the ring's, later for its buffers'.
+    // A receiver's lines are far away while its CPU is. The ring's are asked for while the sender's
+    // are on their way, so that both are waited for once; its buffers' when the heads are there.
     virtual void prefetch_ring(std::size_t /*n*/) noexcept {}
     virtual void prefetch_buffers(std::size_t /*n*/) noexcept {}
 };

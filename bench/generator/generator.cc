@@ -260,7 +260,9 @@ private:
         while (!stopping() && !line_came()) {
             loop(rte_rdtsc() + cycles_of(0.001));
         }
-        take_line();
+        if (!stopping()) {
+            take_line();
+        }
     }
 
     // Receives until nothing has come for 20 ms, half a second at most.
@@ -383,8 +385,6 @@ int generate(const options& settings)
                      settings.ready_timeout);
         return 1;
     }
-    std::printf("{\"event\":\"ready\",\"after_s\":%.4f}\n", traffic.ready_after());
-    std::fflush(stdout);
     if (!traffic.prime()) {
         std::fprintf(stderr,
                      "strait-generator: the switch did not take a frame from each of %u "
@@ -392,6 +392,8 @@ int generate(const options& settings)
                      settings.macs, settings.ready_timeout);
         return 1;
     }
+    std::printf("{\"event\":\"ready\",\"after_s\":%.4f}\n", traffic.ready_after());
+    std::fflush(stdout);
     do {
         if (settings.steps && !take_line()) {
             break;

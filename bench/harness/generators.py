@@ -72,6 +72,7 @@ class StraitGenerator(Generator):
         words += [] if settings.huge else ["--no-huge"]
         self.child = Child(words, cpus=[settings.other_cpu])
         try:
+            # Fifteen seconds each for the first frame and for all addresses, by its own clock.
             self.child.wait_for(r'"event":"ready"', 60)
         except BenchError:
             self.child.end()
@@ -157,17 +158,18 @@ class Flowgen(Generator):
 
     def measure(self, during=None):
         self.child.process.send_signal(signal.SIGCONT)
-        time.sleep(self.warm_up)
-        watch = Watch(self.switch, self.child.pid, self.settings)
-        self.switch.begin()
-        self._rates()
-        if during:
-            during(self.seconds)
-        time.sleep(self.seconds)
-        mpps = self._rates()
-        told = {**self.switch.end(), **watch.end()}
-        self.child.process.send_signal(signal.SIGSTOP)
-        return {**told, "mpps": mpps}
+        try:
+            time.sleep(self.warm_up)
+            watch = Watch(self.switch, self.child.pid, self.settings)
+            self.switch.begin()
+            self._rates()
+            if during:
+                during(self.seconds)
+            time.sleep(self.seconds)
+            mpps = self._rates()
+            return {**self.switch.end(), **watch.end(), "mpps": mpps}
+        finally:
+            self.child.process.send_signal(signal.SIGSTOP)
 
 
 GENERATORS = {"strait": StraitGenerator, "flowgen": Flowgen}

@@ -150,7 +150,10 @@ class Child:
         if self in _children:
             _children.remove(self)
             os.close(self._master)
-            self.process.stdin.close()
+            try:
+                self.process.stdin.close()
+            except OSError:
+                pass  # it ended with a line of ours unread
         return self.process.returncode
 
 
@@ -302,18 +305,27 @@ class HalfCpu:
         self.method = "a spinning competitor on the worker's CPU"
 
     def _remove(self):
-        for group, members in reversed(self._made):
+        for group, members in self._made:
             parent = group.parent / members if members != "cgroup.threads" else None
             for member in (group / members).read_text().split() if parent else []:
                 try:
                     parent.write_text(member)
                 except OSError:
                     pass
+        for group, _members in reversed(self._made):
             try:
                 group.rmdir()
             except OSError:
                 pass
         self._made = []
+
+    def freeze(self):
+        if self._competitor:
+            self._competitor.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        if self._competitor:
+            self._competitor.process.send_signal(signal.SIGCONT)
 
     def end(self):
         """After the process has ended, or before: its threads go back where they were."""

@@ -93,7 +93,7 @@ def rows_of(results, scenarios, switches):
                 rows.append(("", f"  Strait / {against}", *("" for _ in switches),
                              _cell(found, 2), bar.target(),
                              bar.verdict(found["median"] if found else None)))
-        for name in scenario.variants:
+        for name in scenario.variants if "strait" in switches else ():
             rows.append(("", f"  {name}: rate (Mpps)",
                          *(_cell(results.figure(scenario, name, switch, "mpps"), 2)
                            for switch in switches), "", "", ""))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# The switches that are compared, each started fresh for a run in a folder of its own: Strait,
+# The switches that are compared, each started fresh for a scenario in a folder of its own: Strait,
 # testpmd's io forwarding, OVS-DPDK's NORMAL. All poll on one worker CPU, everything else they do
 # stays on the other one.
 
@@ -58,15 +58,18 @@ class Switch:
     def stop(self):
         raise NotImplementedError
 
-    def pid(self):
+    def process(self):
         raise NotImplementedError
+
+    def pid(self):
+        return self.process().pid
 
     def freeze(self):
         """Stops it where it is, so that another switch may have the worker's CPU."""
-        os.kill(self.pid(), signal.SIGSTOP)
+        self.process().send_signal(signal.SIGSTOP)
 
     def thaw(self):
-        os.kill(self.pid(), signal.SIGCONT)
+        self.process().send_signal(signal.SIGCONT)
 
     def begin(self):
         """Called when the count begins, under load."""
@@ -116,8 +119,8 @@ class Testpmd(Switch):
                 self.child.finish(1)
         self.folder.cleanup()
 
-    def pid(self):
-        return self.child.pid
+    def process(self):
+        return self.child.process
 
     def begin(self):
         self.child.ask("clear fwd stats all", r"testpmd> ")
@@ -199,8 +202,13 @@ class Ovs(Switch):
             self.database.end()
         self.folder.cleanup()
 
-    def pid(self):
-        return self.daemon.pid
+    def process(self):
+        return self.daemon.process
+
+    def thaw(self):
+        super().thaw()
+        # It takes the time it was stopped for a slow look at its flows, and then keeps fewer.
+        self._appctl("upcall/set-flow-limit", "300000")
 
     def begin(self):
         self._appctl("dpif-netdev/pmd-stats-clear")
@@ -281,8 +289,8 @@ class Strait(Switch):
             self.child.end(signal.SIGTERM, 10)
         self.folder.cleanup()
 
-    def pid(self):
-        return self.child.pid
+    def process(self):
+        return self.child.process
 
     def worker(self):
         workers = self.ctl_json("worker", "list")["workers"]
