@@ -47,9 +47,8 @@ class Generator:
     def __exit__(self, *_):
         self.child.end()
 
-    def measure(self, during=None):
-        """What arrived and what the switch told of its work. `during` is called, with the seconds
-        that are counted, while frames are."""
+    def measure(self):
+        """What arrived and what the switch told of its work."""
         raise NotImplementedError
 
 
@@ -79,6 +78,7 @@ class StraitGenerator(Generator):
             raise
 
     def measure(self, during=None):
+        """`during` is called, with the seconds that are counted, while frames are."""
         child = self.child
         start = len(child.output)
         child.say("\n")
@@ -156,15 +156,13 @@ class Flowgen(Generator):
             raise BenchError(f"flowgen told of {len(found)} ports")
         return sum(found) / 1e6
 
-    def measure(self, during=None):
+    def measure(self):
         self.child.process.send_signal(signal.SIGCONT)
         try:
             time.sleep(self.warm_up)
             watch = Watch(self.switch, self.child.pid, self.settings)
             self.switch.begin()
             self._rates()
-            if during:
-                during(self.seconds)
             time.sleep(self.seconds)
             mpps = self._rates()
             return {**self.switch.end(), **watch.end(), "mpps": mpps}

@@ -49,7 +49,6 @@ class Switch:
         return self
 
     def __exit__(self, *_):
-        self.thaw()
         self.stop()
 
     def start(self):
@@ -205,12 +204,9 @@ class Ovs(Switch):
     def process(self):
         return self.daemon.process
 
-    def thaw(self):
-        super().thaw()
+    def begin(self):
         # It takes the time it was stopped for a slow look at its flows, and then keeps fewer.
         self._appctl("upcall/set-flow-limit", "300000")
-
-    def begin(self):
         self._appctl("dpif-netdev/pmd-stats-clear")
 
     def end(self):
