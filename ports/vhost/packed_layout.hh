@@ -138,6 +138,7 @@ public:
         return static_cast<std::uint16_t>(used_.next - wanted - 1) < returned;
     }
 
+    void skip(std::size_t n) noexcept { advance(available_, static_cast<std::uint16_t>(n)); }
     void rewind(const packed_layout& mark) noexcept { available_ = mark.available_; }
 
     [[nodiscard]] ring_index position() const noexcept { return used_; }

@@ -57,9 +57,19 @@ private:
         packet* p;
         guest_span buffer;
     };
+    // A buffer of one descriptor, found before its packet was known.
+    struct found {
+        guest_span buffer;
+        std::uint32_t length; // the descriptor's
+        std::uint16_t id;
+    };
 
     [[nodiscard]] std::size_t put(std::span<packet* const> packets,
                                   dataplane::port_counters& counters) noexcept;
+    [[nodiscard]] std::size_t put_into_found(std::span<packet* const> packets,
+                                             dataplane::port_counters& counters) noexcept;
+    [[nodiscard]] std::size_t put_into_next(std::span<packet* const> packets,
+                                            dataplane::port_counters& counters) noexcept;
     void put_in_segments(const packet& p, dataplane::port_counters& counters) noexcept;
     [[nodiscard]] drop_reason take_slowly(Layout& layout, chain_head head, const packet& p,
                                           const char*& fault) noexcept;
@@ -76,6 +86,8 @@ private:
     const offloads takes_;
     std::unique_ptr<burst> cut_; // segments of what does not fit; only where packets may have some
     std::size_t prefetched_{0};  // buffers that prefetch_buffers() asked for
+    std::size_t found_count_{0}; // of those, the first ones, which found_ holds
+    std::array<found, burst::capacity> found_;
     std::size_t completed_{0};
     std::array<completion, burst::capacity + max_buffers> completions_;
     std::size_t spans_used_{0};
@@ -227,7 +239,7 @@ sink_of<Layout>::prefetch_buffer(const guest_span& buffer) const noexcept
 template <typename Layout>
 void sink_of<Layout>::prefetch_ring(std::size_t n) noexcept
 {
-    prefetched_ = 0;
+    prefetched_ = found_count_ = 0;
     // A fault is transmit()'s to find.
     if (fault() == nullptr && layout_.refresh() == nullptr) {
         layout_.prefetch(std::min(layout_.ready(), n));
@@ -243,10 +255,14 @@ void sink_of<Layout>::prefetch_buffers(std::size_t n) noexcept
     Layout layout = layout_;
     const char* fault = nullptr;
     chain_head head;
+    found_count_ = 0;
     for (prefetched_ = 0; prefetched_ < n && layout.next(head, fault); ++prefetched_) {
         guest_span buffer;
-        if (memory_.translate(head.address, head.length, buffer)) {
+        if (memory_.translate(head.address, head.length, buffer)) [[likely]] {
             prefetch_buffer(buffer);
+            if (found_count_ == prefetched_ && head.simple() && head.writable()) [[likely]] {
+                found_[found_count_++] = {.buffer = buffer, .length = head.length, .id = head.id};
+            }
         }
     }
 }
@@ -296,6 +312,49 @@ std::size_t sink_of<Layout>::put(std::span<packet* const> packets,
         counters.drop(drop_reason::receiver_not_connected, packets.size());
         return packets.size();
     }
+    std::size_t done = put_into_found(packets, counters);
+    if (done < packets.size()) {
+        done += put_into_next(packets.subspan(done), counters);
+    }
+    if (completed_ > 0) {
+        publish();
+    }
+    return done;
+}
+
+// put() for the buffers that prefetch_buffers() found: their descriptors are not read again.
+// Returns how many packets went, up to the first that needs a closer look. Does not publish.
+template <typename Layout>
+std::size_t sink_of<Layout>::put_into_found(std::span<packet* const> packets,
+                                            dataplane::port_counters& counters) noexcept
+{
+    const std::size_t count = std::min(std::exchange(found_count_, 0), packets.size());
+    std::uint64_t bytes = 0;
+    std::size_t done = 0;
+    for (; done < count; ++done) {
+        const packet& p = *packets[done];
+        const found& f = found_[done];
+        if (needs_work(p, takes_) || f.length < header_ + p.length) [[unlikely]] {
+            break;
+        }
+        write(p, f.buffer);
+        completions_[done] = {
+            .length = static_cast<std::uint32_t>(header_ + p.length), .id = f.id, .slots = 1};
+        bytes += p.length;
+    }
+    layout_.skip(done);
+    completed_ = done;
+    prefetched_ -= done;
+    counters.tx_packets.add(done);
+    counters.tx_bytes.add(bytes);
+    return done;
+}
+
+// put() for the buffers behind those, each looked at now.
+template <typename Layout>
+std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
+                                           dataplane::port_counters& counters) noexcept
+{
     const char* fault = layout_.refresh();
     std::array<target, burst::capacity> targets;
     std::size_t targeted = 0;
@@ -383,9 +442,6 @@ std::size_t sink_of<Layout>::put(std::span<packet* const> packets,
     } else if (next < packets.size() && !to_cut) {
         counters.drop(drop_reason::receiver_full, packets.size() - next);
         next = packets.size();
-    }
-    if (completed_ > 0) {
-        publish();
     }
     counters.tx_packets.add(sent);
     counters.tx_bytes.add(bytes);

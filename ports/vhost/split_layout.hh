@@ -171,6 +171,11 @@ public:
         return static_cast<std::uint16_t>(next_used_ - event - 1) < returned;
     }
 
+    // Takes `n` chains of one descriptor each, which next() of a copy has found.
+    void skip(std::size_t n) noexcept
+    {
+        next_available_ = static_cast<std::uint16_t>(next_available_ + n);
+    }
     // Gives back chains taken since `mark`, untouched.
     void rewind(const split_layout& mark) noexcept { next_available_ = mark.next_available_; }
 
