@@ -22,6 +22,10 @@ const char* ring_set::fault() const noexcept
 ports::rx_queue::poll queue::receive(dataplane::burst& b,
                                      const ports::queue_context& context) noexcept
 {
+    if (source* const only = only_.load(std::memory_order_acquire)) {
+        taken_ = only;
+        return only->receive(b, context);
+    }
     const ring_set* const rings = rings_.load(std::memory_order_acquire);
     if (rings == nullptr) {
         return poll::empty;

@@ -34,7 +34,7 @@ struct ring_set {
     [[nodiscard]] const char* fault() const noexcept;
 };
 
-class queue final : public ports::rx_queue, public ports::tx_queue {
+class alignas(64) queue final : public ports::rx_queue, public ports::tx_queue {
 public:
     queue() = default;
     ~queue() override = default;
@@ -43,7 +43,12 @@ public:
 
     // Control side, one thread. Null takes the rings out: a worker may be in them until a grace
     // period has passed.
-    void publish(ring_set* rings) noexcept { rings_.store(rings, std::memory_order_release); }
+    void publish(ring_set* rings) noexcept
+    {
+        rings_.store(rings, std::memory_order_release);
+        const bool one = rings != nullptr && rings->sources.size() == 1;
+        only_.store(one ? rings->sources.front().get() : nullptr, std::memory_order_release);
+    }
 
     poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
@@ -56,6 +61,8 @@ public:
 
 private:
     std::atomic<ring_set*> rings_{nullptr};
+    // Where there is one pair, as most have: an idle port costs two lines less.
+    std::atomic<source*> only_{nullptr};
     // The worker's.
     source* taken_{nullptr}; // whose packets the burst has
     std::size_t next_{0};    // the ring to be looked at first

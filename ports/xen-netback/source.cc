@@ -26,12 +26,12 @@ using ports::rx_queue;
 
 source::source(netif::tx_ring ring, guest& g, event_channel& channel, bool left_behind) noexcept
     : ring_{ring},
-      guest_{g},
-      channel_{channel},
       taken_{ring.response_producer()},
       answered_{taken_},
       notified_{taken_},
-      shown_{taken_}
+      shown_{taken_},
+      guest_{g},
+      channel_{channel}
 {
     if (left_behind) {
         finish_answers();

@@ -19,7 +19,7 @@
 namespace strait::xen {
 
 // One ring, from connection to disconnection; a worker's but for fault() and what it says.
-class source final : public ports::notifier {
+class alignas(64) source final : public ports::notifier {
 public:
     // `g` and the mapping of the ring outlive it. The ring is taken up where its responses end;
     // with `left_behind`, by another process that may have been ended at any instruction.
@@ -72,15 +72,16 @@ private:
     void answer_all(const frame& f, std::int16_t status) noexcept;
     void fail(const char* why) noexcept { fault_.store(why, std::memory_order_release); }
 
+    // What a look at an empty ring reads stands in one cache line.
     const netif::tx_ring ring_;
-    guest& guest_;
-    event_channel& channel_;
     ports::gatherer gather_;
+    std::atomic<const char*> fault_{nullptr};
     std::uint32_t taken_;    // requests
     std::uint32_t answered_; // responses published
     std::uint32_t notified_; // of those, when the guest was last considered to be told
-    std::atomic<const char*> fault_{nullptr};
     std::atomic<std::uint32_t> shown_;
+    guest& guest_;
+    event_channel& channel_;
 
     // Of the burst that is under way.
     std::size_t answer_count_{0};
