@@ -38,9 +38,9 @@ int try_to_connect(const std::string& path)
     return code;
 }
 
-} // namespace
-
-result<void> make_way_for_socket(const std::string& path)
+// Whether the kernel can take the path; `mode` of what stands there, 0 where its folder has
+// nothing.
+result<void> look_at(const std::string& path, mode_t& mode)
 {
     if (path.empty()) {
         return error{"the socket path is empty"};
@@ -64,9 +64,22 @@ result<void> make_way_for_socket(const std::string& path)
         if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
             return error{"the folder of the socket path " + path + " does not exist"};
         }
+        mode = 0;
         return {};
     }
-    if (!S_ISSOCK(status.st_mode)) {
+    mode = status.st_mode;
+    return {};
+}
+
+} // namespace
+
+result<void> make_way_for_socket(const std::string& path)
+{
+    mode_t there = 0;
+    if (auto looked = look_at(path, there); !looked || there == 0) {
+        return looked;
+    }
+    if (!S_ISSOCK(there)) {
         return error{path + " exists and is not a socket; it is left as it is"};
     }
     switch (const int code = try_to_connect(path)) {
@@ -88,13 +101,37 @@ result<void> make_way_for_socket(const std::string& path)
     return {};
 }
 
+result<void> check_socket_to_connect_to(const std::string& path)
+{
+    mode_t there = 0;
+    if (auto looked = look_at(path, there); !looked) {
+        return looked;
+    }
+    struct stat target {};
+    if (there != 0 && ::stat(path.c_str(), &target) == 0 && !S_ISSOCK(target.st_mode)) {
+        return error{path + " exists and is not a socket"};
+    }
+    return {};
+}
+
+socket_file socket_file::at(const std::string& path) noexcept
+{
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) {
+        return {};
+    }
+    return {status.st_dev, status.st_ino};
+}
+
 result<void> give_socket_to(const std::string& path, std::optional<uid_t> owner,
                             std::optional<gid_t> group, mode_t mode)
 {
     // What was looked at is what is changed: by descriptor, never by path again.
     const int fd = ::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        return error{"the socket " + path + " is gone: " + describe(errno)};
+        return error{(errno == ENOENT ? "the socket " + path + " is gone: "
+                                      : "the socket " + path + " cannot be looked at: ") +
+                     describe(errno)};
     }
     const auto give = [&]() -> result<void> {
         struct stat status {};

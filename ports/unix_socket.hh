@@ -23,6 +23,20 @@ inline constexpr std::size_t max_socket_path = 107;
 // not be removed. The caller holds the lock of its run folder. Any thread; never waits.
 [[nodiscard]] result<void> make_way_for_socket(const std::string& path);
 
+// Whether a process may listen at `path` some day, for one who will connect to it then: what stands
+// there now, if anything, is a socket or leads to one, and its folder exists. Any thread.
+[[nodiscard]] result<void> check_socket_to_connect_to(const std::string& path);
+
+// Which file stands at a path, so that it is known again.
+struct socket_file {
+    dev_t device{0};
+    ino_t inode{0}; // 0: there is none
+
+    // A link is looked at itself. Any thread.
+    [[nodiscard]] static socket_file at(const std::string& path) noexcept;
+    bool operator==(const socket_file&) const noexcept = default;
+};
+
 // Gives the socket that this process has just bound to `path` to its owner and group, where given,
 // and sets its permissions. Who may write the folder can have put another file or a link in its
 // place meanwhile: that is an error, and is left as it is.

@@ -3,13 +3,16 @@
 #include "ports/vhost/library.hh"
 
 #include "dataplane/guest_span.hh"
+#include "ports/unix_socket.hh"
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
+#include <cstdio>
 #include <cstring>
+#include <fcntl.h>
 #include <limits.h>
 #include <map>
 #include <mutex>
@@ -28,7 +31,11 @@ namespace strait::vhost {
 namespace {
 
 std::mutex sockets_mutex;
-std::map<std::string, endpoint*, std::less<>> sockets;
+struct served {
+    endpoint* to;
+    ports::socket_file file; // that the library made
+};
+std::map<std::string, served, std::less<>> sockets;
 
 // By connection; null while nobody has it.
 std::array<std::atomic<endpoint*>, RTE_MAX_VHOST_DEVICE> connections;
@@ -84,7 +91,7 @@ int new_connection(int vid)
     if (rte_vhost_get_ifname(vid, path.data(), path.size()) == 0) {
         const std::scoped_lock lock{sockets_mutex};
         const auto found = sockets.find(std::string_view{path.data()});
-        e = found == sockets.end() ? nullptr : found->second;
+        e = found == sockets.end() ? nullptr : found->second.to;
     }
     if (e == nullptr || !e->connected(vid)) {
         return -1;
@@ -261,7 +268,7 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
                                 "serve in a process; another straitd, with a run folder of its "
                                 "own, can have more"};
         }
-        if (!sockets.emplace(path, &e).second) {
+        if (!sockets.emplace(path, served{&e, {}}).second) {
             return ports::error{"the socket '" + path +
                                 "' is another port's; give each port one "
                                 "of its own"};
@@ -298,6 +305,11 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
         return failed(true);
     }
     if (!client) {
+        const auto made = ports::socket_file::at(path);
+        {
+            const std::scoped_lock lock{sockets_mutex};
+            sockets.at(path).file = made;
+        }
         wake_event_thread(path);
     }
     return {};
@@ -306,7 +318,21 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
 void unregister_socket(endpoint& e, const std::string& path) noexcept
 {
     the_watcher().remove(e);
+    // The library removes whatever stands at the path by now. What is not its own steps aside.
+    const std::string aside = path + "~";
+    const auto file = ports::socket_file::at(path);
+    bool stepped_aside = false;
+    {
+        const std::scoped_lock lock{sockets_mutex};
+        const auto& made = sockets.at(path).file;
+        stepped_aside =
+            made.inode != 0 && file.inode != 0 && file != made &&
+            ::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, aside.c_str(), RENAME_NOREPLACE) == 0;
+    }
     rte_vhost_driver_unregister(path.c_str());
+    if (stepped_aside) {
+        ::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE);
+    }
     for (auto& slot : connections) {
         endpoint* expected = &e;
         slot.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);

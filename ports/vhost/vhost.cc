@@ -242,10 +242,10 @@ private:
 
 ports::result<void> vhost_port::start()
 {
-    if (!settings_.client) {
-        if (auto free = ports::make_way_for_socket(settings_.socket); !free) {
-            return free;
-        }
+    if (auto usable = settings_.client ? ports::check_socket_to_connect_to(settings_.socket)
+                                       : ports::make_way_for_socket(settings_.socket);
+        !usable) {
+        return usable;
     }
     {
         const std::scoped_lock lock{mutex_};

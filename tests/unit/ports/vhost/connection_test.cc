@@ -624,6 +624,31 @@ TEST_F(vhost_socket, leaves_what_is_not_its_own)
     EXPECT_TRUE(still.ask(request::get_features));
 }
 
+TEST_F(vhost_socket, leaves_what_was_put_in_its_place)
+{
+    ASSERT_TRUE(start(at(path())));
+    std::filesystem::remove(path());
+    std::ofstream{path()} << "a file";
+    port_.reset();
+    EXPECT_TRUE(std::filesystem::is_regular_file(path()));
+    std::filesystem::remove(path());
+    ASSERT_TRUE(start(at(path())));
+    port_.reset();
+    EXPECT_FALSE(std::filesystem::exists(path())) << "its own goes";
+}
+
+TEST_F(vhost_socket, connects_to_what_is_or_may_become_a_socket)
+{
+    settings s = at(path());
+    s.client = true;
+    EXPECT_TRUE(start(s)) << "nothing is there yet";
+    port_.reset();
+    s.socket = l_.folder();
+    EXPECT_THAT(refusal(s), HasSubstr("exists and is not a socket"));
+    s.socket = l_.folder() + "/missing/p.sock";
+    EXPECT_THAT(refusal(s), HasSubstr("does not exist"));
+}
+
 TEST_F(vhost_socket, says_what_is_wrong_with_a_path)
 {
     EXPECT_THAT(refusal(at("")), HasSubstr("1 to 107 bytes"));
