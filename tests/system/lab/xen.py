@@ -157,8 +157,8 @@ class XenGuest(Host):
                  'tsc_mode="native"', 'on_poweroff="destroy"', 'on_reboot="destroy"',
                  'on_crash="destroy"']
         if kind == "pvh":
-            # On the first CPU the emulation confuses, once in a while, the registers of such a guest
-            # with the hypervisor's: a triple fault, or silence. Elsewhere it has never done so.
+            # On the first CPU the emulation confuses, once in a while, the registers of such a
+            # guest with the hypervisor's: a triple fault, or silence. On others it has never.
             lines.append('cpus="all,^0"')
         lines += config
         self.config = f"/run/{self.name}.cfg"
