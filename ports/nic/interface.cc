@@ -2,7 +2,11 @@
 // Kernel interfaces through libnl.
 #include "ports/nic/interface.hh"
 
+#include "ports/number.hh"
+
+#include <arpa/inet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <netlink/addr.h>
 #include <netlink/errno.h>
 #include <netlink/netlink.h>
@@ -13,7 +17,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <climits>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 namespace strait::nic {
 
@@ -64,18 +71,71 @@ link_ptr get_link(nl_sock* s, const std::string& name)
     return link_ptr{found};
 }
 
-addr_ptr parse_address(const std::string& cidr)
+struct cidr {
+    int family;
+    std::vector<std::uint8_t> bytes;
+    unsigned prefix;
+};
+
+// libnl's own parsing takes what looks like no address to a person: a prefix length in octal, with
+// a sign or behind a blank, and MACs.
+std::optional<cidr> parse_cidr(const std::string& text)
 {
-    nl_addr* parsed = nullptr;
-    if (cidr.find('/') == std::string::npos ||
-        nl_addr_parse(cidr.c_str(), AF_UNSPEC, &parsed) != 0) {
-        return nullptr;
+    const auto slash = text.find('/');
+    if (slash == std::string::npos) {
+        return std::nullopt;
     }
-    addr_ptr address{parsed};
-    const int family = nl_addr_get_family(parsed);
-    const bool fits = (family == AF_INET && nl_addr_get_prefixlen(parsed) <= 32) ||
-                      (family == AF_INET6 && nl_addr_get_prefixlen(parsed) <= 128);
-    return fits ? std::move(address) : nullptr;
+    const std::string address = text.substr(0, slash);
+    const std::string_view length = std::string_view{text}.substr(slash + 1);
+    cidr c{address.find(':') == std::string::npos ? AF_INET : AF_INET6, {}, 0};
+    c.bytes.resize(c.family == AF_INET ? sizeof(in_addr) : sizeof(in6_addr));
+    const auto prefix = to_number<unsigned>(length);
+    if (!prefix || *prefix > c.bytes.size() * CHAR_BIT ||
+        (length.size() > 1 && length.front() == '0') ||
+        ::inet_pton(c.family, address.c_str(), c.bytes.data()) != 1) {
+        return std::nullopt;
+    }
+    c.prefix = *prefix;
+    return c;
+}
+
+// Whether every bit from `first` on is `value`.
+bool all_bits(const cidr& c, unsigned first, bool value)
+{
+    for (unsigned i = first; i < c.bytes.size() * CHAR_BIT; ++i) {
+        if (((c.bytes[i / CHAR_BIT] >> (CHAR_BIT - 1 - i % CHAR_BIT) & 1) != 0) != value) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Why no host can have this address; empty when one can.
+std::string_view obstacle(const cidr& c)
+{
+    constexpr unsigned first_multicast = 224;
+    constexpr unsigned first_class_e = 240;
+    constexpr unsigned point_to_point = 31; // has neither of a network's two addresses
+    const unsigned first = c.bytes.front();
+    if (all_bits(c, 0, false)) {
+        return "stands for no address";
+    }
+    if (c.prefix == 0) {
+        return "has every address in its network";
+    }
+    if (c.family == AF_INET6) {
+        return first == UINT8_MAX ? "is a multicast address" : "";
+    }
+    if (first >= first_multicast && first < first_class_e) {
+        return "is a multicast address";
+    }
+    if (all_bits(c, 0, true) || (c.prefix < point_to_point && all_bits(c, c.prefix, true))) {
+        return "is a broadcast address";
+    }
+    if (c.prefix < point_to_point && all_bits(c, c.prefix, false)) {
+        return "is the address of the network itself";
+    }
+    return "";
 }
 
 // Asks the kernel to make `change` of the interface.
@@ -137,10 +197,15 @@ ports::result<void> set_interface_up(const std::string& name)
 
 ports::result<void> check_address(const std::string& cidr)
 {
-    if (parse_address(cidr) == nullptr) {
-        return error{"\"" + cidr +
-                     "\" is not an address with its prefix length, such as 10.0.0.1/24 or "
-                     "fd00::1/64"};
+    constexpr std::string_view right = ", such as 10.0.0.1/24 or fd00::1/64";
+    const auto parsed = parse_cidr(cidr);
+    if (!parsed) {
+        return error{"\"" + cidr + "\" is not an address with its prefix length" +
+                     std::string{right}};
+    }
+    if (const auto why = obstacle(*parsed); !why.empty()) {
+        return error{cidr + " " + std::string{why} + "; it must be one that a host can have" +
+                     std::string{right}};
     }
     return {};
 }
@@ -158,7 +223,10 @@ ports::result<void> add_interface_address(const std::string& name, const std::st
     if (index == 0) {
         return no_interface(name);
     }
-    const addr_ptr address = parse_address(cidr);
+    const auto parsed = parse_cidr(cidr);
+    const addr_ptr address{
+        nl_addr_build(parsed->family, parsed->bytes.data(), parsed->bytes.size())};
+    nl_addr_set_prefixlen(address.get(), static_cast<int>(parsed->prefix));
     const rtnl_addr_ptr request{rtnl_addr_alloc()};
     rtnl_addr_set_ifindex(request.get(), static_cast<int>(index));
     rtnl_addr_set_local(request.get(), address.get());

@@ -29,7 +29,7 @@ struct interface_state {
 [[nodiscard]] ports::result<void> set_interface_mtu(const std::string& name, std::uint32_t mtu);
 [[nodiscard]] ports::result<void> set_interface_up(const std::string& name);
 
-// "10.0.0.1/24", "fd00::1/64". check_address changes nothing.
+// "10.0.0.1/24", "fd00::1/64", none that no host can have. check_address changes nothing.
 [[nodiscard]] ports::result<void> check_address(const std::string& cidr);
 [[nodiscard]] ports::result<void> add_interface_address(const std::string& name,
                                                         const std::string& cidr);

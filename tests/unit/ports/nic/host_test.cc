@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Host ports: the tap, its address, and what is refused.
+#include "ports/nic/interface.hh"
 #include "tests/unit/ports/nic/lab.hh"
 
 #include <gmock/gmock.h>
@@ -70,6 +71,58 @@ TEST_F(host_port, takes_an_ipv6_address_or_none)
     EXPECT_THAT(output_of("ip addr show br6"), Not(HasSubstr("inet")));
 }
 
+TEST_F(host_port, keeps_the_mtu_that_its_ipv6_address_needs)
+{
+    run("sysctl -qw net.ipv6.conf.default.disable_ipv6=0");
+    auto made = make({.name = "local", .interface = "br6", .address = "fd00:77::1/64"});
+    run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+    ASSERT_TRUE(made) << made.error().message;
+    const auto less = (*made)->set_mtu(1279);
+    ASSERT_FALSE(less);
+    EXPECT_THAT(less.error().message, HasSubstr("needs an MTU of at least 1280"));
+    EXPECT_TRUE((*made)->set_mtu(1280));
+    EXPECT_THAT(output_of("ip addr show br6"), HasSubstr("inet6 fd00:77::1/64"));
+}
+
+TEST_F(host_port, takes_addresses_that_a_host_can_have_and_no_others)
+{
+    using strait::nic::check_address;
+    for (const auto* right : {"10.0.0.1/24", "10.0.0.0/31", "10.0.0.1/31", "10.0.0.0/32",
+                              "10.0.0.255/32", "10.0.0.255/16", "10.0.1.0/16", "240.0.0.1/8",
+                              "fd00::1/64", "fd00::/64", "fe80::1/128"}) {
+        EXPECT_TRUE(check_address(right)) << right;
+    }
+    const struct {
+        const char* address;
+        const char* says;
+    } cases[] = {
+        {"10.0.0.3/024", "is not an address with its prefix length"},
+        {"10.0.0.1/ 24", "is not an address with its prefix length"},
+        {"10.0.0.2/+24", "is not an address with its prefix length"},
+        {"10.0.0.2/0x18", "is not an address with its prefix length"},
+        {"10.0.0.2/", "is not an address with its prefix length"},
+        {"10.0.0.2/24/24", "is not an address with its prefix length"},
+        {" 10.0.0.2/24", "is not an address with its prefix length"},
+        {"10.0.0/24", "is not an address with its prefix length"},
+        {"010.0.0.2/24", "is not an address with its prefix length"},
+        {"fd00::1/129", "is not an address with its prefix length"},
+        {"224.0.0.1/4", "224.0.0.1/4 is a multicast address"},
+        {"ff02::1/64", "ff02::1/64 is a multicast address"},
+        {"255.255.255.255/32", "is a broadcast address"},
+        {"10.0.0.255/24", "is a broadcast address"},
+        {"10.0.0.0/24", "10.0.0.0/24 is the address of the network itself"},
+        {"0.0.0.0/0", "0.0.0.0/0 stands for no address"},
+        {"10.0.0.1/0", "10.0.0.1/0 has every address in its network"},
+        {"::/0", "::/0 stands for no address"},
+    };
+    for (const auto& c : cases) {
+        const auto ok = check_address(c.address);
+        ASSERT_FALSE(ok) << c.address;
+        EXPECT_THAT(ok.error().message, HasSubstr(c.says));
+        EXPECT_THAT(ok.error().message, HasSubstr("such as 10.0.0.1/24 or fd00::1/64"));
+    }
+}
+
 TEST_F(host_port, refusals_are_one_sentence_and_leave_nothing)
 {
     run("ip link add dum0 type veth peer name dum1");
@@ -93,6 +146,8 @@ TEST_F(host_port, refusals_are_one_sentence_and_leave_nothing)
          "is not an address with its prefix length"},
         {{.name = "local", .interface = "br1", .address = "02:00:00:00:00:01/24"},
          "is not an address with its prefix length"},
+        {{.name = "local", .interface = "br1", .address = "fd00::1/64", .mtu = 1279},
+         "an IPv6 address needs an MTU of at least 1280, and 1279 is less"},
         {{.name = "local", .interface = "br1", .address = "10.0.0.1/24", .mtu = 20},
          "MTU 20 is out of range"},
         {{.name = "local", .interface = "br1", .address = "fd00::1/64"},
