@@ -11,6 +11,7 @@
 #include <boost/json/serialize.hpp>
 
 #include <array>
+#include <cmath>
 #include <new>
 #include <optional>
 
@@ -64,9 +65,12 @@ std::string failure_answer(const json::value& id, const failure& f)
                         {{"kind", kinds[kind]}});
 }
 
+// Not an infinite number, which 1e999 is read as: no answer could repeat it.
 bool is_id(const json::value& id)
 {
-    return id.is_string() || id.is_number() || id.is_null();
+    const auto* number = id.if_double();
+    return id.is_string() || id.is_null() ||
+           (id.is_number() && (number == nullptr || std::isfinite(*number)));
 }
 
 std::string unknown_method(std::string_view name)
@@ -122,7 +126,8 @@ std::string rpc::answer_one(const json::value& request) const
     }
     const auto* given_id = r->if_contains("id");
     if (given_id != nullptr && !is_id(*given_id)) {
-        return error_answer(nullptr, invalid_request, "\"id\" must be a string, a number or null");
+        return error_answer(nullptr, invalid_request,
+                            "\"id\" must be a string, a number that a double can hold, or null");
     }
     const json::value id = given_id != nullptr ? *given_id : json::value{};
     const auto* protocol = r->if_contains("jsonrpc");

@@ -371,6 +371,7 @@ def test_an_answer_that_nobody_reads_on_is_no_error(module_ports):
 @pytest.mark.parametrize("line, code", [
     ("nonsense", -32700), ("{", -32700), ("[" * 100_000, -32700), ('"\\ud800"', -32700),
     ("[]", -32600), ("7", -32600), ('{"id":1,"method":"version"}', -32600),
+    ('{"jsonrpc":"2.0","id":1e999,"method":"version"}', -32600),
     ('{"jsonrpc":"2.0","id":1,"method":"no.such"}', -32601),
     ('{"jsonrpc":"2.0","id":1,"method":"port.set","params":{"name":"vm1","vlan":"10"}}', -32602),
     ('{"jsonrpc":"2.0","id":1,"method":"port.set","params":{"name":"vm1","vlan":5000}}', -32602),

@@ -106,6 +106,8 @@ TEST_F(rpc_messages, that_are_no_requests_are_invalid)
           R"({"jsonrpc":"2.0","id":{},"method":"version"})",
           R"({"jsonrpc":"2.0","id":[1],"method":"version"})",
           R"({"jsonrpc":"2.0","id":true,"method":"version"})", "[]",
+          R"({"jsonrpc":"2.0","id":1e999,"method":"version"})",
+          R"({"jsonrpc":"2.0","id":-1e999,"method":"version"})",
           R"({"jsonrpc":"2.0","id":1,"method":"version","param":{}})"}) {
         EXPECT_EQ(code(text), -32600) << text;
     }
