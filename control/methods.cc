@@ -375,7 +375,8 @@ std::vector<method> xen_methods()
         {.name = "xen.release",
          .summary = "End the adoption of this bridge's vifs, and remove the ports made by it",
          .changes = true,
-         .parameters = {bridge},
+         .parameters = {bridge, flag("if_exists", "done, too, when it does not adopt, or there is "
+                                                  "no such bridge")},
          .result = {{"released", "boolean", "whether it was adopting"}}},
         {.name = "xen.check",
          .summary = "Tell which port serves a Xen guest's device, or why none does",

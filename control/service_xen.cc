@@ -42,7 +42,14 @@ service::result service::xen_adopt(const object& p)
 
 service::result service::xen_release(const object& p)
 {
-    const auto done = adoption_.release(bridge_of(p));
+    const std::string name = bridge_of(p);
+    const auto* if_exists = p.if_contains("if_exists");
+    if (!adoption_.rules().contains(name) && (if_exists == nullptr || !if_exists->as_bool())) {
+        return failure{failure_kind::not_found, switch_.bridges().contains(name)
+                                                    ? "bridge " + name + " adopts no Xen guests"
+                                                    : "there is no bridge " + name};
+    }
+    const auto done = adoption_.release(name);
     if (done.has_error()) {
         return done.error();
     }

@@ -313,6 +313,8 @@ def test_help_needs_no_daemon():
     ("bridge set nosuch --mac-ageing 3", "there is no bridge nosuch"),
     ("bridge del nosuch", "there is no bridge nosuch"),
     ("bridge del br0", "has ports"),
+    ("xen release --bridge nosuch", "there is no bridge nosuch"),
+    ("xen release --bridge br0", "bridge br0 adopts no Xen guests"),
     ("mac add 02:00:00:00:00 --port vm1", "not a MAC address"),
     ("mac add 01:00:5e:00:00:01 --port vm1", "multicast"),
     ("mac add 00:00:00:00:00:00 --port vm1", "zero"),

@@ -166,6 +166,22 @@ TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
     EXPECT_THAT(why("port.del", R"({"name":"x"})"), HasSubstr("there is no port x"));
 }
 
+TEST_F(methods_of_the_service, end_only_an_adoption_that_there_is)
+{
+    ask("bridge.add", R"({"name":"br0"})");
+    EXPECT_EQ(why("xen.release", R"({"bridge":"br9"})"), "there is no bridge br9");
+    EXPECT_EQ(why("xen.release", R"({"bridge":"br0"})"), "bridge br0 adopts no Xen guests");
+    for (const auto* bridge : {"br0", "br9"}) {
+        EXPECT_EQ(
+            ask("xen.release", R"({"bridge":")" + std::string{bridge} + R"(","if_exists":true})")
+                .at("released"),
+            false);
+    }
+    ASSERT_TRUE(adoption_.adopt("br0", {}).has_value());
+    EXPECT_EQ(ask("xen.release", R"({"bridge":"br0"})").at("released"), true);
+    EXPECT_EQ(why("xen.release", R"({"bridge":"br0"})"), "bridge br0 adopts no Xen guests");
+}
+
 TEST_F(methods_of_the_service, list_macs_with_their_ports)
 {
     add_two_ports();
