@@ -470,7 +470,7 @@ std::string general_help()
            "  --json          results as JSON\n"
            "  --version       the version of straitctl\n"
            "  --help          help, also of a command\n"
-           "\nExit status: 0 done, 1 refused, 2 the daemon could not be reached.\n";
+           "\nExit status: 0 done, 1 refused, 2 no answer of the daemon was shown.\n";
     return out;
 }
 

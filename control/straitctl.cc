@@ -24,10 +24,11 @@ namespace {
 using namespace strait::control;
 namespace json = boost::json;
 
-enum exit_status : int { done = 0, refused = 1, unreachable = 2 };
+// 2: it was not done, or it was and its answer is lost; the sentence says which.
+enum exit_status : int { done = 0, refused = 1, no_answer = 2 };
 
 // Leaves quietly when nobody reads any more (straitctl stats --watch | head).
-bool put(const std::string& text)
+bool put(const std::string& text, const char* what)
 {
     errno = 0;
     if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
@@ -35,18 +36,20 @@ bool put(const std::string& text)
         return true;
     }
     if (const int code = errno; code != EPIPE) {
-        std::fprintf(stderr, "straitctl: the answer cannot be written to the standard output: %s\n",
+        std::fprintf(stderr, "straitctl: %s cannot be written to the standard output: %s\n", what,
                      std::generic_category().message(code).c_str());
     }
     return false;
 }
 
+bool put_answer(const std::string& text)
+{
+    return put(text, "the request was carried out, but its answer");
+}
+
 bool show(const cli::command& c, const json::value& result)
 {
-    if (c.global.json) {
-        return put(json::serialize(result) + "\n");
-    }
-    return put(to_text(*c.method, result));
+    return put_answer(c.global.json ? json::serialize(result) + "\n" : to_text(*c.method, result));
 }
 
 int watch(const cli::command& c, client& connection)
@@ -65,11 +68,11 @@ int watch(const cli::command& c, client& connection)
         if (before) {
             add_rates(*c.method, now, *before);
         }
-        if (clear && !put("\033[H\033[2J")) {
-            return refused;
+        if (clear && !put_answer("\033[H\033[2J")) {
+            return no_answer;
         }
         if (!show(c, now)) {
-            return refused;
+            return no_answer;
         }
         if (!c.watch) {
             return done;
@@ -77,8 +80,8 @@ int watch(const cli::command& c, client& connection)
         if (c.rates) {
             before = std::move(kept);
         }
-        if (!c.global.json && !clear && !put("\n")) {
-            return refused;
+        if (!c.global.json && !clear && !put_answer("\n")) {
+            return no_answer;
         }
         std::this_thread::sleep_for(interval);
     }
@@ -93,7 +96,8 @@ int run(const std::vector<std::string>& words)
     }
     const cli::command& c = parsed.value();
     if (c.method == nullptr) {
-        return put(c.help.empty() ? "straitctl " + std::string{version()} + "\n" : c.help)
+        return put(c.help.empty() ? "straitctl " + std::string{version()} + "\n" : c.help,
+                   "the text")
                    ? done
                    : refused;
     }
@@ -102,10 +106,10 @@ int run(const std::vector<std::string>& words)
         if (c.rates || c.watch) {
             return watch(c, connection);
         }
-        return show(c, connection.call(c.method->name, c.parameters)) ? done : refused;
+        return show(c, connection.call(c.method->name, c.parameters)) ? done : no_answer;
     } catch (const call_error& e) {
         std::fprintf(stderr, "straitctl: %s\n", e.message.c_str());
-        return e.reached ? refused : unreachable;
+        return e.reached ? refused : no_answer;
     }
 }
 

@@ -14,7 +14,7 @@ from .process import Process, wait_until
 
 
 class Refused(LabError):
-    """straitctl ended with status 1 (refused) or 2 (no daemon); sentence is what it said."""
+    """straitctl ended with status 1 (refused) or 2 (no answer); sentence is what it said."""
 
     def __init__(self, words, status, sentence):
         super().__init__(f"straitctl {' '.join(words)}: status {status}: {sentence}")
