@@ -61,7 +61,14 @@ void client::connect()
     }
 }
 
-void client::send(std::string_view text)
+void client::ended(bool sent)
+{
+    throw call_error{false, "the daemon at " + path_ + " ended the connection before it " +
+                                (sent ? "answered; whether the request was carried out is not known"
+                                      : "had the request, which was not carried out")};
+}
+
+bool client::send(std::string_view text)
 {
     while (!text.empty()) {
         const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
@@ -69,13 +76,19 @@ void client::send(std::string_view text)
             if (errno == EINTR) {
                 continue;
             }
+            if (errno == EPIPE || errno == ECONNRESET) {
+                return false;
+            }
             fail("the daemon takes no request", errno);
         }
         text.remove_prefix(static_cast<std::size_t>(sent));
     }
+    return true;
 }
 
-std::string client::receive_line()
+// What the daemon wrote before it ended a connection is there to be read, also after a request that
+// it did not take.
+std::string client::receive_line(bool sent)
 {
     std::array<char, 65536> chunk{};
     std::size_t searched = 0;
@@ -91,12 +104,11 @@ std::string client::receive_line()
         if (size < 0 && errno == EINTR) {
             continue;
         }
+        if (size == 0 || (size < 0 && errno == ECONNRESET)) {
+            ended(sent);
+        }
         if (size < 0) {
             fail("the daemon gives no answer", errno);
-        }
-        if (size == 0) {
-            throw call_error{false, "the daemon at " + path_ +
-                                        " closed the connection before it answered"};
         }
         buffer_.append(chunk.data(), static_cast<std::size_t>(size));
     }
@@ -110,9 +122,9 @@ json::value client::call(std::string_view method, const json::object& parameters
     const std::int64_t id = next_id_++;
     const json::object request{
         {"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", parameters}};
-    send(json::serialize(request) + "\n");
+    const bool sent = send(json::serialize(request) + "\n");
     boost::system::error_code code;
-    json::value answer = json::parse(receive_line(), code);
+    json::value answer = json::parse(receive_line(sent), code);
     const json::object* object = answer.if_object();
     if (code || object == nullptr) {
         throw call_error{false, "what answers at " + path_ + " is not straitd"};

@@ -30,8 +30,10 @@ public:
 
 private:
     void connect();
-    void send(std::string_view text);
-    std::string receive_line();
+    // False when the daemon ended the connection before it had all of `text`.
+    bool send(std::string_view text);
+    std::string receive_line(bool sent);
+    [[noreturn]] void ended(bool sent);
     [[noreturn]] void fail(const std::string& what, int code);
 
     static constexpr std::chrono::seconds patience{60}; // for an answer

@@ -113,6 +113,15 @@ std::string rpc::too_long()
                         "a request is longer than " + std::to_string(longest_request) + " bytes");
 }
 
+std::string rpc::too_many(std::size_t clients)
+{
+    return failure_answer(
+        nullptr,
+        {failure_kind::limit, "the daemon has at most " + std::to_string(clients) +
+                                  " clients, and ended the connection of this one, silent for "
+                                  "longest, for a new one; connect again"});
+}
+
 outcome<json::value> rpc::call(std::string_view method, const json::object& parameters) const
 {
     return handlers_.find(method)->second(parameters);

@@ -34,6 +34,8 @@ public:
     // For what never became a message: cut off, too long.
     [[nodiscard]] static std::string parse_error(std::string_view why);
     [[nodiscard]] static std::string too_long();
+    // For a client that makes room for another.
+    [[nodiscard]] static std::string too_many(std::size_t clients);
 
     // Parameters by hand, as the configuration file gives them.
     [[nodiscard]] outcome<boost::json::value> call(std::string_view method,

@@ -16,6 +16,7 @@
 #include <list>
 #include <utility>
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +49,18 @@ public:
     {
         self_ = self;
         read();
+    }
+
+    // Ends a client that is owed no answer with the reason, if it can be written at once. None of
+    // its requests is under way then: what it sent and was not answered is not done.
+    void evict()
+    {
+        if (socket_.is_open() && output_.empty()) {
+            const std::string why = rpc::too_many(context_->limits.clients) + '\n';
+            (void)::send(socket_.native_handle(), why.data(), why.size(),
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
+        close();
     }
 
     void close()
@@ -216,6 +229,7 @@ public:
     implementation(asio::io_context& io, std::string path, const rpc& handler, server_limits limits)
         : acceptor_{io},
           retry_{io},
+          told_{io},
           path_{std::move(path)},
           context_{std::make_shared<context>(context{handler, limits, {}})}
     {}
@@ -250,6 +264,7 @@ public:
     {
         error_code ignored;
         retry_.cancel();
+        told_.cancel();
         acceptor_.close(ignored);
         while (!context_->sessions.empty()) {
             const auto first = context_->sessions.front();
@@ -281,22 +296,46 @@ private:
         }
         auto& sessions = context_->sessions;
         if (sessions.size() >= context_->limits.clients) {
-            log(log_level::warning, "control",
-                "there are " + std::to_string(sessions.size()) +
-                    " clients: the one silent for longest was dropped for a new one");
+            ++evicted_;
+            if (!telling_) {
+                tell_of_evictions();
+            }
             const auto oldest = sessions.front();
-            oldest->close();
+            oldest->evict();
         }
         sessions.push_back(std::make_shared<session>(std::move(socket), context_));
         sessions.back()->begin(std::prev(sessions.end()));
         accept();
     }
 
+    // At most once a second: clients can come faster than anybody reads.
+    void tell_of_evictions()
+    {
+        telling_ = evicted_ != 0;
+        if (!telling_) {
+            return;
+        }
+        const auto limit = std::to_string(context_->limits.clients);
+        log(log_level::warning, "control",
+            "more than " + limit + " clients: " + std::to_string(evicted_) +
+                (evicted_ == 1 ? " was" : " were") + " dropped, the longest silent first");
+        evicted_ = 0;
+        told_.expires_after(std::chrono::seconds{1});
+        told_.async_wait([self = shared_from_this()](error_code cancelled) {
+            if (!cancelled) {
+                self->tell_of_evictions();
+            }
+        });
+    }
+
     local::acceptor acceptor_;
     asio::steady_timer retry_;
+    asio::steady_timer told_; // of evictions
     std::string path_;
     std::shared_ptr<context> context_;
     bool bound_{false};
+    bool telling_{false};
+    std::size_t evicted_{0}; // and not told of
 };
 
 server::server(std::shared_ptr<implementation> i) noexcept : implementation_{std::move(i)} {}

@@ -373,6 +373,30 @@ def test_an_answer_that_nobody_reads_on_is_no_error(module_ports):
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("behaviour, status, says", [
+    ("reads", 2, "ended the connection before it answered; whether the request was carried out is "
+     "not known"),
+    ("ends at once", 2, "ended the connection before it "),
+    ("ends with a reason", 1, "straitctl: too many clients\n")])
+def test_a_daemon_that_ends_the_connection(tmp_path, behaviour, status, says):
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(tmp_path / "control.sock"))
+        daemon.listen()
+        ctl = subprocess.Popen(
+            [binaries() / "straitctl", "--run-dir", tmp_path, "port", "list"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        client, _ = daemon.accept()
+        if behaviour == "reads":
+            client.recv(4096)
+        elif behaviour == "ends with a reason":
+            client.sendall(b'{"jsonrpc":"2.0","error":{"code":-32005,"message":"too many clients"},'
+                           b'"id":null}\n')
+        client.close()
+        out, err = ctl.communicate(timeout=20)
+    assert (ctl.returncode, out) == (status, "")
+    assert says in err and err.count("\n") == 1
+
+
 # The control socket
 
 @pytest.mark.parametrize("line, code", [
@@ -451,6 +475,10 @@ def test_more_clients_than_there_is_room_for(module_ports):
         for _ in range(200):
             crowd.append(connect(module_ports))
         assert module_ports.ctl("version")
+        with crowd[0].makefile("rb") as answers:
+            why = json.loads(answers.readline())
+            assert why["id"] is None and "at most 64 clients" in why["error"]["message"]
+            assert answers.readline() == b""
         for client in crowd:
             client.close()
 

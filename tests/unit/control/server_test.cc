@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -24,7 +25,9 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 using namespace std::chrono_literals;
+using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr std::size_t big_answer = std::size_t{4} << 20U;
 
@@ -79,6 +82,9 @@ public:
             buffer_.append(chunk.data(), static_cast<std::size_t>(n));
         }
     }
+
+    // What came of a line that did not.
+    const std::string& rest() const { return buffer_; }
 
 private:
     int fd_;
@@ -258,9 +264,41 @@ TEST_F(control_socket, makes_room_for_a_new_client_by_dropping_the_most_silent)
         ASSERT_THAT(c->line(), HasSubstr("\"ok\""));
     }
     expect_service(); // a fourth
+    const auto why = json::parse(second.line());
+    EXPECT_EQ(why.at("id"), nullptr);
+    EXPECT_EQ(why.at("error").at("data").at("kind"), "limit");
+    EXPECT_THAT(std::string{why.at("error").at("message").as_string()},
+                HasSubstr("at most 3 clients"));
     EXPECT_EQ(second.line(), "closed") << "it was silent for longest";
     ASSERT_TRUE(first.send(ping));
     EXPECT_THAT(first.line(), HasSubstr("\"ok\""));
+}
+
+TEST_F(control_socket, writes_no_reason_into_an_answer)
+{
+    start({.clients = 1, .whole_line = 10s, .progress = 10s});
+    raw_client deaf{path_};
+    ASSERT_TRUE(deaf.send(large));
+    std::this_thread::sleep_for(100ms);
+    expect_service();
+    EXPECT_EQ(deaf.line(), "closed") << "within the line";
+    EXPECT_THAT(deaf.rest(), Not(HasSubstr("clients")));
+}
+
+TEST_F(control_socket, tells_of_many_it_drops_at_most_once_a_second)
+{
+    set_log_level(log_level::warning);
+    testing::internal::CaptureStderr();
+    start({.clients = 1, .whole_line = 10s, .progress = 10s});
+    for (int i = 0; i < 100; ++i) {
+        expect_service();
+    }
+    std::this_thread::sleep_for(1200ms);
+    stop();
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_THAT(log, HasSubstr("more than 1 clients: 1 was dropped, the longest silent first"));
+    EXPECT_THAT(log, ContainsRegex("more than 1 clients: [0-9]+ were dropped"));
+    EXPECT_LE(std::count(log.begin(), log.end(), '\n'), 4);
 }
 
 TEST_F(control_socket, survives_clients_that_vanish)
