@@ -211,8 +211,21 @@ unsigned choose_main_cpu(const std::vector<unsigned>& allowed, const std::vector
     return allowed.front();
 }
 
-ports::result<void> check_cpus(const eal_settings& settings, const std::vector<unsigned>& allowed)
+// Packets that memory allows, a part of it left to drivers and the vhost library.
+unsigned pool_size(unsigned memory_mib)
 {
+    constexpr std::uint64_t mib = 1024 * 1024;
+    // An mbuf with its headers, private area and data room, and what the pool adds to it.
+    constexpr std::uint64_t per_packet = 2560;
+    const std::uint64_t others = std::max(16U, memory_mib / 8);
+    return static_cast<unsigned>((memory_mib - others) * mib / per_packet);
+}
+
+} // namespace
+
+ports::result<void> check_cpus(const eal_settings& settings)
+{
+    const std::vector<unsigned> allowed = allowed_cpus();
     std::vector<unsigned> wanted = settings.worker_cpus;
     if (settings.main_cpu) {
         wanted.push_back(*settings.main_cpu);
@@ -227,27 +240,15 @@ ports::result<void> check_cpus(const eal_settings& settings, const std::vector<u
     return {};
 }
 
-// Packets that memory allows, a part of it left to drivers and the vhost library.
-unsigned pool_size(unsigned memory_mib)
-{
-    constexpr std::uint64_t mib = 1024 * 1024;
-    // An mbuf with its headers, private area and data room, and what the pool adds to it.
-    constexpr std::uint64_t per_packet = 2560;
-    const std::uint64_t others = std::max(16U, memory_mib / 8);
-    return static_cast<unsigned>((memory_mib - others) * mib / per_packet);
-}
-
-} // namespace
-
 ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
 {
-    const std::vector<unsigned> allowed = allowed_cpus();
-    if (auto right = check_cpus(settings, allowed); right.has_error()) {
+    if (auto right = check_cpus(settings); right.has_error()) {
         return right.error();
     }
     std::unique_ptr<eal> self{new eal};
     self->cpus_ = settings.worker_cpus;
-    self->main_cpu_ = settings.main_cpu.value_or(choose_main_cpu(allowed, settings.worker_cpus));
+    self->main_cpu_ =
+        settings.main_cpu.value_or(choose_main_cpu(allowed_cpus(), settings.worker_cpus));
     std::set<unsigned> different{settings.worker_cpus.begin(), settings.worker_cpus.end()};
     different.insert(self->main_cpu_);
     self->share_cpus_ = different.size() < settings.worker_cpus.size() + 1;

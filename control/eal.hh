@@ -27,6 +27,10 @@ struct eal_settings {
 // At least this many MiB are needed.
 inline constexpr unsigned minimum_memory_mib = 32;
 
+// Whether the process may run on the CPUs that are named. start() checks it as well: this is for
+// who would rather know before.
+[[nodiscard]] ports::result<void> check_cpus(const eal_settings& settings);
+
 // Started at most once in a process, from its main thread, which it pins to the main CPU.
 class eal {
 public:

@@ -245,6 +245,10 @@ int run(const std::vector<std::string>& words)
         }
         commands = std::move(read).value();
     }
+    // Before the run folder is made: a start that is refused leaves none.
+    if (auto right = check_cpus(options.eal); right.has_error()) {
+        return refuse(right.error().message);
+    }
     auto folder = run_dir::open(options.eal.run_dir);
     if (folder.has_error()) {
         return refuse(folder.error().message);

@@ -506,6 +506,7 @@ def test_the_daemon_refuses_wrong_options(tmp_path, words, says):
                    "--no-huge", *words)
     assert done.returncode == 1
     assert says in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_more_memory_than_there_is_is_refused(tmp_path):
