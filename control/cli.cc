@@ -181,16 +181,22 @@ private:
         if (value) {
             seconds = to_number<double>(*value).value_or(0);
             if (!(seconds >= 0.1) || !(seconds <= 3600)) {
-                // As typed, like other values, unless it has what must be escaped.
-                const std::string safe = quoted(*value);
-                const bool plain = !value->empty() && safe.size() == value->size() + 2;
-                return error{"--watch is " + (plain ? *value : safe) +
-                             "; it must be seconds from 0.1 to 3600"};
+                return wrong_interval(*value);
             }
+        } else {
+            after_bare_watch_ = at_;
         }
         constexpr double milliseconds = 1000;
         result_.watch = std::chrono::milliseconds{static_cast<int>(seconds * milliseconds)};
         return {};
+    }
+
+    static error wrong_interval(const std::string& value)
+    {
+        // As typed, like other values, unless it has what must be escaped.
+        const std::string safe = quoted(value);
+        const bool plain = !value.empty() && safe.size() == value.size() + 2;
+        return {"--watch is " + (plain ? value : safe) + "; it must be seconds from 0.1 to 3600"};
     }
 
     result<void> take_parameter(const std::string& name, std::optional<std::string> value)
@@ -251,13 +257,20 @@ private:
         if (!result_.method) {
             return take_command_word(word);
         }
+        const bool after_watch = after_bare_watch_ && at_ == *after_bare_watch_ + 1;
         for (const auto& p : result_.method->parameters) {
             if (p.positional && !result_.parameters.contains(p.name)) {
+                if (after_watch) {
+                    result_.after_watch = word;
+                }
                 return set(p, word);
             }
         }
         if (bare_flag_ != nullptr && at_ == after_bare_flag_ + 1) {
             return wrong(*bare_flag_, word);
+        }
+        if (after_watch) {
+            return wrong_interval(word);
         }
         return error{command_words(*result_.method) + ": " + quoted(word) +
                      " is one word too many"};
@@ -331,6 +344,7 @@ private:
             return to_list(word);
         case value_kind::text:
         case value_kind::name:
+        case value_kind::mac:
         case value_kind::choice:
             break;
         }
@@ -395,6 +409,7 @@ private:
     std::string group_;
     const parameter* bare_flag_{nullptr}; // the last that was given neither on nor off
     std::size_t after_bare_flag_{0};      // where the word behind it is
+    std::optional<std::size_t> after_bare_watch_;
     command result_;
 };
 

@@ -32,6 +32,7 @@ struct command {
     // stats and worker list
     bool rates{false};
     std::optional<std::chrono::milliseconds> watch;
+    std::optional<std::string> after_watch; // the word behind --watch, taken for the port
     std::string help;
 };
 

@@ -132,7 +132,8 @@ error unknown(const std::string& name)
         names.emplace_back(o.name);
     }
     const auto near = nearest(name, names);
-    return {"there is no option " + name +
+    return {(name.starts_with('-') ? "there is no option " + name
+                                   : "straitd takes options only, and \"" + name + "\" is none") +
             (near ? "; did you mean " + *near + "?" : std::string{"; --help lists them"})};
 }
 

@@ -58,6 +58,21 @@ bool is_name(std::string_view text)
            });
 }
 
+bool is_mac(std::string_view text)
+{
+    constexpr std::size_t length = 17;
+    constexpr std::string_view digits = "0123456789abcdefABCDEF";
+    if (text.size() != length || (text[2] != ':' && text[2] != '-')) {
+        return false;
+    }
+    for (std::size_t i = 0; i < length; ++i) {
+        if (i % 3 == 2 ? text[i] != text[2] : digits.find(text[i]) == std::string_view::npos) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool has_control_character(std::string_view text)
 {
     return std::any_of(text.begin(), text.end(),
@@ -122,6 +137,8 @@ bool is_right(const parameter& p, const json::value& value)
     }
     case value_kind::name:
         return value.is_string() && is_name(std::string_view{value.get_string()});
+    case value_kind::mac:
+        return value.is_string() && is_mac(std::string_view{value.get_string()});
     case value_kind::integer: {
         const auto n = to_integer(value);
         return n && *n >= p.minimum && *n <= p.maximum;
@@ -179,6 +196,10 @@ json::object value_schema(const parameter& p)
         break;
     case value_kind::name:
         s = {{"type", "string"}, {"pattern", "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}};
+        break;
+    case value_kind::mac:
+        s = {{"type", "string"},
+             {"pattern", "^[0-9A-Fa-f]{2}((:[0-9A-Fa-f]{2}){5}|(-[0-9A-Fa-f]{2}){5})$"}};
         break;
     case value_kind::integer:
         s = {{"type", "integer"}, {"minimum", p.minimum}, {"maximum", p.maximum}};
@@ -269,6 +290,8 @@ std::string describe_kind(const parameter& p)
                " bytes of UTF-8 without control characters";
     case value_kind::name:
         return "a name of 1 to 63 letters, digits, '.', '_' or '-', a letter or digit first";
+    case value_kind::mac:
+        return "a MAC address like 52:54:00:12:34:56";
     case value_kind::integer:
         return "an integer from " + std::to_string(p.minimum) + " to " + std::to_string(p.maximum);
     case value_kind::truth:
@@ -292,7 +315,9 @@ std::optional<std::string> check_value(const method& m, const parameter& p,
                             ? std::string{std::string_view{value.get_string()}}
                             : json::serialize(value);
     shown = as_utf8(shown);
-    if (has_control_character(shown) || shown.empty()) {
+    // In quotes where it could not be told from the sentence without.
+    if (has_control_character(shown) || shown.empty() ||
+        (w == wording::command_line && shown.find(' ') != std::string::npos)) {
         shown = json::serialize(json::value(shown));
     }
     std::string should_be = describe_kind(p);

@@ -18,6 +18,7 @@ namespace strait::control {
 enum class value_kind : std::uint8_t {
     text,      // 1 to `maximum` bytes, no control characters
     name,      // of a port or bridge: 1 to 63 letters, digits, '.', '_', '-'
+    mac,       // 52:54:00:12:34:56, or with '-'
     integer,   // `minimum` to `maximum`
     truth,     // true or false; on the command line an option alone, or with on or off
     choice,    // one of `choices`

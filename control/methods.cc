@@ -315,16 +315,17 @@ std::vector<method> mac_methods()
     const parameter port = {
         .name = "port", .kind = kind::name, .help = "behind this port", .placeholder = "PORT"};
     const parameter mac = {.name = "mac",
-                           .kind = kind::text,
-                           .help = "aa:bb:cc:dd:ee:ff",
+                           .kind = kind::mac,
+                           .help = "the address, like 52:54:00:12:34:56",
                            .placeholder = "MAC",
                            .required = true,
-                           .positional = true,
-                           .maximum = 17};
+                           .positional = true};
     parameter required_bridge = bridge;
     required_bridge.required = true;
+    required_bridge.help = "the bridge that is to forget the address";
     parameter required_port = port;
     required_port.required = true;
+    required_port.help = "the port that the address is behind";
     return {
         {.name = "mac.list",
          .summary = "List the MACs that bridges know",

@@ -50,6 +50,17 @@ json::object removed(bool was_there)
     return {{"removed", was_there}};
 }
 
+// As it is typed: people read these sentences, programs their kind.
+std::string option(std::string_view name)
+{
+    parameter p;
+    p.name = name;
+    return label(p, wording::command_line);
+}
+
+constexpr std::string_view native_alone =
+    "--native is the VLAN of untagged frames on a trunk; give it with --trunk";
+
 // What the parameters say of VLANs; nothing if they say nothing but perhaps `native`.
 outcome<std::optional<vlan_settings>> vlans(const json::object& p)
 {
@@ -57,13 +68,14 @@ outcome<std::optional<vlan_settings>> vlans(const json::object& p)
     const bool trunk = p.contains("trunk");
     const bool none = is_set(p, "no_vlan");
     if (access + trunk + none > 1) {
-        return failure{failure_kind::invalid,
-                       "a port is an access port (vlan), a trunk (trunk) or neither (no_vlan); "
-                       "give one of them"};
+        return failure{
+            failure_kind::invalid,
+            std::string{"a port is an access port (--vlan)"} +
+                (none ? ", a trunk (--trunk) or neither (--no-vlan)" : " or a trunk (--trunk)") +
+                "; give one of them"};
     }
     if (p.contains("native") && (access || none)) {
-        return failure{failure_kind::invalid,
-                       "native is the VLAN of untagged frames on a trunk; give it with trunk"};
+        return failure{failure_kind::invalid, std::string{native_alone}};
     }
     std::optional<vlan_settings> out;
     if (access || trunk || none) {
@@ -129,10 +141,12 @@ json::object type_options(const json::object& p)
 // Nothing when the port is what is asked for, as far as that cannot be changed.
 std::optional<failure> difference(const virtual_switch::port& p, const port_request& asked)
 {
-    const auto differs = [&](std::string_view what, const std::string& is) {
-        return failure{failure_kind::exists, "port " + asked.name + " exists already with " +
-                                                 std::string{what} + " " + is +
+    const auto exists = [&](const std::string& how) {
+        return failure{failure_kind::exists, "port " + asked.name + " exists already " + how +
                                                  "; remove it first to make another"};
+    };
+    const auto differs = [&](std::string_view what, const std::string& is) {
+        return exists("with " + option(what) + " " + is);
     };
     if (p.request.bridge != asked.bridge) {
         return differs("bridge", p.request.bridge);
@@ -143,18 +157,18 @@ std::optional<failure> difference(const virtual_switch::port& p, const port_requ
     if (asked.number && p.number != *asked.number) {
         return differs("number", std::to_string(p.number));
     }
-    for (const auto& option : p.request.options) {
-        const auto* other = asked.options.if_contains(option.key());
-        if (other == nullptr || *other != option.value()) {
-            const auto& value = option.value();
-            return differs(std::string_view{option.key()},
-                           value.is_string() ? std::string{std::string_view{value.get_string()}}
-                                             : std::to_string(value.as_int64()));
+    for (const auto& made : p.request.options) {
+        const auto* other = asked.options.if_contains(made.key());
+        if (other == nullptr || *other != made.value()) {
+            const auto& value = made.value();
+            return differs(made.key(), value.is_string()
+                                           ? std::string{std::string_view{value.get_string()}}
+                                           : std::to_string(value.as_int64()));
         }
     }
-    for (const auto& option : asked.options) {
-        if (!p.request.options.contains(option.key())) {
-            return differs("no", std::string{std::string_view{option.key()}});
+    for (const auto& given : asked.options) {
+        if (!p.request.options.contains(given.key())) {
+            return exists("without " + option(given.key()));
         }
     }
     return std::nullopt;
@@ -346,8 +360,7 @@ service::result service::port_add(const object& p)
         return vlan.error();
     }
     if (!*vlan && p.contains("native")) {
-        return failure{failure_kind::invalid,
-                       "native is the VLAN of untagged frames on a trunk; give it with trunk"};
+        return failure{failure_kind::invalid, std::string{native_alone}};
     }
     request.vlan = (*vlan).value_or(vlan_settings{});
     request.mtu = number_as<std::uint32_t>(p, "mtu").value_or(request.mtu);

@@ -36,15 +36,9 @@ std::optional<std::uint16_t> vlan_of(const json::object& p)
                             : std::nullopt;
 }
 
-outcome<dataplane::mac_address> mac_of(const json::object& p)
+dataplane::mac_address mac_of(const json::object& p)
 {
-    const std::string given = text(p, "mac").value();
-    const auto mac = dataplane::mac_address::parse(given);
-    if (!mac) {
-        return failure{failure_kind::invalid,
-                       "\"" + given + "\" is not a MAC address; it must be like 52:54:00:12:34:56"};
-    }
-    return *mac;
+    return dataplane::mac_address::parse(text(p, "mac").value()).value();
 }
 
 std::int64_t timestamp_us()
@@ -184,11 +178,7 @@ service::result service::mac_flush(const object& p)
 
 service::result service::mac_add(const object& p)
 {
-    const auto mac = mac_of(p);
-    if (mac.has_error()) {
-        return mac.error();
-    }
-    const auto done = switch_.add_mac(text(p, "port").value(), *mac, vlan_of(p));
+    const auto done = switch_.add_mac(text(p, "port").value(), mac_of(p), vlan_of(p));
     if (done.has_error()) {
         return done.error();
     }
@@ -198,19 +188,16 @@ service::result service::mac_add(const object& p)
 service::result service::mac_del(const object& p)
 {
     const auto mac = mac_of(p);
-    if (mac.has_error()) {
-        return mac.error();
-    }
     const std::string bridge = text(p, "bridge").value();
     const auto vlan = vlan_of(p);
-    const auto done = switch_.remove_mac(bridge, *mac, vlan.value_or(0));
+    const auto done = switch_.remove_mac(bridge, mac, vlan.value_or(0));
     if (done.has_error()) {
         return done.error();
     }
     const auto* if_exists = p.if_contains("if_exists");
     if (!*done && (if_exists == nullptr || !if_exists->as_bool())) {
         return failure{failure_kind::not_found,
-                       "bridge " + bridge + " does not know " + mac->to_string() +
+                       "bridge " + bridge + " does not know " + mac.to_string() +
                            (vlan ? " in VLAN " + std::to_string(*vlan) : " without a VLAN")};
     }
     return json::value(json::object{{"removed", *done}});

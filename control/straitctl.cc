@@ -108,7 +108,11 @@ int run(const std::vector<std::string>& words)
         }
         return show(c, connection.call(c.method->name, c.parameters)) ? done : no_answer;
     } catch (const call_error& e) {
-        std::fprintf(stderr, "straitctl: %s\n", e.message.c_str());
+        std::string why = e.message;
+        if (e.reached && c.after_watch) {
+            why += "; what may follow --watch is seconds from 0.1 to 3600 or a port";
+        }
+        std::fprintf(stderr, "straitctl: %s\n", why.c_str());
         return e.reached ? refused : no_answer;
     }
 }

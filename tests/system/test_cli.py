@@ -154,8 +154,8 @@ def test_may_exist_is_about_the_same_port(ports):
     same = f"port add vm1 --bridge br0 --type vhost-user --socket {ports.socket('vm1')} --may-exist"
     assert ports.ctl(same)["vlan"] is None
     assert ports.ctl(same + " --vlan 7")["vlan"] == 7
-    assert "mode server" in refused(ports, same + " --mode client")
-    assert "type vhost-user" in refused(
+    assert "--mode server" in refused(ports, same + " --mode client")
+    assert "--type vhost-user" in refused(
         ports, "port add vm1 --bridge br0 --type nic --device net_null7 --may-exist")
 
 
@@ -315,7 +315,7 @@ def test_help_needs_no_daemon():
     ("bridge del br0", "has ports"),
     ("xen release --bridge nosuch", "there is no bridge nosuch"),
     ("xen release --bridge br0", "bridge br0 adopts no Xen guests"),
-    ("mac add 02:00:00:00:00 --port vm1", "not a MAC address"),
+    ("mac add 02:00:00:00:00 --port vm1", "a MAC address like"),
     ("mac add 01:00:5e:00:00:01 --port vm1", "multicast"),
     ("mac add 00:00:00:00:00:00 --port vm1", "zero"),
     ("mac add 02:00:00:00:00:01 --port nosuch", "there is no port nosuch"),
@@ -323,7 +323,8 @@ def test_help_needs_no_daemon():
     ("mac list --bridge nosuch", "there is no bridge nosuch"),
     ("mac flush --port nosuch", "there is no port nosuch"),
     ("stats nosuch", "there is no port nosuch"),
-    ("stats --watch never", "there is no port never"),
+    ("stats --watch never", "there is no port never; what may follow --watch is seconds from 0.1"),
+    ("worker list --watch never", "--watch is never; it must be seconds"),
     ("drops nosuch", "there is no port nosuch"),
 ])
 def test_mistakes_get_a_sentence_and_change_nothing(module_ports, words, says):

@@ -92,6 +92,11 @@ TEST(cli, takes_rates_and_watch_where_they_mean_something)
     EXPECT_THAT(refused("stats --watch 0.01"), HasSubstr("--watch is 0.01; it must"));
     EXPECT_THAT(refused("stats --watch="), HasSubstr("--watch is \"\"; it must"));
     EXPECT_THAT(refused("stats --watch=\a"), HasSubstr("--watch is \"\\u0007\"; it must"));
+    EXPECT_EQ(c.after_watch, "vm1");
+    EXPECT_FALSE(parsed("stats vm1 --watch").after_watch);
+    EXPECT_FALSE(parsed("stats --watch 2 vm1").after_watch);
+    EXPECT_THAT(refused("worker list --watch abc"),
+                HasSubstr("--watch is abc; it must be seconds"));
     EXPECT_THAT(refused("port list --watch"), HasSubstr("stats and worker list"));
 }
 
@@ -161,7 +166,17 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"bridge set br0 --forward-bpdu --mac-ageing 3 maybe", "one word too many"},
         mistake{"port set vm1 --json=yes", "--json takes no value"},
         mistake{"port show ../../etc/passwd", "letters, digits"}, //
-        mistake{"port show 'a b'", "letters, digits"},
+        mistake{"port show 'a b'", "PORT is \"a b\"; it must be a name"},
+        mistake{"bridge add ' '", "BRIDGE is \" \"; it must be a name"},
+        mistake{"mac add 02:00:00:00:00:01:02 --port p1",
+                "MAC is 02:00:00:00:00:01:02; it must be a MAC address like 52:54:00:12:34:56"},
+        mistake{"mac add '' --port p1", "MAC is \"\"; it must be a MAC address like"},
+        mistake{"mac add 02:00:00:00-00:01 --port p1", "it must be a MAC address like"},
+        mistake{"mac add 02:00:00:00:00:0g --port p1", "it must be a MAC address like"},
+        mistake{"mac add 02:00:00:00:00:01",
+                "--port is missing: the port that the address is behind"},
+        mistake{"mac del 02:00:00:00:00:01",
+                "--bridge is missing: the bridge that is to forget the address"},
         mistake{"port add vm1 --bridge br0", "--type is missing"},
         mistake{"port add vm1 --bridge br0 --type tap", "vhost-user, xen, nic or host"},
         mistake{"port add vm1 --bridge br0 --type vhost-user", "needs --socket"},

@@ -130,11 +130,14 @@ TEST_F(methods_of_the_service, change_vlans_back_and_forth)
     EXPECT_EQ(ask("port.set", R"({"name":"a","trunk":[11]})").at("native"), nullptr);
     EXPECT_EQ(ask("port.set", R"({"name":"a","mtu":2000})").at("trunk"), json::parse("[11]"));
     EXPECT_EQ(ask("port.set", R"({"name":"a","no_vlan":true})").at("trunk"), nullptr);
-    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"trunk":[2]})"), HasSubstr("one of them"));
-    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"native":2})"), HasSubstr("with trunk"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"trunk":[2]})"),
+                HasSubstr("(--vlan) or a trunk (--trunk); give one of them"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"no_vlan":true})"),
+                HasSubstr("neither (--no-vlan); give one of them"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"native":2})"), HasSubstr("with --trunk"));
     EXPECT_THAT(why("port.set", R"({"name":"a","native":2})"), HasSubstr("no trunk"));
     EXPECT_THAT(why("port.add", R"({"name":"c","bridge":"br0","type":"host","native":2})"),
-                HasSubstr("with trunk"));
+                HasSubstr("with --trunk"));
 }
 
 TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
@@ -146,15 +149,18 @@ TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
     EXPECT_EQ(switch_.ports().size(), 2U);
     EXPECT_THAT(why("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d1",
                                     "may_exist":true})"),
-                HasSubstr("exists already with device d0"));
+                HasSubstr("exists already with --device d0"));
     EXPECT_THAT(why("port.add", R"({"name":"a","bridge":"br0","type":"host","may_exist":true})"),
-                HasSubstr("exists already with type nic"));
+                HasSubstr("exists already with --type nic"));
     EXPECT_THAT(why("port.add", R"({"name":"b","bridge":"br0","type":"vhost-user","socket":"/s",
                                     "mode":"client","may_exist":true})"),
-                HasSubstr("exists already with mode server"));
+                HasSubstr("exists already with --mode server"));
+    EXPECT_THAT(why("port.add", R"({"name":"b","bridge":"br0","type":"vhost-user","socket":"/s",
+                                    "socket_mode":"0600","may_exist":true})"),
+                HasSubstr("exists already without --socket-mode"));
     EXPECT_THAT(why("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d0",
                                     "number":9,"may_exist":true})"),
-                HasSubstr("exists already with number 1"));
+                HasSubstr("exists already with --number 1"));
     EXPECT_EQ(ask("bridge.add", R"({"name":"br0","may_exist":true,"forward_bpdu":true})")
                   .at("forward_bpdu"),
               true);
@@ -206,7 +212,7 @@ TEST_F(methods_of_the_service, list_macs_with_their_ports)
     EXPECT_THAT(why("mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"),
                 HasSubstr("does not know"));
     EXPECT_THAT(why("mac.add", R"({"mac":"02:00:00:00:00","port":"a"})"),
-                HasSubstr("is not a MAC address"));
+                HasSubstr("it must be a MAC address like"));
     EXPECT_THAT(why("mac.list", R"({"bridge":"x"})"), HasSubstr("there is no bridge x"));
     EXPECT_THAT(why("mac.list", R"({"port":"x"})"), HasSubstr("there is no port x"));
 }
