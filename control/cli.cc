@@ -142,7 +142,11 @@ private:
         if (value->empty()) {
             return error{"--run-dir is empty; it must be the daemon's run folder"};
         }
+        if (result_.global.run_dir_given) {
+            return error{"--run-dir is given twice"};
+        }
         result_.global.run_dir = *value;
+        result_.global.run_dir_given = true;
         return {};
     }
 
@@ -571,7 +575,7 @@ result<std::vector<config_command>> parse_config(std::string_view text, const st
         if (!c.method || !c.method->changes) {
             return error{where + "only commands that change the configuration may stand here"};
         }
-        if (c.global.json || c.global.version || c.global.run_dir != global_options{}.run_dir) {
+        if (c.global.json || c.global.version || c.global.run_dir_given) {
             return error{where + "--run-dir, --json and --version have no place here"};
         }
         commands.push_back({number, std::move(c)});

@@ -21,6 +21,7 @@ namespace strait::control::cli {
 // The options that belong to straitctl and not to a command; they may stand anywhere.
 struct global_options {
     std::string run_dir{"/run/strait"};
+    bool run_dir_given{false};
     bool json{false};
     bool version{false};
 };

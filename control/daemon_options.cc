@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <vector>
 
 namespace strait::control {
@@ -143,6 +144,7 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
 {
     daemon_options parsed;
     parsed.eal.run_dir = "/run/strait";
+    std::set<std::string_view> given;
     for (std::size_t i = 0; i < words.size(); ++i) {
         const auto equals = words[i].find('=');
         const std::string name = words[i].substr(0, equals);
@@ -150,6 +152,9 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
                                         [&](const option& o) { return o.name == name; });
         if (found == options().end()) {
             return unknown(name);
+        }
+        if (!given.insert(found->name).second) {
+            return error{name + " is given twice"};
         }
         std::string value;
         if (equals != std::string::npos) {

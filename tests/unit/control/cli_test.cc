@@ -187,6 +187,7 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"port add vm1 --bridge br0 --type nic --device x --number 65280", "1 to 65279"},
         mistake{"port add vm1 --bridge br0 --type nic --device x --mtu 67", "68 to"},
         mistake{"--run-dir", "--run-dir needs"}, //
+        mistake{"--run-dir /a port list --run-dir /b", "--run-dir is given twice"},
         mistake{"--run-dir '' port list", "--run-dir is empty"}));
 
 TEST(cli, bounds_what_it_repeats_of_bad_words)
@@ -232,6 +233,7 @@ TEST(config, names_file_and_line_of_a_mistake)
     EXPECT_THAT(message("help\n"), HasSubstr(":1: only commands that change"));
     EXPECT_THAT(message("bridge add br0 --json\n"), HasSubstr("no place here"));
     EXPECT_THAT(message("bridge add br0 --run-dir /x\n"), HasSubstr("no place here"));
+    EXPECT_THAT(message("bridge add br0 --run-dir /run/strait\n"), HasSubstr("no place here"));
 }
 
 } // namespace

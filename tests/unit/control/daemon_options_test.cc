@@ -57,6 +57,8 @@ TEST(daemon_options, that_are_wrong_are_named)
     EXPECT_THAT(refused({"--memory", "64M"}), HasSubstr("must be MiB"));
     EXPECT_THAT(refused({"--main-cpu", "-1"}), HasSubstr("number of a CPU"));
     EXPECT_THAT(refused({"--no-huge=yes"}), HasSubstr("takes no value"));
+    EXPECT_EQ(refused({"--run-dir", "/a", "--run-dir=/b"}), "--run-dir is given twice");
+    EXPECT_EQ(refused({"--no-huge", "--no-huge"}), "--no-huge is given twice");
     EXPECT_THAT(refused({"--config="}), HasSubstr("must be a path"));
     EXPECT_THAT(refused({"--log-level", "loud"}), HasSubstr("error, warning, info or debug"));
 }
