@@ -128,7 +128,7 @@ service::result service::mac_list(const object& p) const
     }
     const auto port = text(p, "port");
     if (port) {
-        if (const auto found = switch_.find_port(*port); found.has_error()) {
+        if (const auto found = switch_.find_port_on(bridge, *port); found.has_error()) {
             return found.error();
         }
     }

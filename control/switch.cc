@@ -116,6 +116,19 @@ outcome<const virtual_switch::port*> virtual_switch::find_port(const std::string
     return &found->second;
 }
 
+outcome<const virtual_switch::port*>
+virtual_switch::find_port_on(const std::optional<std::string>& bridge_name,
+                             const std::string& name) const
+{
+    const auto found = find_port(name);
+    if (found.has_value() && bridge_name && (*found)->request.bridge != *bridge_name) {
+        return failure{failure_kind::invalid, "port " + name + " is on bridge " +
+                                                  (*found)->request.bridge + ", not on " +
+                                                  *bridge_name};
+    }
+    return found;
+}
+
 outcome<void> virtual_switch::add_bridge(const bridge_request& request)
 {
     if (bridges_.contains(request.name)) {

@@ -127,6 +127,9 @@ public:
     // By name.
     [[nodiscard]] const std::map<std::string, bridge>& bridges() const noexcept { return bridges_; }
     [[nodiscard]] const std::map<std::string, port>& ports() const noexcept { return ports_; }
+    // The port, which must be on the bridge if one is named.
+    [[nodiscard]] outcome<const port*> find_port_on(const std::optional<std::string>& bridge_name,
+                                                    const std::string& name) const;
     [[nodiscard]] outcome<const bridge*> find_bridge(const std::string& name) const;
     [[nodiscard]] outcome<const port*> find_port(const std::string& name) const;
 

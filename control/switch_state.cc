@@ -69,15 +69,11 @@ outcome<void> virtual_switch::flush_macs(const std::optional<std::string>& bridg
         only = *found;
     }
     if (port_name) {
-        const auto found = find_port(*port_name);
+        const auto found = find_port_on(bridge_name, *port_name);
         if (found.has_error()) {
             return found.error();
         }
         const port& p = **found;
-        if (only != nullptr && p.request.bridge != only->name) {
-            return failure{failure_kind::invalid, "port " + *port_name + " is on bridge " +
-                                                      p.request.bridge + ", not on " + only->name};
-        }
         auto& table = *bridges_.at(p.request.bridge).config->macs;
         if (!vlan) {
             table.flush_port(p.config->index);

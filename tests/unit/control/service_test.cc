@@ -213,6 +213,12 @@ TEST_F(methods_of_the_service, list_macs_with_their_ports)
                 HasSubstr("does not know"));
     EXPECT_THAT(why("mac.add", R"({"mac":"02:00:00:00:00","port":"a"})"),
                 HasSubstr("it must be a MAC address like"));
+    ask("bridge.add", R"({"name":"br9"})");
+    for (const auto* method : {"mac.list", "mac.flush"}) {
+        EXPECT_EQ(why(method, R"({"bridge":"br9","port":"a"})"),
+                  "port a is on bridge br0, not on br9");
+    }
+    EXPECT_EQ(ask("mac.list", R"({"bridge":"br0","port":"b"})").at("total"), 2);
     EXPECT_THAT(why("mac.list", R"({"bridge":"x"})"), HasSubstr("there is no bridge x"));
     EXPECT_THAT(why("mac.list", R"({"port":"x"})"), HasSubstr("there is no port x"));
 }
