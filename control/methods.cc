@@ -141,7 +141,8 @@ std::vector<method> bridge_methods()
          .summary = "Make a bridge",
          .changes = true,
          .parameters = {bridge_name(),
-                        flag("may_exist", "done, too, when the bridge exists already"),
+                        flag("may_exist", "done, too, when the bridge exists already; settings "
+                                          "given are then applied"),
                         flag("forward_bpdu",
                              "flood reserved multicast (STP, LACP, LLDP) like any other"),
                         ageing(),
