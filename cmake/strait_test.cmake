@@ -12,6 +12,12 @@ include(GoogleTest)
 # How tests are compiled: they are not timed, and the optimiser takes its time.
 add_library(strait_test_options INTERFACE)
 target_compile_options(strait_test_options INTERFACE $<$<CONFIG:Release>:-O1>)
+# What is instrumented is compiled in a third of the time without; what is under test has it all the
+# same.
+set(strait_test_optimisation)
+if(STRAIT_SANITIZE)
+    set(strait_test_optimisation -O0)
+endif()
 if(STRAIT_SANITIZE MATCHES "undefined")
     # Checks of every access, which what is under test keeps: half of what the compiler emits.
     target_compile_options(strait_test_options INTERFACE
@@ -27,6 +33,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     add_executable(strait_test_headers EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/test_headers.cc")
     target_link_libraries(strait_test_headers PRIVATE
         strait_test_options strait_dpdk Boost::headers Boost::json)
+    target_compile_options(strait_test_headers PRIVATE ${strait_test_optimisation})
     target_precompile_headers(strait_test_headers PRIVATE
         <gmock/gmock.h> <gtest/gtest.h> <boost/json.hpp> <rte_ethdev.h> <rte_mbuf.h>
         <algorithm> <array> <atomic> <charconv> <chrono> <cstring> <filesystem> <fstream>
@@ -35,12 +42,16 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     set_target_properties(strait_test_headers PROPERTIES PCH_INSTANTIATE_TEMPLATES ON)
 endif()
 
-# What every program and library of tests has.
-function(strait_as_test TARGET)
+# What every program and library of tests has. OPTIMISED: yes or no.
+function(strait_as_test TARGET OPTIMISED)
     target_link_libraries(${TARGET} PUBLIC strait_test_options)
     # As a program is compiled, libraries too, so that all can use one set of compiled headers.
     set_target_properties(${TARGET} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${TARGET} PRIVATE -fPIE)
+    if(OPTIMISED)
+        return() # compiled headers are those of the others
+    endif()
+    target_compile_options(${TARGET} PRIVATE ${strait_test_optimisation})
     if(TARGET strait_test_headers)
         target_precompile_headers(${TARGET} REUSE_FROM strait_test_headers)
     endif()
@@ -56,26 +67,27 @@ function(strait_test_library)
     add_library(${arg_NAME} STATIC EXCLUDE_FROM_ALL ${arg_SOURCES})
     target_include_directories(${arg_NAME} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(${arg_NAME} PUBLIC ${arg_LIBS})
-    strait_as_test(${arg_NAME})
+    strait_as_test(${arg_NAME} NO)
 endfunction()
 
 # strait_unit_test(NAME <name> SOURCES <file>... [LIBS <target>...] [LABELS <label>...]
-#                  [TIMEOUT <seconds>])
+#                  [TIMEOUT <seconds>] [OPTIMISED])
 # A GoogleTest program, one ctest entry a test. GoogleTest's main() is used if the sources have
 # none. NAME is the program's: say what is under test (dataplane_mac_table_test). The label
-# "threads" has scripts/test run it under TSan too.
+# "threads" has scripts/test run it under TSan too. OPTIMISED is for tests that themselves do most of
+# the work.
 function(strait_unit_test)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "OPTIMISED" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS")
     if(NOT arg_NAME OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "strait_unit_test(NAME name SOURCES file... [LIBS target...] "
-                            "[LABELS label...] [TIMEOUT seconds])")
+                            "[LABELS label...] [TIMEOUT seconds] [OPTIMISED])")
     endif()
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 120)
     endif()
     add_executable(${arg_NAME} ${arg_SOURCES})
     target_link_libraries(${arg_NAME} PUBLIC ${arg_LIBS} GTest::gtest_main)
-    strait_as_test(${arg_NAME})
+    strait_as_test(${arg_NAME} ${arg_OPTIMISED})
     set_property(GLOBAL APPEND PROPERTY STRAIT_UNIT_TESTS ${arg_NAME})
     if("threads" IN_LIST arg_LABELS)
         set_property(GLOBAL APPEND PROPERTY STRAIT_THREAD_TESTS ${arg_NAME})
