@@ -16,6 +16,7 @@
 #include <list>
 #include <utility>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,10 +31,35 @@ namespace {
 
 class session;
 
+// A descriptor kept for a client that comes when guests have used up all others: who is to remove a
+// port must get in.
+class reserve {
+public:
+    reserve() noexcept { keep(); }
+    ~reserve() { give(); }
+    reserve(const reserve&) = delete;
+    reserve& operator=(const reserve&) = delete;
+
+    void keep() noexcept
+    {
+        if (fd_ < 0) {
+            fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        }
+    }
+    // False if there is none to give.
+    bool give() noexcept { return fd_ >= 0 && ::close(std::exchange(fd_, -1)) == 0; }
+
+private:
+    int fd_{-1};
+};
+
 // What sessions need of their server.
 struct context {
+    context(const rpc& h, server_limits l) : handler{h}, limits{l} {}
+
     const rpc& handler;
     server_limits limits;
+    reserve kept;
     std::list<std::shared_ptr<session>> sessions; // the longest silent first
 };
 
@@ -71,6 +97,7 @@ public:
         error_code ignored;
         timer_.cancel();
         socket_.close(ignored);
+        context_->kept.keep();
         context_->sessions.erase(self_);
     }
 
@@ -231,7 +258,7 @@ public:
           retry_{io},
           told_{io},
           path_{std::move(path)},
-          context_{std::make_shared<context>(context{handler, limits, {}})}
+          context_{std::make_shared<context>(handler, limits)}
     {}
 
     error_code open()
@@ -281,6 +308,10 @@ private:
     void accepted(error_code error, local::socket socket)
     {
         if (!acceptor_.is_open()) {
+            return;
+        }
+        if (error == asio::error::no_descriptors && context_->kept.give()) {
+            accept();
             return;
         }
         if (error) {

@@ -13,7 +13,9 @@
 #include <cstring>
 #include <filesystem>
 #include <thread>
+#include <vector>
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -143,6 +145,30 @@ protected:
     std::unique_ptr<server> server_;
     std::thread thread_;
 };
+
+// As when front ends hold all of them: somebody must still be able to remove a port.
+TEST_F(control_socket, a_client_is_served_when_descriptors_have_run_out)
+{
+    start();
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    constexpr rlim_t few = 256;
+    const rlimit limit{.rlim_cur = few, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    std::vector<int> all;
+    for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) {
+        all.push_back(fd);
+    }
+    ASSERT_FALSE(all.empty());
+    ::close(all.back()); // for this side of the connection
+    all.pop_back();
+    expect_service();
+    for (const int fd : all) {
+        ::close(fd);
+    }
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    expect_service();
+}
 
 TEST_F(control_socket, answers_lines_however_they_are_cut)
 {
