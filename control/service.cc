@@ -3,6 +3,7 @@
 #include "control/service.hh"
 
 #include "control/method_table.hh"
+#include "control/parameters.hh"
 
 #include <boost/json/array.hpp>
 
@@ -31,11 +32,6 @@ std::optional<bool> truth(const json::object& p, std::string_view name)
 {
     const auto* value = p.if_contains(name);
     return value != nullptr ? std::optional{value->as_bool()} : std::nullopt;
-}
-
-bool is_set(const json::object& p, std::string_view name)
-{
-    return truth(p, name).value_or(false);
 }
 
 template <typename Integer>

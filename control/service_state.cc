@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods about MAC tables, counters, workers and the daemon itself.
 #include "control/method_table.hh"
+#include "control/parameters.hh"
 #include "control/service.hh"
 #include "control/version.hh"
 
@@ -194,8 +195,7 @@ service::result service::mac_del(const object& p)
     if (done.has_error()) {
         return done.error();
     }
-    const auto* if_exists = p.if_contains("if_exists");
-    if (!*done && (if_exists == nullptr || !if_exists->as_bool())) {
+    if (!*done && !is_set(p, "if_exists")) {
         return failure{failure_kind::not_found,
                        "bridge " + bridge + " does not know " + mac.to_string() +
                            (vlan ? " in VLAN " + std::to_string(*vlan) : " without a VLAN")};

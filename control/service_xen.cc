@@ -2,6 +2,7 @@
 // Handlers of the methods about Xen guests.
 #include "control/service.hh"
 
+#include "control/parameters.hh"
 #include "control/port_types.hh"
 
 #include <boost/json/array.hpp>
@@ -32,8 +33,7 @@ service::result service::xen_adopt(const object& p)
     if (facts_.hypervisor.empty()) {
         return failure{failure_kind::invalid, facts_.no_hypervisor};
     }
-    const auto* others = p.if_contains("others");
-    const xen_adoption::rule rule{.others = others != nullptr && others->as_bool()};
+    const xen_adoption::rule rule{.others = is_set(p, "others")};
     if (auto done = adoption_.adopt(bridge_of(p), rule); done.has_error()) {
         return done.error();
     }
@@ -43,8 +43,7 @@ service::result service::xen_adopt(const object& p)
 service::result service::xen_release(const object& p)
 {
     const std::string name = bridge_of(p);
-    const auto* if_exists = p.if_contains("if_exists");
-    if (!adoption_.rules().contains(name) && (if_exists == nullptr || !if_exists->as_bool())) {
+    if (!adoption_.rules().contains(name) && !is_set(p, "if_exists")) {
         return failure{failure_kind::not_found, switch_.bridges().contains(name)
                                                     ? "bridge " + name + " adopts no Xen guests"
                                                     : "there is no bridge " + name};
