@@ -11,6 +11,7 @@
 
 #include "control/utf8.hh"
 #include "control/version.hh"
+#include "dataplane/types.hh"
 
 namespace strait::control {
 
@@ -56,21 +57,6 @@ bool is_name(std::string_view text)
            std::all_of(text.begin(), text.end(), [](char c) {
                return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-';
            });
-}
-
-bool is_mac(std::string_view text)
-{
-    constexpr std::size_t length = 17;
-    constexpr std::string_view digits = "0123456789abcdefABCDEF";
-    if (text.size() != length || (text[2] != ':' && text[2] != '-')) {
-        return false;
-    }
-    for (std::size_t i = 0; i < length; ++i) {
-        if (i % 3 == 2 ? text[i] != text[2] : digits.find(text[i]) == std::string_view::npos) {
-            return false;
-        }
-    }
-    return true;
 }
 
 bool has_control_character(std::string_view text)
@@ -138,7 +124,8 @@ bool is_right(const parameter& p, const json::value& value)
     case value_kind::name:
         return value.is_string() && is_name(std::string_view{value.get_string()});
     case value_kind::mac:
-        return value.is_string() && is_mac(std::string_view{value.get_string()});
+        return value.is_string() &&
+               dataplane::mac_address::parse(std::string_view{value.get_string()});
     case value_kind::integer: {
         const auto n = to_integer(value);
         return n && *n >= p.minimum && *n <= p.maximum;
