@@ -347,7 +347,9 @@ bool start_eal(const char* program, const options& settings)
                                       "--no-telemetry",
                                       "--log-level=*:error"};
     if (settings.no_huge) {
-        words.insert(words.end(), {"--no-huge", "-m", std::to_string(settings.memory_mib)});
+        // Not --in-memory, with which --no-huge does not go: then several at once need names.
+        words.insert(words.end(), {"--no-huge", "-m", std::to_string(settings.memory_mib),
+                                   "--file-prefix", "generator" + std::to_string(::getpid())});
     } else {
         words.insert(words.end(), {"--in-memory", "--single-file-segments"});
     }

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 
-from .machine import BenchError, Child, stolen, thread_pinned_to, waited
+from .machine import BenchError, Child, forget_dpdk, stolen, thread_pinned_to, waited
 
 
 class Watch:
@@ -76,6 +76,10 @@ class StraitGenerator(Generator):
         except BenchError:
             self.child.end()
             raise
+
+    def __exit__(self, *_):
+        super().__exit__()
+        forget_dpdk(f"generator{self.child.pid}")
 
     def measure(self, during=None):
         """`during` is called, with the seconds that are counted, while frames are."""

@@ -8,6 +8,7 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,6 +195,16 @@ class RunFolder(tempfile.TemporaryDirectory):
     def __init__(self):
         super().__init__(prefix="v2v-", dir="/tmp", ignore_cleanup_errors=True)
         self.path = pathlib.Path(self.name)
+
+    def cleanup(self):
+        """Also what DPDK keeps of the programs that were started with this folder's name."""
+        super().cleanup()
+        forget_dpdk(self.path.name)
+
+
+def forget_dpdk(prefix):
+    for folder in pathlib.Path("/var/run/dpdk").glob(prefix + "*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # Threads and the time they waited for a CPU

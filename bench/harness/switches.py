@@ -170,7 +170,8 @@ class Ovs(Switch):
             cpus=cpus, env=self.env)
         wait_until((at / "db.sock").is_socket, 10, "ovsdb-server's socket")
         self._vsctl("init", wait=False)
-        memory = "--in-memory" if self.settings.huge else "--no-huge -m 2048"
+        # OVS adds --in-memory to what has neither, and that does not go with --no-huge.
+        memory = "--in-memory" if self.settings.huge else "--no-huge --legacy-mem -m 2048"
         self._vsctl(
             "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
             f"other_config:pmd-cpu-mask={1 << self.settings.worker_cpu:#x}",
