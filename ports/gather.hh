@@ -14,8 +14,8 @@ namespace strait::ports {
 class gatherer {
 public:
     static constexpr std::uint64_t target = 48;      // packets worth waiting for
-    static constexpr std::uint64_t worthwhile = 16;  // fewer are not
-    static constexpr std::uint64_t longest = 30'000; // TSC cycles, 8 to 15 microseconds
+    static constexpr std::uint64_t worthwhile = 32;  // fewer are not
+    static constexpr std::uint64_t longest = 60'000; // TSC cycles, 15 to 30 microseconds
 
     [[nodiscard]] bool due(std::uint64_t now) const noexcept
     {
