@@ -89,6 +89,11 @@ const std::vector<option>& options()
          set_workers},
         {"--main-cpu", "N", "CPU of everything else; one that no worker has unless given",
          set_main_cpu},
+        {"--busy-poll", "", "workers never sleep",
+         [](daemon_options& o, const std::string&) -> result<void> {
+             o.busy_poll = true;
+             return {};
+         }},
         {"--no-huge", "", "no huge pages, even if some are free",
          [](daemon_options& o, const std::string&) -> result<void> {
              o.eal.no_huge = true;

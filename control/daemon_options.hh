@@ -15,6 +15,7 @@ struct daemon_options {
     eal_settings eal; // run_dir in it is as given, not yet opened
     std::optional<std::string> config;
     std::string xen{"auto"}; // where Xen guests are: auto, off, libxen, simulated:SOCKET
+    bool busy_poll{false};   // workers never sleep
     log_level log{log_level::info};
     bool help{false};
     bool version{false};

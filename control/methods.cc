@@ -413,15 +413,17 @@ std::vector<method> other_methods()
         {.name = "worker.list",
          .summary = "List the workers, their load and their queues",
          .changes = false,
-         .result = {{"timestamp_us", "integer", "microseconds of a monotonic clock"},
-                    {"tsc_hz", "integer", "cycles a second, to convert cycles by"},
-                    {"pool", "object",
-                     "of the packet pool: size and in_use, both in buffers; those that NICs wait "
-                     "with are in use"},
-                    {"workers", "array",
-                     "of each: worker, cpu, lcore, queues, busy_cycles, idle_cycles, iterations, "
-                     "rx_packets, tx_packets, handed_over, mac_table_full, longest_gap_us, "
-                     "cycles_per_packet and utilisation (percent), both since the start"}}},
+         .result =
+             {{"timestamp_us", "integer", "microseconds of a monotonic clock"},
+              {"tsc_hz", "integer", "cycles a second, to convert cycles by"},
+              {"pool", "object",
+               "of the packet pool: size and in_use, both in buffers; those that NICs wait "
+               "with are in use"},
+              {"workers", "array",
+               "of each: worker, cpu, lcore, queues, busy_cycles, idle_cycles, asleep_cycles, "
+               "iterations, rx_packets, tx_packets, handed_over, mac_table_full, "
+               "longest_gap_us, cycles_per_packet, utilisation and asleep (percent), all "
+               "since the start"}}},
         {.name = "stats",
          .summary = "Counters of the ports",
          .changes = false,

@@ -339,9 +339,9 @@ std::string drops_text(const json::object& result)
 
 std::string workers_text(const json::object& result)
 {
-    table t{{"WORKER", "CPU", "BUSY", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS", "HANDED OVER",
-             "LONGEST GAP", "QUEUES"}};
-    t.align_right(0, 7);
+    table t{{"WORKER", "CPU", "BUSY", "ASLEEP", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS",
+             "HANDED OVER", "LONGEST GAP", "QUEUES"}};
+    t.align_right(0, 8);
     for (const auto& element : as_array(member(result, "workers"))) {
         const auto& w = as_object(element);
         std::string queues;
@@ -351,6 +351,7 @@ std::string workers_text(const json::object& result)
         }
         t.add({plain(member(w, "worker")), plain(member(w, "cpu")),
                fixed(as_number(member(w, "utilisation")), 1) + " %",
+               fixed(as_number(member(w, "asleep")), 1) + " %",
                member(w, "cycles_per_packet").is_null()
                    ? "-"
                    : fixed(as_number(member(w, "cycles_per_packet")), 1),
@@ -432,7 +433,10 @@ void add_worker_rates(json::object& result, const json::object& before)
         const auto busy = static_cast<double>(difference(w, old, "busy_cycles"));
         const auto idle = static_cast<double>(difference(w, old, "idle_cycles"));
         const auto packets = static_cast<double>(difference(w, old, "rx_packets"));
-        w["utilisation"] = busy + idle > 0 ? percent * busy / (busy + idle) : 0.0;
+        const auto asleep = static_cast<double>(difference(w, old, "asleep_cycles"));
+        const double all = busy + idle + asleep;
+        w["utilisation"] = all > 0 ? percent * busy / all : 0.0;
+        w["asleep"] = all > 0 ? percent * asleep / all : 0.0;
         w["cycles_per_packet"] = packets > 0 ? json::value(busy / packets) : json::value(nullptr);
     }
 }

@@ -286,6 +286,7 @@ service::result service::worker_list() const
         const auto& c = engine.counters(index);
         const std::uint64_t busy = c.busy_cycles.read();
         const std::uint64_t idle = c.idle_cycles.read();
+        const std::uint64_t asleep = c.asleep.read(rte_rdtsc());
         const std::uint64_t packets = c.rx_packets.read();
         constexpr double percent = 100;
         constexpr std::uint64_t microseconds = 1'000'000;
@@ -293,22 +294,25 @@ service::result service::worker_list() const
         if (packets > 0) {
             cycles_per_packet = static_cast<double>(busy) / static_cast<double>(packets);
         }
-        const double all = static_cast<double>(busy) + static_cast<double>(idle);
-        list.push_back(
-            {{"worker", i},
-             {"cpu", facts_.worker_cpus[i]},
-             {"lcore", engine.lcore(index)},
-             {"queues", std::move(queues[i])},
-             {"busy_cycles", busy},
-             {"idle_cycles", idle},
-             {"iterations", c.iterations.read()},
-             {"rx_packets", packets},
-             {"tx_packets", c.tx_packets.read()},
-             {"handed_over", c.handed_over.read()},
-             {"mac_table_full", c.mac_table_full.read()},
-             {"longest_gap_us", c.longest_gap.read() * microseconds / hz},
-             {"cycles_per_packet", std::move(cycles_per_packet)},
-             {"utilisation", all > 0 ? percent * static_cast<double>(busy) / all : 0.0}});
+        const auto share = [all = busy + idle + asleep](std::uint64_t cycles) {
+            return all > 0 ? percent * static_cast<double>(cycles) / static_cast<double>(all) : 0.0;
+        };
+        list.push_back({{"worker", i},
+                        {"cpu", facts_.worker_cpus[i]},
+                        {"lcore", engine.lcore(index)},
+                        {"queues", std::move(queues[i])},
+                        {"busy_cycles", busy},
+                        {"idle_cycles", idle},
+                        {"asleep_cycles", asleep},
+                        {"iterations", c.iterations.read()},
+                        {"rx_packets", packets},
+                        {"tx_packets", c.tx_packets.read()},
+                        {"handed_over", c.handed_over.read()},
+                        {"mac_table_full", c.mac_table_full.read()},
+                        {"longest_gap_us", c.longest_gap.read() * microseconds / hz},
+                        {"cycles_per_packet", std::move(cycles_per_packet)},
+                        {"utilisation", share(busy)},
+                        {"asleep", share(asleep)}});
     }
     const rte_mempool& pool = *engine.pool();
     return json::value{{"timestamp_us", timestamp},

@@ -174,8 +174,10 @@ int serve(const daemon_options& options, const run_dir& folder,
     }
     const eal& dpdk = **environment;
     dataplane::guest_range_registration::install_handler();
-    dataplane::engine engine{
-        {.lcores = dpdk.worker_lcores(), .share_cpus = dpdk.share_cpus(), .pool = dpdk.pool()}};
+    dataplane::engine engine{{.lcores = dpdk.worker_lcores(),
+                              .share_cpus = dpdk.share_cpus(),
+                              .busy_poll = options.busy_poll,
+                              .pool = dpdk.pool()}};
     auto xen = open_xen(options.xen);
     if (xen.has_error()) {
         return refuse(xen.error().message);

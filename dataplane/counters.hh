@@ -28,6 +28,23 @@ private:
     std::atomic<std::uint64_t> value_{0};
 };
 
+// Cycles that a worker slept, with those of the sleep that it is in. One word: who reads it when
+// the worker wakes reads that sleep once.
+class time_asleep {
+public:
+    // The worker, in turn, with the TSC.
+    void begin(std::uint64_t now) noexcept { word_.set((now - word_.read() / 2) * 2 + 1); }
+    void end(std::uint64_t now) noexcept { word_.set((now - word_.read() / 2) * 2); }
+    [[nodiscard]] std::uint64_t read(std::uint64_t now) const noexcept
+    {
+        const std::uint64_t word = word_.read();
+        return word % 2 == 0 ? word / 2 : now - word / 2;
+    }
+
+private:
+    counter word_; // twice the cycles; asleep: twice the TSC when it were none, and one
+};
+
 // What one worker counts of one port. rx: from the port into the switch; tx: out of the switch.
 struct alignas(64) port_counters {
     counter rx_packets;
@@ -42,16 +59,17 @@ struct alignas(64) port_counters {
     }
 };
 
-// What a worker says of itself. Cycles are TSC cycles. busy + idle is all of the worker's time:
-// an iteration is idle when no queue gave it a packet.
+// What a worker says of itself. Cycles are TSC cycles. busy + idle + asleep is all of the worker's
+// time: an iteration is idle when no queue gave it a packet.
 struct alignas(64) worker_counters {
     counter iterations;
     counter busy_cycles;
     counter idle_cycles;
+    time_asleep asleep;
     counter rx_packets;
     counter tx_packets;
     counter handed_over;    // packets given to other workers
-    counter longest_gap;    // cycles, the longest iteration since the worker started
+    counter longest_gap;    // cycles, the longest iteration since the worker started, sleep apart
     counter mac_table_full; // source addresses that found no room
 };
 

@@ -26,7 +26,7 @@ engine::engine(engine_settings settings)
         throw std::runtime_error{"the packet pool lacks a private area of " +
                                  std::to_string(handover_area) + " bytes an mbuf"};
     }
-    current_.store(new published{std::make_unique<const snapshot>(), count, tsc_hz_});
+    current_.store(new published{std::make_unique<const snapshot>(), *this});
     for (std::size_t i = 0; i < count; ++i) {
         workers_.push_back(
             std::make_unique<worker>(*this, worker_index{static_cast<std::uint16_t>(i)}, count));
@@ -57,6 +57,7 @@ void engine::stop() noexcept
     for (const auto& w : workers_) {
         w->stop();
     }
+    rcu_.wake_all();
     for (const unsigned lcore : settings_.lcores) {
         rte_eal_wait_lcore(lcore);
     }
@@ -69,7 +70,7 @@ void engine::stop() noexcept
 
 void engine::publish(std::unique_ptr<const snapshot> next)
 {
-    auto* const fresh = new published{std::move(next), workers_.size(), tsc_hz_};
+    auto* const fresh = new published{std::move(next), *this};
     const published* const old = current_.exchange(fresh, std::memory_order_acq_rel);
     rcu_.synchronize();
     delete old;

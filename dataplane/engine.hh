@@ -25,6 +25,8 @@ struct engine_settings {
     std::vector<unsigned> lcores;
     // Workers that share a CPU yield it when they have nothing to do.
     bool share_cpus{false};
+    // Workers never sleep, however long nothing comes.
+    bool busy_poll{false};
     rte_mempool* pool{nullptr}; // for own(); private area of at least handover_area bytes
 };
 
@@ -59,6 +61,7 @@ public:
 
 private:
     friend class worker;
+    friend struct published;
 
     void stop() noexcept;
 

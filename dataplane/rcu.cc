@@ -73,8 +73,16 @@ void rcu_domain::quiescent(worker_index worker) noexcept
     rte_rcu_qsbr_quiescent(qsbr_.get(), static_cast<unsigned>(to_index(worker)));
 }
 
+void rcu_domain::wake_all() noexcept
+{
+    for (doorbell& bell : bells_) {
+        bell.ring();
+    }
+}
+
 void rcu_domain::synchronize() noexcept
 {
+    wake_all();
     const std::uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
     // Yielding matters where a worker shares this thread's core.
     while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) {

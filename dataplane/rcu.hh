@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Quiescent-state reclamation over DPDK's rte_rcu_qsbr: workers report once an iteration, control
-// threads wait for a grace period before they free or reuse what workers may have seen.
+// threads wait for a grace period before they free or reuse what workers may have seen. A worker
+// that sleeps is offline, and is woken when something changes.
 #pragma once
 
+#include "dataplane/doorbell.hh"
 #include "dataplane/types.hh"
 
+#include <array>
 #include <memory>
 
 struct rte_rcu_qsbr;
@@ -24,14 +27,19 @@ public:
     void quiescent(worker_index worker) noexcept;
 
     // Any thread but a worker. Returns when no worker can still see what was unpublished before
-    // the call; returns at once when no worker is online. Several threads may wait at once.
+    // the call; returns at once when no worker is online. Several threads may wait at once. Wakes
+    // those that sleep: what is to go may have descriptors that they wait for.
     void synchronize() noexcept;
+    // Any thread, after it published something without synchronize(): wakes workers that sleep.
+    void wake_all() noexcept;
+    [[nodiscard]] doorbell& bell(worker_index worker) noexcept { return bells_[to_index(worker)]; }
 
 private:
     struct deleter {
         void operator()(rte_rcu_qsbr* qsbr) const noexcept;
     };
     std::unique_ptr<rte_rcu_qsbr, deleter> qsbr_;
+    std::array<doorbell, max_workers> bells_;
 };
 
 } // namespace strait::dataplane

@@ -35,8 +35,8 @@ static_assert(std::is_trivially_copyable_v<handover_note>);
 
 } // namespace
 
-published::published(std::unique_ptr<const snapshot> s, std::size_t workers, std::uint64_t tsc_hz)
-    : config{std::move(s)}, plans(workers)
+published::published(std::unique_ptr<const snapshot> s, const engine& e)
+    : config{std::move(s)}, plans(e.settings_.lcores.size())
 {
     for (worker_plan& plan : plans) {
         plan.sinks.resize(max_ports);
@@ -67,10 +67,18 @@ published::published(std::unique_ptr<const snapshot> s, std::size_t workers, std
     const std::uint64_t now = rte_rdtsc();
     for (worker_plan& plan : plans) {
         std::vector<bool> patient;
+        plan.may_sleep = !e.settings_.busy_poll;
         for (const worker_plan::source& source : plan.sources) {
             patient.push_back(source.queue->sender_waits());
+            plan.may_sleep = plan.may_sleep && source.queue->can_wake();
         }
-        plan.order = poll_order{patient, now, tsc_hz};
+        plan.order = poll_order{patient, now, e.tsc_hz_};
+    }
+    for (worker_plan& plan : plans) {
+        for (worker_plan::sink& sink : plan.sinks) {
+            sink.wake_owner =
+                sink.queue == nullptr && sink.reachable && plans[to_index(sink.owner)].may_sleep;
+        }
     }
 }
 
@@ -89,6 +97,11 @@ handover_ring::handover_ring()
     if (!ring_ || rte_ring_init(ring_.get(), "handover", size, flags) != 0) {
         throw std::bad_alloc{};
     }
+}
+
+bool handover_ring::empty() const noexcept
+{
+    return rte_ring_empty(ring_.get()) != 0;
 }
 
 handover_ring::~handover_ring()
@@ -115,11 +128,13 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
     : engine_{e},
       index_{index},
       next_second_{e.start_tsc_ + e.tsc_hz_},
+      patience_{e.tsc_hz_ / 10'000},
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
       cut_{new burst}
 {
     expected_.fill(no_port);
+    e.rcu_.bell(index).open();
     inboxes_.resize(workers);
     for (std::size_t from = 0; from < workers; ++from) {
         if (from != to_index(index)) {
@@ -147,6 +162,11 @@ void worker::run() noexcept
                 return poll(now.plan->sources[source], now);
             });
         notifications_.flush(); // before the rings in it may go
+        if (busy) {
+            awake_until_ = tsc + patience_;
+        } else if (tsc >= awake_until_ && now.plan->may_sleep) {
+            sleep(now);
+        }
         engine_.rcu_.quiescent(index_);
         idle_polls = busy ? 0 : idle_polls + 1;
         if (engine_.settings_.share_cpus && idle_polls >= polls_before_yield) {
@@ -260,7 +280,7 @@ void worker::deliver(const iteration& now) noexcept
             if (!kept.complete) {
                 make_local(packets, counters);
             }
-            hand_over(packets, port, sink.owner, counters);
+            hand_over(packets, port, sink, counters);
         } else {
             counters.drop(drop_reason::receiver_not_connected, packets.size());
         }
@@ -358,8 +378,8 @@ void worker::make_local(std::span<packet* const> packets, port_counters& counter
     }
 }
 
-void worker::hand_over(std::span<packet* const> packets, const port_config& port, worker_index to,
-                       port_counters& counters) noexcept
+void worker::hand_over(std::span<packet* const> packets, const port_config& port,
+                       const worker_plan::sink& to, port_counters& counters) noexcept
 {
     std::array<rte_mbuf*, burst::capacity> owned;
     std::size_t count = 0;
@@ -383,13 +403,60 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
         std::memcpy(rte_mbuf_to_priv(m), &note, sizeof note);
         owned[count++] = m;
     }
-    handover_ring& ring = engine_.workers_[to_index(to)]->inbox(index_);
+    handover_ring& ring = engine_.workers_[to_index(to.owner)]->inbox(index_);
     const unsigned given = ring.give(std::span{owned}.first(count));
+    if (to.wake_owner) {
+        engine_.rcu_.bell(to.owner).ring();
+    }
     counters_.handed_over.add(given);
     if (given < count) {
         counters.drop(drop_reason::handover_full, count - given);
         rte_pktmbuf_free_bulk(owned.data() + given, static_cast<unsigned>(count - given));
     }
+}
+
+// Until one of the sources, another worker or control has something. `now` may be gone afterwards.
+void worker::sleep(const iteration& now) noexcept
+{
+    doorbell& bell = engine_.rcu_.bell(index_);
+    account(rte_rdtsc(), false);
+    bell.listen();
+    if (listen(now)) {
+        counters_.asleep.begin(last_tsc_);
+        engine_.rcu_.go_offline(index_);
+        (void)::poll(wakers_.data(), wakers_.size(), -1);
+        engine_.rcu_.go_online(index_);
+        last_tsc_ = rte_rdtsc();
+        counters_.asleep.end(last_tsc_);
+    } else {
+        awake_until_ = last_tsc_ + patience_;
+    }
+    bell.stop_listening();
+}
+
+// Asks everybody to wake this worker. False: something came meanwhile. Descriptors are gathered
+// anew each time: a guest that went is not waited for, and one whose number somebody else has got
+// by now wakes in vain at most.
+bool worker::listen(const iteration& now) noexcept
+{
+    if (stop_.load(std::memory_order_relaxed) ||
+        engine_.current_.load(std::memory_order_acquire)->config.get() != now.config) {
+        return false;
+    }
+    for (const auto& inbox : inboxes_) {
+        if (inbox && !inbox->empty()) {
+            return false;
+        }
+    }
+    wakers_.clear();
+    wakers_.push_back(
+        {.fd = engine_.rcu_.bell(index_).descriptor(), .events = POLLIN, .revents = 0});
+    for (const worker_plan::source& source : now.plan->sources) {
+        if (!source.queue->ask_to_wake(wakers_)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void worker::account(std::uint64_t tsc, bool busy) noexcept

@@ -17,6 +17,8 @@
 #include <memory>
 #include <vector>
 
+#include <poll.h>
+
 struct rte_ring;
 
 namespace strait::dataplane {
@@ -33,11 +35,13 @@ struct worker_plan {
     struct sink {
         ports::tx_queue* queue{nullptr}; // of ours; null: another worker's, or none
         worker_index owner{};
-        bool reachable{false}; // somebody has a transmit queue
+        bool reachable{false};  // somebody has a transmit queue
+        bool wake_owner{false}; // another worker, which may be asleep
     };
     std::vector<source> sources;
     poll_order order;        // of the sources
     std::vector<sink> sinks; // by port_index
+    bool may_sleep{false};   // each of the sources can wake its worker
 };
 
 // What the engine swaps: a snapshot and every worker's plan of it.
@@ -45,7 +49,7 @@ struct published {
     std::unique_ptr<const snapshot> config;
     std::vector<worker_plan> plans; // by worker_index
 
-    published(std::unique_ptr<const snapshot> s, std::size_t workers, std::uint64_t tsc_hz);
+    published(std::unique_ptr<const snapshot> s, const engine& e);
 };
 
 // A bounded ring of owned packets, from one worker to one other.
@@ -61,6 +65,7 @@ public:
     // Both return how many packets went through.
     unsigned give(std::span<rte_mbuf* const> packets) noexcept;
     unsigned take(std::span<rte_mbuf*> packets) noexcept;
+    [[nodiscard]] bool empty() const noexcept;
 
 private:
     struct deleter {
@@ -104,8 +109,10 @@ private:
     void transmit(std::span<packet* const> packets, ports::tx_queue& queue,
                   const ports::queue_context& context) noexcept;
     void make_local(std::span<packet* const> packets, port_counters& counters) noexcept;
-    void hand_over(std::span<packet* const> packets, const port_config& port, worker_index to,
-                   port_counters& counters) noexcept;
+    void hand_over(std::span<packet* const> packets, const port_config& port,
+                   const worker_plan::sink& to, port_counters& counters) noexcept;
+    void sleep(const iteration& now) noexcept;
+    [[nodiscard]] bool listen(const iteration& now) noexcept;
     void account(std::uint64_t tsc, bool busy) noexcept;
 
     engine& engine_;
@@ -114,7 +121,11 @@ private:
     std::atomic<bool> ended_{false};
     seconds_t now_{0};
     std::uint64_t next_second_;
+    // TSC cycles without a packet after which it sleeps: 100 microseconds, some times what it costs
+    // to be woken.
+    const std::uint64_t patience_;
     std::uint64_t last_tsc_{0};
+    std::uint64_t awake_until_{0}; // TSC, at least
     worker_counters counters_;
     std::unique_ptr<port_counters[]> port_counters_;
     std::unique_ptr<burst> burst_;
@@ -123,6 +134,7 @@ private:
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     ports::notification_list notifications_;
+    std::vector<pollfd> wakers_;                          // descriptors to sleep on
     std::vector<std::unique_ptr<handover_ring>> inboxes_; // by the giving worker; null: itself
 };
 

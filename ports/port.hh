@@ -22,6 +22,8 @@
 #include <variant>
 #include <vector>
 
+#include <poll.h>
+
 namespace strait::ports {
 
 class tx_queue;
@@ -55,6 +57,12 @@ public:
     // Whether what comes stays with its sender until it is taken, as in a guest's ring: then a look
     // may be 100 microseconds late. A device that nobody looks at loses what it has no room for.
     [[nodiscard]] virtual bool sender_waits() const noexcept { return false; }
+
+    // Whether ask_to_wake() can be used. A worker with a queue that cannot wake it never sleeps.
+    [[nodiscard]] virtual bool can_wake() const noexcept { return false; }
+    // Before its worker sleeps: asks the sender to tell of what comes next, and adds the
+    // descriptors that are readable then. False: something is there already. May allocate.
+    virtual bool ask_to_wake(std::vector<pollfd>& /*descriptors*/) noexcept { return false; }
 };
 
 // Out of the switch. One worker calls.

@@ -48,6 +48,20 @@ void queue::release(dataplane::burst& b, const ports::queue_context& context) no
     taken_->release(b, context);
 }
 
+bool queue::ask_to_wake(std::vector<pollfd>& descriptors) noexcept
+{
+    const ring_set* const rings = rings_.load(std::memory_order_acquire);
+    if (rings == nullptr) {
+        return true; // who publishes them wakes
+    }
+    for (const auto& s : rings->sources) {
+        if (!s->ask_to_wake(descriptors)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void queue::transmit(std::span<dataplane::packet* const> packets,
                      const ports::queue_context& context) noexcept
 {

@@ -41,8 +41,8 @@ public:
     queue(const queue&) = delete;
     queue& operator=(const queue&) = delete;
 
-    // Control side, one thread. Null takes the rings out: a worker may be in them until a grace
-    // period has passed.
+    // Control side, one thread. A worker that sleeps does not see it until it is woken. Null takes
+    // the rings out: a worker may be in them until a grace period has passed.
     void publish(ring_set* rings) noexcept
     {
         rings_.store(rings, std::memory_order_release);
@@ -53,6 +53,8 @@ public:
     poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     [[nodiscard]] bool sender_waits() const noexcept override { return true; }
+    [[nodiscard]] bool can_wake() const noexcept override { return true; }
+    bool ask_to_wake(std::vector<pollfd>& descriptors) noexcept override;
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override;

@@ -15,6 +15,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
+
+#include <poll.h>
 
 namespace strait::xen {
 
@@ -30,6 +33,8 @@ public:
     // Of the burst that receive() filled.
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept;
     void notify_if_wanted() noexcept override;
+    // As rx_queue's.
+    bool ask_to_wake(std::vector<pollfd>& descriptors) noexcept;
 
     // Why the ring is not polled any more; null while it is. Any thread.
     [[nodiscard]] const char* fault() const noexcept

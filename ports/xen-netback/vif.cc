@@ -352,6 +352,7 @@ void vif::connect(bool adopting)
         status_.adopted = adopting;
     }
     queue_.publish(rings_.get());
+    rcu_.wake_all();
     // What another process answered without saying so, its guest still waits for.
     for (const auto& channel : rings_->channels) {
         channel->notify();

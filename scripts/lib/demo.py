@@ -121,7 +121,7 @@ class Meter:
         for worker in workers1["workers"]:
             past = past_workers[worker["worker"]]
             busy = worker["busy_cycles"] - past["busy_cycles"]
-            idle = worker["idle_cycles"] - past["idle_cycles"]
+            idle = sum(worker[name] - past[name] for name in ("idle_cycles", "asleep_cycles"))
             packets = worker["tx_packets"] - past["tx_packets"]
             loads.append({"worker": worker["worker"], "cpu": worker["cpu"],
                           "utilisation_percent": round(100 * busy / max(1, busy + idle), 1),

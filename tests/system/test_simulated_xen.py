@@ -143,3 +143,30 @@ def test_vlans_of_the_bridge_key(world):
         assert port(switch, trunk.port)["trunk"] == [20, 40]
         for guest in guests:
             simulator.tools("destroy", guest.domain)
+
+
+def test_a_worker_sleeps_when_its_guests_say_nothing():
+    with contextlib.ExitStack() as stack:
+        simulator = stack.enter_context(lab.Simulator())
+        switch = stack.enter_context(lab.Switch(
+            config=("bridge add br0", "xen adopt --bridge br0"), arguments=simulator.switch))
+
+        def asleep():
+            return switch.ctl("worker", "list", "--rates")["workers"][0]["asleep"]
+        assert asleep() > 99, "without ports"
+        one, two = (stack.enter_context(lab.SimulatedGuest(simulator, f"192.168.78.{n}"))
+                    for n in (1, 2))
+        for guest in (one, two):
+            guest.wait_up()
+        one.wait_ping(two, 10)
+        lab.wait_until(lambda: asleep() > 90, 20, "the worker to sleep")
+        one.wait_ping(two, 2)
+        assert one.stream(two, 4 << 20).size == 4 << 20
+        lab.wait_until(lambda: asleep() > 90, 20, "the worker to sleep again")
+
+
+def test_busy_poll_keeps_workers_awake():
+    with contextlib.ExitStack() as stack:
+        simulator = stack.enter_context(lab.Simulator())
+        switch = stack.enter_context(lab.Switch(arguments=(*simulator.switch, "--busy-poll")))
+        assert switch.ctl("worker", "list", "--rates")["workers"][0]["asleep"] == 0

@@ -101,11 +101,12 @@ TEST(rates, of_a_port_made_again_begin_at_zero)
 TEST(rates, of_workers_are_their_load_between_the_looks)
 {
     const auto before = json::parse(R"({"timestamp_us":0,"workers":[
-        {"worker":0,"busy_cycles":1000,"idle_cycles":0,"rx_packets":0}]})");
+        {"worker":0,"busy_cycles":1000,"idle_cycles":0,"asleep_cycles":500,"rx_packets":0}]})");
     auto now = json::parse(R"({"timestamp_us":1000000,"workers":[
-        {"worker":0,"busy_cycles":1250,"idle_cycles":750,"rx_packets":5}]})");
+        {"worker":0,"busy_cycles":1250,"idle_cycles":250,"asleep_cycles":1000,"rx_packets":5}]})");
     add_rates(*find_method("worker.list"), now, before);
     EXPECT_DOUBLE_EQ(now.at("workers").at(0).at("utilisation").as_double(), 25.0);
+    EXPECT_DOUBLE_EQ(now.at("workers").at(0).at("asleep").as_double(), 50.0);
     EXPECT_DOUBLE_EQ(now.at("workers").at(0).at("cycles_per_packet").as_double(), 50.0);
 }
 

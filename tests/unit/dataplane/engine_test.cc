@@ -13,7 +13,13 @@
 #include <chrono>
 #include <deque>
 #include <mutex>
+#include <random>
 #include <thread>
+#include <utility>
+
+#include <rte_cycles.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 namespace strait::test {
 namespace {
@@ -48,12 +54,37 @@ struct left_undone {
 class fed_queue final : public ports::rx_queue {
 public:
     fed_queue(rte_mempool* pool, bool borrowed) : pool_{pool}, borrowed_{borrowed} {}
+    ~fed_queue() override
+    {
+        if (waker_ >= 0) {
+            ::close(waker_);
+        }
+    }
+    fed_queue(const fed_queue&) = delete;
+    fed_queue& operator=(const fed_queue&) = delete;
+
+    // From now on it can wake its worker.
+    void get_waker() { waker_ = ::eventfd(0, EFD_NONBLOCK); }
+    [[nodiscard]] bool can_wake() const noexcept override { return waker_ >= 0; }
+    bool ask_to_wake(std::vector<pollfd>& descriptors) noexcept override
+    {
+        const std::lock_guard lock{mutex_};
+        std::uint64_t count = 0;
+        (void)!::read(waker_, &count, sizeof count);
+        asked_ = true;
+        descriptors.push_back({.fd = waker_, .events = POLLIN, .revents = 0});
+        return frames_.empty();
+    }
 
     void feed(frame f, left_undone todo = {})
     {
         const std::lock_guard lock{mutex_};
         frames_.push_back(std::move(f));
         todo_.push_back(todo);
+        if (std::exchange(asked_, false)) {
+            constexpr std::uint64_t one = 1;
+            (void)!::write(waker_, &one, sizeof one);
+        }
     }
     // Frames whose sender was to be told that its grants could not be read.
     [[nodiscard]] unsigned unreadable() const
@@ -113,7 +144,9 @@ public:
 private:
     rte_mempool* pool_;
     bool borrowed_;
+    int waker_{-1};
     mutable std::mutex mutex_;
+    bool asked_{false};
     std::deque<frame> frames_;
     std::deque<left_undone> todo_;
     std::vector<std::unique_ptr<borrowed_packet>> lent_;
@@ -231,14 +264,14 @@ protected:
         EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U) << "mbufs leaked";
     }
 
-    void start(unsigned count)
+    void start(unsigned count, bool busy_poll = false)
     {
         std::vector<unsigned> lcores;
         for (unsigned i = 1; i <= count; ++i) {
             lcores.push_back(i);
         }
-        engine_ = std::make_unique<engine>(
-            dataplane::engine_settings{.lcores = lcores, .share_cpus = true, .pool = pool_.get()});
+        engine_ = std::make_unique<engine>(dataplane::engine_settings{
+            .lcores = lcores, .share_cpus = true, .busy_poll = busy_poll, .pool = pool_.get()});
     }
     test_port make(std::uint16_t index, std::uint16_t worker, bool borrowed = true)
     {
@@ -301,6 +334,47 @@ protected:
     {
         return engine_->counters(worker_index{worker});
     }
+    void add_waking(std::uint16_t worker)
+    {
+        add(worker);
+        ports_.back().in->get_waker();
+    }
+    // Without an iteration for 20 ms.
+    bool asleep(std::uint16_t worker) const
+    {
+        const std::uint64_t before = counters(worker).iterations.read();
+        std::this_thread::sleep_for(20ms);
+        return counters(worker).iterations.read() == before;
+    }
+    void expect_no_sleep()
+    {
+        learn(1, 1);
+        ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
+        ASSERT_TRUE(wait([&] { return ports_[1].out->count() == 1; })); // it sees these ports
+        const std::uint64_t before = counters(0).asleep.read(rte_rdtsc());
+        std::this_thread::sleep_for(100ms);
+        EXPECT_EQ(counters(0).asleep.read(rte_rdtsc()), before);
+    }
+    // Feeds port 0 with frames for port 1, which come when its worker is awake, about to sleep and
+    // asleep; nothing else happens that could wake anybody.
+    void feed_one_by_one()
+    {
+        learn(1, 1);
+        std::minstd_rand random{1};
+        for (std::size_t i = 1; i <= 3000; ++i) {
+            ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
+            const auto begin = std::chrono::steady_clock::now();
+            while (ports_[1].out->count() < i) {
+                ASSERT_LT(std::chrono::steady_clock::now(), begin + 10s) << i;
+                std::this_thread::yield();
+            }
+            const auto end =
+                std::chrono::steady_clock::now() + std::chrono::microseconds{random() % 300};
+            while (std::chrono::steady_clock::now() < end) {
+                std::this_thread::yield();
+            }
+        }
+    }
     void learn(unsigned n, std::uint16_t port)
     {
         bridge_.macs->learn({dataplane::mac_address{mac_value(mac(n))}, dataplane::vlan_id{}},
@@ -335,6 +409,66 @@ TEST_F(workers, one_worker_passes_frames_and_counts_them)
     EXPECT_EQ(counters(0).handed_over.read(), 0U);
     EXPECT_GT(counters(0).busy_cycles.read(), 0U);
     EXPECT_GT(counters(0).idle_cycles.read(), 0U);
+}
+
+TEST_F(workers, sleep_when_nothing_comes_and_wake_for_what_does)
+{
+    start(1);
+    add_waking(0);
+    add_waking(0);
+    publish();
+    EXPECT_TRUE(wait([&] { return asleep(0); }));
+    feed_one_by_one();
+    EXPECT_TRUE(wait([&] { return asleep(0); }));
+    ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
+    EXPECT_TRUE(wait([&] { return ports_[1].out->count() == 3001; }));
+    EXPECT_GT(counters(0).asleep.read(rte_rdtsc()), 0U);
+}
+
+TEST_F(workers, that_sleep_are_woken_by_what_others_hand_over)
+{
+    start(2);
+    add_waking(0);
+    add_waking(1);
+    publish();
+    feed_one_by_one();
+    EXPECT_TRUE(wait([&] { return asleep(0) && asleep(1); }));
+}
+
+TEST_F(workers, that_sleep_see_what_is_published_and_are_not_waited_for)
+{
+    start(2);
+    EXPECT_TRUE(wait([&] { return asleep(0) && asleep(1); })) << "without ports";
+    learn(1, 1);
+    for (std::size_t i = 1; i <= 200; ++i) {
+        ports_.clear();
+        add_waking(0);
+        add_waking(1);
+        publish();
+        ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
+        ASSERT_TRUE(wait([&] { return ports_[1].out->count() == 1; }, 10s)) << i;
+        const std::vector<test_port> old = std::move(ports_);
+        ports_.clear();
+        publish();
+    }
+}
+
+TEST_F(workers, poll_on_when_one_of_their_queues_cannot_wake_them)
+{
+    start(1);
+    add_waking(0);
+    add(0);
+    publish();
+    expect_no_sleep();
+}
+
+TEST_F(workers, poll_on_when_they_are_not_to_sleep)
+{
+    start(1, true);
+    add_waking(0);
+    add_waking(0);
+    publish();
+    expect_no_sleep();
 }
 
 TEST_F(workers, a_quiet_guest_is_looked_at_seldom_while_another_is_busy_and_a_device_always)

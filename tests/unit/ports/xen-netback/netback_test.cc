@@ -13,6 +13,8 @@
 #include <map>
 #include <thread>
 
+#include <rte_cycles.h>
+
 namespace strait::xen::test {
 namespace {
 
@@ -72,6 +74,22 @@ TEST_F(netback_test, guests_talk)
     EXPECT_EQ(switch_->all_drops(0) + switch_->all_drops(1), 0U);
     EXPECT_EQ(a_->driver().counts().tx_error, 0U);
     EXPECT_EQ(xen_switch::mbufs_in_use(), 0U);
+}
+
+TEST_F(netback_test, guests_are_heard_by_a_worker_that_sleeps)
+{
+    start();
+    const auto& worker = switch_->engine().counters(dataplane::worker_index{0});
+    const auto asleep = [&] {
+        const std::uint64_t before = worker.iterations.read();
+        std::this_thread::sleep_for(milliseconds{20});
+        return worker.iterations.read() == before;
+    };
+    for (int i = 0; i < 10; ++i) {
+        ASSERT_TRUE(eventually(asleep));
+        EXPECT_EQ(through(make_frame(b_->mac(), a_->mac(), 60), {}, 1).size(), 1U);
+    }
+    EXPECT_GT(worker.asleep.read(rte_rdtsc()), 0U);
 }
 
 TEST_F(netback_test, guests_of_every_kind_talk)

@@ -72,6 +72,21 @@ protected:
     worker_side worker_;
 };
 
+TEST_F(queue_test, a_worker_sleeps_when_no_ring_has_anything)
+{
+    std::vector<pollfd> wakers;
+    EXPECT_TRUE(queue_.ask_to_wake(wakers)) << "there is no guest";
+    EXPECT_TRUE(wakers.empty());
+    queue_.publish(&rings_);
+    EXPECT_TRUE(queue_.ask_to_wake(wakers));
+    EXPECT_EQ(wakers.size(), count);
+    guests_[2]->send(a_frame(60));
+    guests_[2]->publish();
+    EXPECT_FALSE(queue_.ask_to_wake(wakers));
+    EXPECT_EQ(poll().size(), 1U);
+    EXPECT_TRUE(queue_.ask_to_wake(wakers));
+}
+
 TEST_F(queue_test, without_a_guest_there_is_nothing)
 {
     EXPECT_TRUE(poll().empty());

@@ -561,6 +561,52 @@ TEST_F(source_test, a_guest_that_is_polled_need_not_tell_us)
     EXPECT_EQ(guest_.front().counts().notifications, 2U) << "one for each ring, when it was new";
 }
 
+bool readable(pollfd p)
+{
+    return ::poll(&p, 1, 0) == 1;
+}
+
+TEST_F(source_test, a_guest_tells_a_worker_that_is_about_to_sleep)
+{
+    for (int i = 0; i < 300; ++i) {
+        guest_.send(a_frame(60));
+        (void)guest_.poll_all();
+    }
+    const std::uint64_t told = guest_.front().counts().notifications;
+    std::vector<pollfd> wakers;
+    EXPECT_TRUE(guest_.out().ask_to_wake(wakers));
+    ASSERT_EQ(wakers.size(), 1U);
+    EXPECT_FALSE(readable(wakers[0])) << "it was told of the ring when that was new";
+
+    guest_.send(a_frame(60));
+    guest_.publish();
+    EXPECT_EQ(guest_.front().counts().notifications, told + 1);
+    EXPECT_TRUE(readable(wakers[0]));
+    EXPECT_FALSE(guest_.out().ask_to_wake(wakers)) << "there is a frame";
+    EXPECT_EQ(guest_.poll().size(), 1U);
+    EXPECT_TRUE(guest_.out().ask_to_wake(wakers));
+    EXPECT_FALSE(readable(wakers[0]));
+}
+
+TEST_F(source_test, what_comes_before_it_is_asked_for_is_seen)
+{
+    std::vector<pollfd> wakers;
+    (void)guest_.poll_all();
+    guest_.send(a_frame(60));
+    guest_.publish();
+    EXPECT_FALSE(guest_.out().ask_to_wake(wakers));
+}
+
+TEST_F(source_test, a_ring_that_cannot_be_gone_on_with_keeps_nobody_awake)
+{
+    guest_.front().tx().field(netif::ring_field::req_prod).store(netif::ring_size + 1);
+    EXPECT_EQ(guest_.receive(), rx_queue::poll::empty);
+    ASSERT_NE(guest_.out().fault(), nullptr);
+    std::vector<pollfd> wakers;
+    EXPECT_TRUE(guest_.out().ask_to_wake(wakers));
+    EXPECT_TRUE(wakers.empty());
+}
+
 // ---- credit ----
 
 TEST_F(source_test, frames_beyond_the_rate_wait_in_the_guests_ring)
