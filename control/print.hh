@@ -15,8 +15,8 @@ namespace strait::control {
 
 // Adds to `now`, a result of stats or worker.list, what happened since `before`: to each port and
 // the total rx_pps, tx_pps (packets a second), rx_bps, tx_bps (bits a second of whole frames
-// without FCS), rx_drop_pps, tx_drop_pps; to workers their utilisation and cycles_per_packet of
-// that time in place of those since the start. Adds `interval_s`.
+// without FCS), rx_drop_pps, tx_drop_pps; to workers their utilisation, asleep and
+// cycles_per_packet of that time in place of those since the start. Adds `interval_s`.
 void add_rates(const method& m, boost::json::value& now, const boost::json::value& before);
 
 } // namespace strait::control

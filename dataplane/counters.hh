@@ -34,14 +34,20 @@ class time_asleep {
 public:
     // The worker, in turn, with the TSC.
     void begin(std::uint64_t now) noexcept { word_.set((now - word_.read() / 2) * 2 + 1); }
-    void end(std::uint64_t now) noexcept { word_.set((now - word_.read() / 2) * 2); }
+    void end(std::uint64_t now) noexcept { word_.set(since(word_.read() / 2, now) * 2); }
+    // `now` may be a little older than the word: a CPU's TSC, or a reader that was held up.
     [[nodiscard]] std::uint64_t read(std::uint64_t now) const noexcept
     {
         const std::uint64_t word = word_.read();
-        return word % 2 == 0 ? word / 2 : now - word / 2;
+        return word % 2 == 0 ? word / 2 : since(word / 2, now);
     }
 
 private:
+    static constexpr std::uint64_t since(std::uint64_t begun, std::uint64_t now) noexcept
+    {
+        return static_cast<std::int64_t>(now - begun) < 0 ? 0 : now - begun;
+    }
+
     counter word_; // twice the cycles; asleep: twice the TSC when it were none, and one
 };
 

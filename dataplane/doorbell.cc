@@ -31,9 +31,9 @@ void doorbell::open()
 
 void doorbell::stop_listening() noexcept
 {
-    asleep_.store(false, std::memory_order_relaxed);
     std::uint64_t rung = 0;
     (void)!::read(descriptor_, &rung, sizeof rung);
+    state_.store(state::awake, std::memory_order_release);
 }
 
 void doorbell::write() const noexcept

@@ -72,7 +72,11 @@ void engine::publish(std::unique_ptr<const snapshot> next)
 {
     auto* const fresh = new published{std::move(next), *this};
     const published* const old = current_.exchange(fresh, std::memory_order_acq_rel);
+    rcu_.wake_all();
     rcu_.synchronize();
+    // A worker that may sleep by the new plan, and does, may have been handed packets by one that
+    // did not ring, since by the old plan it need not.
+    rcu_.wake_all();
     delete old;
 }
 

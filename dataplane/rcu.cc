@@ -80,9 +80,18 @@ void rcu_domain::wake_all() noexcept
     }
 }
 
-void rcu_domain::synchronize() noexcept
+void rcu_domain::rouse_all() noexcept
 {
     wake_all();
+    for (const doorbell& bell : bells_) {
+        while (bell.unheard()) {
+            std::this_thread::yield();
+        }
+    }
+}
+
+void rcu_domain::synchronize() noexcept
+{
     const std::uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
     // Yielding matters where a worker shares this thread's core.
     while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) {

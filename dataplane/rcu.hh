@@ -27,11 +27,14 @@ public:
     void quiescent(worker_index worker) noexcept;
 
     // Any thread but a worker. Returns when no worker can still see what was unpublished before
-    // the call; returns at once when no worker is online. Several threads may wait at once. Wakes
-    // those that sleep: what is to go may have descriptors that they wait for.
+    // the call; returns at once when no worker is online. Several threads may wait at once. A
+    // worker that sleeps sees nothing, and goes on sleeping.
     void synchronize() noexcept;
-    // Any thread, after it published something without synchronize(): wakes workers that sleep.
+    // Any thread, after it published something: wakes workers that sleep, to see it.
     void wake_all() noexcept;
+    // Any thread but a worker, before it closes descriptors that workers may sleep on: wakes them
+    // and waits until they do not, or what is closed last would be closed by a worker.
+    void rouse_all() noexcept;
     [[nodiscard]] doorbell& bell(worker_index worker) noexcept { return bells_[to_index(worker)]; }
 
 private:

@@ -151,9 +151,10 @@ void worker::run() noexcept
     unsigned idle_polls = 0;
     while (!stop_.load(std::memory_order_relaxed)) {
         const std::uint64_t tsc = last_tsc_;
-        while (tsc >= next_second_) {
-            next_second_ += engine_.tsc_hz_;
-            ++now_;
+        if (tsc >= next_second_) [[unlikely]] {
+            const std::uint64_t passed = (tsc - next_second_) / engine_.tsc_hz_ + 1; // many asleep
+            next_second_ += passed * engine_.tsc_hz_;
+            now_ += static_cast<seconds_t>(passed);
         }
         published* const p = engine_.current_.load(std::memory_order_acquire);
         const iteration now{tsc, p->config.get(), &p->plans[to_index(index_)]};
@@ -416,22 +417,23 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
 }
 
 // Until one of the sources, another worker or control has something. `now` may be gone afterwards.
+// Whoever wakes it for nothing does so once in `patience_`.
 void worker::sleep(const iteration& now) noexcept
 {
     doorbell& bell = engine_.rcu_.bell(index_);
-    account(rte_rdtsc(), false);
     bell.listen();
-    if (listen(now)) {
+    const bool asleep = listen(now);
+    account(rte_rdtsc(), false);
+    if (asleep) {
         counters_.asleep.begin(last_tsc_);
         engine_.rcu_.go_offline(index_);
         (void)::poll(wakers_.data(), wakers_.size(), -1);
         engine_.rcu_.go_online(index_);
         last_tsc_ = rte_rdtsc();
         counters_.asleep.end(last_tsc_);
-    } else {
-        awake_until_ = last_tsc_ + patience_;
     }
     bell.stop_listening();
+    awake_until_ = last_tsc_ + patience_;
 }
 
 // Asks everybody to wake this worker. False: something came meanwhile. Descriptors are gathered
@@ -451,10 +453,22 @@ bool worker::listen(const iteration& now) noexcept
     wakers_.clear();
     wakers_.push_back(
         {.fd = engine_.rcu_.bell(index_).descriptor(), .events = POLLIN, .revents = 0});
+    waker_counts_.clear();
     for (const worker_plan::source& source : now.plan->sources) {
-        if (!source.queue->ask_to_wake(wakers_)) {
+        const std::size_t before = wakers_.size();
+        if (!source.queue->list_wakers(wakers_)) {
+            return false; // before anybody is asked
+        }
+        waker_counts_.push_back(wakers_.size() - before);
+    }
+    // One system call tells which of them have to be read.
+    (void)::poll(wakers_.data(), wakers_.size(), 0);
+    std::span<const pollfd> left = std::span{wakers_}.subspan(1);
+    for (std::size_t i = 0; i < waker_counts_.size(); ++i) {
+        if (!now.plan->sources[i].queue->ask_to_wake(left.first(waker_counts_[i]))) {
             return false;
         }
+        left = left.subspan(waker_counts_[i]);
     }
     return true;
 }

@@ -134,7 +134,8 @@ private:
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     ports::notification_list notifications_;
-    std::vector<pollfd> wakers_;                          // descriptors to sleep on
+    std::vector<pollfd> wakers_;            // descriptors to sleep on: the bell's and the sources'
+    std::vector<std::size_t> waker_counts_; // by source
     std::vector<std::unique_ptr<handover_ring>> inboxes_; // by the giving worker; null: itself
 };
 

@@ -58,11 +58,14 @@ public:
     // may be 100 microseconds late. A device that nobody looks at loses what it has no room for.
     [[nodiscard]] virtual bool sender_waits() const noexcept { return false; }
 
-    // Whether ask_to_wake() can be used. A worker with a queue that cannot wake it never sleeps.
+    // Whether the calls below can be used. A worker with a queue that cannot wake it never sleeps.
     [[nodiscard]] virtual bool can_wake() const noexcept { return false; }
-    // Before its worker sleeps: asks the sender to tell of what comes next, and adds the
-    // descriptors that are readable then. False: something is there already. May allocate.
-    virtual bool ask_to_wake(std::vector<pollfd>& /*descriptors*/) noexcept { return false; }
+    // Before its worker sleeps, both in the same iteration. Adds the descriptors that will be
+    // readable when something comes; false: something is there. May allocate.
+    virtual bool list_wakers(std::vector<pollfd>& /*all*/) noexcept { return false; }
+    // What it added, with `revents` as they are now: makes readable ones unreadable, and asks the
+    // sender to tell of what comes next. False: something came meanwhile.
+    virtual bool ask_to_wake(std::span<const pollfd> /*own*/) noexcept { return false; }
 };
 
 // Out of the switch. One worker calls.

@@ -48,14 +48,29 @@ void queue::release(dataplane::burst& b, const ports::queue_context& context) no
     taken_->release(b, context);
 }
 
-bool queue::ask_to_wake(std::vector<pollfd>& descriptors) noexcept
+bool queue::list_wakers(std::vector<pollfd>& all) noexcept
 {
     const ring_set* const rings = rings_.load(std::memory_order_acquire);
     if (rings == nullptr) {
         return true; // who publishes them wakes
     }
     for (const auto& s : rings->sources) {
-        if (!s->ask_to_wake(descriptors)) {
+        if (s->waits()) {
+            return false;
+        }
+        all.push_back({.fd = s->waker(), .events = POLLIN, .revents = 0});
+    }
+    return true;
+}
+
+bool queue::ask_to_wake(std::span<const pollfd> own) noexcept
+{
+    const ring_set* const rings = rings_.load(std::memory_order_acquire);
+    if ((rings == nullptr ? 0 : rings->sources.size()) != own.size()) {
+        return false; // control was here
+    }
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        if (!rings->sources[i]->ask_to_wake(own[i].revents != 0)) {
             return false;
         }
     }

@@ -54,7 +54,8 @@ public:
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     [[nodiscard]] bool sender_waits() const noexcept override { return true; }
     [[nodiscard]] bool can_wake() const noexcept override { return true; }
-    bool ask_to_wake(std::vector<pollfd>& descriptors) noexcept override;
+    bool list_wakers(std::vector<pollfd>& all) noexcept override;
+    bool ask_to_wake(std::span<const pollfd> own) noexcept override;
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override;

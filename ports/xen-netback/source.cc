@@ -122,18 +122,19 @@ rx_queue::poll source::receive(burst& b, const queue_context& context) noexcept
     return rx_queue::poll::taken;
 }
 
-bool source::ask_to_wake(std::vector<pollfd>& descriptors) noexcept
+bool source::ask_to_wake(bool notified) noexcept
 {
     if (fault() != nullptr) {
-        return true; // nothing more comes of it
+        return true;
     }
     // As long as it is polled the guest tells of nothing: what it asks by is left behind. A
     // notification of earlier, not taken, would hold back the next.
-    (void)channel_.take();
+    if (notified) {
+        (void)channel_.take();
+    }
     ring_.ask_for_events(taken_ + 1);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    descriptors.push_back({.fd = channel_.descriptor(), .events = POLLIN, .revents = 0});
-    return ring_.request_producer() == taken_;
+    return !waits();
 }
 
 // The extra infos behind a frame's first slot. False: the ring cannot be gone on with.

@@ -15,9 +15,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
-
-#include <poll.h>
 
 namespace strait::xen {
 
@@ -33,8 +30,19 @@ public:
     // Of the burst that receive() filled.
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept;
     void notify_if_wanted() noexcept override;
-    // As rx_queue's.
-    bool ask_to_wake(std::vector<pollfd>& descriptors) noexcept;
+    // Whether there are requests, which may have to wait for their credit.
+    [[nodiscard]] bool waits() const noexcept
+    {
+        return fault() == nullptr && ring_.request_producer() != taken_;
+    }
+    // Readable when the guest has notified; -1 when nothing more comes.
+    [[nodiscard]] int waker() const noexcept
+    {
+        return fault() == nullptr ? channel_.descriptor() : -1;
+    }
+    // The guest is to notify of its next request. `notified`: it has, and that is to be taken.
+    // False: there is a request.
+    bool ask_to_wake(bool notified) noexcept;
 
     // Why the ring is not polled any more; null while it is. Any thread.
     [[nodiscard]] const char* fault() const noexcept

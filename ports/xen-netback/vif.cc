@@ -552,6 +552,7 @@ void vif::disconnect(const std::string& why)
     up_.store(false, std::memory_order_release);
     queue_.publish(nullptr);
     rcu_.synchronize();
+    rcu_.rouse_all();
     std::unique_ptr<ring_set> old;
     std::unique_ptr<control_ring> old_control; // goes first
     {

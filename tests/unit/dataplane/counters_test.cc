@@ -23,6 +23,16 @@ TEST(time_asleep, grows_while_the_worker_sleeps_and_stands_while_it_is_awake)
     EXPECT_EQ(asleep.read(9000), 400U);
 }
 
+// A reader that was held up between the TSC and the word, or whose TSC is a little behind.
+TEST(time_asleep, never_underflows)
+{
+    dataplane::time_asleep asleep;
+    asleep.begin(1000);
+    EXPECT_EQ(asleep.read(990), 0U);
+    asleep.end(995);
+    EXPECT_EQ(asleep.read(1000), 0U);
+}
+
 // The word has 63 bits for the TSC.
 TEST(time_asleep, is_right_late_in_the_life_of_a_host)
 {

@@ -26,10 +26,13 @@ TEST(doorbell, is_heard_only_by_who_listens)
     EXPECT_FALSE(readable(bell));
     bell.listen();
     EXPECT_FALSE(readable(bell));
+    EXPECT_FALSE(bell.unheard());
     bell.ring();
     EXPECT_TRUE(readable(bell));
+    EXPECT_TRUE(bell.unheard());
     bell.stop_listening();
     EXPECT_FALSE(readable(bell));
+    EXPECT_FALSE(bell.unheard());
     bell.ring();
     EXPECT_FALSE(readable(bell));
 }
@@ -47,14 +50,14 @@ TEST(doorbell, loses_nobody)
     dataplane::doorbell bell;
     bell.open();
     constexpr int rounds = 20'000;
-    int written = 0; // handed over by the bell alone
+    std::atomic<int> written{0}; // in its order by the bell alone
     std::atomic<int> seen{0};
     std::atomic<bool> overlooked{false};
     std::thread sleeper{[&] {
         for (int expected = 1; expected <= rounds; ++expected) {
             for (;;) {
                 bell.listen();
-                if (written >= expected) {
+                if (written.load(std::memory_order_relaxed) >= expected) {
                     break;
                 }
                 if (!readable(bell, 10'000)) {
@@ -68,7 +71,7 @@ TEST(doorbell, loses_nobody)
         }
     }};
     for (int i = 1; i <= rounds && !overlooked.load(); ++i) {
-        written = i;
+        written.store(i, std::memory_order_relaxed);
         bell.ring();
         while (seen.load() < i && !overlooked.load()) {
             std::this_thread::yield();

@@ -75,15 +75,20 @@ protected:
 TEST_F(queue_test, a_worker_sleeps_when_no_ring_has_anything)
 {
     std::vector<pollfd> wakers;
-    EXPECT_TRUE(queue_.ask_to_wake(wakers)) << "there is no guest";
+    EXPECT_TRUE(queue_.list_wakers(wakers)) << "there is no guest";
     EXPECT_TRUE(wakers.empty());
-    queue_.publish(&rings_);
     EXPECT_TRUE(queue_.ask_to_wake(wakers));
+    queue_.publish(&rings_);
+    EXPECT_FALSE(queue_.ask_to_wake(wakers)) << "there is one by now";
+    EXPECT_TRUE(queue_.list_wakers(wakers));
     EXPECT_EQ(wakers.size(), count);
     guests_[2]->send(a_frame(60));
     guests_[2]->publish();
-    EXPECT_FALSE(queue_.ask_to_wake(wakers));
+    EXPECT_FALSE(queue_.ask_to_wake(wakers)) << "it came in between";
+    EXPECT_FALSE(queue_.list_wakers(wakers));
     EXPECT_EQ(poll().size(), 1U);
+    wakers.clear();
+    EXPECT_TRUE(queue_.list_wakers(wakers));
     EXPECT_TRUE(queue_.ask_to_wake(wakers));
 }
 

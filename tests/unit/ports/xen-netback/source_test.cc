@@ -561,8 +561,9 @@ TEST_F(source_test, a_guest_that_is_polled_need_not_tell_us)
     EXPECT_EQ(guest_.front().counts().notifications, 2U) << "one for each ring, when it was new";
 }
 
-bool readable(pollfd p)
+bool readable(const source& s)
 {
+    pollfd p{.fd = s.waker(), .events = POLLIN, .revents = 0};
     return ::poll(&p, 1, 0) == 1;
 }
 
@@ -572,29 +573,31 @@ TEST_F(source_test, a_guest_tells_a_worker_that_is_about_to_sleep)
         guest_.send(a_frame(60));
         (void)guest_.poll_all();
     }
+    source& out = guest_.out();
     const std::uint64_t told = guest_.front().counts().notifications;
-    std::vector<pollfd> wakers;
-    EXPECT_TRUE(guest_.out().ask_to_wake(wakers));
-    ASSERT_EQ(wakers.size(), 1U);
-    EXPECT_FALSE(readable(wakers[0])) << "it was told of the ring when that was new";
+    EXPECT_FALSE(out.waits());
+    EXPECT_TRUE(readable(out)) << "it was told of the ring when that was new";
+    EXPECT_TRUE(out.ask_to_wake(true));
+    EXPECT_FALSE(readable(out));
 
     guest_.send(a_frame(60));
     guest_.publish();
     EXPECT_EQ(guest_.front().counts().notifications, told + 1);
-    EXPECT_TRUE(readable(wakers[0]));
-    EXPECT_FALSE(guest_.out().ask_to_wake(wakers)) << "there is a frame";
+    EXPECT_TRUE(readable(out));
+    EXPECT_TRUE(out.waits());
     EXPECT_EQ(guest_.poll().size(), 1U);
-    EXPECT_TRUE(guest_.out().ask_to_wake(wakers));
-    EXPECT_FALSE(readable(wakers[0]));
+    EXPECT_FALSE(out.waits());
+    EXPECT_TRUE(out.ask_to_wake(true));
+    EXPECT_FALSE(readable(out));
 }
 
 TEST_F(source_test, what_comes_before_it_is_asked_for_is_seen)
 {
-    std::vector<pollfd> wakers;
     (void)guest_.poll_all();
     guest_.send(a_frame(60));
     guest_.publish();
-    EXPECT_FALSE(guest_.out().ask_to_wake(wakers));
+    EXPECT_TRUE(guest_.out().waits());
+    EXPECT_FALSE(guest_.out().ask_to_wake(false));
 }
 
 TEST_F(source_test, a_ring_that_cannot_be_gone_on_with_keeps_nobody_awake)
@@ -602,9 +605,9 @@ TEST_F(source_test, a_ring_that_cannot_be_gone_on_with_keeps_nobody_awake)
     guest_.front().tx().field(netif::ring_field::req_prod).store(netif::ring_size + 1);
     EXPECT_EQ(guest_.receive(), rx_queue::poll::empty);
     ASSERT_NE(guest_.out().fault(), nullptr);
-    std::vector<pollfd> wakers;
-    EXPECT_TRUE(guest_.out().ask_to_wake(wakers));
-    EXPECT_TRUE(wakers.empty());
+    EXPECT_FALSE(guest_.out().waits());
+    EXPECT_EQ(guest_.out().waker(), -1);
+    EXPECT_TRUE(guest_.out().ask_to_wake(false));
 }
 
 // ---- credit ----
