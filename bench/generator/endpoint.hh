@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One end of the traffic: a virtio-user device, a pool of frames that are built once and sent again
-// and again, and what arrived. Pacing and the order of things are the caller's (generator.cc).
+// One end of the traffic: a network device's rings, frames in them that are built once and sent
+// again and again, and what arrived. Pacing and the order of things are the caller's
+// (generator.cc).
 
 #pragma once
 
 #include "bench/generator/frames.hh"
 #include "bench/generator/histogram.hh"
 #include "bench/generator/options.hh"
+#include "bench/guest/front_end.hh"
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
-#include <string_view>
-
-struct rte_mbuf;
-struct rte_mempool;
 
 namespace strait::bench {
 
@@ -41,19 +39,19 @@ class endpoint {
 public:
     static constexpr std::uint16_t burst = 32;
 
-    // Creates the device and starts its queues. The answer, if not an endpoint, is what was wrong.
-    static std::unique_ptr<endpoint> create(side which, const options& settings,
-                                            std::string& error);
-
+    // Connects to the switch, or listens for it. Throws std::runtime_error, with a sentence.
+    endpoint(side which, const options& settings);
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
-    ~endpoint();
+
+    // Waits for the switch, if it is to connect, and hands it the rings. Throws likewise.
+    void attach(std::chrono::milliseconds patience);
 
     // Whether the other end of the socket is there.
-    [[nodiscard]] bool connected() const noexcept;
+    [[nodiscard]] bool connected() const noexcept { return device_.connected(); }
 
-    // Offers up to `most` frames (at most `burst`) to the ring and returns how many it took. The
-    // rest is offered first next time. `now` stamps them when latency is measured.
+    // Offers up to `most` frames (at most `burst`) to the ring and returns how many it had room
+    // for. `now` stamps them when latency is measured.
     unsigned transmit(unsigned most, std::uint64_t now) noexcept;
 
     // Takes one burst out of the ring, counts it and returns its size.
@@ -69,17 +67,13 @@ public:
     [[nodiscard]] const histogram& latency() const noexcept { return *latency_; }
 
 private:
-    endpoint(side which, const options& settings) noexcept;
-
-    std::optional<std::string> start(const options& settings);
-    void stamp_and_shape(std::span<rte_mbuf* const> frames, std::uint64_t now) noexcept;
-    void check(const rte_mbuf& frame) noexcept;
-    void record_latency(std::span<rte_mbuf* const> frames, std::uint64_t now) noexcept;
+    void shape(std::uint16_t buffer, std::uint64_t now) noexcept;
+    // One filled buffer, the header included if it begins a frame.
+    void take(std::span<const std::byte> part, std::uint64_t now) noexcept;
+    void check(std::span<const std::byte> frame) noexcept;
 
     side side_;
-    std::uint16_t device_ = 0;
-    bool device_exists_ = false;
-    bool device_started_ = false;
+    bool mergeable_;
     // Frames are sent as they were built: one flow, one size, no stamps.
     bool fixed_ = false;
     bool writes_flow_ = false;
@@ -92,19 +86,18 @@ private:
     std::uint32_t verify_every_ = 0;
     std::uint64_t verify_at_ = 0;
     std::uint64_t last_arrival_ = 0;
-
-    rte_mempool* frames_ = nullptr;
-    rte_mempool* buffers_ = nullptr;
-    std::array<rte_mbuf*, burst> pending_{};
-    unsigned pending_count_ = 0;
     counts counts_;
+
+    // The frame that is coming in, which may take several buffers.
+    std::uint32_t buffers_left_ = 0;
+    std::uint32_t frame_length_ = 0;
+    bool checks_ = false; // gathered, to be compared when it is complete
+    std::array<std::byte, largest_frame> gathered_{};
 
     std::array<frame_size, 3> sizes_{};
     std::size_t size_count_ = 1;
     std::unique_ptr<histogram> latency_ = std::make_unique<histogram>();
+    front_end device_;
 };
-
-// The EAL's device argument for one end, as `--vdev` takes it.
-std::string device_argument(side which, const options& settings);
 
 } // namespace strait::bench

@@ -8,20 +8,21 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
-#include <memory>
+#include <exception>
 #include <numeric>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <variant>
-#include <vector>
 
 #include <poll.h>
-#include <rte_cycles.h>
-#include <rte_eal.h>
-#include <rte_errno.h>
+#include <sched.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 namespace strait::bench {
 
@@ -39,14 +40,44 @@ bool stopping() noexcept
     return stop_wanted.load(std::memory_order_relaxed);
 }
 
+// The time and the TSC at the same moment: of several readings the one that took least.
+std::pair<std::chrono::nanoseconds, std::uint64_t> moment() noexcept
+{
+    std::pair<std::chrono::nanoseconds, std::uint64_t> best;
+    std::uint64_t least = ~0ULL;
+    for (int i = 0; i < 16; ++i) {
+        const std::uint64_t before = __rdtsc();
+        const auto time = std::chrono::steady_clock::now().time_since_epoch();
+        const std::uint64_t took = __rdtsc() - before;
+        if (took < least) {
+            least = took;
+            best = {time, before + took / 2};
+        }
+    }
+    return best;
+}
+
+// TSC cycles a second, measured once.
+double tsc_hz() noexcept
+{
+    static const double rate = [] {
+        const auto [start, first] = moment();
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        const auto [end, last] = moment();
+        return static_cast<double>(last - first) /
+               std::chrono::duration<double>(end - start).count();
+    }();
+    return rate;
+}
+
 std::uint64_t cycles_of(double seconds) noexcept
 {
-    return static_cast<std::uint64_t>(seconds * static_cast<double>(rte_get_tsc_hz()));
+    return static_cast<std::uint64_t>(seconds * tsc_hz());
 }
 
 double seconds_of(std::uint64_t cycles) noexcept
 {
-    return static_cast<double>(cycles) / static_cast<double>(rte_get_tsc_hz());
+    return static_cast<double>(cycles) / tsc_hz();
 }
 
 // Whether there is a line on standard input, or its end.
@@ -78,9 +109,7 @@ void tell(const char* event)
 class pacer {
 public:
     // `per_second` 0: no limit.
-    explicit pacer(double per_second) noexcept
-        : per_cycle_(per_second / static_cast<double>(rte_get_tsc_hz()))
-    {}
+    explicit pacer(double per_second) noexcept : per_cycle_(per_second / tsc_hz()) {}
 
     unsigned allowance(std::uint64_t now) noexcept
     {
@@ -122,11 +151,11 @@ public:
     // Waits until both ends are connected and a frame has come through in both directions.
     bool wait_until_ready() noexcept
     {
-        const std::uint64_t start = rte_rdtsc();
+        const std::uint64_t start = __rdtsc();
         const std::uint64_t end = start + cycles_of(settings_.ready_timeout);
         std::uint64_t next = start;
         while (!stopping()) {
-            const std::uint64_t now = rte_rdtsc();
+            const std::uint64_t now = __rdtsc();
             if (now >= end) {
                 return false;
             }
@@ -149,14 +178,14 @@ public:
     bool prime() noexcept
     {
         const std::uint32_t flows = settings_.macs / 2;
-        const std::uint64_t end = rte_rdtsc() + cycles_of(settings_.ready_timeout);
+        const std::uint64_t end = __rdtsc() + cycles_of(settings_.ready_timeout);
         for (int round = 0; round < 2; ++round) {
             a_.start_flows(0, 1);
             b_.start_flows(0, 1);
             std::uint32_t left_a = flows;
             std::uint32_t left_b = flows;
             while (left_a + left_b != 0) {
-                const std::uint64_t now = rte_rdtsc();
+                const std::uint64_t now = __rdtsc();
                 if (now >= end || stopping()) {
                     return false;
                 }
@@ -183,7 +212,7 @@ public:
         a_.start_flows(0, stride);
         b_.start_flows(flows / 2, stride);
 
-        std::uint64_t now = rte_rdtsc();
+        std::uint64_t now = __rdtsc();
         clear(now);
         loop(now + cycles_of(settings_.warm_up));
         tell("warm");
@@ -192,10 +221,10 @@ public:
         const counts before_b = b_.counted();
 
         tell("measure_begin");
-        now = rte_rdtsc();
+        now = __rdtsc();
         clear(now);
         loop(now + cycles_of(settings_.seconds));
-        seconds_ = seconds_of(rte_rdtsc() - now);
+        seconds_ = seconds_of(__rdtsc() - now);
         counts_a_ = a_.counted();
         counts_b_ = b_.counted();
         latency_ = a_.latency();
@@ -228,11 +257,11 @@ private:
 
     void loop(std::uint64_t end) noexcept
     {
-        std::uint64_t last = rte_rdtsc();
+        std::uint64_t last = __rdtsc();
         pacer_a_.restart(last);
         pacer_b_.restart(last);
         while (last < end && !stopping()) {
-            const std::uint64_t now = rte_rdtsc();
+            const std::uint64_t now = __rdtsc();
             longest_round_ = std::max(longest_round_, now - last);
             last = now;
             if (settings_.a_to_b) {
@@ -240,14 +269,14 @@ private:
                     pacer_a_.sent(a_.transmit(most, now));
                 }
             }
-            b_.receive(settings_.latency ? rte_rdtsc() : now);
+            b_.receive(settings_.latency ? __rdtsc() : now);
             if (settings_.b_to_a) {
-                const std::uint64_t then = settings_.latency ? rte_rdtsc() : now;
+                const std::uint64_t then = settings_.latency ? __rdtsc() : now;
                 if (const unsigned most = pacer_b_.allowance(then); most != 0) {
                     pacer_b_.sent(b_.transmit(most, then));
                 }
             }
-            a_.receive(settings_.latency ? rte_rdtsc() : now);
+            a_.receive(settings_.latency ? __rdtsc() : now);
         }
     }
 
@@ -258,7 +287,7 @@ private:
             return;
         }
         while (!stopping() && !line_came()) {
-            loop(rte_rdtsc() + cycles_of(0.001));
+            loop(__rdtsc() + cycles_of(0.001));
         }
         if (!stopping()) {
             take_line();
@@ -268,10 +297,10 @@ private:
     // Receives until nothing has come for 20 ms, half a second at most.
     void drain() noexcept
     {
-        const std::uint64_t start = rte_rdtsc();
+        const std::uint64_t start = __rdtsc();
         std::uint64_t last = start;
         for (;;) {
-            const std::uint64_t now = rte_rdtsc();
+            const std::uint64_t now = __rdtsc();
             if (a_.receive(now) + b_.receive(now) != 0) {
                 last = now;
             }
@@ -338,48 +367,28 @@ void run::report() const
     std::fflush(stdout);
 }
 
-bool start_eal(const char* program, const options& settings)
+// The frames of both ends come from one CPU and stay there.
+void stay_on(unsigned cpu)
 {
-    std::vector<std::string> words = {program,
-                                      "-l",
-                                      std::to_string(settings.cpu),
-                                      "--no-pci",
-                                      "--no-telemetry",
-                                      "--log-level=*:error"};
-    if (settings.no_huge) {
-        // Not --in-memory, with which --no-huge does not go: then several at once need names.
-        words.insert(words.end(), {"--no-huge", "-m", std::to_string(settings.memory_mib),
-                                   "--file-prefix", "generator" + std::to_string(::getpid())});
-    } else {
-        words.insert(words.end(), {"--in-memory", "--single-file-segments"});
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0) {
+        throw std::system_error{errno, std::generic_category(),
+                                "CPU " + std::to_string(cpu) + " cannot be had"};
     }
-    for (const side which : {side::a, side::b}) {
-        words.insert(words.end(), {"--vdev", device_argument(which, settings)});
-    }
-    std::vector<char*> arguments;
-    for (std::string& word : words) {
-        arguments.push_back(word.data());
-    }
-    if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
-        std::fprintf(stderr,
-                     "strait-generator: DPDK could not start (%s); is a switch serving %s and %s, "
-                     "and are huge pages free (or --no-huge given)?\n",
-                     rte_strerror(rte_errno), settings.socket_a.c_str(), settings.socket_b.c_str());
-        return false;
-    }
-    return true;
 }
 
 int generate(const options& settings)
 {
-    std::string error;
-    const auto a = endpoint::create(side::a, settings, error);
-    const auto b = a == nullptr ? nullptr : endpoint::create(side::b, settings, error);
-    if (b == nullptr) {
-        std::fprintf(stderr, "strait-generator: %s\n", error.c_str());
-        return 1;
-    }
-    run traffic(*a, *b, settings);
+    stay_on(settings.cpu);
+    endpoint a(side::a, settings);
+    endpoint b(side::b, settings);
+    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::duration<double>(settings.ready_timeout));
+    a.attach(patience);
+    b.attach(patience);
+    run traffic(a, b, settings);
     if (!traffic.wait_until_ready()) {
         std::fprintf(stderr,
                      "strait-generator: no frame came through the switch in both directions "
@@ -427,12 +436,10 @@ int main(int argc, char** argv)
     action.sa_handler = on_signal;
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
-    // The virtio driver writes to its socket when it closes, and the switch may be gone by then.
-    std::signal(SIGPIPE, SIG_IGN);
-    if (!start_eal(argv[0], settings)) {
+    try {
+        return generate(settings);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "strait-generator: %s\n", error.what());
         return 1;
     }
-    const int status = generate(settings);
-    rte_eal_cleanup();
-    return status;
 }

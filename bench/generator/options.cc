@@ -22,7 +22,6 @@ enum option_id : int {
     opt_packed,
     opt_mergeable,
     opt_in_order,
-    opt_vectorized,
     opt_queue_size,
     opt_frame,
     opt_macs,
@@ -37,7 +36,6 @@ enum option_id : int {
     opt_verify_every,
     opt_cpu,
     opt_no_huge,
-    opt_memory,
     opt_buffer_size,
     opt_help,
 };
@@ -49,7 +47,6 @@ constexpr option long_options[] = {
     {"packed", required_argument, nullptr, opt_packed},
     {"mergeable", required_argument, nullptr, opt_mergeable},
     {"in-order", required_argument, nullptr, opt_in_order},
-    {"vectorized", required_argument, nullptr, opt_vectorized},
     {"queue-size", required_argument, nullptr, opt_queue_size},
     {"frame", required_argument, nullptr, opt_frame},
     {"macs", required_argument, nullptr, opt_macs},
@@ -64,7 +61,6 @@ constexpr option long_options[] = {
     {"verify-every", required_argument, nullptr, opt_verify_every},
     {"cpu", required_argument, nullptr, opt_cpu},
     {"no-huge", no_argument, nullptr, opt_no_huge},
-    {"memory", required_argument, nullptr, opt_memory},
     {"buffer-size", required_argument, nullptr, opt_buffer_size},
     {"help", no_argument, nullptr, opt_help},
     {nullptr, 0, nullptr, 0},
@@ -129,8 +125,6 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read_flag(text, to.mergeable), "0 or 1");
     case opt_in_order:
         return wrong(read_flag(text, to.in_order), "0 or 1");
-    case opt_vectorized:
-        return wrong(read_flag(text, to.vectorized), "0 or 1");
     case opt_queue_size:
         return wrong(read(text, 32U, 1024U, to.queue_size) &&
                          (to.queue_size & (to.queue_size - 1)) == 0,
@@ -165,8 +159,6 @@ std::optional<std::string> take(int id, const char* text, options& to)
     case opt_no_huge:
         to.no_huge = true;
         return std::nullopt;
-    case opt_memory:
-        return wrong(read(text, 32U, 65536U, to.memory_mib), "32 to 65536 MiB");
     case opt_buffer_size:
         return wrong(read(text, 128U, 16384U, to.buffer_size), "128 to 16384 bytes");
     default:
@@ -245,7 +237,6 @@ const char* usage() noexcept
            "  --packed 0|1           packed rings (0)\n"
            "  --mergeable 0|1        mergeable receive buffers (1)\n"
            "  --in-order 0|1         offer VIRTIO_F_IN_ORDER (1)\n"
-           "  --vectorized 0|1       the driver's vectorised paths, where they exist (0)\n"
            "  --queue-size N         entries of a ring (256)\n"
            "  --buffer-size BYTES    room of a receive buffer (2048)\n"
            "Traffic\n"
@@ -266,8 +257,7 @@ const char* usage() noexcept
            "  --ready-timeout S      wait so long for the first frame to pass (15)\n"
            "Machine\n"
            "  --cpu N                CPU of both ends (0)\n"
-           "  --no-huge              no huge pages\n"
-           "  --memory MIB           memory without huge pages (256)\n";
+           "  --no-huge              guests' memory without huge pages\n";
 }
 
 } // namespace strait::bench

@@ -20,7 +20,6 @@ struct options {
     bool packed = false;
     bool mergeable = true;
     bool in_order = true;
-    bool vectorized = false;
     std::uint16_t queue_size = 256;
 
     // Bytes of a frame without its check sequence, 60 to 9,600; 0 stands for the IMIX.
@@ -50,7 +49,6 @@ struct options {
 
     unsigned cpu = 0;
     bool no_huge = false;
-    unsigned memory_mib = 256;
     // Bytes of data a receive buffer holds.
     std::uint16_t buffer_size = 2048;
 };

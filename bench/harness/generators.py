@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 
-from .machine import BenchError, Child, forget_dpdk, stolen, thread_pinned_to, waited
+from .machine import BenchError, Child, stolen, thread_pinned_to, waited
 
 
 class Watch:
@@ -54,7 +54,7 @@ class Generator:
 
 class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
-                 packed=0, in_order=1, mergeable=1, vectorized=0, queue_size=256,
+                 packed=0, in_order=1, mergeable=1, queue_size=256,
                  direction="both", rate=0.0, latency=False):
         super().__init__(switch, settings, seconds, warm_up)
         words = [str(settings.programs / "strait-generator"),
@@ -63,7 +63,7 @@ class StraitGenerator(Generator):
                  "--rewrite", str(rewrite),
                  "--packed", str(packed), "--in-order", str(in_order),
                  "--mergeable", str(mergeable),
-                 "--vectorized", str(vectorized), "--queue-size", str(queue_size),
+                 "--queue-size", str(queue_size),
                  "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
                  "--warm-up", str(warm_up), "--steps"]
         words += ["--server"] if switch.server else []
@@ -76,10 +76,6 @@ class StraitGenerator(Generator):
         except BenchError:
             self.child.end()
             raise
-
-    def __exit__(self, *_):
-        super().__exit__()
-        forget_dpdk(f"generator{self.child.pid}")
 
     def measure(self, during=None):
         """`during` is called, with the seconds that are counted, while frames are."""

@@ -93,9 +93,6 @@ TRAFFIC = (
     *_both_orders(
         "latency", "64 B at 10 % of load", load=0.1, traffic={"latency": True},
         figures=(P50, P99, P999), bars=(Bar(P99, "testpmd", at_most=1.2), Bar(P99, "ovs"))),
-    Scenario("vectorized", "64 B, packed, vectorised", usual=False,
-             traffic={"packed": 1, "vectorized": 1, "in_order": 0, "mergeable": 0},
-             bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
     Scenario("plain", "64 B, split, not mergeable", usual=False, traffic={"mergeable": 0},
              bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
     Scenario("one-way", "64 B, one direction", usual=False, traffic={"direction": "ab"},

@@ -212,7 +212,7 @@ def reconnect(lab, rounds, mode):
                 pathlib.Path(path).unlink(missing_ok=True)
         guests = parts.Process(
             [generator, "--socket-a", sockets[0], "--socket-b", sockets[1], "--no-huge",
-             "--memory", 64, "--packed", packed, "--in-order", number % 2, "--warm-up", 0,
+             "--packed", packed, "--in-order", number % 2, "--warm-up", 0,
              "--seconds", 120, "--ready-timeout", 60, "--verify-every", 1]
             + (["--server"] if mode == "client" else []),
             switch.folder / f"generator{number}.log")

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Messages in the order that QEMU sends them.
+
+#include "bench/guest/front_end.hh"
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include <linux/memfd.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace strait::bench {
+
+namespace {
+
+using vhost::request;
+
+constexpr std::uint32_t version = 1;
+constexpr std::uint32_t need_reply = 8;
+constexpr std::uint64_t protocol_reply_ack = 1ULL << 3;
+constexpr std::uint32_t first_lap = 0x8000; // the wrap counter in a packed ring's base
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+constexpr std::chrono::seconds reply_patience{10};
+
+// Of a message before its payload.
+struct message_header {
+    std::uint32_t request;
+    std::uint32_t flags;
+    std::uint32_t size;
+};
+
+constexpr std::uint64_t bit(unsigned feature) noexcept
+{
+    return 1ULL << feature;
+}
+
+bool readable(int fd, std::chrono::milliseconds patience) noexcept
+{
+    pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
+    return poll(&one, 1, static_cast<int>(patience.count())) > 0;
+}
+
+} // namespace
+
+owned_fd& owned_fd::operator=(owned_fd&& other) noexcept
+{
+    std::swap(fd_, other.fd_);
+    return *this;
+}
+
+owned_fd::~owned_fd()
+{
+    if (fd_ >= 0) {
+        close(fd_);
+    }
+}
+
+front_end::front_end(const options& o) : options_{o}
+{
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (o.path.size() >= sizeof address.sun_path) {
+        fail("the path is longer than the 107 bytes that a socket's can have");
+    }
+    o.path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const auto* const where = reinterpret_cast<const sockaddr*>(&address);
+    owned_fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    if (!o.server) {
+        if (connect(socket.get(), where, sizeof address) != 0) {
+            fail("no switch serves this socket", errno);
+        }
+        connection_ = std::move(socket);
+        return;
+    }
+    if (bind(socket.get(), where, sizeof address) != 0 || listen(socket.get(), 1) != 0) {
+        fail("the socket cannot be made", errno);
+    }
+    listener_ = std::move(socket);
+}
+
+front_end::~front_end()
+{
+    if (memory_ != nullptr) {
+        munmap(memory_, memory_bytes_);
+    }
+    if (listener_.get() >= 0) {
+        unlink(options_.path.c_str());
+    }
+}
+
+void front_end::fail(const std::string& what) const
+{
+    throw std::runtime_error{options_.path + ": " + what};
+}
+
+void front_end::fail(const std::string& what, int code) const
+{
+    fail(what + ": " + std::generic_category().message(code));
+}
+
+void front_end::attach(std::chrono::milliseconds patience)
+{
+    if (options_.server) {
+        accept_within(patience);
+    }
+    const std::uint64_t features = negotiate();
+
+    const auto kind = options_.packed ? virtqueue::layout::packed : virtqueue::layout::split;
+    const bool in_order = vhost::has_feature(features, vhost::feature::in_order);
+    const virtqueue::shape receive{kind, virtqueue::direction::to_driver, options_.queue_size,
+                                   options_.receive_buffer, in_order};
+    const virtqueue::shape transmit{kind, virtqueue::direction::to_device, options_.queue_size,
+                                    options_.transmit_buffer, in_order};
+    make_memory(receive, transmit);
+    share_memory();
+    const std::size_t behind = virtqueue::bytes(receive);
+    receive_.emplace(receive, memory_, guest_base);
+    transmit_.emplace(transmit, memory_ + behind, guest_base + behind);
+    const bool kick = receive_->offer(receive_->idle());
+    hand_out(0, *receive_, guest_base);
+    hand_out(1, *transmit_, guest_base + behind);
+    if (kick) {
+        kick_receive();
+    }
+}
+
+void front_end::accept_within(std::chrono::milliseconds patience)
+{
+    if (!readable(listener_.get(), patience)) {
+        std::array<char, 32> seconds{};
+        std::snprintf(seconds.data(), seconds.size(), "%g",
+                      static_cast<double>(patience.count()) / 1000);
+        fail(std::string{"no switch connected within "} + seconds.data() + " s");
+    }
+    connection_ = owned_fd{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+    if (connection_.get() < 0) {
+        fail("the switch could not be let in", errno);
+    }
+}
+
+std::uint64_t front_end::negotiate()
+{
+    namespace feature = vhost::feature;
+    std::uint64_t wanted = bit(feature::version_1) | bit(feature::protocol_features);
+    wanted |= options_.packed ? bit(feature::ring_packed) : 0;
+    wanted |= options_.mergeable ? bit(feature::mergeable_buffers) : 0;
+    const std::uint64_t offered = ask(request::get_features);
+    for (const auto& [number, name] :
+         {std::pair{feature::version_1, "virtio 1.0"},
+          std::pair{feature::protocol_features, "vhost-user protocol features"},
+          std::pair{feature::ring_packed, "packed rings"},
+          std::pair{feature::mergeable_buffers, "mergeable receive buffers"}}) {
+        if ((wanted & ~offered & bit(number)) != 0) {
+            fail(std::string{"the switch does not offer "} + name);
+        }
+    }
+    wanted |= options_.in_order ? offered & bit(feature::in_order) : 0;
+
+    send(request::set_owner, {}, {}, false);
+    const std::uint64_t protocol = ask(request::get_protocol_features) & protocol_reply_ack;
+    tell(request::set_protocol_features, "SET_PROTOCOL_FEATURES", protocol);
+    replies_ = protocol != 0;
+    tell(request::set_features, "SET_FEATURES", wanted);
+    return wanted;
+}
+
+void front_end::make_memory(const virtqueue::shape& receive, const virtqueue::shape& transmit)
+{
+    memory_bytes_ = virtqueue::bytes(receive) + virtqueue::bytes(transmit);
+    unsigned flags = MFD_CLOEXEC;
+    if (options_.huge_pages) {
+        memory_bytes_ = (memory_bytes_ + huge_page - 1) / huge_page * huge_page;
+        flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+    }
+    memory_fd_ = owned_fd{memfd_create("strait-generator", flags)};
+    void* mapped = MAP_FAILED;
+    if (memory_fd_.get() >= 0 &&
+        ftruncate(memory_fd_.get(), static_cast<off_t>(memory_bytes_)) == 0) {
+        mapped = mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+                      memory_fd_.get(), 0);
+    }
+    if (mapped == MAP_FAILED) {
+        fail("no memory for its guest: " + std::to_string(memory_bytes_ >> 10) + " KiB" +
+                 (options_.huge_pages ? " in huge pages of 2 MiB (sysctl vm.nr_hugepages, or "
+                                        "--no-huge)"
+                                      : ""),
+             errno);
+    }
+    memory_ = static_cast<std::byte*>(mapped);
+}
+
+void front_end::share_memory()
+{
+    struct {
+        std::uint32_t count;
+        std::uint32_t padding;
+        vhost::memory_region region;
+    } const table{1, 0, {guest_base, memory_bytes_, guest_base, 0}};
+    const int fd = memory_fd_.get();
+    tell(request::set_mem_table, "SET_MEM_TABLE", table, {&fd, 1});
+}
+
+void front_end::hand_out(unsigned index, const virtqueue& queue, std::uint64_t address)
+{
+    const virtqueue::places at = virtqueue::places_of(queue.form());
+    tell(request::set_vring_num, "SET_VRING_NUM", vhost::vring_state{index, queue.form().size});
+    tell(request::set_vring_base, "SET_VRING_BASE",
+         vhost::vring_state{index, options_.packed ? first_lap : 0});
+    tell(request::set_vring_addr, "SET_VRING_ADDR",
+         vhost::vring_address{index, 0, address + at.descriptors, address + at.used,
+                              address + at.available, 0});
+    kicks_.at(index) = owned_fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    calls_.at(index) = owned_fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    const int kick = kicks_.at(index).get();
+    const int call = calls_.at(index).get();
+    tell(request::set_vring_call, "SET_VRING_CALL", std::uint64_t{index}, {&call, 1});
+    tell(request::set_vring_kick, "SET_VRING_KICK", std::uint64_t{index}, {&kick, 1});
+    tell(request::set_vring_enable, "SET_VRING_ENABLE", vhost::vring_state{index, 1});
+}
+
+void front_end::send(request r, std::span<const std::byte> payload, std::span<const int> fds,
+                     bool wants_reply) const
+{
+    const message_header header{static_cast<std::uint32_t>(r),
+                                version | (wants_reply ? need_reply : 0),
+                                static_cast<std::uint32_t>(payload.size())};
+    // sendmsg only reads what these point to.
+    std::array<iovec, 2> parts = {
+        iovec{const_cast<message_header*>(&header), sizeof header},     // NOLINT
+        iovec{const_cast<std::byte*>(payload.data()), payload.size()}}; // NOLINT
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+    msghdr whole{};
+    whole.msg_iov = parts.data();
+    whole.msg_iovlen = parts.size();
+    if (!fds.empty()) {
+        whole.msg_control = control.data();
+        whole.msg_controllen = control.size();
+        cmsghdr* const rights = CMSG_FIRSTHDR(&whole);
+        *rights = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        std::memcpy(CMSG_DATA(rights), fds.data(), sizeof(int));
+    }
+    const auto length = static_cast<ssize_t>(sizeof header + payload.size());
+    if (sendmsg(connection_.get(), &whole, MSG_NOSIGNAL) != length) {
+        fail("the switch hung up", errno);
+    }
+}
+
+std::uint64_t front_end::answer() const
+{
+    struct {
+        message_header header;
+        std::array<std::byte, sizeof(std::uint64_t)> value;
+    } message{};
+    static_assert(sizeof message == sizeof(message_header) + sizeof(std::uint64_t));
+    std::size_t got = 0;
+    while (got < sizeof message) {
+        if (!readable(connection_.get(), reply_patience)) {
+            fail("the switch did not answer within 10 s");
+        }
+        const ssize_t some = recv(connection_.get(), reinterpret_cast<std::byte*>(&message) + got,
+                                  sizeof message - got, 0);
+        if (some <= 0) {
+            fail("the switch hung up");
+        }
+        got += static_cast<std::size_t>(some);
+    }
+    std::uint64_t value = 0;
+    std::memcpy(&value, message.value.data(), sizeof value);
+    return value;
+}
+
+std::uint64_t front_end::ask(request r) const
+{
+    send(r, {}, {}, false);
+    return answer();
+}
+
+template <typename T>
+void front_end::tell(request r, const char* name, const T& payload, std::span<const int> fds) const
+{
+    static_assert(std::is_trivially_copyable_v<T>);
+    send(r, std::as_bytes(std::span{&payload, 1}), fds, replies_);
+    if (replies_ && answer() != 0) {
+        fail(std::string{"the switch refused "} + name);
+    }
+}
+
+bool front_end::connected() const noexcept
+{
+    pollfd one{.fd = connection_.get(), .events = POLLRDHUP, .revents = 0};
+    return poll(&one, 1, 0) == 0;
+}
+
+void front_end::kick(unsigned index) noexcept
+{
+    // A count that is full already wakes as well.
+    [[maybe_unused]] const int ignored = eventfd_write(kicks_[index].get(), 1);
+}
+
+} // namespace strait::bench

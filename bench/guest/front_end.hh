@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A guest's network device as its switch sees it: shared memory with one queue pair, and the
+// vhost-user connection over which they are handed out (QEMU's docs/interop/vhost-user.rst). There
+// is no guest: who owns it drives the rings himself.
+
+#pragma once
+
+#include "bench/guest/virtqueue.hh"
+#include "ports/vhost/message.hh"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace strait::bench {
+
+// A descriptor that is closed with its owner.
+class owned_fd {
+public:
+    explicit owned_fd(int fd = -1) noexcept : fd_{fd} {}
+    owned_fd(const owned_fd&) = delete;
+    owned_fd& operator=(owned_fd&& other) noexcept;
+    ~owned_fd();
+
+    [[nodiscard]] int get() const noexcept { return fd_; }
+
+private:
+    int fd_;
+};
+
+// Used by one thread. What goes wrong is thrown as std::runtime_error, one sentence that begins
+// with the socket's path.
+class front_end {
+public:
+    struct options {
+        std::string path;
+        bool server = false; // listen there; the switch connects
+        bool packed = false;
+        bool mergeable = true;
+        bool in_order = true; // if the switch offers it
+        bool huge_pages = true;
+        std::uint16_t queue_size = 256;
+        std::uint32_t transmit_buffer = 2048; // bytes, the virtio header included
+        std::uint32_t receive_buffer = 2048;
+    };
+
+    // Connects, or begins to listen.
+    explicit front_end(const options& o);
+    front_end(const front_end&) = delete;
+    front_end& operator=(const front_end&) = delete;
+    ~front_end();
+
+    // Waits for the switch if it is the one to connect, negotiates and hands out the rings, in
+    // which all receive buffers are offered.
+    void attach(std::chrono::milliseconds patience);
+
+    [[nodiscard]] bool connected() const noexcept;
+
+    // From attach() on. After offer() has said so, the queue is to be kicked.
+    [[nodiscard]] virtqueue& receive() noexcept { return *receive_; }
+    [[nodiscard]] virtqueue& transmit() noexcept { return *transmit_; }
+    void kick_receive() noexcept { kick(0); }
+    void kick_transmit() noexcept { kick(1); }
+
+private:
+    static constexpr std::uint64_t guest_base = 0x1'0000'0000;
+
+    [[noreturn]] void fail(const std::string& what) const;
+    [[noreturn]] void fail(const std::string& what, int code) const;
+
+    void accept_within(std::chrono::milliseconds patience);
+    std::uint64_t negotiate();
+    void make_memory(const virtqueue::shape& receive, const virtqueue::shape& transmit);
+    void share_memory();
+    void hand_out(unsigned index, const virtqueue& queue, std::uint64_t address);
+
+    void send(vhost::request r, std::span<const std::byte> payload, std::span<const int> fds,
+              bool wants_reply) const;
+    [[nodiscard]] std::uint64_t answer() const;
+    [[nodiscard]] std::uint64_t ask(vhost::request r) const;
+    template <typename T>
+    void tell(vhost::request r, const char* name, const T& payload,
+              std::span<const int> fds = {}) const;
+    void kick(unsigned index) noexcept;
+
+    options options_;
+    owned_fd listener_;
+    owned_fd connection_;
+    owned_fd memory_fd_;
+    std::byte* memory_ = nullptr;
+    std::size_t memory_bytes_ = 0;
+    bool replies_ = false; // every message is answered
+    std::optional<virtqueue> receive_;
+    std::optional<virtqueue> transmit_;
+    std::array<owned_fd, 2> kicks_;
+    std::array<owned_fd, 2> calls_;
+};
+
+} // namespace strait::bench
