@@ -2,6 +2,7 @@
 // The control socket under clients that behave and clients that do not.
 #include "control/log.hh"
 #include "control/server.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <boost/json/parse.hpp>
 
@@ -149,14 +150,9 @@ protected:
 // As when front ends hold all of them: somebody must still be able to remove a port.
 TEST_F(control_socket, a_client_is_served_when_descriptors_have_run_out)
 {
-#if defined(__has_feature)
-#if __has_feature(undefined_behavior_sanitizer)
-#define STRAIT_UBSAN
-#endif
-#endif
-#if defined(STRAIT_UBSAN) || defined(__SANITIZE_ADDRESS__)
-    GTEST_SKIP() << "UBSan opens a pipe to look at an object's type";
-#endif
+    if (test::undefined_sanitizer) {
+        GTEST_SKIP() << "UBSan opens a pipe to look at an object's type";
+    }
     start();
     rlimit before{};
     ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);

@@ -2,6 +2,7 @@
 // Losing guest memory under a reader: what must be survived, and what must still end the process.
 // Faults are taken in child processes, for the handler and its predecessor are the process's.
 #include "dataplane/guest_span.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <atomic>
 #include <csignal>
@@ -76,11 +77,9 @@ void touch(const guest_span& span, std::size_t offset)
 // AddressSanitizer reports a SIGBUS and exits.
 bool killed_by_sigbus(int status)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    if (WIFEXITED(status)) {
+    if ((test::address_sanitizer || test::thread_sanitizer) && WIFEXITED(status)) {
         return WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 9;
     }
-#endif
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS;
 }
 

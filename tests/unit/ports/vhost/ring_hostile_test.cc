@@ -5,6 +5,7 @@
 // good before the breach still counts.
 #include "ports/vhost/split_layout.hh"
 #include "test_ring.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <atomic>
 #include <chrono>
@@ -783,14 +784,9 @@ TEST_P(ring_hostile, memory_of_noise)
 // moment. It must survive; what it carries is the guest's affair.
 TEST_P(ring_hostile, memory_that_changes_meanwhile)
 {
-#if defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "the race is the guest's, and the point";
-#endif
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    GTEST_SKIP() << "the race is the guest's, and the point";
-#endif
-#endif
+    if (strait::test::thread_sanitizer) {
+        GTEST_SKIP() << "the race is the guest's, and the point";
+    }
     std::atomic<bool> stop{false};
     auto c =
         std::make_unique<corrupter>(random, packed(), to_guest(), mergeable, std::uint16_t{256});

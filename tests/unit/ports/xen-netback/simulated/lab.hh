@@ -87,13 +87,4 @@ struct holdings {
 };
 std::ostream& operator<<(std::ostream& out, const holdings& h);
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool built_for_a_sanitizer = true;
-#elif defined(__has_feature)
-inline constexpr bool built_for_a_sanitizer =
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-inline constexpr bool built_for_a_sanitizer = false;
-#endif
-
 } // namespace strait::xen::simulated::test

@@ -2,6 +2,7 @@
 // Guests that connect and end by the thousand, in every order of ending, leave nothing: neither in
 // the server nor in its clients, which are one process here.
 #include "lab.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <array>
 #include <vector>
@@ -13,7 +14,8 @@ namespace {
 
 constexpr domain_id tools_domain{0};
 
-constexpr int rounds = built_for_a_sanitizer ? 1000 : 10'000;
+constexpr int rounds =
+    strait::test::address_sanitizer || strait::test::thread_sanitizer ? 1000 : 10'000;
 
 // All that a backend has of one guest, which ends in one of four ways.
 void connect_and_end(lab& l, simulated_hypervisor& h, tool_stack& tools, int round)
