@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The targets strait_dpdk (EAL, the libraries and the drivers Strait uses) and strait_dpdk_virtio
-# (the same and the virtio driver, for the load generator).
+# (the same and the virtio driver, for a test that is a guest by it).
 #
 # DPDK is linked statically, with what is named here only: a program linked with the shared
 # libraries loads every driver in the distribution's plug-in folder when EAL starts, 100 MB of
