@@ -286,7 +286,7 @@ service::result service::worker_list() const
         const auto& c = engine.counters(index);
         const std::uint64_t busy = c.busy_cycles.read();
         const std::uint64_t idle = c.idle_cycles.read();
-        const std::uint64_t asleep = c.asleep.read(rte_rdtsc());
+        const std::uint64_t asleep = c.asleep.read(rte_rdtsc_precise);
         const std::uint64_t packets = c.rx_packets.read();
         constexpr double percent = 100;
         constexpr std::uint64_t microseconds = 1'000'000;

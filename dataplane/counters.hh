@@ -35,14 +35,25 @@ public:
     // The worker, in turn, with the TSC.
     void begin(std::uint64_t now) noexcept { word_.set((now - word_.read() / 2) * 2 + 1); }
     void end(std::uint64_t now) noexcept { word_.set(since(word_.read() / 2, now) * 2); }
-    // `now` may be a little older than the word: a CPU's TSC, or a reader that was held up.
-    [[nodiscard]] std::uint64_t read(std::uint64_t now) const noexcept
+    // Any thread; `tsc` is called for the TSC. Never less than before: what it tells is of a moment
+    // at which the worker was in the sleep that the word tells of.
+    template <typename Clock>
+    [[nodiscard]] std::uint64_t read(const Clock& tsc) const noexcept
     {
-        const std::uint64_t word = word_.read();
-        return word % 2 == 0 ? word / 2 : since(word / 2, now);
+        for (;;) {
+            const std::uint64_t word = word_.read();
+            if (word % 2 == 0) {
+                return word / 2;
+            }
+            const std::uint64_t now = tsc();
+            if (word_.read() == word) {
+                return since(word / 2, now);
+            }
+        }
     }
 
 private:
+    // A CPU's TSC may be a little behind another's.
     static constexpr std::uint64_t since(std::uint64_t begun, std::uint64_t now) noexcept
     {
         return static_cast<std::int64_t>(now - begun) < 0 ? 0 : now - begun;

@@ -406,7 +406,7 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
     }
     handover_ring& ring = engine_.workers_[to_index(to.owner)]->inbox(index_);
     const unsigned given = ring.give(std::span{owned}.first(count));
-    if (to.wake_owner) {
+    if (to.wake_owner && given > 0) {
         engine_.rcu_.bell(to.owner).ring();
     }
     counters_.handed_over.add(given);
@@ -423,7 +423,9 @@ void worker::sleep(const iteration& now) noexcept
     doorbell& bell = engine_.rcu_.bell(index_);
     bell.listen();
     const bool asleep = listen(now);
-    account(rte_rdtsc(), false);
+    const std::uint64_t tsc = rte_rdtsc();
+    counters_.idle_cycles.add(tsc - last_tsc_);
+    last_tsc_ = tsc;
     if (asleep) {
         counters_.asleep.begin(last_tsc_);
         engine_.rcu_.go_offline(index_);

@@ -350,21 +350,21 @@ protected:
     bool asleep(std::uint16_t worker) const
     {
         const std::uint64_t begin = rte_rdtsc();
-        const std::uint64_t before = counters(worker).asleep.read(begin);
+        const std::uint64_t before = counters(worker).asleep.read([=] { return begin; });
         std::this_thread::sleep_for(20ms);
         const std::uint64_t end = rte_rdtsc();
-        return counters(worker).asleep.read(end) - before > (end - begin) / 10 * 9;
+        return counters(worker).asleep.read([=] { return end; }) - before > (end - begin) / 10 * 9;
     }
     void expect_no_sleep()
     {
         learn(1, 1);
         ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
         ASSERT_TRUE(wait([&] { return ports_[1].out->count() == 1; })); // it sees these ports
-        const std::uint64_t before = counters(0).asleep.read(rte_rdtsc());
+        const std::uint64_t before = counters(0).asleep.read(rte_rdtsc);
         const std::uint64_t polls = counters(0).iterations.read();
         std::this_thread::sleep_for(100ms);
         EXPECT_TRUE(wait([&] { return counters(0).iterations.read() > polls + 1000; }));
-        EXPECT_EQ(counters(0).asleep.read(rte_rdtsc()), before);
+        EXPECT_EQ(counters(0).asleep.read(rte_rdtsc), before);
     }
     // Feeds port 0 with frames for port 1, which come when its worker is awake, about to sleep and
     // asleep; nothing else happens that could wake anybody.
@@ -433,7 +433,7 @@ TEST_F(workers, sleep_when_nothing_comes_and_wake_for_what_does)
     EXPECT_TRUE(wait([&] { return asleep(0); }));
     ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
     EXPECT_TRUE(wait([&] { return ports_[1].out->count() == 3001; }));
-    EXPECT_GT(counters(0).asleep.read(rte_rdtsc()), 0U);
+    EXPECT_GT(counters(0).asleep.read(rte_rdtsc), 0U);
 }
 
 TEST_F(workers, that_sleep_are_woken_by_what_others_hand_over)

@@ -97,8 +97,8 @@ TEST_F(netback_test, guests_are_heard_by_a_worker_that_sleeps)
         }
     }
     const auto& worker = switch_->engine().counters(dataplane::worker_index{0});
-    const std::uint64_t before = worker.asleep.read(rte_rdtsc());
-    EXPECT_TRUE(eventually([&] { return worker.asleep.read(rte_rdtsc()) > before; }));
+    const std::uint64_t before = worker.asleep.read(rte_rdtsc);
+    EXPECT_TRUE(eventually([&] { return worker.asleep.read(rte_rdtsc) > before; }));
 }
 
 TEST_F(netback_test, guests_of_every_kind_talk)
