@@ -154,7 +154,7 @@ bool sink::put(const packet& p, std::uint32_t available,
     }
     const std::size_t chunks =
         1 + (p.remote != nullptr ? p.remote->spans.size() : p.segment_count) + slots;
-    if (frame_count_ == frames_.size() || piece_count_ + chunks > pieces_.size()) {
+    if (piece_count_ + chunks > pieces_.size()) { // frames_ has room for all of a burst
         return false;
     }
     // Made where it stays. What is put together elsewhere and then copied in larger words waits for
