@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 
 namespace strait::bench {
 
@@ -47,8 +46,8 @@ public:
     // Waits for the switch, if it is to connect, and hands it the rings. Throws likewise.
     void attach(std::chrono::milliseconds patience);
 
-    // Whether the other end of the socket is there.
-    [[nodiscard]] bool connected() const noexcept { return device_.connected(); }
+    // Throws when the switch has gone.
+    void expect_connected() const { device_.expect_connected(); }
 
     // Offers up to `most` frames (at most `burst`) to the ring and returns how many it had room
     // for. `now` stamps them when latency is measured.

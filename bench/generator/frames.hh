@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The generator's frames: how one looks for a flow, a size and a side, and whether a frame that
-// arrived is one of them, byte for byte. No rings and no mbufs live here.
+// arrived is one of them, byte for byte. No rings live here.
 
 #pragma once
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cinttypes>
 #include <csignal>
@@ -17,6 +18,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <variant>
 
 #include <poll.h>
@@ -148,8 +150,9 @@ public:
           pacer_b_(rate_of(settings))
     {}
 
-    // Waits until both ends are connected and a frame has come through in both directions.
-    bool wait_until_ready() noexcept
+    // Waits until a frame has come through in both directions. This and what follows throw when the
+    // switch hangs up.
+    bool wait_until_ready()
     {
         const std::uint64_t start = __rdtsc();
         const std::uint64_t end = start + cycles_of(settings_.ready_timeout);
@@ -159,7 +162,8 @@ public:
             if (now >= end) {
                 return false;
             }
-            if (now >= next && a_.connected() && b_.connected()) {
+            if (now >= next) {
+                expect_connected();
                 a_.transmit(1, now);
                 b_.transmit(1, now);
                 next = now + cycles_of(0.005);
@@ -224,6 +228,7 @@ public:
         now = __rdtsc();
         clear(now);
         loop(now + cycles_of(settings_.seconds));
+        expect_connected();
         seconds_ = seconds_of(__rdtsc() - now);
         counts_a_ = a_.counted();
         counts_b_ = b_.counted();
@@ -280,14 +285,21 @@ private:
         }
     }
 
+    void expect_connected() const
+    {
+        a_.expect_connected();
+        b_.expect_connected();
+    }
+
     // Goes on until the next step is asked for.
-    void hold() noexcept
+    void hold()
     {
         if (!settings_.steps) {
             return;
         }
         while (!stopping() && !line_came()) {
             loop(__rdtsc() + cycles_of(0.001));
+            expect_connected();
         }
         if (!stopping()) {
             take_line();
@@ -436,6 +448,7 @@ int main(int argc, char** argv)
     action.sa_handler = on_signal;
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
+    std::signal(SIGPIPE, SIG_IGN); // sockets that it made go with it, whoever reads the report
     try {
         return generate(settings);
     } catch (const std::exception& error) {

@@ -236,7 +236,7 @@ const char* usage() noexcept
            "  --server               listen on the sockets; the switch connects\n"
            "  --packed 0|1           packed rings (0)\n"
            "  --mergeable 0|1        mergeable receive buffers (1)\n"
-           "  --in-order 0|1         offer VIRTIO_F_IN_ORDER (1)\n"
+           "  --in-order 0|1         accept VIRTIO_F_IN_ORDER (1)\n"
            "  --queue-size N         entries of a ring (256)\n"
            "  --buffer-size BYTES    room of a receive buffer (2048)\n"
            "Traffic\n"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Messages in the order that QEMU sends them.
+// Messages, and the order in which DPDK's back end expects them.
 
 #include "bench/guest/front_end.hh"
 
@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -27,6 +28,7 @@ namespace {
 using vhost::request;
 
 constexpr std::uint32_t version = 1;
+constexpr std::uint32_t is_reply = 4;
 constexpr std::uint32_t need_reply = 8;
 constexpr std::uint64_t protocol_reply_ack = 1ULL << 3;
 constexpr std::uint32_t first_lap = 0x8000; // the wrap counter in a packed ring's base
@@ -43,12 +45,6 @@ struct message_header {
 constexpr std::uint64_t bit(unsigned feature) noexcept
 {
     return 1ULL << feature;
-}
-
-bool readable(int fd, std::chrono::milliseconds patience) noexcept
-{
-    pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
-    return poll(&one, 1, static_cast<int>(patience.count())) > 0;
 }
 
 } // namespace
@@ -83,10 +79,13 @@ front_end::front_end(const options& o) : options_{o}
         connection_ = std::move(socket);
         return;
     }
-    if (bind(socket.get(), where, sizeof address) != 0 || listen(socket.get(), 1) != 0) {
+    if (bind(socket.get(), where, sizeof address) != 0) {
         fail("the socket cannot be made", errno);
     }
-    listener_ = std::move(socket);
+    listener_ = std::move(socket); // from here on the path is ours to remove
+    if (listen(listener_.get(), 1) != 0) {
+        fail("the socket cannot be listened on", errno);
+    }
 }
 
 front_end::~front_end()
@@ -135,18 +134,31 @@ void front_end::attach(std::chrono::milliseconds patience)
     }
 }
 
-void front_end::accept_within(std::chrono::milliseconds patience)
+void front_end::wait_readable(int fd, std::chrono::milliseconds patience, const char* missing) const
 {
-    if (!readable(listener_.get(), patience)) {
+    pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
+    const int ready = poll(&one, 1, static_cast<int>(patience.count()));
+    if (ready < 0) {
+        fail(std::string{missing} + " when this was stopped", errno);
+    }
+    if (ready == 0) {
         std::array<char, 32> seconds{};
         std::snprintf(seconds.data(), seconds.size(), "%g",
                       static_cast<double>(patience.count()) / 1000);
-        fail(std::string{"no switch connected within "} + seconds.data() + " s");
+        fail(std::string{missing} + " within " + seconds.data() + " s");
     }
+}
+
+void front_end::accept_within(std::chrono::milliseconds patience)
+{
+    wait_readable(listener_.get(), patience, "no switch connected");
     connection_ = owned_fd{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
     if (connection_.get() < 0) {
         fail("the switch could not be let in", errno);
     }
+    // One switch, once: another one would wait in vain for its first message.
+    unlink(options_.path.c_str());
+    listener_ = owned_fd{};
 }
 
 std::uint64_t front_end::negotiate()
@@ -178,7 +190,7 @@ std::uint64_t front_end::negotiate()
 void front_end::make_memory(const virtqueue::shape& receive, const virtqueue::shape& transmit)
 {
     memory_bytes_ = virtqueue::bytes(receive) + virtqueue::bytes(transmit);
-    unsigned flags = MFD_CLOEXEC;
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     if (options_.huge_pages) {
         memory_bytes_ = (memory_bytes_ + huge_page - 1) / huge_page * huge_page;
         flags |= MFD_HUGETLB | MFD_HUGE_2MB;
@@ -186,7 +198,9 @@ void front_end::make_memory(const virtqueue::shape& receive, const virtqueue::sh
     memory_fd_ = owned_fd{memfd_create("strait-generator", flags)};
     void* mapped = MAP_FAILED;
     if (memory_fd_.get() >= 0 &&
-        ftruncate(memory_fd_.get(), static_cast<off_t>(memory_bytes_)) == 0) {
+        ftruncate(memory_fd_.get(), static_cast<off_t>(memory_bytes_)) == 0 &&
+        // The switch gets the descriptor too, and must not cut what this side has mapped.
+        fcntl(memory_fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
         mapped = mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
                       memory_fd_.get(), 0);
     }
@@ -224,6 +238,9 @@ void front_end::hand_out(unsigned index, const virtqueue& queue, std::uint64_t a
     calls_.at(index) = owned_fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     const int kick = kicks_.at(index).get();
     const int call = calls_.at(index).get();
+    if (kick < 0 || call < 0) {
+        fail("no eventfd can be had", errno);
+    }
     tell(request::set_vring_call, "SET_VRING_CALL", std::uint64_t{index}, {&call, 1});
     tell(request::set_vring_kick, "SET_VRING_KICK", std::uint64_t{index}, {&kick, 1});
     tell(request::set_vring_enable, "SET_VRING_ENABLE", vhost::vring_state{index, 1});
@@ -250,13 +267,16 @@ void front_end::send(request r, std::span<const std::byte> payload, std::span<co
         *rights = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
         std::memcpy(CMSG_DATA(rights), fds.data(), sizeof(int));
     }
-    const auto length = static_cast<ssize_t>(sizeof header + payload.size());
-    if (sendmsg(connection_.get(), &whole, MSG_NOSIGNAL) != length) {
-        fail("the switch hung up", errno);
+    const ssize_t sent = sendmsg(connection_.get(), &whole, MSG_NOSIGNAL);
+    if (sent < 0) {
+        fail("the switch took no message", errno);
+    }
+    if (static_cast<std::size_t>(sent) != sizeof header + payload.size()) {
+        fail("the switch took half a message");
     }
 }
 
-std::uint64_t front_end::answer() const
+std::uint64_t front_end::answer(request r) const
 {
     struct {
         message_header header;
@@ -265,15 +285,19 @@ std::uint64_t front_end::answer() const
     static_assert(sizeof message == sizeof(message_header) + sizeof(std::uint64_t));
     std::size_t got = 0;
     while (got < sizeof message) {
-        if (!readable(connection_.get(), reply_patience)) {
-            fail("the switch did not answer within 10 s");
-        }
+        wait_readable(connection_.get(), reply_patience, "the switch did not answer");
         const ssize_t some = recv(connection_.get(), reinterpret_cast<std::byte*>(&message) + got,
                                   sizeof message - got, 0);
         if (some <= 0) {
             fail("the switch hung up");
         }
         got += static_cast<std::size_t>(some);
+        const message_header& header = message.header;
+        if (got >= sizeof header &&
+            (header.request != static_cast<std::uint32_t>(r) || (header.flags & is_reply) == 0 ||
+             header.size != sizeof message.value)) {
+            fail("the switch answered something else than it was asked");
+        }
     }
     std::uint64_t value = 0;
     std::memcpy(&value, message.value.data(), sizeof value);
@@ -283,7 +307,7 @@ std::uint64_t front_end::answer() const
 std::uint64_t front_end::ask(request r) const
 {
     send(r, {}, {}, false);
-    return answer();
+    return answer(r);
 }
 
 template <typename T>
@@ -291,15 +315,17 @@ void front_end::tell(request r, const char* name, const T& payload, std::span<co
 {
     static_assert(std::is_trivially_copyable_v<T>);
     send(r, std::as_bytes(std::span{&payload, 1}), fds, replies_);
-    if (replies_ && answer() != 0) {
+    if (replies_ && answer(r) != 0) {
         fail(std::string{"the switch refused "} + name);
     }
 }
 
-bool front_end::connected() const noexcept
+void front_end::expect_connected() const
 {
     pollfd one{.fd = connection_.get(), .events = POLLRDHUP, .revents = 0};
-    return poll(&one, 1, 0) == 0;
+    if (poll(&one, 1, 0) > 0) {
+        fail("the switch hung up");
+    }
 }
 
 void front_end::kick(unsigned index) noexcept

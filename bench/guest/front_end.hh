@@ -8,6 +8,7 @@
 #include "bench/guest/virtqueue.hh"
 #include "ports/vhost/message.hh"
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -57,7 +58,8 @@ public:
     // which all receive buffers are offered.
     void attach(std::chrono::milliseconds patience);
 
-    [[nodiscard]] bool connected() const noexcept;
+    // Throws when the switch has hung up.
+    void expect_connected() const;
 
     // From attach() on. After offer() has said so, the queue is to be kicked.
     [[nodiscard]] virtqueue& receive() noexcept { return *receive_; }
@@ -71,6 +73,7 @@ private:
     [[noreturn]] void fail(const std::string& what) const;
     [[noreturn]] void fail(const std::string& what, int code) const;
 
+    void wait_readable(int fd, std::chrono::milliseconds patience, const char* missing) const;
     void accept_within(std::chrono::milliseconds patience);
     std::uint64_t negotiate();
     void make_memory(const virtqueue::shape& receive, const virtqueue::shape& transmit);
@@ -79,7 +82,7 @@ private:
 
     void send(vhost::request r, std::span<const std::byte> payload, std::span<const int> fds,
               bool wants_reply) const;
-    [[nodiscard]] std::uint64_t answer() const;
+    [[nodiscard]] std::uint64_t answer(vhost::request r) const;
     [[nodiscard]] std::uint64_t ask(vhost::request r) const;
     template <typename T>
     void tell(vhost::request r, const char* name, const T& payload,

@@ -66,14 +66,14 @@ virtqueue::virtqueue(const shape& s, std::byte* memory, std::uint64_t address)
       stride_{stride_of(s)},
       buffers_{memory + ring_bytes(s) + line - sizeof(vhost::net_header)},
       idle_{s.size},
-      kept_{s.size},
-      lengths_(s.size, s.buffer_length)
+      kept_{s.size}
 {
     if (!s.in_order) {
         order_.resize(s.size);
         std::iota(order_.begin(), order_.end(), std::uint16_t{0});
     }
     if (s.kind == layout::packed) {
+        lengths_.assign(s.size, s.buffer_length);
         available()[1] = vhost::event::disable;
         return;
     }
@@ -119,6 +119,7 @@ bool virtqueue::offer(std::uint16_t count) noexcept
             }
         }
         next_ += count;
+        idle_ = static_cast<std::uint16_t>(idle_ - count);
         store(available() + 1, static_cast<std::uint16_t>(next_));
     } else {
         auto* const descriptors = reinterpret_cast<vhost::packed_descriptor*>(memory_);
@@ -134,7 +135,6 @@ bool virtqueue::offer(std::uint16_t count) noexcept
                   static_cast<std::uint16_t>(way | (odd_lap ? flag::used : flag::available)));
         }
     }
-    idle_ = static_cast<std::uint16_t>(idle_ - count);
     // What is offered must be seen before the device's wish is read: it does the same in reverse.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     return shape_.kind == layout::split ? (load(used()) & vhost::no_notify) == 0

@@ -78,7 +78,8 @@ public:
     std::uint16_t reclaim() noexcept;
 
     // To the driver: takes filled buffers, as many as `to` holds. They are idle then: their content
-    // lasts until they are offered again.
+    // lasts until they are offered again. Each must have come back by itself: a device that leaves
+    // out all but the last of a batch (section 2.6.9) leaves out lengths, and none is known to.
     std::size_t take(std::span<completion> to) noexcept;
 
 private:

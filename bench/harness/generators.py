@@ -71,8 +71,8 @@ class StraitGenerator(Generator):
         words += [] if settings.huge else ["--no-huge"]
         self.child = Child(words, cpus=[settings.other_cpu])
         try:
-            # Fifteen seconds each for the first frame and for all addresses, by its own clock.
-            self.child.wait_for(r'"event":"ready"', 60)
+            # Fifteen seconds each for two switches to connect, the first frame and all addresses.
+            self.child.wait_for(r'"event":"ready"', 90)
         except BenchError:
             self.child.end()
             raise

@@ -199,12 +199,8 @@ class RunFolder(tempfile.TemporaryDirectory):
     def cleanup(self):
         """Also what DPDK keeps of the programs that were started with this folder's name."""
         super().cleanup()
-        forget_dpdk(self.path.name)
-
-
-def forget_dpdk(prefix):
-    for folder in pathlib.Path("/var/run/dpdk").glob(prefix + "*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in pathlib.Path("/var/run/dpdk").glob(self.path.name + "*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 # Threads and the time they waited for a CPU

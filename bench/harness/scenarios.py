@@ -61,7 +61,7 @@ class Scenario:
 
 
 def _both_orders(name, title, **rest):
-    """Virtio-user offers in-order by default; QEMU and Linux guests do not: bars hold in both."""
+    """Virtio-user accepts in-order by default; QEMU and Linux guests do not: bars hold in both."""
     traffic = rest.pop("traffic", {})
     yield Scenario(name, f"{title}", traffic={**traffic, "in_order": 1}, **rest)
     yield Scenario(f"{name}-ooo", f"{title}, in_order=0", traffic={**traffic, "in_order": 0},

@@ -43,11 +43,8 @@ def test_every_kind_of_ring_with_strait(lab):
         check(traffic(sockets, *kind, "--macs", 64, "--frame", "imix"))
         details = switch.ctl("port", "show", "a")["details"]
         assert details["connections"] > 0
-    # Frames that take five buffers each, paced so that rings have room for them.
-    for packed in (0, 1):
-        result = traffic(sockets, packed, 0, 1, "--frame", 9000, "--rate", 0.01)
-        check(result)
-        assert result["lost"] == 0
+    for packed in (0, 1):  # five buffers each
+        check(traffic(sockets, packed, 0, 1, "--frame", 9000))
 
 
 def test_every_kind_of_ring_with_testpmd(lab, tmp_path):
