@@ -119,6 +119,26 @@ TEST_F(sink_test, a_burst_is_one_call_unless_its_pieces_are_too_many)
     EXPECT_EQ(guest_.take_frames(), burst);
 }
 
+// Payload that came in many segments, as from a chain of small descriptors.
+TEST_F(sink_test, a_burst_in_more_pieces_than_a_call_takes_is_several)
+{
+    const std::vector<std::size_t> segments(20, 64);
+    std::vector<strait::test::split_packet> packets;
+    std::vector<dataplane::packet*> list;
+    std::vector<frame> burst;
+    for (std::uint8_t i = 0; i < dataplane::burst::capacity; ++i) {
+        burst.push_back(a_frame(128 + segments.size() * 64, i));
+        packets.emplace_back(burst.back(), 128, segments);
+    }
+    for (auto& p : packets) {
+        list.push_back(&p.get());
+    }
+    const auto before = hypervisor_->counts().calls;
+    guest_.transmit(list);
+    EXPECT_GE(hypervisor_->counts().calls - before, list.size() * segments.size() / 512);
+    EXPECT_EQ(guest_.take_frames(), burst);
+}
+
 TEST_F(sink_test, a_full_ring_drops_at_once)
 {
     wired_guest small{lab_, *hypervisor_, {.receive_buffers = 10}};
