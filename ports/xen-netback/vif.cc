@@ -213,7 +213,7 @@ void vif::act(xenbus_state front, bool online)
             break;
         }
         if (front == reconfiguring) {
-            read_headroom();
+            rings_->guest->headroom.store(read_headroom(), std::memory_order_relaxed);
             set_state(reconfigured);
         } else if (own_ == reconfigured) {
             set_state(connected);
@@ -398,9 +398,7 @@ ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control
         return made.error();
     }
     control = std::move(*made);
-    constexpr std::uint32_t most = page_size / 2;
-    rings->guest->headroom.store(static_cast<std::uint16_t>(
-        std::min(read_number(frontend_ + "/xdp-headroom").value_or(0), most)));
+    rings->guest->headroom.store(read_headroom());
     return rings;
 }
 
@@ -536,12 +534,11 @@ credit vif::read_rate() const
     return {bytes, usec, settings_.tsc_hz};
 }
 
-void vif::read_headroom()
+std::uint16_t vif::read_headroom() const
 {
     constexpr std::uint32_t most = page_size / 2;
     const auto n = read_number(frontend_ + "/xdp-headroom").value_or(0);
-    rings_->guest->headroom.store(static_cast<std::uint16_t>(std::min(n, most)),
-                                  std::memory_order_relaxed);
+    return static_cast<std::uint16_t>(std::min(n, most));
 }
 
 void vif::disconnect(const std::string& why)

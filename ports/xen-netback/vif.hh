@@ -101,7 +101,7 @@ private:
     ports::result<std::unique_ptr<control_ring>> make_control_ring(ring_set& rings);
     [[nodiscard]] frontend_features read_features() const;
     [[nodiscard]] credit read_rate() const;
-    void read_headroom();
+    [[nodiscard]] std::uint16_t read_headroom() const;
     void disconnect(const std::string& why);
     void give_up(const std::string& why);
     void note(const std::string& what) const;

@@ -473,6 +473,26 @@ TEST(vif_features, headroom_changes_while_connected)
     EXPECT_EQ(l.detail("connections"), "1");
 }
 
+TEST(vif_features, headroom_is_half_a_page_at_most)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect());
+    const auto headroom = [&] {
+        l.transmit({make_frame("00:16:3e:00:00:01", "02:00:00:00:00:01", 100)});
+        std::uint16_t got = 0;
+        l.driver->queue().receive(1, [&](const simulated::received_frame& r) { got = r.headroom; });
+        return got;
+    };
+    l.set(l.front_path + "/xdp-headroom", "4294967295");
+    l.set(l.front_path + "/state", "7");
+    l.back();
+    l.set(l.front_path + "/state", "4");
+    l.back();
+    EXPECT_EQ(headroom(), 2048U);
+    l.restart(); // it is read anew, with the rings
+    EXPECT_EQ(headroom(), 2048U);
+}
+
 TEST(vif_features, the_rate_of_the_tool_stack_is_kept)
 {
     vif_lab l{3, {.rate = simulated::vif_options::limit{.bytes = 2000, .interval_us = 50'000}}};
@@ -646,6 +666,10 @@ TEST(vif_frontend, of_any_state_is_tolerated)
         EXPECT_FALSE(l.up()) << state;
         EXPECT_NE(l.back_state(), "4") << state;
     }
+    // Its low byte is "connected".
+    ASSERT_TRUE(l.guest->store().write("device/vif/0/state", "260").has_value());
+    l.back();
+    EXPECT_NE(l.detail("frontend"), "connected");
     ASSERT_TRUE(l.tools->store().write(l.front_path + "/state", "1").has_value());
     l.back();
     ASSERT_TRUE(l.connect());
