@@ -111,6 +111,17 @@ def crossing(house, source, port, target, other, **options):
     return average(0, "rx"), average(1, "tx")
 
 
+def crossing_cut(house, source, port, target, other, **options):
+    """crossing(), again while source leaves nothing to be cut: how much it leaves is its kernel's
+    affair, and on a machine with other work that is sometimes one segment a packet."""
+    for _ in range(5):
+        taken, given = crossing(house, source, port, target, other, **options)
+        assert given <= FRAME
+        if taken > given:
+            return
+    pytest.fail(f"nothing that {port} gave was cut for {other}: {taken:.0f} bytes a packet")
+
+
 def checksum_errors(host):
     """TCP segments that a kernel dropped since it started for their checksum."""
     names, values = (line.split() for line in host.sh("grep ^Tcp: /proc/net/snmp").splitlines())
@@ -196,8 +207,7 @@ def test_receivers_that_take_less(house, lab):
     house.one.wait_ping("10.4.0.5", 20)
     lossless(house.one, third)
 
-    taken, given = crossing(house, house.one, "vm1", third, "vm3", size=2_000_003)
-    assert taken > given and given <= FRAME
+    crossing_cut(house, house.one, "vm1", third, "vm3", size=2_000_003)
     taken, given = crossing(house, third, "vm3", house.one, "vm1", size=2_000_003)
     assert taken <= FRAME and given <= FRAME
     taken, given = crossing(house, house.one, "vm1", third, "vm4", size=4_000_003,
@@ -216,9 +226,7 @@ def test_receivers_that_take_less(house, lab):
 def test_tap(house, tap, which):
     guest, port = (house.one, "vm1") if which == "split" else (house.two, "vm2")
     lossless(guest, tap)
-    taken, given = crossing(house, guest, port, tap, "up0", size=1_500_003)
-    # Cut for who takes no segments. How many there are is the sending kernel's affair.
-    assert taken > given and given <= FRAME
+    crossing_cut(house, guest, port, tap, "up0", size=1_500_003)
     tap.stream(guest, size=1_500_003)
     assert checksum_errors(tap) == 0
 
@@ -231,8 +239,7 @@ def test_af_packet(house):
     house.switch.add_nic("up1", "net_af_packet0,iface=wire")
     for guest, port in zip(house.guests, ("vm1", "vm2")):
         lossless(guest, house.far)
-        taken, given = crossing(house, guest, port, house.far, "up1", size=1_500_003)
-        assert taken > given and given <= FRAME
+        crossing_cut(house, guest, port, house.far, "up1", size=1_500_003)
         house.far.stream(guest, size=1_500_003)
     assert checksum_errors(house.far) == 0
     house.ctl("port del up1")
