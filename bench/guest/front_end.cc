@@ -25,6 +25,7 @@ namespace strait::bench {
 
 namespace {
 
+using dataplane::file_descriptor;
 using vhost::request;
 
 constexpr std::uint32_t version = 1;
@@ -49,19 +50,6 @@ constexpr std::uint64_t bit(unsigned feature) noexcept
 
 } // namespace
 
-owned_fd& owned_fd::operator=(owned_fd&& other) noexcept
-{
-    std::swap(fd_, other.fd_);
-    return *this;
-}
-
-owned_fd::~owned_fd()
-{
-    if (fd_ >= 0) {
-        close(fd_);
-    }
-}
-
 front_end::front_end(const options& o) : options_{o}
 {
     sockaddr_un address{};
@@ -71,7 +59,7 @@ front_end::front_end(const options& o) : options_{o}
     }
     o.path.copy(address.sun_path, sizeof address.sun_path - 1);
     const auto* const where = reinterpret_cast<const sockaddr*>(&address);
-    owned_fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    file_descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!o.server) {
         if (connect(socket.get(), where, sizeof address) != 0) {
             fail("no switch serves this socket", errno);
@@ -152,13 +140,13 @@ void front_end::wait_readable(int fd, std::chrono::milliseconds patience, const 
 void front_end::accept_within(std::chrono::milliseconds patience)
 {
     wait_readable(listener_.get(), patience, "no switch connected");
-    connection_ = owned_fd{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+    connection_ = file_descriptor{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
     if (connection_.get() < 0) {
         fail("the switch could not be let in", errno);
     }
     // One switch, once: another one would wait in vain for its first message.
     unlink(options_.path.c_str());
-    listener_ = owned_fd{};
+    listener_ = file_descriptor{};
 }
 
 std::uint64_t front_end::negotiate()
@@ -195,7 +183,7 @@ void front_end::make_memory(const virtqueue::shape& receive, const virtqueue::sh
         memory_bytes_ = (memory_bytes_ + huge_page - 1) / huge_page * huge_page;
         flags |= MFD_HUGETLB | MFD_HUGE_2MB;
     }
-    memory_fd_ = owned_fd{memfd_create("strait-generator", flags)};
+    memory_fd_ = file_descriptor{memfd_create("strait-generator", flags)};
     void* mapped = MAP_FAILED;
     if (memory_fd_.get() >= 0 &&
         ftruncate(memory_fd_.get(), static_cast<off_t>(memory_bytes_)) == 0 &&
@@ -234,8 +222,8 @@ void front_end::hand_out(unsigned index, const virtqueue& queue, std::uint64_t a
     tell(request::set_vring_addr, "SET_VRING_ADDR",
          vhost::vring_address{index, 0, address + at.descriptors, address + at.used,
                               address + at.available, 0});
-    kicks_.at(index) = owned_fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    calls_.at(index) = owned_fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    kicks_.at(index) = file_descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    calls_.at(index) = file_descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     const int kick = kicks_.at(index).get();
     const int call = calls_.at(index).get();
     if (kick < 0 || call < 0) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bench/guest/virtqueue.hh"
+#include "dataplane/file_descriptor.hh"
 #include "ports/vhost/message.hh"
 
 #include <array>
@@ -17,20 +18,6 @@
 #include <string>
 
 namespace strait::bench {
-
-// A descriptor that is closed with its owner.
-class owned_fd {
-public:
-    explicit owned_fd(int fd = -1) noexcept : fd_{fd} {}
-    owned_fd(const owned_fd&) = delete;
-    owned_fd& operator=(owned_fd&& other) noexcept;
-    ~owned_fd();
-
-    [[nodiscard]] int get() const noexcept { return fd_; }
-
-private:
-    int fd_;
-};
 
 // Used by one thread. What goes wrong is thrown as std::runtime_error, one sentence that begins
 // with the socket's path.
@@ -90,16 +77,16 @@ private:
     void kick(unsigned index) noexcept;
 
     options options_;
-    owned_fd listener_;
-    owned_fd connection_;
-    owned_fd memory_fd_;
+    dataplane::file_descriptor listener_;
+    dataplane::file_descriptor connection_;
+    dataplane::file_descriptor memory_fd_;
     std::byte* memory_ = nullptr;
     std::size_t memory_bytes_ = 0;
     bool replies_ = false; // every message is answered
     std::optional<virtqueue> receive_;
     std::optional<virtqueue> transmit_;
-    std::array<owned_fd, 2> kicks_;
-    std::array<owned_fd, 2> calls_;
+    std::array<dataplane::file_descriptor, 2> kicks_;
+    std::array<dataplane::file_descriptor, 2> calls_;
 };
 
 } // namespace strait::bench

@@ -129,13 +129,6 @@ std::optional<std::size_t> payload_size(request r) noexcept
 
 } // namespace
 
-file_descriptor::~file_descriptor()
-{
-    if (fd_ >= 0) {
-        ::close(fd_);
-    }
-}
-
 void call_guard::set(unsigned ring, file_descriptor fd) noexcept
 {
     const std::scoped_lock lock{mutex_};

@@ -4,6 +4,7 @@
 // any message that changes it. Ports own connections; the library's calls come through library.hh.
 #pragma once
 
+#include "dataplane/file_descriptor.hh"
 #include "dataplane/rcu.hh"
 #include "ports/vhost/library.hh"
 #include "ports/vhost/memory.hh"
@@ -22,23 +23,7 @@
 
 namespace strait::vhost {
 
-// An open file, closed with the object.
-class file_descriptor {
-public:
-    file_descriptor() noexcept = default;
-    explicit file_descriptor(int fd) noexcept : fd_{fd} {}
-    file_descriptor(file_descriptor&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
-    file_descriptor& operator=(file_descriptor&& other) noexcept
-    {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~file_descriptor();
-    [[nodiscard]] int get() const noexcept { return fd_; }
-
-private:
-    int fd_{-1};
-};
+using dataplane::file_descriptor;
 
 // The call descriptors that a port's worker writes to. A front end shares them and can make them
 // block again: then one at its limit stops the worker. Any thread.
