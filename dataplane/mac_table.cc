@@ -48,20 +48,18 @@ mac_table::mac_table(std::size_t entries)
     bucket_mask_ = buckets - 1;
     shift_ = 64U - static_cast<unsigned>(std::countr_zero(buckets));
     std::random_device random;
-    multiplier_ = (std::uint64_t{random()} << 32 | random()) | 1;
-    seed_ = std::uint64_t{random()} << 32 | random();
+    const auto word = [&random] { return std::uint64_t{random()} << 32 | random(); };
+    seed_ = word();
+    multiplier_ = word() | 1;
+    other_multiplier_ = word() | 1;
 }
 
 mac_table::~mac_table() = default;
 
 std::size_t mac_table::second_bucket(const probe& at) const noexcept
 {
-    // The bits of the hash just below those that chose the first bucket. Its low bits would not do:
-    // they depend on the low bits of the address alone, which one vendor's guests have in common.
-    const std::uint64_t x = at.word ^ seed_;
-    const std::size_t second =
-        (((x ^ (x >> 31)) * multiplier_) >> (2 * shift_ - 64)) & bucket_mask_;
-    return second == at.bucket ? second ^ 1 : second;
+    const std::size_t second = (at.hash >> (2 * shift_ - 64)) & bucket_mask_;
+    return second == first_bucket(at) ? second ^ 1 : second;
 }
 
 std::size_t mac_table::taken(const bucket& b, seconds_t now) const noexcept
@@ -113,7 +111,7 @@ mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::ui
 
 bool mac_table::is_only(const probe& at, const slot& s) const noexcept
 {
-    for (const std::size_t index : {at.bucket, second_bucket(at)}) {
+    for (const std::size_t index : {first_bucket(at), second_bucket(at)}) {
         for (const auto& other : buckets_[index].keys) {
             if (&other != s.key && other.load(std::memory_order_seq_cst) == at.word) {
                 return false;
@@ -126,29 +124,75 @@ bool mac_table::is_only(const probe& at, const slot& s) const noexcept
 mac_table::slot mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
 {
     // The first bucket keeps lookups short. Its last place is left to addresses whose second bucket
-    // is no better, or some of a full table's would find both full.
-    std::array<std::size_t, 2> order = {at.bucket, second_bucket(at)};
+    // is no better.
+    std::array<std::size_t, 2> order = {first_bucket(at), second_bucket(at)};
     const std::size_t in_first = taken(buckets_[order[0]], now);
     if (in_first + 1 >= bucket::ways && taken(buckets_[order[1]], now) < in_first) {
         std::swap(order[0], order[1]);
     }
     for (const std::size_t index : order) {
-        bucket& b = buckets_[index];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
-            if (old == busy) {
-                continue;
-            }
-            if (old != empty && live(b.values[way].load(std::memory_order_acquire), now)) {
-                continue;
-            }
-            if (!b.keys[way].compare_exchange_strong(old, busy, std::memory_order_acq_rel)) {
-                continue;
-            }
-            b.values[way].store(value, std::memory_order_release);
-            b.keys[way].store(at.word, std::memory_order_seq_cst); // see is_only()
-            return {&b.keys[way], &b.values[way]};
+        const slot s = put(buckets_[index], at.word, value, now);
+        if (s.key != nullptr) {
+            return s;
         }
+    }
+    return displace(at, value, now);
+}
+
+// Writes an entry to a free way; no slot if there is none.
+mac_table::slot mac_table::put(bucket& b, std::uint64_t word, std::uint64_t value,
+                               seconds_t now) noexcept
+{
+    for (std::size_t way = 0; way < bucket::ways; ++way) {
+        std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
+        if (old == busy) {
+            continue;
+        }
+        if (old != empty && live(b.values[way].load(std::memory_order_acquire), now)) {
+            continue;
+        }
+        if (!b.keys[way].compare_exchange_strong(old, busy, std::memory_order_acq_rel)) {
+            continue;
+        }
+        b.values[way].store(value, std::memory_order_release);
+        b.keys[way].store(word, std::memory_order_seq_cst); // see is_only()
+        return {&b.keys[way], &b.values[way]};
+    }
+    return {nullptr, nullptr};
+}
+
+// Both buckets are full, as one full table of 65,536 in a hundred meets it: a learned entry of the
+// first makes room by going to its own other bucket.
+mac_table::slot mac_table::displace(const probe& at, std::uint64_t value, seconds_t now) noexcept
+{
+    bucket& b = buckets_[first_bucket(at)];
+    for (std::size_t way = 0; way < bucket::ways; ++way) {
+        std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
+        const std::uint64_t before = b.values[way].load(std::memory_order_acquire);
+        // Static entries stay: control, which looks at one bucket after the other, could miss one.
+        // The key is read again so that it and the value are of one writer.
+        if ((word & valid_bit) == 0 || is_static(before) ||
+            b.keys[way].load(std::memory_order_relaxed) != word) {
+            continue;
+        }
+        const probe its = hashed(word);
+        bucket& other = buckets_[first_bucket(its) == first_bucket(at) ? second_bucket(its)
+                                                                       : first_bucket(its)];
+        const slot copy = put(other, word, before, now);
+        if (copy.key == nullptr) {
+            continue;
+        }
+        if (!b.keys[way].compare_exchange_strong(word, busy, std::memory_order_acq_rel)) {
+            clear(copy, its.word); // another writer has the slot
+            continue;
+        }
+        // The address may have moved since it was read.
+        std::uint64_t copied = before;
+        copy.value->compare_exchange_strong(copied, b.values[way].load(std::memory_order_acquire),
+                                            std::memory_order_release, std::memory_order_relaxed);
+        b.values[way].store(value, std::memory_order_release);
+        b.keys[way].store(at.word, std::memory_order_seq_cst); // see is_only()
+        return {&b.keys[way], &b.values[way]};
     }
     return {nullptr, nullptr};
 }
@@ -167,7 +211,7 @@ mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) no
         return added::table_full;
     }
     // A worker may have learned the address between the two steps: one more look.
-    for (const std::size_t index : {at.bucket, second_bucket(at)}) {
+    for (const std::size_t index : {first_bucket(at), second_bucket(at)}) {
         bucket& b = buckets_[index];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
             if (b.keys[way].load(std::memory_order_seq_cst) == at.word &&

@@ -57,7 +57,7 @@ public:
     // A key hashed for this table, so that a burst can prefetch first and look then.
     struct probe {
         std::uint64_t word;
-        std::size_t bucket;
+        std::uint64_t hash; // from the top bit down: first bucket, second bucket
     };
 
     // Workers, and any other thread.
@@ -142,6 +142,11 @@ private:
         return static_cast<seconds_t>(value >> seen_shift);
     }
 
+    [[nodiscard]] probe hashed(std::uint64_t word) const noexcept;
+    [[nodiscard]] std::size_t first_bucket(const probe& at) const noexcept
+    {
+        return at.hash >> shift_;
+    }
     [[nodiscard]] std::size_t second_bucket(const probe& at) const noexcept;
     [[nodiscard]] bool live(std::uint64_t value, seconds_t now) const noexcept;
     [[nodiscard]] std::uint64_t make_value(port_index port, bool is_static,
@@ -151,6 +156,9 @@ private:
                                      std::uint64_t fresh, seconds_t now) noexcept;
     // No slot: the table is full.
     [[nodiscard]] slot insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
+    [[nodiscard]] slot put(bucket& b, std::uint64_t word, std::uint64_t value,
+                           seconds_t now) noexcept;
+    [[nodiscard]] slot displace(const probe& at, std::uint64_t value, seconds_t now) noexcept;
     [[nodiscard]] bool is_only(const probe& at, const slot& s) const noexcept;
     [[nodiscard]] std::size_t taken(const bucket& b, seconds_t now) const noexcept;
     static void clear(const slot& s, std::uint64_t word) noexcept;
@@ -163,28 +171,36 @@ private:
     };
     std::size_t bucket_mask_;
     unsigned shift_;
-    std::uint64_t multiplier_; // random and odd: collisions cannot be prepared by a guest
+    // Random, so that collisions cannot be prepared by a guest.
     std::uint64_t seed_;
+    std::uint64_t multiplier_;       // odd
+    std::uint64_t other_multiplier_; // odd
     std::atomic<seconds_t> ageing_{300};
     std::unique_ptr<bucket[], free_buckets> buckets_;
     // A learned entry lives while its sequence number is its port's.
     std::array<std::atomic<std::uint16_t>, max_ports> sequence_{};
 };
 
+inline mac_table::probe mac_table::hashed(std::uint64_t word) const noexcept
+{
+    // Two multiplications: after one alone, addresses in a row, which is what guests have, would
+    // fall into few buckets with one multiplier of some hundred.
+    const std::uint64_t half = (word ^ seed_) * multiplier_;
+    return {word, (half ^ (half >> 32)) * other_multiplier_};
+}
+
 inline mac_table::probe mac_table::prepare(key k) const noexcept
 {
     // A slot's key is `empty`, `busy` while a writer fills it, or a key's word with the top bit.
     const std::uint64_t word = k.word() | (std::uint64_t{1} << 63);
-    // Multiply-shift hashing; the fold brings the address's last bytes, which vary most, into play.
-    const std::uint64_t x = word ^ seed_;
-    const probe at{word, ((x ^ (x >> 31)) * multiplier_) >> shift_};
-    __builtin_prefetch(&buckets_[at.bucket]);
+    const probe at = hashed(word);
+    __builtin_prefetch(&buckets_[first_bucket(at)]);
     return at;
 }
 
 inline mac_table::slot mac_table::find(const probe& at) const noexcept
 {
-    bucket& first = buckets_[at.bucket];
+    bucket& first = buckets_[first_bucket(at)];
     const std::size_t way = first.find(at.word);
     if (way < bucket::ways) [[likely]] {
         return {&first.keys[way], &first.values[way]};

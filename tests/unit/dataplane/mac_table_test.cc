@@ -164,6 +164,47 @@ TEST(mac_table, holds_what_it_was_made_for)
     }
 }
 
+// Guests' addresses come in rows, and every table hashes with numbers of its own.
+TEST(mac_table, holds_addresses_in_rows_whatever_its_random_numbers)
+{
+    constexpr std::uint64_t entries = 64;
+    const auto last_bytes = [](std::uint64_t i) {
+        return mac_table::key{mac_address{0x005452 | __builtin_bswap64(i << 16)}, vlan_id{}};
+    };
+    for (int table = 0; table < 2000; ++table) {
+        mac_table t{entries};
+        mac_table u{entries};
+        for (std::uint64_t i = 0; i < entries; ++i) {
+            ASSERT_EQ(t.learn(key(i), p1, 0), mac_table::learned::added) << i;
+            ASSERT_EQ(u.learn(last_bytes(i), p1, 0), mac_table::learned::added) << i;
+        }
+    }
+}
+
+TEST(mac_table, an_entry_that_makes_room_is_still_found)
+{
+    constexpr std::uint64_t most = 256; // slots of the smallest table
+    const auto home = [](std::uint64_t i) {
+        return port_index{static_cast<std::uint16_t>(i % 100)};
+    };
+    constexpr std::uint64_t tables = 100;
+    std::uint64_t held = 0;
+    for (std::uint64_t table = 0; table < tables; ++table) {
+        mac_table t{64};
+        std::uint64_t next = 0;
+        while (t.learn(key(next), home(next), 0) != mac_table::learned::table_full) {
+            ++next;
+            ASSERT_LE(next, most);
+        }
+        for (std::uint64_t i = 0; i < next; ++i) {
+            ASSERT_EQ(t.lookup(key(i), 0), home(i)) << i;
+        }
+        EXPECT_EQ(t.size(0), next);
+        held += next;
+    }
+    EXPECT_GT(held, tables * most * 3 / 4) << "without making room about two thirds are held";
+}
+
 TEST(mac_table, static_entries_are_held_against_learning)
 {
     mac_table t{1024};
@@ -370,7 +411,10 @@ TEST(mac_table, a_static_entry_set_under_learning_wins)
         while (in_a_row < 20 && std::chrono::steady_clock::now() < end) {
             in_a_row = t.lookup(k, 0) == p3 ? in_a_row + 1 : 0;
         }
-        ASSERT_EQ(in_a_row, 20) << round;
+        EXPECT_EQ(in_a_row, 20) << round;
+        if (in_a_row < 20) {
+            break;
+        }
         t.remove(k, 0);
     }
     stop = true;
