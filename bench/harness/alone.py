@@ -38,24 +38,24 @@ def _answers(path):
 
 
 def start(settings, **_):
-    """Seconds from the start of the process until all 64 sockets take connections."""
+    """Seconds from the start of the process until all 64 sockets and control's take connections."""
     seconds = []
     for _round in range(ROUNDS):
         strait = Strait(settings)
         try:
             file = _configuration(strait)
-            last = strait.folder.path / f"vm{MANY_PORTS}.sock"
+            sockets = [strait.folder.path / name for name in
+                       ("control.sock", *(f"vm{n}.sock" for n in range(1, MANY_PORTS + 1)))]
             begun = time.monotonic()
             strait.child = Child(strait.command(["--config", str(file)]), cpus=strait.cpus())
 
             def served():
                 if not strait.child.running():
                     raise BenchError(f"straitd ended at once: {strait.child.last_words()}")
-                return last.is_socket()
+                return sockets[-1].is_socket()
 
             wait_until(served, 30, f"the socket of port {MANY_PORTS}")
-            wait_until(lambda: all(_answers(strait.folder.path / f"vm{n}.sock")
-                                   for n in range(1, MANY_PORTS + 1)), 10, "answers of all sockets")
+            wait_until(lambda: all(map(_answers, sockets)), 10, "answers of all sockets")
             seconds.append(time.monotonic() - begun)
             ports = strait.ctl_json("port", "list")
             if len(ports) != MANY_PORTS:
