@@ -75,8 +75,9 @@ void engine::publish(std::unique_ptr<const snapshot> next)
     rcu_.wake_all();
     rcu_.synchronize();
     // A worker that may sleep by the new plan, and does, may have been handed packets by one that
-    // did not ring, since by the old plan it need not.
-    rcu_.wake_all();
+    // did not ring, since by the old plan it need not. And one that sleeps still may keep open
+    // what a port that went is about to close.
+    rcu_.rouse_all();
     delete old;
 }
 

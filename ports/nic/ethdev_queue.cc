@@ -12,6 +12,8 @@
 #include <array>
 #include <cstring>
 
+#include <sys/socket.h>
+
 namespace strait::nic {
 
 using dataplane::burst;
@@ -69,6 +71,27 @@ void ethdev_rx_queue::release(burst& b, const ports::queue_context& /*context*/)
     if (n > 0) {
         rte_pktmbuf_free_bulk(mbufs.data(), n);
     }
+}
+
+bool ethdev_rx_queue::list_wakers(std::vector<pollfd>& all) noexcept
+{
+    if (!gone_) {
+        all.push_back({.fd = waker_.get(), .events = POLLIN, .revents = 0});
+    }
+    return true;
+}
+
+bool ethdev_rx_queue::ask_to_wake(std::span<const pollfd> own) noexcept
+{
+    const int seen = own.empty() ? 0 : own.front().revents;
+    if ((seen & POLLERR) != 0) {
+        // An interface that went down leaves a socket an error that is told until it is asked for.
+        // A tap, which is no socket, has one for good once its interface was deleted.
+        int error = 0;
+        socklen_t size = sizeof error;
+        gone_ = ::getsockopt(waker_.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0;
+    }
+    return seen == 0;
 }
 
 ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,

@@ -3,6 +3,7 @@
 // (tap.hh). What is received is taken as it is: no receive offload is asked of a device.
 #pragma once
 
+#include "dataplane/file_descriptor.hh"
 #include "ports/nic/device.hh"
 #include "ports/port.hh"
 
@@ -22,18 +23,27 @@ struct ethdev_traits {
 
 class ethdev_rx_queue final : public ports::rx_queue {
 public:
-    ethdev_rx_queue(std::uint16_t port_id, std::uint16_t queue_id,
-                    const ethdev_traits& traits) noexcept
-        : port_id_{port_id}, queue_id_{queue_id}, longest_{traits.longest_received}
+    // waker: readable while frames wait; none if the device has no such descriptor.
+    ethdev_rx_queue(std::uint16_t port_id, std::uint16_t queue_id, const ethdev_traits& traits,
+                    dataplane::file_descriptor waker) noexcept
+        : port_id_{port_id},
+          queue_id_{queue_id},
+          longest_{traits.longest_received},
+          waker_{std::move(waker)}
     {}
 
     poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
+    [[nodiscard]] bool can_wake() const noexcept override { return waker_.get() >= 0; }
+    bool list_wakers(std::vector<pollfd>& all) noexcept override;
+    bool ask_to_wake(std::span<const pollfd> own) noexcept override;
 
 private:
     std::uint16_t port_id_;
     std::uint16_t queue_id_;
     std::uint32_t longest_;
+    dataplane::file_descriptor waker_;
+    bool gone_{false}; // the tap's interface was deleted: nothing comes any more
 };
 
 class ethdev_tx_queue final : public ports::tx_queue {

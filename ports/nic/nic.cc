@@ -5,6 +5,7 @@
 
 #include "dataplane/packet_pool.hh"
 #include "ports/nic/device.hh"
+#include "ports/nic/driver_descriptor.hh"
 #include "ports/nic/ethdev_queue.hh"
 #include "ports/nic/interface.hh"
 #include "ports/nic/tap.hh"
@@ -225,7 +226,11 @@ public:
     nic_port(const nic_port&) = delete;
     nic_port& operator=(const nic_port&) = delete;
 
-    ports::result<void> open(const settings& s, rte_mempool* pool, std::uint32_t slot_size);
+    ports::result<void> open(const settings& s, rte_mempool* pool, std::uint32_t slot_size,
+                             const driver_descriptors& descriptors);
+
+    // The kernel's, empty if there is none behind the device.
+    [[nodiscard]] const std::string& interface() const noexcept { return interface_; }
 
     std::span<const ports::queue_pair> queues() const noexcept override { return queues_; }
     ports::result<void> start() override { return {}; }
@@ -247,7 +252,7 @@ private:
     device_request request_;
     pool_ptr large_pool_;
     device device_;
-    std::string interface_; // the kernel's, if there is one behind the device
+    std::string interface_;
     std::optional<interface_state> interface_before_; // as it was found
     std::uint32_t slot_size_{0};
     std::uint32_t mtu_{0};
@@ -397,7 +402,8 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
     return {};
 }
 
-ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::uint32_t slot_size)
+ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::uint32_t slot_size,
+                                   const driver_descriptors& descriptors)
 {
     slot_size_ = slot_size;
     if (auto ok = configure(s, pool); !ok) {
@@ -413,9 +419,19 @@ ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::ui
         // A frame that fills its slot may have been cut.
         traits.longest_received = slot_size_ - slot_overhead - 1;
     }
-    rx_ = std::make_unique<ethdev_rx_queue>(id(), std::uint16_t{0}, traits);
+    ports::result<file_descriptor> waker = file_descriptor{};
     if (request_.kind == driver::tap) {
-        auto tap = find_tap(interface_);
+        waker = descriptors.find_tap(interface_);
+    } else if (request_.kind == driver::af_packet && interface_before_) {
+        waker = descriptors.find_packet_socket(interface_before_->index);
+    }
+    if (!waker) {
+        return std::move(waker).error();
+    }
+    rx_ =
+        std::make_unique<ethdev_rx_queue>(id(), std::uint16_t{0}, traits, std::move(waker).value());
+    if (request_.kind == driver::tap) {
+        auto tap = descriptors.find_tap(interface_);
         if (!tap) {
             return std::move(tap).error();
         }
@@ -623,7 +639,7 @@ ports::result<std::unique_ptr<ports::port>> open_port(const settings& s, rte_mem
     if (!checked) {
         return std::move(checked).error();
     }
-    const std::string interface = std::move(checked).value();
+    const std::string interface = std::move(checked).value(); // as asked for
     std::uint32_t slot_size = 0;
     if (request.kind == driver::af_packet) {
         auto size = size_af_packet_ring(request, s.mtu);
@@ -638,15 +654,16 @@ ports::result<std::unique_ptr<ports::port>> open_port(const settings& s, rte_mem
             request.set_argument("mac", stable_mac(interface.empty() ? s.name : interface));
         }
     }
+    const driver_descriptors descriptors;
     auto plugged = device::plug(request);
     if (!plugged) {
         return std::move(plugged).error();
     }
     auto port = std::make_unique<nic_port>(s.name, request, std::move(plugged).value());
-    if (auto ok = port->open(s, pool, slot_size); !ok) {
+    if (auto ok = port->open(s, pool, slot_size, descriptors); !ok) {
         return std::move(ok).error();
     }
-    uses().push_back({request.name, interface, s.name});
+    uses().push_back({request.name, port->interface(), s.name});
     return std::unique_ptr<ports::port>{std::move(port)};
 }
 

@@ -2,70 +2,18 @@
 // Transmit through a tap's descriptor.
 #include "ports/nic/tap.hh"
 
-#include "ports/number.hh"
-
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <linux/if_tun.h>
 
 #include <cerrno>
 #include <csignal>
-#include <filesystem>
-#include <fstream>
 
 namespace strait::nic {
 
 using dataplane::drop_reason;
 using dataplane::packet;
-
-descriptor& descriptor::operator=(descriptor&& other) noexcept
-{
-    if (this != &other) {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
-        fd_ = other.fd_;
-        other.fd_ = -1;
-    }
-    return *this;
-}
-
-descriptor::~descriptor()
-{
-    if (fd_ >= 0) {
-        ::close(fd_);
-    }
-}
-
-ports::result<descriptor> find_tap(const std::string& interface)
-{
-    namespace fs = std::filesystem;
-    std::error_code failed;
-    // The kernel names the interface of an attached tap queue in its fdinfo; the driver's
-    // keep-alive descriptor is detached and has no name there.
-    for (const auto& entry : fs::directory_iterator{"/proc/self/fd", failed}) {
-        std::error_code gone;
-        if (fs::read_symlink(entry.path(), gone) != "/dev/net/tun") {
-            continue;
-        }
-        const std::string number = entry.path().filename().string();
-        std::ifstream info{"/proc/self/fdinfo/" + number};
-        for (std::string line; std::getline(info, line);) {
-            if (line != "iff:\t" + interface) {
-                continue;
-            }
-            const int fd = to_number<int>(number).value_or(-1);
-            if (const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0); copy >= 0) {
-                return descriptor{copy};
-            }
-        }
-    }
-    return ports::error{"the tap " + interface +
-                        " was opened, but no descriptor of this process leads to it"};
-}
 
 void survive_tap_signals() noexcept
 {
@@ -77,7 +25,7 @@ void survive_tap_signals() noexcept
     }
 }
 
-tap_tx_queue::tap_tx_queue(descriptor tap)
+tap_tx_queue::tap_tx_queue(file_descriptor tap)
     : tap_{std::move(tap)}, scratch_{std::make_unique<std::byte[]>(scratch_size)}
 {}
 

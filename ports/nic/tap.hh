@@ -3,32 +3,15 @@
 // interface has, so transmit writes to the tap itself, without an mbuf; receive stays the driver's.
 #pragma once
 
+#include "dataplane/file_descriptor.hh"
 #include "ports/port.hh"
 
 #include <cstddef>
 #include <memory>
-#include <string>
-#include <vector>
 
 namespace strait::nic {
 
-// A file descriptor of ours.
-class descriptor {
-public:
-    descriptor() noexcept = default;
-    explicit descriptor(int fd) noexcept : fd_{fd} {}
-    descriptor(descriptor&& other) noexcept : fd_{other.fd_} { other.fd_ = -1; }
-    descriptor& operator=(descriptor&& other) noexcept;
-    ~descriptor();
-    [[nodiscard]] int get() const noexcept { return fd_; }
-
-private:
-    int fd_{-1};
-};
-
-// A duplicate of the descriptor of this process's queue on the tap `interface`. Error: there is
-// none.
-[[nodiscard]] ports::result<descriptor> find_tap(const std::string& interface);
+using dataplane::file_descriptor;
 
 // DPDK's tap driver has the kernel signal each arrival; when more signals wait than the process may
 // have, the kernel sends SIGIO instead, which ends a process that does not ignore it.
@@ -36,7 +19,7 @@ void survive_tap_signals() noexcept;
 
 class tap_tx_queue final : public ports::tx_queue {
 public:
-    explicit tap_tx_queue(descriptor tap);
+    explicit tap_tx_queue(file_descriptor tap);
 
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
@@ -49,7 +32,7 @@ private:
 
     [[nodiscard]] ssize_t write(const dataplane::packet& p) noexcept;
 
-    descriptor tap_;
+    file_descriptor tap_;
     std::unique_ptr<std::byte[]> scratch_;
 };
 

@@ -3,6 +3,7 @@
 #include "ports/vhost/connection.hh"
 
 #include "ports/log.hh"
+#include "ports/vhost/kick.hh"
 
 #include <algorithm>
 #include <cerrno>
@@ -17,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include <vector>
@@ -153,11 +153,8 @@ bool call_guard::tampered() noexcept
         // not of the flag: that may have been set again behind a worker that waits already.
         pollfd state{.fd = call.get(), .events = POLLOUT, .revents = 0};
         if (blocking || ::poll(&state, 1, 0) == 0) {
-            // Without waiting, whatever the flag says by now. The guest loses a signal; none that
-            // reads what it is sent holds its counter there.
-            std::uint64_t count = 0;
-            const iovec into{&count, sizeof(count)};
-            [[maybe_unused]] const ssize_t taken = ::preadv2(call.get(), &into, 1, -1, RWF_NOWAIT);
+            // The guest loses a signal; none that reads what it is sent holds its counter there.
+            forget_kicks(call.get());
         }
     }
     return found;
@@ -534,9 +531,17 @@ std::optional<std::string> connection::publish(unsigned ring)
             return "its call descriptor is no eventfd";
         }
     }
+    published_ring now;
+    if (ring == source_ring && vring.kickfd >= 0) {
+        // Where none is left to be had, the ring is polled without end.
+        now.kick = file_descriptor{::fcntl(vring.kickfd, F_DUPFD_CLOEXEC, 0)};
+        setup.kick_fd = now.kick.get();
+        if (setup.kick_fd >= 0 && !is_eventfd(setup.kick_fd)) {
+            return "its kick descriptor is no eventfd";
+        }
+    }
     setup.call_fd = call.get();
     port_.calls.set(ring, std::move(call));
-    published_ring now;
     now.used = setup.used;
     now.size = setup.size;
     now.packed = setup.packed();
@@ -550,6 +555,7 @@ std::optional<std::string> connection::publish(unsigned ring)
         now.ring = made.get();
         published_[ring] = std::move(now);
         port_.rings->publish(std::move(made));
+        port_.rcu->wake_all();
     }
     // Whoever served it before may have been killed between returning buffers and saying so; the
     // driver, which asked to be told at that place, would wait forever.

@@ -117,6 +117,7 @@ public:
 private:
     struct published_ring {
         const vhost::ring* ring{nullptr};           // the queue owns it
+        file_descriptor kick;                       // open while the ring is worked
         dataplane::guest_array<std::uint16_t> used; // split
         std::uint16_t size{0};
         bool packed{false};

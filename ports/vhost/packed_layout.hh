@@ -11,15 +11,19 @@ public:
     explicit packed_layout(const ring_setup& setup) noexcept
         : descriptors_{setup.packed_descriptors},
           driver_event_{setup.driver_event},
+          device_event_{setup.device_event},
           saved_{setup.saved},
           size_{setup.size},
           available_{setup.start},
           used_{setup.start},
           event_index_{has_feature(setup.features, feature::event_index)}
     {
-        // We poll: the driver need not kick.
-        setup.device_event.store(1, event::disable);
+        decline_kicks();
     }
+
+    // As split_layout's.
+    void decline_kicks() noexcept { device_event_.store(1, event::disable); }
+    void ask_for_kick() noexcept { device_event_.store(1, event::enable); }
 
     // Passes over descriptors that stand as returned in this lap though we did not return them.
     // QEMU drops what its guest sends while the switch is away, counting from an index of its own;
@@ -210,6 +214,7 @@ private:
 
     dataplane::guest_array<packed_descriptor> descriptors_;
     dataplane::guest_array<std::uint16_t> driver_event_;
+    dataplane::guest_array<std::uint16_t> device_event_;
     ring_position* saved_;
     std::uint16_t size_;
     ring_index available_;

@@ -43,6 +43,29 @@ void queue::release(dataplane::burst& /*b*/, const ports::queue_context& context
     taken_->release(context);
 }
 
+bool queue::list_wakers(std::vector<pollfd>& all) noexcept
+{
+    source* const s = source_.load(std::memory_order_acquire);
+    if (s == nullptr) {
+        return true; // who publishes one wakes
+    }
+    // A driver without a kick descriptor counts on being polled.
+    if (s->waker() < 0 || s->waits()) {
+        return false;
+    }
+    all.push_back({.fd = s->waker(), .events = POLLIN, .revents = 0});
+    return true;
+}
+
+bool queue::ask_to_wake(std::span<const pollfd> own) noexcept
+{
+    source* const s = source_.load(std::memory_order_acquire);
+    if ((s == nullptr) != own.empty()) {
+        return false; // control was here
+    }
+    return s == nullptr || s->ask_to_wake(own.front().revents != 0);
+}
+
 void queue::transmit(std::span<dataplane::packet* const> packets,
                      const ports::queue_context& context) noexcept
 {

@@ -18,7 +18,8 @@ public:
     queue(const queue&) = delete;
     queue& operator=(const queue&) = delete;
 
-    // Control plane; one thread at a time. Publishing over a published ring is not allowed.
+    // Control plane; one thread at a time. Publishing over a published ring is not allowed. A
+    // worker that sleeps has to be woken to see it.
     void publish(std::unique_ptr<source> s) noexcept;
     void publish(std::unique_ptr<sink> s) noexcept;
     // Takes the ring out; null if there was none. A worker may be in it until a grace period has
@@ -32,6 +33,9 @@ public:
     poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     void release(dataplane::burst& b, const ports::queue_context& context) noexcept override;
     [[nodiscard]] bool sender_waits() const noexcept override { return true; }
+    [[nodiscard]] bool can_wake() const noexcept override { return true; }
+    bool list_wakers(std::vector<pollfd>& all) noexcept override;
+    bool ask_to_wake(std::span<const pollfd> own) noexcept override;
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override;

@@ -38,6 +38,7 @@ struct ring_setup {
     dataplane::guest_array<std::uint16_t> device_event;
     ring_index start; // next to take and to return: nothing is in flight
     int call_fd{-1};  // eventfd, non-blocking; the engine writes and does not close it
+    int kick_fd{-1};  // eventfd; the engine reads, without waiting, and does not close it
     const guest_memory* memory{nullptr};
     ring_position* saved{nullptr}; // packed rings: the position that outlives the process
 
@@ -75,6 +76,14 @@ public:
     virtual ports::rx_queue::poll receive(dataplane::burst& b,
                                           const ports::queue_context& context) noexcept = 0;
     virtual void release(const ports::queue_context& context) noexcept = 0;
+
+    // For a worker that is about to sleep; see ports/port.hh. The driver's kick, -1 if it has none.
+    [[nodiscard]] virtual int waker() const noexcept = 0;
+    // Whether there is something to take.
+    [[nodiscard]] virtual bool waits() noexcept = 0;
+    // Asks the driver to kick; `kicked`: it did, which is forgotten. False: something is there. The
+    // next receive() declines kicks again.
+    [[nodiscard]] virtual bool ask_to_wake(bool kicked) noexcept = 0;
 };
 
 // Packets into the guest's receive virtqueue.

@@ -34,6 +34,7 @@ public:
         : layout_{setup},
           memory_{*setup.memory},
           call_fd_{setup.call_fd},
+          kick_fd_{setup.kick_fd},
           header_{has_feature(setup.features, feature::version_1) ||
                           has_feature(setup.features, feature::mergeable_buffers)
                       ? sizeof(net_header)
@@ -44,6 +45,9 @@ public:
 
     ports::rx_queue::poll receive(burst& b, const ports::queue_context& context) noexcept override;
     void release(const ports::queue_context& context) noexcept override;
+    [[nodiscard]] int waker() const noexcept override { return kick_fd_; }
+    [[nodiscard]] bool waits() noexcept override;
+    [[nodiscard]] bool ask_to_wake(bool kicked) noexcept override;
     void notify_if_wanted() noexcept override;
     [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
 
@@ -69,9 +73,11 @@ private:
     Layout layout_;
     const guest_memory& memory_;
     const int call_fd_;
+    const int kick_fd_;
     const std::size_t header_;
     const offloads negotiated_; // what the guest may leave to us
     const bool reads_headers_;  // it may leave something
+    bool kicks_asked_{false};
     ports::gatherer gather_;
     std::size_t taken_{0};
     std::array<completion, burst::capacity> completions_;
@@ -248,6 +254,10 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
     if (!gather_.due(context.now) || fault() != nullptr) {
         return rx_queue::poll::empty;
     }
+    if (kicks_asked_) [[unlikely]] {
+        layout_.decline_kicks();
+        kicks_asked_ = false;
+    }
     const char* fault = layout_.refresh();
     if (fault != nullptr) [[unlikely]] {
         fault_.store(fault, std::memory_order_release);
@@ -310,6 +320,29 @@ void source_of<Layout>::release(const ports::queue_context& context) noexcept
     layout_.complete(std::span{completions_}.first(taken_));
     taken_ = 0;
     context.notifications->add(*this);
+}
+
+template <typename Layout>
+bool source_of<Layout>::waits() noexcept
+{
+    // A fault is there, too: receive() tells of it.
+    return fault() == nullptr && (layout_.refresh() != nullptr || layout_.ready() > 0);
+}
+
+template <typename Layout>
+bool source_of<Layout>::ask_to_wake(bool kicked) noexcept
+{
+    if (kicked) {
+        forget_kicks(kick_fd_);
+    }
+    if (fault() != nullptr) {
+        return true;
+    }
+    layout_.ask_for_kick();
+    kicks_asked_ = true;
+    // The driver looks whether we ask after it made a chain available: one of us sees the other.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return !waits();
 }
 
 template <typename Layout>

@@ -64,11 +64,26 @@ public:
           seen_available_{setup.start.next},
           event_index_{has_feature(setup.features, feature::event_index)}
     {
-        // We poll: the driver need not kick. With event indices its next kick is 2^16 away.
+        decline_kicks();
+    }
+
+    // We poll: the driver need not kick. With event indices its next kick is 2^16 away.
+    void decline_kicks() noexcept
+    {
         if (event_index_) {
-            available_event_.store(0, static_cast<std::uint16_t>(setup.start.next - 1));
+            available_event_.store(0, static_cast<std::uint16_t>(next_available_ - 1));
         } else {
             used_.store(0, no_notify);
+        }
+    }
+    // The driver is to kick when it makes the next chain available. What it did before a full
+    // barrier behind this is not told.
+    void ask_for_kick() noexcept
+    {
+        if (event_index_) {
+            available_event_.store(0, next_available_);
+        } else {
+            used_.store(0, 0);
         }
     }
 

@@ -231,6 +231,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     const ring& engine = to_guest ? static_cast<const ring&>(*in) : *out;
     std::uint64_t now = std::uint64_t{1} << 40;
+    bool asked = false; // for a kick, and not yet declined again
     for (std::size_t i = 0; i < operations; ++i, operation += 4) {
         std::uint16_t value = 0;
         std::memcpy(&value, operation + 2, sizeof value);
@@ -258,8 +259,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             m.burst.clear();
             const auto result = out->receive(m.burst, context);
             check(!broken || result == ports::rx_queue::poll::empty);
-            // Nothing is written before the release.
-            check_unchanged(m, {0, 0}, {0, 0});
+            // Nothing is written before the release, but that no kick is wanted any more.
+            check_unchanged(m, {0, 0}, asked ? device : area{0, 0});
+            asked = asked && std::memcmp(m.before.data() + device.offset, base + device.offset,
+                                         device.size) == 0;
             if (result == ports::rx_queue::poll::taken) {
                 check(m.burst.count <= dataplane::burst::capacity);
                 check(m.burst.segments_used <= dataplane::burst::segment_capacity);
@@ -280,6 +283,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 }
                 out->release(context);
                 m.notifications.flush();
+                check_unchanged(m, packed ? descriptors : device, device);
+            }
+            if ((operation[1] & 64) != 0) { // its worker is about to sleep
+                if (!out->waits()) {
+                    asked = true;
+                    static_cast<void>(out->ask_to_wake((operation[1] & 128) != 0));
+                }
                 check_unchanged(m, packed ? descriptors : device, device);
             }
         }

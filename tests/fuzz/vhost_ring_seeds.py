@@ -164,6 +164,7 @@ def offload_seeds():
 
 def seeds():
     yield from offload_seeds()
+    asleep = 65  # of a source: its worker is about to sleep afterwards
     good = (RAM + DATA, 1526)
     for packed in (0, PACKED):
         for direction in (0, TO_GUEST):
@@ -173,6 +174,10 @@ def seeds():
                 name = f"{'packed' if packed else 'split'}_{'sink' if direction else 'source'}"
                 name += f"_{extra:02x}"
                 yield name + "_simple", Ring(flags).chain(good).chain(good).input()
+                if not direction:
+                    yield name + "_sleeps", Ring(flags).chain(good).input(
+                        poll(), poll(asleep), store(16 * 8 + 2, 2), store(16 + 14, 0x80),
+                        poll(asleep | 128), poll(asleep), poll())
             flags = packed | direction | VERSION_1 | MERGEABLE
             name = f"{'packed' if packed else 'split'}_{'sink' if direction else 'source'}"
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -46,6 +47,8 @@ protected:
         EXPECT_TRUE(eventually([&] { return lab_.detail(victim, "connected") == "false"; }));
         EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("guest memory went away"));
     }
+    // Whoever sleeps looks at this driver's ring.
+    static void wake(const driver& d) { ASSERT_EQ(::eventfd_write(d.kick_fd(), 1), 0); }
     static void truncate(const guest_ram& ram, std::size_t size)
     {
         ASSERT_EQ(::ftruncate(ram.fd(), static_cast<off_t>(size)), 0);
@@ -155,6 +158,7 @@ TEST_F(hostile_memory, truncated_under_a_polling_worker)
             if (to == 0) {
                 // Already the poll of an empty ring meets it.
                 truncate(g.ram(), to);
+                wake(g.tx());
             } else {
                 // The rings are still there; the buffers that frames go to are not.
                 g.receive();
@@ -275,6 +279,7 @@ TEST_F(hostile_memory, huge_pages_truncated_under_a_polling_worker)
     }
     ASSERT_TRUE(eventually([&] { return lab_.port(victim).link_up(); }));
     ASSERT_EQ(::ftruncate(fd, 0), 0);
+    wake(*d);
     EXPECT_TRUE(f.is_closed());
     EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("guest memory went away"));
     ::close(fd);
@@ -289,6 +294,7 @@ TEST_F(hostile_memory, a_broken_ring_costs_its_guest_the_port)
     // More buffers made available than the ring has.
     auto& index = g.ram().as<std::uint16_t>(g.tx().places()[1].address + 2);
     __atomic_store_n(&index, static_cast<std::uint16_t>(index + 1000), __ATOMIC_RELEASE);
+    wake(g.tx());
     EXPECT_TRUE(g.front().is_closed());
     EXPECT_THAT(lab_.detail(victim, "last_loss"), HasSubstr("broke the protocol"));
     EXPECT_FALSE(lab_.port(victim).link_up());

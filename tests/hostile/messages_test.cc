@@ -543,6 +543,22 @@ TEST_F(hostile_message, call_descriptors_at_their_limit)
     EXPECT_NE(lab_.detail(victim, "kicks"), "0") << "nothing was ever written to them";
 }
 
+// A worker that is about to sleep reads it, once: it would never be done with this one.
+TEST_F(hostile_message, a_kick_descriptor_that_never_runs_dry)
+{
+    guest g{lab_.socket(victim)};
+    const int kick = ::eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+    ASSERT_EQ(::eventfd_write(kick, 0xffff'ffff'ffff'fffeULL), 0);
+    ASSERT_EQ(g.front().try_out(request::set_vring_kick, std::uint64_t{1}, std::span{&kick, 1}),
+              0U);
+    for (int i = 0; i < 20; ++i) {
+        EXPECT_TRUE(talk(first_, 1, second_, 2));
+        std::this_thread::sleep_for(std::chrono::milliseconds{2});
+    }
+    EXPECT_TRUE(talk(g, 9, first_, 1)) << "which costs it nothing, for its worker never sleeps";
+    ::close(kick);
+}
+
 // The front end shares the descriptor's flags, and can take back that it does not block.
 TEST_F(hostile_message, call_descriptors_that_are_made_to_block)
 {

@@ -245,6 +245,17 @@ def test_af_packet(house):
     house.ctl("port del up1")
 
 
+def test_the_worker_sleeps_while_guests_and_host_say_nothing(house, tap):
+    def asleep():
+        return house.ctl("worker", "list", "--rates")["workers"][0]["asleep"]
+    for guest in house.guests:
+        guest.wait_ping(tap, 20)
+        parts.wait_until(lambda: asleep() > 90, 20, "the worker to sleep")
+        lossless(guest, tap)  # the first of it wakes
+    house.one.stream(house.two, size=1_500_003)
+    parts.wait_until(lambda: asleep() > 90, 20, "the worker to sleep again")
+
+
 def test_jumbo(house, tap):
     """Frames of 9,014 bytes, which in the guests take several buffers each."""
     for guest in house.guests:

@@ -177,6 +177,104 @@ TEST_F(nic, tap_keeps_order_and_counts_through_a_long_run)
     }
 }
 
+// Nothing is left to take, and a worker would sleep.
+void expect_to_sleep(port_under_test& port)
+{
+    ports::rx_queue& queue = *port->queues().front().rx;
+    ASSERT_TRUE(queue.can_wake());
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{5};
+    while (true) {
+        // What the kernel itself says on a link comes, too.
+        static_cast<void>(port.receive(1000, std::chrono::milliseconds{20}));
+        std::vector<pollfd> wakers;
+        ASSERT_TRUE(queue.list_wakers(wakers));
+        ASSERT_EQ(wakers.size(), 1U);
+        ::poll(wakers.data(), wakers.size(), 0);
+        if (queue.ask_to_wake(wakers)) {
+            return;
+        }
+        ASSERT_LT(std::chrono::steady_clock::now(), until);
+    }
+}
+
+// And is woken by what `kernel` sends.
+void expect_to_wake(port_under_test& port, const raw_socket& kernel)
+{
+    ports::rx_queue& queue = *port->queues().front().rx;
+    for (std::uint8_t i = 1; i <= 3; ++i) {
+        const frame f = make_frame(a, b, 60, i);
+        expect_to_sleep(port);
+        std::vector<pollfd> wakers;
+        ASSERT_TRUE(queue.list_wakers(wakers));
+        kernel.send(f);
+        EXPECT_EQ(::poll(wakers.data(), wakers.size(), 2000), 1);
+        EXPECT_FALSE(queue.ask_to_wake(wakers)) << "something is there";
+        EXPECT_THAT(port.receive(1), ::testing::Contains(f));
+    }
+}
+
+TEST_F(nic, tap_wakes_its_worker)
+{
+    port_under_test port = add("net_tap0,iface=tap0");
+    expect_to_wake(port, raw_socket{"tap0"});
+}
+
+TEST_F(nic, tap_that_was_deleted_keeps_nobody_awake)
+{
+    port_under_test port = add("net_tap0,iface=tap0");
+    run("ip link del tap0");
+    ports::rx_queue& queue = *port->queues().front().rx;
+    std::vector<pollfd> wakers;
+    ASSERT_TRUE(queue.list_wakers(wakers));
+    ::poll(wakers.data(), wakers.size(), 0);
+    static_cast<void>(queue.ask_to_wake(wakers));
+    wakers.clear();
+    EXPECT_TRUE(queue.list_wakers(wakers));
+    EXPECT_TRUE(wakers.empty());
+    EXPECT_TRUE(queue.ask_to_wake(wakers));
+    EXPECT_FALSE(port->link_up());
+}
+
+// Two taps may have one name, in different namespaces: each port has its own queue.
+TEST_F(nic, tap_is_not_mistaken_for_one_of_its_name_elsewhere)
+{
+    const std::string space = "nicut" + std::to_string(getpid());
+    ASSERT_EQ(run("ip netns add " + space), 0);
+    {
+        port_under_test first = add("net_tap0,iface=tap0");
+        run("ip link set tap0 down && ip link set tap0 name tap1 netns " + space);
+        port_under_test second = add("net_tap1,iface=tap1");
+        const raw_socket kernel{"tap1"};
+        expect_to_wake(second, kernel);
+        const frame out = make_frame(b, a, 60, 5);
+        borrowed_packet p{out};
+        second.transmit({&p.get()});
+        EXPECT_EQ(kernel.receive(), out);
+    }
+    run("ip netns del " + space);
+}
+
+TEST_F(nic, af_packet_wakes_its_worker_also_after_its_interface_was_down)
+{
+    add_veth();
+    {
+        port_under_test port = add("net_af_packet0,iface=veth0");
+        const raw_socket kernel{"veth1"};
+        expect_to_wake(port, kernel);
+        run("ip link set veth0 down");
+        expect_to_sleep(port);
+        run("ip link set veth0 up");
+        expect_to_wake(port, kernel);
+    }
+    delete_veth();
+}
+
+TEST_F(nic, a_device_without_a_descriptor_keeps_its_worker_awake)
+{
+    port_under_test port = add("net_null0");
+    EXPECT_FALSE(port->queues().front().rx->can_wake());
+}
+
 TEST_F(nic, tap_that_is_down_says_not_connected)
 {
     port_under_test port = add("net_tap0,iface=tap0");

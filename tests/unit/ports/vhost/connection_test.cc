@@ -215,15 +215,98 @@ TEST_P(both_kinds, go_on_after_each_message_that_interrupts_them)
     a.front().enable(0, true);
     a.front().enable(1, true);
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_ENABLE";
-    const int kick = ::eventfd(0, EFD_CLOEXEC);
+    const int kick = a.tx().kick_fd();
     ASSERT_EQ(a.front().try_out(request::set_vring_kick, std::uint64_t{1}, std::span{&kick, 1}),
               0U);
-    ::close(kick);
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_VRING_KICK";
     ASSERT_EQ(a.front().try_out(request::set_features, features_of(GetParam())), 0U);
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "SET_FEATURES, unchanged";
     ASSERT_EQ(a.front().try_out(request::reset_owner, std::uint64_t{0}), 0U);
     EXPECT_TRUE(talk(a, 1, b, 2, 37)) << "RESET_OWNER, which is ignored";
+}
+
+// They come when the worker is awake, about to sleep and asleep; nothing else could wake it.
+TEST_P(both_kinds, wake_a_worker_that_sleeps)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    const dataplane::worker_index worker{0};
+    const std::uint64_t before = l.engine().counters(worker).asleep.read(rte_rdtsc);
+    std::minstd_rand random{1};
+    for (unsigned i = 0; i < 2000; ++i) {
+        ASSERT_TRUE(a.transmit(make_frame(2, 1, 60, i)));
+        const auto begin = std::chrono::steady_clock::now();
+        while (b.receive().empty()) {
+            ASSERT_LT(std::chrono::steady_clock::now(), begin + std::chrono::seconds{10}) << i;
+            std::this_thread::yield();
+        }
+        const auto end =
+            std::chrono::steady_clock::now() + std::chrono::microseconds{random() % 300};
+        while (std::chrono::steady_clock::now() < end) {
+            std::this_thread::yield();
+        }
+    }
+    EXPECT_GT(l.engine().counters(worker).asleep.read(rte_rdtsc), before);
+    EXPECT_GT(a.tx().kicks(), 0U);
+    EXPECT_LT(a.tx().kicks(), 2000U);
+}
+
+// A ring that is published wakes as well: what its driver left in it before is taken.
+TEST_P(both_kinds, are_looked_at_when_they_come_though_the_worker_sleeps)
+{
+    lab l{2};
+    guest b{l.socket(1), options()};
+    guest a{l.socket(0), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    for (unsigned i = 0; i < 5; ++i) {
+        a.detach();
+        ASSERT_TRUE(eventually([&] { return l.detail(0, "connected") != "true"; }));
+        ASSERT_TRUE(a.transmit(make_frame(2, 1, 60, i)));
+        a.attach(l.socket(0));
+        EXPECT_TRUE(eventually([&] { return !b.receive().empty(); })) << i;
+    }
+}
+
+// The driver's kicks come by the descriptor that was passed last, or by none.
+TEST_P(both_kinds, wake_by_the_kick_descriptor_they_have_now)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    const auto asleep = [&] {
+        const std::uint64_t before =
+            l.engine().counters(dataplane::worker_index{0}).asleep.read(rte_rdtsc);
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+        return l.engine().counters(dataplane::worker_index{0}).asleep.read(rte_rdtsc) > before;
+    };
+    const auto passes = [&](unsigned seed) {
+        return a.transmit(make_frame(2, 1, 60, seed)) &&
+               eventually([&] { return !b.receive().empty(); });
+    };
+    const int other = ::eventfd(0, EFD_CLOEXEC);
+    ASSERT_EQ(a.front().try_out(request::set_vring_kick, std::uint64_t{1}, std::span{&other, 1}),
+              0U);
+    EXPECT_TRUE(eventually(asleep));
+    ASSERT_TRUE(a.transmit(make_frame(2, 1, 60, 1)));
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    EXPECT_THAT(b.receive(), testing::IsEmpty()) << "the driver kicks by the old one";
+    ASSERT_EQ(::eventfd_write(other, 1), 0);
+    EXPECT_TRUE(eventually([&] { return !b.receive().empty(); }));
+    ::close(other);
+
+    constexpr std::uint64_t no_descriptor = 1U << 8;
+    ASSERT_EQ(a.front().try_out(request::set_vring_kick, 1 | no_descriptor), 0U);
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    EXPECT_TRUE(passes(2)) << "polled";
+    EXPECT_FALSE(asleep());
+
+    const int own = a.tx().kick_fd();
+    ASSERT_EQ(a.front().try_out(request::set_vring_kick, std::uint64_t{1}, std::span{&own, 1}), 0U);
+    EXPECT_TRUE(eventually(asleep));
+    EXPECT_TRUE(passes(3));
 }
 
 TEST_P(both_kinds, positions_are_told_right_for_both_rings)

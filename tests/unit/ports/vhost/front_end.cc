@@ -8,7 +8,6 @@
 #include <cstring>
 #include <poll.h>
 #include <stdexcept>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <system_error>
@@ -206,10 +205,9 @@ void front_end::set_ring(unsigned index, const driver& d, std::uint32_t base)
     const int call = d.call_fd();
     must(try_out(request::set_vring_call, std::uint64_t{index}, std::span{&call, 1}),
          "SET_VRING_CALL");
-    const int kick = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    const auto reply = try_out(request::set_vring_kick, std::uint64_t{index}, std::span{&kick, 1});
-    ::close(kick);
-    must(reply, "SET_VRING_KICK");
+    const int kick = d.kick_fd();
+    must(try_out(request::set_vring_kick, std::uint64_t{index}, std::span{&kick, 1}),
+         "SET_VRING_KICK");
 }
 
 void front_end::enable(unsigned index, bool yes)

@@ -106,5 +106,40 @@ TEST_P(vhost_queue, packets_taken_go_back_after_unpublication)
     EXPECT_EQ(transmit->collect().size(), 1U);
 }
 
+TEST_P(vhost_queue, wakes_its_worker_by_what_its_rings_have)
+{
+    std::vector<pollfd> wakers;
+    EXPECT_TRUE(q.can_wake());
+    EXPECT_TRUE(q.list_wakers(wakers)) << "without a ring there is nothing to wait for";
+    EXPECT_TRUE(wakers.empty());
+    EXPECT_TRUE(q.ask_to_wake(wakers));
+
+    q.publish(make_source(transmit->setup()));
+    EXPECT_FALSE(q.ask_to_wake(wakers)) << "a ring was published since";
+    ASSERT_TRUE(q.list_wakers(wakers));
+    ASSERT_EQ(wakers.size(), 1U);
+    EXPECT_EQ(wakers[0].fd, transmit->kick_fd());
+    EXPECT_TRUE(q.ask_to_wake(wakers));
+    offer();
+    EXPECT_EQ(transmit->kicks(), 1U);
+    wakers.clear();
+    EXPECT_FALSE(q.list_wakers(wakers)) << "something waits";
+    ASSERT_EQ(take(), poll::taken);
+    q.release(worker.burst(), worker.context());
+
+    ASSERT_TRUE(q.list_wakers(wakers));
+    const auto gone = q.unpublish_source();
+    EXPECT_FALSE(q.ask_to_wake(wakers)) << "the ring was taken out since";
+}
+
+TEST_P(vhost_queue, keeps_its_worker_awake_for_a_driver_that_cannot_kick)
+{
+    ring_setup without = transmit->setup();
+    without.kick_fd = -1;
+    q.publish(make_source(without));
+    std::vector<pollfd> wakers;
+    EXPECT_FALSE(q.list_wakers(wakers));
+}
+
 } // namespace
 } // namespace strait::vhost::test

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Who is told when: interrupts as the driver asks for them, by flag and by event index, exactly; at
-// most one a burst; and that the driver is never asked to kick.
+// most one a burst; and that the driver is asked to kick only by a worker that is about to sleep.
 #include "test_ring.hh"
 
 #include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 namespace strait::vhost::test {
@@ -43,7 +46,7 @@ struct link {
         }
         guest->publish();
         if (!to_guest_) {
-            return worker_.take(*out_).size() == packets;
+            return take() == packets;
         }
         const bytes frame(60);
         std::vector<std::unique_ptr<test_packet>> burst;
@@ -54,6 +57,20 @@ struct link {
         }
         worker_.send(*in_, list);
         return true;
+    }
+
+    // From the guest: shows a chain, and takes what is there.
+    void offer(bool writable = false)
+    {
+        ASSERT_TRUE(guest->add({{place_, 200, writable}}, token_++));
+        guest->publish();
+    }
+    std::size_t take() { return worker_.take(*out_).size(); }
+    [[nodiscard]] source& from_guest() { return *out_; }
+    [[nodiscard]] bool kicked() const
+    {
+        pollfd p{.fd = out_->waker(), .events = POLLIN, .revents = 0};
+        return ::poll(&p, 1, 0) == 1;
     }
 
 private:
@@ -191,9 +208,84 @@ TEST_P(ring_notify, a_driver_need_not_kick)
         for (int i = 0; i < 300; ++i) {
             ASSERT_TRUE(l.pass(60, 1));
             l.guest->collect();
-            EXPECT_FALSE(l.guest->device_wants_kick());
         }
+        EXPECT_EQ(l.guest->kicks(), 0U);
     }
+}
+
+class ring_sleep : public testing::TestWithParam<std::tuple<bool, bool>> {
+protected:
+    [[nodiscard]] static link make(std::uint16_t size = 256)
+    {
+        return {std::get<0>(GetParam()),
+                size,
+                std::get<1>(GetParam()) ? with_events : plain,
+                false,
+                {}};
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(kinds, ring_sleep, testing::Combine(testing::Bool(), testing::Bool()),
+                         [](const testing::TestParamInfo<std::tuple<bool, bool>>& param) {
+                             return std::string{std::get<0>(param.param) ? "packed" : "split"} +
+                                    (std::get<1>(param.param) ? "_events" : "");
+                         });
+
+TEST_P(ring_sleep, a_driver_that_is_asked_kicks_and_no_more_once_it_is_polled_again)
+{
+    link l = make(8); // indices come round
+    for (std::size_t round = 1; round <= 100; ++round) {
+        ASSERT_FALSE(l.from_guest().waits());
+        ASSERT_TRUE(l.from_guest().ask_to_wake(false));
+        ASSERT_FALSE(l.kicked());
+        l.offer();
+        ASSERT_EQ(l.guest->kicks(), round);
+        ASSERT_TRUE(l.kicked());
+        ASSERT_EQ(l.take(), 1U);
+        for (int i = 0; i < 5; ++i) {
+            l.offer();
+            ASSERT_EQ(l.take(), 1U);
+        }
+        ASSERT_EQ(l.guest->kicks(), round);
+        l.guest->collect();
+        ASSERT_TRUE(l.from_guest().ask_to_wake(true));
+        ASSERT_FALSE(l.kicked()) << "what it told before is forgotten";
+        ASSERT_EQ(l.take(), 0U);
+    }
+}
+
+TEST_P(ring_sleep, what_came_before_it_was_asked_is_not_overlooked)
+{
+    link l = make();
+    l.offer();
+    EXPECT_TRUE(l.from_guest().waits());
+    EXPECT_FALSE(l.from_guest().ask_to_wake(false));
+    EXPECT_EQ(l.guest->kicks(), 0U);
+    EXPECT_EQ(l.take(), 1U);
+    EXPECT_FALSE(l.from_guest().waits());
+    EXPECT_TRUE(l.from_guest().ask_to_wake(false));
+}
+
+TEST_P(ring_sleep, nobody_waits_for_kicks_that_the_guest_has_taken_itself)
+{
+    link l = make();
+    const int fd = l.from_guest().waker();
+    ASSERT_EQ(::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK), 0);
+    EXPECT_TRUE(l.from_guest().ask_to_wake(true)); // nothing to forget, and it may block
+}
+
+TEST_P(ring_sleep, a_broken_ring_keeps_nobody_awake)
+{
+    link l = make();
+    l.offer(true); // a buffer to be written: none that a guest may send
+    EXPECT_TRUE(l.from_guest().waits());
+    EXPECT_EQ(l.take(), 0U);
+    ASSERT_NE(l.from_guest().fault(), nullptr);
+    l.offer();
+    EXPECT_FALSE(l.from_guest().waits());
+    EXPECT_TRUE(l.from_guest().ask_to_wake(false));
+    l.offer();
+    EXPECT_FALSE(l.kicked());
 }
 
 TEST_P(ring_notify, a_full_counter_does_not_block)

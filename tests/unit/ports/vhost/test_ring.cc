@@ -194,9 +194,12 @@ std::optional<std::uint64_t> guest_ram::changed_outside(const bytes& before,
 }
 
 driver::driver(guest_ram& ram, const ring_options& options)
-    : ram_{ram}, options_{options}, call_fd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}
+    : ram_{ram},
+      options_{options},
+      call_fd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)},
+      kick_fd_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}
 {
-    if (call_fd_ < 0) {
+    if (call_fd_ < 0 || kick_fd_ < 0) {
         throw std::system_error{errno, std::generic_category(), "eventfd"};
     }
     for (std::uint32_t i = 0; i < options.size; ++i) {
@@ -207,6 +210,7 @@ driver::driver(guest_ram& ram, const ring_options& options)
 driver::~driver()
 {
     ::close(call_fd_);
+    ::close(kick_fd_);
     for (auto& [id, c] : in_flight_) {
         if (c.indirect != 0) {
             ram_.free(c.indirect);
@@ -221,6 +225,16 @@ std::uint64_t driver::interrupts() const
 {
     std::uint64_t count = 0;
     return ::read(call_fd_, &count, sizeof count) == sizeof count ? count : 0;
+}
+
+void driver::publish()
+{
+    show();
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (device_wants_kick()) {
+        ++kicks_;
+        ::eventfd_write(kick_fd_, 1);
+    }
 }
 
 std::uint16_t driver::take_free()
@@ -257,6 +271,7 @@ ring_setup driver::setup(ring_position* saved) const
     s.size = options_.size;
     s.start = options_.start;
     s.call_fd = call_fd_;
+    s.kick_fd = kick_fd_;
     s.memory = &ram_.memory();
     s.saved = saved;
     void* const descriptors = ram_.at(places_[0].address);
@@ -290,7 +305,7 @@ public:
         for (const guest_range& p : places_) {
             std::memset(ram.at(p.address), 0, p.size);
         }
-        available_ = used_ = options.start.next;
+        available_ = used_ = asked_at_ = options.start.next;
         available_word(1) = available_;
         used_word(1) = used_;
     }
@@ -346,7 +361,7 @@ public:
         return true;
     }
 
-    void publish() override { __atomic_store_n(&available_word(1), available_, __ATOMIC_RELEASE); }
+    void show() override { __atomic_store_n(&available_word(1), available_, __ATOMIC_RELEASE); }
 
     std::vector<returned> collect() override
     {
@@ -388,12 +403,14 @@ public:
         used_event() = static_cast<std::uint16_t>(used_ + distance);
     }
     [[nodiscard]] std::size_t progress() const noexcept override { return progress_; }
-    [[nodiscard]] bool device_wants_kick() const override
+    [[nodiscard]] bool device_wants_kick() override
     {
+        const std::uint16_t before = std::exchange(asked_at_, available_);
         if (options_.has(feature::event_index)) {
             const auto event =
                 ram_.as<std::uint16_t>(places_[2].address + 4 + std::size_t{8} * options_.size);
-            return static_cast<std::uint16_t>(available_ - event) == 0;
+            return static_cast<std::uint16_t>(available_ - event - 1) <
+                   static_cast<std::uint16_t>(available_ - before);
         }
         return (used_word(0) & no_notify) == 0;
     }
@@ -419,6 +436,7 @@ private:
     }
 
     std::uint16_t available_;
+    std::uint16_t asked_at_; // the available index at the last kick, or not
     std::uint16_t used_;
     std::size_t progress_{0};
 };
@@ -490,7 +508,7 @@ public:
         return true;
     }
 
-    void publish() override {} // each chain is there from its head's flags on
+    void show() override {} // each chain is there from its head's flags on
 
     std::vector<returned> collect() override
     {
@@ -528,7 +546,7 @@ public:
         driver_event(1) = event::descriptor;
     }
     [[nodiscard]] std::size_t progress() const noexcept override { return progress_; }
-    [[nodiscard]] bool device_wants_kick() const override
+    [[nodiscard]] bool device_wants_kick() override
     {
         return ram_.as<std::uint16_t>(places_[2].address + 2) != event::disable;
     }

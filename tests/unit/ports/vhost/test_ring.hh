@@ -130,7 +130,8 @@ public:
     {
         return add(std::span{list.begin(), list.size()}, token, indirect);
     }
-    virtual void publish() = 0;
+    // Kicks if the device asked for it.
+    void publish();
     // Chains that the device returned since the last call. Throws on what a device must not do.
     virtual std::vector<returned> collect() = 0;
 
@@ -140,8 +141,6 @@ public:
     virtual void want_interrupt_at(std::size_t distance) = 0;
     // Used entries (split) or descriptors (packed) that the device has returned since the start.
     [[nodiscard]] virtual std::size_t progress() const noexcept = 0;
-    // Whether the device asks for a kick of this driver on its next chain.
-    [[nodiscard]] virtual bool device_wants_kick() const = 0;
     // What the device should say of its position after all it returned was collected.
     [[nodiscard]] virtual ring_index position() const noexcept = 0;
 
@@ -155,9 +154,16 @@ public:
     // Interrupts since the last call.
     [[nodiscard]] std::uint64_t interrupts() const;
     [[nodiscard]] int call_fd() const noexcept { return call_fd_; }
+    [[nodiscard]] std::size_t kicks() const noexcept { return kicks_; }
+    [[nodiscard]] int kick_fd() const noexcept { return kick_fd_; }
 
 protected:
     driver(guest_ram& ram, const ring_options& options);
+
+    // Makes all that was added the device's.
+    virtual void show() = 0;
+    // Whether it asks for a kick on anything shown since the last call.
+    [[nodiscard]] virtual bool device_wants_kick() = 0;
 
     struct chain {
         std::size_t token{0};
@@ -175,6 +181,8 @@ protected:
     std::map<std::uint16_t, chain> in_flight_; // by identifier
     std::deque<std::uint16_t> order_;
     int call_fd_;
+    int kick_fd_;
+    std::size_t kicks_{0};
 };
 
 [[nodiscard]] std::unique_ptr<driver> make_driver(guest_ram& ram, const ring_options& options);

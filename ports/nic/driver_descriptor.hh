@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The descriptors behind DPDK's virtual devices, which its drivers keep to themselves: duplicates
+// of them, found among this process's own.
+#pragma once
+
+#include "dataplane/file_descriptor.hh"
+#include "ports/port.hh"
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+namespace strait::nic {
+
+using dataplane::file_descriptor;
+
+// Control thread only, which opens and closes all such descriptors. Made before a device is: only
+// what was opened since is found, for another device may have led to an interface that has the same
+// name by now, in another network namespace, or to the same interface by another driver.
+class driver_descriptors {
+public:
+    driver_descriptors();
+
+    // Of the queue on the tap `interface`. Error: there is none.
+    [[nodiscard]] ports::result<file_descriptor> find_tap(const std::string& interface) const;
+    // Of the AF_PACKET socket bound to the interface with this index. Error: there is none.
+    [[nodiscard]] ports::result<file_descriptor>
+    find_packet_socket(std::uint32_t interface_index) const;
+
+private:
+    template <typename Chosen>
+    [[nodiscard]] file_descriptor find(const Chosen& chosen) const;
+
+    std::set<int> before_;
+};
+
+} // namespace strait::nic
