@@ -420,7 +420,8 @@ std::vector<method> other_methods()
                "of the packet pool: size and in_use, both in buffers; those that NICs wait "
                "with are in use"},
               {"workers", "array",
-               "of each: worker, cpu, lcore, queues, busy_cycles, idle_cycles, asleep_cycles, "
+               "of each: worker, cpu, lcore, queues, kept_awake_by (ports that cannot wake it, so "
+               "that it never sleeps), busy_cycles, idle_cycles, asleep_cycles, "
                "iterations, rx_packets, tx_packets, handed_over, mac_table_full, "
                "longest_gap_us, cycles_per_packet, utilisation and asleep (percent), all "
                "since the start"}}},

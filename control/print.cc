@@ -342,8 +342,17 @@ std::string workers_text(const json::object& result)
     table t{{"WORKER", "CPU", "BUSY", "ASLEEP", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS",
              "HANDED OVER", "LONGEST GAP", "QUEUES"}};
     t.align_right(0, 8);
+    std::string awake;
     for (const auto& element : as_array(member(result, "workers"))) {
         const auto& w = as_object(element);
+        std::string ports;
+        for (const auto& port : as_array(member(w, "kept_awake_by"))) {
+            ports += (ports.empty() ? "" : ", ") + plain(port);
+        }
+        if (!ports.empty()) {
+            awake += "worker " + plain(member(w, "worker")) + " never sleeps: " + ports +
+                     " cannot wake it\n";
+        }
         std::string queues;
         for (const auto& q : as_array(member(w, "queues"))) {
             queues += (queues.empty() ? "" : " ") + plain(member(as_object(q), "port")) + "/" +
@@ -362,7 +371,7 @@ std::string workers_text(const json::object& result)
                queues.empty() ? "-" : queues});
     }
     const auto& pool = as_object(member(result, "pool"));
-    return t.text() + "packet pool: " + grouped(as_count(member(pool, "in_use"))) + " of " +
+    return t.text() + awake + "packet pool: " + grouped(as_count(member(pool, "in_use"))) + " of " +
            grouped(as_count(member(pool, "size"))) + " buffers in use\n";
 }
 

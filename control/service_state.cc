@@ -273,10 +273,14 @@ service::result service::worker_list() const
     const auto& engine = switch_.engine();
     const std::uint64_t hz = rte_get_tsc_hz();
     std::vector<json::array> queues(engine.worker_count());
+    std::vector<json::array> kept_awake_by(engine.worker_count());
     for (const auto& [name, p] : switch_.ports()) {
         for (std::size_t i = 0; i < p.config->queues.size(); ++i) {
-            queues[dataplane::to_index(p.config->queues[i].worker)].push_back(
-                {{"port", name}, {"queue", i}});
+            const dataplane::queue_config& q = p.config->queues[i];
+            queues[dataplane::to_index(q.worker)].push_back({{"port", name}, {"queue", i}});
+            if (q.rx != nullptr && !q.rx->can_wake()) {
+                kept_awake_by[dataplane::to_index(q.worker)].push_back(json::string{name});
+            }
         }
     }
     json::array list;
@@ -301,6 +305,7 @@ service::result service::worker_list() const
                         {"cpu", facts_.worker_cpus[i]},
                         {"lcore", engine.lcore(index)},
                         {"queues", std::move(queues[i])},
+                        {"kept_awake_by", std::move(kept_awake_by[i])},
                         {"busy_cycles", busy},
                         {"idle_cycles", idle},
                         {"asleep_cycles", asleep},

@@ -184,6 +184,8 @@ def test_counters_and_workers(ports):
     assert port["rx_packets"] == 0
     assert set(port["drops"]) == {r["name"] for r in ports.ctl("drops")["reasons"]}
     workers = ports.ctl("worker list")["workers"]
+    assert workers[0]["kept_awake_by"] == ["up0"]
+    assert "worker 0 never sleeps: up0 cannot wake it" in ports.text("worker list")[1]
     assert workers[0]["queues"] == [{"port": "up0", "queue": 0}, {"port": "vm1", "queue": 0}]
     assert workers[0]["idle_cycles"] > 0 and 0 <= workers[0]["utilisation"] <= 100
     rates = ports.ctl("stats --rates")
