@@ -89,6 +89,4 @@ struct net_header {
 static_assert(sizeof(net_header) == 12);
 inline constexpr std::size_t legacy_net_header = 10;
 
-inline constexpr std::uint16_t max_ring_size = 32768;
-
 } // namespace strait::vhost

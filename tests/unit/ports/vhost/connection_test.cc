@@ -421,6 +421,85 @@ TEST_P(both_kinds, a_new_guest_in_the_old_ones_place_begins_at_the_start)
 
 // ---- after errors ----
 
+TEST_P(both_kinds, are_not_served_once_more_by_the_message_that_disables_them)
+{
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    static_cast<void>(a.tx().interrupts());
+    a.front().enable(1, false);
+    ASSERT_TRUE(a.front().ask(request::get_features));
+    EXPECT_EQ(a.tx().interrupts(), 0U) << "a guest is told of every ring that is served";
+    a.front().enable(1, true);
+    EXPECT_TRUE(talk(a, 1, b, 2));
+}
+
+// As a VMM says it that passes on its guest's status.
+TEST_P(both_kinds, are_served_while_their_driver_is_ready_and_not_after_its_reset)
+{
+    constexpr std::uint64_t reply_ack = 1U << 3;
+    constexpr std::uint64_t status = 1U << 16;
+    constexpr std::uint64_t driver_ok = 4;
+    lab l{2};
+    guest a{l.socket(0), options()};
+    guest b{l.socket(1), options()};
+    ASSERT_TRUE(talk(a, 1, b, 2));
+    ASSERT_EQ(a.front().try_out(request::set_protocol_features, reply_ack | status), 0U);
+    for (int i = 0; i < 3; ++i) {
+        ASSERT_TRUE(a.front().ask(request::get_features));
+        EXPECT_FALSE(l.port(0).link_up()) << "it says nothing yet, or was reset";
+        ASSERT_EQ(a.front().try_out(request::set_status, driver_ok), 0U);
+        EXPECT_TRUE(talk(a, 1, b, 2));
+        ASSERT_EQ(a.front().try_out(request::set_status, std::uint64_t{0}), 0U);
+    }
+}
+
+// A driver that was reset makes its rings where they were, and begins at their start.
+TEST_P(both_kinds, begin_where_the_front_end_says_once_it_has_asked_where_they_stood)
+{
+    lab l{2};
+    guest b{l.socket(1), options()};
+    front_end f{l.socket(0)};
+    f.introduce(options().features);
+    guest_ram ram{1 << 20};
+    f.share(ram);
+    const std::uint64_t place = ram.allocate(128);
+    const ring_options rings{.packed = GetParam(),
+                             .size = 64,
+                             .features = options().features,
+                             .start = {},
+                             .shuffle = nullptr};
+    std::uint64_t before = 0;
+    for (std::size_t life = 1; life <= 2; ++life) {
+        const auto rx = make_driver(ram, rings);
+        const auto tx = make_driver(ram, rings);
+        ASSERT_TRUE(life == 1 || before == tx->places()[0].address) << "in the same place";
+        before = tx->places()[0].address;
+        const std::uint32_t start = GetParam() ? 0x8000 : 0;
+        f.set_ring(0, *rx, start);
+        f.set_ring(1, *tx, start);
+        f.enable(0, true);
+        f.enable(1, true);
+        for (unsigned i = 1; i <= 5; ++i) {
+            bytes buffer(sizeof(net_header));
+            const bytes frame = make_broadcast(1, 60, i);
+            buffer.insert(buffer.end(), frame.begin(), frame.end());
+            ram.write(place, buffer);
+            ASSERT_TRUE(tx->add({{place, static_cast<std::uint32_t>(buffer.size())}}, i));
+            tx->publish();
+            std::vector<bytes> got;
+            EXPECT_TRUE(eventually([&] { return !(got = b.receive()).empty(); })) << life;
+            EXPECT_EQ(got, std::vector<bytes>{frame});
+        }
+        for (const std::uint32_t ring : {0U, 1U}) {
+            ASSERT_TRUE(f.send(request::get_vring_base, vring_state{ring, 0}));
+            ASSERT_TRUE(f.answer());
+        }
+    }
+}
+
 TEST_P(both_kinds, stay_unpublished_after_an_error_until_the_next_good_message)
 {
     lab l{2};
