@@ -337,6 +337,20 @@ TEST_F(hostile_message, packed_rings_that_start_beyond_their_end)
     EXPECT_THAT(lab_.detail(victim, "obstacle"), HasSubstr("start at descriptor 32767 of 64"));
 }
 
+// Where such a ring goes on matters to nobody, as long as it is inside.
+TEST_F(hostile_message, packed_rings_that_shrink_below_their_position)
+{
+    guest g{lab_.socket(victim), {.features = packed_features}};
+    ASSERT_TRUE(talk(g, 9, first_, 1, 40));
+    for (const std::string ring : {"guest_rx", "guest_tx"}) {
+        ASSERT_GE(std::stoi(lab_.detail(victim, ring + "_position")), 16);
+        const vring_state shrunk{ring == "guest_rx" ? 0U : 1U, 16};
+        ASSERT_EQ(g.front().try_out(request::set_vring_num, shrunk), 0U);
+        ASSERT_TRUE(answers(g.front()));
+        EXPECT_LT(std::stoi(lab_.detail(victim, ring + "_position")), 16);
+    }
+}
+
 TEST_F(hostile_message, addresses_before_memory)
 {
     expect_refused("addresses", introduced, [](front_end& f, std::uint32_t flags) {
