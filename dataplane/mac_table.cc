@@ -123,76 +123,31 @@ bool mac_table::is_only(const probe& at, const slot& s) const noexcept
 
 mac_table::slot mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
 {
-    // The first bucket keeps lookups short. Its last place is left to addresses whose second bucket
-    // is no better.
+    // The first bucket keeps lookups short. Its second half is left to addresses whose second
+    // bucket is no better: were it its last place alone, in one full table of 65,536 in a hundred
+    // an address would find both full.
     std::array<std::size_t, 2> order = {first_bucket(at), second_bucket(at)};
     const std::size_t in_first = taken(buckets_[order[0]], now);
-    if (in_first + 1 >= bucket::ways && taken(buckets_[order[1]], now) < in_first) {
+    if (in_first >= bucket::ways / 2 && taken(buckets_[order[1]], now) < in_first) {
         std::swap(order[0], order[1]);
     }
     for (const std::size_t index : order) {
-        const slot s = put(buckets_[index], at.word, value, now);
-        if (s.key != nullptr) {
-            return s;
+        bucket& b = buckets_[index];
+        for (std::size_t way = 0; way < bucket::ways; ++way) {
+            std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
+            if (old == busy) {
+                continue;
+            }
+            if (old != empty && live(b.values[way].load(std::memory_order_acquire), now)) {
+                continue;
+            }
+            if (!b.keys[way].compare_exchange_strong(old, busy, std::memory_order_acq_rel)) {
+                continue;
+            }
+            b.values[way].store(value, std::memory_order_release);
+            b.keys[way].store(at.word, std::memory_order_seq_cst); // see is_only()
+            return {&b.keys[way], &b.values[way]};
         }
-    }
-    return displace(at, value, now);
-}
-
-// Writes an entry to a free way; no slot if there is none.
-mac_table::slot mac_table::put(bucket& b, std::uint64_t word, std::uint64_t value,
-                               seconds_t now) noexcept
-{
-    for (std::size_t way = 0; way < bucket::ways; ++way) {
-        std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
-        if (old == busy) {
-            continue;
-        }
-        if (old != empty && live(b.values[way].load(std::memory_order_acquire), now)) {
-            continue;
-        }
-        if (!b.keys[way].compare_exchange_strong(old, busy, std::memory_order_acq_rel)) {
-            continue;
-        }
-        b.values[way].store(value, std::memory_order_release);
-        b.keys[way].store(word, std::memory_order_seq_cst); // see is_only()
-        return {&b.keys[way], &b.values[way]};
-    }
-    return {nullptr, nullptr};
-}
-
-// Both buckets are full, as one full table of 65,536 in a hundred meets it: a learned entry of the
-// first makes room by going to its own other bucket.
-mac_table::slot mac_table::displace(const probe& at, std::uint64_t value, seconds_t now) noexcept
-{
-    bucket& b = buckets_[first_bucket(at)];
-    for (std::size_t way = 0; way < bucket::ways; ++way) {
-        std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
-        const std::uint64_t before = b.values[way].load(std::memory_order_acquire);
-        // Static entries stay: control, which looks at one bucket after the other, could miss one.
-        // The key is read again so that it and the value are of one writer.
-        if ((word & valid_bit) == 0 || is_static(before) ||
-            b.keys[way].load(std::memory_order_relaxed) != word) {
-            continue;
-        }
-        const probe its = hashed(word);
-        bucket& other = buckets_[first_bucket(its) == first_bucket(at) ? second_bucket(its)
-                                                                       : first_bucket(its)];
-        const slot copy = put(other, word, before, now);
-        if (copy.key == nullptr) {
-            continue;
-        }
-        if (!b.keys[way].compare_exchange_strong(word, busy, std::memory_order_acq_rel)) {
-            clear(copy, its.word); // another writer has the slot
-            continue;
-        }
-        // The address may have moved since it was read.
-        std::uint64_t copied = before;
-        copy.value->compare_exchange_strong(copied, b.values[way].load(std::memory_order_acquire),
-                                            std::memory_order_release, std::memory_order_relaxed);
-        b.values[way].store(value, std::memory_order_release);
-        b.keys[way].store(at.word, std::memory_order_seq_cst); // see is_only()
-        return {&b.keys[way], &b.values[way]};
     }
     return {nullptr, nullptr};
 }

@@ -156,9 +156,6 @@ private:
                                      std::uint64_t fresh, seconds_t now) noexcept;
     // No slot: the table is full.
     [[nodiscard]] slot insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
-    [[nodiscard]] slot put(bucket& b, std::uint64_t word, std::uint64_t value,
-                           seconds_t now) noexcept;
-    [[nodiscard]] slot displace(const probe& at, std::uint64_t value, seconds_t now) noexcept;
     [[nodiscard]] bool is_only(const probe& at, const slot& s) const noexcept;
     [[nodiscard]] std::size_t taken(const bucket& b, seconds_t now) const noexcept;
     static void clear(const slot& s, std::uint64_t word) noexcept;
@@ -185,8 +182,11 @@ inline mac_table::probe mac_table::hashed(std::uint64_t word) const noexcept
 {
     // Two multiplications: after one alone, addresses in a row, which is what guests have, would
     // fall into few buckets with one multiplier of some hundred.
-    const std::uint64_t half = (word ^ seed_) * multiplier_;
-    return {word, (half ^ (half >> 32)) * other_multiplier_};
+    __extension__ using wide = unsigned __int128;
+    const wide product = static_cast<wide>(word ^ seed_) * multiplier_;
+    const std::uint64_t half =
+        static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+    return {word, half * other_multiplier_};
 }
 
 inline mac_table::probe mac_table::prepare(key k) const noexcept
