@@ -6,7 +6,7 @@
 #include <bit>
 #include <new>
 #include <random>
-#include <utility>
+#include <span>
 
 #include <sys/mman.h>
 
@@ -14,9 +14,7 @@ namespace strait::dataplane {
 
 namespace {
 
-constexpr std::uint64_t valid_bit = std::uint64_t{1} << 63;
 constexpr std::uint64_t empty = 0;
-constexpr std::uint64_t busy = 1;
 
 constexpr std::size_t slots_an_entry = 4;
 
@@ -62,145 +60,179 @@ std::size_t mac_table::second_bucket(const probe& at) const noexcept
     return second == first_bucket(at) ? second ^ 1 : second;
 }
 
-std::size_t mac_table::taken(const bucket& b, seconds_t now) const noexcept
-{
-    std::size_t n = 0;
-    for (std::size_t way = 0; way < bucket::ways; ++way) {
-        const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
-        n += word == busy ||
-             (word != empty && live(b.values[way].load(std::memory_order_acquire), now));
-    }
-    return n;
-}
-
 // What learn() does when the entry is not as fresh as could be.
 mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::uint64_t value,
                                          std::uint64_t fresh, seconds_t now) noexcept
 {
-    if (s.key == nullptr) {
-        const slot mine = insert(at, fresh, now);
-        if (mine.key == nullptr) {
-            return learned::table_full;
-        }
-        // Another worker may have put the address in at the same time, or control a static entry
-        // that this one would hide. Each looks after it wrote, so that one of the two sees the
-        // other; what gives way is learned again with the next packet.
-        if (!is_only(at, mine)) [[unlikely]] {
-            clear(mine, at.word);
-        }
-        return learned::added;
+    if (s.key != nullptr && is_static(value)) {
+        return learned::held_by_static;
     }
-    // The value may be that of another address, whose writer took the slot since it was found: it
-    // must not get this one's port. The next packet learns.
-    if (s.key->load(std::memory_order_relaxed) != at.word) [[unlikely]] {
+    const std::unique_lock lock{writing_, std::try_to_lock};
+    if (!lock) {
         return learned::known;
     }
+    // Once more: another writer may have been here.
+    const slot mine = find(at);
+    if (mine.key == nullptr) {
+        const slot room = make_room(at, now);
+        if (room.key == nullptr) {
+            return walks_ == 0 ? learned::table_full : learned::known;
+        }
+        write(room, at.word, fresh);
+        return learned::added;
+    }
+    value = mine.value->load(std::memory_order_relaxed);
     if (is_static(value)) {
         return learned::held_by_static;
     }
-    const bool was_live = live(value, now);
-    const bool moved = was_live && port_of(value) != port_of(fresh);
-    // Should another writer take the slot now, this fails.
-    s.value->compare_exchange_strong(value, fresh, std::memory_order_release,
-                                     std::memory_order_relaxed);
-    if (moved) {
-        return learned::moved;
+    mine.value->store(fresh, std::memory_order_release);
+    if (!live(value, now)) {
+        return learned::added;
     }
-    return was_live ? learned::known : learned::added;
+    return port_of(value) == port_of(fresh) ? learned::known : learned::moved;
 }
 
-bool mac_table::is_only(const probe& at, const slot& s) const noexcept
+void mac_table::write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept
 {
-    for (const std::size_t index : {first_bucket(at), second_bucket(at)}) {
-        for (const auto& other : buckets_[index].keys) {
-            if (&other != s.key && other.load(std::memory_order_seq_cst) == at.word) {
-                return false;
-            }
-        }
-    }
-    return true;
+    s.key->store(empty, std::memory_order_relaxed);
+    s.value->store(value, std::memory_order_release);
+    s.key->store(word, std::memory_order_release);
 }
 
-mac_table::slot mac_table::insert(const probe& at, std::uint64_t value, seconds_t now) noexcept
+// An empty slot or a dead entry's.
+mac_table::slot mac_table::free_slot(bucket& b, seconds_t now) const noexcept
 {
-    // The first bucket keeps lookups short. Its second half is left to addresses whose second
-    // bucket is no better: were it its last place alone, in one full table of 65,536 in a hundred
-    // an address would find both full.
-    std::array<std::size_t, 2> order = {first_bucket(at), second_bucket(at)};
-    const std::size_t in_first = taken(buckets_[order[0]], now);
-    if (in_first >= bucket::ways / 2 && taken(buckets_[order[1]], now) < in_first) {
-        std::swap(order[0], order[1]);
-    }
-    for (const std::size_t index : order) {
-        bucket& b = buckets_[index];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            std::uint64_t old = b.keys[way].load(std::memory_order_acquire);
-            if (old == busy) {
-                continue;
-            }
-            if (old != empty && live(b.values[way].load(std::memory_order_acquire), now)) {
-                continue;
-            }
-            if (!b.keys[way].compare_exchange_strong(old, busy, std::memory_order_acq_rel)) {
-                continue;
-            }
-            b.values[way].store(value, std::memory_order_release);
-            b.keys[way].store(at.word, std::memory_order_seq_cst); // see is_only()
+    for (std::size_t way = 0; way < bucket::ways; ++way) {
+        if (b.keys[way].load(std::memory_order_relaxed) == empty ||
+            !live(b.values[way].load(std::memory_order_relaxed), now)) {
             return {&b.keys[way], &b.values[way]};
         }
     }
     return {nullptr, nullptr};
 }
 
-void mac_table::clear(const slot& s, std::uint64_t word) noexcept
+// A slot that `at` may have: of its first bucket while there is one, for that keeps lookups short.
+mac_table::slot mac_table::make_room(const probe& at, seconds_t now) noexcept
 {
-    // Fails when another writer took the slot meanwhile: then there is nothing left to clear.
-    s.key->compare_exchange_strong(word, empty, std::memory_order_acq_rel);
+    const std::array<std::size_t, 2> candidates = {first_bucket(at), second_bucket(at)};
+    for (const std::size_t index : candidates) {
+        const slot s = free_slot(buckets_[index], now);
+        if (s.key != nullptr) {
+            return s;
+        }
+    }
+    if (walks_ > 0) {
+        return {nullptr, nullptr};
+    }
+    for (const std::size_t index : candidates) {
+        const slot s = displace(index, now);
+        if (s.key != nullptr) {
+            return s;
+        }
+    }
+    return {nullptr, nullptr};
+}
+
+// Copies an entry of a full bucket to its second bucket, and gives the slot it had. There is no
+// room for those that this one is the second of.
+mac_table::slot mac_table::displace(std::size_t index, seconds_t now) noexcept
+{
+    bucket& b = buckets_[index];
+    for (std::size_t way = 0; way < bucket::ways; ++way) {
+        const probe resident = hashed(b.keys[way].load(std::memory_order_relaxed));
+        const slot to = free_slot(buckets_[second_bucket(resident)], now);
+        if (to.key != nullptr) {
+            write(to, resident.word, b.values[way].load(std::memory_order_relaxed));
+            return {&b.keys[way], &b.values[way]};
+        }
+    }
+    return {nullptr, nullptr};
+}
+
+// A learned entry's slot that `at` may have.
+mac_table::slot mac_table::learned_slot(const probe& at) const noexcept
+{
+    for (const std::size_t index : {first_bucket(at), second_bucket(at)}) {
+        bucket& b = buckets_[index];
+        for (std::size_t way = 0; way < bucket::ways; ++way) {
+            if (!is_static(b.values[way].load(std::memory_order_relaxed))) {
+                return {&b.keys[way], &b.values[way]};
+            }
+        }
+    }
+    return {nullptr, nullptr};
 }
 
 mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) noexcept
 {
-    const bool had = remove(k, now);
     const probe at = prepare(k);
-    if (insert(at, make_value(port, true, now), now).key == nullptr) {
+    const std::uint64_t value = make_value(port, true, now);
+    const std::scoped_lock lock{writing_};
+    const slot s = find(at);
+    if (s.key != nullptr) {
+        const bool had = live(s.value->load(std::memory_order_relaxed), now);
+        s.value->store(value, std::memory_order_release);
+        return had ? added::replaced : added::added;
+    }
+    slot room = make_room(at, now);
+    if (room.key == nullptr) {
+        room = learned_slot(at);
+    }
+    if (room.key == nullptr) {
         return added::table_full;
     }
-    // A worker may have learned the address between the two steps: one more look.
-    for (const std::size_t index : {first_bucket(at), second_bucket(at)}) {
-        bucket& b = buckets_[index];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            if (b.keys[way].load(std::memory_order_seq_cst) == at.word &&
-                !is_static(b.values[way].load(std::memory_order_acquire))) {
-                clear({&b.keys[way], &b.values[way]}, at.word);
-            }
-        }
-    }
-    return had ? added::replaced : added::added;
+    write(room, at.word, value);
+    return added::added;
 }
 
 bool mac_table::remove(key k, seconds_t now) noexcept
 {
     const probe at = prepare(k);
-    bool had = false;
-    // Two workers that learn an address at once may have left two entries.
-    for (slot s = find(at); s.key != nullptr; s = find(at)) {
-        had = had || live(s.value->load(std::memory_order_acquire), now);
-        clear(s, at.word);
+    const std::scoped_lock lock{writing_};
+    const slot s = find(at);
+    if (s.key == nullptr) {
+        return false;
     }
-    return had;
+    s.key->store(empty, std::memory_order_release);
+    return live(s.value->load(std::memory_order_relaxed), now);
 }
+
+// A walk of the whole table, which no entry moves under.
+class mac_table::walk {
+public:
+    explicit walk(const mac_table& table) : table_{table} { count(1); }
+    ~walk() { count(-1); }
+    walk(const walk&) = delete;
+    walk& operator=(const walk&) = delete;
+    walk(walk&&) = delete;
+    walk& operator=(walk&&) = delete;
+
+private:
+    void count(int change)
+    {
+        const std::scoped_lock lock{table_.writing_};
+        table_.walks_ += static_cast<unsigned>(change);
+    }
+
+    const mac_table& table_;
+};
 
 // Clears every entry of which `chosen(key's word, value)` is true.
 template <typename Chosen>
 void mac_table::sweep(const Chosen& chosen) noexcept
 {
-    for (std::size_t i = 0; i <= bucket_mask_; ++i) {
-        bucket& b = buckets_[i];
-        for (std::size_t way = 0; way < bucket::ways; ++way) {
-            const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
-            const std::uint64_t value = b.values[way].load(std::memory_order_acquire);
-            if ((word & valid_bit) != 0 && chosen(word, value)) {
-                clear({&b.keys[way], &b.values[way]}, word);
+    // The lock is let go now and then, so that workers learn meanwhile.
+    constexpr std::size_t at_once = 256;
+    const walk standing{*this};
+    for (std::size_t first = 0; first <= bucket_mask_; first += at_once) {
+        const std::scoped_lock lock{writing_};
+        const std::size_t last = std::min(first + at_once - 1, bucket_mask_);
+        for (bucket& b : std::span{&buckets_[first], &buckets_[last] + 1}) {
+            for (std::size_t way = 0; way < bucket::ways; ++way) {
+                const std::uint64_t word = b.keys[way].load(std::memory_order_relaxed);
+                if (word != empty && chosen(word, b.values[way].load(std::memory_order_relaxed))) {
+                    b.keys[way].store(empty, std::memory_order_release);
+                }
             }
         }
     }
@@ -266,11 +298,12 @@ seconds_t mac_table::ageing() const noexcept
 
 void mac_table::for_each(seconds_t now, const std::function<void(const mac_entry&)>& visit) const
 {
+    const walk standing{*this};
     for (std::size_t i = 0; i <= bucket_mask_; ++i) {
         const bucket& b = buckets_[i];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
             const std::uint64_t word = b.keys[way].load(std::memory_order_acquire);
-            if ((word & valid_bit) == 0) {
+            if (word == empty) {
                 continue;
             }
             const std::uint64_t value = b.values[way].load(std::memory_order_acquire);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The learning table of one bridge: (VLAN, MAC) to port, learned by any number of workers without
-// locks, aged by time and flushed by sequence number. What to do with an answer is forward.cc's.
+// The learning table of one bridge: (VLAN, MAC) to port, learned by any number of workers that
+// never wait for it, aged by time and flushed by sequence number. What to do with an answer is
+// forward.cc's.
 //
 // Buckets of four entries fill a cache line (compare BESS's L2 table and VPP's l2fib, from which
-// the O(1) flush is known); an entry has two candidate buckets. An entry is two 64-bit words, key
-// and value. A writer claims a slot by swinging its key to `busy`, stores the value, then the new
-// key; a reader reads key, value and key again, so that it never joins the two of different
-// writers. Readers never wait.
+// the O(1) flush is known); an entry has two candidate buckets, and moves from its first to its
+// second where that makes room (cuckoo hashing: Pagh and Rodler; with buckets: Dietzfelbinger and
+// Weidling). An entry is two 64-bit words, key and value. A writer empties the key, stores the
+// value, then the new key; a reader reads key, value and key again, so that it does not join the
+// two of different entries. Readers never wait. Writers hold a lock, and workers only try it: what
+// one cannot learn now it learns with the next packet.
 #pragma once
 
 #include "dataplane/types.hh"
@@ -17,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 namespace strait::dataplane {
 
@@ -47,8 +51,8 @@ public:
         std::uint64_t word_{0};
     };
 
-    // Room for `entries`, 64 to 2^24: all of them find a place, for only a quarter of the slots is
-    // full then.
+    // Room for `entries`, 64 to 2^24: all of them find a place, nearly all in their first bucket,
+    // for only a quarter of the slots is full then.
     explicit mac_table(std::size_t entries);
     ~mac_table();
     mac_table(const mac_table&) = delete;
@@ -79,6 +83,7 @@ public:
 
     // Control threads.
     enum class added : std::uint8_t { added, replaced, table_full };
+    // Takes a learned entry's place if need be: full is a table for static entries alone.
     added add_static(key k, port_index port, seconds_t now) noexcept;
     bool remove(key k, seconds_t now) noexcept; // false if there was none
     // O(1), but for every 65,536th time: all that was learned on the port goes; static entries
@@ -154,11 +159,13 @@ private:
     [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
     [[nodiscard]] learned learn_anew(const probe& at, const slot& s, std::uint64_t value,
                                      std::uint64_t fresh, seconds_t now) noexcept;
-    // No slot: the table is full.
-    [[nodiscard]] slot insert(const probe& at, std::uint64_t value, seconds_t now) noexcept;
-    [[nodiscard]] bool is_only(const probe& at, const slot& s) const noexcept;
-    [[nodiscard]] std::size_t taken(const bucket& b, seconds_t now) const noexcept;
-    static void clear(const slot& s, std::uint64_t word) noexcept;
+    // Writers' part: under the lock. No slot: there is no room.
+    [[nodiscard]] slot make_room(const probe& at, seconds_t now) noexcept;
+    [[nodiscard]] slot displace(std::size_t index, seconds_t now) noexcept;
+    [[nodiscard]] slot free_slot(bucket& b, seconds_t now) const noexcept;
+    [[nodiscard]] slot learned_slot(const probe& at) const noexcept;
+    static void write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept;
+    class walk;
     template <typename Chosen>
     void sweep(const Chosen& chosen) noexcept;
 
@@ -176,6 +183,11 @@ private:
     std::unique_ptr<bucket[], free_buckets> buckets_;
     // A learned entry lives while its sequence number is its port's.
     std::array<std::atomic<std::uint16_t>, max_ports> sequence_{};
+    // On lines of their own: learning takes the lock while others look up.
+    alignas(64) mutable std::mutex writing_;
+    // Under the lock: walks of the whole table that are under way. No entry moves meanwhile, or one
+    // would be missed.
+    mutable unsigned walks_{0};
 };
 
 inline mac_table::probe mac_table::hashed(std::uint64_t word) const noexcept
@@ -191,13 +203,14 @@ inline mac_table::probe mac_table::hashed(std::uint64_t word) const noexcept
 
 inline mac_table::probe mac_table::prepare(key k) const noexcept
 {
-    // A slot's key is `empty`, `busy` while a writer fills it, or a key's word with the top bit.
+    // A slot's key is `empty` or a key's word with the top bit.
     const std::uint64_t word = k.word() | (std::uint64_t{1} << 63);
     const probe at = hashed(word);
     __builtin_prefetch(&buckets_[first_bucket(at)]);
     return at;
 }
 
+// First the first bucket: entries move from there to the second, never back.
 inline mac_table::slot mac_table::find(const probe& at) const noexcept
 {
     bucket& first = buckets_[first_bucket(at)];
@@ -231,15 +244,17 @@ inline bool mac_table::live(std::uint64_t value, seconds_t now) const noexcept
 
 inline port_index mac_table::lookup(const probe& at, seconds_t now) const noexcept
 {
-    const slot s = find(at);
-    if (s.key == nullptr) {
-        return no_port;
+    for (;;) {
+        const slot s = find(at);
+        if (s.key == nullptr) {
+            return no_port;
+        }
+        const std::uint64_t value = s.value->load(std::memory_order_acquire);
+        if (s.key->load(std::memory_order_relaxed) == at.word) [[likely]] {
+            return live(value, now) ? port_of(value) : no_port;
+        }
+        // Removed or moved just now.
     }
-    const std::uint64_t value = s.value->load(std::memory_order_acquire);
-    if (s.key->load(std::memory_order_relaxed) != at.word || !live(value, now)) [[unlikely]] {
-        return no_port;
-    }
-    return port_of(value);
 }
 
 inline std::uint64_t mac_table::make_value(port_index port, bool is_static_entry,
