@@ -28,40 +28,44 @@ void set_untagged(packet& p, vlan_id vlan) noexcept
     p.vlan = vlan;
 }
 
-// Finds the packet's VLAN by the port's policy. A priority tag (VLAN 0) is taken out here, so that
-// from here on a tagged packet's tag tells its VLAN; a tag behind it counts as if it stood first.
-std::optional<drop_reason> classify_vlan(packet& p, std::uint16_t type,
-                                         const vlan_policy& policy) noexcept
+[[nodiscard]] bool is_tag(std::uint16_t type) noexcept
+{
+    return type == ethertype_vlan || type == ethertype_qinq;
+}
+
+// Finds a tagged packet's VLAN by the port's policy. A priority tag (VLAN 0) is taken out here, so
+// that from here on a tagged packet's tag tells its VLAN; a tag behind it counts as if it stood
+// first.
+std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
+                                           const vlan_policy& policy) noexcept
 {
     set_untagged(p, policy.native);
-    for (bool popped = false; type == ethertype_vlan || type == ethertype_qinq; popped = true)
-        [[unlikely]]
-        {
-            if (p.length < ethernet_header + tag_length) {
-                return drop_reason::frame_too_short;
-            }
-            const std::uint16_t inner = load<be16>(p.data + ethernet_header + 2);
-            p.tags = inner == ethertype_vlan || inner == ethertype_qinq ? 2 : 1;
-            if (type == ethertype_qinq) {
-                break;
-            }
-            constexpr std::uint16_t vid_mask = 0x0fff;
-            const std::uint16_t tag = outer_tag(p.data);
-            const vlan_id vid{static_cast<std::uint16_t>(tag & vid_mask)};
-            p.tagged = 1;
-            p.priority = static_cast<std::uint16_t>(tag & ~vid_mask);
-            if (vid != vlan_id{} || popped) {
-                if (policy.port_mode == vlan_policy::mode::access) {
-                    return drop_reason::tagged_not_allowed;
-                }
-                p.vlan = vid;
-                return vid != vlan_id{} && policy.carries(vid)
-                           ? std::nullopt
-                           : std::optional{drop_reason::vlan_not_allowed};
-            }
-            pop_tag(p);
-            type = inner;
+    for (bool popped = false; is_tag(type); popped = true) {
+        if (p.length < ethernet_header + tag_length) {
+            return drop_reason::frame_too_short;
         }
+        const std::uint16_t inner = load<be16>(p.data + ethernet_header + 2);
+        p.tags = is_tag(inner) ? 2 : 1;
+        if (type == ethertype_qinq) {
+            break;
+        }
+        constexpr std::uint16_t vid_mask = 0x0fff;
+        const std::uint16_t tag = outer_tag(p.data);
+        const vlan_id vid{static_cast<std::uint16_t>(tag & vid_mask)};
+        p.tagged = 1;
+        p.priority = static_cast<std::uint16_t>(tag & ~vid_mask);
+        if (vid != vlan_id{} || popped) {
+            if (policy.port_mode == vlan_policy::mode::access) {
+                return drop_reason::tagged_not_allowed;
+            }
+            p.vlan = vid;
+            return vid != vlan_id{} && policy.carries(vid)
+                       ? std::nullopt
+                       : std::optional{drop_reason::vlan_not_allowed};
+        }
+        pop_tag(p);
+        type = inner;
+    }
     return policy.carries(p.vlan) ? std::nullopt : std::optional{drop_reason::untagged_not_allowed};
 }
 
@@ -115,18 +119,19 @@ void forward(burst& b, const port_config& in, const forward_context& context,
              port_counters& in_counters, output_lists& out) noexcept
 {
     const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
-    mac_table& macs = *bridge.macs;
     if (!in.admin_up) [[unlikely]] {
         in_counters.drop(drop_reason::ingress_disabled, b.count);
         return;
     }
 
+    mac_table::session macs{*bridge.macs, in.index, context.now};
     std::array<candidate, burst::capacity> candidates;
-    std::size_t count = 0;
+    candidate* end = candidates.data();
     mac_table::key last_source;
     mac_table::key last_destination;
     // The untagged header of the last candidate: what comes with the same is what that one is.
     bool comparable = false;
+    const bool untagged_allowed = in.vlan.carries(in.vlan.native);
     std::uint64_t last_front = 0;
     std::uint64_t last_back = 0;
     for (packet_slot& p : b.packets()) {
@@ -136,14 +141,14 @@ void forward(burst& b, const port_config& in, const forward_context& context,
             in_counters.drop(drop_reason::frame_too_short);
             continue;
         }
-        candidate& c = candidates[count];
+        candidate& c = *end;
         c.p = &p;
         const auto front = load<std::uint64_t>(p.data);
         const auto back = load<std::uint64_t>(p.data + ethernet_header - sizeof front);
         if (comparable && front == last_front && back == last_back) {
             set_untagged(p, in.vlan.native);
             c.as_before = true;
-            ++count;
+            ++end;
             continue;
         }
         const ethernet header = parse_ethernet(p.data);
@@ -151,9 +156,18 @@ void forward(burst& b, const port_config& in, const forward_context& context,
             in_counters.drop(drop_reason::invalid_source_mac);
             continue;
         }
-        if (const auto reason = classify_vlan(p, header.type, in.vlan)) [[unlikely]] {
-            in_counters.drop(*reason);
-            continue;
+        const bool tagged = is_tag(header.type);
+        if (tagged) [[unlikely]] {
+            if (const auto reason = classify_tagged(p, header.type, in.vlan)) {
+                in_counters.drop(*reason);
+                continue;
+            }
+        } else {
+            set_untagged(p, in.vlan.native);
+            if (!untagged_allowed) {
+                in_counters.drop(drop_reason::untagged_not_allowed);
+                continue;
+            }
         }
         if (header.destination.is_reserved_multicast() && !bridge.forward_bpdu) [[unlikely]] {
             in_counters.drop(drop_reason::reserved_multicast);
@@ -162,28 +176,28 @@ void forward(burst& b, const port_config& in, const forward_context& context,
         const mac_table::key source{header.source, p.vlan};
         const mac_table::key destination{header.destination, p.vlan};
         c.multicast = header.destination.is_multicast();
-        c.as_before = count > 0 && source == last_source && destination == last_destination;
+        c.as_before =
+            end != candidates.data() && source == last_source && destination == last_destination;
         if (!c.as_before) {
             c.source = macs.prepare(source);
             c.destination = macs.prepare(destination);
             last_source = source;
             last_destination = destination;
         }
-        comparable = header.type != ethertype_vlan && header.type != ethertype_qinq;
+        comparable = !tagged;
         last_front = front;
         last_back = back;
-        ++count;
+        ++end;
     }
 
     verdict v;
-    for (std::size_t i = 0; i < count; ++i) {
-        const candidate& c = candidates[i];
+    for (const candidate& c : std::span{candidates.data(), end}) {
         if (!c.as_before) {
-            if (macs.learn(c.source, in.index, context.now) == mac_table::learned::table_full) {
+            if (macs.learn(c.source) == mac_table::learned::table_full) {
                 context.worker->mac_table_full.add(1);
             }
-            v = judge(c.multicast ? no_port : macs.lookup(c.destination, context.now), in,
-                      c.p->vlan, *context.config);
+            v = judge(c.multicast ? no_port : macs.lookup(c.destination), in, c.p->vlan,
+                      *context.config);
         }
         switch (v.what) {
         case verdict::kind::output:

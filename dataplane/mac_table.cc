@@ -54,15 +54,16 @@ mac_table::mac_table(std::size_t entries)
 
 mac_table::~mac_table() = default;
 
-std::size_t mac_table::second_bucket(const probe& at) const noexcept
+mac_table::bucket& mac_table::second_bucket(const probe& at) const noexcept
 {
-    const std::size_t second = (at.hash >> (2 * shift_ - 64)) & bucket_mask_;
-    return second == first_bucket(at) ? second ^ 1 : second;
+    const std::uint64_t hashed = hash(at.word_);
+    const std::size_t second = (hashed >> (2 * shift_ - 64)) & bucket_mask_;
+    return buckets_[second == hashed >> shift_ ? second ^ 1 : second];
 }
 
 // What learn() does when the entry is not as fresh as could be.
-mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::uint64_t value,
-                                         std::uint64_t fresh, seconds_t now) noexcept
+mac_table::learned mac_table::learn_anew(const probe& at, slot s, std::uint64_t value,
+                                         std::uint64_t fresh, std::uint64_t horizon) noexcept
 {
     if (s.key != nullptr && is_static(value)) {
         return learned::held_by_static;
@@ -74,11 +75,11 @@ mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::ui
     // Once more: another writer may have been here.
     const slot mine = find(at);
     if (mine.key == nullptr) {
-        const slot room = make_room(at, now);
+        const slot room = make_room(at, horizon);
         if (room.key == nullptr) {
             return walks_ == 0 ? learned::table_full : learned::known;
         }
-        write(room, at.word, fresh);
+        write(room, at.word_, fresh);
         return learned::added;
     }
     value = mine.value->load(std::memory_order_relaxed);
@@ -86,7 +87,7 @@ mac_table::learned mac_table::learn_anew(const probe& at, const slot& s, std::ui
         return learned::held_by_static;
     }
     mine.value->store(fresh, std::memory_order_release);
-    if (!live(value, now)) {
+    if (!live(value, horizon)) {
         return learned::added;
     }
     return port_of(value) == port_of(fresh) ? learned::known : learned::moved;
@@ -100,11 +101,11 @@ void mac_table::write(const slot& s, std::uint64_t word, std::uint64_t value) no
 }
 
 // An empty slot or a dead entry's.
-mac_table::slot mac_table::free_slot(bucket& b, seconds_t now) const noexcept
+mac_table::slot mac_table::free_slot(bucket& b, std::uint64_t horizon) const noexcept
 {
     for (std::size_t way = 0; way < bucket::ways; ++way) {
         if (b.keys[way].load(std::memory_order_relaxed) == empty ||
-            !live(b.values[way].load(std::memory_order_relaxed), now)) {
+            !live(b.values[way].load(std::memory_order_relaxed), horizon)) {
             return {&b.keys[way], &b.values[way]};
         }
     }
@@ -112,11 +113,11 @@ mac_table::slot mac_table::free_slot(bucket& b, seconds_t now) const noexcept
 }
 
 // A slot that `at` may have: of its first bucket while there is one, for that keeps lookups short.
-mac_table::slot mac_table::make_room(const probe& at, seconds_t now) noexcept
+mac_table::slot mac_table::make_room(const probe& at, std::uint64_t horizon) noexcept
 {
-    const std::array<std::size_t, 2> candidates = {first_bucket(at), second_bucket(at)};
-    for (const std::size_t index : candidates) {
-        const slot s = free_slot(buckets_[index], now);
+    const std::array<bucket*, 2> candidates = {at.first_, &second_bucket(at)};
+    for (bucket* const b : candidates) {
+        const slot s = free_slot(*b, horizon);
         if (s.key != nullptr) {
             return s;
         }
@@ -124,8 +125,8 @@ mac_table::slot mac_table::make_room(const probe& at, seconds_t now) noexcept
     if (walks_ > 0) {
         return {nullptr, nullptr};
     }
-    for (const std::size_t index : candidates) {
-        const slot s = displace(index, now);
+    for (bucket* const b : candidates) {
+        const slot s = displace(*b, horizon);
         if (s.key != nullptr) {
             return s;
         }
@@ -135,14 +136,13 @@ mac_table::slot mac_table::make_room(const probe& at, seconds_t now) noexcept
 
 // Copies an entry of a full bucket to its second bucket, and gives the slot it had. There is no
 // room for those that this one is the second of.
-mac_table::slot mac_table::displace(std::size_t index, seconds_t now) noexcept
+mac_table::slot mac_table::displace(bucket& b, std::uint64_t horizon) noexcept
 {
-    bucket& b = buckets_[index];
     for (std::size_t way = 0; way < bucket::ways; ++way) {
-        const probe resident = hashed(b.keys[way].load(std::memory_order_relaxed));
-        const slot to = free_slot(buckets_[second_bucket(resident)], now);
+        const probe resident{b.keys[way].load(std::memory_order_relaxed), b};
+        const slot to = free_slot(second_bucket(resident), horizon);
         if (to.key != nullptr) {
-            write(to, resident.word, b.values[way].load(std::memory_order_relaxed));
+            write(to, resident.word_, b.values[way].load(std::memory_order_relaxed));
             return {&b.keys[way], &b.values[way]};
         }
     }
@@ -152,11 +152,10 @@ mac_table::slot mac_table::displace(std::size_t index, seconds_t now) noexcept
 // A learned entry's slot that `at` may have.
 mac_table::slot mac_table::learned_slot(const probe& at) const noexcept
 {
-    for (const std::size_t index : {first_bucket(at), second_bucket(at)}) {
-        bucket& b = buckets_[index];
+    for (bucket* const b : {at.first_, &second_bucket(at)}) {
         for (std::size_t way = 0; way < bucket::ways; ++way) {
-            if (!is_static(b.values[way].load(std::memory_order_relaxed))) {
-                return {&b.keys[way], &b.values[way]};
+            if (!is_static(b->values[way].load(std::memory_order_relaxed))) {
+                return {&b->keys[way], &b->values[way]};
             }
         }
     }
@@ -165,36 +164,37 @@ mac_table::slot mac_table::learned_slot(const probe& at) const noexcept
 
 mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) noexcept
 {
-    const probe at = prepare(k);
+    const probe at = probe_of(k);
     const std::uint64_t value = make_value(port, true, now);
+    const std::uint64_t oldest = horizon(now);
     const std::scoped_lock lock{writing_};
     const slot s = find(at);
     if (s.key != nullptr) {
-        const bool had = live(s.value->load(std::memory_order_relaxed), now);
+        const bool had = live(s.value->load(std::memory_order_relaxed), oldest);
         s.value->store(value, std::memory_order_release);
         return had ? added::replaced : added::added;
     }
-    slot room = make_room(at, now);
+    slot room = make_room(at, oldest);
     if (room.key == nullptr) {
         room = learned_slot(at);
     }
     if (room.key == nullptr) {
         return added::table_full;
     }
-    write(room, at.word, value);
+    write(room, at.word_, value);
     return added::added;
 }
 
 bool mac_table::remove(key k, seconds_t now) noexcept
 {
-    const probe at = prepare(k);
+    const probe at = probe_of(k);
     const std::scoped_lock lock{writing_};
     const slot s = find(at);
     if (s.key == nullptr) {
         return false;
     }
     s.key->store(empty, std::memory_order_release);
-    return live(s.value->load(std::memory_order_relaxed), now);
+    return live(s.value->load(std::memory_order_relaxed), horizon(now));
 }
 
 // A walk of the whole table, which no entry moves under.
@@ -299,6 +299,7 @@ seconds_t mac_table::ageing() const noexcept
 void mac_table::for_each(seconds_t now, const std::function<void(const mac_entry&)>& visit) const
 {
     const walk standing{*this};
+    const std::uint64_t oldest = horizon(now);
     for (std::size_t i = 0; i <= bucket_mask_; ++i) {
         const bucket& b = buckets_[i];
         for (std::size_t way = 0; way < bucket::ways; ++way) {
@@ -307,7 +308,7 @@ void mac_table::for_each(seconds_t now, const std::function<void(const mac_entry
                 continue;
             }
             const std::uint64_t value = b.values[way].load(std::memory_order_acquire);
-            if (b.keys[way].load(std::memory_order_relaxed) != word || !live(value, now)) {
+            if (b.keys[way].load(std::memory_order_relaxed) != word || !live(value, oldest)) {
                 continue;
             }
             const seconds_t seen = seen_of(value);

@@ -22,6 +22,8 @@
 #include <memory>
 #include <mutex>
 
+#include <immintrin.h>
+
 namespace strait::dataplane {
 
 // Time in whole seconds since the switch started.
@@ -58,28 +60,17 @@ public:
     mac_table(const mac_table&) = delete;
     mac_table& operator=(const mac_table&) = delete;
 
-    // A key hashed for this table, so that a burst can prefetch first and look then.
-    struct probe {
-        std::uint64_t word;
-        std::uint64_t hash; // from the top bit down: first bucket, second bucket
-    };
-
     // Workers, and any other thread.
-    [[nodiscard]] probe prepare(key k) const noexcept; // prefetches
-    // The port behind a MAC, no_port if unknown, stale or older than the ageing time.
-    [[nodiscard]] port_index lookup(const probe& at, seconds_t now) const noexcept;
-    [[nodiscard]] port_index lookup(key k, seconds_t now) const noexcept
-    {
-        return lookup(prepare(k), now);
-    }
     enum class learned : std::uint8_t { known, added, moved, held_by_static, table_full };
-    // Says that `at` was seen on `port`. Writes nothing while the entry stands and was seen within
-    // this second.
-    learned learn(const probe& at, port_index port, seconds_t now) noexcept;
-    learned learn(key k, port_index port, seconds_t now) noexcept
-    {
-        return learn(prepare(k), port, now);
-    }
+    // A key hashed for this table, so that a burst can prefetch first and look then.
+    class probe;
+    // What a burst from one port asks; what is the same for all of its packets is read once.
+    class session;
+    // Says that an address was seen on `port`. Writes nothing while the entry stands and was seen
+    // within this second.
+    learned learn(key k, port_index port, seconds_t now) noexcept;
+    // The port behind an address, no_port if unknown, stale or older than the ageing time.
+    [[nodiscard]] port_index lookup(key k, seconds_t now) const noexcept;
 
     // Control threads.
     enum class added : std::uint8_t { added, replaced, table_full };
@@ -106,18 +97,9 @@ private:
         std::array<std::atomic<std::uint64_t>, ways> keys;
         std::array<std::atomic<std::uint64_t>, ways> values;
 
-        // The way that holds `word`, `ways` if none: compared without branches, for which way it is
-        // cannot be predicted.
-        [[nodiscard]] std::size_t find(std::uint64_t word) const noexcept
-        {
-            // Written out: compilers leave a loop over atomics as it is, at twice the cycles.
-            static_assert(ways == 4);
-            const auto is = [&](std::size_t way) {
-                return unsigned{keys[way].load(std::memory_order_acquire) == word};
-            };
-            const unsigned found = is(0) + 2 * is(1) + 4 * (is(2) + 2 * is(3)) + (1U << ways);
-            return static_cast<std::size_t>(std::countr_zero(found));
-        }
+        // The way that holds `word`, `ways` if none. Keys may change meanwhile: who relies on the
+        // answer reads the key again.
+        [[nodiscard]] std::size_t find(std::uint64_t word) const noexcept;
     };
     struct slot {
         std::atomic<std::uint64_t>* key;
@@ -147,22 +129,22 @@ private:
         return static_cast<seconds_t>(value >> seen_shift);
     }
 
-    [[nodiscard]] probe hashed(std::uint64_t word) const noexcept;
-    [[nodiscard]] std::size_t first_bucket(const probe& at) const noexcept
-    {
-        return at.hash >> shift_;
-    }
-    [[nodiscard]] std::size_t second_bucket(const probe& at) const noexcept;
-    [[nodiscard]] bool live(std::uint64_t value, seconds_t now) const noexcept;
+    [[nodiscard]] std::uint64_t hash(std::uint64_t word) const noexcept;
+    [[nodiscard]] probe probe_of(key k) const noexcept;
+    [[nodiscard]] bucket& second_bucket(const probe& at) const noexcept;
+    // The least value of a learned entry that has not aged out.
+    [[nodiscard]] std::uint64_t horizon(seconds_t now) const noexcept;
+    [[nodiscard]] bool live(std::uint64_t value, std::uint64_t horizon) const noexcept;
     [[nodiscard]] std::uint64_t make_value(port_index port, bool is_static,
                                            seconds_t now) const noexcept;
     [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
-    [[nodiscard]] learned learn_anew(const probe& at, const slot& s, std::uint64_t value,
-                                     std::uint64_t fresh, seconds_t now) noexcept;
+    [[nodiscard]] port_index look_up(const probe& at, std::uint64_t horizon) const noexcept;
+    [[nodiscard]] learned learn_anew(const probe& at, slot s, std::uint64_t value,
+                                     std::uint64_t fresh, std::uint64_t horizon) noexcept;
     // Writers' part: under the lock. No slot: there is no room.
-    [[nodiscard]] slot make_room(const probe& at, seconds_t now) noexcept;
-    [[nodiscard]] slot displace(std::size_t index, seconds_t now) noexcept;
-    [[nodiscard]] slot free_slot(bucket& b, seconds_t now) const noexcept;
+    [[nodiscard]] slot make_room(const probe& at, std::uint64_t horizon) noexcept;
+    [[nodiscard]] slot displace(bucket& b, std::uint64_t horizon) noexcept;
+    [[nodiscard]] slot free_slot(bucket& b, std::uint64_t horizon) const noexcept;
     [[nodiscard]] slot learned_slot(const probe& at) const noexcept;
     static void write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept;
     class walk;
@@ -190,59 +172,116 @@ private:
     mutable unsigned walks_{0};
 };
 
-inline mac_table::probe mac_table::hashed(std::uint64_t word) const noexcept
+class mac_table::probe {
+public:
+    probe() noexcept = default;
+
+private:
+    friend class mac_table;
+    probe(std::uint64_t word, bucket& first) noexcept : word_{word}, first_{&first} {}
+
+    std::uint64_t word_;
+    bucket* first_;
+};
+
+class mac_table::session {
+public:
+    session(mac_table& table, port_index port, seconds_t now) noexcept
+        : table_{table}, fresh_{table.make_value(port, false, now)}, horizon_{table.horizon(now)}
+    {}
+    [[nodiscard]] probe prepare(key k) const noexcept
+    {
+        const probe at = table_.probe_of(k);
+        __builtin_prefetch(at.first_);
+        return at;
+    }
+    learned learn(const probe& at) noexcept
+    {
+        const slot s = table_.find(at);
+        const std::uint64_t value =
+            s.key == nullptr ? ~fresh_ : s.value->load(std::memory_order_acquire);
+        return value == fresh_ ? learned::known : table_.learn_anew(at, s, value, fresh_, horizon_);
+    }
+    [[nodiscard]] port_index lookup(const probe& at) const noexcept
+    {
+        return table_.look_up(at, horizon_);
+    }
+
+private:
+    mac_table& table_;
+    std::uint64_t fresh_;
+    std::uint64_t horizon_;
+};
+
+inline mac_table::learned mac_table::learn(key k, port_index port, seconds_t now) noexcept
+{
+    return session{*this, port, now}.learn(probe_of(k));
+}
+
+inline port_index mac_table::lookup(key k, seconds_t now) const noexcept
+{
+    return look_up(probe_of(k), horizon(now));
+}
+
+// From the top bit down: first bucket, second bucket.
+inline std::uint64_t mac_table::hash(std::uint64_t word) const noexcept
 {
     // Two multiplications: after one alone, addresses in a row, which is what guests have, would
     // fall into few buckets with one multiplier of some hundred.
-    __extension__ using wide = unsigned __int128;
-    const wide product = static_cast<wide>(word ^ seed_) * multiplier_;
-    const std::uint64_t half =
-        static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-    return {word, half * other_multiplier_};
+    const std::uint64_t product = (word ^ seed_) * multiplier_;
+    return (product ^ product >> 32) * other_multiplier_;
 }
 
-inline mac_table::probe mac_table::prepare(key k) const noexcept
+inline mac_table::probe mac_table::probe_of(key k) const noexcept
 {
     // A slot's key is `empty` or a key's word with the top bit.
     const std::uint64_t word = k.word() | (std::uint64_t{1} << 63);
-    const probe at = hashed(word);
-    __builtin_prefetch(&buckets_[first_bucket(at)]);
-    return at;
+    return {word, buckets_[hash(word) >> shift_]};
+}
+
+// All four at once and without branches: which way it is cannot be predicted. x86 loads the words
+// of an aligned vector whole, and what the answer is worth is checked by atomic loads.
+__attribute__((no_sanitize("thread"))) inline std::size_t
+mac_table::bucket::find(std::uint64_t word) const noexcept
+{
+    static_assert(ways == 4);
+    const auto* const pairs = reinterpret_cast<const __m128i*>(keys.data());
+    const __m128i wanted = _mm_set1_epi64x(static_cast<long long>(word));
+    const __m128i low = _mm_cmpeq_epi64(_mm_load_si128(pairs), wanted);
+    const __m128i high = _mm_cmpeq_epi64(_mm_load_si128(pairs + 1), wanted);
+    const int found = _mm_movemask_ps(_mm_castsi128_ps(_mm_packs_epi32(low, high)));
+    return static_cast<std::size_t>(std::countr_zero(static_cast<unsigned>(found) | 1U << ways));
 }
 
 // First the first bucket: entries move from there to the second, never back.
 inline mac_table::slot mac_table::find(const probe& at) const noexcept
 {
-    bucket& first = buckets_[first_bucket(at)];
-    const std::size_t way = first.find(at.word);
+    const std::size_t way = at.first_->find(at.word_);
     if (way < bucket::ways) [[likely]] {
-        return {&first.keys[way], &first.values[way]};
+        return {&at.first_->keys[way], &at.first_->values[way]};
     }
-    bucket& second = buckets_[second_bucket(at)];
-    const std::size_t other = second.find(at.word);
+    bucket& second = second_bucket(at);
+    const std::size_t other = second.find(at.word_);
     if (other < bucket::ways) {
         return {&second.keys[other], &second.values[other]};
     }
     return {nullptr, nullptr};
 }
 
-inline bool mac_table::live(std::uint64_t value, seconds_t now) const noexcept
+inline std::uint64_t mac_table::horizon(seconds_t now) const noexcept
 {
-    if (is_static(value)) [[unlikely]] {
-        return true;
-    }
-    const auto port = to_index(port_of(value));
-    if (port >= max_ports ||
-        sequence_of(value) != sequence_[port].load(std::memory_order_relaxed)) {
-        return false;
-    }
-    // Workers' clocks differ by a moment: an entry may have been seen "later" than now.
     const seconds_t ageing = ageing_.load(std::memory_order_relaxed);
-    const seconds_t seen = seen_of(value);
-    return ageing == 0 || seen >= now || now - seen <= ageing;
+    return ageing == 0 || now <= ageing ? 0 : std::uint64_t{now - ageing} << seen_shift;
 }
 
-inline port_index mac_table::lookup(const probe& at, seconds_t now) const noexcept
+inline bool mac_table::live(std::uint64_t value, std::uint64_t horizon) const noexcept
+{
+    const std::uint16_t sequence =
+        sequence_[to_index(port_of(value))].load(std::memory_order_relaxed);
+    return (sequence_of(value) == sequence && value >= horizon) || is_static(value);
+}
+
+inline port_index mac_table::look_up(const probe& at, std::uint64_t horizon) const noexcept
 {
     for (;;) {
         const slot s = find(at);
@@ -250,8 +289,8 @@ inline port_index mac_table::lookup(const probe& at, seconds_t now) const noexce
             return no_port;
         }
         const std::uint64_t value = s.value->load(std::memory_order_acquire);
-        if (s.key->load(std::memory_order_relaxed) == at.word) [[likely]] {
-            return live(value, now) ? port_of(value) : no_port;
+        if (s.key->load(std::memory_order_relaxed) == at.word_) [[likely]] {
+            return live(value, horizon) ? port_of(value) : no_port;
         }
         // Removed or moved just now.
     }
@@ -263,15 +302,6 @@ inline std::uint64_t mac_table::make_value(port_index port, bool is_static_entry
     const std::uint64_t sequence = sequence_[to_index(port)].load(std::memory_order_relaxed);
     return to_index(port) | (sequence << sequence_shift) | (is_static_entry ? static_bit : 0) |
            (std::uint64_t{now} << seen_shift);
-}
-
-inline mac_table::learned mac_table::learn(const probe& at, port_index port, seconds_t now) noexcept
-{
-    const std::uint64_t fresh = make_value(port, false, now);
-    const slot s = find(at);
-    const std::uint64_t value =
-        s.key == nullptr ? ~fresh : s.value->load(std::memory_order_acquire);
-    return value == fresh ? learned::known : learn_anew(at, s, value, fresh, now);
 }
 
 } // namespace strait::dataplane

@@ -63,10 +63,12 @@ std::unique_ptr<mac_table> filled(std::uint64_t count)
     return table;
 }
 
-// Prepares the probes of a burst of keys from `next`, then acts on each.
+// Prepares the probes of a burst of keys from `next`, then acts on each. Bursts come from `here`,
+// or in turns from `here` and `there`.
 template <typename Next, typename Act>
-void in_bursts(benchmark::State& state, const mac_table& table, Next next, Act act)
+void in_bursts(benchmark::State& state, mac_table& table, Next next, Act act, bool in_turns = false)
 {
+    port_index from = here;
     cycle_meter meter{state};
     std::array<mac_table::key, burst::capacity> keys;
     std::array<mac_table::probe, burst::capacity> probes;
@@ -75,13 +77,15 @@ void in_bursts(benchmark::State& state, const mac_table& table, Next next, Act a
             key = next();
         }
         meter.start();
+        mac_table::session session{table, from, 0};
         for (std::size_t i = 0; i < keys.size(); ++i) {
-            probes[i] = table.prepare(keys[i]);
+            probes[i] = session.prepare(keys[i]);
         }
         for (const auto& probe : probes) {
-            act(probe);
+            act(session, probe);
         }
         meter.stop(keys.size());
+        from = in_turns && from == here ? there : here;
     }
     meter.report();
 }
@@ -91,8 +95,8 @@ void mac_lookup_known(benchmark::State& state)
     const auto count = static_cast<std::uint64_t>(state.range(0));
     const auto table = filled(count);
     std::uint64_t missed = 0;
-    in_bursts(state, *table, key_sequence{count}, [&](const mac_table::probe& probe) {
-        missed += table->lookup(probe, 0) == here ? 0U : 1U;
+    in_bursts(state, *table, key_sequence{count}, [&](auto& session, const auto& probe) {
+        missed += session.lookup(probe) == here ? 0U : 1U;
     });
     if (missed > 0) {
         state.SkipWithError("an address that was learned was not found");
@@ -107,8 +111,8 @@ void mac_lookup_unknown(benchmark::State& state)
     std::uint64_t found = 0;
     std::uint64_t number = 0;
     const auto next = [&]() noexcept { return key_of(beyond + (number++ * 40503ULL & 0xfffffU)); };
-    in_bursts(state, *table, next, [&](const mac_table::probe& probe) {
-        found += table->lookup(probe, 0) == dataplane::no_port ? 0U : 1U;
+    in_bursts(state, *table, next, [&](auto& session, const auto& probe) {
+        found += session.lookup(probe) == dataplane::no_port ? 0U : 1U;
     });
     if (found > 0) {
         state.SkipWithError("an address that nobody learned was found");
@@ -121,7 +125,7 @@ void mac_learn_known(benchmark::State& state)
     const auto count = static_cast<std::uint64_t>(state.range(0));
     const auto table = filled(count);
     in_bursts(state, *table, key_sequence{count},
-              [&](const mac_table::probe& probe) { table->learn(probe, here, 0); });
+              [](auto& session, const auto& probe) { session.learn(probe); });
 }
 
 // Each burst finds its addresses behind the other port: the dearest way to learn what is known.
@@ -129,10 +133,9 @@ void mac_learn_moved(benchmark::State& state)
 {
     const auto count = static_cast<std::uint64_t>(state.range(0));
     const auto table = filled(count);
-    std::uint64_t seen = 0;
-    in_bursts(state, *table, key_sequence{count}, [&](const mac_table::probe& probe) {
-        table->learn(probe, (seen++ / burst::capacity) % 2 == 0 ? there : here, 0);
-    });
+    in_bursts(
+        state, *table, key_sequence{count},
+        [](auto& session, const auto& probe) { session.learn(probe); }, true);
 }
 
 void mac_flush_port(benchmark::State& state)
