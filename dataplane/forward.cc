@@ -16,8 +16,7 @@ struct candidate {
     packet_slot* p;
     mac_table::probe source;
     mac_table::probe destination;
-    bool multicast;
-    bool as_before; // same addresses and VLAN as the candidate before
+    bool as_before; // same addresses and VLAN as the candidate before: not probed
 };
 
 void set_untagged(packet& p, vlan_id vlan) noexcept
@@ -127,8 +126,7 @@ void forward(burst& b, const port_config& in, const forward_context& context,
     mac_table::session macs{*bridge.macs, in.index, context.now};
     std::array<candidate, burst::capacity> candidates;
     candidate* end = candidates.data();
-    mac_table::key last_source;
-    mac_table::key last_destination;
+    const candidate* probed = nullptr; // the last one that was
     // The untagged header of the last candidate: what comes with the same is what that one is.
     bool comparable = false;
     const bool untagged_allowed = in.vlan.carries(in.vlan.native);
@@ -175,14 +173,12 @@ void forward(burst& b, const port_config& in, const forward_context& context,
         }
         const mac_table::key source{header.source, p.vlan};
         const mac_table::key destination{header.destination, p.vlan};
-        c.multicast = header.destination.is_multicast();
-        c.as_before =
-            end != candidates.data() && source == last_source && destination == last_destination;
+        c.as_before = tagged && probed != nullptr && probed->source.is(source) &&
+                      probed->destination.is(destination);
         if (!c.as_before) {
             c.source = macs.prepare(source);
             c.destination = macs.prepare(destination);
-            last_source = source;
-            last_destination = destination;
+            probed = &c;
         }
         comparable = !tagged;
         last_front = front;
@@ -196,8 +192,8 @@ void forward(burst& b, const port_config& in, const forward_context& context,
             if (macs.learn(c.source) == mac_table::learned::table_full) {
                 context.worker->mac_table_full.add(1);
             }
-            v = judge(c.multicast ? no_port : macs.lookup(c.destination), in, c.p->vlan,
-                      *context.config);
+            // The table has no multicast addresses.
+            v = judge(macs.lookup(c.destination), in, c.p->vlan, *context.config);
         }
         switch (v.what) {
         case verdict::kind::output:

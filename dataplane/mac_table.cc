@@ -61,11 +61,23 @@ mac_table::bucket& mac_table::second_bucket(const probe& at) const noexcept
     return buckets_[second == hashed >> shift_ ? second ^ 1 : second];
 }
 
-// What learn() does when the entry is not as fresh as could be.
-mac_table::learned mac_table::learn_anew(const probe& at, slot s, std::uint64_t value,
-                                         std::uint64_t fresh, std::uint64_t horizon) noexcept
+mac_table::slot mac_table::find(const probe& at) const noexcept
 {
-    if (s.key != nullptr && is_static(value)) {
+    for (bucket* const b : {at.first_, &second_bucket(at)}) {
+        const std::size_t way = b->find(at.word_);
+        if (way < bucket::ways) {
+            return {&b->keys[way], &b->values[way]};
+        }
+    }
+    return {nullptr, nullptr};
+}
+
+// What learn() does when the entry is not as fresh as could be.
+mac_table::learned mac_table::learn_anew(const probe& at, std::uint64_t fresh,
+                                         std::uint64_t horizon) noexcept
+{
+    const slot before = find(at);
+    if (before.key != nullptr && is_static(before.value->load(std::memory_order_relaxed))) {
         return learned::held_by_static;
     }
     const std::unique_lock lock{writing_, std::try_to_lock};
@@ -82,7 +94,7 @@ mac_table::learned mac_table::learn_anew(const probe& at, slot s, std::uint64_t 
         write(room, at.word_, fresh);
         return learned::added;
     }
-    value = mine.value->load(std::memory_order_relaxed);
+    const std::uint64_t value = mine.value->load(std::memory_order_relaxed);
     if (is_static(value)) {
         return learned::held_by_static;
     }

@@ -21,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include <immintrin.h>
 
@@ -100,6 +101,7 @@ private:
         // The way that holds `word`, `ways` if none. Keys may change meanwhile: who relies on the
         // answer reads the key again.
         [[nodiscard]] std::size_t find(std::uint64_t word) const noexcept;
+        [[nodiscard]] std::optional<std::uint64_t> value_of(std::uint64_t word) const noexcept;
     };
     struct slot {
         std::atomic<std::uint64_t>* key;
@@ -129,6 +131,11 @@ private:
         return static_cast<seconds_t>(value >> seen_shift);
     }
 
+    // A slot's key is `empty` or a key's word with the top bit.
+    [[nodiscard]] static std::uint64_t word_of(key k) noexcept
+    {
+        return k.word() | (std::uint64_t{1} << 63);
+    }
     [[nodiscard]] std::uint64_t hash(std::uint64_t word) const noexcept;
     [[nodiscard]] probe probe_of(key k) const noexcept;
     [[nodiscard]] bucket& second_bucket(const probe& at) const noexcept;
@@ -139,8 +146,8 @@ private:
                                            seconds_t now) const noexcept;
     [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
     [[nodiscard]] port_index look_up(const probe& at, std::uint64_t horizon) const noexcept;
-    [[nodiscard]] learned learn_anew(const probe& at, slot s, std::uint64_t value,
-                                     std::uint64_t fresh, std::uint64_t horizon) noexcept;
+    [[nodiscard]] learned learn_anew(const probe& at, std::uint64_t fresh,
+                                     std::uint64_t horizon) noexcept;
     // Writers' part: under the lock. No slot: there is no room.
     [[nodiscard]] slot make_room(const probe& at, std::uint64_t horizon) noexcept;
     [[nodiscard]] slot displace(bucket& b, std::uint64_t horizon) noexcept;
@@ -175,6 +182,7 @@ private:
 class mac_table::probe {
 public:
     probe() noexcept = default;
+    [[nodiscard]] bool is(key k) const noexcept { return word_ == word_of(k); }
 
 private:
     friend class mac_table;
@@ -197,10 +205,12 @@ public:
     }
     learned learn(const probe& at) noexcept
     {
-        const slot s = table_.find(at);
-        const std::uint64_t value =
-            s.key == nullptr ? ~fresh_ : s.value->load(std::memory_order_acquire);
-        return value == fresh_ ? learned::known : table_.learn_anew(at, s, value, fresh_, horizon_);
+        const std::size_t way = at.first_->find(at.word_);
+        if (way < bucket::ways && at.first_->values[way].load(std::memory_order_acquire) == fresh_)
+            [[likely]] {
+            return learned::known;
+        }
+        return table_.learn_anew(at, fresh_, horizon_);
     }
     [[nodiscard]] port_index lookup(const probe& at) const noexcept
     {
@@ -234,8 +244,7 @@ inline std::uint64_t mac_table::hash(std::uint64_t word) const noexcept
 
 inline mac_table::probe mac_table::probe_of(key k) const noexcept
 {
-    // A slot's key is `empty` or a key's word with the top bit.
-    const std::uint64_t word = k.word() | (std::uint64_t{1} << 63);
+    const std::uint64_t word = word_of(k);
     return {word, buckets_[hash(word) >> shift_]};
 }
 
@@ -253,21 +262,6 @@ mac_table::bucket::find(std::uint64_t word) const noexcept
     return static_cast<std::size_t>(std::countr_zero(static_cast<unsigned>(found) | 1U << ways));
 }
 
-// First the first bucket: entries move from there to the second, never back.
-inline mac_table::slot mac_table::find(const probe& at) const noexcept
-{
-    const std::size_t way = at.first_->find(at.word_);
-    if (way < bucket::ways) [[likely]] {
-        return {&at.first_->keys[way], &at.first_->values[way]};
-    }
-    bucket& second = second_bucket(at);
-    const std::size_t other = second.find(at.word_);
-    if (other < bucket::ways) {
-        return {&second.keys[other], &second.values[other]};
-    }
-    return {nullptr, nullptr};
-}
-
 inline std::uint64_t mac_table::horizon(seconds_t now) const noexcept
 {
     const seconds_t ageing = ageing_.load(std::memory_order_relaxed);
@@ -281,19 +275,26 @@ inline bool mac_table::live(std::uint64_t value, std::uint64_t horizon) const no
     return (sequence_of(value) == sequence && value >= horizon) || is_static(value);
 }
 
+inline std::optional<std::uint64_t> mac_table::bucket::value_of(std::uint64_t word) const noexcept
+{
+    const std::size_t way = find(word);
+    if (way < ways) [[likely]] {
+        const std::uint64_t value = values[way].load(std::memory_order_acquire);
+        if (keys[way].load(std::memory_order_relaxed) == word) [[likely]] {
+            return value;
+        }
+    }
+    return std::nullopt;
+}
+
+// An entry that left its first bucket meanwhile is in its second, which none leaves but for good.
 inline port_index mac_table::look_up(const probe& at, std::uint64_t horizon) const noexcept
 {
-    for (;;) {
-        const slot s = find(at);
-        if (s.key == nullptr) {
-            return no_port;
-        }
-        const std::uint64_t value = s.value->load(std::memory_order_acquire);
-        if (s.key->load(std::memory_order_relaxed) == at.word_) [[likely]] {
-            return live(value, horizon) ? port_of(value) : no_port;
-        }
-        // Removed or moved just now.
+    auto value = at.first_->value_of(at.word_);
+    if (!value) [[unlikely]] {
+        value = second_bucket(at).value_of(at.word_);
     }
+    return value && live(*value, horizon) ? port_of(*value) : no_port;
 }
 
 inline std::uint64_t mac_table::make_value(port_index port, bool is_static_entry,
