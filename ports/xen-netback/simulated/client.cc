@@ -49,7 +49,7 @@ result<std::shared_ptr<client>> client::connect(const std::string& socket, ident
         return failed("a socket's path has 1 to " + std::to_string(ports::max_socket_path) +
                       " bytes");
     }
-    unique_fd fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
+    file_descriptor fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)};
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, socket.data(), socket.size());
@@ -137,14 +137,14 @@ std::optional<watch_event> client::next_event()
 {
     for (;;) {
         std::vector<std::byte> message;
-        std::array<unique_fd, wire::most_descriptors> unwanted;
+        std::array<file_descriptor, wire::most_descriptors> unwanted;
         const int code = wire::receive(events_.get(), message, unwanted, true);
         if (code == EAGAIN) {
             return std::nullopt;
         }
         if (code != 0 || message.empty()) {
             // The server is gone: who waits for the descriptor shall not be woken for ever.
-            const unique_fd silent{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+            const file_descriptor silent{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
             (void)::dup3(silent.get(), events_.get(), O_CLOEXEC);
             return std::nullopt;
         }

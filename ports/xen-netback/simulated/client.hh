@@ -37,7 +37,7 @@ public:
         std::string why; // a sentence, when it is not
         std::vector<std::byte> message{};
         wire::reader fields{}; // of the message
-        std::array<unique_fd, wire::most_descriptors> descriptors{};
+        std::array<file_descriptor, wire::most_descriptors> descriptors{};
     };
     [[nodiscard]] answer ask(const wire::writer& request);
     // The same for what has an answer without fields.
@@ -52,10 +52,11 @@ public:
     void on_faults(std::function<void(const faults&)> hear);
 
 private:
-    client(unique_fd socket, domain_id domain) : socket_{std::move(socket)}, domain_{domain} {}
+    client(file_descriptor socket, domain_id domain) : socket_{std::move(socket)}, domain_{domain}
+    {}
 
-    unique_fd socket_;
-    unique_fd events_;
+    file_descriptor socket_;
+    file_descriptor events_;
     domain_id domain_;
     std::mutex mutex_;
     bool broken_{false};
@@ -97,8 +98,8 @@ private:
 class channel_end final : public event_channel {
 public:
     // `goodbye` is told to the server at the end; `sent` counts notifications, and may be null.
-    channel_end(std::shared_ptr<client> c, unique_fd ours, unique_fd theirs, wire::writer goodbye,
-                std::atomic<std::uint64_t>* sent)
+    channel_end(std::shared_ptr<client> c, file_descriptor ours, file_descriptor theirs,
+                wire::writer goodbye, std::atomic<std::uint64_t>* sent)
         : client_{std::move(c)},
           ours_{std::move(ours)},
           theirs_{std::move(theirs)},
@@ -115,8 +116,8 @@ public:
 
 private:
     std::shared_ptr<client> client_;
-    unique_fd ours_;
-    unique_fd theirs_;
+    file_descriptor ours_;
+    file_descriptor theirs_;
     wire::writer goodbye_;
     std::atomic<std::uint64_t>* sent_;
 };

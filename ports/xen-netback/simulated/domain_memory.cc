@@ -61,20 +61,13 @@ std::string to_string(grant_status s)
     return std::string{name} + " (" + std::to_string(static_cast<int>(s)) + ")";
 }
 
-unique_fd::~unique_fd()
-{
-    if (fd_ >= 0) {
-        ::close(fd_);
-    }
-}
-
 bool memory_layout::valid() const noexcept
 {
     return grants >= 512 && grants <= 32'768 && grants % 512 == 0 && pages >= 1 &&
            pages <= (1U << 20U);
 }
 
-domain_memory::domain_memory(unique_fd file, memory_layout layout, std::byte* base) noexcept
+domain_memory::domain_memory(file_descriptor file, memory_layout layout, std::byte* base) noexcept
     : file_{std::move(file)}, layout_{layout}, base_{base}, header_{base}, table_{base + page_size}
 {}
 
@@ -102,7 +95,7 @@ result<domain_memory> domain_memory::make(domain_id domain, memory_layout layout
                      " were asked for"};
     }
     const std::string name = "xen-domain-" + std::to_string(static_cast<unsigned>(domain));
-    unique_fd file{::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    file_descriptor file{::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING)};
     if (!file || ::ftruncate(file.get(), static_cast<off_t>(layout.size())) != 0 ||
         ::fcntl(file.get(), F_ADD_SEALS, seals) != 0) {
         return failed("made");
@@ -116,7 +109,7 @@ result<domain_memory> domain_memory::make(domain_id domain, memory_layout layout
     return memory;
 }
 
-result<domain_memory> domain_memory::map(unique_fd file, memory_layout layout)
+result<domain_memory> domain_memory::map(file_descriptor file, memory_layout layout)
 {
     struct stat status {};
     const int have = ::fcntl(file.get(), F_GET_SEALS);

@@ -4,6 +4,7 @@
 // domain's memory is the server's business.
 #pragma once
 
+#include "dataplane/file_descriptor.hh"
 #include "dataplane/guest_span.hh"
 #include "dataplane/remote.hh"
 #include "ports/port.hh"
@@ -17,31 +18,12 @@
 
 namespace strait::xen::simulated {
 
+using dataplane::file_descriptor;
 using ports::error;
 using grant_status = dataplane::remote_copy::status;
 
 // For people: "bad_reference (-3)".
 [[nodiscard]] std::string to_string(grant_status s);
-
-// A file descriptor that is closed with its owner; -1: none.
-class unique_fd {
-public:
-    unique_fd() noexcept = default;
-    explicit unique_fd(int fd) noexcept : fd_{fd} {}
-    unique_fd(unique_fd&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
-    unique_fd& operator=(unique_fd&& other) noexcept
-    {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~unique_fd();
-    [[nodiscard]] int get() const noexcept { return fd_; }
-    explicit operator bool() const noexcept { return fd_ >= 0; }
-    [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
-
-private:
-    int fd_{-1};
-};
 
 // Sizes of a domain. They come from the server, never out of the memory itself, which its guest can
 // write as it likes.
@@ -100,7 +82,7 @@ public:
     // Makes new memory, all zeros and alive. Errors: no memory, or an invalid layout.
     [[nodiscard]] static result<domain_memory> make(domain_id domain, memory_layout layout);
     // Maps what another process made. Errors: the file is no sealed one of that size.
-    [[nodiscard]] static result<domain_memory> map(unique_fd file, memory_layout layout);
+    [[nodiscard]] static result<domain_memory> map(file_descriptor file, memory_layout layout);
     domain_memory(domain_memory&& other) noexcept;
     domain_memory& operator=(domain_memory&& other) noexcept = delete;
     ~domain_memory();
@@ -144,9 +126,9 @@ public:
 
 private:
     static constexpr std::size_t alive_index = 2; // of the header's words
-    domain_memory(unique_fd file, memory_layout layout, std::byte* base) noexcept;
+    domain_memory(file_descriptor file, memory_layout layout, std::byte* base) noexcept;
 
-    unique_fd file_;
+    file_descriptor file_;
     memory_layout layout_;
     std::byte* base_;
     dataplane::guest_array<std::uint64_t> header_; // magic, domain, alive

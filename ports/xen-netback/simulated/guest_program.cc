@@ -367,7 +367,7 @@ int run(const std::vector<std::string>& words)
         ::sigaddset(&handled, s);
     }
     ::sigprocmask(SIG_BLOCK, &handled, nullptr);
-    const unique_fd signals{::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK)};
+    const file_descriptor signals{::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK)};
     if (!signals) {
         return refuse(std::string{"no signalfd can be had: "} + std::strerror(errno));
     }

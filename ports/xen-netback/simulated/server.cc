@@ -101,8 +101,8 @@ struct channel {
     domain_id offered_to;
     const connection* offered_by;
     const connection* bound_by{nullptr};
-    unique_fd towards_offerer;
-    unique_fd towards_binder;
+    file_descriptor towards_offerer;
+    file_descriptor towards_binder;
 };
 
 struct domain {
@@ -149,7 +149,7 @@ struct world {
 
 class connection : public std::enable_shared_from_this<connection> {
 public:
-    connection(world& w, unique_fd socket, store_tree::client id)
+    connection(world& w, file_descriptor socket, store_tree::client id)
         : world_{w}, id_{id}, socket_{w.io, socket.get()}, events_{w.io}, timer_{w.io}
     {
         (void)socket.release();
@@ -223,14 +223,14 @@ private:
     struct answer {
         writer fields;
         std::vector<int> descriptors; // owned by others
-        std::vector<unique_fd> owned;
+        std::vector<file_descriptor> owned;
     };
 
     void ready()
     {
         // A client that never stops asking lets others have their turn.
         for (int i = 0; i < 16; ++i) {
-            std::array<unique_fd, wire::most_descriptors> unwanted;
+            std::array<file_descriptor, wire::most_descriptors> unwanted;
             const int code = wire::receive(socket_.native_handle(), world_.buffer, unwanted, true);
             if (code == EAGAIN) {
                 break;
@@ -520,7 +520,7 @@ void connection::hello(reader& in, answer& out)
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
         throw refusal{errno, "the simulator has no descriptors left"};
     }
-    unique_fd ours{pair[0]};
+    file_descriptor ours{pair[0]};
     out.owned.emplace_back(pair[1]);
     out.descriptors = {pair[1]};
     domain_ = at == world_.domains.end() ? world_.make(id, {grants, pages}) : at->second;
@@ -577,8 +577,8 @@ void connection::offer(reader& in, answer& out)
     auto c = std::make_shared<channel>();
     c->offered_to = to;
     c->offered_by = this;
-    c->towards_offerer = unique_fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    c->towards_binder = unique_fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    c->towards_offerer = file_descriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    c->towards_binder = file_descriptor{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (port > most_ports || !c->towards_offerer || !c->towards_binder) {
         throw refusal{ENOSPC, name_of(domain_->id) + " can have no more event channels"};
     }
@@ -853,7 +853,7 @@ public:
         if (auto way = ports::make_way_for_socket(settings_.socket); way.has_error()) {
             return way.error();
         }
-        unique_fd fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+        file_descriptor fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         std::memcpy(address.sun_path, settings_.socket.data(), settings_.socket.size());
@@ -904,7 +904,7 @@ public:
 private:
     void ready()
     {
-        unique_fd fd{
+        file_descriptor fd{
             ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
         if (!fd && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
             // Out of descriptors, most likely: a moment later there may be some.

@@ -54,7 +54,7 @@ result<std::unique_ptr<tap>> tap::open(const std::string& name, const std::strin
     if (name.empty() || name.size() >= sizeof request.ifr_name) {
         return error{"an interface's name has 1 to 15 bytes: \"" + name + "\" has not"};
     }
-    unique_fd file{::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
+    file_descriptor file{::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)};
     if (!file) {
         return failed(name, "made (/dev/net/tun)");
     }

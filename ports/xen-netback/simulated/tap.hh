@@ -38,10 +38,10 @@ public:
     [[nodiscard]] bool give(std::span<const std::byte> bytes, const frame_extras& extras) noexcept;
 
 private:
-    explicit tap(unique_fd file) : file_{std::move(file)}, buffer_(longest) {}
+    explicit tap(file_descriptor file) : file_{std::move(file)}, buffer_(longest) {}
     static constexpr std::size_t longest = 70'000; // its header, and 64 KiB of packet
 
-    unique_fd file_;
+    file_descriptor file_;
     std::vector<std::byte> buffer_;
 };
 

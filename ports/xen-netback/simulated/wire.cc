@@ -40,7 +40,7 @@ int send(int socket, std::span<const std::byte> message, std::span<const int> de
 }
 
 int receive(int socket, std::vector<std::byte>& message,
-            std::array<unique_fd, most_descriptors>& descriptors, bool now)
+            std::array<file_descriptor, most_descriptors>& descriptors, bool now)
 {
     // Its size first: most messages are short.
     ssize_t size = 0;
@@ -76,7 +76,7 @@ int receive(int socket, std::vector<std::byte>& message,
         for (std::size_t i = 0; i < count; ++i) {
             int fd = -1;
             std::memcpy(&fd, CMSG_DATA(at) + i * sizeof(int), sizeof fd);
-            unique_fd owned{fd};
+            file_descriptor owned{fd};
             if (i < descriptors.size()) {
                 descriptors[i] = std::move(owned);
             }

@@ -144,6 +144,6 @@ private:
 // One message into `message`, which is given its size; an empty one is the end. Returns 0 or errno:
 // EMSGSIZE when it is longer than `longest`, or had more descriptors.
 [[nodiscard]] int receive(int socket, std::vector<std::byte>& message,
-                          std::array<unique_fd, most_descriptors>& descriptors, bool now);
+                          std::array<file_descriptor, most_descriptors>& descriptors, bool now);
 
 } // namespace strait::xen::simulated::wire

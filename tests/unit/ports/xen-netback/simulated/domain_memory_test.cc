@@ -157,7 +157,7 @@ TEST_F(grants, an_entry_that_changes_all_the_time_holds_nobody_up)
 TEST_F(grants, two_mappings_of_the_memory_see_one_table)
 {
     const auto there =
-        domain_memory::map(unique_fd{::dup(memory.descriptor())}, memory.layout()).value();
+        domain_memory::map(file_descriptor{::dup(memory.descriptor())}, memory.layout()).value();
     memory.grant(8, backend, page, false);
     ASSERT_EQ(there.claim(backend, 8, true).status, grant_status::done);
     EXPECT_FALSE(memory.revoke(8));
@@ -202,7 +202,7 @@ TEST(a_domains_memory, has_a_layout_within_bounds)
 TEST(a_domains_memory, is_a_sealed_file_of_its_size_or_it_is_refused)
 {
     const auto sealed = [](std::size_t size, int seals) {
-        unique_fd file{::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+        file_descriptor file{::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
         EXPECT_EQ(::ftruncate(file.get(), static_cast<off_t>(size)), 0);
         EXPECT_EQ(::fcntl(file.get(), F_ADD_SEALS, seals), 0);
         return file;
@@ -214,9 +214,9 @@ TEST(a_domains_memory, is_a_sealed_file_of_its_size_or_it_is_refused)
     EXPECT_TRUE(
         domain_memory::map(sealed(small.size(), F_SEAL_GROW | F_SEAL_SEAL), small).has_error())
         << "its pages could go away";
-    EXPECT_TRUE(domain_memory::map(unique_fd{}, small).has_error());
-    EXPECT_TRUE(
-        domain_memory::map(unique_fd{::open("/dev/zero", O_RDWR | O_CLOEXEC)}, small).has_error());
+    EXPECT_TRUE(domain_memory::map(file_descriptor{}, small).has_error());
+    EXPECT_TRUE(domain_memory::map(file_descriptor{::open("/dev/zero", O_RDWR | O_CLOEXEC)}, small)
+                    .has_error());
 }
 
 TEST(a_domains_memory, cannot_be_made_smaller_by_its_guest)
@@ -250,11 +250,11 @@ TEST(a_descriptor, is_closed_with_its_owner)
 {
     const int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     {
-        unique_fd one{fd};
-        unique_fd two{std::move(one)};
+        file_descriptor one{fd};
+        file_descriptor two{std::move(one)};
         EXPECT_FALSE(one); // NOLINT(bugprone-use-after-move): that is what is tested
         EXPECT_EQ(two.get(), fd);
-        unique_fd three;
+        file_descriptor three;
         three = std::move(two);
         EXPECT_NE(::fcntl(fd, F_GETFD), -1);
     }

@@ -110,8 +110,8 @@ child::child(const std::string& program, std::vector<std::string> words)
     if (::pipe2(ends, O_CLOEXEC) != 0) {
         throw std::runtime_error{"no pipe"};
     }
-    output_ = unique_fd{ends[0]};
-    const unique_fd its{ends[1]};
+    output_ = file_descriptor{ends[0]};
+    const file_descriptor its{ends[1]};
     words.insert(words.begin(), program);
     std::vector<char*> pointers;
     for (auto& word : words) {

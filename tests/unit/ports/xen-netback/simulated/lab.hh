@@ -75,7 +75,7 @@ public:
 
 private:
     pid_t pid_{-1};
-    unique_fd output_;
+    file_descriptor output_;
 };
 
 // What a process can leak.

@@ -357,7 +357,7 @@ public:
     {
         std::vector<std::byte> message;
         for (;;) {
-            std::array<unique_fd, wire::most_descriptors> unwanted;
+            std::array<file_descriptor, wire::most_descriptors> unwanted;
             pollfd ready{.fd = fd_.get(), .events = POLLIN, .revents = 0};
             if (::poll(&ready, 1, 5000) != 1) {
                 return false;
@@ -374,13 +374,13 @@ public:
         w.add(wire::request::hello).add(wire::version).add(as).add(true);
         w.add(small_domain.grants).add(small_domain.pages);
         std::vector<std::byte> message;
-        std::array<unique_fd, wire::most_descriptors> events;
+        std::array<file_descriptor, wire::most_descriptors> events;
         return send(w) == 0 && wire::receive(fd_.get(), message, events, false) == 0 &&
                wire::reader{message}.number<std::uint32_t>() == 0;
     }
 
 private:
-    unique_fd fd_;
+    file_descriptor fd_;
     bool connected_{false};
 };
 

@@ -34,8 +34,8 @@ protected:
     {
         int pair[2] = {-1, -1};
         EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-        one = unique_fd{pair[0]};
-        two = unique_fd{pair[1]};
+        one = file_descriptor{pair[0]};
+        two = file_descriptor{pair[1]};
     }
     int take(bool now = true)
     {
@@ -43,10 +43,10 @@ protected:
         return receive(two.get(), message, descriptors, now);
     }
 
-    unique_fd one;
-    unique_fd two;
+    file_descriptor one;
+    file_descriptor two;
     std::vector<std::byte> message;
-    std::array<unique_fd, most_descriptors> descriptors;
+    std::array<file_descriptor, most_descriptors> descriptors;
 };
 
 TEST_F(a_message, is_read_as_it_was_written)
@@ -148,7 +148,7 @@ TEST_F(a_message, brings_descriptors_that_are_then_the_receivers)
 {
     const auto before = open_descriptors();
     {
-        const unique_fd file{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+        const file_descriptor file{::open("/dev/null", O_RDWR | O_CLOEXEC)};
         const std::array<int, 2> sent{file.get(), file.get()};
         writer w;
         w.add("x");
