@@ -184,8 +184,12 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     port_counters& counters = port_counters_[to_index(source.port->index)];
     port_index& expected = expected_[to_index(source.port->index)];
     const ports::queue_context context{
-        now.tsc, engine_.settings_.pool, &counters, &notifications_,
-        expected == no_port ? nullptr : now.plan->sinks[to_index(expected)].queue};
+        now.tsc,
+        engine_.settings_.pool,
+        &counters,
+        &notifications_,
+        expected == no_port ? nullptr : now.plan->sinks[to_index(expected)].queue,
+        packet_cost_};
     burst& b = *burst_;
     b.clear();
     if (source.queue->receive(b, context) == ports::rx_queue::poll::empty) {
@@ -193,6 +197,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     }
     notifications_.flush();
     counters_.rx_packets.add(b.count);
+    taken_ += b.count;
     forward(b, *source.port, {now.config, now_, &counters_}, counters, outputs_);
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now);
@@ -481,6 +486,11 @@ void worker::account(std::uint64_t tsc, bool busy) noexcept
     last_tsc_ = tsc;
     (busy ? counters_.busy_cycles : counters_.idle_cycles).add(cycles);
     counters_.iterations.add(1);
+    constexpr std::size_t many = 32;
+    if (taken_ >= many) {
+        packet_cost_ = (packet_cost_ * 7 + cycles / taken_) / 8;
+    }
+    taken_ = 0;
     if (cycles > counters_.longest_gap.read()) [[unlikely]] {
         counters_.longest_gap.set(cycles);
     }

@@ -125,6 +125,10 @@ private:
     // to be woken.
     const std::uint64_t patience_;
     std::uint64_t last_tsc_{0};
+    std::size_t taken_{0}; // packets, in this iteration
+    // TSC cycles, averaged over iterations that took many. Too high at first rather than too low: a
+    // ring that is left alone for that soon gives a burst to measure.
+    std::uint64_t packet_cost_{200};
     std::uint64_t awake_until_{0}; // TSC, at least
     worker_counters counters_;
     std::unique_ptr<port_counters[]> port_counters_;

@@ -35,6 +35,7 @@ struct queue_context {
     dataplane::port_counters* counters; // the worker's own, of the port of this queue
     notification_list* notifications;
     tx_queue* expected{nullptr}; // for receive(): where all of the last burst went, if to one queue
+    std::uint64_t packet_cost{0}; // for receive(): TSC cycles of a packet in a long burst, lately
 };
 
 // Towards the switch. One worker calls, the same one from publication to removal.

@@ -294,7 +294,7 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
     if (count == 0) {
         return rx_queue::poll::empty;
     }
-    gather_.took(context.now, count);
+    gather_.took(context.now, count, context.packet_cost);
 
     const std::span<const chain> taken = std::span{chains}.first(count);
     // In a loop of its own, many are under way at once.

@@ -117,7 +117,7 @@ rx_queue::poll source::receive(burst& b, const queue_context& context) noexcept
     if (count == 0) {
         return rx_queue::poll::empty;
     }
-    gather_.took(context.now, std::max<std::size_t>(frame_count_, 1));
+    gather_.took(context.now, std::max<std::size_t>(frame_count_, 1), context.packet_cost);
     finish(b, context);
     return rx_queue::poll::taken;
 }

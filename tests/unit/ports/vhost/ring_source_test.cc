@@ -544,6 +544,21 @@ TEST_P(ring_source, gathers_under_load_and_not_without_it)
     EXPECT_EQ(poll_once(), poll::taken);
     EXPECT_EQ(t.worker.burst().count, 48U);
     t.worker.release(*t.engine);
+    t.collect();
+    // At that pace a worker to whom a packet costs little has time to look.
+    t.worker.packet_cost = 1;
+    t.worker.pass(ports::gatherer::longest);
+    offer(64);
+    ASSERT_EQ(poll_once(), poll::taken);
+    t.worker.release(*t.engine);
+    t.collect();
+    for (int i = 0; i < 20; ++i) {
+        t.worker.pass(20);
+        offer(1);
+        ASSERT_EQ(poll_once(), poll::taken) << i;
+        t.worker.release(*t.engine);
+        t.collect();
+    }
 }
 
 } // namespace

@@ -204,9 +204,10 @@ public:
     [[nodiscard]] std::uint64_t drops() const noexcept; // of every reason
     [[nodiscard]] ports::queue_context context() noexcept
     {
-        return {now_, nullptr, counters_.get(), &notifications_};
+        return {now_, nullptr, counters_.get(), &notifications_, nullptr, packet_cost};
     }
     void pass(std::uint64_t cycles) noexcept { now_ += cycles; }
+    std::uint64_t packet_cost{200};
 
 private:
     std::unique_ptr<dataplane::burst> burst_;
