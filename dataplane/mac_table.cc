@@ -77,10 +77,21 @@ mac_table::learned mac_table::learn_anew(const probe& at, std::uint64_t fresh,
                                          std::uint64_t horizon) noexcept
 {
     const slot before = find(at);
-    if (before.key != nullptr && is_static(before.value->load(std::memory_order_relaxed))) {
-        return learned::held_by_static;
+    if (before.key != nullptr) {
+        const std::uint64_t value = before.value->load(std::memory_order_relaxed);
+        if (value == fresh) {
+            return learned::known; // in its second bucket
+        }
+        if (is_static(value)) {
+            return learned::held_by_static;
+        }
     }
-    const std::unique_lock lock{writing_, std::try_to_lock};
+    std::unique_lock lock{writing_, std::try_to_lock};
+    // What is known stays so in a flood of new addresses: a little patience gets the lock.
+    for (int tries = 16; before.key != nullptr && !lock && tries > 0; --tries) {
+        _mm_pause();
+        (void)lock.try_lock();
+    }
     if (!lock) {
         return learned::known;
     }
@@ -107,7 +118,7 @@ mac_table::learned mac_table::learn_anew(const probe& at, std::uint64_t fresh,
 
 void mac_table::write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept
 {
-    s.key->store(empty, std::memory_order_relaxed);
+    s.key->store(empty, std::memory_order_release); // not before the copy of what was here
     s.value->store(value, std::memory_order_release);
     s.key->store(word, std::memory_order_release);
 }
@@ -146,13 +157,16 @@ mac_table::slot mac_table::make_room(const probe& at, std::uint64_t horizon) noe
     return {nullptr, nullptr};
 }
 
-// Copies an entry of a full bucket to its second bucket, and gives the slot it had. There is no
-// room for those that this one is the second of.
+// Copies an entry whose first bucket this is to its second, and gives the slot it had.
 mac_table::slot mac_table::displace(bucket& b, std::uint64_t horizon) noexcept
 {
     for (std::size_t way = 0; way < bucket::ways; ++way) {
         const probe resident{b.keys[way].load(std::memory_order_relaxed), b};
-        const slot to = free_slot(second_bucket(resident), horizon);
+        bucket& second = second_bucket(resident);
+        if (&second == &b) {
+            continue; // there may be room by now, but readers do not look here twice
+        }
+        const slot to = free_slot(second, horizon);
         if (to.key != nullptr) {
             write(to, resident.word_, b.values[way].load(std::memory_order_relaxed));
             return {&b.keys[way], &b.values[way]};

@@ -62,6 +62,7 @@ public:
     mac_table& operator=(const mac_table&) = delete;
 
     // Workers, and any other thread.
+    // `known` is also what another writer kept from being learned: the next packet tries again.
     enum class learned : std::uint8_t { known, added, moved, held_by_static, table_full };
     // A key hashed for this table, so that a burst can prefetch first and look then.
     class probe;
@@ -210,7 +211,12 @@ public:
             [[likely]] {
             return learned::known;
         }
-        return table_.learn_anew(at, fresh_, horizon_);
+        if (full_ && !table_.find(at).key) [[unlikely]] {
+            return learned::table_full;
+        }
+        const learned result = table_.learn_anew(at, fresh_, horizon_);
+        full_ |= result == learned::table_full;
+        return result;
     }
     [[nodiscard]] port_index lookup(const probe& at) const noexcept
     {
@@ -221,6 +227,8 @@ private:
     mac_table& table_;
     std::uint64_t fresh_;
     std::uint64_t horizon_;
+    // A burst of made-up addresses takes the lock for the first that finds no room, not for all.
+    bool full_{false};
 };
 
 inline mac_table::learned mac_table::learn(key k, port_index port, seconds_t now) noexcept
@@ -292,6 +300,7 @@ inline port_index mac_table::look_up(const probe& at, std::uint64_t horizon) con
 {
     auto value = at.first_->value_of(at.word_);
     if (!value) [[unlikely]] {
+        std::atomic_signal_fence(std::memory_order_acquire); // vectors are no atomics to compilers
         value = second_bucket(at).value_of(at.word_);
     }
     return value && live(*value, horizon) ? port_of(*value) : no_port;
