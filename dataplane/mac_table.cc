@@ -73,47 +73,49 @@ mac_table::slot mac_table::find(const probe& at) const noexcept
 }
 
 // What learn() does when the entry is not as fresh as could be.
-mac_table::learned mac_table::learn_anew(const probe& at, std::uint64_t fresh,
-                                         std::uint64_t horizon) noexcept
+mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
 {
-    const slot before = find(at);
+    const slot before = table_.find(at);
     if (before.key != nullptr) {
         const std::uint64_t value = before.value->load(std::memory_order_relaxed);
-        if (value == fresh) {
+        if (value == fresh_) {
             return learned::known; // in its second bucket
         }
         if (is_static(value)) {
             return learned::held_by_static;
         }
+    } else if (full_) {
+        return learned::table_full;
     }
-    std::unique_lock lock{writing_, std::try_to_lock};
+    std::unique_lock lock{table_.writing_, std::try_to_lock};
     // What is known stays so in a flood of new addresses: a little patience gets the lock.
     for (int tries = 16; before.key != nullptr && !lock && tries > 0; --tries) {
-        _mm_pause();
+        __builtin_ia32_pause();
         (void)lock.try_lock();
     }
     if (!lock) {
         return learned::known;
     }
     // Once more: another writer may have been here.
-    const slot mine = find(at);
+    const slot mine = table_.find(at);
     if (mine.key == nullptr) {
-        const slot room = make_room(at, horizon);
+        const slot room = table_.make_room(at, horizon_);
         if (room.key == nullptr) {
-            return walks_ == 0 ? learned::table_full : learned::known;
+            full_ = table_.walks_ == 0;
+            return full_ ? learned::table_full : learned::known;
         }
-        write(room, at.word_, fresh);
+        write(room, at.word_, fresh_);
         return learned::added;
     }
     const std::uint64_t value = mine.value->load(std::memory_order_relaxed);
     if (is_static(value)) {
         return learned::held_by_static;
     }
-    mine.value->store(fresh, std::memory_order_release);
-    if (!live(value, horizon)) {
+    mine.value->store(fresh_, std::memory_order_release);
+    if (!table_.live(value, horizon_)) {
         return learned::added;
     }
-    return port_of(value) == port_of(fresh) ? learned::known : learned::moved;
+    return port_of(value) == port_of(fresh_) ? learned::known : learned::moved;
 }
 
 void mac_table::write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept

@@ -147,8 +147,6 @@ private:
                                            seconds_t now) const noexcept;
     [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
     [[nodiscard]] port_index look_up(const probe& at, std::uint64_t horizon) const noexcept;
-    [[nodiscard]] learned learn_anew(const probe& at, std::uint64_t fresh,
-                                     std::uint64_t horizon) noexcept;
     // Writers' part: under the lock. No slot: there is no room.
     [[nodiscard]] slot make_room(const probe& at, std::uint64_t horizon) noexcept;
     [[nodiscard]] slot displace(bucket& b, std::uint64_t horizon) noexcept;
@@ -211,12 +209,7 @@ public:
             [[likely]] {
             return learned::known;
         }
-        if (full_ && !table_.find(at).key) [[unlikely]] {
-            return learned::table_full;
-        }
-        const learned result = table_.learn_anew(at, fresh_, horizon_);
-        full_ |= result == learned::table_full;
-        return result;
+        return learn_anew(at);
     }
     [[nodiscard]] port_index lookup(const probe& at) const noexcept
     {
@@ -224,6 +217,8 @@ public:
     }
 
 private:
+    [[nodiscard]] learned learn_anew(const probe& at) noexcept;
+
     mac_table& table_;
     std::uint64_t fresh_;
     std::uint64_t horizon_;
