@@ -170,6 +170,20 @@ void connection::done(const reader& in)
     }
 }
 
+// What the request, of one number, gives back.
+template <typename Held>
+Held connection::take(reader& in, std::map<std::uint32_t, Held>& from, const char* what)
+{
+    const auto at = from.find(in.number<std::uint32_t>());
+    done(in);
+    if (at == from.end()) {
+        throw refusal{EINVAL, std::string{"there is no such "} + what};
+    }
+    Held held = std::move(at->second);
+    from.erase(at);
+    return held;
+}
+
 void connection::privileged(const char* what) const
 {
     if (domain_->id != domain_id{0}) {
@@ -632,41 +646,21 @@ void connection::answer_request(reader& in, answer& out)
     case request::map:
         map(in, out);
         break;
-    case request::unmap: {
-        const auto at = mappings_.find(in.number<std::uint32_t>());
-        done(in);
-        if (at == mappings_.end()) {
-            throw refusal{EINVAL, "there is no such mapping"};
-        }
-        release(at->second);
-        mappings_.erase(at);
+    case request::unmap:
+        release(take(in, mappings_, "mapping"));
         break;
-    }
     case request::offer:
         offer(in, out);
         break;
-    case request::close: {
-        const auto at = domain_->ports.find(in.number<std::uint32_t>());
-        done(in);
-        if (at == domain_->ports.end()) {
-            throw refusal{EINVAL, "there is no such event channel"};
-        }
-        domain_->ports.erase(at);
+    case request::close:
+        (void)take(in, domain_->ports, "event channel");
         break;
-    }
     case request::bind:
         bind(in, out);
         break;
-    case request::unbind: {
-        const auto at = bindings_.find(in.number<std::uint32_t>());
-        done(in);
-        if (at == bindings_.end()) {
-            throw refusal{EINVAL, "there is no such binding"};
-        }
-        unbind(at->second);
-        bindings_.erase(at);
+    case request::unbind:
+        unbind(take(in, bindings_, "binding"));
         break;
-    }
     case request::create_domain: {
         const auto id = in.number<domain_id>();
         const auto grants = in.number<std::uint32_t>();

@@ -138,6 +138,8 @@ private:
     void offer(wire::reader& in, answer& out);
     void ask_store(wire::request kind, wire::reader& in, answer& out);
     static void done(const wire::reader& in);
+    template <typename Held>
+    static Held take(wire::reader& in, std::map<std::uint32_t, Held>& from, const char* what);
     void privileged(const char* what) const;
     // A delay that the rule asks for, or a refusal, or nothing.
     std::uint64_t strike(operation on, domain_id d, std::span<const std::uint32_t> references,
