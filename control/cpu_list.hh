@@ -2,7 +2,7 @@
 // Lists of CPUs as people write them: 1 or 2-5 or 0,1,0,1.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <string>
 #include <string_view>

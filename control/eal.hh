@@ -3,7 +3,7 @@
 // pages and no file left of it, no device probed, log lines led into ours, and the packet pool.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <cstdint>
 #include <memory>

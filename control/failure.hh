@@ -2,7 +2,7 @@
 // Why control refused something: a kind for programs and a sentence for people.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <boost/system/result.hpp>
 

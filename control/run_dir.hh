@@ -2,7 +2,7 @@
 // The daemon's run folder, held by a lock for as long as the daemon lives: one daemon a folder.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <string>
 

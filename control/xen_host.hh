@@ -2,7 +2,7 @@
 // Which hypervisor's guests this host can serve.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 #include "ports/xen-netback/backend.hh"
 
 #include <memory>

@@ -7,9 +7,8 @@
 #include "dataplane/packet.hh"
 #include "dataplane/rcu.hh"
 #include "dataplane/types.hh"
+#include "ports/error.hh"
 #include "ports/notification.hh"
-
-#include <boost/system/result.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -102,16 +101,6 @@ struct queue_pair {
 
 // A word, number, truth or list that a port tells of itself, for `port show`.
 using port_detail = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
-
-// An error for people: one sentence that says what was wrong, where, and what would be right.
-struct error {
-    std::string message;
-};
-template <typename T>
-using result = boost::system::result<T, error>;
-
-// What result<T>::value() throws on an error; found by its argument.
-[[noreturn]] void throw_exception_from_error(const error& e, const boost::source_location& where);
 
 // A port, from its creation by a factory to its destruction. All calls come from the control
 // thread. Queues exist from creation to destruction, whether or not a guest is attached: they say

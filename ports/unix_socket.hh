@@ -4,7 +4,7 @@
 // made by those who listen on them.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <cstddef>
 #include <optional>

@@ -3,7 +3,7 @@
 // number, and errors a person can act on. How it is configured and polled is nic.cc's.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <cstdint>
 #include <optional>

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "dataplane/file_descriptor.hh"
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <cstdint>
 #include <set>

@@ -3,7 +3,7 @@
 // by netlink. Of the switch's own network namespace only. Control thread only.
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <cstdint>
 #include <optional>

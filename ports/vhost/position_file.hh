@@ -6,7 +6,7 @@
 #pragma once
 
 #include "dataplane/guest_span.hh"
-#include "ports/port.hh"
+#include "ports/error.hh"
 #include "ports/vhost/virtio.hh"
 
 #include <atomic>

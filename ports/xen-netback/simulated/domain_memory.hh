@@ -7,7 +7,7 @@
 #include "dataplane/file_descriptor.hh"
 #include "dataplane/guest_span.hh"
 #include "dataplane/remote.hh"
-#include "ports/port.hh"
+#include "ports/error.hh"
 #include "ports/xen-netback/hypervisor.hh"
 
 #include <cstddef>

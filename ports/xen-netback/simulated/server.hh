@@ -3,7 +3,7 @@
 // connected as which domain. It is one thread's; copies need none of it (simulated_hypervisor.hh).
 #pragma once
 
-#include "ports/port.hh"
+#include "ports/error.hh"
 #include "ports/xen-netback/simulated/faults.hh"
 
 #include <boost/asio/io_context.hpp>

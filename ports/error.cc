@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Errors of ports.
-#include "ports/port.hh"
+// What an error becomes where none was expected.
+#include "ports/error.hh"
 
 #include <boost/throw_exception.hpp>
 
