@@ -3,13 +3,14 @@
 
 #include "bench/guest/front_end.hh"
 
+#include "ports/unix_socket.hh"
+
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <stdexcept>
 #include <system_error>
-#include <type_traits>
 #include <utility>
 
 #include <fcntl.h>
@@ -28,20 +29,10 @@ namespace {
 using dataplane::file_descriptor;
 using vhost::request;
 
-constexpr std::uint32_t version = 1;
-constexpr std::uint32_t is_reply = 4;
-constexpr std::uint32_t need_reply = 8;
-constexpr std::uint64_t protocol_reply_ack = 1ULL << 3;
+constexpr std::uint64_t protocol_reply_ack = 1ULL << vhost::protocol_feature::reply_ack;
 constexpr std::uint32_t first_lap = 0x8000; // the wrap counter in a packed ring's base
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::chrono::seconds reply_patience{10};
-
-// Of a message before its payload.
-struct message_header {
-    std::uint32_t request;
-    std::uint32_t flags;
-    std::uint32_t size;
-};
 
 constexpr std::uint64_t bit(unsigned feature) noexcept
 {
@@ -52,22 +43,22 @@ constexpr std::uint64_t bit(unsigned feature) noexcept
 
 front_end::front_end(const options& o) : options_{o}
 {
+    if (!o.server) {
+        auto socket = vhost::front_channel::connect(o.path);
+        if (socket.has_error()) {
+            fail(socket.error().message);
+        }
+        channel_ = vhost::front_channel{std::move(socket).value(), reply_patience};
+        return;
+    }
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (o.path.size() >= sizeof address.sun_path) {
+    if (o.path.size() > ports::max_socket_path) {
         fail("the path is longer than the 107 bytes that a socket's can have");
     }
     o.path.copy(address.sun_path, sizeof address.sun_path - 1);
-    const auto* const where = reinterpret_cast<const sockaddr*>(&address);
     file_descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    if (!o.server) {
-        if (connect(socket.get(), where, sizeof address) != 0) {
-            fail("no switch serves this socket", errno);
-        }
-        connection_ = std::move(socket);
-        return;
-    }
-    if (bind(socket.get(), where, sizeof address) != 0) {
+    if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         fail("the socket cannot be made", errno);
     }
     listener_ = std::move(socket); // from here on the path is ours to remove
@@ -140,10 +131,11 @@ void front_end::wait_readable(int fd, std::chrono::milliseconds patience, const 
 void front_end::accept_within(std::chrono::milliseconds patience)
 {
     wait_readable(listener_.get(), patience, "no switch connected");
-    connection_ = file_descriptor{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
-    if (connection_.get() < 0) {
+    file_descriptor socket{accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+    if (!socket) {
         fail("the switch could not be let in", errno);
     }
+    channel_ = vhost::front_channel{std::move(socket), reply_patience};
     // One switch, once: another one would wait in vain for its first message.
     unlink(options_.path.c_str());
     listener_ = file_descriptor{};
@@ -167,10 +159,12 @@ std::uint64_t front_end::negotiate()
     }
     wanted |= options_.in_order ? offered & bit(feature::in_order) : 0;
 
-    send(request::set_owner, {}, {}, false);
+    if (auto told = channel_.announce(request::set_owner); told.has_error()) {
+        fail(told.error().message);
+    }
     const std::uint64_t protocol = ask(request::get_protocol_features) & protocol_reply_ack;
     tell(request::set_protocol_features, "SET_PROTOCOL_FEATURES", protocol);
-    replies_ = protocol != 0;
+    channel_.expect_answers(protocol != 0);
     tell(request::set_features, "SET_FEATURES", wanted);
     return wanted;
 }
@@ -204,11 +198,7 @@ void front_end::make_memory(const virtqueue::shape& receive, const virtqueue::sh
 
 void front_end::share_memory()
 {
-    struct {
-        std::uint32_t count;
-        std::uint32_t padding;
-        vhost::memory_region region;
-    } const table{1, 0, {guest_base, memory_bytes_, guest_base, 0}};
+    const vhost::memory_table table{1, 0, {{guest_base, memory_bytes_, guest_base, 0}}};
     const int fd = memory_fd_.get();
     tell(request::set_mem_table, "SET_MEM_TABLE", table, {&fd, 1});
 }
@@ -234,85 +224,27 @@ void front_end::hand_out(unsigned index, const virtqueue& queue, std::uint64_t a
     tell(request::set_vring_enable, "SET_VRING_ENABLE", vhost::vring_state{index, 1});
 }
 
-void front_end::send(request r, std::span<const std::byte> payload, std::span<const int> fds,
-                     bool wants_reply) const
+std::uint64_t front_end::ask(request r)
 {
-    const message_header header{static_cast<std::uint32_t>(r),
-                                version | (wants_reply ? need_reply : 0),
-                                static_cast<std::uint32_t>(payload.size())};
-    // sendmsg only reads what these point to.
-    std::array<iovec, 2> parts = {
-        iovec{const_cast<message_header*>(&header), sizeof header},     // NOLINT
-        iovec{const_cast<std::byte*>(payload.data()), payload.size()}}; // NOLINT
-    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
-    msghdr whole{};
-    whole.msg_iov = parts.data();
-    whole.msg_iovlen = parts.size();
-    if (!fds.empty()) {
-        whole.msg_control = control.data();
-        whole.msg_controllen = control.size();
-        cmsghdr* const rights = CMSG_FIRSTHDR(&whole);
-        *rights = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
-        std::memcpy(CMSG_DATA(rights), fds.data(), sizeof(int));
+    const auto answer = channel_.ask(r);
+    if (answer.has_error()) {
+        fail(answer.error().message);
     }
-    const ssize_t sent = sendmsg(connection_.get(), &whole, MSG_NOSIGNAL);
-    if (sent < 0) {
-        fail("the switch took no message", errno);
-    }
-    if (static_cast<std::size_t>(sent) != sizeof header + payload.size()) {
-        fail("the switch took half a message");
-    }
-}
-
-std::uint64_t front_end::answer(request r) const
-{
-    struct {
-        message_header header;
-        std::array<std::byte, sizeof(std::uint64_t)> value;
-    } message{};
-    static_assert(sizeof message == sizeof(message_header) + sizeof(std::uint64_t));
-    std::size_t got = 0;
-    while (got < sizeof message) {
-        wait_readable(connection_.get(), reply_patience, "the switch did not answer");
-        const ssize_t some = recv(connection_.get(), reinterpret_cast<std::byte*>(&message) + got,
-                                  sizeof message - got, 0);
-        if (some <= 0) {
-            fail("the switch hung up");
-        }
-        got += static_cast<std::size_t>(some);
-        const message_header& header = message.header;
-        if (got >= sizeof header &&
-            (header.request != static_cast<std::uint32_t>(r) || (header.flags & is_reply) == 0 ||
-             header.size != sizeof message.value)) {
-            fail("the switch answered something else than it was asked");
-        }
-    }
-    std::uint64_t value = 0;
-    std::memcpy(&value, message.value.data(), sizeof value);
-    return value;
-}
-
-std::uint64_t front_end::ask(request r) const
-{
-    send(r, {}, {}, false);
-    return answer(r);
+    return *answer;
 }
 
 template <typename T>
-void front_end::tell(request r, const char* name, const T& payload, std::span<const int> fds) const
+void front_end::tell(request r, const char* name, const T& payload, std::span<const int> fds)
 {
-    static_assert(std::is_trivially_copyable_v<T>);
-    send(r, std::as_bytes(std::span{&payload, 1}), fds, replies_);
-    if (replies_ && answer(r) != 0) {
-        fail(std::string{"the switch refused "} + name);
+    if (auto told = channel_.tell(r, name, payload, fds); told.has_error()) {
+        fail(told.error().message);
     }
 }
 
 void front_end::expect_connected() const
 {
-    pollfd one{.fd = connection_.get(), .events = POLLRDHUP, .revents = 0};
-    if (poll(&one, 1, 0) > 0) {
-        fail("the switch hung up");
+    if (auto silent = channel_.expect_silence(); silent.has_error()) {
+        fail(silent.error().message);
     }
 }
 

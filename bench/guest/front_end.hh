@@ -7,7 +7,7 @@
 
 #include "bench/guest/virtqueue.hh"
 #include "dataplane/file_descriptor.hh"
-#include "ports/vhost/message.hh"
+#include "ports/vhost/front_channel.hh"
 
 #include <array>
 #include <chrono>
@@ -67,22 +67,17 @@ private:
     void share_memory();
     void hand_out(unsigned index, const virtqueue& queue, std::uint64_t address);
 
-    void send(vhost::request r, std::span<const std::byte> payload, std::span<const int> fds,
-              bool wants_reply) const;
-    [[nodiscard]] std::uint64_t answer(vhost::request r) const;
-    [[nodiscard]] std::uint64_t ask(vhost::request r) const;
+    [[nodiscard]] std::uint64_t ask(vhost::request r);
     template <typename T>
-    void tell(vhost::request r, const char* name, const T& payload,
-              std::span<const int> fds = {}) const;
+    void tell(vhost::request r, const char* name, const T& payload, std::span<const int> fds = {});
     void kick(unsigned index) noexcept;
 
     options options_;
     dataplane::file_descriptor listener_;
-    dataplane::file_descriptor connection_;
+    vhost::front_channel channel_;
     dataplane::file_descriptor memory_fd_;
     std::byte* memory_ = nullptr;
     std::size_t memory_bytes_ = 0;
-    bool replies_ = false; // every message is answered
     std::optional<virtqueue> receive_;
     std::optional<virtqueue> transmit_;
     std::array<dataplane::file_descriptor, 2> kicks_;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "dataplane/guest_span.hh"
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <array>
 #include <atomic>

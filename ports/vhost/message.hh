@@ -4,6 +4,8 @@
 // behaviour by tests/unit/ports/vhost/connection_test.cc.
 #pragma once
 
+#include "ports/vhost/protocol.hh"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -13,60 +15,6 @@
 #include <unistd.h>
 
 namespace strait::vhost {
-
-enum class request : std::uint32_t {
-    get_features = 1,
-    set_features = 2,
-    set_owner = 3,
-    reset_owner = 4,
-    set_mem_table = 5,
-    set_log_base = 6,
-    set_log_fd = 7,
-    set_vring_num = 8,
-    set_vring_addr = 9,
-    set_vring_base = 10,
-    get_vring_base = 11,
-    set_vring_kick = 12,
-    set_vring_call = 13,
-    set_vring_err = 14,
-    get_protocol_features = 15,
-    set_protocol_features = 16,
-    get_queue_num = 17,
-    set_vring_enable = 18,
-    send_rarp = 19,
-    net_set_mtu = 20,
-    set_backend_req_fd = 21,
-    set_status = 39,
-    get_status = 40,
-};
-
-struct vring_state {
-    std::uint32_t index;
-    std::uint32_t value;
-};
-static_assert(sizeof(vring_state) == 8);
-
-struct vring_address {
-    std::uint32_t index;
-    std::uint32_t flags;
-    std::uint64_t descriptors; // front end's addresses
-    std::uint64_t used;
-    std::uint64_t available;
-    std::uint64_t log;
-};
-static_assert(sizeof(vring_address) == 40);
-
-struct memory_region {
-    std::uint64_t guest_address;
-    std::uint64_t size;
-    std::uint64_t user_address; // the front end's
-    std::uint64_t map_offset;   // into the descriptor passed with it
-};
-static_assert(sizeof(memory_region) == 32);
-
-inline constexpr std::size_t max_message_regions = 8;
-inline constexpr std::uint64_t ring_index_mask = 0xff; // kick, call and error messages
-inline constexpr std::uint64_t no_descriptor = 0x100;
 
 // What the hook's void pointer refers to: the library's packed structure, so of no alignment.
 struct hook_message {

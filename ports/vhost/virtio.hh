@@ -8,20 +8,27 @@
 
 namespace strait::vhost {
 
-// Feature bits that the engine or the control plane decides by.
+// Feature bits that the engine, the control plane or the VMM decides by.
 namespace feature {
 inline constexpr unsigned checksum = 0;       // of frames that the guest sends
 inline constexpr unsigned guest_checksum = 1; // of those it receives; so below, too
 inline constexpr unsigned mtu = 3;
+inline constexpr unsigned mac = 5;
 inline constexpr unsigned guest_tso4 = 7;
 inline constexpr unsigned guest_tso6 = 8;
 inline constexpr unsigned guest_ecn = 9;
+inline constexpr unsigned guest_ufo = 10;
 inline constexpr unsigned host_tso4 = 11;
 inline constexpr unsigned host_tso6 = 12;
 inline constexpr unsigned host_ecn = 13;
+inline constexpr unsigned host_ufo = 14;
 inline constexpr unsigned mergeable_buffers = 15;
 inline constexpr unsigned status = 16;
+inline constexpr unsigned control_queue = 17;
+inline constexpr unsigned control_receive = 18;
 inline constexpr unsigned guest_announce = 21;
+inline constexpr unsigned multiqueue = 22;
+inline constexpr unsigned control_mac = 23;
 inline constexpr unsigned any_layout = 27;
 inline constexpr unsigned indirect = 28;
 inline constexpr unsigned event_index = 29;

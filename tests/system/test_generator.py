@@ -68,7 +68,7 @@ def test_a_switch_that_connects(lab, tmp_path):
 
 
 @pytest.mark.parametrize("words, sentence", [
-    ((), "no switch serves this socket"),
+    ((), "no back end serves this socket"),
     (("--server", "--ready-timeout", 0.2), "no switch connected within 0.2 s"),
     (("--frame", 59), "option --frame cannot be"),
     (("--socket-a", "x" * 200), "longer than the 107 bytes"),
