@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Surviving the loss of guest memory: the ranges that may go, and the SIGBUS handler that puts
-// private pages in place of one that went. What the handler reads is lock-free, and it calls
-// nothing but mmap, open, read and close.
+// Files into guest memory, and surviving the loss of it: the ranges that may go, and the SIGBUS
+// handler that puts private pages in place of one that went. What the handler reads is lock-free,
+// and it calls nothing but mmap, open, read and close.
 #include "dataplane/guest_span.hh"
 
 #include "dataplane/types.hh"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <utility>
 
@@ -183,6 +185,24 @@ void on_sigbus(int number, siginfo_t* info, void* context)
 
 } // namespace
 
+// Spans as the kernel takes them.
+class file_spans {
+public:
+    explicit file_spans(std::span<const guest_span> spans) noexcept
+        : count_{std::min(spans.size(), max_file_spans)}
+    {
+        for (std::size_t i = 0; i < count_; ++i) {
+            parts_[i] = {spans[i].base_, spans[i].size_};
+        }
+    }
+    [[nodiscard]] const iovec* data() const noexcept { return parts_.data(); }
+    [[nodiscard]] int count() const noexcept { return static_cast<int>(count_); }
+
+private:
+    std::size_t count_;
+    std::array<iovec, max_file_spans> parts_; // so many of them
+};
+
 guest_range_registration::guest_range_registration(void* base, std::size_t size,
                                                    std::atomic<bool>& lost)
 {
@@ -239,6 +259,18 @@ void guest_range_registration::install_handler()
 void survive_unregistered_faults(std::atomic<bool>* lost) noexcept
 {
     unregistered_lost = lost;
+}
+
+ssize_t read_file(int file, std::uint64_t offset, std::span<const guest_span> to) noexcept
+{
+    const file_spans parts{to};
+    return ::preadv(file, parts.data(), parts.count(), static_cast<off_t>(offset));
+}
+
+ssize_t write_file(int file, std::uint64_t offset, std::span<const guest_span> from) noexcept
+{
+    const file_spans parts{from};
+    return ::pwritev(file, parts.data(), parts.count(), static_cast<off_t>(offset));
 }
 
 #ifdef STRAIT_MUTATE_GUEST

@@ -9,7 +9,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <type_traits>
+
+#include <sys/types.h>
 
 namespace strait::dataplane {
 
@@ -57,6 +60,9 @@ struct read_watch {
 inline void mutate_after_read(const void* /*at*/, std::size_t /*size*/) noexcept {}
 #endif
 } // namespace detail
+
+template <typename T>
+class guest_array;
 
 // A range of bytes of a guest (or of an mbuf), readable and writable only by copy. Bounds are the
 // caller's promise: offset + size <= size().
@@ -106,6 +112,12 @@ public:
         constexpr std::uintptr_t line = 64;
         return (reinterpret_cast<std::uintptr_t>(base_) + offset) % line == 0;
     }
+    // Ring structures that begin at `offset`. Alignment: the caller's.
+    template <typename T>
+    [[nodiscard]] guest_array<T> array(std::size_t offset) const noexcept
+    {
+        return guest_array<T>{base_ + offset};
+    }
     // One copy from guest to guest; the ranges may lie in the same guest and overlap.
     static void copy(guest_span to, std::size_t to_offset, guest_span from, std::size_t from_offset,
                      std::size_t size) noexcept
@@ -132,10 +144,17 @@ public:
 
 private:
     friend class remote_copy; // hands it on to the hypervisor, which copies
+    friend class file_spans;  // to the kernel, likewise
 
     std::byte* base_{nullptr};
     std::size_t size_{0};
 };
+
+// As preadv(2) and pwritev(2) at `offset` of a file, straight into guest memory and out of it: what
+// they say, and errno. Of more than max_file_spans spans the first so many.
+inline constexpr std::size_t max_file_spans = 64;
+ssize_t read_file(int file, std::uint64_t offset, std::span<const guest_span> to) noexcept;
+ssize_t write_file(int file, std::uint64_t offset, std::span<const guest_span> from) noexcept;
 
 // An array of ring structures in guest memory. Index bounds are the caller's promise.
 template <typename T>
