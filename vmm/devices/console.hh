@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Where a serial port's bytes go and come from: a terminal or whatever stdin and stdout are, a
+// file, a UNIX socket, or nowhere.
+#pragma once
+
+#include "ports/error.hh"
+
+#include <boost/asio/io_context.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace strait::vmm {
+
+struct console_options {
+    std::uint64_t file_bytes{std::uint64_t{16} << 20}; // a file's limit; at least 64 KiB
+};
+
+// All but put() and lost(): the thread that runs `io`.
+class console {
+public:
+    // `where` is one of
+    //   none
+    //   stdio        A terminal is raw until this goes: the guest gets Ctrl-C, too.
+    //   file:PATH    A regular file, made if need be, appended to. At its limit it is rewritten in
+    //                place: its newest half stays, from a line's beginning on. Nothing else is
+    //                renamed or made, so that it works behind any sandbox.
+    //   socket:PATH  A UNIX socket, for its owner alone (mode 0600). It has one client at a time:
+    //                who comes takes the place of who was there, and gets the newest 64 KiB first.
+    // An error says in a sentence what was wrong. From the first of either kind on the process
+    // ignores SIGPIPE: that nobody reads is an error of the write. `io` outlives the console, and
+    // what is left to be written then has a second to go.
+    [[nodiscard]] static ports::result<std::unique_ptr<console>>
+    open(boost::asio::io_context& io, std::string_view where, console_options o = {});
+    ~console();
+    console(const console&) = delete;
+    console& operator=(const console&) = delete;
+
+    // Who takes input, and says how much of it; the rest is offered again. Once, before `io` runs.
+    void set_input(std::function<std::size_t(std::span<const std::byte>)> take);
+
+    // Any thread; never waits. When whoever reads does not keep up, the newest 64 KiB are kept.
+    void put(std::span<const std::byte> from) noexcept;
+    // Bytes that were lost so. Any thread.
+    [[nodiscard]] std::uint64_t lost() const noexcept;
+
+private:
+    class implementation;
+    explicit console(std::shared_ptr<implementation> i) noexcept;
+
+    std::shared_ptr<implementation> implementation_; // null: nowhere
+};
+
+} // namespace strait::vmm
