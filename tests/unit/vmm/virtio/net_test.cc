@@ -1,0 +1,782 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The network device against back ends that a test plays: what they are told, that the guest's
+// rings go on with the next one, and that whatever they do costs no more than their own connection.
+#include "vmm/virtio/net.hh"
+
+#include "ports/vhost/protocol.hh"
+#include "ports/vhost/virtio.hh"
+#include "vmm/event.hh"
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace strait::vmm::virtio::test {
+namespace {
+
+using dataplane::file_descriptor;
+using vhost::request;
+namespace feature = vhost::feature;
+
+constexpr std::chrono::seconds patience{10};
+
+constexpr std::uint64_t bit(unsigned number)
+{
+    return std::uint64_t{1} << number;
+}
+
+struct message {
+    request what;
+    std::uint32_t flags;
+    std::vector<std::byte> payload;
+    std::vector<file_descriptor> files;
+
+    template <typename T>
+    [[nodiscard]] T as() const
+    {
+        T value{};
+        EXPECT_GE(payload.size(), sizeof value);
+        std::memcpy(&value, payload.data(), std::min(payload.size(), sizeof value));
+        return value;
+    }
+};
+
+// One connection, from a back end's side.
+class peer {
+public:
+    explicit peer(file_descriptor socket) : socket_{std::move(socket)} {}
+
+    [[nodiscard]] bool readable(std::chrono::milliseconds wait = patience) const
+    {
+        pollfd one{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+        return ::poll(&one, 1, static_cast<int>(wait.count())) == 1;
+    }
+    // Nothing: the front end hung up, or said nothing in time.
+    std::optional<message> next()
+    {
+        struct {
+            request what;
+            std::uint32_t flags;
+            std::uint32_t size;
+        } head{};
+        alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(8 * sizeof(int))> control{};
+        iovec part{&head, sizeof head};
+        msghdr whole{};
+        whole.msg_iov = &part;
+        whole.msg_iovlen = 1;
+        whole.msg_control = control.data();
+        whole.msg_controllen = control.size();
+        if (!readable() || ::recvmsg(socket_.get(), &whole, MSG_WAITALL) != sizeof head) {
+            return std::nullopt;
+        }
+        message m{head.what, head.flags, std::vector<std::byte>(head.size), {}};
+        for (cmsghdr* c = CMSG_FIRSTHDR(&whole); c != nullptr; c = CMSG_NXTHDR(&whole, c)) {
+            for (std::size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
+                int fd = -1;
+                std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+                m.files.emplace_back(fd);
+            }
+        }
+        if (head.size != 0 &&
+            ::recv(socket_.get(), m.payload.data(), head.size, MSG_WAITALL) != head.size) {
+            return std::nullopt;
+        }
+        return m;
+    }
+    template <typename T>
+    void answer(request what, const T& value)
+    {
+        struct [[gnu::packed]] {
+            request what;
+            std::uint32_t flags;
+            std::uint32_t size;
+            T value;
+        } const reply{what, 5, sizeof value, value};
+        (void)::send(socket_.get(), &reply, sizeof reply, MSG_NOSIGNAL);
+    }
+    void say(std::string_view bytes) const
+    {
+        (void)::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    }
+
+private:
+    file_descriptor socket_;
+};
+
+// A back end that answers as a good one does, and keeps what it was told.
+struct good_back_end {
+    std::uint64_t features{bit(feature::version_1) | bit(feature::protocol_features) |
+                           bit(feature::mergeable_buffers) | bit(feature::indirect) |
+                           bit(feature::event_index) | bit(feature::checksum) |
+                           bit(feature::ring_packed)};
+    std::uint64_t pairs{4};
+    std::uint64_t protocol{bit(vhost::protocol_feature::multiqueue) |
+                           bit(vhost::protocol_feature::reply_ack) |
+                           bit(vhost::protocol_feature::mtu)};
+
+    std::map<request, std::uint64_t> told{};
+    std::map<std::uint32_t, std::uint32_t> bases{}, sizes{}, enabled{};
+    std::map<std::uint32_t, file_descriptor> kicks{}, calls{};
+    std::vector<std::uint32_t> taken_back{};
+    std::size_t memory_files{0};
+
+    // Until a message of this kind (of this ring, where it has one) was answered. False: the front
+    // end hung up first.
+    bool serve_until(peer& p, request last, std::optional<std::uint32_t> ring = {})
+    {
+        for (;;) {
+            auto m = p.next();
+            if (!m) {
+                return false;
+            }
+            const bool done = handle(p, *m, last, ring);
+            if (done) {
+                return true;
+            }
+        }
+    }
+
+private:
+    bool handle(peer& p, message& m, request last, std::optional<std::uint32_t> ring)
+    {
+        std::optional<std::uint32_t> of;
+        switch (m.what) {
+        case request::get_features:
+            p.answer(m.what, features);
+            break;
+        case request::get_protocol_features:
+            p.answer(m.what, protocol);
+            break;
+        case request::get_queue_num:
+            p.answer(m.what, pairs);
+            break;
+        case request::get_vring_base:
+            of = m.as<vhost::vring_state>().index;
+            taken_back.push_back(*of);
+            p.answer(m.what, vhost::vring_state{*of, 0});
+            break;
+        default:
+            of = note(m);
+            if ((m.flags & 8) != 0) {
+                p.answer(m.what, std::uint64_t{0});
+            }
+            break;
+        }
+        return m.what == last && (!ring || ring == of);
+    }
+    std::optional<std::uint32_t> note(message& m)
+    {
+        const auto state = m.payload.size() == sizeof(vhost::vring_state)
+                               ? m.as<vhost::vring_state>()
+                               : vhost::vring_state{};
+        switch (m.what) {
+        case request::set_vring_num:
+            sizes[state.index] = state.value;
+            break;
+        case request::set_vring_base:
+            bases[state.index] = state.value;
+            break;
+        case request::set_vring_enable:
+            enabled[state.index] = state.value;
+            break;
+        case request::set_vring_kick:
+            kicks[state.index] = std::move(m.files.at(0));
+            break;
+        case request::set_vring_call:
+            calls[state.index] = std::move(m.files.at(0));
+            break;
+        case request::set_mem_table:
+            memory_files = m.files.size();
+            return std::nullopt;
+        case request::set_vring_addr:
+        case request::set_owner:
+            return std::nullopt;
+        default:
+            told[m.what] = m.as<std::uint64_t>();
+            return std::nullopt;
+        }
+        return state.index;
+    }
+};
+
+class quiet_transport final : public transport {
+public:
+    void config_changed() noexcept override { ++changes; }
+    void broken(const char* /*why*/) noexcept override { ++faults; }
+    std::atomic<int> changes{0};
+    std::atomic<int> faults{0};
+};
+
+class net_device : public testing::Test {
+protected:
+    net_device()
+    {
+        std::array<char, 32> name{"/tmp/strait-net.XXXXXX"};
+        folder = ::mkdtemp(name.data());
+        options.name = "net0";
+        options.socket = folder + "/socket";
+        options.mac = *dataplane::mac_address::parse("52:54:00:12:34:56");
+        options.link_grace = std::chrono::milliseconds{200};
+    }
+    ~net_device() override
+    {
+        device.reset();
+        std::filesystem::remove_all(folder);
+    }
+
+    void listen()
+    {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        options.socket.copy(address.sun_path, sizeof address.sun_path - 1);
+        listener = file_descriptor{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        ASSERT_EQ(
+            ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        ASSERT_EQ(::listen(listener.get(), 4), 0);
+    }
+    peer meet()
+    {
+        pollfd one{.fd = listener.get(), .events = POLLIN, .revents = 0};
+        EXPECT_EQ(::poll(&one, 1, static_cast<int>(std::chrono::milliseconds{patience}.count())),
+                  1);
+        return peer{file_descriptor{::accept(listener.get(), nullptr, nullptr)}};
+    }
+    void make()
+    {
+        auto made = net::make(options, ram);
+        ASSERT_TRUE(made.has_value()) << made.error().message;
+        device = std::move(made).value();
+        device->attach(transport);
+    }
+    // Features and queues as a driver would take them.
+    void start_guest(std::uint64_t features, std::size_t packet_queues)
+    {
+        queues.clear();
+        events.clear();
+        for (std::size_t i = 0; i <= packet_queues; ++i) {
+            events.push_back(event::make().value());
+            events.push_back(event::make().value());
+            const std::uint64_t at = 0x10'0000 + i * 0x1'0000;
+            queues.push_back({.size = 64,
+                              .enabled = true,
+                              .descriptors = at,
+                              .driver = at + 0x4000,
+                              .device = at + 0x8000,
+                              .kick = events[2 * i].fd(),
+                              .call = events[2 * i + 1].fd()});
+        }
+        device->start(features | bit(feature::version_1) | bit(feature::control_queue), queues);
+    }
+    void stop_guest()
+    {
+        std::promise<void> done;
+        auto stopped = done.get_future();
+        device->stop([&done] { done.set_value(); });
+        ASSERT_EQ(stopped.wait_for(patience), std::future_status::ready);
+    }
+    void set_used_index(std::size_t queue, std::uint16_t value)
+    {
+        ASSERT_TRUE(ram.write(queues[queue].device + 2, std::as_bytes(std::span{&value, 1})));
+    }
+    template <typename T>
+    T config(std::size_t offset)
+    {
+        T value{};
+        device->read_config(offset, std::as_writable_bytes(std::span{&value, 1}));
+        return value;
+    }
+    // Waits for what a thread does some time.
+    template <typename Condition>
+    static bool soon(Condition holds)
+    {
+        const auto end = std::chrono::steady_clock::now() + patience;
+        while (!holds() && std::chrono::steady_clock::now() < end) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{1});
+        }
+        return holds();
+    }
+
+    std::string folder;
+    net_options options;
+    memory ram{memory::make({.bytes = std::uint64_t{16} << 20}).value()};
+    quiet_transport transport;
+    file_descriptor listener;
+    std::vector<event> events;
+    std::vector<queue_setup> queues;
+    std::unique_ptr<net> device;
+};
+
+TEST_F(net_device, gives_its_rings_to_a_back_end)
+{
+    options.mtu = 9000;
+    listen();
+    make();
+    good_back_end back;
+    peer p = meet();
+    ASSERT_TRUE(back.serve_until(p, request::set_owner));
+    ASSERT_TRUE(soon([&] { return device->look().connected; }));
+    start_guest(bit(feature::mergeable_buffers), 2);
+    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(back.told[request::set_features], bit(feature::version_1) |
+                                                    bit(feature::mergeable_buffers) |
+                                                    bit(feature::protocol_features));
+    EXPECT_EQ(back.told[request::net_set_mtu], 9000U);
+    EXPECT_EQ(back.memory_files, 1U);
+    EXPECT_EQ(back.bases, (std::map<std::uint32_t, std::uint32_t>{{0, 0}, {1, 0}}));
+    EXPECT_EQ(back.sizes, (std::map<std::uint32_t, std::uint32_t>{{0, 64}, {1, 64}}));
+    EXPECT_EQ(back.enabled, (std::map<std::uint32_t, std::uint32_t>{{0, 1}, {1, 1}}));
+    EXPECT_TRUE(soon([&] { return device->look().serving; }));
+    // What is kicked and called are the guest's own events; both sides are woken once.
+    EXPECT_TRUE(soon([&] { return events[0].pending() && events[1].pending(); }));
+    (void)events[0].take();
+    ASSERT_EQ(::eventfd_write(back.kicks[0].get(), 1), 0);
+    EXPECT_TRUE(events[0].pending());
+
+    auto stopping = std::async(std::launch::async, [&] { stop_guest(); });
+    ASSERT_TRUE(back.serve_until(p, request::get_vring_base, 1));
+    stopping.get();
+    EXPECT_EQ(back.taken_back, (std::vector<std::uint32_t>{0, 1}));
+    EXPECT_FALSE(device->look().serving);
+    EXPECT_TRUE(device->look().connected);
+}
+
+TEST_F(net_device, offers_what_its_back_end_has)
+{
+    options.pairs = 8;
+    options.packed = true;
+    listen();
+    make();
+    good_back_end back;
+    peer p = meet();
+    ASSERT_TRUE(back.serve_until(p, request::set_owner));
+    ASSERT_TRUE(soon([&] { return device->look().connected; }));
+    const std::uint64_t offered = device->features();
+    for (const unsigned has :
+         {feature::mergeable_buffers, feature::checksum, feature::ring_packed, feature::mac,
+          feature::status, feature::control_queue, feature::multiqueue}) {
+        EXPECT_NE(offered & bit(has), 0U) << has;
+    }
+    for (const unsigned lacks : {feature::host_tso4, feature::guest_tso4, feature::mtu,
+                                 feature::protocol_features, feature::in_order}) {
+        EXPECT_EQ(offered & bit(lacks), 0U) << lacks;
+    }
+    EXPECT_EQ(config<std::uint16_t>(8), 4); // pairs
+    EXPECT_EQ(config<std::uint32_t>(0), 0x1200'5452U);
+}
+
+TEST_F(net_device, offers_little_to_a_guest_that_boots_before_its_back_end)
+{
+    make();
+    const std::uint64_t offered = device->features();
+    EXPECT_NE(offered & bit(feature::mergeable_buffers), 0U);
+    EXPECT_EQ(offered & bit(feature::checksum), 0U);
+    EXPECT_EQ(offered & bit(feature::host_tso4), 0U);
+    EXPECT_EQ(config<std::uint16_t>(6), 0); // link down
+    // It drives the device and ends again, all without.
+    start_guest(bit(feature::mergeable_buffers), 2);
+    stop_guest();
+    start_guest(bit(feature::mergeable_buffers), 2);
+    // Then there is one.
+    listen();
+    good_back_end back;
+    peer p = meet();
+    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_TRUE(soon([&] { return config<std::uint16_t>(6) == 1; }));
+    EXPECT_GE(transport.changes, 1);
+}
+
+TEST_F(net_device, expects_offloads_if_it_is_told_to)
+{
+    options.offloads_expected = true;
+    make();
+    EXPECT_NE(device->features() & bit(feature::host_tso4), 0U);
+}
+
+TEST_F(net_device, goes_on_where_a_split_ring_stood)
+{
+    listen();
+    make();
+    {
+        good_back_end back;
+        peer p = meet();
+        ASSERT_TRUE(back.serve_until(p, request::set_owner));
+        ASSERT_TRUE(soon([&] { return device->look().connected; }));
+        start_guest(0, 2);
+        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+        ASSERT_TRUE(soon([&] { return device->look().serving; }));
+    } // it dies
+    set_used_index(0, 7);
+    set_used_index(1, 0xfffe);
+    for (event& e : events) {
+        (void)e.take();
+    }
+    good_back_end next;
+    peer p = meet();
+    ASSERT_TRUE(next.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(next.bases, (std::map<std::uint32_t, std::uint32_t>{{0, 7}, {1, 0xfffe}}));
+    // Neither side waits for what the dead one owed it.
+    EXPECT_TRUE(soon([&] {
+        return events[0].pending() && events[1].pending() && events[2].pending() &&
+               events[3].pending();
+    }));
+    EXPECT_EQ(config<std::uint16_t>(6), 1); // the guest was told nothing
+}
+
+TEST_F(net_device, goes_on_where_a_packed_ring_stood)
+{
+    options.packed = true;
+    listen();
+    make();
+    {
+        good_back_end back;
+        peer p = meet();
+        ASSERT_TRUE(back.serve_until(p, request::set_owner));
+        ASSERT_TRUE(soon([&] { return device->look().connected; }));
+        start_guest(bit(feature::ring_packed), 2);
+        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+        EXPECT_EQ(back.bases[0], 0x8000'8000U);
+        ASSERT_TRUE(soon([&] { return device->look().serving; }));
+    }
+    // Three were returned, and the fourth waits.
+    for (std::uint16_t i = 0; i < 4; ++i) {
+        const vhost::packed_descriptor d{
+            0, 0, i,
+            static_cast<std::uint16_t>(vhost::descriptor_flag::available |
+                                       (i < 3 ? vhost::descriptor_flag::used : 0))};
+        ASSERT_TRUE(
+            ram.write(queues[0].descriptors + i * sizeof d, std::as_bytes(std::span{&d, 1})));
+    }
+    good_back_end next;
+    peer p = meet();
+    ASSERT_TRUE(next.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(next.bases[0], 0x8003'8003U);
+    EXPECT_EQ(next.bases[1], 0x8000'8000U);
+}
+
+TEST_F(net_device, begins_rings_of_a_guest_that_was_reset_at_their_start)
+{
+    listen();
+    make();
+    good_back_end back;
+    peer p = meet();
+    ASSERT_TRUE(back.serve_until(p, request::set_owner));
+    ASSERT_TRUE(soon([&] { return device->look().connected; }));
+    start_guest(0, 2);
+    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    set_used_index(0, 7);
+    auto stopping = std::async(std::launch::async, [&] { stop_guest(); });
+    ASSERT_TRUE(back.serve_until(p, request::get_vring_base, 1));
+    stopping.get();
+    start_guest(0, 2);
+    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(back.bases[0], 0U);
+}
+
+TEST_F(net_device, takes_the_link_down_when_nobody_comes_for_a_while)
+{
+    listen();
+    make();
+    {
+        good_back_end back;
+        peer p = meet();
+        ASSERT_TRUE(back.serve_until(p, request::set_owner));
+        ASSERT_TRUE(soon([&] { return config<std::uint16_t>(6) == 1; }));
+        listener = {};
+    }
+    ASSERT_TRUE(soon([&] { return !device->look().connected; }));
+    EXPECT_EQ(config<std::uint16_t>(6), 1); // not yet
+    EXPECT_TRUE(soon([&] { return config<std::uint16_t>(6) == 0; }));
+    EXPECT_EQ(transport.changes, 2);
+}
+
+TEST_F(net_device, leaves_back_ends_alone_that_lack_what_the_guest_uses)
+{
+    listen();
+    make();
+    start_guest(bit(feature::mergeable_buffers), 2);
+    good_back_end poor;
+    poor.features &= ~bit(feature::mergeable_buffers);
+    {
+        peer p = meet();
+        ASSERT_TRUE(poor.serve_until(p, request::set_owner));
+        EXPECT_FALSE(poor.serve_until(p, request::set_mem_table)); // it hangs up
+    }
+    good_back_end back;
+    peer p = meet();
+    EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+}
+
+TEST_F(net_device, listens_where_it_is_the_server)
+{
+    options.server = true;
+    make();
+    for (int i = 0; i < 2; ++i) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        options.socket.copy(address.sun_path, sizeof address.sun_path - 1);
+        file_descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        ASSERT_EQ(
+            ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+            0);
+        peer p{std::move(socket)};
+        good_back_end back;
+        ASSERT_TRUE(back.serve_until(p, request::set_owner));
+        if (i == 0) {
+            ASSERT_TRUE(soon([&] { return device->look().connected; }));
+            start_guest(0, 2);
+        }
+        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    }
+    device.reset();
+    EXPECT_FALSE(std::filesystem::exists(options.socket));
+}
+
+// ---- back ends that do not behave ----
+
+class bad_back_end : public net_device, public testing::WithParamInterface<int> {};
+
+INSTANTIATE_TEST_SUITE_P(all, bad_back_end, testing::Range(0, 9));
+
+TEST_P(bad_back_end, costs_its_own_connection_and_no_more)
+{
+    listen();
+    make();
+    start_guest(0, 2);
+    {
+        peer p = meet();
+        good_back_end back;
+        switch (GetParam()) {
+        case 0: // hangs up at once
+            break;
+        case 1:
+            p.say("GET / HTTP/1.1\r\n\r\n and so on, longer than an answer is");
+            break;
+        case 2: // half an answer
+            (void)p.next();
+            p.say({"\1\0\0\0\5\0\0\0\10\0\0\0\0", 13});
+            break;
+        case 3: // an answer to something else
+            (void)p.next();
+            p.answer(request::get_queue_num, std::uint64_t{1});
+            break;
+        case 4: // of another size
+            (void)p.next();
+            p.answer(request::get_features, std::uint32_t{1});
+            break;
+        case 5: // without what is needed
+            (void)p.next();
+            p.answer(request::get_features, std::uint64_t{0});
+            break;
+        case 6: // hangs up in the middle of the rings
+            EXPECT_TRUE(back.serve_until(p, request::set_vring_base, 1));
+            break;
+        case 7: // refuses
+            EXPECT_TRUE(back.serve_until(p, request::set_owner));
+            while (const auto m = p.next()) {
+                p.answer(m->what, std::uint64_t{1});
+            }
+            break;
+        case 8: // speaks unasked
+            EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+            p.say("hello");
+            EXPECT_FALSE(p.next());
+            break;
+        default:
+            break;
+        }
+        if (GetParam() >= 1 && GetParam() <= 5 && GetParam() != 2) {
+            while (p.next()) { // it hangs up
+            }
+        }
+    }
+    good_back_end back;
+    peer p = meet();
+    EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(transport.faults, 0);
+}
+
+TEST_F(net_device, does_not_keep_a_guest_waiting_for_one_that_never_answers)
+{
+    listen();
+    make();
+    peer p = meet();
+    start_guest(0, 2);
+    stop_guest(); // within the time that an answer may take
+    EXPECT_FALSE(device->look().connected);
+}
+
+TEST_F(net_device, does_not_wait_for_one_that_does_not_give_the_rings_back)
+{
+    listen();
+    make();
+    good_back_end back;
+    peer p = meet();
+    ASSERT_TRUE(back.serve_until(p, request::set_owner));
+    start_guest(0, 2);
+    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    stop_guest(); // likewise
+    EXPECT_FALSE(device->look().connected);
+}
+
+TEST_F(net_device, goes_while_a_back_end_is_silent)
+{
+    listen();
+    make();
+    peer p = meet();
+    EXPECT_TRUE(p.next());
+    const auto begin = std::chrono::steady_clock::now();
+    device.reset();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds{1500});
+}
+
+TEST_F(net_device, is_refused_where_no_socket_can_be)
+{
+    options.socket = folder + "/none/socket";
+    EXPECT_FALSE(net::make(options, ram).has_value());
+    options.socket = std::string(200, 'a');
+    EXPECT_FALSE(net::make(options, ram).has_value());
+    options.socket = folder;
+    EXPECT_FALSE(net::make(options, ram).has_value());
+    options.server = true;
+    EXPECT_FALSE(net::make(options, ram).has_value());
+}
+
+// ---- the control queue ----
+
+class control_queue : public net_device {
+protected:
+    void SetUp() override
+    {
+        options.pairs = 2;
+        listen();
+        make();
+        p.emplace(meet());
+        ASSERT_TRUE(back.serve_until(*p, request::set_owner));
+        ASSERT_TRUE(soon([&] { return device->look().connected; }));
+        (void)device->features();
+        start_guest(bit(feature::multiqueue), 4);
+        ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 1));
+    }
+
+    // Puts a command into the ring; `command()` waits for its answer.
+    void put(std::span<const std::uint8_t> bytes, bool with_answer = true)
+    {
+        const queue_setup& q = queues.back();
+        constexpr std::uint64_t data = 0x80'0000;
+        ASSERT_TRUE(ram.write(data, std::as_bytes(bytes)));
+        const std::array<vhost::split_descriptor, 2> chain = {
+            vhost::split_descriptor{data, static_cast<std::uint32_t>(bytes.size()),
+                                    static_cast<std::uint16_t>(with_answer ? 1 : 0), 1},
+            vhost::split_descriptor{data + 0x1000, 1, vhost::descriptor_flag::write, 0}};
+        const std::uint8_t none = 0xee;
+        ASSERT_TRUE(ram.write(data + 0x1000, std::as_bytes(std::span{&none, 1})));
+        ASSERT_TRUE(ram.write(q.descriptors, std::as_bytes(std::span{chain})));
+        const std::uint16_t head = 0;
+        ASSERT_TRUE(
+            ram.write(q.driver + 4 + 2ULL * (next % q.size), std::as_bytes(std::span{&head, 1})));
+        ++next;
+        ASSERT_TRUE(ram.write(q.driver + 2, std::as_bytes(std::span{&next, 1})));
+        ASSERT_EQ(::eventfd_write(q.kick, 1), 0);
+    }
+    [[nodiscard]] std::uint8_t answer()
+    {
+        EXPECT_TRUE(soon([&] {
+            std::uint16_t used = 0;
+            (void)ram.read(queues.back().device + 2, std::as_writable_bytes(std::span{&used, 1}));
+            return used == next;
+        }));
+        std::uint8_t value = 0;
+        (void)ram.read(0x80'1000, std::as_writable_bytes(std::span{&value, 1}));
+        return value;
+    }
+    [[nodiscard]] std::uint8_t command(std::initializer_list<std::uint8_t> bytes)
+    {
+        put({bytes.begin(), bytes.size()});
+        return answer();
+    }
+
+    good_back_end back;
+    std::optional<peer> p;
+    std::uint16_t next{0};
+};
+
+TEST_F(control_queue, changes_the_pairs_in_use)
+{
+    put(std::array<std::uint8_t, 4>{4, 0, 2, 0});
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 3));
+    EXPECT_EQ(answer(), 0);
+    EXPECT_EQ(back.enabled[2], 1U);
+    EXPECT_EQ(back.enabled[3], 1U);
+    put(std::array<std::uint8_t, 4>{4, 0, 1, 0});
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 3));
+    EXPECT_EQ(answer(), 0);
+    EXPECT_EQ(back.enabled[1], 1U);
+    EXPECT_EQ(back.enabled[2], 0U);
+}
+
+TEST_F(control_queue, keeps_the_pairs_for_the_next_back_end)
+{
+    put(std::array<std::uint8_t, 4>{4, 0, 2, 0});
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 3));
+    EXPECT_EQ(answer(), 0);
+    p.reset();
+    good_back_end other;
+    p.emplace(meet());
+    ASSERT_TRUE(other.serve_until(*p, request::set_vring_enable, 3));
+    EXPECT_EQ(other.enabled[3], 1U);
+}
+
+TEST_F(control_queue, sets_the_mac)
+{
+    EXPECT_EQ(command({1, 1, 2, 0, 0, 0, 0, 9}), 0);
+    EXPECT_EQ(config<std::uint8_t>(5), 9);
+    EXPECT_EQ(command({1, 1, 2, 0, 0, 0, 0}), 1);
+    EXPECT_EQ(command({1, 1, 2, 0, 0, 0, 0, 9, 9}), 1);
+    EXPECT_EQ(config<std::uint8_t>(0), 2);
+}
+
+TEST_F(control_queue, receives_all_in_any_mode)
+{
+    EXPECT_EQ(command({0, 0, 1}), 0);
+    EXPECT_EQ(command({0, 5, 0}), 0);
+    EXPECT_EQ(command({1, 0, 0, 0, 0, 0, 0, 0, 0, 0}), 0);
+    EXPECT_EQ(command({0, 6, 0}), 1);
+    EXPECT_EQ(command({0, 0}), 1);
+}
+
+TEST_F(control_queue, refuses_what_it_has_not)
+{
+    for (const auto& wrong : std::initializer_list<std::initializer_list<std::uint8_t>>{
+             {4, 0, 0, 0}, {4, 0, 3, 0}, {4, 0, 1}, {4, 1, 1, 0}, {2, 0, 1, 0}, {255, 255}}) {
+        EXPECT_EQ(command(wrong), 1);
+    }
+    EXPECT_EQ(transport.faults, 0);
+}
+
+TEST_F(control_queue, breaks_by_a_command_that_nobody_can_answer)
+{
+    put(std::array<std::uint8_t, 3>{0, 0, 1}, false);
+    EXPECT_TRUE(soon([&] { return transport.faults == 1; }));
+    stop_guest();
+}
+
+TEST_F(control_queue, breaks_by_half_a_command)
+{
+    put(std::array<std::uint8_t, 1>{0});
+    EXPECT_TRUE(soon([&] { return transport.faults == 1; }));
+}
+
+} // namespace
+} // namespace strait::vmm::virtio::test
