@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Namespaces, a root of its own, and rights given up.
+#include "vmm/jail.hh"
+
+#include "dataplane/file_descriptor.hh"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include <cap-ng.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace strait::vmm {
+
+namespace {
+
+using dataplane::file_descriptor;
+using ports::error;
+using ports::result;
+
+error failed(const std::string& what)
+{
+    return {"the jail cannot be made: " + what + ": " + std::generic_category().message(errno) +
+            " (--no-jail runs the guest without)"};
+}
+
+// A copy of what is mounted at a folder, to be attached elsewhere.
+struct attachment {
+    std::string path;
+    file_descriptor tree;
+};
+
+result<std::vector<attachment>> detach_copies(const std::vector<std::string>& folders)
+{
+    std::set<std::string> once;
+    for (const std::string& f : folders) {
+        std::error_code unreadable;
+        const auto real = std::filesystem::canonical(f.empty() ? "." : f, unreadable);
+        if (unreadable) {
+            return error{"the folder " + f +
+                         " cannot be shown in the jail: " + unreadable.message()};
+        }
+        once.insert(real);
+    }
+    std::vector<attachment> all;
+    for (const std::string& path : once) {
+        constexpr unsigned clone = 1; // OPEN_TREE_CLONE
+        file_descriptor tree{
+            static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, path.c_str(), clone | O_CLOEXEC))};
+        if (!tree) {
+            return failed("the folder " + path);
+        }
+        all.push_back({path, std::move(tree)});
+    }
+    return all;
+}
+
+// A file system in memory becomes the root, with nothing in it but these.
+result<void> change_root(const std::string& folder, const std::vector<attachment>& attached)
+{
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("strait-vmm", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                "size=64k,mode=755") != 0) {
+        return failed("a root in " + folder);
+    }
+    for (const attachment& a : attached) {
+        const std::string at = folder + a.path;
+        std::error_code code;
+        std::filesystem::create_directories(at, code);
+        constexpr unsigned from_tree = 4; // MOVE_MOUNT_F_EMPTY_PATH
+        if (code ||
+            ::syscall(SYS_move_mount, a.tree.get(), "", AT_FDCWD, at.c_str(), from_tree) != 0) {
+            return failed("the folder " + a.path);
+        }
+    }
+    if (::chdir(folder.c_str()) != 0 || ::syscall(SYS_pivot_root, ".", ".") != 0 ||
+        ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) {
+        return failed("a root in " + folder);
+    }
+    return {};
+}
+
+result<void> give_up_rights(const jail_config& j)
+{
+    if (j.group && (::setgroups(0, nullptr) != 0 || ::setgid(*j.group) != 0)) {
+        return failed("group " + std::to_string(*j.group));
+    }
+    if (j.user && ::setuid(*j.user) != 0) {
+        return failed("user " + std::to_string(*j.user));
+    }
+    capng_clear(CAPNG_SELECT_ALL);
+    // The bounding set is root's to change; who has become somebody else has lost it all already.
+    const auto what = j.user && *j.user != 0 ? CAPNG_SELECT_CAPS : CAPNG_SELECT_ALL;
+    if (capng_apply(what) != 0) {
+        return failed("capabilities");
+    }
+    return {};
+}
+
+void limit_resources()
+{
+    constexpr rlim_t descriptors = 4096;
+    const rlimit few{descriptors, descriptors};
+    const rlimit none{0, 0};
+    (void)::setrlimit(RLIMIT_NOFILE, &few);
+    (void)::setrlimit(RLIMIT_CORE, &none);
+}
+
+// Whom signals are passed on to.
+volatile std::sig_atomic_t child = 0;
+
+void pass_on(int number)
+{
+    if (child > 0) {
+        ::kill(static_cast<pid_t>(child), number);
+    }
+}
+
+constexpr std::array passed = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+
+int wait_for(pid_t pid)
+{
+    int status = 0;
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    constexpr int by_signal = 128;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : by_signal + WTERMSIG(status);
+}
+
+result<void> enter(const jail_config& j, const std::string& folder,
+                   const std::vector<std::string>& folders)
+{
+    if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) {
+        return failed("namespaces");
+    }
+    const auto attached = detach_copies(folders);
+    if (attached.has_error()) {
+        return attached.error();
+    }
+    if (auto changed = change_root(folder, *attached); changed.has_error()) {
+        return changed;
+    }
+    if (auto given = give_up_rights(j); given.has_error()) {
+        return given;
+    }
+    // The guest does not outlive whoever waits for it. Last: a change of user resets it.
+    (void)::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    return {};
+}
+
+} // namespace
+
+result<int> run_jailed(const jail_config& j, const std::vector<std::string>& folders,
+                       const std::function<int()>& inside)
+{
+    if (j.enabled) {
+        (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        limit_resources();
+    }
+    if (!j.enabled || ::geteuid() != 0) {
+        return inside();
+    }
+    std::string folder = j.folder;
+    if (folder.empty()) {
+        folder = std::filesystem::temp_directory_path() / "strait-vmm.XXXXXX";
+        if (::mkdtemp(folder.data()) == nullptr) {
+            return failed("a folder " + folder);
+        }
+    }
+    const auto clean = [&] {
+        if (j.folder.empty()) {
+            (void)::rmdir(folder.c_str());
+        }
+    };
+    for (const int number : passed) {
+        std::signal(number, pass_on);
+    }
+    // The child is the first process of its namespace: with it, all end.
+    const pid_t pid = ::unshare(CLONE_NEWPID) == 0 ? ::fork() : -1;
+    if (pid < 0) {
+        const error why = failed("namespaces");
+        clean();
+        return why;
+    }
+    if (pid == 0) {
+        for (const int number : passed) {
+            std::signal(number, SIG_DFL);
+        }
+        if (auto jailed = enter(j, folder, folders); jailed.has_error()) {
+            std::fprintf(stderr, "strait-vmm: %s\n", jailed.error().message.c_str());
+            std::_Exit(1);
+        }
+        std::exit(inside());
+    }
+    child = static_cast<std::sig_atomic_t>(pid);
+    const int status = wait_for(pid);
+    clean();
+    return status;
+}
+
+} // namespace strait::vmm

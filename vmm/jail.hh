@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a VMM that its guest has taken over can still reach: nothing of the file system but the
+// folders of its sockets, no network, no other process, no capability. Root only: without those
+// rights there is nothing to give up but what system calls allow (seccomp.hh).
+#pragma once
+
+#include "ports/error.hh"
+#include "vmm/config.hh"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace strait::vmm {
+
+// Runs `inside` in a child process that is jailed as `j` says (namespaces for mounts, processes and
+// the network, the jail's folder as its root, no capabilities, its user), waits for it and says its
+// exit status. Signals that ask this process to end are passed on. `folders` are visible inside, by
+// their own paths and writable as before. Before any thread is started. Not root: just calls
+// `inside`, and new privileges are barred.
+[[nodiscard]] ports::result<int> run_jailed(const jail_config& j,
+                                            const std::vector<std::string>& folders,
+                                            const std::function<int()>& inside);
+
+} // namespace strait::vmm

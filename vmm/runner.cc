@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Signals, consoles and reboots around a machine.
+#include "vmm/runner.hh"
+
+#include "control/log.hh"
+#include "vmm/control.hh"
+#include "vmm/devices/console.hh"
+#include "vmm/jail.hh"
+#include "vmm/seccomp.hh"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace strait::vmm {
+
+namespace {
+
+using control::log;
+using control::log_level;
+using ports::error;
+using ports::result;
+namespace asio = boost::asio;
+namespace json = boost::json;
+
+constexpr std::chrono::seconds power_off_patience{30};
+
+std::string where(const console_config& c)
+{
+    switch (c.where) {
+    case console_config::kind::none:
+        return "none";
+    case console_config::kind::stdio:
+        return "stdio";
+    case console_config::kind::file:
+        return "file:" + c.path;
+    case console_config::kind::socket:
+        break;
+    }
+    return "socket:" + c.path;
+}
+
+// One process's guest, over all of its reboots. All on the main thread but for the hooks.
+class runner {
+public:
+    runner(const config& c, resources r, boot_times::clock::time_point begun)
+        : config_{c}, resources_{std::move(r)}, begun_{begun}
+    {}
+
+    result<exit_status> run()
+    {
+        auto opened = console::open(io_, where(config_.console));
+        if (opened.has_error()) {
+            return opened.error();
+        }
+        console_ = std::move(opened).value();
+        console_->set_input([this](std::span<const std::byte> input) {
+            return machine_ ? machine_->type(input) : input.size();
+        });
+        if (!config_.control.empty()) {
+            auto listening = control_service::listen(io_, config_, calls());
+            if (listening.has_error()) {
+                return listening.error();
+            }
+            control_ = std::move(listening).value();
+        }
+        wait_for_signals();
+        for (;;) {
+            auto made = machine::make(config_, resources_, hooks());
+            if (made.has_error()) {
+                return made.error();
+            }
+            end_.reset();
+            machine_ = std::move(made).value();
+            if (auto confined = confine_once(); confined.has_error()) {
+                return confined.error();
+            }
+            machine_->start();
+            io_.restart();
+            io_.run();
+            const guest_end ended = end_.value_or(guest_end{});
+            machine_.reset();
+            if (const auto status = judge(ended)) {
+                return *status;
+            }
+        }
+    }
+
+private:
+    result<void> confine_once()
+    {
+        return config_.jail.enabled && !std::exchange(confined_, true) ? confine(thread_kind::main)
+                                                                       : result<void>{};
+    }
+
+    machine_hooks hooks()
+    {
+        machine_hooks h;
+        h.console = [this](std::byte b) { console_->put({&b, 1}); };
+        h.ended = [this](guest_end e) {
+            asio::post(io_, [this, e = std::move(e)]() mutable { end(std::move(e)); });
+        };
+        if (config_.jail.enabled) {
+            // Where the main thread's filter could be had, this can.
+            h.device_thread = [] { (void)confine(thread_kind::device); };
+            h.vcpu_thread = [] { return confine(thread_kind::vcpu); };
+        }
+        return h;
+    }
+
+    machine_calls calls()
+    {
+        machine_calls c;
+        c.pause = [this] { machine_->pause(); };
+        c.resume = [this] { machine_->resume(); };
+        c.stop = [this](bool force) { stop(force); };
+        c.info = [this] { return info(); };
+        c.stats = [this] { return stats(); };
+        return c;
+    }
+
+    [[nodiscard]] json::object info() const
+    {
+        json::array nets;
+        for (const virtio::net* n : machine_->nets()) {
+            const auto now = n->look();
+            nets.push_back({{"name", n->options().name},
+                            {"mac", n->options().mac.to_string()},
+                            {"socket", n->options().socket},
+                            {"connected", now.connected},
+                            {"serving", now.serving},
+                            {"connections", now.connections}});
+        }
+        const char* const state = machine_->paused() ? "paused"
+                                  : asked_to_end_    ? "stopping"
+                                                     : "running";
+        return {{"state", state}, {"nets", std::move(nets)}};
+    }
+
+    [[nodiscard]] json::object stats() const
+    {
+        json::object exits;
+        for (std::size_t i = 0; i < exit_reasons; ++i) {
+            const auto reason = static_cast<exit_reason>(i);
+            exits[name_of(reason)] = machine_->exits(reason);
+        }
+        const boot_times& t = machine_->times();
+        const auto since_begin = [this](boot_times::clock::time_point then) -> json::value {
+            if (then == boot_times::clock::time_point{}) {
+                return nullptr;
+            }
+            return std::chrono::duration_cast<std::chrono::microseconds>(then - begun_).count();
+        };
+        const boot_times::clock::time_point spoke{boot_times::clock::duration{t.spoke.load()}};
+        return {{"exits", std::move(exits)},
+                {"boot",
+                 {{"made", since_begin(t.made)},
+                  {"loaded", since_begin(t.loaded)},
+                  {"running", since_begin(t.running)},
+                  {"first_output", since_begin(spoke)}}},
+                {"console_lost", console_->lost()}};
+    }
+
+    void end(guest_end e)
+    {
+        if (!end_) {
+            end_ = std::move(e);
+            io_.stop();
+        }
+    }
+
+    // Nothing: the guest begins anew.
+    [[nodiscard]] std::optional<exit_status> judge(const guest_end& e) const
+    {
+        switch (e.how) {
+        case guest_end::kind::power_off:
+            return exit_status::powered_off;
+        case guest_end::kind::reset:
+            if (asked_to_end_) { // it switches itself off by a reset
+                return exit_status::powered_off;
+            }
+            if (config_.reboot) {
+                return std::nullopt;
+            }
+            log(log_level::info, "vm",
+                "the guest has reset itself" + (e.detail.empty() ? "" : " " + e.detail));
+            return exit_status::reset;
+        case guest_end::kind::stopped:
+            return exit_status::killed;
+        case guest_end::kind::failed:
+            break;
+        }
+        log(log_level::error, "vm", "the guest cannot go on: " + e.detail);
+        return exit_status::failed;
+    }
+
+    void wait_for_signals()
+    {
+        signals_.async_wait([this](boost::system::error_code cancelled, int /*number*/) {
+            if (!cancelled) {
+                stop(asked_to_end_);
+                wait_for_signals();
+            }
+        });
+    }
+
+    // Asks the guest, and insists when it has not done so in time.
+    void stop(bool insist)
+    {
+        if (insist) {
+            end({guest_end::kind::stopped, {}});
+            return;
+        }
+        asked_to_end_ = true;
+        machine_->resume();
+        machine_->press_power_button();
+        patience_.expires_after(power_off_patience);
+        patience_.async_wait([this](boost::system::error_code cancelled) {
+            if (!cancelled) {
+                log(log_level::warning, "vm",
+                    "the guest did not switch itself off within " +
+                        std::to_string(power_off_patience.count()) + " s and was ended");
+                end({guest_end::kind::stopped, {}});
+            }
+        });
+    }
+
+    const config& config_;
+    resources resources_;
+    boot_times::clock::time_point begun_;
+    asio::io_context io_{1};
+    asio::signal_set signals_{io_, SIGTERM, SIGINT};
+    asio::steady_timer patience_{io_};
+    std::unique_ptr<console> console_;
+    std::unique_ptr<machine> machine_;
+    std::unique_ptr<control_service> control_;
+    std::optional<guest_end> end_;
+    bool asked_to_end_{false};
+    bool confined_{false};
+};
+
+// Where sockets and files are that are made, or looked for, while the guest runs.
+std::vector<std::string> folders_of(const config& c)
+{
+    std::vector<std::string> all;
+    const auto add = [&all](const std::string& path) {
+        if (!path.empty()) {
+            all.push_back(std::filesystem::path{path}.parent_path());
+        }
+    };
+    add(c.console.path);
+    add(c.control);
+    for (const virtio::net_options& n : c.nets) {
+        add(n.socket);
+    }
+    return all;
+}
+
+} // namespace
+
+int run(const config& c, boot_times::clock::time_point begun)
+{
+    const auto refuse = [](const error& e) {
+        log(log_level::error, "vm", e.message);
+        return static_cast<int>(exit_status::refused);
+    };
+    auto opened = resources::open(c);
+    if (opened.has_error()) {
+        return refuse(opened.error());
+    }
+    const auto status = run_jailed(c.jail, folders_of(c), [&] {
+        const auto ended = runner{c, std::move(opened).value(), begun}.run();
+        return ended.has_error() ? refuse(ended.error()) : static_cast<int>(*ended);
+    });
+    return status.has_error() ? refuse(status.error()) : *status;
+}
+
+} // namespace strait::vmm

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Filters, by libseccomp.
+#include "vmm/seccomp.hh"
+
+#include "vmm/kvm_list.hh"
+
+#include <array>
+#include <cerrno>
+#include <memory>
+#include <span>
+#include <string>
+#include <system_error>
+
+#include <linux/kvm.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+namespace strait::vmm {
+
+namespace {
+
+// Threads themselves, memory, waiting, and descriptors that are open.
+constexpr std::array every_thread = {SCMP_SYS(read),
+                                     SCMP_SYS(preadv2),
+                                     SCMP_SYS(write),
+                                     SCMP_SYS(readv),
+                                     SCMP_SYS(writev),
+                                     SCMP_SYS(close),
+                                     SCMP_SYS(futex),
+                                     SCMP_SYS(poll),
+                                     SCMP_SYS(ppoll),
+                                     SCMP_SYS(epoll_wait),
+                                     SCMP_SYS(epoll_pwait),
+                                     SCMP_SYS(epoll_ctl),
+                                     SCMP_SYS(timerfd_settime),
+                                     SCMP_SYS(mmap),
+                                     SCMP_SYS(munmap),
+                                     SCMP_SYS(mremap),
+                                     SCMP_SYS(mprotect),
+                                     SCMP_SYS(madvise),
+                                     SCMP_SYS(brk),
+                                     SCMP_SYS(rt_sigaction),
+                                     SCMP_SYS(rt_sigprocmask),
+                                     SCMP_SYS(rt_sigreturn),
+                                     SCMP_SYS(sigaltstack),
+                                     SCMP_SYS(tgkill),
+                                     SCMP_SYS(getpid),
+                                     SCMP_SYS(gettid),
+                                     SCMP_SYS(clock_gettime),
+                                     SCMP_SYS(clock_nanosleep),
+                                     SCMP_SYS(nanosleep),
+                                     SCMP_SYS(sched_yield),
+                                     SCMP_SYS(getrandom),
+                                     SCMP_SYS(exit),
+                                     SCMP_SYS(exit_group),
+                                     SCMP_SYS(restart_syscall),
+                                     SCMP_SYS(rseq),
+                                     SCMP_SYS(set_robust_list)};
+
+// Disks, and vhost-user's sockets.
+constexpr std::array devices = {
+    SCMP_SYS(preadv),    SCMP_SYS(pwritev),       SCMP_SYS(pread64),       SCMP_SYS(pwrite64),
+    SCMP_SYS(fdatasync), SCMP_SYS(fsync),         SCMP_SYS(fallocate),     SCMP_SYS(socket),
+    SCMP_SYS(connect),   SCMP_SYS(accept4),       SCMP_SYS(sendmsg),       SCMP_SYS(recvmsg),
+    SCMP_SYS(sendto),    SCMP_SYS(recvfrom),      SCMP_SYS(fcntl),         SCMP_SYS(prctl),
+    SCMP_SYS(dup),       SCMP_SYS(shutdown),      SCMP_SYS(getsockopt),    SCMP_SYS(setsockopt),
+    SCMP_SYS(eventfd2),  SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create)};
+
+// A guest that begins anew: memory, threads, sockets that listen, files that are read again.
+constexpr std::array starting = {SCMP_SYS(memfd_create),
+                                 SCMP_SYS(ftruncate),
+                                 SCMP_SYS(mbind),
+                                 SCMP_SYS(clone),
+                                 SCMP_SYS(clone3),
+                                 SCMP_SYS(bind),
+                                 SCMP_SYS(listen),
+                                 SCMP_SYS(unlink),
+                                 SCMP_SYS(chmod),
+                                 SCMP_SYS(fchmod),
+                                 SCMP_SYS(umask),
+                                 SCMP_SYS(newfstatat),
+                                 SCMP_SYS(fstat),
+                                 SCMP_SYS(stat),
+                                 SCMP_SYS(lstat),
+                                 SCMP_SYS(lseek),
+                                 SCMP_SYS(seccomp),
+                                 SCMP_SYS(uname),
+                                 SCMP_SYS(sched_getaffinity),
+                                 SCMP_SYS(sched_setaffinity),
+                                 SCMP_SYS(sched_setscheduler),
+                                 SCMP_SYS(getsockname),
+                                 SCMP_SYS(getpeername),
+                                 SCMP_SYS(accept),
+                                 SCMP_SYS(set_tid_address),
+                                 SCMP_SYS(wait4),
+                                 SCMP_SYS(getuid),
+                                 SCMP_SYS(geteuid),
+                                 SCMP_SYS(rename),
+                                 SCMP_SYS(prlimit64),
+                                 SCMP_SYS(openat)};
+
+// Of a vCPU, and of the registers by which a guest moves its interrupts and queues.
+constexpr std::array<unsigned long, 4> running_requests = {KVM_RUN, KVM_IRQFD, KVM_IOEVENTFD,
+                                                           kvm_set_gsi_routing};
+constexpr std::array<unsigned long, 19> starting_requests = {KVM_GET_API_VERSION,
+                                                             KVM_CHECK_EXTENSION,
+                                                             KVM_GET_VCPU_MMAP_SIZE,
+                                                             KVM_CREATE_VM,
+                                                             KVM_SET_IDENTITY_MAP_ADDR,
+                                                             KVM_SET_TSS_ADDR,
+                                                             KVM_CREATE_IRQCHIP,
+                                                             KVM_SET_USER_MEMORY_REGION,
+                                                             KVM_CREATE_VCPU,
+                                                             KVM_GET_SREGS,
+                                                             KVM_SET_SREGS,
+                                                             KVM_SET_REGS,
+                                                             kvm_get_supported_cpuid,
+                                                             kvm_set_cpuid,
+                                                             kvm_set_msrs,
+                                                             TCGETS,
+                                                             TCSETS,
+                                                             TCSETSW,
+                                                             TCSETSF};
+constexpr std::array<unsigned long, 1> device_requests = {FIONBIO};
+
+class filter {
+public:
+    filter() : context_{::seccomp_init(SCMP_ACT_KILL_PROCESS), &::seccomp_release} {}
+
+    void allow(std::span<const int> calls)
+    {
+        for (const int call : calls) {
+            keep(::seccomp_rule_add(context_.get(), SCMP_ACT_ALLOW, call, 0));
+        }
+    }
+    void allow_requests(std::span<const unsigned long> requests)
+    {
+        for (const unsigned long request : requests) {
+            // The kernel looks at 32 bits of it. As an array: the macro is C99's.
+            const scmp_arg_cmp second{1, SCMP_CMP_MASKED_EQ, 0xffff'ffff, request};
+            keep(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                                          &second));
+        }
+    }
+    // 0, or a negative error.
+    [[nodiscard]] int load()
+    {
+        if (context_ == nullptr) {
+            return -ENOMEM;
+        }
+        return error_ != 0 ? error_ : ::seccomp_load(context_.get());
+    }
+
+private:
+    void keep(int error) noexcept { error_ = error_ != 0 ? error_ : error; }
+
+    std::unique_ptr<void, void (*)(scmp_filter_ctx)> context_;
+    int error_{0};
+};
+
+} // namespace
+
+ports::result<void> confine(thread_kind kind)
+{
+    filter f;
+    f.allow(every_thread);
+    f.allow_requests(running_requests);
+    if (kind != thread_kind::vcpu) {
+        f.allow(devices);
+        f.allow_requests(device_requests);
+    }
+    if (kind == thread_kind::main) {
+        f.allow(starting);
+        f.allow_requests(starting_requests);
+    }
+    if (const int error = f.load(); error != 0) {
+        return ports::error{"the kernel takes no filter of system calls: " +
+                            std::generic_category().message(-error) +
+                            " (--no-jail runs the guest without)"};
+    }
+    return {};
+}
+
+} // namespace strait::vmm
