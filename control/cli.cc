@@ -2,6 +2,7 @@
 // Parsing of commands, and the help texts.
 #include "control/cli.hh"
 
+#include "control/parameter_file.hh"
 #include "ports/number.hh"
 
 #include <boost/json/array.hpp>
@@ -33,10 +34,10 @@ std::string option_name(const parameter& p)
     return label(p, wording::command_line);
 }
 
-std::vector<std::string> groups()
+std::vector<std::string> groups(const method_table& table)
 {
     std::vector<std::string> out;
-    for (const auto& m : methods()) {
+    for (const auto& m : table) {
         std::string group{m.name.substr(0, m.name.find('.'))};
         if (std::find(out.begin(), out.end(), group) == out.end()) {
             out.push_back(std::move(group));
@@ -45,10 +46,10 @@ std::vector<std::string> groups()
     return out;
 }
 
-std::vector<std::string> verbs_of(std::string_view group)
+std::vector<std::string> verbs_of(const method_table& table, std::string_view group)
 {
     std::vector<std::string> out;
-    for (const auto& m : methods()) {
+    for (const auto& m : table) {
         const auto dot = m.name.find('.');
         if (dot != std::string_view::npos && m.name.substr(0, dot) == group) {
             out.emplace_back(m.name.substr(dot + 1));
@@ -66,10 +67,125 @@ std::string joined(const std::vector<std::string>& words)
     return out;
 }
 
+std::string value_form(const parameter& p)
+{
+    std::string value{p.placeholder};
+    for (const auto choice : p.choices) {
+        value += (value.empty() ? "" : "|") + std::string{choice};
+    }
+    return value;
+}
+
+std::string option_form(const parameter& p)
+{
+    const std::string value = value_form(p);
+    return option_name(p) + (value.empty() ? "" : " " + value);
+}
+
+// queues=N; PATH for one that may stand without its name.
+std::string member_form(const parameter& p)
+{
+    const std::string value = p.kind == value_kind::truth ? "on|off" : value_form(p);
+    return p.positional ? value : option_name(p).substr(2) + "=" + value;
+}
+
+std::string padded(std::string text, std::size_t width)
+{
+    text.resize(std::max(text.size() + 2, width), ' ');
+    return text;
+}
+
+constexpr std::size_t options_column = 34;
+
+// Those that every program has.
+std::string program_options(std::size_t column = options_column)
+{
+    return padded("  --version", column) + "show the version\n" + padded("  --help", column) +
+           "show help, also of a command\n";
+}
+
+std::string options_help(const method& m)
+{
+    constexpr std::size_t column = options_column;
+    std::string out;
+    for (const auto& p : m.parameters) {
+        if (p.positional) {
+            continue;
+        }
+        std::string note;
+        for (const auto type : p.port_types) {
+            note += (note.empty() ? "" : ", ") + std::string{type};
+        }
+        note += note.empty() ? "" : " only";
+        if (p.repeats > 1) {
+            note += "up to " + std::to_string(p.repeats) + " times";
+        }
+        out += padded("  " + option_form(p), column) + std::string{p.help} +
+               (note.empty() ? "" : " (" + note + ")") + "\n";
+        for (const auto& member : p.members) {
+            if (!member.help.empty()) {
+                out += padded("      " + member_form(member), column) + std::string{member.help} +
+                       "\n";
+            }
+        }
+    }
+    if (has_rates(m)) {
+        out += padded("  --rates", column) + "rates over a second, or between two looks\n";
+        out += padded("  --watch [SECONDS]", column) + "again and again, until interrupted\n";
+    }
+    return out;
+}
+
+std::string command_help(const program& program, const method& m)
+{
+    std::string synopsis{program.name};
+    synopsis += m.name.empty() ? "" : " " + command_words(m);
+    for (const auto& p : m.parameters) {
+        if (p.positional) {
+            synopsis += p.required ? " " + std::string{p.placeholder}
+                                   : " [" + std::string{p.placeholder} + "]";
+        } else if (p.required && p.port_types.empty()) {
+            synopsis += " " + option_form(p);
+        }
+    }
+    std::string options = options_help(m);
+    if (m.name.empty()) {
+        options += program_options();
+    }
+    return synopsis + (options.empty() ? "" : " [OPTIONS]") + "\n  " + std::string{m.summary} +
+           ".\n" + options;
+}
+
+std::string general_help(const program& program)
+{
+    constexpr std::size_t column = 18;
+    std::string out{program.name};
+    out += program.asks_daemon ? " [--run-dir DIR] [--json]" : "";
+    out += " COMMAND\n" + std::string{program.purpose} + "\n\nCommands:\n";
+    for (const auto& m : *program.commands) {
+        out += padded("  " + command_words(m), column) + std::string{m.summary} + "\n";
+    }
+    out += padded("  help", column) + "This text; help COMMAND tells its options\n\nOptions:\n";
+    if (program.asks_daemon) {
+        out += padded("  --run-dir DIR", column) +
+               "the daemon's run folder; /run/strait unless given\n" + padded("  --json", column) +
+               "results as JSON\n";
+    }
+    return out + program_options(column) + "\n" + std::string{program.ending} + "\n";
+}
+
 // The words of one invocation, consumed from the left.
 class parser {
 public:
-    explicit parser(std::span<const std::string> words) : words_{words} {}
+    parser(const program& p, std::span<const std::string> words)
+        : program_{p},
+          words_{words},
+          without_command_{p.commands->size() == 1 && p.commands->front().name.empty()}
+    {
+        if (without_command_) {
+            result_.method = &p.commands->front();
+        }
+    }
 
     result<command> run()
     {
@@ -111,22 +227,27 @@ private:
         if (equals != std::string::npos) {
             value = word.substr(equals + 1);
         }
-        if (name == "--run-dir") {
-            return take_run_dir(value);
-        }
-        if (name == "--json" || name == "--help" || name == "--version" || name == "--rates") {
+        if (name == "--help" || name == "--version") {
             return take_switch(name, value.has_value());
         }
-        if (name == "--watch") {
-            return take_watch(value);
+        if (program_.asks_daemon) {
+            if (name == "--run-dir") {
+                return take_run_dir(value);
+            }
+            if (name == "--json" || name == "--rates") {
+                return take_switch(name, value.has_value());
+            }
+            if (name == "--watch") {
+                return take_watch(value);
+            }
         }
         if (!result_.method) {
             if (!group_.empty()) {
-                return error{group_ + " needs one of " + joined(verbs_of(group_)) + " before " +
-                             name};
+                return error{group_ + " needs one of " + verbs() + " before " + name};
             }
-            return error{"there is no option " + name +
-                         " before the command; there are --run-dir, --json, --version and --help"};
+            return error{"there is no option " + name + " before the command; there are " +
+                         (program_.asks_daemon ? "--run-dir, --json, " : "") +
+                         "--version and --help"};
         }
         return take_parameter(name, value);
     }
@@ -227,8 +348,7 @@ private:
             // What follows is the value even if it looks like an option, but for long options,
             // where a forgotten value is far more likely.
             if (at_ >= words_.size() || words_[at_].starts_with("--")) {
-                return error{command_words(m) + ": " + name +
-                             " needs a value: " + describe_kind(*p)};
+                return error{begin() + name + " needs a value: " + describe_kind(*p)};
             }
             value = words_[at_++];
         }
@@ -238,7 +358,10 @@ private:
     [[nodiscard]] error unknown_option(const std::string& name) const
     {
         const method& m = *result_.method;
-        std::vector<std::string> names = {"--json", "--run-dir", "--help"};
+        std::vector<std::string> names = {"--help"};
+        if (program_.asks_daemon) {
+            names.insert(names.end(), {"--json", "--run-dir"});
+        }
         std::vector<std::string> own;
         for (const auto& p : m.parameters) {
             if (!p.positional) {
@@ -250,7 +373,8 @@ private:
         }
         names.insert(names.end(), own.begin(), own.end());
         const auto near = nearest(name, names);
-        return {command_words(m) + " has no option " + name +
+        return {(without_command_ ? std::string{program_.name} : command_words(m)) +
+                " has no option " + name +
                 (near          ? "; did you mean " + *near + "?"
                  : own.empty() ? "; it takes none"
                                : "; it has " + joined(own))};
@@ -276,8 +400,7 @@ private:
         if (after_watch) {
             return wrong_interval(word);
         }
-        return error{command_words(*result_.method) + ": " + quoted(word) +
-                     " is one word too many"};
+        return error{begin() + quoted(word) + " is one word too many"};
     }
 
     result<void> take_command_word(const std::string& word)
@@ -287,11 +410,11 @@ private:
                 help_ = true;
                 return {};
             }
-            if (const auto* m = find_method(word)) {
+            if (const auto* m = find_method(*program_.commands, word)) {
                 result_.method = m;
                 return {};
             }
-            const auto known = groups();
+            const auto known = groups(*program_.commands);
             if (std::find(known.begin(), known.end(), word) == known.end()) {
                 const auto near = nearest(word, known);
                 return error{"there is no command " + quoted(word) +
@@ -301,9 +424,9 @@ private:
             group_ = word;
             return {};
         }
-        result_.method = find_method(group_ + "." + word);
+        result_.method = find_method(*program_.commands, group_ + "." + word);
         if (!result_.method) {
-            const auto known = verbs_of(group_);
+            const auto known = verbs_of(*program_.commands, group_);
             const auto near = nearest(word, known);
             return error{"there is no command " + quoted(group_ + " " + word) +
                          (near ? "; did you mean " + group_ + " " + *near + "?"
@@ -314,17 +437,71 @@ private:
 
     result<void> set(const parameter& p, const std::string& word)
     {
-        const method& m = *result_.method;
-        if (result_.parameters.contains(p.name)) {
-            return error{command_words(m) + ": " + option_name(p) + " is given twice"};
+        json::value value;
+        if (p.kind == value_kind::options) {
+            auto members = to_members(p, word);
+            if (members.has_error()) {
+                return members.error();
+            }
+            value = std::move(members).value();
+        } else {
+            value = to_value(p, word);
         }
-        json::value value = to_value(p, word);
-        if (check_value(m, p, value, wording::command_line)) {
-            return wrong(p, word);
+        if (p.repeats != 0) {
+            json::array all;
+            if (auto* before = result_.parameters.if_contains(p.name)) {
+                all = before->as_array();
+            }
+            all.push_back(std::move(value));
+            value = std::move(all);
+        } else if (result_.parameters.contains(p.name)) {
+            return error{begin() + option_name(p) + " is given twice"};
+        }
+        if (auto why = check_value(*result_.method, p, value, wording::command_line)) {
+            return p.kind == value_kind::options ? error{std::move(*why)} : wrong(p, word);
         }
         result_.parameters[p.name] = std::move(value);
         return {};
     }
+
+    // KEY=VALUE,KEY=VALUE; what is wrong with them is for the check to say.
+    [[nodiscard]] result<json::value> to_members(const parameter& p, std::string_view word) const
+    {
+        json::object members;
+        for (bool last = false; !last;) {
+            const auto comma = std::min(word.find(','), word.size());
+            const std::string_view part = word.substr(0, comma);
+            last = comma == word.size();
+            word.remove_prefix(last ? comma : comma + 1);
+            const auto equals = std::min(part.find('='), part.size());
+            std::string key{part.substr(0, equals)};
+            std::replace(key.begin(), key.end(), '-', '_');
+            std::string value{part.substr(std::min(equals + 1, part.size()))};
+            auto member = std::ranges::find(p.members, key, &parameter::name);
+            if (equals == part.size()) {
+                member = std::ranges::find_if(p.members, &parameter::positional);
+                if (member == p.members.end() || part.empty()) {
+                    return error{begin() + option_name(p) + " has " + quoted(part) +
+                                 " in it; it must be " + describe_kind(p)};
+                }
+                key = member->name;
+                value = part;
+            }
+            if (members.contains(key)) {
+                return error{begin() + option_name(p) + " has two values for " + key};
+            }
+            members[key] =
+                member == p.members.end() ? json::value(value) : to_value(*member, value);
+        }
+        return json::value(std::move(members));
+    }
+
+    // What sentences about the command begin with.
+    [[nodiscard]] std::string begin() const
+    {
+        return prefix(*result_.method, wording::command_line);
+    }
+    [[nodiscard]] std::string verbs() const { return joined(verbs_of(*program_.commands, group_)); }
 
     // Shown as it was typed: as text, which is right for no kind that is made of it.
     [[nodiscard]] error wrong(const parameter& p, const std::string& word) const
@@ -350,6 +527,8 @@ private:
         case value_kind::name:
         case value_kind::mac:
         case value_kind::choice:
+        case value_kind::options:
+        case value_kind::file:
             break;
         }
         return json::value(word);
@@ -375,20 +554,25 @@ private:
     result<command> finish()
     {
         if (help_) {
-            result_.help = result_.method   ? command_help(*result_.method)
-                           : group_.empty() ? general_help()
+            result_.help = result_.method   ? command_help(program_, *result_.method)
+                           : group_.empty() ? general_help(program_)
                                             : group_help();
             result_.method = nullptr;
             return std::move(result_);
         }
-        if (!result_.method && group_.empty() && result_.global.version) {
+        if (result_.global.version && (without_command_ || (!result_.method && group_.empty()))) {
+            result_.method = nullptr;
             return std::move(result_);
         }
         if (!result_.method) {
             if (group_.empty()) {
-                return error{"a command is missing; there are " + joined(groups()) + " and help"};
+                return error{"a command is missing; there are " +
+                             joined(groups(*program_.commands)) + " and help"};
             }
-            return error{group_ + " needs one of " + joined(verbs_of(group_)) + " after it"};
+            return error{group_ + " needs one of " + verbs() + " after it"};
+        }
+        if (auto added = add_from_file(*result_.method, result_.parameters); added.has_error()) {
+            return added.error();
         }
         if (auto wrong =
                 check_parameters(*result_.method, result_.parameters, wording::command_line)) {
@@ -400,13 +584,16 @@ private:
     [[nodiscard]] std::string group_help() const
     {
         std::string out;
-        for (const auto& verb : verbs_of(group_)) {
-            out += (out.empty() ? "" : "\n") + command_help(*find_method(group_ + "." + verb));
+        for (const auto& verb : verbs_of(*program_.commands, group_)) {
+            out += (out.empty() ? "" : "\n") +
+                   command_help(program_, *find_method(*program_.commands, group_ + "." + verb));
         }
         return out;
     }
 
+    const program& program_;
     std::span<const std::string> words_;
+    bool without_command_;
     std::size_t at_{0};
     bool only_words_{false};
     bool help_{false};
@@ -417,80 +604,11 @@ private:
     command result_;
 };
 
-std::string option_form(const parameter& p)
-{
-    std::string value;
-    if (p.kind == value_kind::choice) {
-        for (const auto choice : p.choices) {
-            value += (value.empty() ? "" : "|") + std::string{choice};
-        }
-    } else if (p.kind != value_kind::truth) {
-        value = p.placeholder;
-    }
-    return option_name(p) + (value.empty() ? "" : " " + value);
-}
-
-std::string padded(std::string text, std::size_t width)
-{
-    text.resize(std::max(text.size() + 2, width), ' ');
-    return text;
-}
-
 } // namespace
 
-result<command> parse(std::span<const std::string> words)
+result<command> parse(const program& p, std::span<const std::string> words)
 {
-    return parser{words}.run();
-}
-
-std::string command_help(const method& m)
-{
-    std::string synopsis = "straitctl " + command_words(m);
-    for (const auto& p : m.parameters) {
-        if (p.positional) {
-            synopsis += p.required ? " " + std::string{p.placeholder}
-                                   : " [" + std::string{p.placeholder} + "]";
-        } else if (p.required && p.port_types.empty()) {
-            synopsis += " " + option_form(p);
-        }
-    }
-    constexpr std::size_t column = 34;
-    std::string options;
-    for (const auto& p : m.parameters) {
-        if (p.positional) {
-            continue;
-        }
-        std::string types;
-        for (const auto type : p.port_types) {
-            types += (types.empty() ? "" : ", ") + std::string{type};
-        }
-        options += padded("  " + option_form(p), column) + std::string{p.help} +
-                   (types.empty() ? "" : " (" + types + " only)") + "\n";
-    }
-    if (has_rates(m)) {
-        options += padded("  --rates", column) + "rates over a second, or between two looks\n";
-        options += padded("  --watch [SECONDS]", column) + "again and again, until interrupted\n";
-    }
-    return synopsis + (options.empty() ? "" : " [OPTIONS]") + "\n  " + std::string{m.summary} +
-           ".\n" + options;
-}
-
-std::string general_help()
-{
-    constexpr std::size_t column = 18;
-    std::string out = "straitctl [--run-dir DIR] [--json] COMMAND\n"
-                      "Controls a running straitd.\n\nCommands:\n";
-    for (const auto& m : methods()) {
-        out += padded("  " + command_words(m), column) + std::string{m.summary} + "\n";
-    }
-    out += padded("  help", column) + "This text; help COMMAND tells its options\n";
-    out += "\nOptions:\n"
-           "  --run-dir DIR   the daemon's run folder; /run/strait unless given\n"
-           "  --json          results as JSON\n"
-           "  --version       the version of straitctl\n"
-           "  --help          help, also of a command\n"
-           "\nExit status: 0 done, 1 refused, 2 no answer of the daemon was shown.\n";
-    return out;
+    return parser{p, words}.run();
 }
 
 result<std::vector<std::string>> split_words(std::string_view line)
@@ -547,7 +665,8 @@ result<std::vector<std::string>> split_words(std::string_view line)
     return words;
 }
 
-result<std::vector<config_command>> parse_config(std::string_view text, const std::string& file)
+result<std::vector<config_command>> parse_config(const program& p, std::string_view text,
+                                                 const std::string& file)
 {
     std::vector<config_command> commands;
     std::size_t number = 0;
@@ -561,13 +680,13 @@ result<std::vector<config_command>> parse_config(std::string_view text, const st
             return error{where + split.error().message};
         }
         auto words = std::move(split).value();
-        if (!words.empty() && words.front() == "straitctl") {
+        if (!words.empty() && words.front() == p.name) {
             words.erase(words.begin());
         }
         if (words.empty()) {
             continue;
         }
-        auto parsed = parse(words);
+        auto parsed = parse(p, words);
         if (parsed.has_error()) {
             return error{where + parsed.error().message};
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The command language: words to a request of the control service. straitctl and the daemon's
-// configuration file both speak it. It is made from the method table; sending a request and showing
-// its result are not here.
+// The command language of all of Strait's programs, and of the daemon's configuration file: words
+// to a method and its parameters, made from a method table. Doing it and showing its result are not
+// here.
 #pragma once
 
 #include "control/method_table.hh"
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <boost/json/object.hpp>
 
@@ -18,7 +18,16 @@
 
 namespace strait::control::cli {
 
-// The options that belong to straitctl and not to a command; they may stand anywhere.
+// Whose command line it is.
+struct program {
+    std::string_view name;
+    const method_table* commands; // one method without a name: the program takes its options alone
+    bool asks_daemon{false};      // there are --run-dir and --json
+    std::string_view purpose{};   // for the help text, as is
+    std::string_view ending{};    // its last paragraph
+};
+
+// The options that belong to the program and not to a command; they may stand anywhere.
 struct global_options {
     std::string run_dir{"/run/strait"};
     bool run_dir_given{false};
@@ -38,10 +47,7 @@ struct command {
 };
 
 // One sentence on error, with what would be right.
-[[nodiscard]] ports::result<command> parse(std::span<const std::string> words);
-
-[[nodiscard]] std::string general_help();
-[[nodiscard]] std::string command_help(const control::method& m);
+[[nodiscard]] ports::result<command> parse(const program& p, std::span<const std::string> words);
 
 // A line into words: blanks separate, '…' and "…" keep them, \ takes the next character as it is
 // (within "…" only before " and \), # at a word's start begins a comment.
@@ -52,7 +58,7 @@ struct config_command {
     command what;
 };
 // The commands of a configuration text. `file` is for messages, which begin "file:line: ".
-[[nodiscard]] ports::result<std::vector<config_command>> parse_config(std::string_view text,
-                                                                      const std::string& file);
+[[nodiscard]] ports::result<std::vector<config_command>>
+parse_config(const program& p, std::string_view text, const std::string& file);
 
 } // namespace strait::control::cli

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -20,9 +21,15 @@ namespace strait::control {
 
 namespace json = boost::json;
 
-client::client(std::string run_dir)
-    : run_dir_{std::move(run_dir)}, path_{run_dir_ + "/control.sock"}
-{}
+service_address daemon_in(const std::string& run_dir)
+{
+    return {.path = run_dir + "/control.sock",
+            .name = "the daemon",
+            .program = "straitd",
+            .advice = "is straitd running with --run-dir " + run_dir + "?"};
+}
+
+client::client(service_address address) : address_{std::move(address)} {}
 
 client::~client()
 {
@@ -33,37 +40,40 @@ client::~client()
 
 void client::fail(const std::string& what, int code)
 {
-    const std::string reason = code == EAGAIN ? std::string{"it did not answer within a minute"}
+    const bool absent = code == ENOENT || code == ECONNREFUSED;
+    const std::string reason = code == EAGAIN ? "it did not answer within " +
+                                                    std::to_string(address_.patience.count()) + " s"
                                               : std::generic_category().message(code);
-    throw call_error{false, what + " at " + path_ + ": " + reason +
-                                (code == ENOENT || code == ECONNREFUSED
-                                     ? "; is straitd running with --run-dir " + run_dir_ + "?"
-                                     : "")};
+    throw call_error{false,
+                     address_.name + ' ' + what + " at " + address_.path + ": " + reason +
+                         (absent ? "; " + address_.advice : ""),
+                     absent};
 }
 
 void client::connect()
 {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (path_.size() >= sizeof address.sun_path) {
-        fail("the daemon cannot be reached", ENAMETOOLONG);
+    if (address_.path.size() >= sizeof address.sun_path) {
+        fail("cannot be reached", ENAMETOOLONG);
     }
-    std::memcpy(address.sun_path, path_.data(), path_.size());
+    std::memcpy(address.sun_path, address_.path.data(), address_.path.size());
     fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd_ < 0) {
-        fail("the daemon cannot be reached", errno);
+        fail("cannot be reached", errno);
     }
-    const timeval limit{.tv_sec = patience.count(), .tv_usec = 0};
+    const timeval limit{.tv_sec = address_.patience.count(), .tv_usec = 0};
     (void)::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-        fail("the daemon cannot be reached", errno);
+        fail("cannot be reached", errno);
     }
 }
 
 void client::ended(bool sent)
 {
-    throw call_error{false, "the daemon at " + path_ + " ended the connection before it " +
+    throw call_error{false, address_.name + " at " + address_.path +
+                                " ended the connection before it " +
                                 (sent ? "answered; whether the request was carried out is not known"
                                       : "had the request, which was not carried out")};
 }
@@ -79,7 +89,7 @@ bool client::send(std::string_view text)
             if (errno == EPIPE || errno == ECONNRESET) {
                 return false;
             }
-            fail("the daemon takes no request", errno);
+            fail("takes no request", errno);
         }
         text.remove_prefix(static_cast<std::size_t>(sent));
     }
@@ -108,7 +118,7 @@ std::string client::receive_line(bool sent)
             ended(sent);
         }
         if (size < 0) {
-            fail("the daemon gives no answer", errno);
+            fail("gives no answer", errno);
         }
         buffer_.append(chunk.data(), static_cast<std::size_t>(size));
     }
@@ -127,21 +137,34 @@ json::value client::call(std::string_view method, const json::object& parameters
     json::value answer = json::parse(receive_line(sent), code);
     const json::object* object = answer.if_object();
     if (code || object == nullptr) {
-        throw call_error{false, "what answers at " + path_ + " is not straitd"};
+        throw call_error{false, "what answers at " + address_.path + " is not " + address_.program};
     }
     if (const auto* refused = object->if_contains("error")) {
         const auto* text =
             refused->is_object() ? refused->get_object().if_contains("message") : nullptr;
         throw call_error{true, text != nullptr && text->is_string()
                                    ? std::string{std::string_view{text->get_string()}}
-                                   : "the daemon refused without saying why"};
+                                   : address_.name + " refused without saying why"};
     }
     const auto* value = object->if_contains("result");
     const auto* answered = object->if_contains("id");
     if (value == nullptr || answered == nullptr || *answered != json::value(id)) {
-        throw call_error{false, "what answers at " + path_ + " is not straitd"};
+        throw call_error{false, "what answers at " + address_.path + " is not " + address_.program};
     }
     return *value;
+}
+
+pid_t client::peer() const noexcept
+{
+    ucred whose{};
+    socklen_t size = sizeof whose;
+    return ::getsockopt(fd_, SOL_SOCKET, SO_PEERCRED, &whose, &size) == 0 ? whose.pid : 0;
+}
+
+bool client::ends_within(std::chrono::milliseconds time) const noexcept
+{
+    pollfd state{.fd = fd_, .events = POLLRDHUP, .revents = 0};
+    return ::poll(&state, 1, static_cast<int>(time.count())) == 1;
 }
 
 } // namespace strait::control

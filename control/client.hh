@@ -1,45 +1,61 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A client of the control service: one connection, one call at a time, blocking.
+// A client of a control socket: one connection, one call at a time, blocking.
 #pragma once
 
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <string_view>
+
+#include <sys/types.h>
 
 namespace strait::control {
 
 // Why a call has no result.
 struct call_error {
-    bool reached; // false: there was no answer; true: the daemon said no
+    bool reached; // false: there was no answer; true: it was refused
     std::string message;
+    bool absent{false}; // nobody listens there
 };
+
+// Whom a client speaks to.
+struct service_address {
+    std::string path;                  // of the control socket
+    std::string name;                  // in sentences: "the daemon"
+    std::string program;               // that is behind it: "straitd"
+    std::string advice;                // to who finds nobody there
+    std::chrono::seconds patience{60}; // for an answer
+};
+[[nodiscard]] service_address daemon_in(const std::string& run_dir);
 
 class client {
 public:
-    // Nothing is sent yet. `run_dir` is the daemon's.
-    explicit client(std::string run_dir);
+    // Nothing is sent yet.
+    explicit client(service_address address);
     ~client();
     client(const client&) = delete;
     client& operator=(const client&) = delete;
 
     // Connects if need be, sends and waits for the answer. Throws call_error.
     boost::json::value call(std::string_view method, const boost::json::object& parameters);
+    // For what follows, where nothing is called. Throws call_error.
+    void connect();
+
+    // Of a connection: the process that listens, and whether it is over within that time.
+    [[nodiscard]] pid_t peer() const noexcept;
+    [[nodiscard]] bool ends_within(std::chrono::milliseconds time) const noexcept;
 
 private:
-    void connect();
     // False when the daemon ended the connection before it had all of `text`.
     bool send(std::string_view text);
     std::string receive_line(bool sent);
     [[noreturn]] void ended(bool sent);
     [[noreturn]] void fail(const std::string& what, int code);
 
-    static constexpr std::chrono::seconds patience{60}; // for an answer
-
-    std::string run_dir_;
-    std::string path_;
+    service_address address_;
     int fd_{-1};
     std::int64_t next_id_{1};
     std::string buffer_;

@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
-#include <ctime>
 #include <limits.h>
 #include <mutex>
 #include <string>
@@ -32,15 +31,18 @@ line_limit others{lines_of_others, window_of_others};
 
 std::string make_line(log_level level, std::string_view subsystem, std::string_view text)
 {
-    timespec now{};
-    (void)::clock_gettime(CLOCK_REALTIME, &now);
-    tm utc{};
-    (void)::gmtime_r(&now.tv_sec, &utc);
-    constexpr long nanoseconds_in_millisecond = 1'000'000;
+    // Not gmtime(): it looks for the time zone's file, which a jailed process may not.
+    const auto now =
+        std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+    const auto day = std::chrono::floor<std::chrono::days>(now);
+    const std::chrono::year_month_day date{day};
+    const std::chrono::hh_mm_ss clock{now - day};
     std::array<char, 64> time{};
-    const std::size_t length = std::strftime(time.data(), time.size(), "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)std::snprintf(time.data() + length, time.size() - length, ".%03ldZ",
-                        now.tv_nsec / nanoseconds_in_millisecond);
+    (void)std::snprintf(time.data(), time.size(), "%04d-%02u-%02uT%02ld:%02ld:%02ld.%03ldZ",
+                        static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                        static_cast<unsigned>(date.day()), clock.hours().count(),
+                        clock.minutes().count(), clock.seconds().count(),
+                        clock.subseconds().count());
     std::string line = time.data();
     line += ' ';
     line += names[static_cast<std::size_t>(level)];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The daemon's log: one line an event on stderr, "time level subsystem: text". DPDK's own lines are
-// led here by eal.cc. Workers do not log.
+// The log of the daemon and of the VMM: one line an event on stderr, "time level subsystem: text".
+// DPDK's own lines are led here by eal.cc. Workers and vCPUs do not log.
 #pragma once
 
 #include <chrono>

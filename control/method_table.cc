@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Checking parameters against the table, and the schema made from it.
+// Checking parameters against a table, and the schema made from it.
 #include "control/method_table.hh"
 
 #include <boost/json/serialize.hpp>
@@ -113,13 +113,14 @@ std::optional<std::pair<int, int>> vlan_range(const json::value& element)
 bool is_right(const parameter& p, const json::value& value)
 {
     switch (p.kind) {
-    case value_kind::text: {
+    case value_kind::text:
+    case value_kind::file: {
         if (!value.is_string()) {
             return false;
         }
         const std::string_view text{value.get_string()};
         return !text.empty() && text.size() <= static_cast<std::size_t>(p.maximum) &&
-               !has_control_character(text) && is_utf8(text);
+               !has_control_character(text) && is_utf8(text) && (p.fits == nullptr || p.fits(text));
     }
     case value_kind::name:
         return value.is_string() && is_name(std::string_view{value.get_string()});
@@ -146,6 +147,8 @@ bool is_right(const parameter& p, const json::value& value)
                std::all_of(list.begin(), list.end(),
                            [](const json::value& v) { return vlan_range(v).has_value(); });
     }
+    case value_kind::options:
+        return value.is_object(); // the members are looked at one by one
     }
     return false;
 }
@@ -169,9 +172,82 @@ bool has_type(const parameter& p, std::string_view type)
            std::find(p.port_types.begin(), p.port_types.end(), type) != p.port_types.end();
 }
 
-std::string prefix(const method& m, wording w)
+std::string member_label(std::string_view name, wording w)
 {
-    return (w == wording::program ? std::string{m.name} : command_words(m)) + ": ";
+    return w == wording::program ? '"' + std::string{name} + '"' : with_dashes(name);
+}
+
+// As people read it in a sentence.
+std::string shown(const json::value& value, wording w)
+{
+    // Text that a person typed is shown as typed.
+    std::string out = w == wording::command_line && value.is_string()
+                          ? std::string{std::string_view{value.get_string()}}
+                          : json::serialize(value);
+    out = as_utf8(out);
+    // In quotes where it could not be told from the sentence without.
+    if (has_control_character(out) || out.empty() ||
+        (w == wording::command_line && out.find(' ') != std::string::npos)) {
+        out = json::serialize(json::value(out));
+    }
+    return shortened(out);
+}
+
+std::string unknown_name(std::string_view name, const std::vector<std::string>& names)
+{
+    const auto near = nearest(name, names);
+    return near            ? "; did you mean " + *near + "?"
+           : names.empty() ? "; it takes none"
+                           : "; it takes " + one_of(names);
+}
+
+std::optional<std::string> check_one(const std::string& where, const parameter& p,
+                                     const json::value& value, wording w);
+
+std::optional<std::string> check_members(const std::string& where, const parameter& p,
+                                         const json::object& given, wording w)
+{
+    for (const auto& [key, value] : given) {
+        const std::string_view name{key};
+        const auto member = std::ranges::find(p.members, name, &parameter::name);
+        if (member == p.members.end()) {
+            std::vector<std::string> names;
+            for (const auto& q : p.members) {
+                names.push_back(member_label(q.name, w));
+            }
+            return where + " has no " +
+                   shown(json::value(w == wording::program ? name : with_dashes(name)), w) +
+                   unknown_name(member_label(name, w), names);
+        }
+        if (auto wrong = check_one(where + ' ' + member_label(name, w), *member, value, w)) {
+            return wrong;
+        }
+    }
+    for (const auto& member : p.members) {
+        if (member.required && !given.contains(member.name)) {
+            return where + " has no " + member_label(member.name, w) + ": " +
+                   std::string{member.help};
+        }
+    }
+    return std::nullopt;
+}
+
+// Of what may be given several times: one of them.
+std::optional<std::string> check_one(const std::string& where, const parameter& p,
+                                     const json::value& value, wording w)
+{
+    if (!is_right(p, value)) {
+        std::string should_be = describe_kind(p);
+        if (w == wording::command_line && p.kind == value_kind::truth) {
+            should_be = "on or off";
+        }
+        if (w == wording::program && p.kind == value_kind::options) {
+            should_be = "an object";
+        }
+        return where + " is " + shown(value, w) + "; it must be " + should_be;
+    }
+    return p.kind == value_kind::options ? check_members(where, p, value.get_object(), w)
+                                         : std::nullopt;
 }
 
 json::object value_schema(const parameter& p)
@@ -210,6 +286,19 @@ json::object value_schema(const parameter& p)
                 {{{"type", "integer"}, {"minimum", 1}, {"maximum", max_vlan_number}},
                  {{"type", "string"}, {"pattern", "^[0-9]{1,4}(-[0-9]{1,4})?$"}}}}}}};
         break;
+    case value_kind::options: {
+        json::object members;
+        for (const auto& member : p.members) {
+            members[member.name] = value_schema(member);
+        }
+        s = {{"type", "object"}, {"properties", std::move(members)}};
+        break;
+    }
+    case value_kind::file:
+        break;
+    }
+    if (p.repeats != 0) {
+        s = {{"type", "array"}, {"maxItems", p.repeats}, {"items", std::move(s)}};
     }
     return s;
 }
@@ -254,6 +343,18 @@ json::object method_schema(const method& m)
 
 } // namespace
 
+const method* find_method(const method_table& table, std::string_view name)
+{
+    const auto found = std::ranges::find(table, name, &method::name);
+    return found == table.end() ? nullptr : &*found;
+}
+
+std::string prefix(const method& m, wording w)
+{
+    return m.name.empty() ? std::string{}
+                          : (w == wording::program ? std::string{m.name} : command_words(m)) + ": ";
+}
+
 std::string command_words(const method& m)
 {
     std::string words{m.name};
@@ -271,6 +372,9 @@ std::string label(const parameter& p, wording w)
 
 std::string describe_kind(const parameter& p)
 {
+    if (!p.form.empty()) {
+        return std::string{p.form};
+    }
     switch (p.kind) {
     case value_kind::text:
         return "text of 1 to " + std::to_string(p.maximum) +
@@ -287,6 +391,10 @@ std::string describe_kind(const parameter& p)
         return one_of(p.choices);
     case value_kind::vlan_list:
         return "a list of VLANs from 1 to 4094 and ranges of them, like 10,20-29";
+    case value_kind::file:
+        return "the path of a JSON file";
+    case value_kind::options:
+        break; // they have a form
     }
     return {};
 }
@@ -294,48 +402,55 @@ std::string describe_kind(const parameter& p)
 std::optional<std::string> check_value(const method& m, const parameter& p,
                                        const json::value& value, wording w)
 {
-    if (is_right(p, value)) {
-        return std::nullopt;
+    const std::string where = prefix(m, w) + label(p, w);
+    if (p.repeats == 0) {
+        return check_one(where, p, value, w);
     }
-    // Text that a person typed is shown as typed.
-    std::string shown = w == wording::command_line && value.is_string()
-                            ? std::string{std::string_view{value.get_string()}}
-                            : json::serialize(value);
-    shown = as_utf8(shown);
-    // In quotes where it could not be told from the sentence without.
-    if (has_control_character(shown) || shown.empty() ||
-        (w == wording::command_line && shown.find(' ') != std::string::npos)) {
-        shown = json::serialize(json::value(shown));
+    if (!value.is_array()) {
+        return where + " is " + shown(value, w) + "; it must be an array";
     }
-    std::string should_be = describe_kind(p);
-    if (w == wording::command_line && p.kind == value_kind::truth) {
-        should_be = "on or off";
+    const auto& list = value.get_array();
+    if (list.size() > p.repeats) {
+        return where + " is given " + std::to_string(list.size()) + " times; at most " +
+               std::to_string(p.repeats) + (p.repeats == 1 ? " is" : " are") + " possible";
     }
-    return prefix(m, w) + label(p, w) + " is " + shortened(shown) + "; it must be " + should_be;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        const std::string which = w == wording::program ? '[' + std::to_string(i) + ']' : "";
+        if (auto wrong = check_one(where + which, p, list[i], w)) {
+            return wrong;
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> check_given(const method& m, const json::object& parameters, wording w)
+{
+    for (const auto& [key, value] : parameters) {
+        const std::string_view name{key};
+        const auto p = std::ranges::find(m.parameters, name, &parameter::name);
+        if (p == m.parameters.end() || p->kind == value_kind::file) {
+            std::vector<std::string> names;
+            for (const auto& q : m.parameters) {
+                if (q.kind != value_kind::file) {
+                    names.push_back('"' + std::string{q.name} + '"');
+                }
+            }
+            return prefix(m, w) + "there is no parameter " +
+                   json::serialize(json::value(shortened(as_utf8(name)))) +
+                   unknown_name('"' + std::string{name} + '"', names);
+        }
+        if (auto wrong = check_value(m, *p, value, w)) {
+            return wrong;
+        }
+    }
+    return std::nullopt;
 }
 
 std::optional<std::string> check_parameters(const method& m, const json::object& parameters,
                                             wording w)
 {
-    for (const auto& [key, value] : parameters) {
-        const std::string_view name{key};
-        const auto p = std::find_if(m.parameters.begin(), m.parameters.end(),
-                                    [&](const parameter& q) { return q.name == name; });
-        if (p == m.parameters.end()) {
-            std::vector<std::string> names;
-            for (const auto& q : m.parameters) {
-                names.emplace_back(q.name);
-            }
-            const auto near = nearest(name, names);
-            std::string shown = shortened(as_utf8(name));
-            return prefix(m, w) + "there is no parameter " + json::serialize(json::value(shown)) +
-                   (near            ? "; did you mean \"" + *near + "\"?"
-                    : names.empty() ? "; it takes none"
-                                    : "; it takes " + one_of(names));
-        }
-        if (auto wrong = check_value(m, *p, value, w)) {
-            return wrong;
-        }
+    if (auto wrong = check_given(m, parameters, w)) {
+        return wrong;
     }
     std::string_view type;
     if (const auto* given = parameters.if_contains("type")) {
@@ -378,15 +493,15 @@ std::vector<std::uint16_t> expand_vlans(const json::value& list)
     return out;
 }
 
-json::object schema()
+json::object schema(const method_table& table, std::string_view title)
 {
     json::array list;
-    for (const auto& m : methods()) {
+    for (const auto& m : table) {
         list.emplace_back(method_schema(m));
     }
     return {{"openrpc", "1.2.6"},
             {"info",
-             {{"title", "Strait control service"},
+             {{"title", title},
               {"version", version()},
               {"description", "JSON-RPC 2.0 over a UNIX stream socket, one message a line"}}},
             {"methods", std::move(list)}};

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The methods of the control service, said once: dispatch, the checking of parameters, the schema
-// that the daemon serves and the command line of straitctl are all made from this table. What a
-// method does is in service.cc; the table itself is in methods.cc.
+// Tables of methods, each said once: dispatch, the checking of parameters, the schema that a
+// service serves and the command line of a program are all made from one. straitd's is in
+// methods.cc.
 #pragma once
 
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@ enum class value_kind : std::uint8_t {
     truth,     // true or false; on the command line an option alone, or with on or off
     choice,    // one of `choices`
     vlan_list, // integers and ranges "20-29"; on the command line 10,20-29
+    options,   // an object of `members`; on the command line KEY=VALUE,KEY=VALUE
+    file,      // of command lines only: a JSON file with more of the method's parameters
 };
 
 struct parameter {
@@ -37,6 +40,14 @@ struct parameter {
     std::vector<std::string_view> choices{};
     // Of port.add: the types that have it, empty for all; `required` then means: for these types.
     std::vector<std::string_view> port_types{};
+    // Of options: how many there may be, in JSON an array, on the command line an option each (0:
+    // it may be given once, and is no array); and what they have. A positional member may stand
+    // without its key. Those without help are not listed.
+    std::size_t repeats{0};
+    std::vector<parameter> members{};
+    // Of text that is not right in any form: whether this one is.
+    bool (*fits)(std::string_view text){nullptr};
+    std::string_view form{}; // what is right, where the kind alone does not say it well
 };
 
 // One member of a method's result, or of each element of it when the result is a list.
@@ -56,8 +67,9 @@ struct method {
     std::vector<result_member> result{};
 };
 
-[[nodiscard]] const std::vector<method>& methods();
-[[nodiscard]] const method* find_method(std::string_view name);
+using method_table = std::vector<method>;
+
+[[nodiscard]] const method* find_method(const method_table& table, std::string_view name);
 
 // How an error names a parameter: "vlan" to programs, --vlan to people.
 enum class wording : std::uint8_t { program, command_line };
@@ -65,8 +77,10 @@ enum class wording : std::uint8_t { program, command_line };
 // Nothing when `value` is right for `p`; otherwise one sentence.
 [[nodiscard]] std::optional<std::string> check_value(const method& m, const parameter& p,
                                                      const boost::json::value& value, wording w);
-// The same for all parameters: unknown ones, missing ones, wrong ones, ones that a port's type does
-// not have.
+// The same for parameters that are given: unknown ones, wrong ones.
+[[nodiscard]] std::optional<std::string>
+check_given(const method& m, const boost::json::object& parameters, wording w);
+// And for all: missing ones, too, and ones that a port's type does not have.
 [[nodiscard]] std::optional<std::string>
 check_parameters(const method& m, const boost::json::object& parameters, wording w);
 
@@ -75,12 +89,14 @@ check_parameters(const method& m, const boost::json::object& parameters, wording
 // "--socket-mode" or "NAME" or "\"socket_mode\"".
 [[nodiscard]] std::string label(const parameter& p, wording w);
 [[nodiscard]] std::string command_words(const method& m); // "port add"
+// What sentences about a method begin with: "port add: "; nothing for one without a name.
+[[nodiscard]] std::string prefix(const method& m, wording w);
 
 // The VLANs of a checked vlan_list, ascending, each once.
 [[nodiscard]] std::vector<std::uint16_t> expand_vlans(const boost::json::value& list);
 
-// An OpenRPC document of the table.
-[[nodiscard]] boost::json::object schema();
+// An OpenRPC document of a service with this table.
+[[nodiscard]] boost::json::object schema(const method_table& table, std::string_view title);
 
 // The candidate that `word` is most likely a misspelling of; nothing when none is near.
 [[nodiscard]] std::optional<std::string> nearest(std::string_view word,

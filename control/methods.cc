@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The table of methods, parameters and results.
-#include "control/method_table.hh"
-
-#include <algorithm>
+#include "control/methods.hh"
 
 namespace strait::control {
 
@@ -456,24 +454,16 @@ std::vector<method> other_methods()
 
 } // namespace
 
-const std::vector<method>& methods()
+const method_table& methods()
 {
-    static const std::vector<method> all = [] {
-        std::vector<method> list = bridge_methods();
+    static const method_table all = [] {
+        method_table list = bridge_methods();
         for (auto part : {port_methods(), mac_methods(), xen_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;
     }();
     return all;
-}
-
-const method* find_method(std::string_view name)
-{
-    const auto& all = methods();
-    const auto found =
-        std::find_if(all.begin(), all.end(), [&](const method& m) { return m.name == name; });
-    return found == all.end() ? nullptr : &*found;
 }
 
 } // namespace strait::control

@@ -2,20 +2,17 @@
 // From checked parameters to the settings of each port type.
 #include "control/port_types.hh"
 
+#include "control/accounts.hh"
 #include "control/xen_host.hh"
 #include "ports/nic/nic.hh"
 #include "ports/number.hh"
 #include "ports/vhost/vhost.hh"
 #include "ports/xen-netback/netback.hh"
 
-#include <array>
 #include <filesystem>
 #include <optional>
 #include <string_view>
 #include <utility>
-
-#include <grp.h>
-#include <pwd.h>
 
 namespace strait::control {
 
@@ -32,69 +29,17 @@ std::string text(const port_request& r, std::string_view name, std::string_view 
     return std::string{value != nullptr ? std::string_view{value->as_string()} : otherwise};
 }
 
-constexpr std::size_t account_buffer = 16384;
-
-// To the kernel the highest number is no account's: "leave it as it is".
-constexpr unsigned no_account = ~0U;
-
-result<uid_t> find_user(const std::string& name)
-{
-    if (const auto number = to_number<unsigned>(name); number && *number != no_account) {
-        return *number;
-    }
-    std::array<char, account_buffer> buffer{};
-    passwd entry{};
-    passwd* found = nullptr;
-    if (::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
-        found == nullptr) {
-        return error{"there is no user " + name + " to own the socket"};
-    }
-    return found->pw_uid;
-}
-
-result<gid_t> find_group(const std::string& name)
-{
-    if (const auto number = to_number<unsigned>(name); number && *number != no_account) {
-        return *number;
-    }
-    std::array<char, account_buffer> buffer{};
-    group entry{};
-    group* found = nullptr;
-    if (::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
-        found == nullptr) {
-        return error{"there is no group " + name + " to own the socket"};
-    }
-    return found->gr_gid;
-}
-
-// "USER:GROUP", either of them alone, by name or number.
 result<void> set_owner(vhost::settings& s, const std::string& owner)
 {
     if (owner.empty()) {
         return {};
     }
-    const auto colon = owner.find(':');
-    const std::string user = owner.substr(0, colon);
-    const std::string group = colon == std::string::npos ? "" : owner.substr(colon + 1);
-    if (user.empty() && group.empty()) {
-        return error{"the socket's owner is \"" + owner +
-                     "\"; it must be USER:GROUP, USER or "
-                     ":GROUP"};
+    const auto found = find_account(owner);
+    if (found.has_error()) {
+        return error{"the socket's owner: " + found.error().message};
     }
-    if (!user.empty()) {
-        const auto id = find_user(user);
-        if (id.has_error()) {
-            return id.error();
-        }
-        s.owner = *id;
-    }
-    if (!group.empty()) {
-        const auto id = find_group(group);
-        if (id.has_error()) {
-            return id.error();
-        }
-        s.group = *id;
-    }
+    s.owner = found->user;
+    s.group = found->group;
     return {};
 }
 

@@ -212,9 +212,26 @@ std::string ports_text(const json::value& result)
     return t.text();
 }
 
+using name_and_value = std::pair<std::string, std::string>;
+
+std::string lines_text(const std::vector<name_and_value>& lines)
+{
+    std::size_t width = 0;
+    for (const auto& [key, value] : lines) {
+        width = std::max(width, key.size());
+    }
+    std::string out;
+    for (const auto& [key, value] : lines) {
+        std::string shown = key;
+        std::replace(shown.begin(), shown.end(), '_', ' ');
+        out += shown + std::string(width - key.size() + 2, ' ') + value + "\n";
+    }
+    return out;
+}
+
 std::string port_text(const json::object& p)
 {
-    std::vector<std::pair<std::string, std::string>> lines;
+    std::vector<name_and_value> lines;
     for (const auto* name : {"name", "number", "bridge", "type", "admin", "link", "mtu"}) {
         lines.emplace_back(name, plain(member(p, name)));
     }
@@ -229,22 +246,12 @@ std::string port_text(const json::object& p)
     }
     for (const auto& [key, value] : as_object(member(p, "details"))) {
         // A port may tell again what it was made with.
-        std::pair<std::string, std::string> line{key, plain(value)};
+        name_and_value line{key, plain(value)};
         if (std::find(lines.begin(), lines.end(), line) == lines.end()) {
             lines.push_back(std::move(line));
         }
     }
-    std::size_t width = 0;
-    for (const auto& [key, value] : lines) {
-        width = std::max(width, key.size());
-    }
-    std::string out;
-    for (const auto& [key, value] : lines) {
-        std::string shown = key;
-        std::replace(shown.begin(), shown.end(), '_', ' ');
-        out += shown + std::string(width - key.size() + 2, ' ') + value + "\n";
-    }
-    return out;
+    return lines_text(lines);
 }
 
 std::string xen_text(const json::object& result)
@@ -384,6 +391,64 @@ std::string version_text(const json::object& v)
            "\n";
 }
 
+std::string memory_text(const json::value& bytes)
+{
+    constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
+    return grouped(as_count(bytes) / mib) + " MiB";
+}
+
+std::string vms_text(const json::value& result)
+{
+    table t{{"VM", "STATE", "PROCESS", "CPUS", "MEMORY", "UPTIME", "END"}};
+    t.align_right(2, 5);
+    for (const auto& element : as_array(result)) {
+        const auto& v = as_object(element);
+        const auto& info = as_object(member(v, "info"));
+        const bool told = !info.empty();
+        t.add({plain(member(v, "name")), plain(member(v, "state")), plain(member(v, "pid")),
+               plain(member(info, "cpus")), told ? memory_text(member(info, "memory")) : "-",
+               told ? grouped(as_count(member(info, "uptime_s"))) + " s" : "-",
+               plain(member(v, "ended"))});
+    }
+    return t.text();
+}
+
+// Members of an object as one line: a 1, b 2.
+std::string inline_text(const json::object& o)
+{
+    std::string out;
+    for (const auto& [key, value] : o) {
+        out += (out.empty() ? "" : ", ") + std::string{key} + " " + plain(value);
+    }
+    std::replace(out.begin(), out.end(), '_', ' ');
+    return out;
+}
+
+std::string vm_text(const json::object& v)
+{
+    std::vector<name_and_value> lines;
+    for (const auto* name : {"name", "state", "pid", "ended"}) {
+        lines.emplace_back(name, plain(member(v, name)));
+    }
+    for (const auto* part : {"info", "stats"}) {
+        for (const auto& [key, value] : as_object(member(v, part))) {
+            if (v.contains(key)) {
+                continue;
+            }
+            if (value.is_array()) {
+                for (const auto& element : value.get_array()) {
+                    lines.emplace_back(key, inline_text(as_object(element)));
+                }
+            } else {
+                lines.emplace_back(key, key == "memory"     ? memory_text(value)
+                                        : value.is_object() ? inline_text(value.get_object())
+                                                            : plain(value));
+            }
+        }
+    }
+    return lines_text(lines);
+}
+
 constexpr std::array<std::pair<std::string_view, std::string_view>, 6> port_rates = {{
     {"rx_packets", "rx_pps"},
     {"rx_bytes", "rx_bps"},
@@ -480,6 +545,12 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "version") {
         return version_text(as_object(result));
+    }
+    if (m.name == "vm.list") {
+        return vms_text(result);
+    }
+    if (m.name == "vm.show") {
+        return vm_text(as_object(result));
     }
     if (m.changes) {
         return {};

@@ -3,7 +3,6 @@
 #include "control/rpc.hh"
 
 #include "control/log.hh"
-#include "control/method_table.hh"
 #include "control/utf8.hh"
 
 #include <boost/json/array.hpp>
@@ -73,10 +72,10 @@ bool is_id(const json::value& id)
            (id.is_number() && (number == nullptr || std::isfinite(*number)));
 }
 
-std::string unknown_method(std::string_view name)
+std::string unknown_method(const method_table& table, std::string_view name)
 {
     std::vector<std::string> names;
-    for (const auto& m : methods()) {
+    for (const auto& m : table) {
         names.emplace_back(m.name);
     }
     const auto near = nearest(name, names);
@@ -94,7 +93,7 @@ void rpc::add(std::string_view method, handler h)
 std::vector<std::string_view> rpc::missing() const
 {
     std::vector<std::string_view> names;
-    for (const auto& m : methods()) {
+    for (const auto& m : *table_) {
         if (!handlers_.contains(m.name)) {
             names.push_back(m.name);
         }
@@ -117,9 +116,9 @@ std::string rpc::too_many(std::size_t clients)
 {
     return failure_answer(
         nullptr,
-        {failure_kind::limit, "the daemon has at most " + std::to_string(clients) +
-                                  " clients, and ended the connection of this one, silent for "
-                                  "longest, for a new one; connect again"});
+        {failure_kind::limit, "there are at most " + std::to_string(clients) +
+                                  " clients, and the connection of this one, silent for longest, "
+                                  "was ended for a new one; connect again"});
 }
 
 outcome<json::value> rpc::call(std::string_view method, const json::object& parameters) const
@@ -161,10 +160,10 @@ std::string rpc::answer_one(const json::value& request) const
     // From here on a request without an id is a notification: done, not answered.
     const bool silent = given_id == nullptr;
     std::string text;
-    const method* m = find_method(std::string_view{name->get_string()});
+    const method* m = find_method(*table_, std::string_view{name->get_string()});
     if (m == nullptr) {
         text = error_answer(id, method_not_found,
-                            unknown_method(std::string_view{name->get_string()}));
+                            unknown_method(*table_, std::string_view{name->get_string()}));
     } else if (parameters == nullptr) {
         text = error_answer(id, invalid_parameters,
                             std::string{m->name} +

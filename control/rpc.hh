@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// JSON-RPC 2.0: a message in, the answer out. Parameters are checked against the method table
-// before a handler sees them. Sockets are in server.cc, what methods do in service.cc.
+// JSON-RPC 2.0: a message in, the answer out. Parameters are checked against a method table before
+// a handler sees them. Sockets are in server.cc; what methods do is for those who add them.
 #pragma once
 
 #include "control/failure.hh"
+#include "control/method_table.hh"
 
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -24,9 +25,12 @@ public:
     // Bytes of answers after which the rest of a batch is refused.
     static constexpr std::size_t longest_answer = std::size_t{32} << 20U;
 
-    // `method` is in the method table.
+    // `table` outlives it.
+    explicit rpc(const method_table& table) : table_{&table} {}
+
+    // `method` is in the table.
     void add(std::string_view method, handler h);
-    // The names in the method table that have no handler; for start-up.
+    // The names in the table that have no handler; for start-up.
     [[nodiscard]] std::vector<std::string_view> missing() const;
 
     // One request or batch. Empty when there is nothing to answer. Does not throw but bad_alloc.
@@ -44,6 +48,7 @@ public:
 private:
     [[nodiscard]] std::string answer_one(const boost::json::value& request) const;
 
+    const method_table* table_;
     std::map<std::string, handler, std::less<>> handlers_;
 };
 

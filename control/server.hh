@@ -5,7 +5,7 @@
 #pragma once
 
 #include "control/rpc.hh"
-#include "ports/port.hh"
+#include "ports/error.hh"
 
 #include <boost/asio/io_context.hpp>
 

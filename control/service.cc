@@ -2,7 +2,6 @@
 // Handlers of the methods that change and show bridges and ports.
 #include "control/service.hh"
 
-#include "control/method_table.hh"
 #include "control/parameters.hh"
 
 #include <boost/json/array.hpp>
@@ -16,29 +15,16 @@ namespace json = boost::json;
 
 namespace {
 
-// Parameters were checked against the table: these only fetch.
+// Of a parameter that is always there.
 std::string text(const json::object& p, std::string_view name)
 {
     return std::string{std::string_view{p.at(name).as_string()}};
-}
-
-std::optional<std::int64_t> number(const json::object& p, std::string_view name)
-{
-    const auto* value = p.if_contains(name);
-    return value != nullptr ? std::optional{value->as_int64()} : std::nullopt;
 }
 
 std::optional<bool> truth(const json::object& p, std::string_view name)
 {
     const auto* value = p.if_contains(name);
     return value != nullptr ? std::optional{value->as_bool()} : std::nullopt;
-}
-
-template <typename Integer>
-std::optional<Integer> number_as(const json::object& p, std::string_view name)
-{
-    const auto n = number(p, name);
-    return n ? std::optional{static_cast<Integer>(*n)} : std::nullopt;
 }
 
 json::object removed(bool was_there)
@@ -108,7 +94,7 @@ json::value to_json(const ports::port_detail& detail)
 json::object type_options(const json::object& p)
 {
     json::object options;
-    for (const auto& parameter : find_method("port.add")->parameters) {
+    for (const auto& parameter : find_method(methods(), "port.add")->parameters) {
         if (!parameter.port_types.empty() && p.contains(parameter.name)) {
             options[parameter.name] = p.at(parameter.name);
         }
@@ -283,7 +269,7 @@ service::result service::bridge_add(const object& p)
     if (is_set(p, "may_exist")) {
         if (const auto there = switch_.bridges().find(request.name);
             there != switch_.bridges().end()) {
-            const auto size = number(p, "mac_table_size");
+            const auto size = number_of(p, "mac_table_size");
             if (size && static_cast<std::size_t>(*size) != there->second.mac_table_size) {
                 return failure{failure_kind::exists,
                                "bridge " + request.name + " exists already with room for " +

@@ -2,6 +2,7 @@
 // What the methods of the control service do: parameters to calls of the switch, its state to JSON.
 #pragma once
 
+#include "control/methods.hh"
 #include "control/rpc.hh"
 #include "control/switch.hh"
 #include "control/xen_adoption.hh"
@@ -63,7 +64,7 @@ private:
     xen_adoption& adoption_;
     host_facts facts_;
     std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
-    control::rpc rpc_;
+    control::rpc rpc_{methods()};
 };
 
 } // namespace strait::control

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods about MAC tables, counters, workers and the daemon itself.
-#include "control/method_table.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
 #include "control/version.hh"
@@ -23,23 +22,9 @@ using dataplane::drop_reasons;
 
 namespace {
 
-std::optional<std::string> text(const json::object& p, std::string_view name)
-{
-    const auto* value = p.if_contains(name);
-    return value != nullptr ? std::optional{std::string{std::string_view{value->as_string()}}}
-                            : std::nullopt;
-}
-
-std::optional<std::uint16_t> vlan_of(const json::object& p)
-{
-    const auto* value = p.if_contains("vlan");
-    return value != nullptr ? std::optional{static_cast<std::uint16_t>(value->as_int64())}
-                            : std::nullopt;
-}
-
 dataplane::mac_address mac_of(const json::object& p)
 {
-    return dataplane::mac_address::parse(text(p, "mac").value()).value();
+    return dataplane::mac_address::parse(text_of(p, "mac").value()).value();
 }
 
 std::int64_t timestamp_us()
@@ -112,7 +97,9 @@ void service::add_other_methods()
     rpc_.add("stats", [this](const object& p) { return stats(p); });
     rpc_.add("drops", [this](const object& p) { return drops(p); });
     rpc_.add("version", [this](const object&) { return version(); });
-    rpc_.add("schema", [](const object&) -> result { return json::value(schema()); });
+    rpc_.add("schema", [](const object&) -> result {
+        return json::value(schema(methods(), "Strait control service"));
+    });
 }
 
 service::result service::mac_list(const object& p) const
@@ -121,19 +108,19 @@ service::result service::mac_list(const object& p) const
     const auto* given_limit = p.if_contains("limit");
     const auto limit =
         static_cast<std::size_t>(given_limit != nullptr ? given_limit->as_int64() : usual_limit);
-    const auto bridge = text(p, "bridge");
+    const auto bridge = text_of(p, "bridge");
     if (bridge) {
         if (const auto found = switch_.find_bridge(*bridge); found.has_error()) {
             return found.error();
         }
     }
-    const auto port = text(p, "port");
+    const auto port = text_of(p, "port");
     if (port) {
         if (const auto found = switch_.find_port_on(bridge, *port); found.has_error()) {
             return found.error();
         }
     }
-    const auto vlan = vlan_of(p);
+    const auto vlan = number_as<std::uint16_t>(p, "vlan");
     // Names by index; entries of ports that are not named here are not shown.
     std::vector<const std::string*> names(dataplane::max_ports, nullptr);
     for (const auto& [name, it] : switch_.ports()) {
@@ -170,7 +157,8 @@ service::result service::mac_list(const object& p) const
 
 service::result service::mac_flush(const object& p)
 {
-    auto done = switch_.flush_macs(text(p, "bridge"), text(p, "port"), vlan_of(p));
+    auto done = switch_.flush_macs(text_of(p, "bridge"), text_of(p, "port"),
+                                   number_as<std::uint16_t>(p, "vlan"));
     if (done.has_error()) {
         return done.error();
     }
@@ -179,7 +167,8 @@ service::result service::mac_flush(const object& p)
 
 service::result service::mac_add(const object& p)
 {
-    const auto done = switch_.add_mac(text(p, "port").value(), mac_of(p), vlan_of(p));
+    const auto done =
+        switch_.add_mac(text_of(p, "port").value(), mac_of(p), number_as<std::uint16_t>(p, "vlan"));
     if (done.has_error()) {
         return done.error();
     }
@@ -189,8 +178,8 @@ service::result service::mac_add(const object& p)
 service::result service::mac_del(const object& p)
 {
     const auto mac = mac_of(p);
-    const std::string bridge = text(p, "bridge").value();
-    const auto vlan = vlan_of(p);
+    const std::string bridge = text_of(p, "bridge").value();
+    const auto vlan = number_as<std::uint16_t>(p, "vlan");
     const auto done = switch_.remove_mac(bridge, mac, vlan.value_or(0));
     if (done.has_error()) {
         return done.error();
@@ -206,7 +195,7 @@ service::result service::mac_del(const object& p)
 outcome<std::vector<const virtual_switch::port*>> service::chosen(const object& p) const
 {
     std::vector<const virtual_switch::port*> list;
-    if (const auto name = text(p, "name")) {
+    if (const auto name = text_of(p, "name")) {
         const auto found = switch_.find_port(*name);
         if (found.has_error()) {
             return found.error();

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// straitctl: a client of the daemon's control service and nothing else.
+// straitctl: a client of the daemon's control service, and what starts and ends virtual machines.
 #include "control/cli.hh"
 #include "control/client.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
 #include "control/version.hh"
+#include "control/vm.hh"
+#include "control/vm_commands.hh"
+#include "control/vm_process.hh"
 
 #include <boost/json/serialize.hpp>
 
@@ -89,7 +92,7 @@ int watch(const cli::command& c, client& connection)
 
 int run(const std::vector<std::string>& words)
 {
-    const auto parsed = cli::parse(words);
+    const auto parsed = cli::parse(straitctl_program(), words);
     if (parsed.has_error()) {
         std::fprintf(stderr, "straitctl: %s\n", parsed.error().message.c_str());
         return refused;
@@ -102,7 +105,13 @@ int run(const std::vector<std::string>& words)
                    : refused;
     }
     try {
-        client connection{c.global.run_dir};
+        if (is_vm_command(*c.method)) {
+            return show(c, do_vm_command({.run_dir = c.global.run_dir, .systemd = has_systemd()},
+                                         *c.method, c.parameters))
+                       ? done
+                       : no_answer;
+        }
+        client connection{daemon_in(c.global.run_dir)};
         if (c.rates || c.watch) {
             return watch(c, connection);
         }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // straitd: puts the parts together, in the order in which they need one another.
 #include "control/cli.hh"
+#include "control/config_file.hh"
 #include "control/cpu_list.hh"
 #include "control/daemon_options.hh"
 #include "control/eal.hh"
 #include "control/log.hh"
+#include "control/methods.hh"
 #include "control/port_types.hh"
 #include "control/run_dir.hh"
 #include "control/server.hh"
@@ -28,9 +30,6 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 #include <system_error>
@@ -66,20 +65,12 @@ void warn_of_few_descriptors()
 
 ports::result<std::vector<cli::config_command>> read_config(const std::string& path)
 {
-    const auto unreadable = [&path](const std::string& why) {
-        return ports::error{"the configuration " + path + " cannot be read: " + why};
-    };
-    std::error_code code;
-    if (std::filesystem::is_directory(path, code)) {
-        return unreadable("it is a folder; --config takes a file of commands");
+    const auto text = read_config_file(path);
+    if (text.has_error()) {
+        return text.error();
     }
-    errno = 0;
-    std::ifstream file{path};
-    std::string text{std::istreambuf_iterator<char>{file}, {}};
-    if (!file || file.bad()) {
-        return unreadable(std::generic_category().message(errno == 0 ? EIO : errno));
-    }
-    return cli::parse_config(text, path);
+    return cli::parse_config({.name = "straitctl", .commands = &methods(), .asks_daemon = true},
+                             *text, path);
 }
 
 // Runs the commands and then lets ports serve. Returns what went wrong, with its place.

@@ -2,6 +2,8 @@
 // Words to requests: what works as it stands, and the sentences for what does not.
 #include "control/cli.hh"
 
+#include "control/methods.hh"
+
 #include <boost/json/parse.hpp>
 
 #include <gmock/gmock.h>
@@ -14,14 +16,20 @@ namespace json = boost::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+const program straitctl{.name = "straitctl",
+                        .commands = &methods(),
+                        .asks_daemon = true,
+                        .purpose = "Controls.",
+                        .ending = "Exit status: 0."};
+
 command parsed(std::string_view line)
 {
-    return parse(split_words(line).value()).value();
+    return parse(straitctl, split_words(line).value()).value();
 }
 
 std::string refused(std::string_view line)
 {
-    const auto c = parse(split_words(line).value());
+    const auto c = parse(straitctl, split_words(line).value());
     return c.has_error() ? c.error().message : "accepted";
 }
 
@@ -209,7 +217,8 @@ TEST(split_words, keeps_quoted_words_together)
 
 TEST(config, reads_commands_with_their_lines)
 {
-    const auto list = parse_config("# first\n\nbridge add br0\r\n"
+    const auto list = parse_config(straitctl,
+                                   "# first\n\nbridge add br0\r\n"
                                    "straitctl port del vm1 --if-exists # gone",
                                    "f")
                           .value();
@@ -223,7 +232,7 @@ TEST(config, reads_commands_with_their_lines)
 TEST(config, names_file_and_line_of_a_mistake)
 {
     const auto message = [](std::string_view text) {
-        const auto c = parse_config(text, "/etc/strait.conf");
+        const auto c = parse_config(straitctl, text, "/etc/strait.conf");
         return c.has_error() ? c.error().message : "accepted";
     };
     EXPECT_THAT(message("bridge add br0\nbridge ad br1\n"),

@@ -47,18 +47,19 @@ TEST(daemon_options, have_defaults)
 TEST(daemon_options, that_are_wrong_are_named)
 {
     EXPECT_THAT(refused({"--wrokers", "1"}), HasSubstr("did you mean --workers?"));
-    EXPECT_EQ(refused({"extra"}),
-              "straitd takes options only, and \"extra\" is none; --help lists them");
-    EXPECT_EQ(refused({"-x"}), "there is no option -x; --help lists them");
-    EXPECT_THAT(refused({"--workers"}), HasSubstr("--workers needs CPULIST"));
-    EXPECT_THAT(refused({"--workers", "--no-huge"}), HasSubstr("--workers needs CPULIST"));
+    EXPECT_THAT(refused({"--xyzzy"}), HasSubstr("straitd has no option --xyzzy; it has --run-dir"));
+    EXPECT_EQ(refused({"extra"}), "\"extra\" is one word too many");
+    EXPECT_EQ(refused({"-x"}), "there is no option \"-x\"; options begin with --");
+    EXPECT_EQ(refused({"--workers"}), "--workers needs a value: a list of CPUs");
+    EXPECT_THAT(refused({"--workers", "--no-huge"}), HasSubstr("--workers needs a value"));
     EXPECT_THAT(refused({"--workers", "x"}), HasSubstr("not a list of CPUs"));
     EXPECT_THAT(refused({"--memory", "1"}), HasSubstr("from 32"));
-    EXPECT_THAT(refused({"--memory", "64M"}), HasSubstr("must be MiB"));
+    EXPECT_THAT(refused({"--memory", "64M"}), HasSubstr("--memory is 64M; it must be an integer"));
     EXPECT_THAT(refused({"--main-cpu", "-1"}), HasSubstr("number of a CPU"));
-    EXPECT_THAT(refused({"--no-huge=yes"}), HasSubstr("takes no value"));
+    EXPECT_THAT(refused({"--no-huge=yes"}), HasSubstr("--no-huge is yes; it must be on or"));
     EXPECT_EQ(refused({"--run-dir", "/a", "--run-dir=/b"}), "--run-dir is given twice");
     EXPECT_EQ(refused({"--no-huge", "--no-huge"}), "--no-huge is given twice");
+    EXPECT_THAT(refused({"--xen", "simulated:"}), HasSubstr("libxen or simulated:SOCKET"));
     EXPECT_THAT(refused({"--config="}), HasSubstr("must be a path"));
     EXPECT_THAT(refused({"--log-level", "loud"}), HasSubstr("error, warning, info or debug"));
 }

@@ -2,6 +2,8 @@
 // Checking parameters of every kind, and the schema.
 #include "control/method_table.hh"
 
+#include "control/methods.hh"
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -18,7 +20,7 @@ using testing::HasSubstr;
 
 std::string check(std::string_view method, std::string_view parameters)
 {
-    return check_parameters(*find_method(method), json::parse(parameters).as_object(),
+    return check_parameters(*find_method(methods(), method), json::parse(parameters).as_object(),
                             wording::program)
         .value_or("right");
 }
@@ -57,7 +59,8 @@ TEST(parameters, are_utf8)
     const auto wrong = [](std::string_view socket) {
         const json::object parameters{
             {"name", "a"}, {"bridge", "b"}, {"type", "vhost-user"}, {"socket", socket}};
-        return check_parameters(*find_method("port.add"), parameters, wording::command_line)
+        return check_parameters(*find_method(methods(), "port.add"), parameters,
+                                wording::command_line)
             .value_or("right");
     };
     EXPECT_EQ(wrong("/tmp/\xff.sock"), "port add: --socket is /tmp/?.sock; it must be text of 1 to "
@@ -103,7 +106,7 @@ TEST(table, has_no_name_twice)
 
 TEST(schema, describes_every_method)
 {
-    const json::object s = schema();
+    const json::object s = schema(methods(), "t");
     ASSERT_EQ(s.at("methods").as_array().size(), methods().size());
     for (std::size_t i = 0; i < methods().size(); ++i) {
         const auto& m = s.at("methods").as_array()[i].as_object();

@@ -2,6 +2,8 @@
 // Tables for people, and rates between two looks.
 #include "control/print.hh"
 
+#include "control/methods.hh"
+
 #include <boost/json/parse.hpp>
 
 #include <gmock/gmock.h>
@@ -18,7 +20,7 @@ TEST(tables, are_aligned_and_numbers_are_grouped)
     const auto result = json::parse(R"({"timestamp_us":1,"ports":[
         {"name":"a","link":"up","rx_packets":1234567,"rx_bytes":1,"rx_dropped":0,
          "tx_packets":12,"tx_bytes":999,"tx_dropped":1000}],"total":{}})");
-    EXPECT_EQ(to_text(*find_method("stats"), result),
+    EXPECT_EQ(to_text(*find_method(methods(), "stats"), result),
               "PORT  LINK  RX PACKETS  RX BYTES  RX DROPPED  TX PACKETS  TX BYTES  TX DROPPED\n"
               "a     up     1,234,567         1           0          12       999       1,000\n");
 }
@@ -29,7 +31,7 @@ TEST(tables, show_vlans_as_they_are_typed)
         {"name":"a","vlan":10,"trunk":null,"native":null},
         {"name":"b","vlan":null,"trunk":[1,2,3,7],"native":1},
         {"name":"c","vlan":null,"trunk":null,"native":null}])");
-    const std::string text = to_text(*find_method("port.list"), result);
+    const std::string text = to_text(*find_method(methods(), "port.list"), result);
     EXPECT_THAT(text, HasSubstr(" 10\n"));
     EXPECT_THAT(text, HasSubstr("trunk 1-3,7 native 1\n"));
 }
@@ -37,7 +39,7 @@ TEST(tables, show_vlans_as_they_are_typed)
 TEST(tables, let_no_control_character_through)
 {
     const auto result = json::parse(R"({"name":"a","details":{"driver":"x\u001b[2Jy"}})");
-    const std::string text = to_text(*find_method("port.show"), result);
+    const std::string text = to_text(*find_method(methods(), "port.show"), result);
     EXPECT_EQ(text.find('\033'), std::string::npos);
     EXPECT_THAT(text, HasSubstr("x?[2Jy"));
 }
@@ -47,14 +49,14 @@ TEST(tables, of_drops_leave_out_what_did_not_happen)
     const auto result = json::parse(R"({"ports":[{"name":"a","drops":{"x":0,"y":3}}],
         "reasons":[{"name":"x","direction":"rx","explanation":"never"},
                    {"name":"y","direction":"tx","explanation":"because"}]})");
-    const std::string text = to_text(*find_method("drops"), result);
+    const std::string text = to_text(*find_method(methods(), "drops"), result);
     EXPECT_THAT(text, HasSubstr("because"));
     EXPECT_EQ(text.find("never"), std::string::npos);
 }
 
 TEST(tables, stay_silent_for_commands_that_only_do)
 {
-    EXPECT_EQ(to_text(*find_method("port.add"), json::parse(R"({"name":"a"})")), "");
+    EXPECT_EQ(to_text(*find_method(methods(), "port.add"), json::parse(R"({"name":"a"})")), "");
 }
 
 TEST(tables, survive_answers_of_another_shape)
@@ -77,7 +79,7 @@ TEST(rates, are_differences_by_the_daemons_clock)
          "tx_packets":1,"tx_bytes":0,"tx_dropped":0},
         {"number":2,"rx_packets":70,"rx_bytes":7,"rx_dropped":0,
          "tx_packets":0,"tx_bytes":0,"tx_dropped":0}],"total":{}})");
-    add_rates(*find_method("stats"), now, before);
+    add_rates(*find_method(methods(), "stats"), now, before);
     EXPECT_DOUBLE_EQ(now.at("interval_s").as_double(), 2.0);
     const auto& first = now.at("ports").at(0);
     EXPECT_DOUBLE_EQ(first.at("rx_pps").as_double(), 100.0);
@@ -94,7 +96,7 @@ TEST(rates, of_a_port_made_again_begin_at_zero)
                                         "total":{}})");
     auto now = json::parse(R"({"timestamp_us":1000000,"ports":[{"number":1,"rx_packets":10}],
                                "total":{}})");
-    add_rates(*find_method("stats"), now, before);
+    add_rates(*find_method(methods(), "stats"), now, before);
     EXPECT_DOUBLE_EQ(now.at("ports").at(0).at("rx_pps").as_double(), 10.0);
 }
 
@@ -104,7 +106,7 @@ TEST(rates, of_workers_are_their_load_between_the_looks)
         {"worker":0,"busy_cycles":1000,"idle_cycles":0,"asleep_cycles":500,"rx_packets":0}]})");
     auto now = json::parse(R"({"timestamp_us":1000000,"workers":[
         {"worker":0,"busy_cycles":1250,"idle_cycles":250,"asleep_cycles":1000,"rx_packets":5}]})");
-    add_rates(*find_method("worker.list"), now, before);
+    add_rates(*find_method(methods(), "worker.list"), now, before);
     EXPECT_DOUBLE_EQ(now.at("workers").at(0).at("utilisation").as_double(), 25.0);
     EXPECT_DOUBLE_EQ(now.at("workers").at(0).at("asleep").as_double(), 50.0);
     EXPECT_DOUBLE_EQ(now.at("workers").at(0).at("cycles_per_packet").as_double(), 50.0);

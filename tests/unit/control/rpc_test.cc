@@ -2,6 +2,8 @@
 // JSON-RPC 2.0 by its specification's examples, and bad input of every kind.
 #include "control/rpc.hh"
 
+#include "control/methods.hh"
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -51,7 +53,7 @@ protected:
         return answer.at("error").at("code").as_int64();
     }
 
-    rpc rpc_;
+    rpc rpc_{methods()};
     int calls_{0};
 };
 

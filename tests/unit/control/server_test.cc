@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The control socket under clients that behave and clients that do not.
 #include "control/log.hh"
+#include "control/methods.hh"
 #include "control/server.hh"
 #include "tests/unit/sanitizers.hh"
 
@@ -141,7 +142,7 @@ protected:
 
     std::string folder_;
     std::string path_;
-    rpc rpc_;
+    rpc rpc_{methods()};
     asio::io_context io_;
     std::unique_ptr<server> server_;
     std::thread thread_;

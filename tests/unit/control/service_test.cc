@@ -101,7 +101,7 @@ TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
          {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add", "port.set",
           "port.show", "port.list", "port.del", "mac.add", "mac.list", "mac.del", "mac.flush",
           "worker.list", "stats", "drops", "version", "schema"}) {
-        const method& m = *find_method(name);
+        const method& m = *find_method(methods(), name);
         const auto found = parameters.find(m.name);
         const auto answer = ask(m.name, found != parameters.end() ? found->second : "{}");
         const json::value& one = m.result_is_list ? answer.at(0) : answer;

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Reading parameters from a file.
+#include "control/parameter_file.hh"
+
+#include "control/config_file.hh"
+#include "control/utf8.hh"
+
+#include <boost/json/stream_parser.hpp>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+namespace strait::control {
+
+namespace json = boost::json;
+using ports::error;
+using ports::result;
+
+namespace {
+
+// "line:column", both from 1.
+std::string position(std::string_view text, std::size_t at)
+{
+    const std::string_view before = text.substr(0, at);
+    const auto line = std::ranges::count(before, '\n') + 1;
+    return std::to_string(line) + ':' + std::to_string(at - (before.rfind('\n') + 1) + 1);
+}
+
+result<json::object> read(const std::string& path)
+{
+    const auto text = read_config_file(path);
+    if (text.has_error()) {
+        return text.error();
+    }
+    if (!is_utf8(*text)) {
+        return error{path + ": this is not UTF-8, as JSON and all text in it must be"};
+    }
+    json::parse_options options;
+    constexpr std::size_t deepest = 8;
+    options.max_depth = deepest;
+    json::stream_parser parser{{}, options};
+    boost::system::error_code failed;
+    const std::size_t read = parser.write(*text, failed);
+    if (!failed) {
+        parser.finish(failed);
+    }
+    if (failed) {
+        return error{path + ':' + position(*text, read) +
+                     ": this is not JSON: " + failed.message()};
+    }
+    const json::value value = parser.release();
+    if (!value.is_object()) {
+        return error{path + ": this is no JSON object of options: {\"name\": value, ...}"};
+    }
+    return value.get_object();
+}
+
+} // namespace
+
+result<void> add_from_file(const method& m, json::object& given)
+{
+    const auto file = std::ranges::find(m.parameters, value_kind::file, &parameter::kind);
+    if (file == m.parameters.end() || !given.contains(file->name)) {
+        return {};
+    }
+    const std::string path{std::string_view{given.at(file->name).as_string()}};
+    given.erase(file->name);
+    auto there = read(path);
+    if (there.has_error()) {
+        return there.error();
+    }
+    if (const auto wrong = check_given(m, *there, wording::program)) {
+        return error{path + ": " + *wrong};
+    }
+    for (const auto& p : m.parameters) {
+        auto* value = there->if_contains(p.name);
+        if (value == nullptr) {
+            continue;
+        }
+        if (given.contains(p.name) && p.repeats != 0) {
+            return error{prefix(m, wording::command_line) + label(p, wording::command_line) +
+                         " is given, and " + path + " has " + label(p, wording::program) +
+                         ", too; say all of them in one place"};
+        }
+        if (!given.contains(p.name)) {
+            given[p.name] = std::move(*value);
+        }
+    }
+    return {};
+}
+
+} // namespace strait::control

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Starting, showing and ending virtual machines.
+#include "control/vm.hh"
+
+#include "control/client.hh"
+#include "control/parameters.hh"
+#include "control/vm_console.hh"
+#include "control/vm_folder.hh"
+#include "control/vm_process.hh"
+#include "vmm/config.hh"
+
+#include <boost/json/array.hpp>
+
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+namespace strait::control {
+
+namespace json = boost::json;
+namespace fs = std::filesystem;
+using clock = std::chrono::steady_clock;
+
+namespace {
+
+[[noreturn]] void refuse(std::string why)
+{
+    throw call_error{true, std::move(why)};
+}
+
+template <typename T>
+T or_refuse(ports::result<T> r)
+{
+    if (r.has_error()) {
+        refuse(r.error().message);
+    }
+    return std::move(r).value();
+}
+
+std::string absolute(std::string_view path)
+{
+    std::error_code ignored;
+    const fs::path whole = fs::absolute(path, ignored).lexically_normal();
+    return (whole.has_filename() ? whole : whole.parent_path()).string();
+}
+
+// While this lives, a signal that would end the process only says so: what was begun is undone.
+class interruption {
+public:
+    interruption()
+    {
+        came = 0;
+        struct sigaction action {};
+        action.sa_handler = [](int) { came = 1; };
+        for (std::size_t i = 0; i < signals.size(); ++i) {
+            (void)::sigaction(signals[i], &action, &before_[i]);
+        }
+    }
+    ~interruption()
+    {
+        for (std::size_t i = 0; i < signals.size(); ++i) {
+            (void)::sigaction(signals[i], &before_[i], nullptr);
+        }
+    }
+    interruption(const interruption&) = delete;
+    interruption& operator=(const interruption&) = delete;
+
+    static void refuse_if_it_came()
+    {
+        if (came != 0) {
+            refuse("interrupted; nothing of the virtual machine is left");
+        }
+    }
+
+private:
+    static constexpr std::array<int, 3> signals{SIGINT, SIGTERM, SIGHUP};
+    static inline volatile std::sig_atomic_t came{0};
+    std::array<struct sigaction, 3> before_{};
+};
+
+// What was done, undone unless it is kept.
+class undo_list {
+public:
+    undo_list() = default;
+    undo_list(const undo_list&) = delete;
+    undo_list& operator=(const undo_list&) = delete;
+    ~undo_list()
+    {
+        for (; !steps_.empty(); steps_.pop_back()) {
+            try {
+                steps_.back()();
+            } catch (const call_error&) { // the first error is the one to tell
+            }
+        }
+    }
+    void add(std::function<void()> step) { steps_.push_back(std::move(step)); }
+    void keep() noexcept { steps_.clear(); }
+
+private:
+    std::vector<std::function<void()>> steps_;
+};
+
+// True when nobody serves the machine's control socket any more.
+bool gone_within(const vm_folder& folder, std::chrono::milliseconds time)
+{
+    const auto until = clock::now() + time;
+    for (;;) {
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(until - clock::now());
+        try {
+            client machine{folder.service(std::chrono::seconds{1})};
+            machine.connect();
+            if (left.count() <= 0 || !machine.ends_within(left)) {
+                return false;
+            }
+        } catch (const call_error& e) {
+            if (e.absent) {
+                return true;
+            }
+            if (left.count() <= 0) {
+                return false;
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds{1}); // its backlog is full
+        }
+    }
+}
+
+// Also for a machine that is about to say so.
+std::string how_it_ended(const vm_folder& folder)
+{
+    constexpr int tries = 200;
+    constexpr std::chrono::milliseconds moment{10};
+    for (int i = 0; i < tries; ++i) {
+        if (auto how = folder.end()) {
+            return *how;
+        }
+        std::this_thread::sleep_for(moment);
+    }
+    return "nothing is known of its end";
+}
+
+vm_folder existing(const std::string& run_dir, const json::object& p)
+{
+    vm_folder folder{run_dir, text_of(p, "name").value()};
+    if (!folder.exists()) {
+        const auto near = nearest(folder.name(), vm_names(run_dir));
+        refuse("there is no virtual machine " + folder.name() + " in " + run_dir +
+               (near ? "; did you mean " + *near + "?" : ""));
+    }
+    return folder;
+}
+
+json::object port_parameters(const vm_folder& folder, const json::object& p)
+{
+    json::object port{{"name", folder.name()}, {"type", "vhost-user"}, {"socket", folder.net()}};
+    for (const std::string_view name : {"bridge", "vlan", "trunk", "native"}) {
+        if (const auto* given = p.if_contains(name)) {
+            port[name] = *given;
+        }
+    }
+    if (const auto* nets = p.if_contains("net")) {
+        for (const auto& net : nets->as_array()) {
+            if (const auto* mtu = net.as_object().if_contains("mtu")) {
+                port["mtu"] = *mtu;
+            }
+        }
+    }
+    // The socket is its VMM's alone.
+    if (const auto user = text_of(p, "user")) {
+        port["socket_owner"] = *user;
+    } else if (::geteuid() != 0) {
+        port["socket_owner"] = std::to_string(::geteuid());
+    }
+    return port;
+}
+
+// What strait-vmm is told: all that it has of `p`, with paths that do not depend on where this was
+// called.
+json::object vmm_parameters(const vm_folder& folder, const json::object& p)
+{
+    json::object out;
+    for (const auto& known : vmm::commands().front().parameters) {
+        if (const auto* given = p.if_contains(known.name)) {
+            out[known.name] = *given;
+        }
+    }
+    for (const std::string_view name : {"kernel", "initrd", "jail_folder"}) {
+        if (const auto path = text_of(p, name)) {
+            out[name] = absolute(*path);
+        }
+    }
+    if (auto* disks = out.if_contains("disk")) {
+        for (auto& disk : disks->as_array()) {
+            auto& d = disk.as_object();
+            d["path"] = absolute(text_of(d, "path").value());
+        }
+    }
+    constexpr std::string_view file = "file:";
+    if (const auto console = text_of(p, "console"); !console) {
+        out["console"] = "socket:" + folder.console();
+    } else if (console->starts_with(file)) {
+        out["console"] = std::string{file} + absolute(console->substr(file.size()));
+    }
+    out["control"] = folder.control();
+    auto& nets = out["net"];
+    if (!nets.is_array() || nets.get_array().empty()) {
+        nets = json::array{json::object{}};
+    }
+    nets.get_array().front().as_object()["socket"] = folder.net();
+    return out;
+}
+
+json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds patience)
+{
+    const auto until = clock::now() + patience;
+    for (;;) {
+        auto seen = folder.look();
+        if (seen.at("info").is_object()) {
+            return seen;
+        }
+        if (const auto how = folder.end()) {
+            refuse("virtual machine " + folder.name() + " did not start: " + *how);
+        }
+        if (clock::now() >= until) {
+            const std::string line = folder.last_log_line();
+            refuse("virtual machine " + folder.name() + " does not answer after " +
+                   std::to_string(patience.count()) + " s" +
+                   (line.empty() ? "" : "; it said last: " + line));
+        }
+        interruption::refuse_if_it_came();
+        std::this_thread::sleep_for(std::chrono::milliseconds{2});
+    }
+}
+
+json::value run(const vm_host& host, const json::object& p)
+{
+    const vm_folder folder{host.run_dir, text_of(p, "name").value()};
+    const json::object port = port_parameters(folder, p);
+    const json::object parameters = vmm_parameters(folder, p);
+    if (const auto wrong =
+            check_parameters(vmm::commands().front(), parameters, wording::command_line)) {
+        refuse(*wrong); // a path that is too long
+    }
+    const vmm::config config = or_refuse(vmm::to_config(parameters));
+    const std::string vmm =
+        host.vmm.empty() ? or_refuse(find_program_of_ours("strait-vmm")) : host.vmm;
+
+    const bool was_there = folder.exists();
+    const auto lock = or_refuse(folder.make_and_lock());
+    const interruption held;
+    client daemon{daemon_in(host.run_dir)};
+    undo_list undo; // before what its steps use goes
+    if (was_there) {
+        const auto seen = folder.look();
+        // Locked, as it is, a machine that does not answer is no longer starting.
+        if (const std::string state{std::string_view{seen.at("state").as_string()}};
+            state != "ended" && state != "starting") {
+            refuse("virtual machine " + folder.name() + " is " + state + "; straitctl vm stop " +
+                   folder.name() + " ends it");
+        }
+        daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}});
+    }
+    undo.add([&] { folder.remove(); });
+    or_refuse(folder.prepare());
+    or_refuse(folder.write_config(parameters));
+    if (config.jail.user) {
+        or_refuse(folder.give_sockets_to(*config.jail.user, config.jail.group.value()));
+    }
+    daemon.call("port.add", port);
+    undo.add([&] { daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}}); });
+    const std::vector<std::string> words = {vmm, "run", "--config", folder.config()};
+    auto* const start = host.systemd ? start_service : start_detached;
+    undo.add([&folder, kill = or_refuse(start(folder, words))] {
+        kill();
+        (void)how_it_ended(folder);
+    });
+    auto seen = wait_until_it_answers(folder, host.start_patience);
+    undo.keep();
+    return seen;
+}
+
+json::value list(const vm_host& host)
+{
+    json::array all;
+    for (auto& name : vm_names(host.run_dir)) {
+        all.push_back(vm_folder{host.run_dir, std::move(name)}.look());
+    }
+    return all;
+}
+
+json::value show(const vm_host& host, const json::object& p)
+{
+    const vm_folder folder = existing(host.run_dir, p);
+    auto seen = folder.look();
+    seen["stats"] = nullptr;
+    if (seen.at("info").is_object()) {
+        client machine{folder.service(host.insist_patience)};
+        seen["stats"] = machine.call("vm.stats", {});
+    }
+    return seen;
+}
+
+// Returns when its process is gone.
+void end(const vm_host& host, const vm_folder& folder, const json::object& p)
+{
+    constexpr std::int64_t usual = 30;
+    const std::chrono::seconds patience{number_of(p, "timeout").value_or(usual)};
+    pid_t process = 0;
+    for (const bool force : {false, true}) {
+        if (!force && is_set(p, "force")) {
+            continue;
+        }
+        try {
+            client machine{folder.service(host.insist_patience)};
+            machine.connect();
+            process = machine.peer();
+            machine.call("vm.stop", {{"force", force}});
+        } catch (const call_error& e) {
+            if (e.absent) {
+                return;
+            }
+            // That it gives no answer may be its end.
+        }
+        if (gone_within(folder, force ? host.insist_patience : patience)) {
+            return;
+        }
+    }
+    if (process > 0 && ::kill(process, SIGKILL) == 0 && gone_within(folder, host.insist_patience)) {
+        return;
+    }
+    refuse("virtual machine " + folder.name() + " cannot be ended: process " +
+           std::to_string(process) + " does not go");
+}
+
+json::value stop(const vm_host& host, const json::object& p)
+{
+    const vm_folder folder = existing(host.run_dir, p);
+    const auto lock = or_refuse(folder.lock());
+    end(host, folder, p);
+    const std::string how = how_it_ended(folder);
+    client daemon{daemon_in(host.run_dir)};
+    try {
+        daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}});
+    } catch (call_error& e) {
+        e.message = "virtual machine " + folder.name() +
+                    " has ended, but its port is not removed: " + e.message;
+        throw;
+    }
+    folder.remove();
+    return json::value{{"ended", how}};
+}
+
+json::value console(const vm_host& host, const json::object& p)
+{
+    const vm_folder folder = existing(host.run_dir, p);
+    const auto seen = folder.look();
+    if (const auto* how = seen.at("ended").if_string()) {
+        refuse("virtual machine " + folder.name() + " has ended: " + std::string{*how});
+    }
+    std::error_code ignored;
+    if (!fs::exists(folder.console(), ignored)) {
+        refuse("virtual machine " + folder.name() +
+               " has no console to relay: it was started with --console");
+    }
+    or_refuse(relay_console(folder.console()));
+    return nullptr;
+}
+
+} // namespace
+
+json::value do_vm_command(const vm_host& given, const method& m, const json::object& p)
+{
+    vm_host host = given;
+    host.run_dir = absolute(given.run_dir);
+    if (m.name == "vm.run") {
+        return run(host, p);
+    }
+    if (m.name == "vm.list") {
+        return list(host);
+    }
+    if (m.name == "vm.show") {
+        return show(host, p);
+    }
+    if (m.name == "vm.stop") {
+        return stop(host, p);
+    }
+    return console(host, p);
+}
+
+} // namespace strait::control

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Reading and writing it.
+#include "control/vm_folder.hh"
+
+#include "control/utf8.hh"
+#include "ports/number.hh"
+#include "vmm/exit_status.hh"
+
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace strait::control {
+
+namespace json = boost::json;
+namespace fs = std::filesystem;
+using dataplane::file_descriptor;
+using ports::error;
+using ports::result;
+
+namespace {
+
+std::string describe(int code)
+{
+    return std::generic_category().message(code);
+}
+
+file_descriptor open_folder(const std::string& path)
+{
+    return file_descriptor{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
+}
+
+// Whether the path still leads there.
+bool is_at(const file_descriptor& folder, const std::string& path)
+{
+    struct stat one {};
+    struct stat other {};
+    return ::fstat(folder.get(), &one) == 0 && ::stat(path.c_str(), &other) == 0 &&
+           one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+} // namespace
+
+vm_folder::vm_folder(const std::string& run_dir, std::string name)
+    : name_{std::move(name)}, path_{run_dir + "/vm/" + name_}
+{}
+
+bool vm_folder::exists() const
+{
+    std::error_code ignored;
+    return fs::is_directory(path_, ignored);
+}
+
+result<file_descriptor> vm_folder::make_and_lock() const
+{
+    std::error_code code;
+    fs::create_directories(fs::path{path_}.parent_path(), code);
+    constexpr mode_t mode = 0755;
+    if (code || (::mkdir(path_.c_str(), mode) != 0 && errno != EEXIST)) {
+        return error{"the folder " + path_ +
+                     " cannot be made: " + describe(code ? code.value() : errno)};
+    }
+    return lock();
+}
+
+result<file_descriptor> vm_folder::lock() const
+{
+    // `vm list` may have the lock for a moment.
+    constexpr int tries = 20;
+    constexpr std::chrono::milliseconds moment{10};
+    for (int i = 0; i < tries; ++i) {
+        auto folder = open_folder(path_);
+        if (!folder) {
+            return error{"the folder " + path_ + " cannot be opened: " + describe(errno)};
+        }
+        if (::flock(folder.get(), LOCK_EX | LOCK_NB) == 0) {
+            if (is_at(folder, path_)) {
+                return folder;
+            }
+            return error{"virtual machine " + name_ + " was removed meanwhile"};
+        }
+        std::this_thread::sleep_for(moment);
+    }
+    return error{"another straitctl is at work on virtual machine " + name_};
+}
+
+bool vm_folder::is_locked() const
+{
+    const auto folder = open_folder(path_);
+    return folder && ::flock(folder.get(), LOCK_SH | LOCK_NB) != 0;
+}
+
+result<void> vm_folder::prepare() const
+{
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator{path_, ignored}) {
+        fs::remove_all(entry.path(), ignored);
+    }
+    constexpr mode_t mode = 0750;
+    if (::mkdir(sockets().c_str(), mode) != 0) {
+        return error{"the folder " + sockets() + " cannot be made: " + describe(errno)};
+    }
+    return {};
+}
+
+result<void> vm_folder::give_sockets_to(uid_t user, gid_t group) const
+{
+    if (::lchown(sockets().c_str(), user, group) != 0) {
+        return error{"the folder " + sockets() + " cannot be given to user " +
+                     std::to_string(user) + ": " + describe(errno)};
+    }
+    return {};
+}
+
+result<void> vm_folder::write_config(const json::object& parameters) const
+{
+    std::ofstream file{config()};
+    file << json::serialize(parameters) << '\n';
+    if (!file.flush()) {
+        return error{config() + " cannot be written"};
+    }
+    return {};
+}
+
+void vm_folder::remove() const
+{
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+}
+
+service_address vm_folder::service(std::chrono::seconds patience) const
+{
+    return {.path = control(),
+            .name = "virtual machine " + name_,
+            .program = "strait-vmm",
+            .advice = "straitctl vm list tells how it ended",
+            .patience = patience};
+}
+
+std::string vm_folder::last_log_line() const
+{
+    std::ifstream file{log()};
+    std::string line;
+    std::string last;
+    while (std::getline(file, line)) {
+        if (!line.empty()) {
+            last = line;
+        }
+    }
+    // Behind the time and the part that speaks.
+    const auto colon = last.find(": ");
+    return as_utf8(colon == std::string::npos ? last : last.substr(colon + 2));
+}
+
+std::optional<std::string> vm_folder::end() const
+{
+    std::ifstream file{path_ + '/' + std::string{end_file}};
+    std::string how;
+    std::string detail;
+    if (!(file >> how >> detail)) {
+        return std::nullopt;
+    }
+    if (how != "exited") {
+        return "it was killed by SIG" + detail;
+    }
+    const auto log = [this] {
+        const std::string line = last_log_line();
+        return line.empty() ? std::string{} : ": " + line;
+    };
+    const auto status = to_number<int>(detail);
+    switch (static_cast<vmm::exit_status>(status.value_or(-1))) {
+    case vmm::exit_status::powered_off:
+        return "it switched itself off";
+    case vmm::exit_status::refused:
+        return "it never ran" + log();
+    case vmm::exit_status::reset:
+        return "it reset itself";
+    case vmm::exit_status::failed:
+        return "it could not go on" + log();
+    case vmm::exit_status::killed:
+        return "it was ended and had not switched itself off";
+    }
+    // That of a process in a jail, which its parent passes on as a shell does.
+    constexpr int killed_by = 128;
+    if (const char* const signal = ::sigabbrev_np(status.value_or(0) - killed_by)) {
+        return std::string{"it was killed by SIG"} + signal;
+    }
+    return "its process ended with status " + detail;
+}
+
+json::object vm_folder::look() const
+{
+    json::object seen{{"name", name_},
+                      {"state", "ended"},
+                      {"pid", nullptr},
+                      {"ended", nullptr},
+                      {"info", nullptr}};
+    try {
+        constexpr std::chrono::seconds patience{2};
+        client machine{service(patience)};
+        const json::value info = machine.call("vm.info", {});
+        const auto* object = info.if_object();
+        const auto* state = object != nullptr ? object->if_contains("state") : nullptr;
+        seen["state"] = state != nullptr ? *state : json::value("running");
+        seen["pid"] = machine.peer();
+        seen["info"] = info;
+        return seen;
+    } catch (const call_error& e) {
+        if (!e.absent) {
+            seen["state"] = "silent";
+            return seen;
+        }
+    }
+    if (const auto how = end()) {
+        seen["ended"] = *how;
+    } else if (is_locked()) {
+        seen["state"] = "starting";
+    } else {
+        seen["ended"] = "nothing is known of its end";
+    }
+    return seen;
+}
+
+std::vector<std::string> vm_names(const std::string& run_dir)
+{
+    std::vector<std::string> names;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator{run_dir + "/vm", ignored}) {
+        if (entry.is_directory(ignored)) {
+            names.push_back(entry.path().filename().string());
+        }
+    }
+    std::ranges::sort(names);
+    return names;
+}
+
+} // namespace strait::control

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Commands about virtual machines, between a daemon and a VMM of this test's.
+#include "control/vm.hh"
+
+#include "control/client.hh"
+#include "control/methods.hh"
+#include "control/print.hh"
+#include "control/server.hh"
+#include "control/vm_commands.hh"
+#include "control/vm_console.hh"
+#include "control/vm_folder.hh"
+#include "control/vm_process.hh"
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace strait::control {
+namespace {
+
+namespace asio = boost::asio;
+namespace fs = std::filesystem;
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr auto fake_vmm = STRAIT_FAKE_VMM;
+
+// A daemon that has ports and nothing else.
+class daemon {
+public:
+    explicit daemon(const std::string& run_dir)
+    {
+        rpc_.add("port.add", [this](const json::object& p) -> outcome<json::value> {
+            const std::string name{std::string_view{p.at("name").as_string()}};
+            if (refuse_) {
+                return failure{failure_kind::not_found, "there is no bridge br0"};
+            }
+            const std::scoped_lock lock{mutex_};
+            if (!ports_.emplace(name, p).second) {
+                return failure{failure_kind::exists, "port " + name + " exists already"};
+            }
+            return json::value(p);
+        });
+        rpc_.add("port.del", [this](const json::object& p) -> outcome<json::value> {
+            const std::scoped_lock lock{mutex_};
+            const auto name = std::string_view{p.at("name").as_string()};
+            return json::value{{"removed", ports_.erase(std::string{name}) != 0}};
+        });
+        server_ = server::listen(io_, run_dir + "/control.sock", rpc_).value();
+        thread_ = std::thread{[this] { io_.run(); }};
+    }
+    ~daemon()
+    {
+        io_.stop();
+        thread_.join();
+    }
+    daemon(const daemon&) = delete;
+    daemon& operator=(const daemon&) = delete;
+
+    void refuse() { refuse_ = true; }
+    [[nodiscard]] std::map<std::string, json::object> ports()
+    {
+        const std::scoped_lock lock{mutex_};
+        return ports_;
+    }
+
+private:
+    std::atomic<bool> refuse_{false};
+    std::mutex mutex_;
+    std::map<std::string, json::object> ports_;
+    asio::io_context io_;
+    rpc rpc_{methods()};
+    std::unique_ptr<server> server_;
+    std::thread thread_;
+};
+
+class vm : public testing::Test {
+protected:
+    vm()
+    {
+        std::string pattern = testing::TempDir() + "vm_XXXXXX";
+        run_dir_ = ::mkdtemp(pattern.data());
+        host_ = {.run_dir = run_dir_,
+                 .vmm = fake_vmm,
+                 .systemd = false,
+                 .start_patience = 10s,
+                 .insist_patience = 2s};
+        daemon_.emplace(run_dir_);
+    }
+    ~vm() override
+    {
+        for (const auto& name : vm_names(run_dir_)) {
+            (void)said("vm stop --force " + name);
+        }
+        daemon_.reset();
+        fs::remove_all(run_dir_);
+    }
+
+    json::value done(const std::string& line)
+    {
+        const auto c = cli::parse(straitctl_program(), cli::split_words(line).value()).value();
+        try {
+            return do_vm_command(host_, *c.method, c.parameters);
+        } catch (const call_error& e) {
+            throw std::runtime_error{line + ": " + e.message};
+        }
+    }
+    // The sentence, if it is refused; what it would have printed, if not.
+    std::string said(const std::string& line)
+    {
+        const auto c = cli::parse(straitctl_program(), cli::split_words(line).value());
+        if (c.has_error()) {
+            return c.error().message;
+        }
+        try {
+            return to_text(*c->method, do_vm_command(host_, *c->method, c->parameters));
+        } catch (const call_error& e) {
+            return (e.reached ? "" : "no answer: ") + e.message;
+        }
+    }
+    [[nodiscard]] std::string folder(const std::string& name) const
+    {
+        return run_dir_ + "/vm/" + name;
+    }
+    void wait_for_end(const std::string& name) const
+    {
+        for (int i = 0; i < 500 && !vm_folder{run_dir_, name}.end(); ++i) {
+            std::this_thread::sleep_for(10ms);
+        }
+    }
+
+    std::string run_dir_;
+    vm_host host_;
+    std::optional<daemon> daemon_;
+};
+
+TEST_F(vm, runs_on_a_port_of_its_own_until_it_is_stopped)
+{
+    const auto begun =
+        done("vm run vm1 --kernel k --bridge br0 --vlan 7 --memory 64M --cpus 2 --disk d,serial=s");
+    EXPECT_EQ(begun.at("state"), "running");
+    const auto port = daemon_->ports().at("vm1");
+    EXPECT_EQ(port.at("socket"), json::value(folder("vm1") + "/sock/net"));
+    EXPECT_EQ(port.at("vlan"), 7);
+    EXPECT_FALSE(port.contains("socket_owner") && ::geteuid() == 0);
+
+    std::ifstream file{folder("vm1") + "/config.json"};
+    const auto config = json::parse(file);
+    const std::string here = fs::current_path().string();
+    EXPECT_EQ(config.at("kernel"), json::value(here + "/k"));
+    EXPECT_EQ(config.at("disk").at(0).at("path"), json::value(here + "/d"));
+    EXPECT_EQ(config.at("net").at(0).at("socket"), json::value(folder("vm1") + "/sock/net"));
+    EXPECT_FALSE(config.as_object().contains("bridge"));
+
+    const auto listed = done("vm list");
+    ASSERT_EQ(listed.as_array().size(), 1U);
+    EXPECT_EQ(listed.at(0).at("info").at("cpus"), 2);
+    EXPECT_EQ(listed.at(0).at("ended"), nullptr);
+    const auto pid = listed.at(0).at("pid").as_int64();
+    EXPECT_EQ(fs::read_symlink("/proc/" + std::to_string(pid) + "/exe"), fake_vmm);
+    EXPECT_THAT(said("vm list"), testing::ContainsRegex("vm1  running +[0-9]+     2  64 MiB"));
+    EXPECT_THAT(said("vm show vm1"), HasSubstr("exits     port 7\n"));
+
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0"),
+                HasSubstr("vm1 is running; straitctl vm stop vm1 ends it"));
+    EXPECT_EQ(done("vm stop vm1").at("ended"), "it switched itself off");
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+    EXPECT_EQ(done("vm list"), json::value(json::array{}));
+}
+
+TEST_F(vm, that_does_not_start_leaves_nothing)
+{
+    EXPECT_EQ(said("vm run vm1 --kernel /k --bridge br0 --command-line 'is refused'"),
+              "virtual machine vm1 did not start: it never ran: the kernel /k is no kernel");
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+
+    host_.start_patience = 1s;
+    EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0 --command-line 'never answers'"),
+              "virtual machine vm1 does not answer after 1 s");
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+
+    host_.vmm = "/nonexistent/strait-vmm";
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0"),
+                HasSubstr("strait-vmm cannot be run: No such file or directory"));
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+
+    daemon_->refuse();
+    EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0"), "there is no bridge br0");
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    daemon_.reset();
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0"),
+                HasSubstr("no answer: the daemon cannot be reached"));
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+}
+
+TEST_F(vm, that_is_interrupted_while_it_starts_leaves_nothing)
+{
+    std::thread user{[] {
+        std::this_thread::sleep_for(300ms);
+        ::kill(::getpid(), SIGINT);
+    }};
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0 --command-line 'never answers'"),
+                HasSubstr("interrupted"));
+    user.join();
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+}
+
+TEST_F(vm, whose_port_is_somebody_elses_is_refused_and_the_port_left)
+{
+    client c{daemon_in(run_dir_)};
+    c.call("port.add", {{"name", "vm1"}, {"bridge", "b"}, {"type", "xen"}, {"domain", 1}});
+    EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0"), "port vm1 exists already");
+    EXPECT_TRUE(daemon_->ports().contains("vm1"));
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+}
+
+TEST_F(vm, that_died_is_shown_as_such_and_its_place_is_taken_by_the_next)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    client machine{vm_folder{run_dir_, "vm1"}.service(5s)};
+    machine.connect();
+    ASSERT_EQ(::kill(machine.peer(), SIGKILL), 0);
+    wait_for_end("vm1");
+    EXPECT_THAT(said("vm list"), HasSubstr("ended  "));
+    EXPECT_EQ(done("vm show vm1").at("ended"), "it was killed by SIGKILL");
+    EXPECT_EQ(done("vm show vm1").at("info"), nullptr);
+    EXPECT_TRUE(daemon_->ports().contains("vm1")) << "until it is stopped";
+    EXPECT_THAT(said("vm console vm1"), HasSubstr("vm1 has ended: it was killed"));
+
+    EXPECT_EQ(done("vm run vm1 --kernel k --bridge br1").at("state"), "running");
+    EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br1");
+    (void)done("vm stop vm1");
+
+    (void)done("vm run vm1 --kernel k --bridge br0 --command-line fails");
+    client again{vm_folder{run_dir_, "vm1"}.service(5s)};
+    EXPECT_THROW(again.call("vm.stop", {}), call_error);
+    wait_for_end("vm1");
+    EXPECT_EQ(done("vm stop vm1").at("ended"), "it could not go on: it is broken");
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+}
+
+TEST_F(vm, that_nothing_is_known_of_has_ended)
+{
+    fs::create_directories(folder("vm1"));
+    EXPECT_EQ(done("vm list").at(0).at("ended"), "nothing is known of its end");
+    const auto lock = vm_folder{run_dir_, "vm1"}.lock().value();
+    EXPECT_EQ(done("vm list").at(0).at("state"), "starting");
+    EXPECT_THAT(said("vm stop vm1"), HasSubstr("another straitctl is at work"));
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge b"), HasSubstr("another straitctl is at"));
+}
+
+TEST_F(vm, ends_as_its_process_says)
+{
+    fs::create_directories(folder("vm1"));
+    for (const auto& [written, told] : std::initializer_list<std::pair<std::string, std::string>>{
+             {"exited 0", "it switched itself off"},
+             {"exited 2", "it reset itself"},
+             {"exited 4", "it was ended and had not switched itself off"},
+             {"exited 9", "its process ended with status 9"},
+             {"exited 137", "it was killed by SIGKILL"}, // in its jail
+             {"dumped SEGV", "it was killed by SIGSEGV"},
+             {"exited ?", "its process ended with status ?"},
+             {"", "nothing is known of its end"}}) {
+        std::ofstream{folder("vm1") + "/end"} << written;
+        EXPECT_EQ(done("vm list").at(0).at("ended"), json::value(told));
+    }
+}
+
+TEST_F(vm, that_does_not_switch_itself_off_is_ended)
+{
+    const std::string stubborn = " --kernel k --bridge br0 --command-line 'does not end'";
+    (void)done("vm run vm1" + stubborn);
+    EXPECT_EQ(done("vm stop vm1 --timeout 1").at("ended"),
+              "it was ended and had not switched itself off");
+    (void)done("vm run vm1" + stubborn);
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(done("vm stop vm1 --force").at("ended"),
+              "it was ended and had not switched itself off");
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
+    (void)done("vm run vm1 --kernel k --bridge br0 --command-line 'hears nothing'");
+    EXPECT_EQ(done("vm stop vm1 --force").at("ended"), "it was killed by SIGKILL");
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+}
+
+TEST_F(vm, whose_port_cannot_be_removed_can_be_stopped_again)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    daemon_.reset();
+    EXPECT_THAT(said("vm stop vm1"), HasSubstr("vm1 has ended, but its port is not removed: "));
+    daemon_.emplace(run_dir_);
+    EXPECT_EQ(done("vm stop vm1").at("ended"), "it switched itself off");
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+}
+
+TEST_F(vm, that_is_not_there_is_said_so)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    for (const auto* command : {"vm show", "vm stop", "vm console"}) {
+        EXPECT_THAT(
+            said(std::string{command} + " vm2"),
+            HasSubstr("there is no virtual machine vm2 in " + run_dir_ + "; did you mean vm1?"));
+    }
+}
+
+TEST_F(vm, without_a_console_socket_has_nothing_to_relay)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0 --console none");
+    EXPECT_THAT(said("vm console vm1"), HasSubstr("it was started with --console"));
+}
+
+TEST_F(vm, of_another_user_has_sockets_of_that_users_and_nothing_else)
+{
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "needs to be root";
+    }
+    (void)done("vm run vm1 --kernel k --bridge br0 --user 65534:65533");
+    EXPECT_EQ(daemon_->ports().at("vm1").at("socket_owner"), "65534:65533");
+    struct stat status {};
+    ASSERT_EQ(::stat((folder("vm1") + "/sock").c_str(), &status), 0);
+    EXPECT_EQ(status.st_uid, 65534U);
+    EXPECT_EQ(status.st_gid, 65533U);
+    EXPECT_EQ(status.st_mode & 0777U, 0750U);
+    ASSERT_EQ(::stat(folder("vm1").c_str(), &status), 0);
+    EXPECT_EQ(status.st_uid, 0U);
+}
+
+TEST_F(vm, is_run_with_what_a_file_says)
+{
+    std::ofstream{run_dir_ + "/f"} << R"({"kernel": "/k", "cpus": 3, "bridge": "br7",
+                                          "net": [{"queues": 4, "mtu": 9000}]})";
+    (void)done("vm run vm1 --cpus 2 --config " + run_dir_ + "/f");
+    EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br7");
+    EXPECT_EQ(daemon_->ports().at("vm1").at("mtu"), 9000);
+    EXPECT_EQ(done("vm show vm1").at("info").at("cpus"), 2);
+    std::ifstream file{folder("vm1") + "/config.json"};
+    EXPECT_EQ(json::parse(file).at("net").at(0).at("queues"), 4);
+}
+
+struct mistake {
+    std::string line;
+    std::string says;
+};
+
+TEST_F(vm, commands_with_mistakes_are_told_what_would_be_right)
+{
+    const std::string run = "vm run vm1 --kernel k --bridge b ";
+    for (const auto& [line, says] : std::initializer_list<mistake>{
+             {"vm", "vm needs one of run, list, show, stop, console"},
+             {"vm sotp", "did you mean vm stop?"},
+             {"vm run --kernel k --bridge b", "vm run: NAME is missing"},
+             {"vm run vm1 --bridge b", "vm run: --kernel is missing: a bzImage"},
+             {"vm run vm1 --kernel k", "vm run: --bridge is missing"},
+             {run + "--net socket=/s", "--net has no socket; it takes mac, queues"},
+             {run + "--net queues=17", "--net queues is 17; it must be an integer from 1 to 16"},
+             {run + "--net queues=1 --net queues=2", "--net is given 2 times; at most 1 is"},
+             {run + "--control /c", "vm run has no option --control"},
+             {run + "--name x", "vm run has no option --name"},
+             {run + "--console stdio", "--console is stdio; it must be none or file:PATH"},
+             {run + "--kernle x", "did you mean --kernel?"},
+             {run + "--hugepages 1G --memory 64M", "whole huge pages of 1G"},
+             {run + "--cpus 2 --vcpu-pin 2=0", "--vcpu-pin has vCPU 2, but --cpus is 2"},
+             {"vm stop vm1 --timeout 0", "it must be an integer from 1 to 3600"}}) {
+        EXPECT_THAT(said(line), HasSubstr(says)) << line;
+    }
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(said("vm run " + std::string(63, 'x') + " --kernel k --bridge b --config /nowhere"),
+                HasSubstr("/nowhere cannot be read"));
+}
+
+TEST(vm_commands, have_help_and_no_place_in_a_configuration)
+{
+    const auto help = cli::parse(straitctl_program(), cli::split_words("help vm run").value());
+    for (const auto* text : {"straitctl vm run NAME --bridge BRIDGE --kernel FILE [OPTIONS]",
+                             "--vlan VLAN", "queues=N", "      PATH", "read-only=on|off"}) {
+        EXPECT_THAT(help->help, HasSubstr(text));
+    }
+    const auto general = cli::parse(straitctl_program(), cli::split_words("help").value());
+    EXPECT_THAT(general->help, HasSubstr("  vm console      The terminal of"));
+    EXPECT_TRUE(cli::parse_config({.name = "straitctl", .commands = &methods()}, "vm list", "f")
+                    .has_error());
+}
+
+// What systemd-run would be told, by a script in its place.
+TEST_F(vm, as_a_service_is_started_by_systemd_run)
+{
+    const std::string tool = run_dir_ + "/systemd-run";
+    std::ofstream{tool} << "#!/bin/sh\n"
+                           "printf '%s\\n' \"$@\" >" +
+                               run_dir_ +
+                               "/told\n"
+                               "while [ \"$1\" != -- ]; do shift; done; shift\n"
+                               "\"$@\" >/dev/null 2>&1 </dev/null &\n"
+                               "[ -e " +
+                               run_dir_ +
+                               "/broken ] && { echo no bus >&2; exit 1; }\n"
+                               "exit 0\n";
+    fs::permissions(tool, fs::perms::owner_all);
+    const std::string before = std::getenv("PATH");
+    ::setenv("PATH", (run_dir_ + ":" + before).c_str(), 1);
+    host_.systemd = true;
+    EXPECT_EQ(done("vm run vm1 --kernel k --bridge br0").at("state"), "running");
+    std::ifstream told{run_dir_ + "/told"};
+    const std::string words{std::istreambuf_iterator<char>{told}, {}};
+    EXPECT_THAT(words, HasSubstr("--unit=strait-vm-vm1\n"));
+    EXPECT_THAT(words, HasSubstr("--\n" + std::string{fake_vmm} + "\nrun\n--config\n" +
+                                 folder("vm1") + "/config.json\n"));
+    // The script is no systemd, and does not say how it ended.
+    EXPECT_EQ(done("vm stop vm1").at("ended"), "nothing is known of its end");
+    ::setenv("PATH", before.c_str(), 1);
+}
+
+// At a terminal: what the relay writes to it, and types.
+class at_terminal {
+public:
+    explicit at_terminal(const std::string& socket)
+    {
+        process_ = ::forkpty(&master_, nullptr, nullptr, nullptr);
+        if (process_ == 0) {
+            ::_exit(relay_console(socket).has_error() ? 1 : 0);
+        }
+    }
+    ~at_terminal()
+    {
+        ::kill(process_, SIGKILL);
+        ::close(master_);
+    }
+    at_terminal(const at_terminal&) = delete;
+    at_terminal& operator=(const at_terminal&) = delete;
+
+    void type(std::string_view text) const
+    {
+        EXPECT_EQ(::write(master_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    }
+    // Until it has shown this.
+    [[nodiscard]] bool shows(std::string_view text)
+    {
+        pollfd state{.fd = master_, .events = POLLIN, .revents = 0};
+        std::array<char, 1024> chunk{};
+        while (shown_.find(text) == std::string::npos && ::poll(&state, 1, 5000) == 1) {
+            const ssize_t size = ::read(master_, chunk.data(), chunk.size());
+            if (size <= 0) {
+                return false;
+            }
+            shown_.append(chunk.data(), static_cast<std::size_t>(size));
+        }
+        return shown_.find(text) != std::string::npos;
+    }
+    [[nodiscard]] int status() const
+    {
+        int status = -1;
+        EXPECT_EQ(::waitpid(process_, &status, 0), process_);
+        return status;
+    }
+
+private:
+    int master_{-1};
+    pid_t process_;
+    std::string shown_;
+};
+
+TEST_F(vm, has_a_console_that_a_key_leaves)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    at_terminal t{folder("vm1") + "/sock/console"};
+    EXPECT_TRUE(t.shows("Ctrl-] leaves"));
+    EXPECT_TRUE(t.shows("login: "));
+    t.type("a\x03z"); // Ctrl-C is the guest's
+    EXPECT_TRUE(t.shows("a\x03z"));
+    t.type("\x1d");
+    EXPECT_EQ(t.status(), 0);
+}
+
+TEST_F(vm, has_a_console_that_ends_with_it)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    at_terminal t{folder("vm1") + "/sock/console"};
+    EXPECT_TRUE(t.shows("login: "));
+    (void)done("vm stop vm1");
+    EXPECT_EQ(t.status(), 0);
+}
+
+} // namespace
+} // namespace strait::control
