@@ -59,6 +59,15 @@ class Lab:
     def xen_guest(self, *arguments, **options):
         return self._make(parts.XenGuest, *arguments, **options)
 
+    def machine_switch(self, *arguments, **options):
+        return self._make(parts.MachineSwitch, *arguments, **options)
+
+    def qemu_kvm_guest(self, *arguments, **options):
+        return self._make(parts.QemuKvmGuest, *arguments, **options)
+
+    def vmm_guest(self, *arguments, **options):
+        return self._make(parts.VmmGuest, *arguments, **options)
+
     def close(self):
         failures = []
         while self._open:

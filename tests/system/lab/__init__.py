@@ -9,6 +9,8 @@ from .assets import assets
 from .errors import LabError, Unavailable
 from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
+from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, VmmGuest
+from .machine import Machine, MachineSwitch
 from .netns import Netns, Wire
 from .process import Process, wait_until
 from .simulated import SimulatedGuest, Simulator
@@ -17,7 +19,9 @@ from .testpmd import Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "Guest", "Host", "KernelBackend", "LabError", "Netns", "Nic", "Ping", "Process", "Refused",
-    "SimulatedGuest", "Simulator", "Stream", "Switch", "Testpmd", "Unavailable", "Wire", "Xen",
-    "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
+    "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
+    "MachineSwitch", "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused",
+    "SimulatedGuest", "Simulator", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest", "Wire",
+    "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",
+    "wait_until",
 ]

@@ -23,9 +23,10 @@ import threading
 
 from .errors import LabError, Unavailable
 
-_MODULES = ["virtio_pci", "virtio_net", "virtio_console", "8021q", "virtio_rng"]
+_MODULES = ["virtio_pci", "virtio_net", "virtio_console", "8021q", "virtio_rng", "virtio_blk",
+            "evdev", "button"]
 _XEN_GUEST_MODULES = ["xen-netfront", "8021q"]
-_DOM0_MODULES = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"]
+_MACHINE_MODULES = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"]
 _XEN_PACKAGES = ["xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common",
                  "xenstore-utils"]
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -61,7 +62,6 @@ class XenAssets:
     """root has Xen's tools as if installed, for an overlay over a machine's own files."""
     hypervisor: pathlib.Path
     root: pathlib.Path
-    dom0_initrd: pathlib.Path
     guest_initrd: pathlib.Path
 
 
@@ -76,8 +76,15 @@ class Assets:
             self.busybox = self._busybox()
             self.kernel_root = self._kernel_root()
             self.release = os.listdir(self.kernel_root / "lib/modules")[0]
+            self.packed_kernel = self.kernel_root / f"boot/vmlinuz-{self.release}"
             self.kernel = self._vmlinux()
             self.initrd = self._initrd("initrd", "guest_init.sh", _MODULES)
+
+    @functools.cached_property
+    def machine_initrd(self):
+        """Of a machine that has this one's files; see machine_init.sh."""
+        with self._locked():
+            return self._initrd("initrd-machine", "machine_init.sh", _MACHINE_MODULES)
 
     @functools.cached_property
     def xen(self):
@@ -93,7 +100,6 @@ class Assets:
             pktgen = next(self.kernel_root.glob("lib/modules/*/kernel/net/core/pktgen.ko"))
             return XenAssets(
                 hypervisor, root,
-                self._initrd("initrd-dom0", "xen_dom0_init.sh", _DOM0_MODULES),
                 self._initrd("initrd-xen", "guest_init.sh", _XEN_GUEST_MODULES,
                              {"root/pktgen.ko": pktgen}))
 
@@ -159,7 +165,7 @@ class Assets:
         # emulated.
         plain = self.kernel_root / "vmlinux"
         if not plain.exists():
-            packed = (self.kernel_root / f"boot/vmlinuz-{self.release}").read_bytes()
+            packed = self.packed_kernel.read_bytes()
             start = packed.find(b"\xfd7zXZ\x00")
             if start < 0:
                 raise LabError(f"{self.kernel_root}/boot: the kernel is not packed by xz")

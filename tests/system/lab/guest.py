@@ -15,6 +15,11 @@ from .host import Host
 from .process import Process
 from .shell import Shell
 
+COMMAND_LINE = ("console=ttyS0 quiet mitigations=off nokaslr panic=-1 tsc=reliable no_timer_check "
+                # IPv6 talks unasked; tests can switch it on.
+                "net.ifnames=0 ipv6.disable_ipv6=1")
+
+
 def have_kvm():
     """Whether /dev/kvm runs Linux guests here; one that only emulates does not count."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -29,7 +34,7 @@ class Nic:
     """A virtio-net device on the vhost-user socket at path.
 
     server: QEMU listens there and the switch connects. mtu is offered to the driver (host_mtu).
-    Sizes are descriptors a ring.
+    Sizes are descriptors a ring. queues counts pairs of rings.
     """
     path: str
     mac: str
@@ -39,7 +44,25 @@ class Nic:
     mtu: int | None = None
     rx_queue_size: int = 256
     tx_queue_size: int = 256
+    queues: int = 1
     extra: str = ""
+
+    def qemu(self, index, vectors):
+        """QEMU's arguments for this as its device number index; vectors: with MSI-X."""
+        on = {True: "on", False: "off"}
+        mode = "server=on" if self.server else "reconnect=1"
+        device = (f"virtio-net-pci,netdev=net{index},mac={self.mac},packed={on[self.packed]},"
+                  f"mrg_rxbuf={on[self.mergeable]},rx_queue_size={self.rx_queue_size},"
+                  f"tx_queue_size={self.tx_queue_size}")
+        if self.queues > 1:
+            device += ",mq=on"
+        if not vectors:
+            device += ",vectors=0"
+        if self.mtu:
+            device += f",host_mtu={self.mtu}"
+        return ["-chardev", f"socket,id=nic{index},path={self.path},{mode}",
+                "-netdev", f"vhost-user,id=net{index},chardev=nic{index},queues={self.queues}",
+                "-device", device + self.extra]
 
 
 class Guest(Host):
@@ -84,29 +107,16 @@ class Guest(Host):
             "-m", f"{self._memory_mib}",
             "-object", f"memory-backend-memfd,id=memory,size={self._memory_mib}M,share=on",
             "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
-            "-kernel", kept.kernel, "-initrd", kept.initrd, "-append",
-            "console=ttyS0 quiet mitigations=off nokaslr panic=-1 tsc=reliable no_timer_check "
-            "net.ifnames=0 ipv6.disable_ipv6=1",  # it talks unasked; tests can switch it on
+            "-kernel", kept.kernel, "-initrd", kept.initrd, "-append", COMMAND_LINE,
             "-serial", f"file:{self.folder}/console",
             "-chardev", f"socket,id=channel,path={self.folder}/channel,server=on,wait=off",
             "-device", "virtio-serial-pci,vectors=0",
             "-device", "virtserialport,chardev=channel,name=strait",
             "-device", "virtio-rng-pci,vectors=0",
         ]
-        on = {True: "on", False: "off"}
         for index, nic in enumerate(self.nics):
-            mode = "server=on" if nic.server else "reconnect=1"
             # Without KVM, QEMU 7.2 crashes with vhost-user and MSI-X: hence no vectors.
-            vectors = "" if self.accelerator == "kvm" else ",vectors=0"
-            argv += [
-                "-chardev", f"socket,id=nic{index},path={nic.path},{mode}",
-                "-netdev", f"vhost-user,id=net{index},chardev=nic{index}",
-                "-device",
-                f"virtio-net-pci,netdev=net{index},mac={nic.mac},packed={on[nic.packed]},"
-                f"mrg_rxbuf={on[nic.mergeable]},rx_queue_size={nic.rx_queue_size},"
-                f"tx_queue_size={nic.tx_queue_size}{vectors}"
-                + (f",host_mtu={nic.mtu}" if nic.mtu else "") + nic.extra,
-            ]
+            argv += nic.qemu(index, vectors=self.accelerator == "kvm")
         return argv + self._arguments
 
     def boot(self):
@@ -133,12 +143,6 @@ class Guest(Host):
     def run(self, command, timeout=20):
         """As Shell.run()."""
         return self._shell.run(command, timeout)
-
-    def counters(self, interface="eth0"):
-        """The kernel's counters of an interface: rx_packets, tx_bytes, rx_errors, ..."""
-        folder = f"/sys/class/net/{interface}/statistics"
-        lines = self.sh(f"cd {folder} && for f in *; do echo $f $(cat $f); done").splitlines()
-        return {name: int(value) for name, value in (line.split() for line in lines)}
 
     def kill(self):
         """SIGKILL, as when a VMM crashes; boot() and wait_up() bring the guest back."""

@@ -73,6 +73,16 @@ class Host:
         raise LabError(f"{self.name}: no echo reply from {getattr(address, 'address', address)} "
                        f"within {timeout:g} s")
 
+    def counters(self, interface="eth0"):
+        """The kernel's counters of an interface: rx_packets, tx_bytes, rx_errors, ..."""
+        folder = f"/sys/class/net/{interface}/statistics"
+        lines = self.sh(f"cd {folder} && for f in *; do echo $f $(cat $f); done").splitlines()
+        return {name: int(value) for name, value in (line.split() for line in lines)}
+
+    def carrier_changes(self, interface="eth0"):
+        """How often the interface's link went up or down."""
+        return int(self.sh(f"cat /sys/class/net/{interface}/carrier_changes"))
+
     def set_mtu(self, mtu, interface="eth0"):
         self.sh(f"ip link set {interface} mtu {mtu}")
 

@@ -16,12 +16,14 @@ _ANSWER = re.compile(rb"@(\d+) (\d+) ([A-Za-z0-9+/=]*)\s*$")
 class Shell:
     """Connects to the socket at path; check() raises LabError when the machine has ended.
 
-    Lines that are no answers (a console's) are passed over. Threads may share one.
+    What else comes, as from a console, is passed over; all of it is kept in the file log, if there
+    is one. Threads may share one.
     """
 
-    def __init__(self, name, path, check, timeout):
+    def __init__(self, name, path, check, timeout, log=None):
         self.name = name
         self._check = check
+        self._log = log
         self._answers = {}
         self._changed = threading.Condition()
         self._number = 0
@@ -40,7 +42,7 @@ class Shell:
 
     def wait_up(self, timeout):
         """Waits until commands can be run."""
-        self._await(0, timeout)
+        self.wait(0, timeout)
 
     def _read(self, channel):
         buffer = b""
@@ -51,10 +53,13 @@ class Shell:
                 data = b""
             if not data:
                 break
+            if self._log:
+                with open(self._log, "ab") as log:
+                    log.write(data)
             *lines, buffer = (buffer + data).split(b"\n")
             with self._changed:
                 for line in lines:
-                    answer = _ANSWER.match(line)
+                    answer = _ANSWER.search(line)
                     if answer:
                         output = base64.b64decode(answer[3]).decode(errors="replace")
                         self._answers[int(answer[1])] = (int(answer[2]), output)
@@ -63,7 +68,8 @@ class Shell:
             self._channel = None
             self._changed.notify_all()
 
-    def _await(self, number, timeout):
+    def wait(self, number, timeout):
+        """Waits for the end of a command that was sent; returns (status, output)."""
         with self._changed:
             if not self._changed.wait_for(
                     lambda: number in self._answers or self._channel is None, timeout):
@@ -91,7 +97,7 @@ class Shell:
 
         LabError if it takes longer than timeout seconds. Threads may run several at once.
         """
-        status, output = self._await(self.send(command, timeout), timeout + 10)
+        status, output = self.wait(self.send(command, timeout), timeout + 10)
         if status in (124, 137, 143) and "timeout" not in command:
             raise LabError(f"{self.name}: {command!r} took longer than {timeout:g} s; "
                            f"its output: {output.strip()}")

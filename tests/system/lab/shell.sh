@@ -4,7 +4,10 @@
 # base64"; its answer is a line "@number status base64-of-output". Any shell, in any place that has
 # busybox in its PATH, /run to write to, and $port as descriptor 3.
 echo "@0 0 " >&3
-while read -r number seconds command <&3; do
+# Who reads there has no children: busybox's read forgets what it has of a line when one ends.
+while read -r line <&3; do
+    echo "$line"
+done | while read -r number seconds command; do
     echo "$command" | base64 -d > /run/command."$number"
     (
         timeout -k 1 "$seconds" sh /run/command."$number" > /run/output."$number" 2>&1 \

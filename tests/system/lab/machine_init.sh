@@ -1,9 +1,10 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=dash
-# dom0's first program: its root file system is that of the machine that runs QEMU, under Xen's tools
-# and a layer in memory that takes what is written. What goes on there is xen_dom0.sh's business.
-# The kernel gives its own arguments on: LAB (this folder), BUSYBOX, KERNEL (the unpacked package).
+# The first program of an emulated machine: its root file system is that of the machine that runs
+# QEMU, under a layer in memory that takes what is written. machine.sh goes on there.
+# The kernel gives its own arguments on: LAB (this folder), BUSYBOX, KERNEL (the unpacked package),
+# LAYER (the tag of a folder with further files, if there is one) and what machine.sh reads.
 B=/bin/busybox
 $B mount -t proc proc /proc
 $B mount -t sysfs sysfs /sys
@@ -15,12 +16,16 @@ share() { # TAG FOLDER MODE
     $B mkdir -p "$2"
     $B mount -t 9p -o "trans=virtio,version=9p2000.L,msize=262144,$3" "$1" "$2"
 }
+lower=/host
 share host /host ro,cache=loose
-share xen /xen ro,cache=loose
+if [ -n "$LAYER" ]; then
+    share "$LAYER" /more ro,cache=loose
+    lower=/more:/host
+fi
 $B mkdir /layer /new
 $B mount -t tmpfs -o size=60% layer /layer
 $B mkdir /layer/upper /layer/work
-$B mount -t overlay -o lowerdir=/xen:/host,upperdir=/layer/upper,workdir=/layer/work root /new
+$B mount -t overlay -o "lowerdir=$lower,upperdir=/layer/upper,workdir=/layer/work" root /new
 for folder in proc sys dev; do
     $B mount --move /$folder /new/$folder
 done
@@ -29,9 +34,8 @@ $B mount -t tmpfs run /new/run
 $B mount -t tmpfs tmp /new/tmp
 $B mount -t tmpfs shm /new/dev/shm
 $B mount -t devpts -o ptmxmode=666 pts /new/dev/pts
-# Logs, for whoever looks when dom0 is gone.
+# Logs, for whoever looks when the machine is gone.
 share out /new/lab rw
 $B mount -o bind "/new$KERNEL/lib/modules" /new/lib/modules
-export PATH=/usr/lib/xen-4.17/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:${BUSYBOX%/*}
-export HOME=/root
-exec $B switch_root /new /bin/sh "$LAB/xen_dom0.sh" < /new/dev/hvc0 > /new/dev/hvc0 2>&1
+export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:${BUSYBOX%/*} HOME=/root
+exec $B switch_root /new /bin/sh "$LAB/machine.sh" < /new/dev/console > /new/dev/console 2>&1

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Guests by strait-vmm: Debian's kernel, unmodified, with its network queues in straitd, in a
+stranger's switch, and in none."""
+
+import time
+
+import pytest
+
+import lab as parts
+
+
+class House:
+    """Guests one, with four CPUs and a disk, and two, with packed rings, on bridge br0."""
+
+    def __init__(self, machine, lab):
+        machine.sh("head -c 4194304 /dev/urandom > /run/vmm-disk")
+        self.machine = machine
+        self.lab = lab
+        # Ports that are there again when the switch is.
+        self.sockets = {number: f"/run/strait/vm{number}.sock" for number in (1, 2, 3)}
+        self.switch = lab.machine_switch(machine, config=["bridge add br0"] + [
+            f"port add vm{number} --bridge br0 --type vhost-user --socket {path}"
+            for number, path in self.sockets.items()])
+        self.one, self.two = (lab.vmm_guest(
+            machine, self.nic(number, extra), f"10.0.0.{number}", cpus=cpus, disk=disk, wait=False)
+            for number, extra, cpus, disk in ((1, "", 4, "/run/vmm-disk"),
+                                              (2, ",packed=on", 1, None)))
+        for guest in (self.one, self.two):
+            guest.wait_up()
+            print(f"{guest.name} is up after {guest.boot_seconds:.1f} s")
+
+    def nic(self, number, extra=""):
+        return parts.Nic(self.sockets[number], f"52:54:00:00:00:0{number}", extra=extra)
+
+
+@pytest.fixture(scope="module")
+def house(machine, module_lab):
+    return House(machine, module_lab)
+
+
+def clean(guest):
+    """Nothing in its kernel's log that should not be there."""
+    bad = guest.sh("dmesg | grep -e WARNING: -e BUG: -e 'Call Trace' -e 'I/O error' "
+                   "|| true").strip()
+    assert not bad, bad
+
+
+def test_ping_and_stream(house):
+    for sender, receiver in ((house.one, house.two), (house.two, house.one)):
+        sender.wait_ping(receiver, 60)
+        assert sender.ping(receiver, count=5, timeout=10).lost == 0
+        stream = sender.stream(receiver, size=8_000_001, timeout=120)
+        print(f"{stream.mbit_per_s:.0f} Mbit/s from {sender.name} to {receiver.name}")
+    for guest in (house.one, house.two):
+        # As large as TCP makes them: not cut on their way.
+        assert "tcp-segmentation-offload: on" in guest.sh(
+            "ethtool -k eth0 2> /dev/null || echo tcp-segmentation-offload: on")
+        assert int(guest.sh("cat /sys/class/net/eth0/mtu")) == 1500
+        interrupts = guest.sh("grep 'PCI-MSI.*virtio.*-input' /proc/interrupts | head -n 1")
+        assert sum(int(word) for word in interrupts.split() if word.isdigit()) > 100, interrupts
+        clean(guest)
+
+
+def test_cpus(house):
+    assert house.one.sh("nproc").strip() == "4"
+    assert house.two.sh("nproc").strip() == "1"
+    # Timers and interrupts of one another reach all four.
+    house.one.sh("for cpu in 0 1 2 3; do taskset -c $cpu true || exit 1; done")
+
+
+def test_packets_cost_no_exit(house):
+    """What the VMM's process has to do for a million packets: next to nothing."""
+    def look():
+        return vm(house, house.one, "vm.stats")["exits"], house.one.counters()
+    exits, counters = look()
+    house.two.stream(house.one, size=10_000_000, timeout=180)
+    house.one.stream(house.two, size=10_000_000, timeout=180)
+    exits_after, counters_after = look()
+    packets = sum(counters_after[way] - counters[way] for way in ("rx_packets", "tx_packets"))
+    more = {reason: exits_after[reason] - exits[reason] for reason in exits}
+    print(f"{packets} packets, and exits {more}")
+    # Those by ports are the shell's own traffic on the console.
+    assert more["mmio"] + more["other"] < packets / 1000
+
+
+def test_disk(house):
+    there = house.machine.sh("md5sum < /run/vmm-disk")
+    assert house.one.sh("md5sum < /dev/vda") == there
+    house.one.sh("head -c 3145728 /dev/urandom > written && "
+                 "dd if=written of=/dev/vda bs=64k seek=16 conv=notrunc,fsync 2> /dev/null && "
+                 "echo 3 > /proc/sys/vm/drop_caches", 60)
+    assert house.one.sh("md5sum < /dev/vda") == house.machine.sh("md5sum < /run/vmm-disk")
+    clean(house.one)
+
+
+def test_entropy(house):
+    assert "virtio_rng" in house.one.sh("cat /sys/class/misc/hw_random/rng_current")
+    assert len(set(house.one.sh("head -c 64 /dev/hwrng | od -An -tx1").split())) > 20
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_switch_killed_under_traffic(house, turn):
+    """SIGKILL of straitd: the guests notice a gap of two seconds at most, split and packed."""
+    house.one.wait_ping(house.two, 60)
+    carrier = [guest.carrier_changes() for guest in (house.one, house.two)]
+    house.one.send("busybox ping -i 0.05 10.0.0.2 > /dev/null", 60)
+    house.two.send("busybox ping -i 0.05 10.0.0.1 > /dev/null", 60)
+    time.sleep(0.5)
+    house.switch.kill()
+    house.switch.start()
+    begin = time.monotonic()
+    for guest, other in ((house.one, house.two), (house.two, house.one)):
+        guest.wait_ping(other, 20)
+    print(f"both directions pass {time.monotonic() - begin:.1f} s after straitd answers again")
+    for guest, other in ((house.one, house.two), (house.two, house.one)):
+        assert guest.ping(other, count=10, timeout=5).lost == 0
+        guest.stream(other, size=2_000_001, timeout=60)
+        guest.run("killall ping")
+        clean(guest)
+    assert carrier == [guest.carrier_changes() for guest in (house.one, house.two)]
+
+
+def test_qemu_beside_them(house):
+    """Two guests of strait-vmm's and one of QEMU's on one switch."""
+    three = house.lab.qemu_kvm_guest(house.machine, house.nic(3), "10.0.0.3")
+    for other in (house.one, house.two):
+        other.wait_ping(three, 60)
+        three.stream(other, size=2_000_001, timeout=60)
+        other.stream(three, size=2_000_001, timeout=60)
+    three.close()
+
+
+def vm(house, guest, method, **parameters):
+    """The result of a method of a guest's control socket."""
+    import json
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+    answer = json.loads(house.machine.sh(
+        "python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); "
+        f"s.connect(\"{guest.control}\"); s.sendall(sys.argv[1].encode() + b\"\\n\"); "
+        "print(s.makefile().readline())' " + f"'{request}'", 60))
+    assert "result" in answer, answer
+    return answer["result"]
+
+
+def test_pause(house):
+    info = vm(house, house.two, "vm.info")
+    assert info["state"] == "running" and info["nets"][0]["serving"], info
+    vm(house, house.two, "vm.pause")
+    assert house.one.ping(house.two, count=1).received == 0
+    vm(house, house.two, "vm.resume")
+    house.one.wait_ping(house.two, 20)
+
+
+def test_memory_beside_the_guests(house):
+    """At most 5 MiB for one CPU (Firecracker's promise); printed, and bounded well above that."""
+    pids = house.machine.sh(
+        f"pid={house.two.pid}; echo $pid $(cat /proc/$pid/task/*/children)").split()
+    total = 0
+    for pid in pids:
+        text = house.machine.sh(f"cat /proc/{pid}/smaps")
+        guest = False
+        for line in text.splitlines():
+            if "-" in line.split(" ")[0] and ":" not in line.split(" ")[0]:
+                guest = "memfd:strait-guest" in line
+            elif not guest and line.startswith(("Pss_Anon:", "Private_Dirty:")):
+                words = line.split()
+                if words[0] == "Private_Dirty:":
+                    total += int(words[1])
+    print(f"{total} KiB beside the guest's memory, in {len(pids)} processes")
+    assert total < 16 * 1024
+
+
+def begins_anew(guest):
+    """Waits for a guest that its VMM starts again, and configures it."""
+    def up():
+        try:
+            return float(guest.sh("cat /proc/uptime", 5).split()[0]) < 30
+        except parts.LabError:
+            return False
+    time.sleep(2)
+    parts.wait_until(up, 120, f"{guest.name} beginning anew", 0.5)
+    guest.sh(f"ip addr add {guest.address}/24 dev eth0 && ip link set eth0 up")
+
+
+def test_ways_to_end(house):
+    """Power-off, reboot, panic, the power button, and none of them: each with its status."""
+    for command in ("reboot", "echo c > /proc/sysrq-trigger"):
+        house.two.send(command)
+        begins_anew(house.two)
+        house.one.wait_ping(house.two, 60)
+    assert house.two.poweroff(30) == 0
+
+    house.two.arguments = ["--no-reboot"]
+    house.two.boot()
+    house.two.wait_up()
+    house.two.send("reboot")
+    assert house.two.wait(60) == 2
+
+    house.two.boot()
+    house.two.wait_up()
+    vm(house, house.two, "vm.stop")
+    assert house.two.wait(30) == 0
+
+    house.two.boot()
+    house.two.wait_up()
+    house.machine.sh(f"kill -TERM {house.two.pid}")
+    assert house.two.wait(30) == 0
+
+    house.two.boot()
+    house.two.wait_up()
+    vm(house, house.two, "vm.stop", force=True)
+    assert house.two.wait(30) == 4
+    house.two.arguments = []
+
+
+def test_guest_before_its_switch(house):
+    """No back end at boot is no error; the link comes up with the switch."""
+    house.switch.kill()
+    house.two.boot()
+    house.two.wait_up()
+    assert house.two.sh("cat /sys/class/net/eth0/carrier").strip() == "0"
+    house.switch.start()
+    house.one.wait_ping(house.two, 60)
+    assert house.two.sh("cat /sys/class/net/eth0/carrier").strip() == "1"
+
+
+def test_testpmd_serves_four_queues(machine, lab):
+    """A stranger's back end: DPDK's own, with four queue pairs, packed and split."""
+    machine.sh("command -v dpdk-testpmd")
+    for packed in ("off", "on"):
+        paths = ["/run/stranger1", "/run/stranger2"]
+        pid = machine.spawn(
+            "sh -c 'sleep 86400 | dpdk-testpmd -l 0,1 --no-pci --no-telemetry --no-huge -m 256 "
+            "--file-prefix=stranger "
+            + " ".join(f"--vdev=net_vhost{index},iface={path},queues=4"
+                       for index, path in enumerate(paths))
+            + " -- --nb-cores=1 --rxq=4 --txq=4 --forward-mode=io --auto-start "
+            "--no-lsc-interrupt --total-num-mbufs=16384'", f"testpmd-{packed}.log")
+        machine.sh(f"until [ -S {paths[1]} ]; do busybox usleep 100000; done", 60)
+        guests = [lab.vmm_guest(machine, parts.Nic(path, f"52:54:00:00:01:0{number}", queues=4,
+                                                   extra=f",packed={packed}"),
+                                f"10.0.1.{number}", cpus=cpus, memory_mib=192, wait=False)
+                  for number, path, cpus in ((1, paths[0], 4), (2, paths[1], 1))]
+        for guest in guests:
+            guest.wait_up()
+        assert guests[0].sh("ls -d /sys/class/net/eth0/queues/rx-* | wc -l").strip() == "4"
+        guests[0].wait_ping(guests[1], 60)
+        guests[0].stream(guests[1], size=2_000_001, timeout=120)
+        guests[1].stream(guests[0], size=2_000_001, timeout=120)
+        for guest in guests:
+            clean(guest)
+            guest.close()
+        machine.sh(f"pkill -P {pid}; rm -f {' '.join(paths)}")
