@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Guests by strait-vmm: Debian's kernel, unmodified, with its network queues in straitd, in a
-stranger's switch, and in none."""
+"""Guests by strait-vmm: Debian's kernel, unmodified, with its network queues in straitd, or in
+none."""
 
 import time
 
@@ -222,32 +222,3 @@ def test_guest_before_its_switch(house):
     house.switch.start()
     house.one.wait_ping(house.two, 60)
     assert house.two.sh("cat /sys/class/net/eth0/carrier").strip() == "1"
-
-
-def test_testpmd_serves_four_queues(machine, lab):
-    """A stranger's back end: DPDK's own, with four queue pairs, packed and split."""
-    machine.sh("command -v dpdk-testpmd")
-    for packed in ("off", "on"):
-        paths = ["/run/stranger1", "/run/stranger2"]
-        pid = machine.spawn(
-            "sh -c 'sleep 86400 | dpdk-testpmd -l 0,1 --no-pci --no-telemetry --no-huge -m 256 "
-            "--file-prefix=stranger "
-            + " ".join(f"--vdev=net_vhost{index},iface={path},queues=4"
-                       for index, path in enumerate(paths))
-            + " -- --nb-cores=1 --rxq=4 --txq=4 --forward-mode=io --auto-start "
-            "--no-lsc-interrupt --total-num-mbufs=16384'", f"testpmd-{packed}.log")
-        machine.sh(f"until [ -S {paths[1]} ]; do busybox usleep 100000; done", 60)
-        guests = [lab.vmm_guest(machine, parts.Nic(path, f"52:54:00:00:01:0{number}", queues=4,
-                                                   extra=f",packed={packed}"),
-                                f"10.0.1.{number}", cpus=cpus, memory_mib=192, wait=False)
-                  for number, path, cpus in ((1, paths[0], 4), (2, paths[1], 1))]
-        for guest in guests:
-            guest.wait_up()
-        assert guests[0].sh("ls -d /sys/class/net/eth0/queues/rx-* | wc -l").strip() == "4"
-        guests[0].wait_ping(guests[1], 60)
-        guests[0].stream(guests[1], size=2_000_001, timeout=120)
-        guests[1].stream(guests[0], size=2_000_001, timeout=120)
-        for guest in guests:
-            clean(guest)
-            guest.close()
-        machine.sh(f"pkill -P {pid}; rm -f {' '.join(paths)}")
