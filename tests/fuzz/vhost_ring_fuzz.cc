@@ -11,12 +11,13 @@
 #include "dataplane/parse.hh"
 #include "ports/vhost/ring.hh"
 #include "ports/vhost/split_layout.hh"
+#include "tests/fuzz/check.hh"
+#include "tests/fuzz/ring_memory.hh"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -26,19 +27,7 @@ namespace {
 
 using namespace strait;
 using namespace strait::vhost;
-
-void check(bool holds) noexcept
-{
-    if (!holds) {
-        std::abort();
-    }
-}
-
-// Two regions of exact size on the heap, with a hole between their guest addresses.
-constexpr std::size_t first_size = 32 * 1024;
-constexpr std::size_t second_size = 4 * 1024;
-constexpr std::uint64_t first_address = 0x1'0000;
-constexpr std::uint64_t second_address = 0x2'0000;
+using fuzz::check;
 
 // Makes TCP of a frame and leaves it to be finished, or to be cut.
 void leave_work(dataplane::packet& p, bool ipv6, std::uint16_t segment_size)
@@ -58,13 +47,9 @@ void leave_work(dataplane::packet& p, bool ipv6, std::uint16_t segment_size)
     check(dataplane::infer_offload(p, true, kind, segment_size) == dataplane::offload_fault::none);
 }
 
-struct machine {
+struct machine : fuzz::ring_memory {
     machine()
     {
-        const std::array<guest_memory::mapping, 2> mappings{
-            {{first_address, first_size, first.get(), first.get(), first_size, 1},
-             {second_address, second_size, second.get(), second.get(), second_size, 2}}};
-        memory = guest_memory::make(mappings).value();
         constexpr std::array<std::uint32_t, 8> lengths{14, 60, 128, 129, 1514, 4000, 9018, 65535};
         for (std::size_t i = 0; i < packets.size(); ++i) {
             dataplane::packet_slot& p = packets[i];
@@ -127,9 +112,6 @@ struct machine {
         check(bytes == p.length - todo.header_length);
     }
 
-    std::unique_ptr<std::byte[]> first{new (std::align_val_t{4096}) std::byte[first_size]};
-    std::unique_ptr<std::byte[]> second{new (std::align_val_t{4096}) std::byte[second_size]};
-    std::unique_ptr<guest_memory> memory;
     dataplane::burst burst;
     dataplane::burst cut;
     dataplane::port_counters counters;
@@ -154,12 +136,13 @@ void check_unchanged(const machine& m, area a, area b)
     const auto inside = [](std::size_t i, area x) {
         return i >= x.offset && i - x.offset < x.size;
     };
-    if (std::memcmp(m.before.data(), m.first.get(), first_size) != 0) {
-        for (std::size_t i = 0; i < first_size; ++i) {
+    if (std::memcmp(m.before.data(), m.first.get(), machine::first_size) != 0) {
+        for (std::size_t i = 0; i < machine::first_size; ++i) {
             check(m.before[i] == m.first[i] || inside(i, a) || inside(i, b));
         }
     }
-    check(std::memcmp(m.before.data() + first_size, m.second.get(), second_size) == 0);
+    check(std::memcmp(m.before.data() + machine::first_size, m.second.get(),
+                      machine::second_size) == 0);
 }
 
 } // namespace
@@ -180,10 +163,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t* operation = data + fixed;
     const std::uint8_t* image = operation + 4 * operations;
 
-    std::memset(m.first.get(), 0, first_size);
-    std::memset(m.second.get(), 0, second_size);
-    std::memcpy(m.first.get(), image,
-                std::min(first_size, static_cast<std::size_t>(data + size - image)));
+    m.fill({image, data + size});
 
     ring_setup s;
     s.size = static_cast<std::uint16_t>(packed ? data[1] + 1 : 1 << (data[1] % 9));
@@ -244,8 +224,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const ports::queue_context context{now, nullptr, &m.counters, &m.notifications};
         const bool broken = engine.fault() != nullptr;
         const ring_index position = engine.position();
-        m.before.assign(base, base + first_size);
-        m.before.insert(m.before.end(), m.second.get(), m.second.get() + second_size);
+        m.before.assign(base, base + machine::first_size);
+        m.before.insert(m.before.end(), m.second.get(), m.second.get() + machine::second_size);
         if (to_guest) {
             const std::size_t count = operation[1] % 64 + 1U;
             in->prefetch_ring(count);

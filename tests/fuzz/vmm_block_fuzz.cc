@@ -7,6 +7,8 @@
 // disk is a memfd of 64 KiB. AddressSanitizer sees what leaves the memory, of system calls too;
 // what must not change in it, and the disk's size, are compared.
 #include "ports/vhost/memory.hh"
+#include "tests/fuzz/check.hh"
+#include "tests/fuzz/ring_memory.hh"
 #include "vmm/virtio/block.hh"
 #include "vmm/virtio/entropy.hh"
 #include "vmm/virtio/queue.hh"
@@ -15,7 +17,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -30,21 +31,9 @@ namespace {
 
 using namespace strait;
 using namespace strait::vmm::virtio;
-using vhost::guest_memory;
+using fuzz::check;
 namespace feature = vhost::feature;
 
-void check(bool holds) noexcept
-{
-    if (!holds) {
-        std::abort();
-    }
-}
-
-// Two regions of exact size on the heap, with a hole between their guest addresses.
-constexpr std::size_t first_size = 32 * 1024;
-constexpr std::size_t second_size = 4 * 1024;
-constexpr std::uint64_t first_address = 0x1'0000;
-constexpr std::uint64_t second_address = 0x2'0000;
 constexpr std::size_t disk_size = 64 * 1024;
 
 struct image {
@@ -73,14 +62,7 @@ struct image {
     std::vector<std::byte> now = before;
 };
 
-struct machine {
-    machine()
-    {
-        const std::array<guest_memory::mapping, 2> mappings{
-            {{first_address, first_size, first.get(), first.get(), first_size, 1},
-             {second_address, second_size, second.get(), second.get(), second_size, 2}}};
-        memory = guest_memory::make(mappings).value();
-    }
+struct machine : fuzz::ring_memory {
     using copy = std::vector<std::byte>;
     [[nodiscard]] copy all() const
     {
@@ -95,9 +77,6 @@ struct machine {
                std::memcmp(c.data() + first_size, second.get(), second_size) == 0;
     }
 
-    std::unique_ptr<std::byte[]> first{new (std::align_val_t{4096}) std::byte[first_size]};
-    std::unique_ptr<std::byte[]> second{new (std::align_val_t{4096}) std::byte[second_size]};
-    std::unique_ptr<guest_memory> memory;
     image writable;
     image fixed;
     disk writable_disk{writable.open(false)};
@@ -169,10 +148,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t* operation = data + fixed;
     const std::uint8_t* image = operation + 4 * operations;
 
-    std::memset(m.first.get(), 0, first_size);
-    std::memset(m.second.get(), 0, second_size);
-    std::memcpy(m.first.get(), image,
-                std::min(first_size, static_cast<std::size_t>(data + size - image)));
+    m.fill({image, data + size});
     m.writable.reset();
     m.fixed.reset();
 
@@ -180,11 +156,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     s.enabled = true;
     s.size = static_cast<std::uint16_t>(packed ? data[1] + 1 : 1 << (data[1] % 9));
     const std::uint64_t n = s.size;
-    s.descriptors = first_address;
+    s.descriptors = machine::first_address;
     s.driver = s.descriptors + 16 * n;
     s.device = (s.driver + (packed ? 4 : 6 + 2 * n) + 3) / 4 * 4;
     if ((flags & 128) != 0) { // somewhere else
-        s.device = second_address + (std::uint64_t{data[1]} << 4U);
+        s.device = machine::second_address + (std::uint64_t{data[1]} << 4U);
     }
     std::uint64_t features = std::uint64_t{1} << feature::version_1;
     features |= packed ? std::uint64_t{1} << feature::ring_packed : 0;

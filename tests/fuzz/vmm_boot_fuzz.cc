@@ -6,6 +6,7 @@
 // RAM, beyond 1 MiB, and find in place the command line, the RAM disk, apart from the kernel, and a
 // memory map of just the RAM that there is.
 #include "dataplane/file_descriptor.hh"
+#include "tests/fuzz/check.hh"
 #include "vmm/boot/loader.hh"
 #include "vmm/memory.hh"
 #include "vmm/platform.hh"
@@ -30,13 +31,7 @@ namespace {
 
 using namespace strait;
 using namespace strait::vmm;
-
-void check(bool holds) noexcept
-{
-    if (!holds) {
-        std::abort();
-    }
-}
+using fuzz::check;
 
 constexpr std::uint64_t page = 4096;
 constexpr std::uint64_t mebibyte = 1 << 20;

@@ -11,6 +11,7 @@
 #include "ports/xen-netback/hash.hh"
 #include "ports/xen-netback/sink.hh"
 #include "ports/xen-netback/source.hh"
+#include "tests/fuzz/check.hh"
 
 #include <algorithm>
 #include <array>
@@ -27,13 +28,7 @@ namespace {
 using namespace strait;
 using namespace strait::xen;
 using dataplane::remote_copy;
-
-void check(bool holds) noexcept
-{
-    if (!holds) {
-        std::abort();
-    }
-}
+using fuzz::check;
 
 constexpr std::uint16_t guest_domain = 1;
 constexpr std::size_t page_count = 16;
