@@ -68,19 +68,12 @@ bool is_user(std::string_view text)
     return !text.starts_with(':') && !text.ends_with(':');
 }
 
-std::optional<console_config> to_console(std::string_view text)
+bool is_console(std::string_view text)
 {
-    using where = console_config::kind;
-    if (text == "none" || text == "stdio") {
-        return console_config{text == "none" ? where::none : where::stdio, {}};
-    }
-    for (const auto& [begin, to] : {std::pair{std::string_view{"file:"}, where::file},
-                                    std::pair{std::string_view{"socket:"}, where::socket}}) {
-        if (text.starts_with(begin) && text.size() > begin.size()) {
-            return console_config{to, std::string{text.substr(begin.size())}};
-        }
-    }
-    return std::nullopt;
+    constexpr std::string_view file = "file:";
+    constexpr std::string_view socket = "socket:";
+    return text == "none" || text == "stdio" || (text.starts_with(file) && text != file) ||
+           (text.starts_with(socket) && text != socket);
 }
 
 control::parameter path(std::string_view name, std::string_view help)
@@ -227,7 +220,7 @@ control::method run_command()
              .help = "the guest's serial port: stdio (unless given), none, file:PATH, socket:PATH",
              .placeholder = "WHERE",
              .maximum = longest_path,
-             .fits = [](std::string_view text) { return to_console(text).has_value(); },
+             .fits = is_console,
              .form = "stdio, none, file:PATH or socket:PATH"},
             {.name = "control",
              .kind = kind::text,
@@ -415,7 +408,7 @@ result<config> to_config(const json::object& p)
     c.initrd = text_of(p, "initrd").value_or("");
     c.command_line = text_of(p, "command_line").value_or("");
     if (const auto console = text_of(p, "console")) {
-        c.console = to_console(*console).value();
+        c.console = *console;
     }
     c.control = text_of(p, "control").value_or("");
     c.reboot = !is_set(p, "no_reboot");

@@ -29,12 +29,6 @@ struct disk_config {
     std::string serial{}; // at most 20 bytes, shown to the guest
 };
 
-struct console_config {
-    enum class kind : std::uint8_t { none, stdio, file, socket };
-    kind where{kind::stdio};
-    std::string path{}; // of a file or a socket
-};
-
 struct jail_config {
     bool enabled{true};             // seccomp filters and what else the process's rights allow
     std::string folder{};           // root only: the process's new root; empty: one of its own
@@ -53,9 +47,9 @@ struct config {
     std::optional<unsigned> realtime{};      // SCHED_FIFO priority of vCPUs, 1 to 99
     std::vector<virtio::net_options> nets{}; // names net0, net1, ...
     std::vector<disk_config> disks{};
-    console_config console{};
-    std::string control{}; // path of the control socket; empty: none
-    bool reboot{true};     // a guest that resets begins anew; else it ends
+    std::string console{"stdio"}; // or none, file:PATH, socket:PATH
+    std::string control{};        // path of the control socket; empty: none
+    bool reboot{true};            // a guest that resets begins anew; else it ends
     jail_config jail{};
 };
 

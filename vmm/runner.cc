@@ -36,21 +36,6 @@ namespace json = boost::json;
 
 constexpr std::chrono::seconds power_off_patience{30};
 
-std::string where(const console_config& c)
-{
-    switch (c.where) {
-    case console_config::kind::none:
-        return "none";
-    case console_config::kind::stdio:
-        return "stdio";
-    case console_config::kind::file:
-        return "file:" + c.path;
-    case console_config::kind::socket:
-        break;
-    }
-    return "socket:" + c.path;
-}
-
 // One process's guest, over all of its reboots. All on the main thread but for the hooks.
 class runner {
 public:
@@ -60,7 +45,7 @@ public:
 
     result<exit_status> run()
     {
-        auto opened = console::open(io_, where(config_.console));
+        auto opened = console::open(io_, config_.console);
         if (opened.has_error()) {
             return opened.error();
         }
@@ -259,7 +244,9 @@ std::vector<std::string> folders_of(const config& c)
             all.push_back(std::filesystem::path{path}.parent_path());
         }
     };
-    add(c.console.path);
+    if (const auto path = c.console.find(':'); path != std::string::npos) {
+        add(c.console.substr(path + 1));
+    }
     add(c.control);
     for (const virtio::net_options& n : c.nets) {
         add(n.socket);

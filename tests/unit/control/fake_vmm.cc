@@ -77,8 +77,8 @@ int run(const config& c)
     }
     asio::io_context io;
     std::optional<echo> console;
-    if (c.console.where == console_config::kind::socket) {
-        console.emplace(io, c.console.path);
+    if (const std::string socket = "socket:"; c.console.starts_with(socket)) {
+        console.emplace(io, c.console.substr(socket.size()));
     }
     std::string state = "running";
     const machine_calls calls{.pause = [&] { state = "paused"; },

@@ -96,8 +96,7 @@ TEST_F(configuration, of_the_command_line_is_all_there)
     EXPECT_EQ(c.disks[0].serial, "abc");
     EXPECT_EQ(c.disks[1].path, "/dev/sdb");
     EXPECT_FALSE(c.disks[1].read_only);
-    EXPECT_EQ(c.console.where, console_config::kind::file);
-    EXPECT_EQ(c.console.path, "/log");
+    EXPECT_EQ(c.console, "file:/log");
     EXPECT_EQ(c.control, "/run/c.sock");
     EXPECT_EQ(c.name, "vm1");
     EXPECT_FALSE(c.reboot);
@@ -115,7 +114,7 @@ TEST_F(configuration, needs_a_kernel_alone)
     EXPECT_EQ(c.cpus, 1U);
     EXPECT_EQ(c.name, "guest");
     EXPECT_TRUE(c.reboot && c.jail.enabled);
-    EXPECT_EQ(c.console.where, console_config::kind::stdio);
+    EXPECT_EQ(c.console, "stdio");
     EXPECT_FALSE(parsed("run --kernel K --no-jail").jail.enabled);
     EXPECT_EQ(parsed("run --kernel K --user root").jail.group, 0U);
 }
@@ -250,7 +249,7 @@ TEST_F(configuration, of_a_file_is_the_same_in_json)
     ASSERT_EQ(c.disks.size(), 1U);
     EXPECT_TRUE(c.disks[0].read_only);
     EXPECT_FALSE(c.reboot || c.jail.enabled);
-    EXPECT_EQ(c.console.where, console_config::kind::none);
+    EXPECT_EQ(c.console, "none");
     EXPECT_EQ(c.name, "x");
 }
 
