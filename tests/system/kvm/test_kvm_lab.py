@@ -6,6 +6,8 @@ import pytest
 
 import lab as parts
 
+from .exchange import exchange
+
 
 class House:
     """Guests one, with a disk, and two, on bridge br0."""
@@ -35,11 +37,7 @@ def test_kvm_is_there(machine):
 
 
 def test_ping_and_stream(house):
-    for sender, receiver in ((house.one, house.two), (house.two, house.one)):
-        sender.wait_ping(receiver, 60)
-        assert sender.ping(receiver, count=5, timeout=10).lost == 0
-        stream = sender.stream(receiver, size=3_000_001, timeout=120)
-        print(f"{stream.mbit_per_s:.0f} Mbit/s from {sender.name} to {receiver.name}")
+    exchange(house.one, house.two, 3_000_001)
     for guest in (house.one, house.two):
         interrupts = guest.sh("grep 'PCI-MSI.*virtio.*-input' /proc/interrupts")
         assert int(interrupts.split()[1]) > 100, interrupts

@@ -87,10 +87,6 @@ class SimulatedGuest(Netns):
         self.process.wait_log('"event":"connected"', timeout)
         return self.configure("eth0", self._cidr, self._mtu)
 
-    def carrier_changes(self):
-        """How often the interface's link went up or down."""
-        return int(self.sh("cat /sys/class/net/eth0/carrier_changes"))
-
     def kill(self):
         """SIGKILL, as when a domain crashes; it ends with its only process."""
         self.process.kill()
