@@ -148,11 +148,6 @@ machine::machine(const config& c, machine_hooks hooks, memory ram, std::unique_p
     pci_.connect(ports_, addresses_);
 }
 
-machine::~machine()
-{
-    cpus_.clear();
-}
-
 result<void> machine::add_devices(resources& r)
 {
     for (virtio::net_options o : config_.nets) {

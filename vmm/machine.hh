@@ -67,7 +67,7 @@ public:
                                                                       machine_hooks hooks);
     machine(const machine&) = delete;
     machine& operator=(const machine&) = delete;
-    ~machine(); // ends all of its threads
+    ~machine() = default; // ends all of its threads
 
     // Lets the guest run.
     void start();

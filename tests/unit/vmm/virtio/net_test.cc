@@ -3,6 +3,7 @@
 // rings go on with the next one, and that whatever they do costs no more than their own connection.
 #include "vmm/virtio/net.hh"
 
+#include "ports/unix_socket.hh"
 #include "ports/vhost/protocol.hh"
 #include "ports/vhost/virtio.hh"
 #include "vmm/event.hh"
@@ -20,7 +21,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace strait::vmm::virtio::test {
@@ -238,9 +238,7 @@ protected:
 
     void listen()
     {
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        options.socket.copy(address.sun_path, sizeof address.sun_path - 1);
+        const sockaddr_un address = ports::socket_address(options.socket);
         listener = file_descriptor{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
         ASSERT_EQ(
             ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
@@ -259,6 +257,20 @@ protected:
         ASSERT_TRUE(made.has_value()) << made.error().message;
         device = std::move(made).value();
         device->attach(transport);
+    }
+    // Until the back end has been greeted, and that is known.
+    void greet(good_back_end& back, peer& p)
+    {
+        ASSERT_TRUE(back.serve_until(p, request::set_owner));
+        ASSERT_TRUE(soon([&] { return device->look().connected; }));
+    }
+    // And until it has the rings of a guest with one pair, and that is known.
+    void serve(good_back_end& back, peer& p, std::uint64_t features = 0)
+    {
+        greet(back, p);
+        start_guest(features, 2);
+        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+        ASSERT_TRUE(soon([&] { return device->look().serving; }));
     }
     // Features and queues as a driver would take them.
     void start_guest(std::uint64_t features, std::size_t packet_queues)
@@ -325,10 +337,7 @@ TEST_F(net_device, gives_its_rings_to_a_back_end)
     make();
     good_back_end back;
     peer p = meet();
-    ASSERT_TRUE(back.serve_until(p, request::set_owner));
-    ASSERT_TRUE(soon([&] { return device->look().connected; }));
-    start_guest(bit(feature::mergeable_buffers), 2);
-    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    ASSERT_NO_FATAL_FAILURE(serve(back, p, bit(feature::mergeable_buffers)));
     EXPECT_EQ(back.told[request::set_features], bit(feature::version_1) |
                                                     bit(feature::mergeable_buffers) |
                                                     bit(feature::protocol_features));
@@ -360,8 +369,7 @@ TEST_F(net_device, offers_what_its_back_end_has)
     make();
     good_back_end back;
     peer p = meet();
-    ASSERT_TRUE(back.serve_until(p, request::set_owner));
-    ASSERT_TRUE(soon([&] { return device->look().connected; }));
+    ASSERT_NO_FATAL_FAILURE(greet(back, p));
     const std::uint64_t offered = device->features();
     for (const unsigned has :
          {feature::mergeable_buffers, feature::checksum, feature::ring_packed, feature::mac,
@@ -411,11 +419,7 @@ TEST_F(net_device, goes_on_where_a_split_ring_stood)
     {
         good_back_end back;
         peer p = meet();
-        ASSERT_TRUE(back.serve_until(p, request::set_owner));
-        ASSERT_TRUE(soon([&] { return device->look().connected; }));
-        start_guest(0, 2);
-        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
-        ASSERT_TRUE(soon([&] { return device->look().serving; }));
+        ASSERT_NO_FATAL_FAILURE(serve(back, p));
     } // it dies
     set_used_index(0, 7);
     set_used_index(1, 0xfffe);
@@ -442,10 +446,7 @@ TEST_F(net_device, goes_on_where_a_packed_ring_stood)
     {
         good_back_end back;
         peer p = meet();
-        ASSERT_TRUE(back.serve_until(p, request::set_owner));
-        ASSERT_TRUE(soon([&] { return device->look().connected; }));
-        start_guest(bit(feature::ring_packed), 2);
-        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+        ASSERT_NO_FATAL_FAILURE(serve(back, p, bit(feature::ring_packed)));
         EXPECT_EQ(back.bases[0], 0x8000'8000U);
         ASSERT_TRUE(soon([&] { return device->look().serving; }));
     }
@@ -471,10 +472,7 @@ TEST_F(net_device, begins_rings_of_a_guest_that_was_reset_at_their_start)
     make();
     good_back_end back;
     peer p = meet();
-    ASSERT_TRUE(back.serve_until(p, request::set_owner));
-    ASSERT_TRUE(soon([&] { return device->look().connected; }));
-    start_guest(0, 2);
-    ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    ASSERT_NO_FATAL_FAILURE(serve(back, p));
     set_used_index(0, 7);
     auto stopping = std::async(std::launch::async, [&] { stop_guest(); });
     ASSERT_TRUE(back.serve_until(p, request::get_vring_base, 1));
@@ -523,9 +521,7 @@ TEST_F(net_device, listens_where_it_is_the_server)
     options.server = true;
     make();
     for (int i = 0; i < 2; ++i) {
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        options.socket.copy(address.sun_path, sizeof address.sun_path - 1);
+        const sockaddr_un address = ports::socket_address(options.socket);
         file_descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
         ASSERT_EQ(
             ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
@@ -663,8 +659,7 @@ protected:
         listen();
         make();
         p.emplace(meet());
-        ASSERT_TRUE(back.serve_until(*p, request::set_owner));
-        ASSERT_TRUE(soon([&] { return device->look().connected; }));
+        ASSERT_NO_FATAL_FAILURE(greet(back, *p));
         (void)device->features();
         start_guest(bit(feature::multiqueue), 4);
         ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 1));
