@@ -2,19 +2,19 @@
 // Calls over the control socket.
 #include "control/client.hh"
 
+#include "ports/unix_socket.hh"
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <system_error>
 #include <utility>
 
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace strait::control {
@@ -52,12 +52,10 @@ void client::fail(const std::string& what, int code)
 
 void client::connect()
 {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (address_.path.size() >= sizeof address.sun_path) {
+    if (address_.path.size() > ports::max_socket_path) {
         fail("cannot be reached", ENAMETOOLONG);
     }
-    std::memcpy(address.sun_path, address_.path.data(), address_.path.size());
+    const sockaddr_un address = ports::socket_address(address_.path);
     fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd_ < 0) {
         fail("cannot be reached", errno);

@@ -10,30 +10,23 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <string_view>
-#include <system_error>
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
 namespace strait::control {
 
 using dataplane::file_descriptor;
+using ports::describe;
 using ports::error;
 using ports::result;
 
 namespace {
 
 constexpr char leave = 0x1d; // Ctrl-]
-
-std::string describe(int code)
-{
-    return std::generic_category().message(code);
-}
 
 volatile std::sig_atomic_t ended = 0;
 
@@ -85,12 +78,10 @@ bool write_all(int fd, std::string_view text) noexcept
 
 result<void> relay_console(const std::string& socket)
 {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
     if (socket.size() > ports::max_socket_path) {
         return error{"the socket path " + socket + " is too long"};
     }
-    std::memcpy(address.sun_path, socket.data(), socket.size());
+    const sockaddr_un address = ports::socket_address(socket);
     const file_descriptor peer{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!peer ||
         ::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {

@@ -27,15 +27,11 @@ namespace strait::control {
 namespace json = boost::json;
 namespace fs = std::filesystem;
 using dataplane::file_descriptor;
+using ports::describe;
 using ports::error;
 using ports::result;
 
 namespace {
-
-std::string describe(int code)
-{
-    return std::generic_category().message(code);
-}
 
 file_descriptor open_folder(const std::string& path)
 {

@@ -24,15 +24,11 @@ namespace strait::control {
 
 namespace fs = std::filesystem;
 using dataplane::file_descriptor;
+using ports::describe;
 using ports::error;
 using ports::result;
 
 namespace {
-
-std::string describe(int code)
-{
-    return std::generic_category().message(code);
-}
 
 bool is_executable(const fs::path& path)
 {

@@ -15,6 +15,9 @@ struct error {
 template <typename T>
 using result = boost::system::result<T, error>;
 
+// What an error number of the system's means, as a sentence's end. Any thread.
+[[nodiscard]] std::string describe(int code);
+
 // What result<T>::value() throws on an error; found by its argument.
 [[noreturn]] void throw_exception_from_error(const error& e, const boost::source_location& where);
 

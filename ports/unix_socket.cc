@@ -3,9 +3,7 @@
 #include "ports/unix_socket.hh"
 
 #include <cerrno>
-#include <cstring>
 #include <string_view>
-#include <system_error>
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -17,11 +15,6 @@ namespace strait::ports {
 
 namespace {
 
-std::string describe(int code)
-{
-    return std::generic_category().message(code);
-}
-
 // 0 when somebody answers, otherwise connect()'s error.
 int try_to_connect(const std::string& path)
 {
@@ -29,9 +22,7 @@ int try_to_connect(const std::string& path)
     if (fd < 0) {
         return errno;
     }
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.data(), path.size());
+    const sockaddr_un address = socket_address(path);
     const int status = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
     const int code = status == 0 ? 0 : errno;
     ::close(fd);
@@ -72,6 +63,14 @@ result<void> look_at(const std::string& path, mode_t& mode)
 }
 
 } // namespace
+
+sockaddr_un socket_address(std::string_view path) noexcept
+{
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, max_socket_path);
+    return address;
+}
 
 result<void> make_way_for_socket(const std::string& path)
 {

@@ -9,13 +9,19 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <sys/types.h>
+#include <sys/un.h>
 
 namespace strait::ports {
 
 // Bytes of a socket's path that the kernel takes, the terminating zero not counted.
 inline constexpr std::size_t max_socket_path = 107;
+
+// The address of a socket's file. Of a path longer than max_socket_path it has the beginning: who
+// takes paths from people says before what is wrong with one. Any thread.
+[[nodiscard]] sockaddr_un socket_address(std::string_view path) noexcept;
 
 // Returns when `path` is free to be bound: nothing is there, or a socket was and nobody answered
 // on it, and it was removed. Errors, nothing changed then: empty, longer

@@ -10,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -23,13 +22,9 @@ namespace {
 using control::log;
 using control::log_level;
 using dataplane::file_descriptor;
+using ports::describe;
 using ports::error;
 using ports::result;
-
-std::string reason()
-{
-    return std::generic_category().message(errno);
-}
 
 struct needed {
     int capability;
@@ -53,7 +48,7 @@ result<std::vector<kvm_cpuid_entry2>> supported_cpuid(int device)
             break;
         }
     }
-    return error{"KVM does not tell what CPUs it has: " + reason()};
+    return error{"KVM does not tell what CPUs it has: " + describe(errno)};
 }
 
 result<void> install(int machine, const memory& ram)
@@ -66,7 +61,7 @@ result<void> install(int machine, const memory& ram)
         region.memory_size = r.bytes;
         region.userspace_addr = r.mapped_at;
         if (::ioctl(machine, KVM_SET_USER_MEMORY_REGION, &region) != 0) {
-            return error{"KVM does not take the guest's memory: " + reason()};
+            return error{"KVM does not take the guest's memory: " + describe(errno)};
         }
     }
     return {};
@@ -81,7 +76,7 @@ result<file_descriptor> kvm::open_device()
         return device;
     }
     const int code = errno;
-    const std::string why = "/dev/kvm cannot be opened: " + std::generic_category().message(code);
+    const std::string why = "/dev/kvm cannot be opened: " + describe(code);
     if (code == ENOENT) {
         return error{why + "; load kvm-intel or kvm-amd, and see that virtualisation is on in the "
                            "firmware"};
@@ -112,7 +107,7 @@ result<kvm> kvm::make(int device, const memory& ram)
     const int run_size = ::ioctl(device, KVM_GET_VCPU_MMAP_SIZE, 0);
     k.machine_ = file_descriptor{::ioctl(device, KVM_CREATE_VM, 0)};
     if (run_size <= 0 || !k.machine_) {
-        return error{"KVM makes no machine: " + reason()};
+        return error{"KVM makes no machine: " + describe(errno)};
     }
     k.run_size_ = static_cast<std::size_t>(run_size);
     // Where Intel's real mode needs pages of its own; others ignore it.
@@ -120,7 +115,7 @@ result<kvm> kvm::make(int device, const memory& ram)
     (void)::ioctl(k.fd(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
     if (::ioctl(k.fd(), KVM_SET_TSS_ADDR, platform::kvm_tss) != 0 ||
         ::ioctl(k.fd(), KVM_CREATE_IRQCHIP, 0) != 0) {
-        return error{"KVM makes no interrupt controllers: " + reason()};
+        return error{"KVM makes no interrupt controllers: " + describe(errno)};
     }
     if (auto installed = install(k.fd(), ram); installed.has_error()) {
         return installed.error();
@@ -142,7 +137,8 @@ void kvm::connect_interrupt(int event, std::uint32_t interrupt) noexcept
     request.gsi = interrupt;
     if (::ioctl(fd(), KVM_IRQFD, &request) != 0) {
         log(log_level::error, "kvm",
-            "KVM does not listen for interrupt " + std::to_string(interrupt) + ": " + reason());
+            "KVM does not listen for interrupt " + std::to_string(interrupt) + ": " +
+                describe(errno));
     }
 }
 
@@ -162,7 +158,7 @@ void kvm::connect_address(std::uint64_t address, int event) noexcept
     request.fd = event;
     if (::ioctl(fd(), KVM_IOEVENTFD, &request) != 0) {
         log(log_level::error, "kvm",
-            "KVM does not watch a queue's notification address: " + reason());
+            "KVM does not watch a queue's notification address: " + describe(errno));
     }
 }
 
@@ -213,7 +209,7 @@ void kvm::route(std::uint32_t interrupt, const message& m) noexcept
     kvm_list<kvm_irq_routing_entry> list{table};
     if (::ioctl(fd(), kvm_set_gsi_routing, list.data()) != 0) {
         log(log_level::error, "kvm",
-            "KVM does not route interrupt " + std::to_string(interrupt) + ": " + reason());
+            "KVM does not route interrupt " + std::to_string(interrupt) + ": " + describe(errno));
     }
 }
 

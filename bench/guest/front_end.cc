@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -19,7 +18,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace strait::bench {
@@ -51,12 +49,10 @@ front_end::front_end(const options& o) : options_{o}
         channel_ = vhost::front_channel{std::move(socket).value(), reply_patience};
         return;
     }
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
     if (o.path.size() > ports::max_socket_path) {
         fail("the path is longer than the 107 bytes that a socket's can have");
     }
-    o.path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const sockaddr_un address = ports::socket_address(o.path);
     file_descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         fail("the socket cannot be made", errno);

@@ -9,18 +9,17 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <system_error>
 
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 
 namespace strait::vhost {
 
 namespace {
 
 using dataplane::file_descriptor;
+using ports::describe;
 using ports::error;
 using ports::result;
 
@@ -34,11 +33,6 @@ struct message_header {
     std::uint32_t flags;
     std::uint32_t size;
 };
-
-std::string reason()
-{
-    return std::generic_category().message(errno);
-}
 
 // Descriptors that a message may carry.
 struct alignas(cmsghdr) rights_buffer {
@@ -68,16 +62,14 @@ void take_descriptors(msghdr& message, file_descriptor* with)
 
 result<file_descriptor> front_channel::connect(const std::string& path)
 {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
     if (path.size() > ports::max_socket_path) {
         return error{"the path is longer than the 107 bytes that a socket's can have"};
     }
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const sockaddr_un address = ports::socket_address(path);
     file_descriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!socket ||
         ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-        return error{"no back end serves this socket: " + reason()};
+        return error{"no back end serves this socket: " + describe(errno)};
     }
     return socket;
 }
@@ -147,7 +139,7 @@ result<void> front_channel::send(request r, std::span<const std::byte> payload,
             continue;
         }
         if (errno != EAGAIN) {
-            return error{"the back end took no message: " + reason()};
+            return error{"the back end took no message: " + describe(errno)};
         }
         if (auto ready = wait(POLLOUT, until); ready.has_error()) {
             return ready;
@@ -206,7 +198,7 @@ result<void> front_channel::wait(short events, std::chrono::steady_clock::time_p
             continue;
         }
         if (ready < 0) {
-            return error{"the back end cannot be waited for: " + reason()};
+            return error{"the back end cannot be waited for: " + describe(errno)};
         }
         if (all[1].revents != 0) {
             return error{"it was not waited for any longer"};

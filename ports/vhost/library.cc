@@ -18,7 +18,6 @@
 #include <mutex>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -207,9 +206,7 @@ ports::result<void> try_to_bind(const std::string& path)
     if (fd < 0) {
         return ports::error{"cannot make a socket: " + std::string{std::strerror(errno)}};
     }
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const sockaddr_un address = ports::socket_address(path);
     const bool bound =
         ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
     const int code = errno;
@@ -227,14 +224,11 @@ ports::result<void> try_to_bind(const std::string& path)
 // socket that is there for that alone. Where this fails a guest waits for that second.
 void wake_event_thread(const std::string& near)
 {
-    constexpr std::size_t max_path = sizeof(sockaddr_un::sun_path) - 1;
     static constexpr rte_vhost_device_ops none{};
     const std::string path = near + "~";
     const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, max_path);
-    if (listener < 0 || path.size() > max_path) {
+    const sockaddr_un address = ports::socket_address(path);
+    if (listener < 0 || path.size() > ports::max_socket_path) {
         ::close(listener);
         return;
     }

@@ -21,7 +21,6 @@
 #include <csignal>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -38,16 +37,12 @@ using control::log_level;
 using control::log_limited;
 using dataplane::file_descriptor;
 using local = asio::local::stream_protocol;
+using ports::describe;
 using ports::error;
 using ports::result;
 using input_function = std::function<std::size_t(std::span<const std::byte>)>;
 
 namespace {
-
-std::string describe(int code)
-{
-    return std::generic_category().message(code);
-}
 
 // The terminal, or whatever stdin and stdout are, as others share it: put back as it was.
 class stdio_state {

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -26,6 +25,7 @@ namespace {
 using control::log_level;
 using control::log_limited;
 using dataplane::guest_span;
+using ports::describe;
 using ports::error;
 using ports::result;
 
@@ -64,11 +64,6 @@ static_assert(offsetof(configuration, unused1) + 3 == configuration_bytes);
 
 constexpr int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 constexpr int zeroes = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-
-std::string describe(int code)
-{
-    return std::generic_category().message(code);
-}
 
 // 0, or errno.
 int allocate(int file, int mode, std::uint64_t offset, std::uint64_t bytes) noexcept

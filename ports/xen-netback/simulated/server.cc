@@ -15,7 +15,6 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace strait::xen::simulated {
@@ -38,9 +37,7 @@ public:
             return way.error();
         }
         file_descriptor fd{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::memcpy(address.sun_path, settings_.socket.data(), settings_.socket.size());
+        const sockaddr_un address = ports::socket_address(settings_.socket);
         // The umask, so that the socket has its mode from the first moment.
         constexpr mode_t no_others = 0117;
         const mode_t before = ::umask(no_others);
