@@ -61,11 +61,20 @@ std::vector<char*> pointers(const std::vector<std::string>& words)
     return out;
 }
 
-// What a new process tells of itself.
+// What is told of a new process.
 struct report {
     pid_t pid;
     int code; // 0, or why the program could not be run
 };
+
+// False at the end of what was written.
+template <typename T>
+bool read_from(int pipe, T& out) noexcept
+{
+    ssize_t size = 0;
+    while ((size = ::read(pipe, &out, sizeof out)) < 0 && errno == EINTR) {}
+    return size == sizeof out;
+}
 
 // From here on in new processes: no exception, nothing that may hold a lock.
 
@@ -93,18 +102,27 @@ void write_end(int folder, int status) noexcept
         (void)::dup2(null, fd);
     }
     (void)!::chdir("/");
-    report r{.pid = ::fork(), .code = 0};
+    std::array<int, 2> ends{-1, -1};
+    report r{.pid = -1, .code = 0};
+    if (::pipe2(ends.data(), O_CLOEXEC) == 0) {
+        r.pid = ::fork();
+    }
     if (r.pid == 0) {
         (void)::dup2(log, STDOUT_FILENO);
         (void)::dup2(log, STDERR_FILENO);
         (void)::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
         ::execv(words[0], words);
         r.code = errno;
-        (void)!::write(news, &r, sizeof r);
+        (void)!::write(ends[1], &r.code, sizeof r.code);
         ::_exit(1);
     }
     r.code = r.pid < 0 ? errno : 0;
+    ::close(ends[1]);
+    (void)read_from(ends[0], r.code); // nothing, once it runs
     (void)!::write(news, &r, sizeof r);
+    if (r.code != 0) {
+        ::_exit(1); // the folder is its maker's to remove: nothing more goes into it
+    }
     // Whoever waits for the end of one of these is not to wait for this process.
     (void)::close_range(STDERR_FILENO + 1, static_cast<unsigned>(folder) - 1, 0);
     (void)::close_range(static_cast<unsigned>(folder) + 1, ~0U, 0);
@@ -208,16 +226,12 @@ result<process_killer> start_detached(const vm_folder& folder,
     }
     out = file_descriptor{};
     while (::waitpid(first, nullptr, 0) < 0 && errno == EINTR) {}
-    // The parent's, and one of the process that could not run the program.
-    report all{.pid = 0, .code = 0};
-    for (report r{}; ::read(in.get(), &r, sizeof r) == sizeof r;) {
-        all = {.pid = std::max(all.pid, r.pid), .code = std::max(all.code, r.code)};
+    report r{.pid = 0, .code = EAGAIN};
+    (void)read_from(in.get(), r);
+    if (r.code != 0) {
+        return error{words.front() + " cannot be run: " + describe(r.code)};
     }
-    if (all.pid == 0 || all.code != 0) {
-        return error{words.front() +
-                     " cannot be run: " + describe(all.code != 0 ? all.code : EAGAIN)};
-    }
-    return process_killer{[pid = all.pid] { (void)::kill(pid, SIGKILL); }};
+    return process_killer{[pid = r.pid] { (void)::kill(pid, SIGKILL); }};
 }
 
 result<process_killer> start_service(const vm_folder& folder, const std::vector<std::string>& words)
