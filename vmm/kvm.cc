@@ -19,8 +19,8 @@ namespace strait::vmm {
 
 namespace {
 
-using control::log;
 using control::log_level;
+using control::log_limited;
 using dataplane::file_descriptor;
 using ports::describe;
 using ports::error;
@@ -136,9 +136,9 @@ void kvm::connect_interrupt(int event, std::uint32_t interrupt) noexcept
     request.fd = static_cast<std::uint32_t>(event);
     request.gsi = interrupt;
     if (::ioctl(fd(), KVM_IRQFD, &request) != 0) {
-        log(log_level::error, "kvm",
-            "KVM does not listen for interrupt " + std::to_string(interrupt) + ": " +
-                describe(errno));
+        log_limited(log_level::error, "kvm",
+                    "KVM does not listen for interrupt " + std::to_string(interrupt) + ": " +
+                        describe(errno));
     }
 }
 
@@ -157,8 +157,8 @@ void kvm::connect_address(std::uint64_t address, int event) noexcept
     request.addr = address;
     request.fd = event;
     if (::ioctl(fd(), KVM_IOEVENTFD, &request) != 0) {
-        log(log_level::error, "kvm",
-            "KVM does not watch a queue's notification address: " + describe(errno));
+        log_limited(log_level::error, "kvm",
+                    "KVM does not watch a queue's notification address: " + describe(errno));
     }
 }
 
@@ -208,8 +208,9 @@ void kvm::route(std::uint32_t interrupt, const message& m) noexcept
     }
     kvm_list<kvm_irq_routing_entry> list{table};
     if (::ioctl(fd(), kvm_set_gsi_routing, list.data()) != 0) {
-        log(log_level::error, "kvm",
-            "KVM does not route interrupt " + std::to_string(interrupt) + ": " + describe(errno));
+        log_limited(log_level::error, "kvm",
+                    "KVM does not route interrupt " + std::to_string(interrupt) + ": " +
+                        describe(errno));
     }
 }
 

@@ -7,6 +7,7 @@
 // memory map of just the RAM that there is.
 #include "dataplane/file_descriptor.hh"
 #include "tests/fuzz/check.hh"
+#include "tests/fuzz/guarded_memory.hh"
 #include "vmm/boot/loader.hh"
 #include "vmm/memory.hh"
 #include "vmm/platform.hh"
@@ -15,9 +16,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <span>
 #include <string>
 
@@ -32,38 +31,10 @@ namespace {
 using namespace strait;
 using namespace strait::vmm;
 using fuzz::check;
+using fuzz::make_guarded;
 
 constexpr std::uint64_t page = 4096;
 constexpr std::uint64_t mebibyte = 1 << 20;
-
-// Maps what faults when it is touched, at `address` if that is free. Where it is, and whether it is
-// there.
-std::uintptr_t forbid(std::uintptr_t address, std::uint64_t bytes)
-{
-    void* const at = reinterpret_cast<void*>(address); // NOLINT(performance-no-int-to-ptr)
-    const int fixed = address != 0 ? MAP_FIXED_NOREPLACE : 0;
-    return reinterpret_cast<std::uintptr_t>(
-        ::mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0));
-}
-
-memory& make_guarded(std::uint64_t bytes)
-{
-    // Never freed: what could not be guarded keeps its hole from the next.
-    static std::deque<memory>& all = *new std::deque<memory>;
-    for (int tries = 0; tries < 16; ++tries) {
-        // The kernel fills holes from above: memory as a rule comes to lie right below this.
-        const std::uintptr_t above = forbid(0, bytes);
-        memory& ram = all.emplace_back(memory::make({.bytes = bytes}).value());
-        const memory::region& first = ram.regions().front();
-        const std::uintptr_t end = first.mapped_at + first.bytes;
-        // A second region lies below the first; that nothing is written there, each run checks.
-        const std::uintptr_t below = ram.regions().back().mapped_at - page;
-        if ((above == end || forbid(end, page) == end) && forbid(below, page) == below) {
-            return ram;
-        }
-    }
-    std::abort();
-}
 
 struct machine {
     std::array<memory*, 4> memories{&make_guarded(32 * mebibyte), &make_guarded(8 * mebibyte),
