@@ -113,12 +113,16 @@ result<kvm> kvm::make(int device, const memory& ram)
     // Where Intel's real mode needs pages of its own; others ignore it.
     std::uint64_t identity_map = platform::kvm_identity_map;
     (void)::ioctl(k.fd(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
-    if (::ioctl(k.fd(), KVM_SET_TSS_ADDR, platform::kvm_tss) != 0 ||
-        ::ioctl(k.fd(), KVM_CREATE_IRQCHIP, 0) != 0) {
-        return error{"KVM makes no interrupt controllers: " + describe(errno)};
+    if (::ioctl(k.fd(), KVM_SET_TSS_ADDR, platform::kvm_tss) != 0) {
+        return error{"KVM takes no place for its own pages: " + describe(errno)};
     }
+    // Memory first: where it comes after the interrupt controllers, the kernel waits 5 to 10 ms for
+    // what it has begun with them.
     if (auto installed = install(k.fd(), ram); installed.has_error()) {
         return installed.error();
+    }
+    if (::ioctl(k.fd(), KVM_CREATE_IRQCHIP, 0) != 0) {
+        return error{"KVM makes no interrupt controllers: " + describe(errno)};
     }
     return k;
 }

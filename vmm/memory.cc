@@ -13,6 +13,7 @@
 #include <linux/memfd.h>
 #include <numaif.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 namespace strait::vmm {
@@ -161,6 +162,31 @@ bool memory::write(std::uint64_t address, std::span<const std::byte> from) const
     return true;
 }
 
+// From file to file: no page is filled with zeros first, and none is faulted in. How many bytes
+// were copied so; the kernel does not do it for every file, nor into huge pages.
+std::uint64_t memory::send(std::uint64_t address, int file, std::uint64_t offset,
+                           std::uint64_t size) const noexcept
+{
+    const auto r = std::ranges::find_if(regions_, [address](const region& one) {
+        return address - one.guest_address < one.bytes; // below it wraps
+    });
+    if (r == regions_.end() ||
+        ::lseek(file_.get(), static_cast<off_t>(r->file_offset + (address - r->guest_address)),
+                SEEK_SET) < 0) {
+        return 0;
+    }
+    auto from = static_cast<off_t>(offset);
+    std::uint64_t sent = 0;
+    while (sent < size) {
+        const ssize_t some = ::sendfile(file_.get(), file, &from, size - sent);
+        if (some <= 0) {
+            break; // why, reading tells
+        }
+        sent += static_cast<std::uint64_t>(some);
+    }
+    return sent;
+}
+
 result<void> memory::load(std::uint64_t address, int file, std::uint64_t offset,
                           std::uint64_t size) const
 {
@@ -168,7 +194,7 @@ result<void> memory::load(std::uint64_t address, int file, std::uint64_t offset,
     if (!guest_->translate(address, size, there)) {
         return error{"it does not fit into the guest's memory"};
     }
-    std::uint64_t got = 0;
+    std::uint64_t got = send(address, file, offset, size);
     while (got < size) {
         const dataplane::guest_span rest = there.subspan(got);
         const ssize_t some = dataplane::read_file(file, offset + got, {&rest, 1});

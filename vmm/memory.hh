@@ -61,6 +61,8 @@ public:
 
 private:
     memory() = default;
+    [[nodiscard]] std::uint64_t send(std::uint64_t address, int file, std::uint64_t offset,
+                                     std::uint64_t size) const noexcept;
 
     std::uint64_t bytes_{0};
     dataplane::file_descriptor file_;
