@@ -292,6 +292,7 @@ void net::met(file_descriptor socket)
         return;
     }
     back_end_.emplace(std::move(greeted).value());
+    met_at_ = std::chrono::steady_clock::now();
     {
         const std::scoped_lock lock{mutex_};
         connected_ = true;
@@ -430,7 +431,11 @@ void net::lost(const std::string& why)
         was_serving = std::exchange(serving_, false);
     }
     settle_link();
-    look_again(was_serving ? std::chrono::milliseconds{0} : refused_interval);
+    // The next one may be there already; but where one after the other leaves as soon as it is met,
+    // that is no reason to hurry.
+    const bool early = std::chrono::steady_clock::now() - met_at_ < refused_interval;
+    const bool hurry = was_serving && !(std::exchange(left_early_, early) && early);
+    look_again(hurry ? std::chrono::milliseconds{0} : refused_interval);
 }
 
 void net::complain(const std::string& what)

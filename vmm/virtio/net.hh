@@ -137,6 +137,8 @@ private:
     std::optional<guest> guest_;
     inflight_notes notes_;
     std::string complaint_; // the last one, said once
+    std::chrono::steady_clock::time_point met_at_{};
+    bool left_early_{false}; // the last one did, as soon as it was met
     dataplane::file_descriptor listener_;
 
     device_thread thread_;

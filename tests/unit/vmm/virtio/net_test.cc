@@ -603,6 +603,24 @@ TEST_P(bad_back_end, costs_its_own_connection_and_no_more)
     EXPECT_EQ(transport.faults, 0);
 }
 
+TEST_F(net_device, does_not_run_after_back_ends_that_leave_as_soon_as_they_serve)
+{
+    listen();
+    make();
+    start_guest(0, 2);
+    for (int i = 0; i < 2; ++i) {
+        good_back_end back;
+        peer p = meet();
+        ASSERT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+        ASSERT_TRUE(soon([&] { return device->look().serving; }));
+    }
+    pollfd nobody{.fd = listener.get(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&nobody, 1, 300), 0);
+    good_back_end back;
+    peer p = meet();
+    EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+}
+
 TEST_F(net_device, does_not_keep_a_guest_waiting_for_one_that_never_answers)
 {
     listen();
