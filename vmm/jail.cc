@@ -16,6 +16,7 @@
 #include <cap-ng.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -140,8 +141,16 @@ int wait_for(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : by_signal + WTERMSIG(status);
 }
 
+// The end of a pipe whose other end is the parent's alone says when that is gone. Its number does
+// not: from another namespace for processes it is 0 always.
+bool is_alone(int parent)
+{
+    pollfd state{.fd = parent, .events = 0, .revents = 0};
+    return ::poll(&state, 1, 0) != 0;
+}
+
 result<void> enter(const jail_config& j, const std::string& folder,
-                   const std::vector<std::string>& folders)
+                   const std::vector<std::string>& folders, int parent)
 {
     if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) {
         return failed("namespaces");
@@ -158,6 +167,9 @@ result<void> enter(const jail_config& j, const std::string& folder,
     }
     // The guest does not outlive whoever waits for it. Last: a change of user resets it.
     (void)::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (is_alone(parent)) {
+        return error{"the process that waited for the guest is gone"};
+    }
     return {};
 }
 
@@ -188,6 +200,14 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
     for (const int number : passed) {
         std::signal(number, pass_on);
     }
+    std::array<int, 2> pipe{-1, -1};
+    if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
+        const error why = failed("a pipe");
+        clean();
+        return why;
+    }
+    file_descriptor parent{pipe[0]};
+    file_descriptor here{pipe[1]};
     // The child is the first process of its namespace: with it, all end.
     const pid_t pid = ::unshare(CLONE_NEWPID) == 0 ? ::fork() : -1;
     if (pid < 0) {
@@ -199,10 +219,12 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
         for (const int number : passed) {
             std::signal(number, SIG_DFL);
         }
-        if (auto jailed = enter(j, folder, folders); jailed.has_error()) {
+        here = {};
+        if (auto jailed = enter(j, folder, folders, parent.get()); jailed.has_error()) {
             std::fprintf(stderr, "strait-vmm: %s\n", jailed.error().message.c_str());
             std::_Exit(1);
         }
+        parent = {};
         std::exit(inside());
     }
     child = static_cast<std::sig_atomic_t>(pid);
