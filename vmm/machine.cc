@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <future>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -195,12 +196,23 @@ result<void> machine::add_cpus(const boot::entry& begin)
     return cpus_.front()->begin_at(begin);
 }
 
-void machine::start()
+// The others wait for the first one to start them: before it is there, the guest does nothing.
+result<void> machine::start()
 {
-    times_.running = boot_times::clock::now();
-    for (unsigned id = 0; id < cpus_.size(); ++id) {
-        cpus_[id]->start([this, id] { return prepare_vcpu(id); });
+    const auto begin = [this](unsigned id) {
+        return cpus_[id]->start([this, id] { return prepare_vcpu(id); });
+    };
+    std::vector<std::future<result<void>>> others;
+    for (unsigned id = 1; id < cpus_.size(); ++id) {
+        others.push_back(begin(id));
     }
+    for (auto& other : others) {
+        if (auto ready = other.get(); ready.has_error()) {
+            return ready;
+        }
+    }
+    times_.running = boot_times::clock::now();
+    return begin(0).get();
 }
 
 // On the vCPU's own thread.

@@ -56,7 +56,7 @@ struct boot_times {
     using clock = std::chrono::steady_clock;
     clock::time_point made{};         // RAM and KVM
     clock::time_point loaded{};       // the kernel lies in RAM
-    clock::time_point running{};      // the vCPUs' threads run
+    clock::time_point running{};      // the first vCPU begins
     std::atomic<clock::rep> spoke{0}; // since the clock's epoch: the first byte on the console
 };
 
@@ -69,8 +69,8 @@ public:
     machine& operator=(const machine&) = delete;
     ~machine() = default; // ends all of its threads
 
-    // Lets the guest run.
-    void start();
+    // Lets the guest run. An error: it has not.
+    [[nodiscard]] ports::result<void> start();
     void pause();
     void resume();
     [[nodiscard]] bool paused() const noexcept { return paused_; }

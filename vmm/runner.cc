@@ -23,6 +23,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/resource.h>
+
 namespace strait::vmm {
 
 namespace {
@@ -71,7 +73,9 @@ public:
             if (auto confined = confine_once(); confined.has_error()) {
                 return confined.error();
             }
-            machine_->start();
+            if (auto started = machine_->start(); started.has_error()) {
+                return started.error();
+            }
             io_.restart();
             io_.run();
             const guest_end ended = end_.value_or(guest_end{});
@@ -258,6 +262,11 @@ std::vector<std::string> folders_of(const config& c)
 
 int run(const config& c, boot_times::clock::time_point begun)
 {
+    if (c.realtime) {
+        // vCPUs ask for it when the right to have any is gone.
+        const rlimit priority{*c.realtime, *c.realtime};
+        (void)::setrlimit(RLIMIT_RTPRIO, &priority);
+    }
     const auto refuse = [](const error& e) {
         log(log_level::error, "vm", e.message);
         return static_cast<int>(exit_status::refused);

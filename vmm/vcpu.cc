@@ -186,20 +186,25 @@ result<void> vcpu::begin_at(const boot::entry& e)
     return {};
 }
 
-void vcpu::start(std::function<result<void>()> prepare)
+std::future<result<void>> vcpu::start(std::function<result<void>()> prepare)
 {
     (void)wake_signal();
     resting_ = false;
-    thread_ = std::thread{[this, prepare = std::move(prepare)] {
-        if (auto ready = prepare(); ready.has_error()) {
-            end(guest_end::kind::failed, ready.error().message);
-        } else {
-            run();
-        }
-        const std::scoped_lock lock{mutex_};
-        resting_ = true;
-        changed_.notify_all();
-    }};
+    std::promise<result<void>> prepared;
+    auto answer = prepared.get_future();
+    thread_ =
+        std::thread{[this, prepare = std::move(prepare), prepared = std::move(prepared)]() mutable {
+            auto ready = prepare();
+            const bool runs = ready.has_value();
+            prepared.set_value(std::move(ready));
+            if (runs) {
+                run();
+            }
+            const std::scoped_lock lock{mutex_};
+            resting_ = true;
+            changed_.notify_all();
+        }};
+    return answer;
 }
 
 void vcpu::pause()

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -46,8 +47,10 @@ public:
     // Of the first one; the others wait for the first to start them.
     ports::result<void> begin_at(const boot::entry& e);
 
-    // Starts the thread, which calls `prepare` before anything else: an error ends the guest.
-    void start(std::function<ports::result<void>()> prepare);
+    // Starts the thread, which calls `prepare` before anything else, and executes nothing if that
+    // says an error. What it has said is here then.
+    [[nodiscard]] std::future<ports::result<void>>
+    start(std::function<ports::result<void>()> prepare);
 
     // Returns when the vCPU executes nothing; resume() lets it go on. Not from its own thread.
     void pause();
