@@ -62,11 +62,23 @@ class Lab:
     def machine_switch(self, *arguments, **options):
         return self._make(parts.MachineSwitch, *arguments, **options)
 
+    def machine_ovs(self, *arguments, **options):
+        return self._make(parts.MachineOvs, *arguments, **options)
+
     def qemu_kvm_guest(self, *arguments, **options):
         return self._make(parts.QemuKvmGuest, *arguments, **options)
 
     def vmm_guest(self, *arguments, **options):
         return self._make(parts.VmmGuest, *arguments, **options)
+
+    def straitctl_guest(self, *arguments, **options):
+        return self._make(parts.StraitctlGuest, *arguments, **options)
+
+    def bare_guest(self, *arguments, **options):
+        return self._make(parts.BareGuest, *arguments, **options)
+
+    def back_end(self, *arguments, **options):
+        return self._make(parts.BackEnd, *arguments, **options)
 
     def close(self):
         failures = []

@@ -6,12 +6,15 @@ or namespace behind; what cannot be had on this machine raises Unavailable with 
 """
 
 from .assets import assets
+from .back_end import BackEnd
+from .bare import BareGuest
 from .errors import LabError, Unavailable
 from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
-from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, VmmGuest
+from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, StraitctlGuest, VmmGuest
 from .machine import Machine, MachineSwitch
 from .netns import Netns, Wire
+from .ovs import MachineOvs
 from .process import Process, wait_until
 from .simulated import SimulatedGuest, Simulator
 from .switch import Refused, Switch, binaries, huge_pages_free
@@ -19,9 +22,9 @@ from .testpmd import Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
-    "MachineSwitch", "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused",
-    "SimulatedGuest", "Simulator", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest", "Wire",
-    "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",
-    "wait_until",
+    "BareGuest", "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
+    "MachineOvs", "MachineSwitch", "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused",
+    "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable",
+    "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm",
+    "huge_pages_free", "wait_until",
 ]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The guests' kernel, Xen, and initial file systems: built once, kept in the user's cache folder.
+"""The guests' kernel, Xen, OVS, initial file systems: built once, kept in the user's cache folder.
 
 Debian's packages of them are downloaded and unpacked there, never installed: a hypervisor or a
-kernel that is installed is what the machine boots next.
+kernel that is installed is what the machine boots next, and a switch runs at once.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ _XEN_GUEST_MODULES = ["xen-netfront", "8021q"]
 _MACHINE_MODULES = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"]
 _XEN_PACKAGES = ["xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common",
                  "xenstore-utils"]
+_OVS_PACKAGES = ["openvswitch-switch-dpdk", "openvswitch-switch", "openvswitch-common",
+                 "libunbound8", "libevent-2.1-7", "libxdp1"]
 _HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -103,6 +105,17 @@ class Assets:
                 self._initrd("initrd-xen", "guest_init.sh", _XEN_GUEST_MODULES,
                              {"root/pktgen.ko": pktgen}))
 
+    @functools.cached_property
+    def ovs(self):
+        """The folder that OVS-DPDK is unpacked in; the first use on a machine downloads 5 MB."""
+        with self._locked():
+            return self._unpacked("ovs", _OVS_PACKAGES, "Open vSwitch with DPDK (5 MB)")
+
+    def initial_files(self, name, init, modules):
+        """Of a guest whose first program is another file, with the modules that are named."""
+        with self._locked():
+            return self._initrd(name, init, modules)
+
     @contextlib.contextmanager
     def _locked(self):
         with open(self.folder / "lock", "w", encoding="ascii") as lock:
@@ -126,14 +139,20 @@ class Assets:
             _run(["dpkg", "-x", package, root])
         shutil.rmtree(download)
 
-    def _busybox(self):
-        # Not installed: the package would push busybox, which Debian's initramfs-tools uses, out.
-        root = self.folder / "busybox"
+    def _unpacked(self, name, packages, title=None):
+        """A folder of that name with these packages; title is said if they are to be downloaded."""
+        root = self.folder / name
         if not (root / "done").exists():
             shutil.rmtree(root, ignore_errors=True)
-            self._download(["busybox-static"], root)
+            if title:
+                self._progress(f"downloading {title}")
+            self._download(packages, root)
             (root / "done").touch()
-        return root / "bin/busybox"
+        return root
+
+    def _busybox(self):
+        # Not installed: the package would push busybox, which Debian's initramfs-tools uses, out.
+        return self._unpacked("busybox", ["busybox-static"]) / "bin/busybox"
 
     def _kernel_root(self):
         kept = sorted(self.folder.glob("kernel-*/done"))

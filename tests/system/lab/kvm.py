@@ -71,8 +71,15 @@ class KvmGuest(MachineGuest):
             self.close()
             raise
 
+    @property
+    def _cpus(self):
+        # On the first CPU the emulation confuses, once in a while, what a guest has in its
+        # registers and tables with what the machine's kernel has, which ends all of it. On others
+        # it has never.
+        return f"taskset -c 1-{self.machine.cpus - 1}"
+
     def argv(self):
-        """The VMM's command line: the console is its standard input and output."""
+        """The command line of its VMM, or its console: that is standard input and output."""
         raise NotImplementedError
 
     def boot(self):
@@ -83,11 +90,9 @@ class KvmGuest(MachineGuest):
         command = " ".join(shlex.quote(str(word)) for word in self.argv())
         pid = f"/run/{self.name}.pid"
         self.machine.sh(f"rm -f {pid}")
-        # Its end is the end of that command. On the first CPU the emulation confuses, once in a
-        # while, what a guest has in its registers and tables with what the machine's kernel has,
-        # which ends all of it. On others it has never.
+        # Its end is the end of that command.
         self._number = self.machine.send(
-            f"echo $$ > {pid}; exec taskset -c 1-{self.machine.cpus - 1} {command} "
+            f"echo $$ > {pid}; exec {self._cpus} {command} "
             f"<> {self.port} >&0 2>> /lab/{self._log.name}", seconds=86400)
         self.pid = int(self.machine.sh(f"until [ -s {pid} ]; do busybox usleep 10000; done; "
                                        f"cat {pid}"))
@@ -184,3 +189,35 @@ class VmmGuest(KvmGuest):
         if self.disk:
             argv += ["--disk", self.disk]
         return argv + self.arguments
+
+    def press_power_button(self):
+        self.machine.kill(self.pid, "TERM")
+
+
+class StraitctlGuest(KvmGuest):
+    """By `straitctl vm run` on a switch's bridge, with its shell by `straitctl vm console`, whose
+    end is its own. It has one network device, which `--net` among the arguments may describe."""
+
+    def __init__(self, machine, bridge, *arguments, **options):
+        self.bridge = bridge
+        super().__init__(machine, *arguments, **options)
+
+    def argv(self):
+        return [binaries() / "straitctl", "vm", "console", self.name]
+
+    def boot(self):
+        words = [binaries() / "straitctl", "vm", "run", self.name, "--bridge", self.bridge,
+                 "--kernel", self.kernel, "--initrd", assets().initrd,
+                 "--command-line", COMMAND_LINE, "--memory", f"{self.memory_mib}M",
+                 "--cpus", self.cpus]
+        if self.disk:
+            words += ["--disk", self.disk]
+        status, output = self.machine.run(
+            f"{self._cpus} " + shlex.join(map(str, words + self.arguments)), 60)
+        if status:
+            raise LabError(f"{self.name} was not started: {output.strip()}")
+        super().boot()
+
+    def close(self):
+        self.machine.run(f"{binaries()}/straitctl vm stop --force {self.name}", 60)
+        super().close()
