@@ -6,9 +6,10 @@
 //   hello           what the VMM handed over        smp           starts all CPUs
 //   pci             the functions of bus 0          button        waits for the power button
 //   net             sets a network device up: device=N features=MASK force=MASK packed=1 mrg=1
-//                   queues=N msix=0 ring=SIZE buffer=BYTES high=1
+//                   queues=N msix=0 ring=SIZE buffer=BYTES high=1 keep=1
 //   tx=N rx=N echo ping=N irq=N stop link=0|1       with the device, for size=BYTES dst=MAC src=MAC
 //                   seconds=N wait=irq|poll
+//   pass=N          sent by the device that keep=1 left as it was, and received by the last one
 //   poke=SEED,N     accesses without rules          sleep=MILLISECONDS
 //   end=poweroff|reset|triple|hlt|panic
 
@@ -101,7 +102,8 @@ struct {
     net_settings net{};
     run_settings run{};
 } constinit settings;
-constinit network net;
+constinit std::array<network, 2> nets; // the second is that after keep=1
+constinit network* net = nets.data();
 
 // False: it is none.
 bool take_setting(const word& w) noexcept
@@ -128,6 +130,8 @@ bool take_setting(const word& w) noexcept
         n.buffer = number(w.value);
     } else if (w.key == "high") {
         n.high = number(w.value) != 0;
+    } else if (w.key == "keep") {
+        n.keep = number(w.value) != 0;
     } else if (w.key == "size") {
         r.size = number(w.value);
     } else if (w.key == "dst") {
@@ -144,6 +148,31 @@ bool take_setting(const word& w) noexcept
     return true;
 }
 
+struct bytes {
+    std::uint64_t at;
+    std::uint64_t count;
+};
+
+// FNV-1a, by which the VMM's side compares them. In ring 3, because they may be many.
+std::uint64_t hash(void* argument)
+{
+    const auto& b = *static_cast<const bytes*>(argument);
+    std::uint64_t sum = 0xcbf2'9ce4'8422'2325;
+    for (std::uint64_t i = 0; i < b.count; ++i) {
+        sum = (sum ^ load<std::uint8_t>(b.at + i)) * 0x100'0000'01b3;
+    }
+    return sum;
+}
+
+bool start_net() noexcept
+{
+    if (!settings.net.keep) {
+        nets[1].end();
+    }
+    net = &nets[settings.net.keep ? 1 : 0];
+    return net->start(settings.net);
+}
+
 void hello() noexcept
 {
     const boot_info& boot = read_boot_info();
@@ -154,6 +183,8 @@ void hello() noexcept
         print("memory=", hex{r.start}, " ", hex{r.length}, " ", r.type);
     }
     print("initrd=", hex{boot.initrd}, " ", hex{boot.initrd_length});
+    bytes initrd{boot.initrd, boot.initrd_length};
+    print("initrd_hash=", hex{call_in_ring_3(hash, &initrd)});
     print("tsc=", cycles_per_second());
     const acpi_info& acpi = read_acpi();
     print("rsdp=", hex{boot.rsdp});
@@ -220,25 +251,27 @@ bool act(const word& w) noexcept
     } else if (w.key == "sleep") {
         wait(number(w.value) * 1'000'000);
     } else if (w.key == "tx") {
-        net.run("tx", traffic::kind::transmit, number(w.value), r);
+        net->run("tx", traffic::kind::transmit, number(w.value), r);
     } else if (w.key == "stop") {
-        net.run("stop", traffic::kind::transmit, 1, r, true);
+        net->run("stop", traffic::kind::transmit, 1, r, true);
     } else if (w.key == "rx") {
-        net.run("rx", traffic::kind::receive, number(w.value), r);
+        net->run("rx", traffic::kind::receive, number(w.value), r);
     } else if (w.key == "echo") {
-        net.run("echo", traffic::kind::echo, 0, r);
+        net->run("echo", traffic::kind::echo, 0, r);
+    } else if (w.key == "pass") {
+        net->run("pass", traffic::kind::pass, number(w.value), r, false, nets.data());
     } else if (w.key == "ping") {
-        net.run("ping", traffic::kind::ping, number(w.value), r);
+        net->run("ping", traffic::kind::ping, number(w.value), r);
     } else if (w.key == "irq") {
         run_settings sleeping = r;
         sleeping.sleep = true;
-        net.run("irq", traffic::kind::ping, number(w.value), sleeping);
+        net->run("irq", traffic::kind::ping, number(w.value), sleeping);
     } else if (w.key == "link") {
-        net.wait_link(number(w.value) != 0, r);
+        net->wait_link(number(w.value) != 0, r);
     } else if (w.key == "poke") {
         const std::size_t comma = std::min(w.value.find(','), w.value.size() - 1);
         poke(number({w.value.data(), comma}),
-             number({w.value.data() + comma + 1, w.value.size() - comma - 1}), net, settings.net);
+             number({w.value.data() + comma + 1, w.value.size() - comma - 1}), *net, settings.net);
     } else if (w.key == "end") {
         end(w.value);
     } else {
@@ -262,7 +295,7 @@ void guest_main() noexcept
         if (!w.key.empty() && take_setting(w)) {
             continue;
         }
-        if (wanted && !net.start(settings.net)) {
+        if (wanted && !start_net()) {
             panic("no network device");
         }
         wanted = w.key == "net";

@@ -230,7 +230,9 @@ bool network::start(const net_settings& s) noexcept
 {
     device_.reset();
     pair_count_ = 0;
-    free_all();
+    if (!s.keep) {
+        free_all();
+    }
     unsigned count = 0;
     for (const pci::function f : pci::find()) {
         if (virtio_device::type_of(f) == virtio_device::network && count++ == s.device) {
@@ -298,6 +300,15 @@ bool network::start(const net_settings& s) noexcept
     return true;
 }
 
+void network::end() noexcept
+{
+    if (device_ && !device_->reset()) {
+        panic("a network device is not reset");
+    }
+    device_.reset();
+    pair_count_ = 0;
+}
+
 std::uint32_t network::message_count() noexcept
 {
     std::uint32_t sum = 0;
@@ -336,16 +347,16 @@ void network::want_none(traffic& t) noexcept
 }
 
 void network::run(std::string_view name, traffic::kind what, std::uint64_t count,
-                  const run_settings& s, bool stop) noexcept
+                  const run_settings& s, bool stop, network* sender) noexcept
 {
-    if (!device_ || pair_count_ == 0) {
+    if (!device_ || pair_count_ == 0 || (sender != nullptr && sender->pair_count_ == 0)) {
         panic("no network device is set up for ", name);
     }
     run_settings addressed = s;
     if (s.source == mac_address{}) {
         addressed.source = mac_;
     }
-    const bool by_size = what == traffic::kind::transmit || what == traffic::kind::ping;
+    const bool by_size = what != traffic::kind::receive && what != traffic::kind::echo;
     const std::size_t room = pairs_[0].transmit.length - sizeof(vhost::net_header);
     if (by_size && (s.size < pattern_at || s.size > room)) {
         panic("size= does not fit a buffer");
@@ -358,6 +369,7 @@ void network::run(std::string_view name, traffic::kind what, std::uint64_t count
     t.what = what;
     t.yields = s.sleep;
     t.pairs = {pairs_.data(), pair_count_};
+    t.sender = sender != nullptr ? sender->pairs_.data() : nullptr;
     t.model = {model.data(), s.size};
     t.all = {model.data(), max_frame};
     t.stop = stop;
@@ -422,6 +434,9 @@ void network::wait_link(bool up, const run_settings& s) noexcept
     const std::uint64_t deadline = cycles() + s.seconds * cycles_per_second();
     while (is_link_up() != up && cycles() < deadline) {
         sleep(messages_ != 0 ? 1'000'000'000 : 10'000'000);
+    }
+    if (messages_ != 0 && interrupts(virtio_device::cpu_vector(0)) == before) {
+        sleep(100'000'000); // the change may be seen before its notice comes
     }
     print("link_interrupts=", interrupts(virtio_device::cpu_vector(0)) - before);
     print("link_generation=", device_->config_generation());

@@ -24,6 +24,7 @@ struct net_settings {
     std::uint64_t ring{256};
     std::uint64_t buffer{2048}; // bytes, the virtio header included
     bool high{false};           // rings and buffers beyond 4 GiB
+    bool keep{false};           // the device set up before stays, to be the sender of pass
 };
 
 struct run_settings {
@@ -39,10 +40,12 @@ public:
     // Resets and sets up; prints lines "net_…", the last "net=ok" or "net=" and why not: false
     // then.
     [[nodiscard]] bool start(const net_settings& s) noexcept;
+    // Resets the device, if one was set up.
+    void end() noexcept;
 
     // Prints lines that begin with `name` and an underline, the last "name=" and a count.
     void run(std::string_view name, traffic::kind what, std::uint64_t count, const run_settings& s,
-             bool stop = false) noexcept;
+             bool stop = false, network* sender = nullptr) noexcept;
 
     // Waits for the link to be as said.
     void wait_link(bool up, const run_settings& s) noexcept;

@@ -265,6 +265,7 @@ bool finished(const traffic& t) noexcept
     case traffic::kind::transmit:
         return t.sent == t.count && t.taken >= t.sent;
     case traffic::kind::receive:
+    case traffic::kind::pass:
         return t.received >= t.count;
     case traffic::kind::ping:
         return t.sent == t.count && !t.waiting;
@@ -286,9 +287,12 @@ std::uint64_t run_traffic(void* argument)
             prepare(t, p.transmit);
         }
     }
+    if (t.sender != nullptr && t.sent == 0) {
+        prepare(t, t.sender->transmit);
+    }
     for (;;) {
         bool stop = false;
-        bool any = false;
+        bool any = t.sender != nullptr && transmit(t, *t.sender);
         if (t.what == traffic::kind::ping) {
             any = ping(t);
         } else {

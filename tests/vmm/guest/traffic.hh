@@ -52,13 +52,14 @@ inline constexpr std::size_t pattern_at = 26;
 inline constexpr std::size_t max_frame = 65536;
 
 struct traffic {
-    enum class kind : std::uint8_t { transmit, receive, echo, ping };
+    enum class kind : std::uint8_t { transmit, receive, echo, ping, pass };
     enum class result : std::uint8_t { count, stop, time, idle };
 
     kind what{kind::echo};
     bool yields{false}; // returns `idle` when nothing is to be done
     std::span<queue_pair> pairs{};
-    std::span<const std::byte> model{}; // the frame that transmit and ping send
+    queue_pair* sender{nullptr};        // pass: what is sent by; the others receive it
+    std::span<const std::byte> model{}; // the frame that is sent, but for echo
     std::span<const std::byte> all{};   // the longest one there can be, which it is the begin of
     bool stop{false};                   // transmit: send stop frames
     std::uint64_t count{0};

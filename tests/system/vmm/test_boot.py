@@ -1,0 +1,566 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the VMM hands over to its guest, how guests end, what the VMM gives up for them, and what
+it refuses."""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import stat
+import struct
+
+import pytest
+
+import lab as parts
+
+MIB = 1 << 20
+GIB = 1 << 30
+HOLE = 3 * GIB, 4 * GIB  # without RAM, as vmm/platform.hh has it
+RAM, RESERVED = 1, 2
+
+images = pytest.mark.parametrize("linux", [False, True], ids=["pvh", "linux"])
+
+
+# ---- what a guest is handed over ----
+
+def fnv1a(data):
+    digest = 0xcbf29ce484222325
+    for byte in data:
+        digest = (digest ^ byte) * 0x100000001b3 % (1 << 64)
+    return digest
+
+
+def memory_map(guest):
+    """(start, end, type) of each range."""
+    ranges = [line.split() for line in guest.told("memory")]
+    return [(int(start, 16), int(start, 16) + int(length, 16), int(kind))
+            for start, length, kind in ranges]
+
+
+@images
+@pytest.mark.parametrize("memory", ["64M", "3072M", "5G"])
+def test_hello(lab, tmp_path, linux, memory):
+    """Memory map, ACPI tables, command line and RAM disk, by each of the two entries."""
+    disk = tmp_path / "initrd"
+    content = bytes(i * 7 % 251 for i in range(100_003))
+    disk.write_bytes(content)
+    words = "hello  seconds=1"
+    guest = lab.bare_guest(words, linux=linux, memory=memory,
+                           arguments=["--initrd", disk]).finish()
+    assert guest.text("boot") == ("linux" if linux else "pvh")
+    assert guest.text("command_line") == words
+    assert guest.text("acpi") == "ok"
+    assert guest.text("acpi_tables").split() == ["FACP", "DSDT", "APIC"]
+    assert guest.number("cpus") == 1
+
+    ranges = memory_map(guest)
+    assert ranges == sorted(ranges)
+    assert all(end <= start for (_, end, _), (start, _, _) in zip(ranges, ranges[1:]))
+    ram = [(start, end) for start, end, kind in ranges if kind == RAM]
+    size = int(memory.rstrip("MG")) * (GIB if memory.endswith("G") else MIB)
+    expected = [(MIB, min(size, HOLE[0]))]
+    if size > HOLE[0]:
+        expected.append((HOLE[1], HOLE[1] + size - HOLE[0]))
+    assert ram[1:] == expected and ram[0][0] == 0 and ram[0][1] < MIB
+    assert any(start <= guest.number("rsdp") < end for start, end, kind in ranges
+               if kind == RESERVED)
+
+    start, length = (int(word, 16) for word in guest.text("initrd").split())
+    assert length == len(content)
+    assert any(begin <= start and start + length <= end for begin, end in ram)
+    assert guest.number("initrd_hash") == fnv1a(content)
+
+
+def test_long_command_line(lab):
+    words = "hello" + " seconds=1" * 200
+    assert lab.bare_guest(words).finish().text("command_line") == words
+
+
+@images
+@pytest.mark.parametrize("cpus", [1, 2, 4, 32])
+def test_cpus(lab, cpus, linux):
+    guest = lab.bare_guest("hello smp", cpus=cpus, linux=linux).finish()
+    assert guest.number("cpus") == cpus
+    assert guest.number("smp") == cpus
+
+
+def test_devices(lab, tmp_path):
+    """The functions on the bus are the devices that were configured, each with its own memory."""
+    disks = [tmp_path / name for name in ("one", "two")]
+    for disk in disks:
+        disk.write_bytes(bytes(MIB))
+    guest = lab.bare_guest(
+        "pci button", nets=[f"socket={tmp_path}/a", f"socket={tmp_path}/b,queues=4"],
+        disks=[disks[0], f"{disks[1]},read-only=on,serial=second"])
+    guest.wait_told("button", "waiting")
+    info = guest.vm("info")
+    assert [net["socket"] for net in info["nets"]] == [f"{tmp_path}/a", f"{tmp_path}/b"]
+    assert info["disks"] == [{"path": str(disks[0]), "read_only": False},
+                             {"path": str(disks[1]), "read_only": True}]
+    guest.press()
+    guest.finish()
+    functions = [line.split() for line in guest.told("pci")]
+    assert [name for _, name, *_ in functions] == [
+        "8086:0d57", "1af4:1041", "1af4:1041", "1af4:1042", "1af4:1042", "1af4:1044"]
+    assert guest.number("pci_functions") == len(functions)
+    bars = sorted((int(start, 16), int(start, 16) + int(size, 16))
+                  for _, _, kind, start, size in map(str.split, guest.told("bar"))
+                  if kind.startswith("memory"))
+    assert len(bars) >= 5
+    assert all(HOLE[0] <= start and end <= HOLE[1] for start, end in bars)
+    assert all(end <= start for (_, end), (start, _) in zip(bars, bars[1:]))
+    vectors = {line.split()[0]: int(re.search(r"vectors=(\d+)", line)[1])
+               for line in guest.told("capability") if "msix" in line}
+    # One for each queue, and one for the configuration.
+    assert [vectors[name] for name, *_ in functions[1:]] == [4, 10, 2, 2, 2]
+
+
+# ---- its ends ----
+
+@pytest.mark.parametrize("end, status, said", [
+    ("poweroff", 0, None),
+    ("reset", 2, "the guest has reset itself"),
+    ("triple", 2, "the guest has reset itself by a triple fault"),
+    ("panic", 2, "the guest has reset itself"),
+])
+@images
+def test_ends(lab, end, status, said, linux):
+    guest = lab.bare_guest(f"end={end}", linux=linux)
+    assert guest.wait() == status
+    assert guest.log() == ([f"info vm: {said}"] if said else [])
+    assert ("panic" in guest.console()) == (end == "panic")
+    assert not guest.control.exists()
+
+
+@pytest.mark.parametrize("end", ["reset", "triple", "panic"])
+@images
+def test_begins_anew(lab, end, linux):
+    guest = lab.bare_guest(f"hello smp end={end}", cpus=2, reboot=True, linux=linux)
+    guest.wait_told("smp", "2", times=4)
+    assert guest.process.running
+    guest.vm("stop", force=True)
+    assert guest.wait() == 4
+    assert set(guest.told("acpi")) == {"ok"} and set(guest.told("smp")) == {"2"}
+
+
+def elf(code):
+    """An image without PVH's entry that lies at 1 MiB and begins with code, in 64 bits."""
+    at, offset = MIB, 4096
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, at, 64, 0, 0, 64,
+                         56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, offset, at, at, len(code), len(code), 4096)
+    return (header + segment).ljust(offset, b"\0") + code
+
+
+def test_cannot_go_on(lab, tmp_path):
+    """A guest that executes what is no memory."""
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(elf(b"\xb8\x00\x00\x00\xd0"  # mov eax, 0xd0000000
+                           b"\xff\xe0"))            # jmp rax
+    guest = lab.bare_guest(kernel=kernel)
+    assert guest.wait() == 3
+    assert len(guest.log()) == 1
+    assert re.fullmatch(r"error vm: the guest cannot go on: KVM cannot execute what it does "
+                        r"\(internal error \d+\)", guest.log()[0])
+
+
+def sigterm(guest):
+    guest.process.signal(signal.SIGTERM)
+
+
+def sigint(guest):
+    guest.process.signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("ask", [sigterm, sigint, parts.BareGuest.press])
+@pytest.mark.parametrize("end, reboot", [("poweroff", False), ("reset", False), ("reset", True)])
+def test_power_button(lab, ask, end, reboot):
+    """Heard: the guest switches itself off, be it by a reset."""
+    guest = lab.bare_guest(f"seconds=600 button end={end}", reboot=reboot)
+    guest.wait_told("button", "waiting")
+    ask(guest)
+    assert guest.wait() == 0
+    assert guest.told("button") == ["waiting", "1"]
+    assert guest.number("button_interrupts") == 1
+    assert guest.number("button_after_read") == 0
+
+
+@pytest.mark.parametrize("again", [
+    sigterm, sigint, lambda guest: guest.vm("stop", force=True)],
+    ids=["sigterm", "sigint", "force"])
+def test_power_button_unheard(lab, again):
+    guest = lab.bare_guest("hello end=hlt")
+    guest.wait_told("end", "hlt")
+    sigterm(guest)
+    parts.wait_until(lambda: guest.vm("info")["state"] == "stopping", 60, "the VMM asking")
+    assert guest.process.running
+    again(guest)
+    assert guest.wait() == 4
+
+
+@pytest.mark.soak
+def test_power_button_unheard_for_long(lab):
+    guest = lab.bare_guest("end=hlt")
+    guest.wait_told("end", "hlt")
+    sigterm(guest)
+    assert guest.wait(300) == 4
+    assert guest.log() == ["warning vm: the guest did not switch itself off within 30 s and was "
+                           "ended"]
+
+
+@pytest.mark.parametrize("words, cpus", [("end=hlt", 1), ("sleep=1000000", 1),
+                                         ("smp sleep=1000000", 4), ("seconds=600 button", 2)])
+def test_forced(lab, words, cpus):
+    """Whatever it does: halts for ever, sleeps, or waits on one of several CPUs."""
+    guest = lab.bare_guest(f"hello {words}", cpus=cpus)
+    guest.wait_told("cpus")
+    guest.vm("stop", force=True)
+    assert guest.wait() == 4
+    assert guest.log() == []
+
+
+def test_pause(lab):
+    """A guest that is paused does nothing; asked to end, it goes on."""
+    guest = lab.bare_guest("hello seconds=600 button")
+    guest.wait_told("button", "waiting")
+    assert guest.vm("pause")["state"] == guest.vm("info")["state"] == "paused"
+    before = guest.vm("stats")["exits"]
+    assert guest.vm("stats")["exits"] == before
+    assert guest.vm("resume")["state"] == guest.vm("info")["state"] == "running"
+    guest.vm("pause")
+    guest.press()
+    guest.finish()
+
+
+def test_console_by_socket(lab, tmp_path):
+    """One client at a time, which is told from the beginning."""
+    import socket
+    path = tmp_path / "console"
+    guest = lab.bare_guest("hello seconds=600 button", arguments=["--console", f"socket:{path}"],
+                           console=False)
+    parts.wait_until(path.exists, 60, "the console's socket")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for _ in range(2):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(str(path))
+            text = client.makefile()
+            assert text.readline() == "hello=strait-test-guest\n"
+            while text.readline() != "button=waiting\n":
+                pass
+    guest.press()
+    assert guest.wait() == 0
+    assert not path.exists()
+
+
+# ---- what the VMM gives up ----
+
+def status_of(pid, thread=None):
+    path = f"/proc/{pid}/task/{thread}/status" if thread else f"/proc/{pid}/status"
+    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    return {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}
+
+
+def threads_of(pid):
+    """The status of each, by its number, but for the kernel's own, which look like the process's.
+    """
+    found = {int(thread): status_of(pid, thread) for thread in os.listdir(f"/proc/{pid}/task")}
+    return {number: status for number, status in found.items()
+            if not status["Name"].startswith("kvm-")}
+
+
+def busy_guest(lab, tmp_path, *arguments, cpus=2, **options):
+    """With every kind of thread, waiting for its power button."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(MIB))
+    guest = lab.bare_guest("smp net seconds=600 button", cpus=cpus, disks=[disk],
+                           nets=[f"socket={tmp_path}/net"], arguments=arguments, **options)
+    guest.wait_told("button", "waiting")
+    return guest
+
+
+def test_jail(lab, tmp_path):
+    """System calls are filtered in all threads, rights are none, and of the file system only the
+    folders of sockets are there."""
+    guest = busy_guest(lab, tmp_path)
+    threads = threads_of(guest.pid)
+    names = {thread["Name"] for thread in threads.values()}
+    assert {"vcpu0", "vcpu1", "net0"} <= names, names
+    for thread in threads.values():
+        assert thread["Seccomp"] == "2", thread["Name"]
+        # A vCPU's is begun by the main thread, whose filter it has beside its own.
+        vcpu = thread["Name"].startswith("vcpu")
+        assert thread["Seccomp_filters"] == ("2" if vcpu else "1"), thread["Name"]
+        assert thread["NoNewPrivs"] == "1"
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(thread[kind], 16) == 0, (thread["Name"], kind)
+    for kind in ("mnt", "net", "ipc", "uts", "pid"):
+        assert os.readlink(f"/proc/{guest.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+    # Each folder on the way has but the next one in it.
+    root = pathlib.Path(f"/proc/{guest.pid}/root")
+    there = {path for path in (tmp_path, guest.folder)}
+    allowed = {str(parent) for path in there for parent in path.parents} | set(map(str, there))
+    for parent in sorted({parent for path in there for parent in path.parents}):
+        for found in os.listdir(root / str(parent).lstrip("/")):
+            assert str(parent / found) in allowed
+    assert os.path.samefile(root / str(tmp_path / "disk").lstrip("/"), tmp_path / "disk")
+    limits = pathlib.Path(f"/proc/{guest.pid}/limits").read_text(encoding="ascii")
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    guest.press()
+    guest.finish()
+
+
+def test_does_not_outlive_who_waits(lab):
+    """SIGKILL of the process outside the jail ends the one inside, as early as it may come."""
+    def inside(guest):
+        return guest.pid if guest.pid != guest.process.pid else None
+    left = []
+    for _ in range(10):
+        guest = lab.bare_guest("end=hlt")
+        left.append(parts.wait_until(functools.partial(inside, guest), 60, "a child", 0))
+        guest.kill()
+    parts.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left), 60,
+                     "the processes in the jails ending")
+
+
+def test_no_jail(lab, tmp_path):
+    guest = busy_guest(lab, tmp_path, "--no-jail")
+    assert guest.pid == guest.process.pid
+    assert {thread["Seccomp"] for thread in threads_of(guest.pid).values()} == {
+        status_of("self")["Seccomp"]}
+    for kind in ("mnt", "net", "ipc", "uts", "pid"):
+        assert os.readlink(f"/proc/{guest.pid}/ns/{kind}") == os.readlink(f"/proc/self/ns/{kind}")
+    guest.press()
+    guest.finish()
+
+
+@pytest.mark.parametrize("user, group", [("nobody", None), ("nobody", "daemon"),
+                                         ("12345", "54321")])
+def test_becomes_a_user(lab, tmp_path, user, group):
+    import grp
+    import pwd
+    if user.isdigit():
+        ids = int(user), int(group)
+    else:
+        entry = pwd.getpwnam(user)
+        ids = entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid
+    tmp_path.chmod(0o755)
+    guest = busy_guest(lab, tmp_path, "--user", f"{user}:{group}" if group else user)
+    for thread in threads_of(guest.pid).values():
+        assert set(map(int, thread["Uid"].split())) == {ids[0]}
+        assert set(map(int, thread["Gid"].split())) == {ids[1]}
+        assert thread["Groups"] == ""
+        assert thread["Seccomp"] == "2"
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(thread[kind], 16) == 0
+    assert guest.control.stat().st_uid == ids[0]
+    # It begins anew as whom it has become.
+    guest.press()
+    guest.finish()
+
+
+def test_user_begins_anew(lab):
+    guest = lab.bare_guest("hello smp end=reset", cpus=2, reboot=True,
+                           arguments=["--user", "nobody"])
+    guest.wait_told("smp", "2", times=3)
+    guest.vm("stop", force=True)
+    assert guest.wait() == 4
+
+
+def test_jail_folder_given(lab, tmp_path):
+    """It is used, is empty outside, and stays."""
+    folder = tmp_path / "jail"
+    folder.mkdir()
+    guest = busy_guest(lab, tmp_path, "--jail-folder", folder)
+    assert os.listdir(folder) == []
+    assert os.listdir(guest.temporary) == []
+    guest.press()
+    guest.finish()
+    assert folder.is_dir()
+
+
+# ---- its CPUs, memory and disks ----
+
+def test_pinned(lab, tmp_path):
+    allowed = sorted(os.sched_getaffinity(0))
+    pins = {0: allowed[-1], 1: allowed[0]}
+    guest = busy_guest(lab, tmp_path, "--vcpu-pin",
+                       ",".join(f"{vcpu}={cpu}" for vcpu, cpu in pins.items()), cpus=3)
+    affinities = {thread["Name"]: os.sched_getaffinity(number)
+                  for number, thread in threads_of(guest.pid).items()}
+    for vcpu, cpu in pins.items():
+        assert affinities[f"vcpu{vcpu}"] == {cpu}
+    others = {name: cpus for name, cpus in affinities.items() if name not in ("vcpu0", "vcpu1")}
+    assert set(map(frozenset, others.values())) == {frozenset(allowed)}, others
+    guest.press()
+    guest.finish()
+
+
+def may_set_limits():
+    """Whether we may, as root does, unless he is a container's."""
+    import resource
+    kept = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    try:
+        resource.setrlimit(resource.RLIMIT_RTPRIO, (kept[0], max(kept[1], 3)))
+        resource.setrlimit(resource.RLIMIT_RTPRIO, kept)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("jail", [True, False], ids=["jail", "no-jail"])
+def test_real_time(lab, tmp_path, jail):
+    if jail and not may_set_limits():
+        pytest.skip("RLIMIT_RTPRIO cannot be raised here")
+    guest = busy_guest(lab, tmp_path, "--realtime", "3", *([] if jail else ["--no-jail"]))
+    for number, thread in threads_of(guest.pid).items():
+        is_vcpu = thread["Name"].startswith("vcpu")
+        assert os.sched_getscheduler(number) == (os.SCHED_FIFO if is_vcpu else os.SCHED_OTHER)
+        assert os.sched_getparam(number).sched_priority == (3 if is_vcpu else 0)
+    guest.press()
+    guest.finish()
+
+
+@pytest.fixture
+def huge_pages():
+    """64 free huge pages of 2 MiB, as many of them as there were not before given back."""
+    knob = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+    if not knob.exists():
+        pytest.skip("this kernel has no huge pages of 2 MiB")
+    before = int(knob.read_text(encoding="ascii"))
+    try:
+        if parts.huge_pages_free() < 64:
+            knob.write_text(str(before + 64), encoding="ascii")
+        if parts.huge_pages_free() < 64:
+            pytest.skip("64 huge pages cannot be had")
+        yield
+    finally:
+        knob.write_text(str(before), encoding="ascii")
+
+
+def test_huge_pages(lab, tmp_path, huge_pages):
+    before = parts.huge_pages_free()
+    guest = busy_guest(lab, tmp_path, "--hugepages", "2M")
+    assert before - parts.huge_pages_free() == 32  # all at once, of 64 MiB
+    smaps = pathlib.Path(f"/proc/{guest.pid}/smaps").read_text(encoding="ascii", errors="replace")
+    area = smaps[smaps.index("memfd:strait-guest"):]
+    assert re.search(r"^KernelPageSize: +(\d+) kB", area, re.M)[1] == "2048"
+    guest.press()
+    guest.finish()
+    parts.wait_until(lambda: parts.huge_pages_free() == before, 60, "huge pages given back")
+
+
+def flags_of(pid, path):
+    """How a process has a file open."""
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        if os.readlink(f"/proc/{pid}/fd/{number}") == str(path):
+            info = pathlib.Path(f"/proc/{pid}/fdinfo/{number}").read_text(encoding="ascii")
+            return int(re.search(r"flags:\s+(\d+)", info)[1], 8)
+    raise AssertionError(f"{path} is not open")
+
+
+def test_read_only_disk(lab, tmp_path):
+    """It is not even open for writing."""
+    disks = {access: tmp_path / access for access in ("rw", "ro")}
+    for disk in disks.values():
+        disk.write_bytes(bytes(MIB))
+    guest = lab.bare_guest("pci seconds=600 button",
+                           disks=[disks["rw"], f"{disks['ro']},read-only=on"])
+    guest.wait_told("button", "waiting")
+    assert flags_of(guest.pid, disks["rw"]) & os.O_ACCMODE == os.O_RDWR
+    assert flags_of(guest.pid, disks["ro"]) & os.O_ACCMODE == os.O_RDONLY
+    guest.press()
+    guest.finish()
+
+
+# ---- what is refused ----
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    """A folder with files that are none, not whole or too large."""
+    folder = tmp_path_factory.mktemp("bad")
+    image = parts.BareGuest.image().read_bytes()
+    linux = parts.BareGuest.image(linux=True).read_bytes()
+    for name, content in {
+            "text": b"no kernel\n", "empty": b"", "short": image[:40], "cut": image[:5000],
+            "cut-linux": linux[:5000], "random": bytes(i * i % 253 for i in range(9999)),
+            "low": elf(b"\xf4").replace(struct.pack("<Q", MIB), struct.pack("<Q", 0x1000)),
+            "torn.json": b'{"kernel": ', "list.json": b"[1]",
+            "text.json": json.dumps({"kernel": "x", "cpus": "two"}).encode(),
+            "unknown.json": json.dumps({"kernel": "x", "colour": 1}).encode(),
+            "disk": bytes(MIB)}.items():
+        (folder / name).write_bytes(content)
+    with open(folder / "large", "wb") as large:
+        large.truncate(100 * MIB)
+    return folder
+
+
+KERNEL = "--kernel {image} "
+# Words with {bad}, the folder above, {image}, the guest, and {run}, an empty one; what is said.
+REFUSED = [
+    ("--kernel {bad}/text", "{bad}/text: it is no kernel: neither a bzImage nor an ELF64 image"),
+    ("--kernel {bad}/random", "{bad}/random: it is no kernel"),
+    ("--kernel {bad}/empty", "{bad}/empty: it is"),
+    ("--kernel {bad}/short", "{bad}/short: it is truncated"),
+    ("--kernel {bad}/cut", "{bad}/cut: it is truncated"),
+    ("--kernel {bad}/cut-linux", "{bad}/cut-linux: it is truncated"),
+    ("--kernel {bad}/low", "a segment lies below 1 MiB"),
+    ("--kernel {bad}/absent", "the kernel {bad}/absent cannot be opened"),
+    ("--kernel {bad}", "{bad}: it is no regular file"),
+    (KERNEL + "--initrd {bad}/large --memory 64M",
+     "{bad}/large: 100 MiB beside the kernel do not fit into the guest's memory"),
+    (KERNEL + "--initrd {bad}/empty", "{bad}/empty: it is empty"),
+    (KERNEL + "--initrd {bad}/absent", "the initial RAM disk {bad}/absent cannot be opened"),
+    (KERNEL + "--command-line " + "x" * 3000, "the command line has 3000 bytes"),
+    ("--config {bad}/torn.json", "{bad}/torn.json:1:12: this is not JSON"),
+    ("--config {bad}/list.json", "{bad}/list.json"),
+    ("--config {bad}/text.json", '"cpus" is "two"; it must be an integer from 1 to 32'),
+    ("--config {bad}/unknown.json", "colour"),
+    ("--config {bad}/absent", "the configuration {bad}/absent cannot be read"),
+    (KERNEL + "--net socket={bad}/text", "{bad}/text exists and is not a socket"),
+    (KERNEL + "--net socket={bad}/text,server=on", "{bad}/text exists and is not a socket"),
+    (KERNEL + "--net socket={bad}/absent/x", "the folder {bad}/absent"),
+    (KERNEL + "--control {bad}/text", "{bad}/text exists and is not a socket"),
+    (KERNEL + "--console socket:{bad}/text", "{bad}/text exists and is not a socket"),
+    (KERNEL + "--console file:{bad}", "the console's file {bad} cannot be opened"),
+    (KERNEL + "--console file:/proc/version", "the console's file /proc/version cannot be opened"),
+    (KERNEL + "--console file:{bad}/absent/x", "the folder {bad}/absent"),
+    (KERNEL + "--disk {bad}/absent", "the disk {bad}/absent cannot be opened"),
+    (KERNEL + "--disk {bad}/empty", "the disk {bad}/empty is empty"),
+    (KERNEL + "--memory 1T --hugepages 2M", "not enough of them are free (sysctl vm.nr_hugepages)"),
+    (KERNEL + "--numa-node 77", "on NUMA node 77 cannot be had: there is no such node"),
+    (KERNEL + "--vcpu-pin 0=1023", "vCPU 0 cannot be pinned to CPU 1023"),
+    (KERNEL + "--cpus 2 --vcpu-pin 1=1023", "vCPU 1 cannot be pinned to CPU 1023"),
+    (KERNEL + "--user no-such-user", "there is no user no-such-user"),
+    (KERNEL + "--jail-folder {bad}/absent", "a root in {bad}/absent: No such file or directory"),
+    (KERNEL + "--memory 15M", "15M"),
+    (KERNEL + "--cpus 33", "33"),
+]
+
+
+@pytest.mark.parametrize("words, said", REFUSED,
+                         ids=[re.sub(r"[{}]|--kernel {image} ", "", words)[:40]
+                              for words, _ in REFUSED])
+def test_refused(bad, tmp_path, words, said):
+    """Status 1, one line on stderr, and nothing is left."""
+    run = tmp_path / "run"
+    run.mkdir()
+    names = {"bad": bad, "image": parts.BareGuest.image(), "run": run}
+    argv = [parts.BareGuest.program(), "run", *(word.format(**names) for word in words.split(" "))]
+    for option, value in (("--control", f"{run}/control"), ("--console", f"socket:{run}/console")):
+        if option not in argv:
+            argv += [option, value]
+    before = sorted(bad.iterdir())
+    process = parts.Process(argv, tmp_path / "log", env={**os.environ, "TMPDIR": str(run)})
+    try:
+        status = process.wait(60)
+    finally:
+        process.kill()
+    assert status == 1, process.log()
+    lines = process.log().splitlines()
+    assert len(lines) == 1, lines
+    assert said.format(**names) in lines[0]
+    assert list(run.iterdir()) == []
+    assert sorted(bad.iterdir()) == before and (bad / "text").read_bytes() == b"no kernel\n"
