@@ -212,6 +212,26 @@ def test_ways_to_end(house):
     house.two.arguments = []
 
 
+def test_real_time(house):
+    """vCPUs have it, though their process has given up the right to."""
+    if house.two.pid:
+        house.two.kill()
+    house.two.arguments = ["--realtime", "2"]
+    house.two.boot()
+    house.two.wait_up()
+    house.two.arguments = []
+    told = house.machine.sh(
+        "python3 -c 'import os, sys\n"
+        "for thread in os.listdir(f\"/proc/{sys.argv[1]}/task\"):\n"
+        "    with open(f\"/proc/{sys.argv[1]}/task/{thread}/comm\") as name:\n"
+        "        print(name.read().strip(), os.sched_getscheduler(int(thread)),\n"
+        "              os.sched_getparam(int(thread)).sched_priority)' "
+        f"$(cat /proc/{house.two.pid}/task/*/children)", 60)
+    assert "vcpu0 1 2" in told.splitlines(), told  # 1: SCHED_FIFO
+    assert "net0 0 0" in told.splitlines(), told
+    house.two.kill()
+
+
 def test_guest_before_its_switch(house):
     """No back end at boot is no error; the link comes up with the switch."""
     house.switch.kill()
