@@ -344,9 +344,14 @@ class HalfCpu:
 # Memory
 
 
-def memory_of(pid):
-    """MiB by kind: anonymous (proportional), private dirty pages of files, huge pages."""
-    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+def _read(path):
+    return pathlib.Path(path).read_text()
+
+
+def memory_of(pid, read=_read, without=None):
+    """MiB by kind: anonymous (proportional), private dirty pages of files, huge pages. `read` gets
+    a file of the process's machine; files whose path begins with `without` are left out."""
+    rollup = read(f"/proc/{pid}/smaps_rollup")
 
     def total(name):
         return int(re.search(rf"^{name}:\s+(\d+) kB", rollup, re.M).group(1)) / 1024
@@ -354,10 +359,10 @@ def memory_of(pid):
     dirty_of_files = 0
     is_file = False
     dirty = 0
-    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        head = re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+)", line)
+    for line in read(f"/proc/{pid}/smaps").splitlines():
+        head = re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+) *(.*)", line)
         if head:
-            is_file = head.group(1) != "0"
+            is_file = head.group(1) != "0" and not (without and head.group(2).startswith(without))
             dirty = 0
         elif line.startswith("Private_Dirty:"):
             dirty = int(line.split()[1])
