@@ -435,8 +435,10 @@ void network::wait_link(bool up, const run_settings& s) noexcept
     while (is_link_up() != up && cycles() < deadline) {
         sleep(messages_ != 0 ? 1'000'000'000 : 10'000'000);
     }
-    if (messages_ != 0 && interrupts(virtio_device::cpu_vector(0)) == before) {
-        sleep(100'000'000); // the change may be seen before its notice comes
+    // The change may be seen before its notice comes.
+    while (messages_ != 0 && interrupts(virtio_device::cpu_vector(0)) == before &&
+           cycles() < deadline) {
+        sleep(100'000'000);
     }
     print("link_interrupts=", interrupts(virtio_device::cpu_vector(0)) - before);
     print("link_generation=", device_->config_generation());
