@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/stat.h>
+
 namespace strait::vmm::virtio {
 
 namespace {
@@ -140,14 +142,19 @@ result<void> back_end::agree_on_notes(const ring_plan& plan, inflight_notes& not
         }
         const vhost::inflight_area wanted{0, 0, static_cast<std::uint16_t>(plan.queues.size()),
                                           largest};
-        auto area = channel_.ask(request::get_inflight_fd, wanted, &notes.file);
+        inflight_notes given;
+        auto area = channel_.ask(request::get_inflight_fd, wanted, &given.file);
         if (area.has_error()) {
             return area.error();
         }
-        if (!notes.file) {
+        struct stat status {};
+        if (!given.file || ::fstat(given.file.get(), &status) != 0 || area->size == 0 ||
+            area->offset > static_cast<std::uint64_t>(status.st_size) ||
+            area->size > static_cast<std::uint64_t>(status.st_size) - area->offset) {
             return error{"the back end gave no file of descriptors in flight"};
         }
-        notes.area = *area;
+        given.area = *area;
+        notes = std::move(given); // the next back end gets it, too
     }
     const int file = notes.file.get();
     return channel_.tell(request::set_inflight_fd, "SET_INFLIGHT_FD", notes.area, {&file, 1});
