@@ -98,6 +98,8 @@ bool client::send(std::string_view text)
 // it did not take.
 std::string client::receive_line(bool sent)
 {
+    constexpr std::size_t most_answer = std::size_t{64}
+                                        << 20U; // a table of 65,536 addresses has 16
     std::array<char, 65536> chunk{};
     std::size_t searched = 0;
     for (;;) {
@@ -119,6 +121,10 @@ std::string client::receive_line(bool sent)
             fail("gives no answer", errno);
         }
         buffer_.append(chunk.data(), static_cast<std::size_t>(size));
+        if (buffer_.size() > most_answer) {
+            throw call_error{false, "what answers at " + address_.path + " is not " +
+                                        address_.program + ": it says more than any answer has"};
+        }
     }
 }
 

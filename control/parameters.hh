@@ -5,9 +5,11 @@
 #include <boost/json/object.hpp>
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace strait::control {
 
@@ -38,6 +40,14 @@ template <typename Integer>
 {
     const auto n = number_of(p, name);
     return n ? std::optional{static_cast<Integer>(*n)} : std::nullopt;
+}
+
+// A path as it is from anywhere, without dots and a slash at its end.
+[[nodiscard]] inline std::string absolute_path(std::string_view path)
+{
+    std::error_code ignored;
+    const auto whole = std::filesystem::absolute(path, ignored).lexically_normal();
+    return (whole.has_filename() ? whole : whole.parent_path()).string();
 }
 
 } // namespace strait::control

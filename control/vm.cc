@@ -14,7 +14,9 @@
 #include <array>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -42,13 +44,6 @@ T or_refuse(ports::result<T> r)
         refuse(r.error().message);
     }
     return std::move(r).value();
-}
-
-std::string absolute(std::string_view path)
-{
-    std::error_code ignored;
-    const fs::path whole = fs::absolute(path, ignored).lexically_normal();
-    return (whole.has_filename() ? whole : whole.parent_path()).string();
 }
 
 // While this lives, a signal that would end the process only says so: what was begun is undone.
@@ -193,20 +188,20 @@ json::object vmm_parameters(const vm_folder& folder, const json::object& p)
     }
     for (const std::string_view name : {"kernel", "initrd", "jail_folder"}) {
         if (const auto path = text_of(p, name)) {
-            out[name] = absolute(*path);
+            out[name] = absolute_path(*path);
         }
     }
     if (auto* disks = out.if_contains("disk")) {
         for (auto& disk : disks->as_array()) {
             auto& d = disk.as_object();
-            d["path"] = absolute(text_of(d, "path").value());
+            d["path"] = absolute_path(text_of(d, "path").value());
         }
     }
     constexpr std::string_view file = "file:";
     if (const auto console = text_of(p, "console"); !console) {
         out["console"] = "socket:" + folder.console();
     } else if (console->starts_with(file)) {
-        out["console"] = std::string{file} + absolute(console->substr(file.size()));
+        out["console"] = std::string{file} + absolute_path(console->substr(file.size()));
     }
     out["control"] = folder.control();
     auto& nets = out["net"];
@@ -281,7 +276,9 @@ json::value run(const vm_host& host, const json::object& p)
         kill();
         (void)how_it_ended(folder);
     });
-    auto seen = wait_until_it_answers(folder, host.start_patience);
+    // Memory that is taken at once takes its time.
+    const std::chrono::seconds taking{config.memory.bytes >> 30U};
+    auto seen = wait_until_it_answers(folder, host.start_patience + taking);
     undo.keep();
     return seen;
 }
@@ -307,12 +304,22 @@ json::value show(const vm_host& host, const json::object& p)
     return seen;
 }
 
+// Whether a process is what serves this machine: the socket's folder may be its user's, who could
+// have put another's there.
+bool runs(pid_t process, const vm_folder& folder)
+{
+    std::ifstream file{"/proc/" + std::to_string(process) + "/cmdline"};
+    const std::string words{std::istreambuf_iterator<char>{file}, {}};
+    return words.find(std::string{'\0'} + folder.config() + '\0') != std::string::npos;
+}
+
 // Returns when its process is gone.
 void end(const vm_host& host, const vm_folder& folder, const json::object& p)
 {
     constexpr std::int64_t usual = 30;
     const std::chrono::seconds patience{number_of(p, "timeout").value_or(usual)};
     pid_t process = 0;
+    std::string why;
     for (const bool force : {false, true}) {
         if (!force && is_set(p, "force")) {
             continue;
@@ -321,22 +328,23 @@ void end(const vm_host& host, const vm_folder& folder, const json::object& p)
             client machine{folder.service(host.insist_patience)};
             machine.connect();
             process = machine.peer();
-            machine.call("vm.stop", {{"force", force}});
+            machine.call("vm.stop", {{"force", force}, {"timeout", patience.count()}});
         } catch (const call_error& e) {
             if (e.absent) {
                 return;
             }
-            // That it gives no answer may be its end.
+            why = e.message; // that it gives no answer may be its end
         }
         if (gone_within(folder, force ? host.insist_patience : patience)) {
             return;
         }
     }
-    if (process > 0 && ::kill(process, SIGKILL) == 0 && gone_within(folder, host.insist_patience)) {
+    if (process > 0 && runs(process, folder) && ::kill(process, SIGKILL) == 0 &&
+        gone_within(folder, host.insist_patience)) {
         return;
     }
-    refuse("virtual machine " + folder.name() + " cannot be ended: process " +
-           std::to_string(process) + " does not go");
+    refuse("virtual machine " + folder.name() + " cannot be ended: " +
+           (process > 0 ? "process " + std::to_string(process) + " does not go" : why));
 }
 
 json::value stop(const vm_host& host, const json::object& p)
@@ -378,7 +386,7 @@ json::value console(const vm_host& host, const json::object& p)
 json::value do_vm_command(const vm_host& given, const method& m, const json::object& p)
 {
     vm_host host = given;
-    host.run_dir = absolute(given.run_dir);
+    host.run_dir = absolute_path(given.run_dir);
     if (m.name == "vm.run") {
         return run(host, p);
     }

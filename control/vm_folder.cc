@@ -9,6 +9,7 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -123,6 +124,8 @@ result<void> vm_folder::give_sockets_to(uid_t user, gid_t group) const
 result<void> vm_folder::write_config(const json::object& parameters) const
 {
     std::ofstream file{config()};
+    // As the log: a command line may have secrets.
+    (void)::chmod(config().c_str(), 0640); // NOLINT(*-magic-numbers)
     file << json::serialize(parameters) << '\n';
     if (!file.flush()) {
         return error{config() + " cannot be written"};
@@ -209,7 +212,13 @@ json::object vm_folder::look() const
         const json::value info = machine.call("vm.info", {});
         const auto* object = info.if_object();
         const auto* state = object != nullptr ? object->if_contains("state") : nullptr;
-        seen["state"] = state != nullptr ? *state : json::value("running");
+        const auto* word = state != nullptr ? state->if_string() : nullptr;
+        constexpr std::array<std::string_view, 3> known{"running", "paused", "stopping"};
+        if (word == nullptr || std::ranges::find(known, std::string_view{*word}) == known.end()) {
+            seen["state"] = "silent"; // a VMM that its guest has taken over may say anything
+            return seen;
+        }
+        seen["state"] = *word;
         seen["pid"] = machine.peer();
         seen["info"] = info;
         return seen;

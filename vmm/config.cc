@@ -262,12 +262,47 @@ dataplane::mac_address mac_of(std::string_view name, std::size_t number)
     return dataplane::mac_address{hash << 8U | local};
 }
 
+// In the jail there is no folder to be in, so paths are absolute; a socket's must still fit.
+result<void> check_length(const std::string& option, const std::string& path)
+{
+    if (path.size() > ports::max_socket_path) {
+        return error{option + " is " + path + ", " + std::to_string(path.size()) +
+                     " bytes; a socket's path has at most " +
+                     std::to_string(ports::max_socket_path)};
+    }
+    return {};
+}
+
+result<void> set_control(config& c, const json::object& p)
+{
+    if (const auto console = text_of(p, "console")) {
+        const auto colon = console->find(':');
+        c.console = *console;
+        if (colon != std::string::npos) {
+            const std::string path = control::absolute_path(console->substr(colon + 1));
+            c.console = console->substr(0, colon + 1) + path;
+            if (auto fits = check_length("--console", path);
+                fits.has_error() && console->starts_with("socket:")) {
+                return fits;
+            }
+        }
+    }
+    if (const auto socket = text_of(p, "control")) {
+        c.control = control::absolute_path(*socket);
+        return check_length("--control", c.control);
+    }
+    return {};
+}
+
 result<virtio::net_options> to_net(const json::object& p, const std::string& machine,
                                    std::size_t number)
 {
     virtio::net_options o;
     o.name = "net" + std::to_string(number);
-    o.socket = text_of(p, "socket").value();
+    o.socket = control::absolute_path(text_of(p, "socket").value());
+    if (auto fits = check_length("--net socket", o.socket); fits.has_error()) {
+        return fits.error();
+    }
     o.server = is_set(p, "server");
     const auto mac = text_of(p, "mac");
     o.mac = mac ? dataplane::mac_address::parse(*mac).value() : mac_of(machine, number);
@@ -362,7 +397,9 @@ result<void> set_cpus(config& c, const json::object& p)
 result<void> set_jail(config& c, const json::object& p)
 {
     c.jail.enabled = !is_set(p, "no_jail");
-    c.jail.folder = text_of(p, "jail_folder").value_or("");
+    if (const auto folder = text_of(p, "jail_folder")) {
+        c.jail.folder = control::absolute_path(*folder);
+    }
     const auto user = text_of(p, "user");
     if (!c.jail.enabled && (user || !c.jail.folder.empty())) {
         return error{std::string{"--no-jail keeps all rights, and --"} +
@@ -407,13 +444,9 @@ result<config> to_config(const json::object& p)
     c.kernel = text_of(p, "kernel").value();
     c.initrd = text_of(p, "initrd").value_or("");
     c.command_line = text_of(p, "command_line").value_or("");
-    if (const auto console = text_of(p, "console")) {
-        c.console = *console;
-    }
-    c.control = text_of(p, "control").value_or("");
     c.reboot = !is_set(p, "no_reboot");
     add_disks(c, p);
-    for (auto* set : {set_memory, set_cpus, add_nets, set_jail}) {
+    for (auto* set : {set_memory, set_cpus, set_control, add_nets, set_jail}) {
         if (auto done = set(c, p); done.has_error()) {
             return done.error();
         }

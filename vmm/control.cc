@@ -39,7 +39,9 @@ control_service::control_service(const config& c, machine_calls calls)
         return json::value{{"state", "running"}};
     });
     rpc_.add("vm.stop", [this](const json::object& p) -> done {
-        calls_.stop(control::is_set(p, "force"));
+        const auto given = control::number_of(p, "timeout");
+        calls_.stop(control::is_set(p, "force"),
+                    given ? std::chrono::seconds{*given} : power_off_patience);
         return json::value{{"state", "stopping"}};
     });
     rpc_.add("vm.stats",

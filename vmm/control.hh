@@ -17,11 +17,15 @@
 
 namespace strait::vmm {
 
+// How long a guest has to switch itself off, unless whoever asks says otherwise.
+inline constexpr std::chrono::seconds power_off_patience{30};
+
 // All in the thread that runs the service's io_context; none may wait for long.
 struct machine_calls {
     std::function<void()> pause;
     std::function<void()> resume;
-    std::function<void(bool force)> stop; // returns when it has begun
+    // Returns when it has begun.
+    std::function<void(bool force, std::chrono::seconds patience)> stop;
     // Of vm.info: state and nets. What the configuration says is added here.
     std::function<boost::json::object()> info;
     std::function<boost::json::object()> stats; // all of vm.stats

@@ -131,7 +131,7 @@ void pass_on(int number)
     }
 }
 
-constexpr std::array passed = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+constexpr std::array passed = {SIGTERM, SIGINT, SIGHUP};
 
 int wait_for(pid_t pid)
 {
@@ -182,6 +182,10 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
         (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         limit_resources();
     }
+    if (::geteuid() != 0 && (j.user || !j.folder.empty())) {
+        return error{std::string{"--"} + (j.user ? "user" : "jail-folder") +
+                     " is root's to give, and this process is not"};
+    }
     if (!j.enabled || ::geteuid() != 0) {
         return inside();
     }
@@ -197,9 +201,16 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
             (void)::rmdir(folder.c_str());
         }
     };
+    // Whoever ends this process has the guest ended well; what comes before the child listens
+    // waits.
+    std::signal(SIGCHLD, SIG_DFL);
+    sigset_t ends;
+    sigemptyset(&ends);
     for (const int number : passed) {
         std::signal(number, pass_on);
+        sigaddset(&ends, number);
     }
+    (void)::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
     std::array<int, 2> pipe{-1, -1};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
         const error why = failed("a pipe");
@@ -220,6 +231,7 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
             std::signal(number, SIG_DFL);
         }
         here = {};
+        (void)::setsid(); // a signal to the group comes once, from the parent
         if (auto jailed = enter(j, folder, folders, parent.get()); jailed.has_error()) {
             std::fprintf(stderr, "strait-vmm: %s\n", jailed.error().message.c_str());
             std::_Exit(1);
@@ -228,6 +240,7 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
         std::exit(inside());
     }
     child = static_cast<std::sig_atomic_t>(pid);
+    (void)::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
     const int status = wait_for(pid);
     clean();
     return status;

@@ -15,9 +15,9 @@ namespace strait::vmm {
 
 // Runs `inside` in a child process that is jailed as `j` says (namespaces for mounts, processes and
 // the network, the jail's folder as its root, no capabilities, its user), waits for it and says its
-// exit status. Signals that ask this process to end are passed on. `folders` are visible inside, by
-// their own paths and writable as before. Before any thread is started. Not root: just calls
-// `inside`, and new privileges are barred.
+// exit status. SIGTERM, SIGINT and SIGHUP are passed on; `inside` begins with them blocked.
+// `folders` are visible inside, by their own paths and writable as before. Before any thread is
+// started. Not root: just calls `inside`, and new privileges are barred.
 [[nodiscard]] ports::result<int> run_jailed(const jail_config& j,
                                             const std::vector<std::string>& folders,
                                             const std::function<int()>& inside);

@@ -4,6 +4,7 @@
 
 #include "vmm/boot/acpi.hh"
 #include "vmm/boot/loader.hh"
+#include "vmm/devices/console.hh"
 #include "vmm/pci/virtio_function.hh"
 #include "vmm/platform.hh"
 #include "vmm/virtio/entropy.hh"
@@ -30,7 +31,8 @@ using ports::result;
 
 result<file_descriptor> open_file(const std::string& what, const std::string& path)
 {
-    file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    // Not to wait for a FIFO's other end; who reads it says that it is no regular file.
+    file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     if (!file) {
         return error{what + " " + path +
                      " cannot be opened: " + std::generic_category().message(errno)};
@@ -74,6 +76,12 @@ result<resources> resources::open(const config& c)
         }
         r.disks.push_back(std::move(opened).value());
     }
+    // Last: nothing is made for a guest that is refused.
+    auto file = console::open_file(c.console);
+    if (file.has_error()) {
+        return file.error();
+    }
+    r.console = std::move(file).value();
     return r;
 }
 

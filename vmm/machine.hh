@@ -37,6 +37,7 @@ struct resources {
     dataplane::file_descriptor kernel;
     std::optional<dataplane::file_descriptor> initrd;
     std::vector<virtio::disk> disks;
+    dataplane::file_descriptor console; // its file, if it is one
 
     // An error names the file, and what is wrong with it.
     [[nodiscard]] static ports::result<resources> open(const config& c);

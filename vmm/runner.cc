@@ -8,12 +8,14 @@
 #include "vmm/jail.hh"
 #include "vmm/seccomp.hh"
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <system_error>
 
 #include <csignal>
 #include <filesystem>
@@ -24,6 +26,7 @@
 #include <vector>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace strait::vmm {
 
@@ -36,8 +39,6 @@ using ports::result;
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-constexpr std::chrono::seconds power_off_patience{30};
-
 // One process's guest, over all of its reboots. All on the main thread but for the hooks.
 class runner {
 public:
@@ -47,7 +48,7 @@ public:
 
     result<exit_status> run()
     {
-        auto opened = console::open(io_, config_.console);
+        auto opened = console::open(io_, config_.console, {.file = std::move(resources_.console)});
         if (opened.has_error()) {
             return opened.error();
         }
@@ -63,8 +64,13 @@ public:
             control_ = std::move(listening).value();
         }
         wait_for_signals();
+        let_signals_come();
         for (;;) {
             auto made = machine::make(config_, resources_, hooks());
+            if (made.has_error() && confined_) {
+                log(log_level::error, "vm", "the guest cannot begin anew: " + made.error().message);
+                return exit_status::failed;
+            }
             if (made.has_error()) {
                 return made.error();
             }
@@ -97,8 +103,17 @@ private:
     {
         machine_hooks h;
         h.console = [this](std::byte b) { console_->put({&b, 1}); };
-        h.ended = [this](guest_end e) {
-            asio::post(io_, [this, e = std::move(e)]() mutable { end(std::move(e)); });
+        // A guest may say it without end, and what one machine said must not end the next.
+        h.ended = [this, number = ++machines_,
+                   said = std::make_shared<std::atomic<bool>>(false)](guest_end e) {
+            if (said->exchange(true)) {
+                return;
+            }
+            asio::post(io_, [this, number, e = std::move(e)]() mutable {
+                if (number == machines_) {
+                    end(std::move(e));
+                }
+            });
         };
         if (config_.jail.enabled) {
             // Where the main thread's filter could be had, this can.
@@ -113,7 +128,7 @@ private:
         machine_calls c;
         c.pause = [this] { machine_->pause(); };
         c.resume = [this] { machine_->resume(); };
-        c.stop = [this](bool force) { stop(force); };
+        c.stop = [this](bool force, std::chrono::seconds patience) { stop(force, patience); };
         c.info = [this] { return info(); };
         c.stats = [this] { return stats(); };
         return c;
@@ -153,7 +168,7 @@ private:
         };
         const boot_times::clock::time_point spoke{boot_times::clock::duration{t.spoke.load()}};
         return {{"exits", std::move(exits)},
-                {"boot",
+                {"boot_us",
                  {{"made", since_begin(t.made)},
                   {"loaded", since_begin(t.loaded)},
                   {"running", since_begin(t.running)},
@@ -194,18 +209,28 @@ private:
         return exit_status::failed;
     }
 
+    static void let_signals_come()
+    {
+        sigset_t ends;
+        sigemptyset(&ends);
+        for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
+            sigaddset(&ends, number);
+        }
+        (void)::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
+    }
+
     void wait_for_signals()
     {
         signals_.async_wait([this](boost::system::error_code cancelled, int /*number*/) {
             if (!cancelled) {
-                stop(asked_to_end_);
+                stop(asked_to_end_, power_off_patience);
                 wait_for_signals();
             }
         });
     }
 
     // Asks the guest, and insists when it has not done so in time.
-    void stop(bool insist)
+    void stop(bool insist, std::chrono::seconds patience)
     {
         if (insist) {
             end({guest_end::kind::stopped, {}});
@@ -214,12 +239,12 @@ private:
         asked_to_end_ = true;
         machine_->resume();
         machine_->press_power_button();
-        patience_.expires_after(power_off_patience);
-        patience_.async_wait([this](boost::system::error_code cancelled) {
+        patience_.expires_after(patience);
+        patience_.async_wait([this, patience](boost::system::error_code cancelled) {
             if (!cancelled) {
                 log(log_level::warning, "vm",
                     "the guest did not switch itself off within " +
-                        std::to_string(power_off_patience.count()) + " s and was ended");
+                        std::to_string(patience.count()) + " s and was ended");
                 end({guest_end::kind::stopped, {}});
             }
         });
@@ -229,17 +254,18 @@ private:
     resources resources_;
     boot_times::clock::time_point begun_;
     asio::io_context io_{1};
-    asio::signal_set signals_{io_, SIGTERM, SIGINT};
+    asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
     asio::steady_timer patience_{io_};
     std::unique_ptr<console> console_;
     std::unique_ptr<machine> machine_;
     std::unique_ptr<control_service> control_;
     std::optional<guest_end> end_;
+    std::uint64_t machines_{0}; // so far
     bool asked_to_end_{false};
     bool confined_{false};
 };
 
-// Where sockets and files are that are made, or looked for, while the guest runs.
+// Where sockets are that are made, or looked for, while the guest runs.
 std::vector<std::string> folders_of(const config& c)
 {
     std::vector<std::string> all;
@@ -248,8 +274,8 @@ std::vector<std::string> folders_of(const config& c)
             all.push_back(std::filesystem::path{path}.parent_path());
         }
     };
-    if (const auto path = c.console.find(':'); path != std::string::npos) {
-        add(c.console.substr(path + 1));
+    if (constexpr std::string_view socket = "socket:"; c.console.starts_with(socket)) {
+        add(c.console.substr(socket.size()));
     }
     add(c.control);
     for (const virtio::net_options& n : c.nets) {
@@ -258,10 +284,58 @@ std::vector<std::string> folders_of(const config& c)
     return all;
 }
 
+// Links in the way to a socket lead nowhere in a jail.
+config with_real_folders(config c)
+{
+    const auto resolve = [](std::string& path) {
+        std::error_code unreadable;
+        const std::filesystem::path given{path};
+        const auto folder = std::filesystem::canonical(given.parent_path(), unreadable);
+        if (!unreadable) {
+            path = folder / given.filename();
+        }
+    };
+    constexpr std::string_view socket = "socket:";
+    if (c.console.starts_with(socket)) {
+        std::string path = c.console.substr(socket.size());
+        resolve(path);
+        c.console = std::string{socket} + path;
+    }
+    if (!c.control.empty()) {
+        resolve(c.control);
+    }
+    for (virtio::net_options& n : c.nets) {
+        resolve(n.socket);
+    }
+    return c;
+}
+
+// A jail shows its guest's sockets by the folders that they are in, with whatever else is there.
+void warn_of_company(const config& c, const std::vector<std::string>& folders)
+{
+    if (!c.jail.enabled || ::geteuid() != 0) {
+        return;
+    }
+    for (const std::string& folder : folders) {
+        std::error_code ignored;
+        if (std::filesystem::exists(folder + "/control.sock", ignored)) {
+            log(log_level::warning, "vm",
+                "in its jail the guest's VMM can reach all that is in " + folder +
+                    ", the control socket of the switch, too: put the guest's sockets into a "
+                    "folder of their own");
+            return;
+        }
+    }
+}
+
 } // namespace
 
-int run(const config& c, boot_times::clock::time_point begun)
+int run(const config& given, boot_times::clock::time_point begun)
 {
+    const config c = with_real_folders(given);
+    if (c.jail.enabled) {
+        (void)::close_range(STDERR_FILENO + 1, ~0U, 0); // what was inherited is nobody's
+    }
     if (c.realtime) {
         // vCPUs ask for it when the right to have any is gone.
         const rlimit priority{*c.realtime, *c.realtime};
@@ -275,7 +349,9 @@ int run(const config& c, boot_times::clock::time_point begun)
     if (opened.has_error()) {
         return refuse(opened.error());
     }
-    const auto status = run_jailed(c.jail, folders_of(c), [&] {
+    const auto folders = folders_of(c);
+    warn_of_company(c, folders);
+    const auto status = run_jailed(c.jail, folders, [&] {
         const auto ended = runner{c, std::move(opened).value(), begun}.run();
         return ended.has_error() ? refuse(ended.error()) : static_cast<int>(*ended);
     });

@@ -60,12 +60,13 @@ constexpr std::array every_thread = {SCMP_SYS(read),
 
 // Disks, and vhost-user's sockets.
 constexpr std::array devices = {
-    SCMP_SYS(preadv),    SCMP_SYS(pwritev),       SCMP_SYS(pread64),       SCMP_SYS(pwrite64),
-    SCMP_SYS(fdatasync), SCMP_SYS(fsync),         SCMP_SYS(fallocate),     SCMP_SYS(socket),
-    SCMP_SYS(connect),   SCMP_SYS(accept4),       SCMP_SYS(sendmsg),       SCMP_SYS(recvmsg),
-    SCMP_SYS(sendto),    SCMP_SYS(recvfrom),      SCMP_SYS(fcntl),         SCMP_SYS(prctl),
-    SCMP_SYS(dup),       SCMP_SYS(shutdown),      SCMP_SYS(getsockopt),    SCMP_SYS(setsockopt),
-    SCMP_SYS(eventfd2),  SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create)};
+    SCMP_SYS(preadv),    SCMP_SYS(pwritev),       SCMP_SYS(pread64),        SCMP_SYS(pwrite64),
+    SCMP_SYS(fdatasync), SCMP_SYS(fsync),         SCMP_SYS(fallocate),      SCMP_SYS(socket),
+    SCMP_SYS(connect),   SCMP_SYS(accept4),       SCMP_SYS(sendmsg),        SCMP_SYS(recvmsg),
+    SCMP_SYS(sendto),    SCMP_SYS(recvfrom),      SCMP_SYS(fcntl),          SCMP_SYS(prctl),
+    SCMP_SYS(dup),       SCMP_SYS(shutdown),      SCMP_SYS(getsockopt),     SCMP_SYS(setsockopt),
+    SCMP_SYS(eventfd2),  SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat)};
 
 // A guest that begins anew: memory, threads, sockets that listen, files that are read again.
 constexpr std::array starting = {SCMP_SYS(memfd_create),
@@ -79,8 +80,6 @@ constexpr std::array starting = {SCMP_SYS(memfd_create),
                                  SCMP_SYS(chmod),
                                  SCMP_SYS(fchmod),
                                  SCMP_SYS(umask),
-                                 SCMP_SYS(newfstatat),
-                                 SCMP_SYS(fstat),
                                  SCMP_SYS(stat),
                                  SCMP_SYS(lstat),
                                  SCMP_SYS(lseek),

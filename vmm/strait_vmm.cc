@@ -2,9 +2,12 @@
 // strait-vmm: runs one virtual machine until its guest ends it.
 #include "control/standard_files.hh"
 #include "control/version.hh"
+#include "ports/error.hh"
 #include "vmm/config.hh"
 #include "vmm/runner.hh"
 
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -27,6 +30,9 @@ int main(int argc, char** argv)
     if (!strait::control::open_standard_files()) {
         return 1; // and nobody can be told
     }
+    // A log or a console that cannot be written is an error of the write.
+    (void)std::signal(SIGPIPE, SIG_IGN);
+    (void)std::signal(SIGXFSZ, SIG_IGN);
     try {
         const std::vector<std::string> words(argv + 1, argv + argc);
         const auto options = parse_command_line(words);
@@ -37,7 +43,11 @@ int main(int argc, char** argv)
             const std::string text =
                 options->help ? help()
                               : "strait-vmm " + std::string{strait::control::version()} + "\n";
-            return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? 0 : 1;
+            if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+                return refuse("the text cannot be written to the standard output: " +
+                              strait::ports::describe(errno));
+            }
+            return 0;
         }
         return run(options->machine, begun);
     } catch (const std::exception& e) {

@@ -194,6 +194,10 @@ std::future<result<void>> vcpu::start(std::function<result<void>()> prepare)
     auto answer = prepared.get_future();
     thread_ =
         std::thread{[this, prepare = std::move(prepare), prepared = std::move(prepared)]() mutable {
+            sigset_t wake;
+            sigemptyset(&wake);
+            sigaddset(&wake, wake_signal());
+            (void)::pthread_sigmask(SIG_UNBLOCK, &wake, nullptr); // whatever was inherited
             auto ready = prepare();
             const bool runs = ready.has_value();
             prepared.set_value(std::move(ready));

@@ -71,7 +71,7 @@ def starts(count):
             for key, more in (("own", []), ("own_no_jail", ["--no-jail"])):
                 guest = lab.BareGuest(kernel=kernel, memory="128M", arguments=more)
                 try:
-                    trial[key] = guest.vm("stats")["boot"]["running"] / 1000
+                    trial[key] = guest.vm("stats")["boot_us"]["running"] / 1000
                     guest.kill()
                 finally:
                     guest.close()

@@ -78,27 +78,16 @@ private:
     int out_flags_;
 };
 
+constexpr std::string_view file_kind = "file:";
+
 // A file of bounded size that ends with the newest output.
 class bounded_file {
 public:
-    [[nodiscard]] static result<bounded_file> open(const std::string& path, std::uint64_t limit)
+    bounded_file(file_descriptor file, std::string path, std::uint64_t limit)
+        : path_{std::move(path)}, limit_{limit}, file_{std::move(file)}
     {
-        bounded_file f;
-        f.path_ = path;
-        f.limit_ = limit;
-        constexpr mode_t mode = 0640;
-        // Not to wait for a FIFO's other end.
-        f.file_ = file_descriptor{
-            ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode)};
         struct stat status {};
-        if (!f.file_ || ::fstat(f.file_.get(), &status) != 0) {
-            return error{"the console's file " + path + " cannot be opened: " + describe(errno)};
-        }
-        if (!S_ISREG(status.st_mode)) {
-            return error{"the console's file " + path + " is no regular file"};
-        }
-        f.end_ = static_cast<std::uint64_t>(status.st_size);
-        return f;
+        end_ = ::fstat(file_.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
     }
 
     void append(std::span<const std::byte> from)
@@ -273,24 +262,27 @@ public:
         : news_{std::move(news)}, history_{news_}, io_{io}, wake_{io}, acceptor_{io}, retry_{io}
     {}
 
-    [[nodiscard]] result<void> open(std::string_view where, const console_options& o)
+    [[nodiscard]] result<void> open(std::string_view where, console_options& o)
     {
         error_code failed;
         wake_.assign(news_.fd(), failed);
         if (failed) {
             return error{"the console cannot be waited for: " + failed.message()};
         }
-        constexpr std::string_view file = "file:";
         constexpr std::string_view socket = "socket:";
         if (where == "stdio") {
             return open_stdio();
         }
-        if (where.starts_with(file)) {
-            auto opened = bounded_file::open(std::string{where.substr(file.size())}, o.file_bytes);
-            if (opened.has_error()) {
-                return opened.error();
+        if (where.starts_with(file_kind)) {
+            if (!o.file) {
+                auto opened = open_file(where, o.file_bytes);
+                if (opened.has_error()) {
+                    return opened.error();
+                }
+                o.file = std::move(opened).value();
             }
-            file_ = std::move(opened).value();
+            file_.emplace(std::move(o.file), std::string{where.substr(file_kind.size())},
+                          o.file_bytes);
             return {};
         }
         if (where.starts_with(socket)) {
@@ -513,6 +505,38 @@ console::~console()
     if (implementation_) {
         implementation_->close();
     }
+}
+
+result<file_descriptor> console::open_file(std::string_view where, std::uint64_t file_bytes)
+{
+    if (!where.starts_with(file_kind)) {
+        return file_descriptor{};
+    }
+    const std::string path{where.substr(file_kind.size())};
+    constexpr mode_t mode = 0640;
+    // Not to wait for a FIFO's other end.
+    file_descriptor file{
+        ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode)};
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0) {
+        return error{"the console's file " + path + " cannot be opened: " + describe(errno)};
+    }
+    if (!S_ISREG(status.st_mode)) {
+        return error{"the console's file " + path + " is no regular file"};
+    }
+    if (static_cast<std::uint64_t>(status.st_size) > file_bytes) {
+        return error{"the console's file " + path + " has " + std::to_string(status.st_size) +
+                     " bytes already, and at most " + std::to_string(file_bytes) +
+                     " are kept: move it away"};
+    }
+    // As disks are locked: it may be one.
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) {
+        return error{"the console's file " + path + " is in use, by another guest or as a disk"};
+    }
+    return file;
 }
 
 result<std::unique_ptr<console>> console::open(asio::io_context& io, std::string_view where,

@@ -3,6 +3,7 @@
 // file, a UNIX socket, or nowhere.
 #pragma once
 
+#include "dataplane/file_descriptor.hh"
 #include "ports/error.hh"
 
 #include <boost/asio/io_context.hpp>
@@ -18,6 +19,7 @@ namespace strait::vmm {
 
 struct console_options {
     std::uint64_t file_bytes{std::uint64_t{16} << 20}; // a file's limit; at least 64 KiB
+    dataplane::file_descriptor file{};                 // what open_file() gave, if it was called
 };
 
 // All but put() and lost(): the thread that runs `io`.
@@ -26,9 +28,9 @@ public:
     // `where` is one of
     //   none
     //   stdio        A terminal is raw until this goes: the guest gets Ctrl-C, too.
-    //   file:PATH    A regular file, made if need be, appended to. At its limit it is rewritten in
-    //                place: its newest half stays, from a line's beginning on. Nothing else is
-    //                renamed or made, so that it works behind any sandbox.
+    //   file:PATH    A regular file, made if need be, appended to, locked. At its limit it is
+    //                rewritten in place: its newest half stays, from a line's beginning on. One
+    //                that is longer from the start is somebody else's, and refused.
     //   socket:PATH  A UNIX socket, for its owner alone (mode 0600). It has one client at a time:
     //                who comes takes the place of who was there, and gets the newest 64 KiB first.
     // An error says in a sentence what was wrong. From the first of either kind on the process
@@ -36,6 +38,9 @@ public:
     // what is left to be written then has a second to go.
     [[nodiscard]] static ports::result<std::unique_ptr<console>>
     open(boost::asio::io_context& io, std::string_view where, console_options o = {});
+    // The file alone, for open() when the process may no longer; none, if `where` is no file.
+    [[nodiscard]] static ports::result<dataplane::file_descriptor>
+    open_file(std::string_view where, std::uint64_t file_bytes = console_options{}.file_bytes);
     ~console();
     console(const console&) = delete;
     console& operator=(const console&) = delete;

@@ -187,9 +187,13 @@ def test_power_button(lab, ask, end, reboot):
     assert guest.number("button_after_read") == 0
 
 
+def sighup(guest):
+    guest.process.signal(signal.SIGHUP)
+
+
 @pytest.mark.parametrize("again", [
-    sigterm, sigint, lambda guest: guest.vm("stop", force=True)],
-    ids=["sigterm", "sigint", "force"])
+    sigterm, sigint, sighup, lambda guest: guest.vm("stop", force=True)],
+    ids=["sigterm", "sigint", "sighup", "force"])
 def test_power_button_unheard(lab, again):
     guest = lab.bare_guest("hello end=hlt")
     guest.wait_told("end", "hlt")
@@ -525,8 +529,8 @@ REFUSED = [
     (KERNEL + "--control {bad}/text", "{bad}/text exists and is not a socket"),
     (KERNEL + "--console socket:{bad}/text", "{bad}/text exists and is not a socket"),
     (KERNEL + "--console file:{bad}", "the console's file {bad} cannot be opened"),
-    (KERNEL + "--console file:/proc/version", "the console's file /proc/version cannot be opened"),
-    (KERNEL + "--console file:{bad}/absent/x", "the folder {bad}/absent"),
+    (KERNEL + "--console file:{bad}/absent/x",
+     "the console's file {bad}/absent/x cannot be opened: No such file"),
     (KERNEL + "--disk {bad}/absent", "the disk {bad}/absent cannot be opened"),
     (KERNEL + "--disk {bad}/empty", "the disk {bad}/empty is empty"),
     (KERNEL + "--memory 1T --hugepages 2M", "not enough of them are free (sysctl vm.nr_hugepages)"),

@@ -2,8 +2,11 @@
 """Back ends and guests that keep no rule. The VMM goes on, or says in a sentence why not, and the
 switch beside it serves others."""
 
+import contextlib
 import datetime
 import random
+import signal
+import socket
 
 import pytest
 
@@ -44,7 +47,31 @@ def wait_complaint(guest, device):
                      f"{guest.name} saying something of its device {device}")
 
 
+def test_resets_without_end(lab):
+    """A guest that never stops asking for its reset begins anew each time, and ends when told."""
+    guest = lab.bare_guest("hello end=resets", reboot=True)
+    guest.wait_told("hello", times=20)
+    guest.process.signal(signal.SIGTERM)
+    guest.process.signal(signal.SIGHUP)
+    assert guest.wait(30) in (0, 4)  # a reset, once it was asked to end, is its way to
+    assert guest.console().count("end=resets") >= guest.console().count("hello=") - 1
+
+
 # ---- back ends ----
+
+def test_accepts_nothing(lab, tmp_path):
+    """A back end that listens, and whose queue of connections is full."""
+    path = str(tmp_path / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(2):
+            one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            one.connect_ex(path)
+        guest = lab.bare_guest("net sleep=1500 end=poweroff", [f"socket={path}"]).finish()
+        assert complaints(guest, 0) == ["the back end accepts no more connections"]
+
 
 def garbage(seed, size=4096):
     return random.Random(seed).randbytes(size)

@@ -84,7 +84,7 @@ int run(const config& c)
     const machine_calls calls{.pause = [&] { state = "paused"; },
                               .resume = [&] { state = "running"; },
                               .stop =
-                                  [&](bool force) {
+                                  [&](bool force, std::chrono::seconds) {
                                       state = "stopping";
                                       if (how == "fails") {
                                           std::fputs("2024-01-01T00:00:00.000Z error vm: it is "

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <initializer_list>
 #include <set>
@@ -312,6 +313,18 @@ TEST_F(configuration, has_help_for_every_option)
     EXPECT_TRUE(parse_command_line(words("run --help")).value().help);
     const auto version = parse_command_line(words("--version")).value();
     EXPECT_TRUE(version.version && !version.help);
+}
+
+TEST(config, has_paths_that_hold_in_a_jail)
+{
+    const auto words = control::cli::split_words("run --kernel K --net socket=a/../b.sock "
+                                                 "--console file:log --control c.sock")
+                           .value();
+    const config c = parse_command_line(words).value().machine;
+    const std::string here = std::filesystem::current_path().string();
+    EXPECT_EQ(c.nets.front().socket, here + "/b.sock");
+    EXPECT_EQ(c.console, "file:" + here + "/log");
+    EXPECT_EQ(c.control, here + "/c.sock");
 }
 
 } // namespace

@@ -40,7 +40,11 @@ protected:
                 io_, c_,
                 {.pause = [this] { asked_.emplace_back("pause"); },
                  .resume = [this] { asked_.emplace_back("resume"); },
-                 .stop = [this](bool force) { asked_.emplace_back(force ? "stop now" : "stop"); },
+                 .stop =
+                     [this](bool force, std::chrono::seconds patience) {
+                         asked_.push_back(force ? "stop now"
+                                                : "stop " + std::to_string(patience.count()));
+                     },
                  .info =
                      [] {
                          return json::object{{"state", "running"}, {"nets", json::array{}}};
@@ -113,9 +117,9 @@ TEST_F(control_of_a_machine, passes_on_what_is_asked)
     EXPECT_EQ(ask("vm.resume").at("state"), "running");
     EXPECT_EQ(ask("vm.stop").at("state"), "stopping");
     (void)ask("vm.stop", {{"force", true}});
-    (void)ask("vm.stop", {{"force", false}});
+    (void)ask("vm.stop", {{"force", false}, {"timeout", 600}});
     stop();
-    EXPECT_THAT(asked_, ElementsAre("pause", "resume", "stop", "stop now", "stop"));
+    EXPECT_THAT(asked_, ElementsAre("pause", "resume", "stop 30", "stop now", "stop 600"));
 }
 
 TEST_F(control_of_a_machine, refuses_what_it_does_not_have)

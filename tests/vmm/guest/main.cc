@@ -11,7 +11,7 @@
 //                   seconds=N wait=irq|poll
 //   pass=N          sent by the device that keep=1 left as it was, and received by the last one
 //   poke=SEED,N     accesses without rules          sleep=MILLISECONDS
-//   end=poweroff|reset|triple|hlt|panic
+//   end=poweroff|reset|resets|triple|hlt|panic
 
 #include "tests/vmm/guest/boot.hh"
 #include "tests/vmm/guest/console.hh"
@@ -226,6 +226,10 @@ void button() noexcept
         power_off();
     } else if (how == "reset") {
         reset();
+    } else if (how == "resets") {
+        for (;;) {
+            out<std::uint8_t>(platform::keyboard_command, platform::keyboard_reset);
+        }
     } else if (how == "triple") {
         triple_fault();
     } else if (how == "hlt") {
