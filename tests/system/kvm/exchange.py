@@ -2,6 +2,13 @@
 """What two guests do first."""
 
 
+def up(*guests):
+    """Waits for guests that were begun at once."""
+    for guest in guests:
+        guest.wait_up()
+        print(f"{guest.name} is up after {guest.boot_seconds:.1f} s")
+
+
 def exchange(one, two, size):
     """Each pings the other without a loss and sends it a stream of size bytes, compared."""
     for sender, receiver in ((one, two), (two, one)):

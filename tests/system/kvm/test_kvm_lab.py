@@ -6,7 +6,7 @@ import pytest
 
 import lab as parts
 
-from .exchange import exchange
+from .exchange import exchange, up
 
 
 class House:
@@ -20,9 +20,7 @@ class House:
             machine, parts.Nic(self.switch.add_vhost(f"vm{number}"), f"52:54:00:00:00:0{number}"),
             f"10.0.0.{number}", disk=disk, wait=False)
             for number, disk in ((1, "/run/disk"), (2, None)))
-        for guest in (self.one, self.two):
-            guest.wait_up()
-            print(f"{guest.name} is up after {guest.boot_seconds:.1f} s")
+        up(self.one, self.two)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 import lab as parts
 
-from .exchange import exchange
+from .exchange import exchange, up
 
 # In a guest's memory of huge pages, and what its CPUs are pinned to.
 HUGE_PAGES = 64
@@ -32,9 +32,7 @@ class House:
         self.two = lab.straitctl_guest(
             machine, "br0", address="10.0.0.2", kernel=parts.assets().packed_kernel, name="two",
             wait=False, arguments=["--net", "mac=52:54:00:00:00:02,packed=on"])
-        for guest in (self.one, self.two):
-            guest.wait_up()
-            print(f"{guest.name} is up after {guest.boot_seconds:.1f} s")
+        up(self.one, self.two)
 
     def seen(self, name):
         """What `vm list` says of a guest; None if it says nothing."""

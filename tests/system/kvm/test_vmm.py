@@ -8,7 +8,7 @@ import pytest
 
 import lab as parts
 
-from .exchange import exchange
+from .exchange import exchange, up
 
 
 class House:
@@ -27,9 +27,7 @@ class House:
             machine, self.nic(number, extra), f"10.0.0.{number}", cpus=cpus, disk=disk, wait=False)
             for number, extra, cpus, disk in ((1, "", 4, "/run/vmm-disk"),
                                               (2, ",packed=on", 1, None)))
-        for guest in (self.one, self.two):
-            guest.wait_up()
-            print(f"{guest.name} is up after {guest.boot_seconds:.1f} s")
+        up(self.one, self.two)
 
     def nic(self, number, extra=""):
         return parts.Nic(self.sockets[number], f"52:54:00:00:00:0{number}", extra=extra)

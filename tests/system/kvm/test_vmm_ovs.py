@@ -6,7 +6,7 @@ import pytest
 
 import lab as parts
 
-from .exchange import exchange
+from .exchange import exchange, up
 
 PAIRS = 4
 
@@ -24,9 +24,7 @@ class House:
             for number, path, queues, extra in ((1, sockets[0], PAIRS, "packed=off"),
                                                 (2, sockets[1], 1, "packed=on")))
         self.switch = lab.machine_ovs(machine, sockets)
-        for guest in (self.one, self.two):
-            guest.wait_up()
-            print(f"{guest.name} is up after {guest.boot_seconds:.1f} s")
+        up(self.one, self.two)
 
 
 @pytest.fixture(scope="module")
