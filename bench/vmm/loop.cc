@@ -45,17 +45,6 @@ constexpr std::size_t queue_bytes =
 constexpr std::size_t frame_bytes = 64;
 constexpr std::chrono::seconds patience{10};
 
-template <typename T>
-T must(ports::result<T> r)
-{
-    if (r.has_error()) {
-        throw std::runtime_error{r.error().message};
-    }
-    if constexpr (!std::is_void_v<T>) {
-        return std::move(r).value();
-    }
-}
-
 void must(bool done)
 {
     if (!done) {
@@ -67,7 +56,7 @@ void must(bool done)
 class device {
 public:
     explicit device(const std::string& path)
-        : channel_{must(vhost::front_channel::connect(path)), patience},
+        : channel_{vhost::front_channel::connect(path).value(), patience},
           memory_{::memfd_create("strait-guest-loop", MFD_CLOEXEC)}
     {
         constexpr std::size_t bytes = 2 * queue_bytes;
@@ -77,19 +66,19 @@ public:
         must(at != MAP_FAILED);
         auto* const base = static_cast<std::byte*>(at);
 
-        must(channel_.announce(request::set_owner));
+        channel_.announce(request::set_owner).value();
         const std::uint64_t features =
             1ULL << vhost::feature::version_1 | 1ULL << vhost::feature::protocol_features;
-        if ((must(channel_.ask(request::get_features)) & features) != features) {
+        if ((channel_.ask(request::get_features).value() & features) != features) {
             throw std::runtime_error{path + ": the switch is too old"};
         }
-        must(channel_.tell(request::set_protocol_features, "SET_PROTOCOL_FEATURES",
-                           std::uint64_t{0}));
-        must(channel_.tell(request::set_features, "SET_FEATURES", features));
+        channel_.tell(request::set_protocol_features, "SET_PROTOCOL_FEATURES", std::uint64_t{0})
+            .value();
+        channel_.tell(request::set_features, "SET_FEATURES", features).value();
         const auto address = reinterpret_cast<std::uint64_t>(base);
         const vhost::memory_table table{1, 0, {{address, bytes, address, 0}}};
         const int fd = memory_.get();
-        must(channel_.tell(request::set_mem_table, "SET_MEM_TABLE", table, {&fd, 1}));
+        channel_.tell(request::set_mem_table, "SET_MEM_TABLE", table, {&fd, 1}).value();
         make(0, pair_.receive, base);
         make(1, pair_.transmit, base + queue_bytes);
         fill_queues(&pair_);
@@ -122,23 +111,24 @@ private:
     void hand_out(std::uint32_t index, const data_queue& q)
     {
         const virtqueue::places at = q.ring.where();
-        must(channel_.tell(request::set_vring_num, "SET_VRING_NUM",
-                           vhost::vring_state{index, ring}));
-        must(
-            channel_.tell(request::set_vring_base, "SET_VRING_BASE", vhost::vring_state{index, 0}));
-        must(
-            channel_.tell(request::set_vring_addr, "SET_VRING_ADDR",
-                          vhost::vring_address{index, 0, at.descriptors, at.device, at.driver, 0}));
+        channel_.tell(request::set_vring_num, "SET_VRING_NUM", vhost::vring_state{index, ring})
+            .value();
+        channel_.tell(request::set_vring_base, "SET_VRING_BASE", vhost::vring_state{index, 0})
+            .value();
+        channel_
+            .tell(request::set_vring_addr, "SET_VRING_ADDR",
+                  vhost::vring_address{index, 0, at.descriptors, at.device, at.driver, 0})
+            .value();
         const file_descriptor call{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
         kicks_.at(index) = file_descriptor{::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)};
         must(call && kicks_.at(index));
         for (const auto& [r, name, fd] :
              {std::tuple{request::set_vring_call, "SET_VRING_CALL", call.get()},
               std::tuple{request::set_vring_kick, "SET_VRING_KICK", kicks_.at(index).get()}}) {
-            must(channel_.tell(r, name, std::uint64_t{index}, {&fd, 1}));
+            channel_.tell(r, name, std::uint64_t{index}, {&fd, 1}).value();
         }
-        must(channel_.tell(request::set_vring_enable, "SET_VRING_ENABLE",
-                           vhost::vring_state{index, 1}));
+        channel_.tell(request::set_vring_enable, "SET_VRING_ENABLE", vhost::vring_state{index, 1})
+            .value();
     }
 
     vhost::front_channel channel_;

@@ -22,17 +22,6 @@ rte_mempool* packet_pool()
     return pool.get();
 }
 
-template <typename T>
-T must(ports::result<T> r)
-{
-    if (r.has_error()) {
-        throw std::runtime_error{r.error().message};
-    }
-    if constexpr (!std::is_void_v<T>) {
-        return std::move(r).value();
-    }
-}
-
 } // namespace
 
 std::string detail_of(const std::vector<std::pair<std::string, ports::port_detail>>& all,
@@ -67,8 +56,8 @@ live_guest::live_guest(lab& l, tool_stack& t, std::uint16_t id, netfront_options
 {
     constexpr std::uint32_t pages_a_queue = 520;
     const simulated::memory_layout layout{32'768, o.queues * pages_a_queue + 64};
-    must(t.create_domain(domain_, "guest", layout));
-    must(t.add_vif(domain_, 0, mac(), v));
+    t.create_domain(domain_, "guest", layout).value();
+    t.add_vif(domain_, 0, mac(), v).value();
     guest_ = l.guest(domain_, layout);
     driver_ = std::make_unique<netfront>(*guest_, options_);
 }
@@ -166,7 +155,7 @@ xen_switch::xen_switch(lab& l, unsigned workers)
     auto* const pool = packet_pool();
     auto h = l.hypervisor();
     hypervisor_ = h.get();
-    backend_ = must(xen::backend::open(std::move(h)));
+    backend_ = xen::backend::open(std::move(h)).value();
     dataplane::engine_settings s{.lcores = {}, .share_cpus = true, .pool = pool};
     for (unsigned i = 1; i <= workers; ++i) {
         s.lcores.push_back(i);
@@ -195,13 +184,14 @@ void xen_switch::stop()
 unsigned xen_switch::add(vif_id id, std::uint32_t mtu, std::uint32_t queues)
 {
     const auto index = static_cast<unsigned>(ports_.size());
-    ports_.push_back(must(
+    ports_.push_back(
         make_port({.name = "port" + std::to_string(index), .vif = id, .mtu = mtu, .queues = queues},
-                  *backend_, engine_->rcu())));
+                  *backend_, engine_->rcu())
+            .value());
     mtus_.push_back(mtu);
     incarnations_.push_back(++last_incarnation_);
     publish();
-    must(ports_.back()->start());
+    ports_.back()->start().value();
     return index;
 }
 
