@@ -219,7 +219,7 @@ int run(const std::vector<std::string>& words)
             options.help ? daemon_help() : "straitd " + std::string{version()} + "\n";
         if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
             return refuse("the text cannot be written to the standard output: " +
-                          std::generic_category().message(errno));
+                          ports::describe(errno));
         }
         return 0;
     }

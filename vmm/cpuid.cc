@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <string>
-#include <system_error>
 
 namespace strait::vmm {
 
@@ -110,8 +109,7 @@ ports::result<void> set_cpuid(int vcpu, const std::vector<kvm_cpuid_entry2>& sup
 {
     kvm_list<kvm_cpuid_entry2> list{cpuid_of(supported, id, count)};
     if (::ioctl(vcpu, kvm_set_cpuid, list.data()) != 0) {
-        return ports::error{"KVM does not take a vCPU's CPUID: " +
-                            std::generic_category().message(errno)};
+        return ports::error{"KVM does not take a vCPU's CPUID: " + ports::describe(errno)};
     }
     return {};
 }

@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <string>
-#include <system_error>
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -15,7 +14,7 @@ ports::result<event> event::make()
 {
     const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
-        return ports::error{"no eventfd can be had: " + std::generic_category().message(errno)};
+        return ports::error{"no eventfd can be had: " + ports::describe(errno)};
     }
     return event{fd};
 }

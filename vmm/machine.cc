@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <future>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -34,8 +33,7 @@ result<file_descriptor> open_file(const std::string& what, const std::string& pa
     // Not to wait for a FIFO's other end; who reads it says that it is no regular file.
     file_descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     if (!file) {
-        return error{what + " " + path +
-                     " cannot be opened: " + std::generic_category().message(errno)};
+        return error{what + " " + path + " cannot be opened: " + ports::describe(errno)};
     }
     return file;
 }
@@ -233,8 +231,7 @@ result<void> machine::prepare_vcpu(unsigned id) const
         CPU_SET(pin->second, &one);
         if (::sched_setaffinity(0, sizeof one, &one) != 0) {
             return error{"vCPU " + std::to_string(id) + " cannot be pinned to CPU " +
-                         std::to_string(pin->second) + ": " +
-                         std::generic_category().message(errno)};
+                         std::to_string(pin->second) + ": " + ports::describe(errno)};
         }
     }
     if (config_.realtime) {
@@ -242,8 +239,7 @@ result<void> machine::prepare_vcpu(unsigned id) const
         how.sched_priority = static_cast<int>(*config_.realtime);
         if (::sched_setscheduler(0, SCHED_FIFO, &how) != 0) {
             return error{"a vCPU cannot have real-time priority " +
-                         std::to_string(*config_.realtime) + ": " +
-                         std::generic_category().message(errno)};
+                         std::to_string(*config_.realtime) + ": " + ports::describe(errno)};
         }
     }
     return hooks_.vcpu_thread ? hooks_.vcpu_thread() : result<void>{};

@@ -202,7 +202,7 @@ result<void> memory::load(std::uint64_t address, int file, std::uint64_t offset,
             continue;
         }
         if (some < 0) {
-            return error{std::generic_category().message(errno)};
+            return error{ports::describe(errno)};
         }
         if (some == 0) {
             return error{"it ends after " + std::to_string(offset + got) + " bytes"};

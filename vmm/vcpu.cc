@@ -9,7 +9,6 @@
 #include <csignal>
 #include <span>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -26,8 +25,7 @@ using ports::result;
 
 error refused(const char* what)
 {
-    return {std::string{"KVM does not set a vCPU's "} + what + ": " +
-            std::generic_category().message(errno)};
+    return {std::string{"KVM does not set a vCPU's "} + what + ": " + ports::describe(errno)};
 }
 
 // Takes the thread out of KVM_RUN. Nothing is done in the handler, but there must be one.
@@ -99,13 +97,11 @@ result<std::unique_ptr<vcpu>> vcpu::make(const kvm& machine, unsigned id, unsign
 {
     dataplane::file_descriptor fd{::ioctl(machine.fd(), KVM_CREATE_VCPU, id)};
     if (!fd) {
-        return error{"KVM makes no vCPU " + std::to_string(id) + ": " +
-                     std::generic_category().message(errno)};
+        return error{"KVM makes no vCPU " + std::to_string(id) + ": " + ports::describe(errno)};
     }
     std::unique_ptr<vcpu> v{new vcpu{std::move(fd), machine.run_size(), std::move(s)}};
     if (v->run_ == nullptr) {
-        return error{"a vCPU's shared page cannot be mapped: " +
-                     std::generic_category().message(errno)};
+        return error{"a vCPU's shared page cannot be mapped: " + ports::describe(errno)};
     }
     if (auto set = set_cpuid(v->fd_.get(), machine.cpu_features(), id, count); set.has_error()) {
         return set.error();
@@ -262,7 +258,7 @@ void vcpu::run()
         } else if (errno == EINTR || errno == EAGAIN) {
             count(exit_reason::interrupted);
         } else {
-            end(guest_end::kind::failed, "KVM_RUN says " + std::generic_category().message(errno));
+            end(guest_end::kind::failed, "KVM_RUN says " + ports::describe(errno));
             return;
         }
     }

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <sstream>
-#include <system_error>
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,7 +36,7 @@ result<image> image::make(int file, std::string_view name)
 {
     struct stat status {};
     if (::fstat(file, &status) != 0) {
-        return ports::error{std::string{name} + ": " + std::generic_category().message(errno)};
+        return ports::error{std::string{name} + ": " + ports::describe(errno)};
     }
     if (!S_ISREG(status.st_mode)) {
         return ports::error{std::string{name} + ": it is no regular file"};
@@ -60,7 +59,7 @@ result<void> image::read(std::uint64_t offset, std::span<std::byte> to) const
             continue;
         }
         if (some < 0) {
-            return error(std::generic_category().message(errno));
+            return error(ports::describe(errno));
         }
         if (some == 0) {
             return error("it is truncated: bytes " + std::to_string(offset) +

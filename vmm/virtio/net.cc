@@ -83,8 +83,7 @@ result<file_descriptor> listen_at(const std::string& path)
     if (!socket ||
         ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
         ::listen(socket.get(), 1) != 0) {
-        return error{"the socket " + path +
-                     " cannot be made: " + std::generic_category().message(errno)};
+        return error{"the socket " + path + " cannot be made: " + ports::describe(errno)};
     }
     return socket;
 }
