@@ -98,8 +98,7 @@ bool client::send(std::string_view text)
 // it did not take.
 std::string client::receive_line(bool sent)
 {
-    constexpr std::size_t most_answer = std::size_t{64}
-                                        << 20U; // a table of 65,536 addresses has 16
+    constexpr std::size_t most_answer = 64 * 1024 * 1024; // a table of 65,536 addresses has 16
     std::array<char, 65536> chunk{};
     std::size_t searched = 0;
     for (;;) {

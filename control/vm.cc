@@ -316,8 +316,8 @@ bool runs(pid_t process, const vm_folder& folder)
 // Returns when its process is gone.
 void end(const vm_host& host, const vm_folder& folder, const json::object& p)
 {
-    constexpr std::int64_t usual = 30;
-    const std::chrono::seconds patience{number_of(p, "timeout").value_or(usual)};
+    const std::chrono::seconds patience{
+        number_of(p, "timeout").value_or(vmm::power_off_patience.count())};
     pid_t process = 0;
     std::string why;
     for (const bool force : {false, true}) {

@@ -7,14 +7,17 @@
 #include "control/parameters.hh"
 #include "ports/number.hh"
 #include "ports/unix_socket.hh"
+#include "vmm/devices/console.hh"
 #include "vmm/platform.hh"
 
 #include <boost/json/array.hpp>
 
 #include <array>
 #include <bit>
+#include <filesystem>
 #include <limits>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <sched.h>
@@ -70,10 +73,11 @@ bool is_user(std::string_view text)
 
 bool is_console(std::string_view text)
 {
-    constexpr std::string_view file = "file:";
-    constexpr std::string_view socket = "socket:";
-    return text == "none" || text == "stdio" || (text.starts_with(file) && text != file) ||
-           (text.starts_with(socket) && text != socket);
+    const auto leads = [text](std::string_view kind) {
+        const auto path = path_of(text, kind);
+        return path && !path->empty();
+    };
+    return text == "none" || text == "stdio" || leads(console_file) || leads(console_socket);
 }
 
 control::parameter path(std::string_view name, std::string_view help)
@@ -262,34 +266,47 @@ dataplane::mac_address mac_of(std::string_view name, std::size_t number)
     return dataplane::mac_address{hash << 8U | local};
 }
 
-// In the jail there is no folder to be in, so paths are absolute; a socket's must still fit.
-result<void> check_length(const std::string& option, const std::string& path)
+// A socket's path as it holds in the jail, where there is no folder to be in and links lead
+// nowhere.
+result<std::string> socket_path(const std::string& option, std::string_view given)
 {
-    if (path.size() > ports::max_socket_path) {
-        return error{option + " is " + path + ", " + std::to_string(path.size()) +
+    std::filesystem::path path{control::absolute_path(given)};
+    std::error_code missing;
+    if (const auto folder = std::filesystem::canonical(path.parent_path(), missing); !missing) {
+        path = folder / path.filename();
+    }
+    std::string whole = path.string();
+    if (whole.size() > ports::max_socket_path) {
+        return error{option + " is " + whole + ", " + std::to_string(whole.size()) +
                      " bytes; a socket's path has at most " +
                      std::to_string(ports::max_socket_path)};
+    }
+    return {boost::system::in_place_value, std::move(whole)};
+}
+
+result<void> set_console(config& c, const json::object& p)
+{
+    c.console = text_of(p, "console").value_or(c.console);
+    if (const auto path = path_of(c.console, console_file)) {
+        c.console = std::string{console_file} + control::absolute_path(*path);
+    } else if (const auto socket = path_of(c.console, console_socket)) {
+        auto real = socket_path("--console", *socket);
+        if (real.has_error()) {
+            return real.error();
+        }
+        c.console = std::string{console_socket} + *real;
     }
     return {};
 }
 
 result<void> set_control(config& c, const json::object& p)
 {
-    if (const auto console = text_of(p, "console")) {
-        const auto colon = console->find(':');
-        c.console = *console;
-        if (colon != std::string::npos) {
-            const std::string path = control::absolute_path(console->substr(colon + 1));
-            c.console = console->substr(0, colon + 1) + path;
-            if (auto fits = check_length("--console", path);
-                fits.has_error() && console->starts_with("socket:")) {
-                return fits;
-            }
+    if (const auto given = text_of(p, "control")) {
+        auto real = socket_path("--control", *given);
+        if (real.has_error()) {
+            return real.error();
         }
-    }
-    if (const auto socket = text_of(p, "control")) {
-        c.control = control::absolute_path(*socket);
-        return check_length("--control", c.control);
+        c.control = std::move(real).value();
     }
     return {};
 }
@@ -299,10 +316,11 @@ result<virtio::net_options> to_net(const json::object& p, const std::string& mac
 {
     virtio::net_options o;
     o.name = "net" + std::to_string(number);
-    o.socket = control::absolute_path(text_of(p, "socket").value());
-    if (auto fits = check_length("--net socket", o.socket); fits.has_error()) {
-        return fits.error();
+    auto socket = socket_path("--net socket", text_of(p, "socket").value());
+    if (socket.has_error()) {
+        return socket.error();
     }
+    o.socket = std::move(socket).value();
     o.server = is_set(p, "server");
     const auto mac = text_of(p, "mac");
     o.mac = mac ? dataplane::mac_address::parse(*mac).value() : mac_of(machine, number);
@@ -446,7 +464,7 @@ result<config> to_config(const json::object& p)
     c.command_line = text_of(p, "command_line").value_or("");
     c.reboot = !is_set(p, "no_reboot");
     add_disks(c, p);
-    for (auto* set : {set_memory, set_cpus, set_control, add_nets, set_jail}) {
+    for (auto* set : {set_memory, set_cpus, set_console, set_control, add_nets, set_jail}) {
         if (auto done = set(c, p); done.has_error()) {
             return done.error();
         }

@@ -10,6 +10,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -20,6 +21,8 @@
 
 namespace strait::vmm {
 
+// How long a guest has to switch itself off, unless whoever asks says otherwise.
+inline constexpr std::chrono::seconds power_off_patience{30};
 inline constexpr std::size_t max_nets = 8;
 inline constexpr std::size_t max_disks = 8;
 

@@ -39,9 +39,9 @@ control_service::control_service(const config& c, machine_calls calls)
         return json::value{{"state", "running"}};
     });
     rpc_.add("vm.stop", [this](const json::object& p) -> done {
-        const auto given = control::number_of(p, "timeout");
-        calls_.stop(control::is_set(p, "force"),
-                    given ? std::chrono::seconds{*given} : power_off_patience);
+        const std::chrono::seconds patience{
+            control::number_of(p, "timeout").value_or(power_off_patience.count())};
+        calls_.stop(control::is_set(p, "force"), patience);
         return json::value{{"state", "stopping"}};
     });
     rpc_.add("vm.stats",

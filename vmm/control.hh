@@ -17,9 +17,6 @@
 
 namespace strait::vmm {
 
-// How long a guest has to switch itself off, unless whoever asks says otherwise.
-inline constexpr std::chrono::seconds power_off_patience{30};
-
 // All in the thread that runs the service's io_context; none may wait for long.
 struct machine_calls {
     std::function<void()> pause;

@@ -35,7 +35,7 @@ using ports::result;
 
 error failed(const std::string& what)
 {
-    return {"the jail cannot be made: " + what + ": " + std::generic_category().message(errno) +
+    return {"the jail cannot be made: " + what + ": " + ports::describe(errno) +
             " (--no-jail runs the guest without)"};
 }
 
@@ -131,8 +131,6 @@ void pass_on(int number)
     }
 }
 
-constexpr std::array passed = {SIGTERM, SIGINT, SIGHUP};
-
 int wait_for(pid_t pid)
 {
     int status = 0;
@@ -175,6 +173,16 @@ result<void> enter(const jail_config& j, const std::string& folder,
 
 } // namespace
 
+void mask_ending_signals(int how) noexcept
+{
+    sigset_t all;
+    sigemptyset(&all);
+    for (const int number : ending_signals) {
+        sigaddset(&all, number);
+    }
+    (void)::pthread_sigmask(how, &all, nullptr);
+}
+
 result<int> run_jailed(const jail_config& j, const std::vector<std::string>& folders,
                        const std::function<int()>& inside)
 {
@@ -204,13 +212,10 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
     // Whoever ends this process has the guest ended well; what comes before the child listens
     // waits.
     std::signal(SIGCHLD, SIG_DFL);
-    sigset_t ends;
-    sigemptyset(&ends);
-    for (const int number : passed) {
+    for (const int number : ending_signals) {
         std::signal(number, pass_on);
-        sigaddset(&ends, number);
     }
-    (void)::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+    mask_ending_signals(SIG_BLOCK);
     std::array<int, 2> pipe{-1, -1};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
         const error why = failed("a pipe");
@@ -227,7 +232,7 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
         return why;
     }
     if (pid == 0) {
-        for (const int number : passed) {
+        for (const int number : ending_signals) {
             std::signal(number, SIG_DFL);
         }
         here = {};
@@ -240,7 +245,7 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
         std::exit(inside());
     }
     child = static_cast<std::sig_atomic_t>(pid);
-    (void)::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
+    mask_ending_signals(SIG_UNBLOCK);
     const int status = wait_for(pid);
     clean();
     return status;

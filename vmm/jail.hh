@@ -7,15 +7,22 @@
 #include "ports/error.hh"
 #include "vmm/config.hh"
 
+#include <array>
+#include <csignal>
 #include <functional>
 #include <string>
 #include <vector>
 
 namespace strait::vmm {
 
+// The signals that ask a guest to end.
+inline constexpr std::array ending_signals = {SIGTERM, SIGINT, SIGHUP};
+// SIG_BLOCK or SIG_UNBLOCK them, for the calling thread.
+void mask_ending_signals(int how) noexcept;
+
 // Runs `inside` in a child process that is jailed as `j` says (namespaces for mounts, processes and
 // the network, the jail's folder as its root, no capabilities, its user), waits for it and says its
-// exit status. SIGTERM, SIGINT and SIGHUP are passed on; `inside` begins with them blocked.
+// exit status. Signals that ask it to end are passed on; `inside` begins with them blocked.
 // `folders` are visible inside, by their own paths and writable as before. Before any thread is
 // started. Not root: just calls `inside`, and new privileges are barred.
 [[nodiscard]] ports::result<int> run_jailed(const jail_config& j,

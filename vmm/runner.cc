@@ -8,20 +8,20 @@
 #include "vmm/jail.hh"
 #include "vmm/seccomp.hh"
 
-#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <system_error>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -63,8 +63,11 @@ public:
             }
             control_ = std::move(listening).value();
         }
+        for (const int number : ending_signals) {
+            signals_.add(number);
+        }
         wait_for_signals();
-        let_signals_come();
+        mask_ending_signals(SIG_UNBLOCK);
         for (;;) {
             auto made = machine::make(config_, resources_, hooks());
             if (made.has_error() && confined_) {
@@ -209,16 +212,6 @@ private:
         return exit_status::failed;
     }
 
-    static void let_signals_come()
-    {
-        sigset_t ends;
-        sigemptyset(&ends);
-        for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
-            sigaddset(&ends, number);
-        }
-        (void)::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
-    }
-
     void wait_for_signals()
     {
         signals_.async_wait([this](boost::system::error_code cancelled, int /*number*/) {
@@ -254,7 +247,7 @@ private:
     resources resources_;
     boot_times::clock::time_point begun_;
     asio::io_context io_{1};
-    asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
+    asio::signal_set signals_{io_};
     asio::steady_timer patience_{io_};
     std::unique_ptr<console> console_;
     std::unique_ptr<machine> machine_;
@@ -274,40 +267,14 @@ std::vector<std::string> folders_of(const config& c)
             all.push_back(std::filesystem::path{path}.parent_path());
         }
     };
-    if (constexpr std::string_view socket = "socket:"; c.console.starts_with(socket)) {
-        add(c.console.substr(socket.size()));
+    if (const auto socket = path_of(c.console, console_socket)) {
+        add(std::string{*socket});
     }
     add(c.control);
     for (const virtio::net_options& n : c.nets) {
         add(n.socket);
     }
     return all;
-}
-
-// Links in the way to a socket lead nowhere in a jail.
-config with_real_folders(config c)
-{
-    const auto resolve = [](std::string& path) {
-        std::error_code unreadable;
-        const std::filesystem::path given{path};
-        const auto folder = std::filesystem::canonical(given.parent_path(), unreadable);
-        if (!unreadable) {
-            path = folder / given.filename();
-        }
-    };
-    constexpr std::string_view socket = "socket:";
-    if (c.console.starts_with(socket)) {
-        std::string path = c.console.substr(socket.size());
-        resolve(path);
-        c.console = std::string{socket} + path;
-    }
-    if (!c.control.empty()) {
-        resolve(c.control);
-    }
-    for (virtio::net_options& n : c.nets) {
-        resolve(n.socket);
-    }
-    return c;
 }
 
 // A jail shows its guest's sockets by the folders that they are in, with whatever else is there.
@@ -330,9 +297,8 @@ void warn_of_company(const config& c, const std::vector<std::string>& folders)
 
 } // namespace
 
-int run(const config& given, boot_times::clock::time_point begun)
+int run(const config& c, boot_times::clock::time_point begun)
 {
-    const config c = with_real_folders(given);
     if (c.jail.enabled) {
         (void)::close_range(STDERR_FILENO + 1, ~0U, 0); // what was inherited is nobody's
     }

@@ -7,6 +7,7 @@
 #include "ports/unix_socket.hh"
 #include "vmm/devices/output_history.hh"
 #include "vmm/event.hh"
+#include "vmm/file_lock.hh"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
@@ -77,8 +78,6 @@ private:
     int in_flags_;
     int out_flags_;
 };
-
-constexpr std::string_view file_kind = "file:";
 
 // A file of bounded size that ends with the newest output.
 class bounded_file {
@@ -269,11 +268,10 @@ public:
         if (failed) {
             return error{"the console cannot be waited for: " + failed.message()};
         }
-        constexpr std::string_view socket = "socket:";
         if (where == "stdio") {
             return open_stdio();
         }
-        if (where.starts_with(file_kind)) {
+        if (const auto path = path_of(where, console_file)) {
             if (!o.file) {
                 auto opened = open_file(where, o.file_bytes);
                 if (opened.has_error()) {
@@ -281,12 +279,11 @@ public:
                 }
                 o.file = std::move(opened).value();
             }
-            file_.emplace(std::move(o.file), std::string{where.substr(file_kind.size())},
-                          o.file_bytes);
+            file_.emplace(std::move(o.file), std::string{*path}, o.file_bytes);
             return {};
         }
-        if (where.starts_with(socket)) {
-            return listen(std::string{where.substr(socket.size())});
+        if (const auto path = path_of(where, console_socket)) {
+            return listen(std::string{*path});
         }
         return error{"the console " + std::string{where} +
                      " is none of stdio, file:PATH, socket:PATH and none"};
@@ -509,10 +506,11 @@ console::~console()
 
 result<file_descriptor> console::open_file(std::string_view where, std::uint64_t file_bytes)
 {
-    if (!where.starts_with(file_kind)) {
+    const auto given = path_of(where, console_file);
+    if (!given) {
         return file_descriptor{};
     }
-    const std::string path{where.substr(file_kind.size())};
+    const std::string path{*given};
     constexpr mode_t mode = 0640;
     // Not to wait for a FIFO's other end.
     file_descriptor file{
@@ -529,11 +527,7 @@ result<file_descriptor> console::open_file(std::string_view where, std::uint64_t
                      " bytes already, and at most " + std::to_string(file_bytes) +
                      " are kept: move it away"};
     }
-    // As disks are locked: it may be one.
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) {
+    if (lock_file(file.get(), F_WRLCK) != 0) { // as disks are: it may be one
         return error{"the console's file " + path + " is in use, by another guest or as a disk"};
     }
     return file;

@@ -12,10 +12,21 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
 namespace strait::vmm {
+
+// How a console's place begins that has a path.
+inline constexpr std::string_view console_file = "file:";
+inline constexpr std::string_view console_socket = "socket:";
+// The path of a place of that kind; nothing: it is of another.
+[[nodiscard]] constexpr std::optional<std::string_view> path_of(std::string_view place,
+                                                                std::string_view kind) noexcept
+{
+    return place.starts_with(kind) ? std::optional{place.substr(kind.size())} : std::nullopt;
+}
 
 struct console_options {
     std::uint64_t file_bytes{std::uint64_t{16} << 20}; // a file's limit; at least 64 KiB

@@ -3,6 +3,7 @@
 #include "vmm/virtio/block.hh"
 
 #include "control/log.hh"
+#include "vmm/file_lock.hh"
 
 #include <algorithm>
 #include <cerrno>
@@ -163,12 +164,9 @@ result<disk> disk::open(const disk_options& o)
         return error{name + " is neither a regular file nor a block device"};
     }
     // Before its size is looked at: whoever has it locked may be making it.
-    struct flock lock {};
-    lock.l_type = o.read_only ? F_RDLCK : F_WRLCK;
-    lock.l_whence = SEEK_SET; // from 0 to its end, wherever that will be
-    if (::fcntl(d.file_.get(), F_OFD_SETLK, &lock) != 0) {
-        if (errno != EAGAIN && errno != EACCES) {
-            return error{name + " cannot be locked: " + describe(errno)};
+    if (const int code = lock_file(d.file_.get(), o.read_only ? F_RDLCK : F_WRLCK); code != 0) {
+        if (code != EAGAIN && code != EACCES) {
+            return error{name + " cannot be locked: " + describe(code)};
         }
         return error{name + (o.read_only ? " is being written by another process"
                                          : " is in use by another process")};

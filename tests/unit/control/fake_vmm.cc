@@ -4,6 +4,7 @@
 #include "ports/unix_socket.hh"
 #include "vmm/config.hh"
 #include "vmm/control.hh"
+#include "vmm/devices/console.hh"
 #include "vmm/exit_status.hh"
 
 #include <boost/asio/io_context.hpp>
@@ -77,8 +78,8 @@ int run(const config& c)
     }
     asio::io_context io;
     std::optional<echo> console;
-    if (const std::string socket = "socket:"; c.console.starts_with(socket)) {
-        console.emplace(io, c.console.substr(socket.size()));
+    if (const auto socket = path_of(c.console, console_socket)) {
+        console.emplace(io, std::string{*socket});
     }
     std::string state = "running";
     const machine_calls calls{.pause = [&] { state = "paused"; },

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A lock of a whole file, however long it becomes, that goes with its descriptor: fcntl(2), open
+// file description locks. Files of guests have it, so that no two have one.
+#pragma once
+
+#include <cerrno>
+
+#include <fcntl.h>
+
+namespace strait::vmm {
+
+// `kind` is F_RDLCK or F_WRLCK. 0, or why not: EAGAIN or EACCES if somebody else has it. Never
+// waits. Any thread.
+[[nodiscard]] inline int lock_file(int file, short kind) noexcept
+{
+    struct flock lock {};
+    lock.l_type = kind;
+    lock.l_whence = SEEK_SET; // from 0 to its end, wherever that will be
+    return ::fcntl(file, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+} // namespace strait::vmm
