@@ -650,8 +650,9 @@ void connection::take_back(bool sink_too, bool source_too)
         return;
     }
     port_.rcu->synchronize();
-    const auto settle = [this](unsigned ring, const vhost::ring* old) {
+    const auto settle = [this](unsigned ring, vhost::ring* old) {
         if (old != nullptr) {
+            old->return_all();
             stood_[ring] = old->position();
             port_.kicks += old->kicks();
             published_[ring] = {};

@@ -56,6 +56,9 @@ public:
 
     // Where the device goes on: everything before it was returned to the driver.
     [[nodiscard]] virtual ring_index position() const noexcept = 0;
+    // Returns what was taken and is held back, and tells the driver if it wants to know. The
+    // control plane, where it may read the position.
+    virtual void return_all() noexcept {}
 
     // How the guest broke the protocol: a sentence's end; null while it did not. A broken ring
     // moves nothing until it is published anew.

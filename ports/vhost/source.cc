@@ -35,6 +35,7 @@ public:
           memory_{*setup.memory},
           call_fd_{setup.call_fd},
           kick_fd_{setup.kick_fd},
+          most_held_{setup.size / 4U},
           header_{has_feature(setup.features, feature::version_1) ||
                           has_feature(setup.features, feature::mergeable_buffers)
                       ? sizeof(net_header)
@@ -50,6 +51,7 @@ public:
     [[nodiscard]] bool ask_to_wake(bool kicked) noexcept override;
     void notify_if_wanted() noexcept override;
     [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
+    void return_all() noexcept override;
 
 private:
     // A chain between the two stages.
@@ -69,18 +71,24 @@ private:
                         dataplane::port_counters& counters) noexcept;
     [[nodiscard]] drop_reason take_claim(burst& b, packet_slot& p,
                                          const net_header& header) const noexcept;
+    [[nodiscard]] bool return_held() noexcept;
 
     Layout layout_;
     const guest_memory& memory_;
     const int call_fd_;
     const int kick_fd_;
+    const std::size_t most_held_; // descriptors
     const std::size_t header_;
     const offloads negotiated_; // what the guest may leave to us
     const bool reads_headers_;  // it may leave something
     bool kicks_asked_{false};
     ports::gatherer gather_;
-    std::size_t taken_{0};
-    std::array<completion, burst::capacity> completions_;
+    // Of the last two looks: what `newer_` has is of the last one.
+    std::array<std::array<completion, burst::capacity>, 2> completions_;
+    std::size_t newer_{0};
+    std::size_t taken_{0}; // of the last look
+    std::size_t held_{0};  // of the one before, not returned yet
+    bool holds_{false};    // what was taken last may be held
 };
 
 constexpr drop_reason none{0xff};
@@ -264,6 +272,9 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         return rx_queue::poll::empty;
     }
     if (layout_.ready() == 0) {
+        if (return_held()) {
+            context.notifications->add(*this);
+        }
         return rx_queue::poll::empty;
     }
     std::array<chain, burst::capacity> chains;
@@ -278,7 +289,7 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         // Every packet of one descriptor may need a segment later, beside those of its chain.
         while (count < burst::capacity &&
                b.segments_used + burst::max_segments + burst::capacity <= burst::segment_capacity) {
-            if (!take(layout, b, chains[count], completions_[count], fault)) {
+            if (!take(layout, b, chains[count], completions_[newer_][count], fault)) {
                 break;
             }
             ++count;
@@ -295,6 +306,7 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         return rx_queue::poll::empty;
     }
     gather_.took(context.now, count, context.packet_cost);
+    holds_ = count + b.segments_used <= most_held_ && !gather_.due(context.now);
 
     const std::span<const chain> taken = std::span{chains}.first(count);
     // In a loop of its own, many are under way at once.
@@ -317,16 +329,49 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
 template <typename Layout>
 void source_of<Layout>::release(const ports::queue_context& context) noexcept
 {
-    layout_.complete(std::span{completions_}.first(taken_));
+    // A driver may free all that came back at once when nearly all of its ring has (DPDK's does, at
+    // 224 of 256), which makes its cache of buffers run over and dry in turns: it fills cold ones.
+    // So a ring that is left alone for a while gets back what was taken at the look before.
+    bool some = return_held();
+    if (holds_) {
+        newer_ ^= 1U;
+        held_ = taken_;
+    } else {
+        layout_.complete(std::span{completions_[newer_]}.first(taken_));
+        some = true;
+    }
     taken_ = 0;
-    context.notifications->add(*this);
+    if (some) {
+        context.notifications->add(*this);
+    }
+}
+
+// False if there was nothing.
+template <typename Layout>
+bool source_of<Layout>::return_held() noexcept
+{
+    if (held_ == 0) {
+        return false;
+    }
+    layout_.complete(std::span{completions_[newer_ ^ 1U]}.first(held_));
+    held_ = 0;
+    return true;
+}
+
+template <typename Layout>
+void source_of<Layout>::return_all() noexcept
+{
+    if (return_held()) {
+        std::atomic_thread_fence(std::memory_order_seq_cst); // see notify_if_wanted()
+        notify_if_wanted();
+    }
 }
 
 template <typename Layout>
 bool source_of<Layout>::waits() noexcept
 {
-    // A fault is there, too: receive() tells of it.
-    return fault() == nullptr && (layout_.refresh() != nullptr || layout_.ready() > 0);
+    // A fault is there, too: receive() tells of it. What is held is returned there.
+    return fault() == nullptr && (held_ > 0 || layout_.refresh() != nullptr || layout_.ready() > 0);
 }
 
 template <typename Layout>

@@ -265,7 +265,7 @@ void guest::refill()
     rx_->publish();
 }
 
-bool guest::transmit(const bytes& frame)
+bool guest::transmit(const bytes& frame, bool show)
 {
     for (const auto& r : tx_->collect()) {
         tx_idle_.push_back(r.token);
@@ -283,7 +283,9 @@ bool guest::transmit(const bytes& frame)
     }
     tx_idle_.pop_back();
     ++unsent_;
-    tx_->publish();
+    if (show) {
+        tx_->publish();
+    }
     return true;
 }
 

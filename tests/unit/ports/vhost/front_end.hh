@@ -94,8 +94,9 @@ public:
     void attach(front_end f);
     void detach() { front_.reset(); }
 
-    // A frame into the transmit ring; false when that is full.
-    bool transmit(const bytes& frame);
+    // A frame into the transmit ring; false when that is full. The port sees it with the next that
+    // is shown.
+    bool transmit(const bytes& frame, bool show = true);
     // Frames that arrived, and buffers that were sent, since the last call.
     std::vector<bytes> receive();
 

@@ -503,62 +503,136 @@ TEST_P(ring_source, lone_packets_are_never_left_for_ever)
     }
 }
 
+// A guest that sends at a pace.
+struct sender : transmitter {
+    using transmitter::transmitter;
+
+    void offer(std::size_t n)
+    {
+        for (std::size_t i = 0; i < n; ++i) {
+            ASSERT_TRUE(add(random_bytes(random, 60), {}, token++));
+        }
+        guest->publish();
+    }
+    [[nodiscard]] poll look()
+    {
+        worker.burst().clear();
+        return engine->receive(worker.burst(), worker.context());
+    }
+    // 64 packets every 1,000 cycles: soon the ring is left alone until a burst has gathered. What
+    // came back with the last.
+    [[nodiscard]] std::size_t hurry(std::size_t rounds = 20)
+    {
+        std::size_t back = 0;
+        for (std::size_t i = 0; i < rounds; ++i) {
+            worker.pass(1'000);
+            offer(64);
+            while (look() != poll::taken) {
+                worker.pass(100);
+            }
+            worker.release(*engine);
+            back = collect().size();
+        }
+        return back;
+    }
+
+    std::mt19937_64 random{20261};
+    std::size_t token{0};
+};
+
 TEST_P(ring_source, gathers_under_load_and_not_without_it)
 {
-    transmitter t{options()};
-    std::size_t token = 0;
-    const auto offer = [&](std::size_t n) {
-        for (std::size_t i = 0; i < n; ++i) {
-            ASSERT_TRUE(t.add(random_bytes(random, 60), {}, token++));
-        }
-        t.guest->publish();
-    };
-    const auto poll_once = [&] {
-        t.worker.burst().clear();
-        return t.engine->receive(t.worker.burst(), t.worker.context());
-    };
-    // A packet every 20,000 cycles: each is taken at first sight.
+    sender t{options()};
+    // A packet every 20,000 cycles: each is taken at first sight, and comes back at once.
     for (int i = 0; i < 20; ++i) {
         t.worker.pass(20'000);
-        offer(1);
-        ASSERT_EQ(poll_once(), poll::taken);
+        t.offer(1);
+        ASSERT_EQ(t.look(), poll::taken);
         t.worker.release(*t.engine);
-        t.collect();
+        ASSERT_EQ(t.collect().size(), 1U);
     }
-    // 64 packets every 1,000 cycles: soon the ring is left alone until a burst has gathered.
-    for (int i = 0; i < 20; ++i) {
-        t.worker.pass(1'000);
-        offer(64);
-        while (poll_once() != poll::taken) {
-            t.worker.pass(100);
-        }
-        t.worker.release(*t.engine);
-        t.collect();
-    }
+    EXPECT_EQ(t.hurry(), 64U);
     t.worker.pass(200);
-    offer(20);
-    EXPECT_EQ(poll_once(), poll::empty);
+    t.offer(20);
+    EXPECT_EQ(t.look(), poll::empty);
     EXPECT_TRUE(t.collect().empty());
-    offer(28);
+    t.offer(28);
     t.worker.pass(ports::gatherer::longest);
-    EXPECT_EQ(poll_once(), poll::taken);
+    EXPECT_EQ(t.look(), poll::taken);
     EXPECT_EQ(t.worker.burst().count, 48U);
     t.worker.release(*t.engine);
     t.collect();
     // At that pace a worker to whom a packet costs little has time to look.
     t.worker.packet_cost = 1;
     t.worker.pass(ports::gatherer::longest);
-    offer(64);
-    ASSERT_EQ(poll_once(), poll::taken);
+    t.offer(64);
+    ASSERT_EQ(t.look(), poll::taken);
     t.worker.release(*t.engine);
     t.collect();
     for (int i = 0; i < 20; ++i) {
         t.worker.pass(20);
-        offer(1);
-        ASSERT_EQ(poll_once(), poll::taken) << i;
+        t.offer(1);
+        ASSERT_EQ(t.look(), poll::taken) << i;
         t.worker.release(*t.engine);
-        t.collect();
+        ASSERT_EQ(t.collect().size(), 1U);
     }
+}
+
+// While a ring is left alone, what was taken from it at the last look is not back yet.
+TEST_P(ring_source, what_a_busy_ring_gave_comes_back_at_the_next_look)
+{
+    sender t{options()};
+    (void)t.hurry();
+    EXPECT_TRUE(t.engine->waits()); // a worker that slept now would keep it
+    EXPECT_EQ(t.look(), poll::empty);
+    EXPECT_TRUE(t.collect().empty());
+    t.worker.pass(ports::gatherer::longest);
+    EXPECT_EQ(t.look(), poll::empty); // there is nothing more: all is back
+    EXPECT_EQ(t.collect().size(), 64U);
+    EXPECT_FALSE(t.engine->waits());
+
+    // Whoever takes the ring out of service finds nothing under way.
+    (void)t.hurry();
+    const ring_index before = t.engine->position();
+    t.engine->return_all();
+    EXPECT_NE(t.engine->position(), before);
+    EXPECT_EQ(t.collect().size(), 64U);
+    t.engine->return_all();
+    EXPECT_TRUE(t.collect().empty());
+}
+
+// A driver is told of what came back late, and not of what did not.
+TEST_P(ring_source, tells_of_what_comes_back_late)
+{
+    sender t{options()};
+    (void)t.hurry();
+    t.worker.flush();
+    const std::uint64_t before = t.engine->kicks();
+    t.worker.pass(ports::gatherer::longest);
+    EXPECT_EQ(t.look(), poll::empty);
+    t.worker.flush();
+    EXPECT_EQ(t.engine->kicks(), before + 1);
+    t.worker.pass(ports::gatherer::longest);
+    EXPECT_EQ(t.look(), poll::empty);
+    t.worker.flush();
+    EXPECT_EQ(t.engine->kicks(), before + 1);
+    (void)t.hurry();
+    t.worker.flush();
+    const std::uint64_t then = t.engine->kicks();
+    t.engine->return_all();
+    EXPECT_EQ(t.engine->kicks(), then + 1);
+}
+
+// More than a quarter of a ring is not kept from its driver.
+TEST_P(ring_source, returns_much_of_a_ring_at_once)
+{
+    sender small{options(128)};
+    EXPECT_EQ(small.hurry(), 64U);
+    EXPECT_FALSE(small.engine->waits());
+    EXPECT_TRUE(small.collect().empty());
+    sender least{options(256)};
+    EXPECT_EQ(least.hurry(), 64U);
+    EXPECT_TRUE(least.engine->waits());
 }
 
 } // namespace

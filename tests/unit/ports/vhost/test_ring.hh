@@ -207,6 +207,7 @@ public:
         return {now_, nullptr, counters_.get(), &notifications_, nullptr, packet_cost};
     }
     void pass(std::uint64_t cycles) noexcept { now_ += cycles; }
+    void flush() noexcept { notifications_.flush(); } // as at an iteration's end
     std::uint64_t packet_cost{200};
 
 private:
