@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The L2 path. Staged over the burst: parse, classify and prefetch every packet's two table
-// buckets; then learn, look up and act.
+// The L2 path. Staged over the burst: parse and classify; hash and prefetch the table's buckets;
+// learn and look up; act. A loop of its own each, so that what it needs stays in registers.
 #include "dataplane/forward.hh"
 
 #include "dataplane/parse.hh"
@@ -11,12 +11,17 @@ namespace strait::dataplane {
 
 namespace {
 
-// What the first stage leaves for the second.
-struct candidate {
-    packet_slot* p;
+// What the table is asked for packets with the same addresses and VLAN, one behind the other.
+struct question {
     mac_table::probe source;
     mac_table::probe destination;
-    bool as_before; // same addresses and VLAN as the candidate before: not probed
+    mac_table::answer answer;
+};
+
+// What the first stage leaves for the others.
+struct candidate {
+    packet_slot* p;
+    const question* asked;
 };
 
 void set_untagged(packet& p, vlan_id vlan) noexcept
@@ -126,7 +131,8 @@ void forward(burst& b, const port_config& in, const forward_context& context,
     mac_table::session macs{*bridge.macs, in.index, context.now};
     std::array<candidate, burst::capacity> candidates;
     candidate* end = candidates.data();
-    const candidate* probed = nullptr; // the last one that was
+    std::array<question, burst::capacity> questions;
+    question* next = questions.data();
     // The untagged header of the last candidate: what comes with the same is what that one is.
     bool comparable = false;
     const bool untagged_allowed = in.vlan.carries(in.vlan.native);
@@ -145,7 +151,7 @@ void forward(burst& b, const port_config& in, const forward_context& context,
         const auto back = load<std::uint64_t>(p.data + ethernet_header - sizeof front);
         if (comparable && front == last_front && back == last_back) {
             set_untagged(p, in.vlan.native);
-            c.as_before = true;
+            c.asked = next - 1;
             ++end;
             continue;
         }
@@ -173,27 +179,47 @@ void forward(burst& b, const port_config& in, const forward_context& context,
         }
         const mac_table::key source{header.source, p.vlan};
         const mac_table::key destination{header.destination, p.vlan};
-        c.as_before = tagged && probed != nullptr && probed->source.is(source) &&
-                      probed->destination.is(destination);
-        if (!c.as_before) {
-            c.source = macs.prepare(source);
-            c.destination = macs.prepare(destination);
-            probed = &c;
+        if (!tagged || next == questions.data() || !next[-1].source.is(source) ||
+            !next[-1].destination.is(destination)) {
+            next->source = mac_table::probe{source};
+            next->destination = mac_table::probe{destination};
+            ++next;
         }
+        c.asked = next - 1;
         comparable = !tagged;
         last_front = front;
         last_back = back;
         ++end;
     }
 
+    const std::span<question> asked{questions.data(), next};
+    for (question& q : asked) {
+        macs.prepare(q.source);
+        macs.prepare(q.destination);
+    }
+    for (question& q : asked) {
+        if (macs.learn(q.source) == mac_table::learned::table_full) {
+            context.worker->mac_table_full.add(1);
+        }
+        // The table has no multicast addresses.
+        q.answer = macs.lookup(q.destination);
+    }
+
     verdict v;
+    const question* last = nullptr;
+    constexpr std::uint64_t none = ~std::uint64_t{0};
+    std::uint64_t judged = none; // the answer and VLAN that `v` is of
     for (const candidate& c : std::span{candidates.data(), end}) {
-        if (!c.as_before) {
-            if (macs.learn(c.source) == mac_table::learned::table_full) {
-                context.worker->mac_table_full.add(1);
+        if (c.asked != last) {
+            last = c.asked;
+            const mac_table::answer a = last->answer;
+            const std::uint64_t now =
+                macs.recent(a) ? a.identity() | std::uint64_t{c.p->vlan.value()} << a.identity_bits
+                               : none;
+            if (now == none || now != judged) {
+                v = judge(macs.port(a), in, c.p->vlan, *context.config);
+                judged = now;
             }
-            // The table has no multicast addresses.
-            v = judge(macs.lookup(c.destination), in, c.p->vlan, *context.config);
         }
         switch (v.what) {
         case verdict::kind::output:

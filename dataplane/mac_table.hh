@@ -64,8 +64,11 @@ public:
     // Workers, and any other thread.
     // `known` is also what another writer kept from being learned: the next packet tries again.
     enum class learned : std::uint8_t { known, added, moved, held_by_static, table_full };
-    // A key hashed for this table, so that a burst can prefetch first and look then.
+    // A key, and once it was prepared the place to look at: a burst prefetches first and looks
+    // then.
     class probe;
+    // What a look found.
+    class answer;
     // What a burst from one port asks; what is the same for all of its packets is read once.
     class session;
     // Says that an address was seen on `port`. Writes nothing while the entry stands and was seen
@@ -146,7 +149,8 @@ private:
     [[nodiscard]] std::uint64_t make_value(port_index port, bool is_static,
                                            seconds_t now) const noexcept;
     [[nodiscard]] slot find(const probe& at) const noexcept; // null pointers if there is none
-    [[nodiscard]] port_index look_up(const probe& at, std::uint64_t horizon) const noexcept;
+    [[nodiscard]] answer look_up(const probe& at) const noexcept;
+    [[nodiscard]] port_index port_of_live(answer a, std::uint64_t horizon) const noexcept;
     // Writers' part: under the lock. No slot: there is no room.
     [[nodiscard]] slot make_room(const probe& at, std::uint64_t horizon) noexcept;
     [[nodiscard]] slot displace(bucket& b, std::uint64_t horizon) noexcept;
@@ -181,6 +185,7 @@ private:
 class mac_table::probe {
 public:
     probe() noexcept = default;
+    explicit probe(key k) noexcept : word_{word_of(k)} {}
     [[nodiscard]] bool is(key k) const noexcept { return word_ == word_of(k); }
 
 private:
@@ -191,16 +196,32 @@ private:
     bucket* first_;
 };
 
+class mac_table::answer {
+public:
+    answer() noexcept = default;
+    // Answers alike in these bits name the same port, if they are recent.
+    static constexpr unsigned identity_bits = seen_shift;
+    [[nodiscard]] std::uint64_t identity() const noexcept
+    {
+        return value_ & ((std::uint64_t{1} << identity_bits) - 1);
+    }
+
+private:
+    friend class mac_table;
+    explicit answer(std::uint64_t value) noexcept : value_{value} {}
+    std::uint64_t value_;
+};
+
 class mac_table::session {
 public:
     session(mac_table& table, port_index port, seconds_t now) noexcept
         : table_{table}, fresh_{table.make_value(port, false, now)}, horizon_{table.horizon(now)}
     {}
-    [[nodiscard]] probe prepare(key k) const noexcept
+    // Before anything else is done with a probe.
+    void prepare(probe& at) const noexcept
     {
-        const probe at = table_.probe_of(k);
+        at.first_ = &table_.buckets_[table_.hash(at.word_) >> table_.shift_];
         __builtin_prefetch(at.first_);
-        return at;
     }
     learned learn(const probe& at) noexcept
     {
@@ -211,9 +232,13 @@ public:
         }
         return learn_anew(at);
     }
-    [[nodiscard]] port_index lookup(const probe& at) const noexcept
+    [[nodiscard]] answer lookup(const probe& at) const noexcept { return table_.look_up(at); }
+    // Whether a learned entry has not aged out; a static one is told by port() alone.
+    [[nodiscard]] bool recent(answer a) const noexcept { return a.value_ >= horizon_; }
+    // no_port: unknown, stale or too old.
+    [[nodiscard]] port_index port(answer a) const noexcept
     {
-        return table_.look_up(at, horizon_);
+        return table_.port_of_live(a, horizon_);
     }
 
 private:
@@ -233,7 +258,7 @@ inline mac_table::learned mac_table::learn(key k, port_index port, seconds_t now
 
 inline port_index mac_table::lookup(key k, seconds_t now) const noexcept
 {
-    return look_up(probe_of(k), horizon(now));
+    return port_of_live(look_up(probe_of(k)), horizon(now));
 }
 
 // From the top bit down: first bucket, second bucket.
@@ -291,14 +316,20 @@ inline std::optional<std::uint64_t> mac_table::bucket::value_of(std::uint64_t wo
 }
 
 // An entry that left its first bucket meanwhile is in its second, which none leaves but for good.
-inline port_index mac_table::look_up(const probe& at, std::uint64_t horizon) const noexcept
+inline mac_table::answer mac_table::look_up(const probe& at) const noexcept
 {
     auto value = at.first_->value_of(at.word_);
     if (!value) [[unlikely]] {
         std::atomic_signal_fence(std::memory_order_acquire); // vectors are no atomics to compilers
         value = second_bucket(at).value_of(at.word_);
     }
-    return value && live(*value, horizon) ? port_of(*value) : no_port;
+    return answer{value ? *value : to_index(no_port)};
+}
+
+inline port_index mac_table::port_of_live(answer a, std::uint64_t horizon) const noexcept
+{
+    const port_index port = port_of(a.value_);
+    return port != no_port && live(a.value_, horizon) ? port : no_port;
 }
 
 inline std::uint64_t mac_table::make_value(port_index port, bool is_static_entry,

@@ -170,10 +170,53 @@ void forward_access_to_trunk(benchmark::State& state)
     run_forward(state, ports, 2, {false, true});
 }
 
+// From one port to many, in no order: an uplink's packets to guests.
+void forward_ports(benchmark::State& state)
+{
+    const auto count = static_cast<std::uint16_t>(state.range(0));
+    auto bridge = std::make_shared<bridge_config>();
+    bridge->macs = std::make_shared<mac_table>(262144);
+    snapshot config;
+    config.bridges.push_back(bridge);
+    for (std::uint16_t i = 0; i <= count; ++i) {
+        auto port = std::make_shared<port_config>();
+        port->index = port_index{i};
+        port->incarnation = 1;
+        bridge->members.push_back(port->index);
+        config.ports.push_back(port);
+    }
+    const auto b = std::make_unique<burst>();
+    worker_counters worker;
+    port_counters counters;
+    output_lists out;
+    const forward_context context{&config, 1, &worker};
+    b->count = 1;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        write_packet(b->slots[0], 1, i, false);
+        forward(*b, *config.ports[i + 1], context, counters, out);
+        out.clear();
+    }
+    b->count = burst::capacity;
+    std::uint32_t random = 1;
+    cycle_meter meter{state};
+    for (auto _ : state) {
+        for (std::uint32_t i = 0; i < burst::capacity; ++i) {
+            random = random * 1664525U + 1013904223U;
+            write_packet(b->slots[i], 0, (random >> 16) % count, false);
+        }
+        meter.start();
+        forward(*b, *config.ports[0], context, counters, out);
+        meter.stop(burst::capacity);
+        out.clear();
+    }
+    meter.report();
+}
+
 } // namespace
 
 BENCHMARK(parse)->UseManualTime();
 BENCHMARK(forward_macs)->Arg(2)->Arg(1000)->Arg(65536)->UseManualTime();
+BENCHMARK(forward_ports)->Arg(1)->Arg(4)->Arg(32)->UseManualTime();
 BENCHMARK(forward_access)->UseManualTime();
 BENCHMARK(forward_tagged)->UseManualTime();
 BENCHMARK(forward_access_to_trunk)->UseManualTime();

@@ -79,7 +79,8 @@ void in_bursts(benchmark::State& state, mac_table& table, Next next, Act act, bo
         meter.start();
         mac_table::session session{table, from, 0};
         for (std::size_t i = 0; i < keys.size(); ++i) {
-            probes[i] = session.prepare(keys[i]);
+            probes[i] = mac_table::probe{keys[i]};
+            session.prepare(probes[i]);
         }
         for (const auto& probe : probes) {
             act(session, probe);
@@ -96,7 +97,7 @@ void mac_lookup_known(benchmark::State& state)
     const auto table = filled(count);
     std::uint64_t missed = 0;
     in_bursts(state, *table, key_sequence{count}, [&](auto& session, const auto& probe) {
-        missed += session.lookup(probe) == here ? 0U : 1U;
+        missed += session.port(session.lookup(probe)) == here ? 0U : 1U;
     });
     if (missed > 0) {
         state.SkipWithError("an address that was learned was not found");
@@ -112,7 +113,7 @@ void mac_lookup_unknown(benchmark::State& state)
     std::uint64_t number = 0;
     const auto next = [&]() noexcept { return key_of(beyond + (number++ * 40503ULL & 0xfffffU)); };
     in_bursts(state, *table, next, [&](auto& session, const auto& probe) {
-        found += session.lookup(probe) == dataplane::no_port ? 0U : 1U;
+        found += session.port(session.lookup(probe)) == dataplane::no_port ? 0U : 1U;
     });
     if (found > 0) {
         state.SkipWithError("an address that nobody learned was found");

@@ -538,5 +538,31 @@ TEST_F(forward, addresses_age)
     EXPECT_EQ(send(0, make_frame(b, a, 60)).size(), 2U) << "flooded again";
 }
 
+// What is found out for one address of a port is not believed of another of the same port that is
+// older.
+TEST_F(forward, addresses_of_a_port_age_each_by_itself_in_a_burst)
+{
+    plain(3);
+    macs_->set_ageing(10);
+    const std::string fixed = "02:00:00:00:00:0d";
+    macs_->add_static({dataplane::mac_address{mac_value(fixed)}, vlan_id{}}, port_index{1}, 0);
+    send(1, make_frame(broadcast, b, 60));
+    now_ = 15;
+    send(1, make_frame(broadcast, c, 60));
+    now_ = 20;
+    const frame aged = make_frame(b, a, 60);
+    const frame recent = make_frame(c, a, 60);
+    const frame held = make_frame(fixed, a, 60);
+    const frame unknown = make_frame("02:00:00:00:00:0e", a, 60);
+    std::vector<frame> frames = {aged, recent, held, unknown};
+    std::sort(frames.begin(), frames.end());
+    do {
+        delivered expected{{1, frames}, {2, {}}};
+        std::copy_if(frames.begin(), frames.end(), std::back_inserter(expected[2]),
+                     [&](const frame& f) { return f == aged || f == unknown; });
+        EXPECT_EQ(send(0, frames), expected);
+    } while (std::next_permutation(frames.begin(), frames.end()));
+}
+
 } // namespace
 } // namespace strait::test
