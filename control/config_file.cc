@@ -2,31 +2,72 @@
 // Reading it.
 #include "control/config_file.hh"
 
+#include "dataplane/file_descriptor.hh"
+
+#include <array>
 #include <cerrno>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <system_error>
 #include <utility>
 
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
 namespace strait::control {
+
+namespace {
+
+// One that has no name, so that whoever started us holds its other end: a FIFO in a folder may wait
+// for its writer for ever.
+bool is_pipe(int file, const struct stat& status)
+{
+    struct statfs system {};
+    return S_ISFIFO(status.st_mode) && ::fstatfs(file, &system) == 0 &&
+           system.f_type == PIPEFS_MAGIC;
+}
+
+} // namespace
 
 ports::result<std::string> read_config_file(const std::string& path)
 {
     const auto unreadable = [&path](const std::string& why) {
         return ports::error{"the configuration " + path + " cannot be read: " + why};
     };
-    std::error_code code;
-    if (std::filesystem::is_directory(path, code)) {
+    // Not to wait for a FIFO's other end.
+    const dataplane::file_descriptor file{
+        ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) != 0) {
+        return unreadable(ports::describe(errno));
+    }
+    if (S_ISDIR(status.st_mode)) {
         return unreadable("it is a folder; --config takes a file");
     }
-    errno = 0;
-    std::ifstream file{path};
-    std::string text{std::istreambuf_iterator<char>{file}, {}};
-    if (!file || file.bad()) {
-        return unreadable(std::generic_category().message(errno == 0 ? EIO : errno));
+    if (is_pipe(file.get(), status)) {
+        (void)::fcntl(file.get(), F_SETFL, 0); // blocks
+    } else if (!S_ISREG(status.st_mode)) {
+        return unreadable("it is neither a regular file nor a pipe, which --config takes");
     }
-    return {boost::system::in_place_value, std::move(text)};
+    std::string text;
+    std::array<char, 65536> some;
+    for (;;) {
+        const ssize_t size = ::read(file.get(), some.data(), some.size());
+        if (size < 0 && errno == EINTR) {
+            continue;
+        }
+        if (size < 0) {
+            return unreadable(ports::describe(errno));
+        }
+        if (size == 0) {
+            return {boost::system::in_place_value, std::move(text)};
+        }
+        text.append(some.data(), static_cast<std::size_t>(size));
+        if (text.size() > longest_config) {
+            return unreadable("it is longer than " + std::to_string(longest_config >> 20U) +
+                              " MiB, the most that --config takes");
+        }
+    }
 }
 
 } // namespace strait::control

@@ -4,11 +4,16 @@
 
 #include "ports/error.hh"
 
+#include <cstddef>
 #include <string>
 
 namespace strait::control {
 
-// All of it.
+// A switch's with static addresses for all of its tables is smaller.
+inline constexpr std::size_t longest_config = std::size_t{16} << 20U; // bytes
+
+// All of it. A regular file or, as /dev/stdin may be, a pipe: what else there is may have no end,
+// or nobody who writes.
 [[nodiscard]] ports::result<std::string> read_config_file(const std::string& path);
 
 } // namespace strait::control

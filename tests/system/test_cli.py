@@ -501,6 +501,8 @@ def straitd(*words, timeout=30):
     (["--memory", "1"], "from 32"),
     (["--config", "/nonexistent"], "/nonexistent cannot be read: No such file or directory"),
     (["--config", "/etc"], "/etc cannot be read: it is a folder; --config takes a file"),
+    (["--config", "/dev/zero"],
+     "/dev/zero cannot be read: it is neither a regular file nor a pipe, which --config takes"),
     (["--run-dir", "/etc/passwd"], "/etc/passwd"),
     (["--run-dir", "/" + "x" * 120], "too long"),
 ])
