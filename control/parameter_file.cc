@@ -3,9 +3,7 @@
 #include "control/parameter_file.hh"
 
 #include "control/config_file.hh"
-#include "control/utf8.hh"
-
-#include <boost/json/stream_parser.hpp>
+#include "control/json_text.hh"
 
 #include <algorithm>
 #include <string>
@@ -33,23 +31,13 @@ result<json::object> read(const std::string& path)
     if (text.has_error()) {
         return text.error();
     }
-    if (!is_utf8(*text)) {
-        return error{path + ": this is not UTF-8, as JSON and all text in it must be"};
+    constexpr std::size_t levels = 8;
+    const auto parsed = parse_json(*text, levels);
+    if (parsed.has_error()) {
+        const json_fault& f = parsed.error();
+        return error{path + (f.at ? ':' + position(*text, *f.at) : "") + ": " + f.message};
     }
-    json::parse_options options;
-    constexpr std::size_t deepest = 8;
-    options.max_depth = deepest;
-    json::stream_parser parser{{}, options};
-    boost::system::error_code failed;
-    const std::size_t read = parser.write(*text, failed);
-    if (!failed) {
-        parser.finish(failed);
-    }
-    if (failed) {
-        return error{path + ':' + position(*text, read) +
-                     ": this is not JSON: " + failed.message()};
-    }
-    const json::value value = parser.release();
+    const json::value& value = *parsed;
     if (!value.is_object()) {
         return error{path + ": this is no JSON object of options: {\"name\": value, ...}"};
     }

@@ -2,11 +2,11 @@
 // Messages, answers and error codes of JSON-RPC 2.0.
 #include "control/rpc.hh"
 
+#include "control/json_text.hh"
 #include "control/log.hh"
 #include "control/utf8.hh"
 
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 #include <array>
@@ -188,17 +188,12 @@ std::string rpc::answer_one(const json::value& request) const
 
 std::string rpc::answer(std::string_view message) const
 {
-    if (!is_utf8(message)) {
-        return parse_error("this is not UTF-8, as JSON and all text in it must be");
+    constexpr std::size_t levels = 16;
+    const auto parsed = parse_json(message, levels);
+    if (parsed.has_error()) {
+        return parse_error(parsed.error().message);
     }
-    boost::system::error_code code;
-    json::parse_options options;
-    constexpr std::size_t deepest = 16;
-    options.max_depth = deepest;
-    const json::value request = json::parse(message, code, {}, options);
-    if (code) {
-        return parse_error("this is not JSON of at most 16 levels: " + code.message());
-    }
+    const json::value& request = *parsed;
     const auto* batch = request.if_array();
     if (batch == nullptr) {
         return answer_one(request);

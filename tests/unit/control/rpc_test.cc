@@ -87,6 +87,11 @@ TEST_F(rpc_messages, that_are_no_json_are_parse_errors)
                    std::string(20, '[') + std::string(20, ']') + "}"),
               -32700)
         << "too deep";
+    const auto twice = R"({"jsonrpc":"2.0","id":1,"method":"bridge.del",)"
+                       R"("params":{"name":"a","name":"b"}})";
+    EXPECT_EQ(code(twice), -32700);
+    EXPECT_EQ(calls_, 0);
+    EXPECT_EQ(ask(twice).at("error").at("message"), "an object has \"name\" twice; once is right");
     EXPECT_EQ(ask("{").at("id"), nullptr);
 }
 

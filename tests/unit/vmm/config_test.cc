@@ -277,7 +277,11 @@ TEST_F(configuration, of_a_file_that_is_wrong_names_the_place)
     EXPECT_THAT(wrong(""), StartsWith("1:1: this is not JSON: "));
     EXPECT_THAT(wrong("{\"kernel\":"), StartsWith("1:11: this is not JSON: "));
     EXPECT_THAT(wrong("{} {}"), StartsWith("1:4: this is not JSON: "));
-    EXPECT_THAT(wrong(std::string(100, '[')), HasSubstr("this is not JSON"));
+    EXPECT_THAT(wrong(std::string(100, '[')), HasSubstr("this is JSON of more than 8 levels"));
+    EXPECT_EQ(wrong("{\"cpus\": 1,\n\"cpus\": 2}"),
+              "2:6: an object has \"cpus\" twice; once is right");
+    EXPECT_THAT(wrong(R"({"net": [{"socket": "/a", "mtu": 1500, "socket": "/b"}]})"),
+                HasSubstr("an object has \"socket\" twice"));
     EXPECT_THAT(wrong("[]"), HasSubstr("no JSON object of options"));
     EXPECT_THAT(wrong("{\"kernel\": \"\xff\"}"), HasSubstr("UTF-8"));
     EXPECT_EQ(wrong(R"({"kernal": "K"})"),
