@@ -34,7 +34,7 @@ struct disk_config {
 
 struct jail_config {
     bool enabled{true};             // seccomp filters and what else the process's rights allow
-    std::string folder{};           // root only: the process's new root; empty: one of its own
+    std::string folder{};           // root only: its new root lies over it; empty: over /dev
     std::optional<unsigned> user{}; // root only: whom it becomes
     std::optional<unsigned> group{};
 };

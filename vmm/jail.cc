@@ -70,7 +70,8 @@ result<std::vector<attachment>> detach_copies(const std::vector<std::string>& fo
     return all;
 }
 
-// A file system in memory becomes the root, with nothing in it but these.
+// A file system in memory becomes the root, with nothing in it but these. Until then it lies over a
+// folder, which outside of the new namespace stays as it is.
 result<void> change_root(const std::string& folder, const std::vector<attachment>& attached)
 {
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
@@ -147,8 +148,7 @@ bool is_alone(int parent)
     return ::poll(&state, 1, 0) != 0;
 }
 
-result<void> enter(const jail_config& j, const std::string& folder,
-                   const std::vector<std::string>& folders, int parent)
+result<void> enter(const jail_config& j, const std::vector<std::string>& folders, int parent)
 {
     if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) {
         return failed("namespaces");
@@ -157,6 +157,9 @@ result<void> enter(const jail_config& j, const std::string& folder,
     if (attached.has_error()) {
         return attached.error();
     }
+    // Where there is KVM there is this folder: none has to be made, nor removed by somebody who may
+    // have been killed.
+    const std::string folder = j.folder.empty() ? "/dev" : j.folder;
     if (auto changed = change_root(folder, *attached); changed.has_error()) {
         return changed;
     }
@@ -197,18 +200,6 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
     if (!j.enabled || ::geteuid() != 0) {
         return inside();
     }
-    std::string folder = j.folder;
-    if (folder.empty()) {
-        folder = std::filesystem::temp_directory_path() / "strait-vmm.XXXXXX";
-        if (::mkdtemp(folder.data()) == nullptr) {
-            return failed("a folder " + folder);
-        }
-    }
-    const auto clean = [&] {
-        if (j.folder.empty()) {
-            (void)::rmdir(folder.c_str());
-        }
-    };
     // Whoever ends this process has the guest ended well; what comes before the child listens
     // waits.
     std::signal(SIGCHLD, SIG_DFL);
@@ -218,18 +209,14 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
     mask_ending_signals(SIG_BLOCK);
     std::array<int, 2> pipe{-1, -1};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
-        const error why = failed("a pipe");
-        clean();
-        return why;
+        return failed("a pipe");
     }
     file_descriptor parent{pipe[0]};
     file_descriptor here{pipe[1]};
     // The child is the first process of its namespace: with it, all end.
     const pid_t pid = ::unshare(CLONE_NEWPID) == 0 ? ::fork() : -1;
     if (pid < 0) {
-        const error why = failed("namespaces");
-        clean();
-        return why;
+        return failed("namespaces");
     }
     if (pid == 0) {
         for (const int number : ending_signals) {
@@ -237,7 +224,7 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
         }
         here = {};
         (void)::setsid(); // a signal to the group comes once, from the parent
-        if (auto jailed = enter(j, folder, folders, parent.get()); jailed.has_error()) {
+        if (auto jailed = enter(j, folders, parent.get()); jailed.has_error()) {
             std::fprintf(stderr, "strait-vmm: %s\n", jailed.error().message.c_str());
             std::_Exit(1);
         }
@@ -246,9 +233,7 @@ result<int> run_jailed(const jail_config& j, const std::vector<std::string>& fol
     }
     child = static_cast<std::sig_atomic_t>(pid);
     mask_ending_signals(SIG_UNBLOCK);
-    const int status = wait_for(pid);
-    clean();
-    return status;
+    return wait_for(pid);
 }
 
 } // namespace strait::vmm

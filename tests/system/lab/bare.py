@@ -37,7 +37,6 @@ class BareGuest:
         self.temporary.mkdir()
         self.control = self.folder / "control"
         self._console = self.folder / "console"
-        self._killed = False
         argv = [self.program(), "run", "--kernel", kernel or self.image(linux),
                 "--memory", memory, "--cpus", cpus, "--control", self.control, "--name", self.name]
         if words:
@@ -141,7 +140,6 @@ class BareGuest:
         return self
 
     def kill(self):
-        self._killed = True
         self.process.kill()
 
     def close(self):
@@ -151,8 +149,7 @@ class BareGuest:
             if self.process.running:
                 self.kill()
             left = sorted(path.name for path in self.temporary.iterdir())
-            # Who is killed leaves his jail's folder.
-            if left and not self._killed:
+            if left:
                 raise LabError(f"{self.name}'s VMM left {left} behind")
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -312,12 +312,15 @@ def test_jail(lab, tmp_path):
     assert os.path.samefile(root / str(tmp_path / "disk").lstrip("/"), tmp_path / "disk")
     limits = pathlib.Path(f"/proc/{guest.pid}/limits").read_text(encoding="ascii")
     assert re.search(r"Max core file size +0 +0 ", limits)
+    assert os.listdir(guest.temporary) == []
+    assert os.path.exists("/dev/kvm")
     guest.press()
     guest.finish()
 
 
 def test_does_not_outlive_who_waits(lab):
-    """SIGKILL of the process outside the jail ends the one inside, as early as it may come."""
+    """SIGKILL of the process outside the jail ends the one inside, as early as it may come; and
+    neither has made a folder for the jail."""
     def inside(guest):
         return guest.pid if guest.pid != guest.process.pid else None
     left = []
@@ -325,6 +328,7 @@ def test_does_not_outlive_who_waits(lab):
         guest = lab.bare_guest("end=hlt")
         left.append(parts.wait_until(functools.partial(inside, guest), 60, "a child", 0))
         guest.kill()
+        assert os.listdir(guest.temporary) == []
     parts.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left), 60,
                      "the processes in the jails ending")
 
