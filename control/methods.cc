@@ -2,6 +2,8 @@
 // The table of methods, parameters and results.
 #include "control/methods.hh"
 
+#include "dataplane/types.hh"
+
 namespace strait::control {
 
 namespace {
@@ -64,8 +66,8 @@ std::vector<parameter> port_settings()
          .kind = kind::integer,
          .help = "L3 MTU in bytes; 1500 unless given",
          .placeholder = "BYTES",
-         .minimum = 68,
-         .maximum = 65521},
+         .minimum = dataplane::min_mtu,
+         .maximum = dataplane::max_mtu},
         {.name = "admin",
          .kind = kind::choice,
          .help = "whether the port passes traffic",

@@ -51,6 +51,10 @@ private:
 
 inline constexpr std::uint16_t max_vlan = 4094;
 
+// MTUs: IPv4's least, and what still has a 16-bit length with an Ethernet header in front.
+inline constexpr std::uint16_t min_mtu = 68;
+inline constexpr std::uint16_t max_mtu = 65'521;
+
 // An unsigned integer in network byte order, as it stands in a frame.
 template <typename T>
 class big_endian {

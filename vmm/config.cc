@@ -15,7 +15,6 @@
 #include <array>
 #include <bit>
 #include <filesystem>
-#include <limits>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -39,7 +38,6 @@ constexpr std::int64_t longest_socket = ports::max_socket_path;
 constexpr std::int64_t longest_command_line = 65535;
 constexpr std::int64_t longest_serial = 20;
 constexpr std::int64_t highest_node = 1023;
-constexpr std::int64_t least_mtu = 68;
 constexpr std::uint16_t largest_queue = 1024;
 
 constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
@@ -133,8 +131,8 @@ control::parameter net()
                     number("queues", "queue pairs; 1 unless given", "N", 1, virtio::max_pairs),
                     number("queue_size", "descriptors of a ring, a power of two; 256 unless given",
                            "N", 2, largest_queue),
-                    number("mtu", "told to the guest", "BYTES", least_mtu,
-                           std::numeric_limits<std::uint16_t>::max()),
+                    number("mtu", "told to the guest", "BYTES", dataplane::min_mtu,
+                           dataplane::max_mtu),
                     flag("packed", "packed rings, if the back end has them; off unless given"),
                     choice("offloads",
                            "checksums and segmentation; expected: even before there is a "

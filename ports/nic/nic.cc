@@ -29,8 +29,6 @@ namespace {
 
 using ports::error;
 
-constexpr std::uint32_t min_mtu = 68;
-constexpr std::uint32_t max_mtu = 65521;
 constexpr std::uint32_t default_mtu = 1500;
 // What an Ethernet frame adds to its MTU: header and up to two VLAN tags.
 constexpr std::uint32_t frame_overhead = 14 + 8;
@@ -171,9 +169,10 @@ ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::u
 
 ports::result<void> check_mtu_range(std::uint32_t mtu)
 {
-    if (mtu < min_mtu || mtu > max_mtu) {
-        return error{"MTU " + std::to_string(mtu) + " is out of range: " + std::to_string(min_mtu) +
-                     " to " + std::to_string(max_mtu)};
+    if (mtu < dataplane::min_mtu || mtu > dataplane::max_mtu) {
+        return error{"MTU " + std::to_string(mtu) +
+                     " is out of range: " + std::to_string(dataplane::min_mtu) + " to " +
+                     std::to_string(dataplane::max_mtu)};
     }
     return {};
 }

@@ -75,9 +75,6 @@ constexpr std::uint64_t offered_protocol_mask = bit(VHOST_USER_PROTOCOL_F_REPLY_
                                                 bit(VHOST_USER_PROTOCOL_F_NET_MTU) |
                                                 bit(VHOST_USER_PROTOCOL_F_STATUS);
 
-constexpr std::uint32_t min_mtu = 68;
-constexpr std::uint32_t max_mtu = 65'521; // with an Ethernet header in a 16-bit length
-
 // A VMM may have bound its socket by another path to it than the one we connected to, relative to
 // its own working folder even; two paths are compared by the file that they lead to.
 bool leads_to(std::string_view found, const std::string& path, int fd)
@@ -295,10 +292,11 @@ void vhost_port::stop_serving() noexcept
 
 ports::result<void> vhost_port::set_mtu(std::uint32_t mtu)
 {
-    if (mtu < min_mtu || mtu > max_mtu) {
+    if (mtu < dataplane::min_mtu || mtu > dataplane::max_mtu) {
         return ports::error{"port " + settings_.name + ": a vhost-user port has an MTU of " +
-                            std::to_string(min_mtu) + " to " + std::to_string(max_mtu) +
-                            " bytes, not " + std::to_string(mtu)};
+                            std::to_string(dataplane::min_mtu) + " to " +
+                            std::to_string(dataplane::max_mtu) + " bytes, not " +
+                            std::to_string(mtu)};
     }
     const std::scoped_lock lock{mutex_};
     parts_.mtu = mtu;

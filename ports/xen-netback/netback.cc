@@ -10,9 +10,6 @@ namespace strait::xen {
 
 namespace {
 
-constexpr std::uint32_t min_mtu = 68;
-constexpr std::uint32_t max_mtu = 65'521; // with an Ethernet header in a 16-bit length
-
 class netback_port final : public ports::port {
 public:
     netback_port(settings s, backend& b, dataplane::rcu_domain& rcu)
@@ -44,9 +41,10 @@ public:
     void forget() noexcept override { backend_.retire(vif_); }
     ports::result<void> set_mtu(std::uint32_t mtu) override
     {
-        if (mtu < min_mtu || mtu > max_mtu) {
-            return ports::error{"a Xen port has an MTU of " + std::to_string(min_mtu) + " to " +
-                                std::to_string(max_mtu) + " bytes, not " + std::to_string(mtu)};
+        if (mtu < dataplane::min_mtu || mtu > dataplane::max_mtu) {
+            return ports::error{"a Xen port has an MTU of " + std::to_string(dataplane::min_mtu) +
+                                " to " + std::to_string(dataplane::max_mtu) + " bytes, not " +
+                                std::to_string(mtu)};
         }
         vif_.set_mtu(mtu);
         return {};
