@@ -479,6 +479,10 @@ private:
             std::string value{part.substr(std::min(equals + 1, part.size()))};
             auto member = std::ranges::find(p.members, key, &parameter::name);
             if (equals == part.size()) {
+                if (member != p.members.end() && !member->positional) {
+                    return error{begin() + option_name(p) + " has " + quoted(part) +
+                                 " without a value; it must be " + member_form(*member)};
+                }
                 member = std::ranges::find_if(p.members, &parameter::positional);
                 if (member == p.members.end() || part.empty()) {
                     return error{begin() + option_name(p) + " has " + quoted(part) +
@@ -488,7 +492,9 @@ private:
                 value = part;
             }
             if (members.contains(key)) {
-                return error{begin() + option_name(p) + " has two values for " + key};
+                std::replace(key.begin(), key.end(), '_', '-');
+                return error{begin() + option_name(p) + " has two values for " + key +
+                             "; one is right"};
             }
             members[key] =
                 member == p.members.end() ? json::value(value) : to_value(*member, value);
@@ -560,7 +566,8 @@ private:
             result_.method = nullptr;
             return std::move(result_);
         }
-        if (result_.global.version && (without_command_ || (!result_.method && group_.empty()))) {
+        if (result_.global.version &&
+            (without_command_ || !program_.asks_daemon || (!result_.method && group_.empty()))) {
             result_.method = nullptr;
             return std::move(result_);
         }

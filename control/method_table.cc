@@ -225,8 +225,8 @@ std::optional<std::string> check_members(const std::string& where, const paramet
     }
     for (const auto& member : p.members) {
         if (member.required && !given.contains(member.name)) {
-            return where + " has no " + member_label(member.name, w) + ": " +
-                   std::string{member.help};
+            return where + " has no " + member_label(member.name, w) + "; it must be " +
+                   describe_kind(w == wording::program ? member : p);
         }
     }
     return std::nullopt;

@@ -323,7 +323,8 @@ result<virtio::net_options> to_net(const json::object& p, const std::string& mac
     const auto mac = text_of(p, "mac");
     o.mac = mac ? dataplane::mac_address::parse(*mac).value() : mac_of(machine, number);
     if (o.mac.is_multicast() || o.mac.is_zero()) {
-        return error{"--net mac is " + *mac + ", which is no single station's address"};
+        return error{"--net mac is " + *mac +
+                     "; it must be a single station's address, like 52:54:00:12:34:56"};
     }
     o.pairs = number_as<std::uint16_t>(p, "queues").value_or(o.pairs);
     o.queue_size = number_as<std::uint16_t>(p, "queue_size").value_or(o.queue_size);
@@ -365,15 +366,30 @@ result<void> add_nets(config& c, const json::object& p)
     return {};
 }
 
-void add_disks(config& c, const json::object& p)
+result<void> add_disks(config& c, const json::object& p)
 {
-    if (const auto* list = p.if_contains("disk")) {
-        for (const auto& element : list->as_array()) {
-            const auto& d = element.as_object();
-            c.disks.push_back({text_of(d, "path").value(), is_set(d, "read_only"),
-                               text_of(d, "serial").value_or("")});
-        }
+    const auto* list = p.if_contains("disk");
+    if (list == nullptr) {
+        return {};
     }
+    const auto real = [](const disk_config& d) {
+        std::error_code missing;
+        const auto path = std::filesystem::canonical(d.path, missing);
+        return missing ? control::absolute_path(d.path) : path.string();
+    };
+    for (const auto& element : list->as_array()) {
+        const auto& d = element.as_object();
+        disk_config made{text_of(d, "path").value(), is_set(d, "read_only"),
+                         text_of(d, "serial").value_or("")};
+        for (const auto& other : c.disks) {
+            if (real(other) == real(made) && !(other.read_only && made.read_only)) {
+                return error{"two --disk have the file " + made.path +
+                             "; each needs one of its own, or read-only=on for both"};
+            }
+        }
+        c.disks.push_back(std::move(made));
+    }
+    return {};
 }
 
 result<void> set_memory(config& c, const json::object& p)
@@ -461,8 +477,8 @@ result<config> to_config(const json::object& p)
     c.initrd = text_of(p, "initrd").value_or("");
     c.command_line = text_of(p, "command_line").value_or("");
     c.reboot = !is_set(p, "no_reboot");
-    add_disks(c, p);
-    for (auto* set : {set_memory, set_cpus, set_console, set_control, add_nets, set_jail}) {
+    for (auto* set :
+         {set_memory, set_cpus, set_console, set_control, add_nets, add_disks, set_jail}) {
         if (auto done = set(c, p); done.has_error()) {
             return done.error();
         }

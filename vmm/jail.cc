@@ -45,15 +45,17 @@ struct attachment {
     file_descriptor tree;
 };
 
-result<std::vector<attachment>> detach_copies(const std::vector<std::string>& folders)
+result<std::vector<attachment>> detach_copies(const std::vector<shown_folder>& folders)
 {
     std::set<std::string> once;
-    for (const std::string& f : folders) {
+    for (const auto& [path, option] : folders) {
         std::error_code unreadable;
-        const auto real = std::filesystem::canonical(f.empty() ? "." : f, unreadable);
+        // With a slash: a file is none.
+        const auto real = std::filesystem::canonical(path + "/", unreadable);
         if (unreadable) {
-            return error{"the folder " + f +
-                         " cannot be shown in the jail: " + unreadable.message()};
+            return error{"the folder " + path + " of " + std::string{option} +
+                         " cannot be shown in the jail: " + unreadable.message() +
+                         "; it must be a folder that is there when the guest begins"};
         }
         once.insert(real);
     }
@@ -148,7 +150,7 @@ bool is_alone(int parent)
     return ::poll(&state, 1, 0) != 0;
 }
 
-result<void> enter(const jail_config& j, const std::vector<std::string>& folders, int parent)
+result<void> enter(const jail_config& j, const std::vector<shown_folder>& folders, int parent)
 {
     if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) {
         return failed("namespaces");
@@ -186,7 +188,7 @@ void mask_ending_signals(int how) noexcept
     (void)::pthread_sigmask(how, &all, nullptr);
 }
 
-result<int> run_jailed(const jail_config& j, const std::vector<std::string>& folders,
+result<int> run_jailed(const jail_config& j, const std::vector<shown_folder>& folders,
                        const std::function<int()>& inside)
 {
     if (j.enabled) {

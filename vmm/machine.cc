@@ -231,15 +231,18 @@ result<void> machine::prepare_vcpu(unsigned id) const
         CPU_SET(pin->second, &one);
         if (::sched_setaffinity(0, sizeof one, &one) != 0) {
             return error{"vCPU " + std::to_string(id) + " cannot be pinned to CPU " +
-                         std::to_string(pin->second) + ": " + ports::describe(errno)};
+                         std::to_string(pin->second) + ": " + ports::describe(errno) +
+                         "; --vcpu-pin takes CPUs that are online and in this process's cpuset"};
         }
     }
     if (config_.realtime) {
         sched_param how{};
         how.sched_priority = static_cast<int>(*config_.realtime);
         if (::sched_setscheduler(0, SCHED_FIFO, &how) != 0) {
-            return error{"a vCPU cannot have real-time priority " +
-                         std::to_string(*config_.realtime) + ": " + ports::describe(errno)};
+            const std::string priority = std::to_string(*config_.realtime);
+            return error{"a vCPU cannot have real-time priority " + priority + ": " +
+                         ports::describe(errno) + "; --realtime takes what this process's limit " +
+                         "(ulimit -r, LimitRTPRIO=) allows"};
         }
     }
     return hooks_.vcpu_thread ? hooks_.vcpu_thread() : result<void>{};

@@ -259,31 +259,31 @@ private:
 };
 
 // Where sockets are that are made, or looked for, while the guest runs.
-std::vector<std::string> folders_of(const config& c)
+std::vector<shown_folder> folders_of(const config& c)
 {
-    std::vector<std::string> all;
-    const auto add = [&all](const std::string& path) {
+    std::vector<shown_folder> all;
+    const auto add = [&all](const std::string& path, std::string_view option) {
         if (!path.empty()) {
-            all.push_back(std::filesystem::path{path}.parent_path());
+            all.push_back({std::filesystem::path{path}.parent_path(), option});
         }
     };
     if (const auto socket = path_of(c.console, console_socket)) {
-        add(std::string{*socket});
+        add(std::string{*socket}, "--console");
     }
-    add(c.control);
+    add(c.control, "--control");
     for (const virtio::net_options& n : c.nets) {
-        add(n.socket);
+        add(n.socket, "--net socket");
     }
     return all;
 }
 
 // A jail shows its guest's sockets by the folders that they are in, with whatever else is there.
-void warn_of_company(const config& c, const std::vector<std::string>& folders)
+void warn_of_company(const config& c, const std::vector<shown_folder>& folders)
 {
     if (!c.jail.enabled || ::geteuid() != 0) {
         return;
     }
-    for (const std::string& folder : folders) {
+    for (const auto& [folder, option] : folders) {
         std::error_code ignored;
         if (std::filesystem::exists(folder + "/control.sock", ignored)) {
             log(log_level::warning, "vm",

@@ -162,16 +162,18 @@ TEST_F(configuration, that_is_wrong_is_told_what_would_be_right)
              {"--cpus 0", "--cpus is 0; it must be an integer from 1 to 32"},
              {"--cpus 33", "from 1 to 32"},
              {"--cpus two", "--cpus is two;"},
-             {"--vcpu-pin 0", "--vcpu-pin has \"0\" in it; it must be vCPUs with the host's CPUs"},
+             {"--vcpu-pin 0", "--vcpu-pin has \"0\" without a value; it must be 0=CPU"},
+             {"--vcpu-pin x", "has \"x\" in it; it must be vCPUs with the host's CPUs"},
              {"--vcpu-pin 0=x", "--vcpu-pin 0 is x; it must be an integer from 0 to 1023"},
              {"--vcpu-pin 0=1024", "from 0 to 1023"},
-             {"--vcpu-pin 0=1,0=2", "--vcpu-pin has two values for 0"},
+             {"--vcpu-pin 0=1,0=2", "--vcpu-pin has two values for 0; one is right"},
              {"--vcpu-pin 1=1", "--vcpu-pin has vCPU 1, but --cpus is 1: they are numbered from 0"},
              {"--vcpu-pin 32=1", "--vcpu-pin has no 32"},
              {"--vcpu-pin 0=1 --vcpu-pin 1=1", "--vcpu-pin is given twice"},
              {"--numa-node -1", "--numa-node is -1"},
              {"--realtime 100", "from 1 to 99"},
-             {"--net queues=2", "--net has no socket: of the back end"},
+             {"--net queues=2",
+              "--net has no socket; it must be keys with their values, like socket=PATH"},
              {"--net /sock", "--net has \"/sock\" in it; it must be keys with their values, like"},
              {"--net socket=", "--net socket is \"\"; it must be text"},
              {"--net socket=/" + std::string(107, 'x'), "text of 1 to 107 bytes"},
@@ -191,16 +193,27 @@ TEST_F(configuration, that_is_wrong_is_told_what_would_be_right)
              {"--net socket=/a,packed=yes", "--net packed is yes; it must be on or off"},
              {"--net socket=/a,offloads=some", "it must be on, off or expected"},
              {"--net socket=/a,mac=52:54", "--net mac is 52:54; it must be a MAC address like"},
-             {"--net socket=/a,mac=01:00:00:00:00:01", "no single station's address"},
-             {"--net socket=/a,mac=00:00:00:00:00:00", "no single station's address"},
+             {"--net socket=/a,mac=01:00:00:00:00:01",
+              "; it must be a single station's address, like"},
+             {"--net socket=/a,mac=00:00:00:00:00:00",
+              "; it must be a single station's address, like"},
              {"--net socket=/a --net socket=/a", "two --net have the socket /a"},
              {"--net socket=/a,mac=02:00:00:00:00:01 --net socket=/b,mac=02:00:00:00:00:01",
               "two --net have the mac 02:00:00:00:00:01"},
              {nine, "--net is given 9 times; at most 8 are possible"},
-             {"--disk read-only=on", "--disk has no path: its file"},
+             {"--disk read-only=on",
+              "--disk has no path; it must be a path, and keys with their values, like PATH"},
              {"--disk a,b", "--disk has two values for path"},
              {"--disk a,serial=123456789012345678901",
               "--disk serial is 123456789012345678901; it"},
+             {"--disk a,read-only",
+              "--disk has \"read-only\" without a value; it must be read-only=on|off"},
+             {"--disk serial,a", "\"serial\" without a value; it must be serial=TEXT"},
+             {"--net packed", "\"packed\" without a value; it must be packed=on|off"},
+             {"--net socket=/a,queue-size=2,queue-size=2", "two values for queue-size; one is"},
+             {"--disk ./a --disk b/../a", "two --disk have the file b/../a; each needs one of its"},
+             {"--disk a,read-only=on --disk a", "or read-only=on for both"},
+             {"--disk /etc/passwd --disk /proc/self/root/etc/passwd", "two --disk have the file"},
              {"--disk a,readonly=on", "did you mean read-only?"},
              {"--console tty",
               "--console is tty; it must be stdio, none, file:PATH or socket:PATH"},
@@ -228,6 +241,13 @@ TEST_F(configuration, that_is_wrong_is_told_what_would_be_right)
     EXPECT_THAT(refused(""), HasSubstr("a command is missing; there are run and help"));
     EXPECT_THAT(refused("rum"), HasSubstr("did you mean run?"));
     EXPECT_THAT(refused("--json run"), HasSubstr("there are --version and --help"));
+}
+
+TEST_F(configuration, may_have_one_file_for_two_disks_that_are_not_written_to)
+{
+    EXPECT_EQ(parsed("run --kernel K --disk a,read-only=on --disk a,read-only=on").disks.size(),
+              2U);
+    EXPECT_EQ(parsed("run --kernel K --disk a --disk b --disk c/a").disks.size(), 3U);
 }
 
 TEST_F(configuration, of_a_file_is_the_same_in_json)
@@ -295,6 +315,8 @@ TEST_F(configuration, of_a_file_that_is_wrong_names_the_place)
     EXPECT_EQ(wrong(R"({"net": ["/a"]})"), " run: \"net\"[0] is \"/a\"; it must be an object");
     EXPECT_EQ(wrong(R"({"net": [{"socket": "/a"}, {"socket": "/b", "queues": 0}]})"),
               " run: \"net\"[1] \"queues\" is 0; it must be an integer from 1 to 16");
+    EXPECT_THAT(wrong(R"({"net": [{"queues": 2}]})"),
+                HasSubstr("\"net\"[0] has no \"socket\"; it must be text of 1 to 107 bytes"));
     EXPECT_EQ(wrong(R"({"disk": [{"path": "a", "read-only": true}]})"),
               " run: \"disk\"[0] has no \"read-only\"; did you mean \"read_only\"?");
     EXPECT_THAT(wrong(R"({"vcpu_pin": "0=1"})"),
@@ -315,8 +337,10 @@ TEST_F(configuration, has_help_for_every_option)
     EXPECT_THAT(text, HasSubstr("Exit status: 0"));
     EXPECT_TRUE(parse_command_line(words("--help")).value().help);
     EXPECT_TRUE(parse_command_line(words("run --help")).value().help);
-    const auto version = parse_command_line(words("--version")).value();
-    EXPECT_TRUE(version.version && !version.help);
+    for (const std::string_view line : {"--version", "run --version", "run --version --cpus 2"}) {
+        const auto version = parse_command_line(words(line)).value();
+        EXPECT_TRUE(version.version && !version.help) << line;
+    }
 }
 
 TEST(config, has_paths_that_hold_in_a_jail)
