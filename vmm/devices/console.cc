@@ -82,38 +82,36 @@ private:
 // A file of bounded size that ends with the newest output.
 class bounded_file {
 public:
-    bounded_file(file_descriptor file, std::string path, std::uint64_t limit)
-        : path_{std::move(path)}, limit_{limit}, file_{std::move(file)}
+    bounded_file(file_descriptor file, std::uint64_t limit) : limit_{limit}, file_{std::move(file)}
     {
         struct stat status {};
         end_ = ::fstat(file_.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
     }
 
-    void append(std::span<const std::byte> from)
+    // How many bytes were written, or a negative errno.
+    [[nodiscard]] ssize_t append(std::span<const std::byte> from)
     {
-        if (end_ + from.size() > limit_ && !keep_newest()) {
-            return;
-        }
-        while (!from.empty()) {
-            const ssize_t done = ::pwrite(file_.get(), from.data(), from.size(), at(end_));
-            if (done < 0 && errno != EINTR) {
-                complain();
-                return;
+        if (end_ + from.size() > limit_) {
+            if (const int why = keep_newest(); why != 0) {
+                return -why;
             }
-            end_ += static_cast<std::uint64_t>(std::max<ssize_t>(done, 0));
-            from = from.subspan(static_cast<std::size_t>(std::max<ssize_t>(done, 0)));
         }
+        ssize_t done = 0;
+        do {
+            done = ::pwrite(file_.get(), from.data(), from.size(), at(end_));
+        } while (done < 0 && errno == EINTR);
+        if (done < 0) {
+            return -errno;
+        }
+        end_ += static_cast<std::uint64_t>(done);
+        return done;
     }
 
 private:
     static off_t at(std::uint64_t offset) noexcept { return static_cast<off_t>(offset); }
-    void complain() const
-    {
-        log_limited(log_level::error, "console", path_ + " cannot be written: " + describe(errno));
-    }
 
-    // Moves its newest half to its beginning.
-    [[nodiscard]] bool keep_newest()
+    // Moves its newest half to its beginning. 0, or errno.
+    [[nodiscard]] int keep_newest()
     {
         std::array<std::byte, 65536> chunk;
         std::uint64_t from = end_ - std::min(end_, limit_ / 2);
@@ -131,26 +129,28 @@ private:
                 part = part.subspan(
                     line == part.end() ? 0 : static_cast<std::size_t>(line - part.begin()) + 1);
             }
-            if (::pwrite(file_.get(), part.data(), part.size(), at(to)) !=
-                static_cast<ssize_t>(part.size())) {
-                complain();
-                return false;
+            const ssize_t done = ::pwrite(file_.get(), part.data(), part.size(), at(to));
+            if (done != static_cast<ssize_t>(part.size())) {
+                return done < 0 ? errno : ENOSPC;
             }
             to += part.size();
         }
         if (::ftruncate(file_.get(), at(to)) != 0) {
-            complain();
-            return false;
+            return errno;
         }
         end_ = to;
-        return true;
+        return 0;
     }
 
-    std::string path_;
     std::uint64_t limit_{0};
     file_descriptor file_;
     std::uint64_t end_{0};
 };
+
+constexpr bool is_full(int code) noexcept
+{
+    return code == ENOSPC || code == EDQUOT || code == EFBIG;
+}
 
 // Two descriptors: input is taken from one as it comes, output goes to the other.
 class channel : public std::enable_shared_from_this<channel> {
@@ -194,15 +194,16 @@ public:
                             });
     }
 
-    // How many bytes were written at once: none if there is no room, or nobody reads any more; then
-    // it is closed.
-    [[nodiscard]] std::size_t write(std::span<const std::byte> from)
+    // How many bytes were written at once, or a negative errno: EAGAIN for no room. When nobody
+    // reads any more it is closed; a file may be written again when there is space.
+    [[nodiscard]] ssize_t write(std::span<const std::byte> from)
     {
         const ssize_t done = ::write(out_.native_handle(), from.data(), from.size());
-        if (done < 0 && errno != EAGAIN && errno != EINTR) {
+        const int why = done < 0 ? errno : 0;
+        if (why != 0 && why != EAGAIN && why != EINTR && !is_full(why)) {
             close();
         }
-        return static_cast<std::size_t>(std::max<ssize_t>(done, 0));
+        return why != 0 ? -why : done;
     }
     void when_there_is_room(std::function<void()> then)
     {
@@ -258,7 +259,13 @@ private:
 class console::implementation : public std::enable_shared_from_this<implementation> {
 public:
     implementation(asio::io_context& io, event news)
-        : news_{std::move(news)}, history_{news_}, io_{io}, wake_{io}, acceptor_{io}, retry_{io}
+        : news_{std::move(news)},
+          history_{news_},
+          io_{io},
+          wake_{io},
+          again_{io},
+          acceptor_{io},
+          retry_{io}
     {}
 
     [[nodiscard]] result<void> open(std::string_view where, console_options& o)
@@ -279,7 +286,8 @@ public:
                 }
                 o.file = std::move(opened).value();
             }
-            file_.emplace(std::move(o.file), std::string{*path}, o.file_bytes);
+            file_.emplace(std::move(o.file), o.file_bytes);
+            output_ = *path;
             return {};
         }
         if (const auto path = path_of(where, console_socket)) {
@@ -306,6 +314,7 @@ public:
         last_words();
         (void)wake_.release(); // the event's
         error_code ignored;
+        again_.cancel();
         retry_.cancel();
         acceptor_.close(ignored);
         if (channel_) {
@@ -437,14 +446,19 @@ private:
         if (rest_.empty()) {
             return progress::nothing_to_do;
         }
-        std::size_t written = rest_.size();
-        if (file_) {
-            file_->append(rest_);
-        } else {
-            written = channel_->write(rest_);
+        const ssize_t written = file_ ? file_->append(rest_) : channel_->write(rest_);
+        if (written > 0) {
+            rest_ = rest_.subspan(static_cast<std::size_t>(written));
+            full_ = false;
+            return progress::wrote;
         }
-        rest_ = rest_.subspan(written);
-        return written != 0 ? progress::wrote : progress::no_room;
+        const int why = static_cast<int>(-written);
+        if ((file_ || is_full(why)) && !std::exchange(full_, true)) {
+            log_limited(log_level::error, "console",
+                        output_ + " cannot be written: " + describe(why) +
+                            "; what the guest says last is kept, and tried again");
+        }
+        return progress::no_room;
     }
 
     void output()
@@ -452,13 +466,29 @@ private:
         for (std::size_t n = 0; n < output_history::capacity / chunk_size; ++n) {
             const progress made = write_some();
             if (made == progress::no_room) {
-                channel_->when_there_is_room([self = shared_from_this()] { self->output(); });
+                wait_for_room();
             }
             if (made != progress::wrote) {
                 return;
             }
         }
         news_.signal(); // more, when others have had their turn
+    }
+
+    void wait_for_room()
+    {
+        if (!full_) {
+            channel_->when_there_is_room([self = shared_from_this()] { self->output(); });
+            return;
+        }
+        // Nobody says when a file has space again; until then there is no news, since what there is
+        // is not all taken.
+        again_.expires_after(std::chrono::seconds{1});
+        again_.async_wait([self = shared_from_this()](error_code cancelled) {
+            if (!cancelled && !self->closed_) {
+                self->output();
+            }
+        });
     }
 
     // What the guest has said before it went, if who reads takes it soon.
@@ -468,7 +498,7 @@ private:
         while (std::chrono::steady_clock::now() < until) {
             const progress made = write_some();
             if (made == progress::nothing_to_do ||
-                (made == progress::no_room && !channel_->wait_for_room(until))) {
+                (made == progress::no_room && (full_ || !channel_->wait_for_room(until)))) {
                 return;
             }
         }
@@ -488,6 +518,9 @@ private:
     std::uint64_t position_{0}; // of the history
     std::array<std::byte, chunk_size> chunk_;
     std::span<const std::byte> rest_; // of the chunk, to be written
+    std::string output_{"stdout"};    // for the log
+    bool full_{false};                // the file that is written; it was told of
+    asio::steady_timer again_;
 
     local::acceptor acceptor_;
     asio::steady_timer retry_;

@@ -46,7 +46,8 @@ public:
     //                who comes takes the place of who was there, and gets the newest 64 KiB first.
     // An error says in a sentence what was wrong. From the first of either kind on the process
     // ignores SIGPIPE: that nobody reads is an error of the write. `io` outlives the console, and
-    // what is left to be written then has a second to go.
+    // what is left to be written then has a second to go. A file, or a stdout that is one, on a
+    // full disk is told of in the log and tried again each second.
     [[nodiscard]] static ports::result<std::unique_ptr<console>>
     open(boost::asio::io_context& io, std::string_view where, console_options o = {});
     // The file alone, for open() when the process may no longer; none, if `where` is no file.

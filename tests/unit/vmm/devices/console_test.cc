@@ -85,6 +85,12 @@ protected:
         io.restart();
         while (io.run_one_for(quiet) != 0) {}
     }
+    // What could not be written is tried again each second.
+    void run_until_tried_again()
+    {
+        io.restart();
+        io.run_for(std::chrono::milliseconds{1200});
+    }
     // Until nothing is left to do now.
     void run_now()
     {
@@ -232,24 +238,67 @@ TEST_F(console_test, what_comes_faster_than_it_is_taken_is_lost_and_counted)
                          std::to_string(all.size() - history) + "\n"));
 }
 
-TEST_F(console_test, a_file_that_cannot_be_written_is_told_of)
+// No file can be longer, as if the disk were full.
+class full_disk {
+public:
+    explicit full_disk(rlim_t most)
+    {
+        (void)std::signal(SIGXFSZ, SIG_IGN);
+        EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+        const rlimit small{most, before_.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    }
+    full_disk(const full_disk&) = delete;
+    full_disk& operator=(const full_disk&) = delete;
+    ~full_disk() { EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0); }
+
+private:
+    rlimit before_{};
+};
+
+constexpr std::string_view too_large =
+    " cannot be written: File too large; what the guest says last is kept, and tried again\n";
+
+TEST_F(console_test, a_file_that_cannot_be_written_is_told_of_once_and_goes_on)
 {
     open("file:" + path());
-    rlimit before{};
-    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-    const rlimit small{4096, before.rlim_max};
-    (void)std::signal(SIGXFSZ, SIG_IGN);
+    std::string said;
     testing::internal::CaptureStderr();
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-    put(std::string(5000, 'x'));
+    {
+        const full_disk full{4096};
+        put(std::string(5000, 'x'));
+        run();
+        for (int i = 0; i < 100; ++i) {
+            put("y");
+            run_now();
+        }
+        run_until_tried_again();
+        said = testing::internal::GetCapturedStderr();
+    }
+    EXPECT_THAT(said, EndsWith(" error console: " + path() + std::string{too_large}));
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1);
+    put("z");
+    run_now();
+    EXPECT_EQ(content(), std::string(4096, 'x')) << "not at each byte";
+    run_until_tried_again();
+    EXPECT_EQ(content(), std::string(5000, 'x') + std::string(100, 'y') + "z");
+    EXPECT_EQ(c->lost(), 0U);
+}
+
+TEST_F(console_test, a_file_that_is_full_at_its_limit_goes_on)
+{
+    open("file:" + path(), {.file_bytes = 64 * 1024});
+    put(std::string(60'000, 'x'));
     run();
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
-    EXPECT_THAT(testing::internal::GetCapturedStderr(),
-                EndsWith(" error console: " + path() + " cannot be written: File too large\n"));
-    EXPECT_EQ(content(), std::string(4096, 'x'));
-    put("goes on");
-    run();
-    EXPECT_THAT(content(), EndsWith("xgoes on"));
+    testing::internal::CaptureStderr();
+    {
+        const full_disk full{20'000}; // where the newest half does not fit
+        put(std::string(10'000, 'y'));
+        run();
+    }
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(" cannot be written: "));
+    run_until_tried_again();
+    EXPECT_THAT(content(), EndsWith("x" + std::string(10'000, 'y')));
 }
 
 class client {
@@ -540,6 +589,32 @@ TEST_F(console_test, stdin_and_stdout_may_be_files_or_nothing)
     ::close(in);
     ::close(out);
     ::close(null);
+}
+
+TEST_F(console_test, stdout_on_a_full_disk_is_told_of_once_and_goes_on)
+{
+    const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    const int out = ::open(path("out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    testing::internal::CaptureStderr();
+    {
+        const instead files{null, out};
+        open("stdio");
+        {
+            const full_disk full{4096};
+            put(std::string(5000, 'x'));
+            run_until_tried_again();
+        }
+        run_until_tried_again();
+        put("z");
+        run();
+        c.reset();
+    }
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_THAT(said, EndsWith(" error console: stdout" + std::string{too_large}));
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1);
+    EXPECT_EQ(content("out"), std::string(5000, 'x') + "z");
+    ::close(null);
+    ::close(out);
 }
 
 TEST(output_history, keeps_the_newest)
