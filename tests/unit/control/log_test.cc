@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <limits.h>
 #include <string>
 
@@ -63,6 +64,13 @@ public:
         ::close(before_);
         ::close(pipe_[0]);
     }
+    // Nobody will ever read.
+    void hang_up() const
+    {
+        const int none = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        ::dup2(none, pipe_[0]);
+        ::close(none);
+    }
     [[nodiscard]] std::string read() const
     {
         std::string text(std::size_t{16} * PIPE_BUF, ' ');
@@ -95,6 +103,26 @@ TEST(log, waits_for_nobody_and_says_what_was_lost)
     EXPECT_THAT(then, testing::EndsWith(" info x: and on\n"));
     log(log_level::info, "x", "once");
     EXPECT_THAT(pipe.read(), testing::Not(testing::HasSubstr("lost")));
+    ::alarm(0);
+}
+
+TEST(log, goes_on_without_its_reader)
+{
+    ::alarm(30);
+    (void)std::signal(SIGPIPE, SIG_IGN); // as all who log have it
+    {
+        const unread_stderr pipe;
+        pipe.hang_up();
+        for (int i = 0; i < 1000; ++i) {
+            log(log_level::info, "x", "y");
+        }
+        log_left_out();
+    }
+    testing::internal::CaptureStderr();
+    log(log_level::info, "x", "z");
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                testing::MatchesRegex(".* stderr: 1000\n.* info x: z\n"));
+    (void)std::signal(SIGPIPE, SIG_DFL);
     ::alarm(0);
 }
 
