@@ -2,6 +2,7 @@
 """What the VMM hands over to its guest, how guests end, what the VMM gives up for them, and what
 it refuses."""
 
+import errno
 import functools
 import json
 import os
@@ -14,6 +15,8 @@ import struct
 import pytest
 
 import lab as parts
+
+from . import tracing
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -314,6 +317,33 @@ def test_jail(lab, tmp_path):
     assert re.search(r"Max core file size +0 +0 ", limits)
     assert os.listdir(guest.temporary) == []
     assert os.path.exists("/dev/kvm")
+    guest.press()
+    guest.finish()
+
+
+SOCKET, EXECVE, OPENAT = 41, 59, 257
+AF_UNIX, SOCK_STREAM = 1, 1
+
+
+@pytest.mark.parametrize("name, number, allowed", [
+    ("vcpu0", SOCKET, False), ("vcpu0", OPENAT, False), ("net0", SOCKET, True),
+    ("net0", OPENAT, False), ("strait-vmm", OPENAT, True), ("strait-vmm", EXECVE, False)])
+def test_calls_of_each_thread(lab, tmp_path, name, number, allowed):
+    """Each kind of thread has what it needs; what another one needs ends the process."""
+    guest = busy_guest(lab, tmp_path, cpus=1)
+    thread = next(number for number, thread in threads_of(guest.pid).items()
+                  if thread["Name"] == name)
+    arguments = (AF_UNIX, SOCK_STREAM, 0) if number == SOCKET else (0, 0, 0)
+    try:
+        result = tracing.call(thread, number, *arguments)
+    except PermissionError:
+        pytest.skip("ptrace is not allowed here")
+    except ProcessLookupError:
+        assert not allowed
+        assert guest.wait() == 128 + signal.SIGSYS
+        return
+    assert allowed, result
+    assert result >= 0 if number == SOCKET else result == -errno.EFAULT
     guest.press()
     guest.finish()
 
