@@ -21,7 +21,8 @@ class BareGuest:
 
     nets and disks are the values of --net and --disk. linux: the image without PVH's entry. The
     folder has the console (without one: the arguments say where it is), the control socket, and a
-    folder for temporary files, which the VMM is expected to leave empty.
+    folder for temporary files, which the VMM is expected to leave empty. wrapper: the words of what
+    becomes strait-vmm.
     """
 
     # Words to begin with for one that leaves its CPU to others while it waits, and waits for long.
@@ -30,14 +31,14 @@ class BareGuest:
     _numbers = itertools.count(1)
 
     def __init__(self, words="", nets=(), disks=(), arguments=(), linux=False, kernel=None,
-                 memory="64M", cpus=1, reboot=False, console=True):
+                 memory="64M", cpus=1, reboot=False, console=True, wrapper=()):
         self.name = f"bare{next(BareGuest._numbers)}"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"strait-{self.name}-"))
         self.temporary = self.folder / "tmp"
         self.temporary.mkdir()
         self.control = self.folder / "control"
         self._console = self.folder / "console"
-        argv = [self.program(), "run", "--kernel", kernel or self.image(linux),
+        argv = [*wrapper, self.program(), "run", "--kernel", kernel or self.image(linux),
                 "--memory", memory, "--cpus", cpus, "--control", self.control, "--name", self.name]
         if words:
             argv += ["--command-line", words]

@@ -270,6 +270,12 @@ def status_of(pid, thread=None):
     return {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}
 
 
+def mounts_of(pid):
+    """The folders where something is mounted, as it sees them."""
+    mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8").splitlines()
+    return sorted(line.split()[4] for line in mounts)
+
+
 def threads_of(pid):
     """The status of each, by its number, but for the kernel's own, which look like the process's.
     """
@@ -312,11 +318,21 @@ def test_jail(lab, tmp_path):
     for parent in sorted({parent for path in there for parent in path.parents}):
         for found in os.listdir(root / str(parent).lstrip("/")):
             assert str(parent / found) in allowed
+    # Nor is anything mounted out of sight, as what was the root would be.
+    assert mounts_of(guest.pid) == sorted(["/", *map(str, there)])
     assert os.path.samefile(root / str(tmp_path / "disk").lstrip("/"), tmp_path / "disk")
     limits = pathlib.Path(f"/proc/{guest.pid}/limits").read_text(encoding="ascii")
     assert re.search(r"Max core file size +0 +0 ", limits)
     assert os.listdir(guest.temporary) == []
-    assert os.path.exists("/dev/kvm")
+    guest.press()
+    guest.finish()
+
+
+def test_jail_is_nobody_elses(lab, tmp_path):
+    """Where mounts are shared, as systemd has them, what is mounted for the jail is not."""
+    guest = busy_guest(lab, tmp_path, wrapper=["unshare", "--mount", "--propagation", "shared"])
+    assert os.readlink(f"/proc/{guest.process.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    assert mounts_of(guest.process.pid) == mounts_of("self")
     guest.press()
     guest.finish()
 
@@ -349,13 +365,15 @@ def test_calls_of_each_thread(lab, tmp_path, name, number, allowed):
 
 
 def test_does_not_outlive_who_waits(lab):
-    """SIGKILL of the process outside the jail ends the one inside, as early as it may come; and
-    neither has made a folder for the jail."""
+    """SIGKILL of the process outside the jail ends the one inside, as early or late as it may come;
+    and neither has made a folder for the jail."""
     def inside(guest):
         return guest.pid if guest.pid != guest.process.pid else None
     left = []
-    for _ in range(10):
-        guest = lab.bare_guest("end=hlt")
+    for late in [True] + 10 * [False]:
+        guest = lab.bare_guest("hello end=hlt")
+        if late:
+            guest.wait_told("hello")
         left.append(parts.wait_until(functools.partial(inside, guest), 60, "a child", 0))
         guest.kill()
         assert os.listdir(guest.temporary) == []
