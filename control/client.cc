@@ -94,6 +94,24 @@ bool client::send(std::string_view text)
     return true;
 }
 
+// In short steps: a signal that comes just before the wait does not end it.
+void client::wait_for_answer()
+{
+    constexpr int step = 50; // ms
+    const auto until = std::chrono::steady_clock::now() + address_.patience;
+    pollfd state{.fd = fd_, .events = POLLIN, .revents = 0};
+    while (address_.interrupted != nullptr && ::poll(&state, 1, step) <= 0) {
+        if (*address_.interrupted != 0) {
+            throw call_error{false, "interrupted before " + address_.name + " at " + address_.path +
+                                        " answered; whether the request was carried out is not "
+                                        "known"};
+        }
+        if (std::chrono::steady_clock::now() >= until) {
+            fail("gives no answer", EAGAIN);
+        }
+    }
+}
+
 // What the daemon wrote before it ended a connection is there to be read, also after a request that
 // it did not take.
 std::string client::receive_line(bool sent)
@@ -109,6 +127,7 @@ std::string client::receive_line(bool sent)
             return line;
         }
         searched = buffer_.size();
+        wait_for_answer();
         const ssize_t size = ::recv(fd_, chunk.data(), chunk.size(), 0);
         if (size < 0 && errno == EINTR) {
             continue;
@@ -162,12 +181,6 @@ pid_t client::peer() const noexcept
     ucred whose{};
     socklen_t size = sizeof whose;
     return ::getsockopt(fd_, SOL_SOCKET, SO_PEERCRED, &whose, &size) == 0 ? whose.pid : 0;
-}
-
-bool client::ends_within(std::chrono::milliseconds time) const noexcept
-{
-    pollfd state{.fd = fd_, .events = POLLRDHUP, .revents = 0};
-    return ::poll(&state, 1, static_cast<int>(time.count())) == 1;
 }
 
 } // namespace strait::control

@@ -6,6 +6,7 @@
 #include <boost/json/value.hpp>
 
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -28,6 +29,8 @@ struct service_address {
     std::string program;               // that is behind it: "straitd"
     std::string advice;                // to who finds nobody there
     std::chrono::seconds patience{60}; // for an answer
+    // Set by a handler of signals: the answer is waited for no longer.
+    const volatile std::sig_atomic_t* interrupted{nullptr};
 };
 [[nodiscard]] service_address daemon_in(const std::string& run_dir);
 
@@ -44,14 +47,14 @@ public:
     // For what follows, where nothing is called. Throws call_error.
     void connect();
 
-    // Of a connection: the process that listens, and whether it is over within that time.
+    // Of a connection: the process that listens.
     [[nodiscard]] pid_t peer() const noexcept;
-    [[nodiscard]] bool ends_within(std::chrono::milliseconds time) const noexcept;
 
 private:
     // False when the daemon ended the connection before it had all of `text`.
     bool send(std::string_view text);
     std::string receive_line(bool sent);
+    void wait_for_answer();
     [[noreturn]] void ended(bool sent);
     [[noreturn]] void fail(const std::string& what, int code);
 

@@ -14,9 +14,7 @@
 #include <array>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -70,13 +68,13 @@ public:
     static void refuse_if_it_came()
     {
         if (came != 0) {
-            refuse("interrupted; nothing of the virtual machine is left");
+            refuse("interrupted: what was begun is undone");
         }
     }
+    static inline volatile std::sig_atomic_t came{0};
 
 private:
     static constexpr std::array<int, 3> signals{SIGINT, SIGTERM, SIGHUP};
-    static inline volatile std::sig_atomic_t came{0};
     std::array<struct sigaction, 3> before_{};
 };
 
@@ -102,43 +100,35 @@ private:
     std::vector<std::function<void()>> steps_;
 };
 
-// True when nobody serves the machine's control socket any more.
+constexpr std::chrono::milliseconds moment{5}; // between two looks
+
 bool gone_within(const vm_folder& folder, std::chrono::milliseconds time)
 {
-    const auto until = clock::now() + time;
-    for (;;) {
-        const auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(until - clock::now());
-        try {
-            client machine{folder.service(std::chrono::seconds{1})};
-            machine.connect();
-            if (left.count() <= 0 || !machine.ends_within(left)) {
-                return false;
-            }
-        } catch (const call_error& e) {
-            if (e.absent) {
-                return true;
-            }
-            if (left.count() <= 0) {
-                return false;
-            }
-            std::this_thread::sleep_for(std::chrono::milliseconds{1}); // its backlog is full
-        }
-    }
-}
-
-// Also for a machine that is about to say so.
-std::string how_it_ended(const vm_folder& folder)
-{
-    constexpr int tries = 200;
-    constexpr std::chrono::milliseconds moment{10};
-    for (int i = 0; i < tries; ++i) {
-        if (auto how = folder.end()) {
-            return *how;
+    for (const auto until = clock::now() + time; runs(folder);) {
+        if (clock::now() >= until) {
+            return false;
         }
         std::this_thread::sleep_for(moment);
     }
-    return "nothing is known of its end";
+    return true;
+}
+
+// Whether it is gone then. One that has only begun is noted a moment later.
+bool kill_within(const vm_folder& folder, std::chrono::milliseconds time)
+{
+    for (const auto until = clock::now() + time; !kill_process(folder);) {
+        if (clock::now() >= until || !runs(folder)) {
+            break;
+        }
+        std::this_thread::sleep_for(moment);
+    }
+    return gone_within(folder, time);
+}
+
+std::string how_it_ended(const vm_folder& folder)
+{
+    const auto ended = folder.end();
+    return ended ? ended->how : "nothing is known of its end";
 }
 
 vm_folder existing(const std::string& run_dir, const json::object& p)
@@ -220,8 +210,11 @@ json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds
         if (seen.at("info").is_object()) {
             return seen;
         }
-        if (const auto how = folder.end()) {
-            refuse("virtual machine " + folder.name() + " did not start: " + *how);
+        if (const auto ended = folder.end()) {
+            if (ended->well) { // a guest may be quick
+                return folder.look();
+            }
+            refuse("virtual machine " + folder.name() + " did not start: " + ended->how);
         }
         if (clock::now() >= until) {
             const std::string line = folder.last_log_line();
@@ -234,7 +227,8 @@ json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds
     }
 }
 
-json::value run(const vm_host& host, const json::object& p)
+// `left`: a sentence's end, what of it could not be undone.
+json::value run_or_undo(const vm_host& host, const json::object& p, std::string& left)
 {
     const vm_folder folder{host.run_dir, text_of(p, "name").value()};
     const json::object port = port_parameters(folder, p);
@@ -247,40 +241,79 @@ json::value run(const vm_host& host, const json::object& p)
     const std::string vmm =
         host.vmm.empty() ? or_refuse(find_program_of_ours("strait-vmm")) : host.vmm;
 
+    const interruption held;
+    auto address = daemon_in(host.run_dir);
+    address.interrupted = &interruption::came;
+    client daemon{address};
+    address.interrupted = nullptr;
+    address.patience = host.insist_patience;
+    client undoing{address};
+    const json::object the_port{{"name", folder.name()}, {"if_exists", true}};
+
     const bool was_there = folder.exists();
     const auto lock = or_refuse(folder.make_and_lock());
-    const interruption held;
-    client daemon{daemon_in(host.run_dir)};
     undo_list undo; // before what its steps use goes
     if (was_there) {
         const auto seen = folder.look();
-        // Locked, as it is, a machine that does not answer is no longer starting.
+        // Locked, as it is, a machine that does not run is no longer starting.
         if (const std::string state{std::string_view{seen.at("state").as_string()}};
-            state != "ended" && state != "starting") {
+            state != "ended" && (state != "starting" || runs(folder))) {
             refuse("virtual machine " + folder.name() + " is " + state + "; straitctl vm stop " +
                    folder.name() + " ends it");
         }
-        daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}});
+        daemon.call("port.del", the_port);
     }
-    undo.add([&] { folder.remove(); });
+    undo.add([&] {
+        if (left.empty()) {
+            folder.remove();
+        }
+    });
     or_refuse(folder.prepare());
     or_refuse(folder.write_config(parameters));
     if (config.jail.user) {
         or_refuse(folder.give_sockets_to(*config.jail.user, config.jail.group.value()));
     }
-    daemon.call("port.add", port);
-    undo.add([&] { daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}}); });
+    const std::string port_left =
+        "; its port may be left: straitctl vm stop " + folder.name() + " removes it";
+    try {
+        daemon.call("port.add", port);
+    } catch (const call_error& e) {
+        if (!e.reached && !e.absent) {
+            left = port_left;
+        }
+        throw;
+    }
+    undo.add([&] {
+        try {
+            undoing.call("port.del", the_port);
+        } catch (const call_error&) {
+            left = port_left;
+        }
+    });
+    undo.add([&] {
+        if (!kill_within(folder, host.insist_patience)) {
+            left = "; its process does not end: see straitctl vm list";
+        }
+    });
     const std::vector<std::string> words = {vmm, "run", "--config", folder.config()};
     auto* const start = host.systemd ? start_service : start_detached;
-    undo.add([&folder, kill = or_refuse(start(folder, words))] {
-        kill();
-        (void)how_it_ended(folder);
-    });
+    or_refuse(start(folder, words));
     // Memory that is taken at once takes its time.
     const std::chrono::seconds taking{config.memory.bytes >> 30U};
     auto seen = wait_until_it_answers(folder, host.start_patience + taking);
     undo.keep();
     return seen;
+}
+
+json::value run(const vm_host& host, const json::object& p)
+{
+    std::string left;
+    try {
+        return run_or_undo(host, p, left);
+    } catch (call_error& e) {
+        e.message += left;
+        throw;
+    }
 }
 
 json::value list(const vm_host& host)
@@ -304,13 +337,22 @@ json::value show(const vm_host& host, const json::object& p)
     return seen;
 }
 
-// Whether a process is what serves this machine: the socket's folder may be its user's, who could
-// have put another's there.
-bool runs(pid_t process, const vm_folder& folder)
+void ask_to_end(const vm_host& host, const vm_folder& folder, bool force,
+                std::chrono::seconds patience)
 {
-    std::ifstream file{"/proc/" + std::to_string(process) + "/cmdline"};
-    const std::string words{std::istreambuf_iterator<char>{file}, {}};
-    return words.find(std::string{'\0'} + folder.config() + '\0') != std::string::npos;
+    // One that has only begun has no socket yet.
+    for (const auto until = clock::now() + host.insist_patience;;) {
+        try {
+            client machine{folder.service(host.insist_patience)};
+            machine.call("vm.stop", {{"force", force}, {"timeout", patience.count()}});
+            return;
+        } catch (const call_error& e) {
+            if (!e.absent || clock::now() >= until || !runs(folder)) {
+                throw;
+            }
+        }
+        std::this_thread::sleep_for(moment);
+    }
 }
 
 // Returns when its process is gone.
@@ -318,33 +360,23 @@ void end(const vm_host& host, const vm_folder& folder, const json::object& p)
 {
     const std::chrono::seconds patience{
         number_of(p, "timeout").value_or(vmm::power_off_patience.count())};
-    pid_t process = 0;
-    std::string why;
     for (const bool force : {false, true}) {
         if (!force && is_set(p, "force")) {
             continue;
         }
+        auto time = force ? host.insist_patience : patience;
         try {
-            client machine{folder.service(host.insist_patience)};
-            machine.connect();
-            process = machine.peer();
-            machine.call("vm.stop", {{"force", force}, {"timeout", patience.count()}});
-        } catch (const call_error& e) {
-            if (e.absent) {
-                return;
-            }
-            why = e.message; // that it gives no answer may be its end
+            ask_to_end(host, folder, force, patience);
+        } catch (const call_error&) {
+            time = {}; // that it gives no answer may be its end
         }
-        if (gone_within(folder, force ? host.insist_patience : patience)) {
+        if (gone_within(folder, time)) {
             return;
         }
     }
-    if (process > 0 && runs(process, folder) && ::kill(process, SIGKILL) == 0 &&
-        gone_within(folder, host.insist_patience)) {
-        return;
+    if (!kill_within(folder, host.insist_patience)) {
+        refuse("virtual machine " + folder.name() + " cannot be ended: its process does not go");
     }
-    refuse("virtual machine " + folder.name() + " cannot be ended: " +
-           (process > 0 ? "process " + std::to_string(process) + " does not go" : why));
 }
 
 json::value stop(const vm_host& host, const json::object& p)

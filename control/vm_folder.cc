@@ -3,6 +3,7 @@
 #include "control/vm_folder.hh"
 
 #include "control/utf8.hh"
+#include "control/vm_process.hh"
 #include "ports/number.hh"
 #include "vmm/exit_status.hh"
 
@@ -163,7 +164,7 @@ std::string vm_folder::last_log_line() const
     return as_utf8(colon == std::string::npos ? last : last.substr(colon + 2));
 }
 
-std::optional<std::string> vm_folder::end() const
+std::optional<vm_end> vm_folder::end() const
 {
     std::ifstream file{path_ + '/' + std::string{end_file}};
     std::string how;
@@ -172,7 +173,7 @@ std::optional<std::string> vm_folder::end() const
         return std::nullopt;
     }
     if (how != "exited") {
-        return "it was killed by SIG" + detail;
+        return vm_end{"it was killed by SIG" + detail, false};
     }
     const auto log = [this] {
         const std::string line = last_log_line();
@@ -181,22 +182,22 @@ std::optional<std::string> vm_folder::end() const
     const auto status = to_number<int>(detail);
     switch (static_cast<vmm::exit_status>(status.value_or(-1))) {
     case vmm::exit_status::powered_off:
-        return "it switched itself off";
+        return vm_end{"it switched itself off", true};
     case vmm::exit_status::refused:
-        return "it never ran" + log();
+        return vm_end{"it never ran" + log(), false};
     case vmm::exit_status::reset:
-        return "it reset itself";
+        return vm_end{"it reset itself", true};
     case vmm::exit_status::failed:
-        return "it could not go on" + log();
+        return vm_end{"it could not go on" + log(), false};
     case vmm::exit_status::killed:
-        return "it was ended and had not switched itself off";
+        return vm_end{"it was ended and had not switched itself off", true};
     }
     // That of a process in a jail, which its parent passes on as a shell does.
     constexpr int killed_by = 128;
     if (const char* const signal = ::sigabbrev_np(status.value_or(0) - killed_by)) {
-        return std::string{"it was killed by SIG"} + signal;
+        return vm_end{std::string{"it was killed by SIG"} + signal, false};
     }
-    return "its process ended with status " + detail;
+    return vm_end{"its process ended with status " + detail, false};
 }
 
 json::object vm_folder::look() const
@@ -228,13 +229,18 @@ json::object vm_folder::look() const
             return seen;
         }
     }
-    if (const auto how = end()) {
-        seen["ended"] = *how;
-    } else if (is_locked()) {
+    auto ended = end();
+    if (!ended && (is_locked() || runs(*this))) {
         seen["state"] = "starting";
-    } else {
-        seen["ended"] = "nothing is known of its end";
+        if (const pid_t process = noted_process(*this); process > 0) {
+            seen["pid"] = process;
+        }
+        return seen;
     }
+    if (!ended) {
+        ended = end(); // which it has said before it went
+    }
+    seen["ended"] = ended ? ended->how : "nothing is known of its end";
     return seen;
 }
 

@@ -19,6 +19,11 @@
 
 namespace strait::control {
 
+struct vm_end {
+    std::string how; // a sentence's end that begins with "it"
+    bool well;       // as its guest, or who stopped it, wanted
+};
+
 class vm_folder {
 public:
     // Nothing is made yet.
@@ -28,6 +33,8 @@ public:
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
     [[nodiscard]] std::string config() const { return path_ + "/config.json"; }
     [[nodiscard]] std::string log() const { return path_ + "/log"; }
+    // Locked while the machine's process is there, which it names (vm_process.hh).
+    [[nodiscard]] std::string process() const { return path_ + "/process"; }
     // Sockets have a folder of their own, which is all that a jailed VMM needs to see, and may be
     // its user's: the machine's and its port's.
     [[nodiscard]] std::string sockets() const { return path_ + "/sock"; }
@@ -48,9 +55,8 @@ public:
     void remove() const; // with all that is in it
 
     [[nodiscard]] service_address service(std::chrono::seconds patience) const;
-    // How its process ended: a sentence's end that begins with "it". Nothing: it has not, or nobody
-    // has said so yet.
-    [[nodiscard]] std::optional<std::string> end() const;
+    // How its process ended. Nothing: it has not, or nobody has said so.
+    [[nodiscard]] std::optional<vm_end> end() const;
     [[nodiscard]] std::string last_log_line() const;
 
     // Its state as `vm list` has it. Asks the machine.

@@ -2,6 +2,9 @@
 // Processes that outlive this one.
 #include "control/vm_process.hh"
 
+#include "ports/number.hh"
+#include "vmm/file_lock.hh"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -10,13 +13,18 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,11 +69,25 @@ std::vector<char*> pointers(const std::vector<std::string>& words)
     return out;
 }
 
-// What is told of a new process.
-struct report {
-    pid_t pid;
-    int code; // 0, or why the program could not be run
-};
+// In a process file, of a machine that is systemd's.
+constexpr std::string_view by_systemd = "service";
+
+std::string unit_of(const vm_folder& folder)
+{
+    return "strait-vm-" + folder.name();
+}
+
+// When a process began, of its /proc/PID/stat: with its number it is no other.
+std::string_view start_time(std::string_view stat) noexcept
+{
+    constexpr int fields = 19; // behind the name, which may have anything in it
+    std::size_t at = stat.rfind(") ");
+    at = at == std::string_view::npos ? stat.size() : at + 2;
+    for (int i = 0; i < fields; ++i) {
+        at = std::min(stat.find(' ', at), stat.size() - 1) + 1;
+    }
+    return stat.substr(at, stat.find(' ', at) - at);
+}
 
 // False at the end of what was written.
 template <typename T>
@@ -78,10 +100,10 @@ bool read_from(int pipe, T& out) noexcept
 
 // From here on in new processes: no exception, nothing that may hold a lock.
 
-void write_end(int folder, int status) noexcept
+void write_end(int status) noexcept
 {
-    const int file = ::openat(folder, end_file.data(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                              0640); // NOLINT(*-magic-numbers)
+    const int file = ::open(end_file.data(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                            0640); // NOLINT(*-magic-numbers)
     if (file < 0) {
         return;
     }
@@ -94,57 +116,135 @@ void write_end(int folder, int status) noexcept
     ::close(file);
 }
 
+std::string_view read_all(const char* path, std::span<char> into) noexcept
+{
+    const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+    std::size_t size = 0;
+    for (ssize_t got = 1; file >= 0 && got > 0 && size < into.size();
+         size += static_cast<std::size_t>(std::max<ssize_t>(got, 0))) {
+        got = ::read(file, into.data() + size, into.size() - size);
+    }
+    if (file >= 0) {
+        ::close(file);
+    }
+    return {into.data(), size};
+}
+
+// What ps shows of this process: straitctl's own words are the wrong ones.
+void call_it(const char* name) noexcept
+{
+    (void)::prctl(PR_SET_NAME, name, 0, 0, 0);
+    std::array<char, 4096> words{};
+    // All but the last byte, whose end is where the kernel looks whether there is more.
+    const std::size_t room = read_all("/proc/self/cmdline", words).size();
+    if (room < 2) {
+        return;
+    }
+    std::fill_n(program_invocation_name, room, '\0'); // argv[0], and the others behind it
+    std::copy_n(name, std::min(std::strlen(name), room - 1), program_invocation_name);
+}
+
+// Into the process file, before the program runs.
+bool note_itself(int file) noexcept
+{
+    std::array<char, 1024> stat{};
+    std::array<char, 64> text{};
+    const auto began = start_time(read_all("/proc/self/stat", stat));
+    const int size = std::snprintf(text.data(), text.size(), "%d %.*s\n", ::getpid(),
+                                   static_cast<int>(began.size()), began.data());
+    return !began.empty() && ::pwrite(file, text.data(), static_cast<std::size_t>(size), 0) == size;
+}
+
+struct kept_process {
+    const char* name; // of who keeps it
+    char* const* words;
+    int log;
+    int folder;
+    int lock; // of the process file, which stays locked for as long as this has it
+    int news; // 0, or why the program could not be run
+};
+
+// Only returns if it cannot.
+int become(const kept_process& p, pid_t keeper) noexcept
+{
+    // It does not outlive whoever waits for it, and whose lock says that it is there.
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
+        return errno;
+    }
+    if (::getppid() != keeper) {
+        return ESRCH;
+    }
+    if (!note_itself(p.lock)) {
+        return EIO;
+    }
+    (void)!::chdir("/");
+    (void)::dup2(p.log, STDOUT_FILENO);
+    (void)::dup2(p.log, STDERR_FILENO);
+    (void)::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+    ::execv(p.words[0], p.words);
+    return errno;
+}
+
 // The program's parent: nobody hears of its end otherwise.
-[[noreturn]] void keep(char* const* words, int log, int folder, int news) noexcept
+[[noreturn]] void keep(const kept_process& p) noexcept
 {
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         (void)::dup2(null, fd);
     }
-    (void)!::chdir("/");
+    (void)!::fchdir(p.folder);
+    call_it(p.name);
+    // In its jail the guest is a child of the program's, and ends a moment after it.
+    (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    const pid_t self = ::getpid();
     std::array<int, 2> ends{-1, -1};
-    report r{.pid = -1, .code = 0};
+    pid_t program = -1;
     if (::pipe2(ends.data(), O_CLOEXEC) == 0) {
-        r.pid = ::fork();
+        program = ::fork();
     }
-    if (r.pid == 0) {
-        (void)::dup2(log, STDOUT_FILENO);
-        (void)::dup2(log, STDERR_FILENO);
-        (void)::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-        ::execv(words[0], words);
-        r.code = errno;
-        (void)!::write(ends[1], &r.code, sizeof r.code);
+    if (program == 0) {
+        const int code = become(p, self);
+        (void)!::write(ends[1], &code, sizeof code);
         ::_exit(1);
     }
-    r.code = r.pid < 0 ? errno : 0;
+    int code = program < 0 ? errno : 0;
     ::close(ends[1]);
-    (void)read_from(ends[0], r.code); // nothing, once it runs
-    (void)!::write(news, &r, sizeof r);
-    if (r.code != 0) {
+    (void)read_from(ends[0], code); // nothing, once it runs
+    // Whoever started it may be gone: that is no reason to leave it alone.
+    for (const int ignored : {SIGHUP, SIGINT, SIGTERM, SIGPIPE}) {
+        (void)::signal(ignored, SIG_IGN);
+    }
+    (void)!::write(p.news, &code, sizeof code);
+    if (code != 0) {
         ::_exit(1); // the folder is its maker's to remove: nothing more goes into it
     }
     // Whoever waits for the end of one of these is not to wait for this process.
-    (void)::close_range(STDERR_FILENO + 1, static_cast<unsigned>(folder) - 1, 0);
-    (void)::close_range(static_cast<unsigned>(folder) + 1, ~0U, 0);
-    for (const int ignored : {SIGHUP, SIGINT, SIGTERM}) {
-        (void)::signal(ignored, SIG_IGN);
-    }
-    int status = 0;
-    while (::waitpid(r.pid, &status, 0) < 0) {
-        if (errno != EINTR) {
-            ::_exit(1);
+    (void)::close_range(STDERR_FILENO + 1, static_cast<unsigned>(p.lock) - 1, 0);
+    (void)::close_range(static_cast<unsigned>(p.lock) + 1, ~0U, 0);
+    int ended = -1;
+    for (int status = 0;;) {
+        const pid_t who = ::waitpid(-1, &status, 0);
+        if (who == program) {
+            ended = status;
+        } else if (who < 0 && errno != EINTR) {
+            break;
         }
     }
-    write_end(folder, status);
+    write_end(ended);
     ::_exit(0);
 }
 
-// Runs it to its end; nothing if that is well, else what it said last.
-std::optional<std::string> run_tool(const std::vector<std::string>& words)
+struct tool_end {
+    bool well;
+    std::string said; // its last line
+};
+
+// Runs it to its end. It has the descriptor `passed` as well, if that is one.
+tool_end run_tool(const std::vector<std::string>& words, int passed = -1)
 {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-        return describe(errno);
+        return {false, describe(errno)};
     }
     const file_descriptor in{ends[0]};
     file_descriptor out{ends[1]};
@@ -152,12 +252,15 @@ std::optional<std::string> run_tool(const std::vector<std::string>& words)
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, out.get(), STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions, out.get(), STDERR_FILENO);
+    if (passed >= 0) {
+        ::posix_spawn_file_actions_adddup2(&actions, passed, passed); // not closed, then
+    }
     pid_t pid = 0;
     const int code = ::posix_spawn(&pid, words.front().c_str(), &actions, nullptr,
                                    pointers(words).data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
     if (code != 0) {
-        return describe(code);
+        return {false, describe(code)};
     }
     out = file_descriptor{};
     std::string said;
@@ -168,11 +271,38 @@ std::optional<std::string> run_tool(const std::vector<std::string>& words)
     }
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        return std::nullopt;
-    }
     said.erase(said.find_last_not_of(" \n") + 1);
-    return said.substr(said.rfind('\n') + 1);
+    return {WIFEXITED(status) && WEXITSTATUS(status) == 0, said.substr(said.rfind('\n') + 1)};
+}
+
+// Locked until the descriptor goes, and those that processes inherit of it.
+result<file_descriptor> locked_process_file(const vm_folder& folder)
+{
+    constexpr mode_t mode = 0640;
+    file_descriptor file{::open(folder.process().c_str(),
+                                O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode)};
+    if (!file) {
+        return error{folder.process() + " cannot be made: " + describe(errno)};
+    }
+    if (const int code = vmm::lock_file(file.get(), F_WRLCK); code != 0) {
+        return error{folder.process() + " cannot be locked: " + describe(code)};
+    }
+    return file;
+}
+
+std::string noted(const vm_folder& folder)
+{
+    std::ifstream file{folder.process()};
+    std::string line;
+    std::getline(file, line);
+    return line;
+}
+
+bool service_runs(const vm_folder& folder)
+{
+    const auto seen = run_tool({find_in_path("systemctl"), "show", "--property=ActiveState",
+                                "--value", unit_of(folder) + ".service"});
+    return !seen.well || (seen.said != "inactive" && seen.said != "failed");
 }
 
 } // namespace
@@ -198,8 +328,7 @@ bool has_systemd()
            !find_in_path("systemd-run").empty();
 }
 
-result<process_killer> start_detached(const vm_folder& folder,
-                                      const std::vector<std::string>& words)
+result<void> start_detached(const vm_folder& folder, const std::vector<std::string>& words)
 {
     constexpr mode_t mode = 0640;
     const file_descriptor log{
@@ -211,7 +340,12 @@ result<process_killer> start_detached(const vm_folder& folder,
     }
     const file_descriptor in{ends[0]};
     file_descriptor out{ends[1]};
+    const auto lock = locked_process_file(folder);
+    if (lock.has_error()) {
+        return lock.error();
+    }
     const auto arguments = pointers(words);
+    const std::string name = "strait-vm:" + folder.name();
     const pid_t first = ::fork();
     if (first == 0) {
         // Nobody's terminal, and not even able to get one.
@@ -219,24 +353,36 @@ result<process_killer> start_detached(const vm_folder& folder,
         if (const pid_t second = ::fork(); second != 0) {
             ::_exit(second < 0 ? 1 : 0);
         }
-        keep(arguments.data(), log.get(), place.get(), out.get());
+        keep({.name = name.c_str(),
+              .words = arguments.data(),
+              .log = log.get(),
+              .folder = place.get(),
+              .lock = lock->get(),
+              .news = out.get()});
     }
     if (first < 0) {
         return error{"no process can be started: " + describe(errno)};
     }
     out = file_descriptor{};
     while (::waitpid(first, nullptr, 0) < 0 && errno == EINTR) {}
-    report r{.pid = 0, .code = EAGAIN};
-    (void)read_from(in.get(), r);
-    if (r.code != 0) {
-        return error{words.front() + " cannot be run: " + describe(r.code)};
+    int code = EAGAIN;
+    (void)read_from(in.get(), code);
+    if (code != 0) {
+        return error{words.front() + " cannot be run: " + describe(code)};
     }
-    return process_killer{[pid = r.pid] { (void)::kill(pid, SIGKILL); }};
+    return {};
 }
 
-result<process_killer> start_service(const vm_folder& folder, const std::vector<std::string>& words)
+result<void> start_service(const vm_folder& folder, const std::vector<std::string>& words)
 {
-    const std::string unit = "strait-vm-" + folder.name();
+    const auto lock = locked_process_file(folder);
+    if (lock.has_error()) {
+        return lock.error();
+    }
+    if (::write(lock->get(), by_systemd.data(), by_systemd.size()) !=
+        static_cast<ssize_t>(by_systemd.size())) {
+        return error{folder.process() + " cannot be written: " + describe(errno)};
+    }
     // Time to ask the guest to switch itself off, and then some.
     constexpr int stop_seconds = 45;
     std::vector<std::string> all = {
@@ -244,7 +390,7 @@ result<process_killer> start_service(const vm_folder& folder, const std::vector<
         "--quiet",
         "--collect",
         "--service-type=exec",
-        "--unit=" + unit,
+        "--unit=" + unit_of(folder),
         "--description=Virtual machine " + folder.name() + " on Strait",
         "--working-directory=" + folder.path(),
         "--property=StandardOutput=append:" + folder.log(),
@@ -255,12 +401,46 @@ result<process_killer> start_service(const vm_folder& folder, const std::vector<
             std::string{end_file} + "'",
         "--"};
     all.insert(all.end(), words.begin(), words.end());
-    if (const auto why = run_tool(all)) {
-        return error{"systemd-run does not start it: " + *why};
+    // The lock is the tool's, too: when it goes, systemd knows of the service.
+    if (const auto ended = run_tool(all, lock->get()); !ended.well) {
+        return error{"systemd-run does not start it: " + ended.said};
     }
-    return process_killer{[unit] {
-        (void)run_tool({find_in_path("systemctl"), "kill", "--signal=KILL", unit + ".service"});
-    }};
+    return {};
+}
+
+bool runs(const vm_folder& folder)
+{
+    const file_descriptor file{::open(folder.process().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+    if (!file) {
+        return errno != ENOENT;
+    }
+    return vmm::is_locked_file(file.get()) || (noted(folder) == by_systemd && service_runs(folder));
+}
+
+pid_t noted_process(const vm_folder& folder)
+{
+    const std::string line = noted(folder);
+    return to_number<pid_t>(std::string_view{line}.substr(0, line.find(' '))).value_or(0);
+}
+
+bool kill_process(const vm_folder& folder)
+{
+    const std::string line = noted(folder);
+    if (line == by_systemd) {
+        return run_tool({find_in_path("systemctl"), "kill", "--signal=KILL",
+                         unit_of(folder) + ".service"})
+            .well;
+    }
+    const pid_t process = noted_process(folder);
+    if (process <= 0) {
+        return false;
+    }
+    // Held before it is looked at: a number that was another's since is not its again.
+    const file_descriptor held{static_cast<int>(::syscall(SYS_pidfd_open, process, 0))};
+    std::ifstream file{"/proc/" + std::to_string(process) + "/stat"};
+    const std::string stat{std::istreambuf_iterator<char>{file}, {}};
+    return held && line == std::to_string(process) + ' ' + std::string{start_time(stat)} &&
+           ::syscall(SYS_pidfd_send_signal, held.get(), SIGKILL, nullptr, 0) == 0;
 }
 
 } // namespace strait::control

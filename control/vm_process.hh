@@ -6,9 +6,10 @@
 #include "control/vm_folder.hh"
 #include "ports/error.hh"
 
-#include <functional>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace strait::control {
 
@@ -17,13 +18,20 @@ namespace strait::control {
 // Whether this process may ask systemd for services.
 [[nodiscard]] bool has_systemd();
 
-// Its words are a program's path and its arguments. What is returned kills it, however far it came.
-using process_killer = std::function<void()>;
-// Detached: with a parent of its own, which waits for its end.
-[[nodiscard]] ports::result<process_killer> start_detached(const vm_folder& folder,
-                                                           const std::vector<std::string>& words);
+// Both run a program, whose path and arguments the words are, so that it is known of in the folder
+// whatever becomes of this process: the folder's process file is locked from before it begins.
+// Detached: with a parent of its own, which waits for its end, and which it does not outlive.
+[[nodiscard]] ports::result<void> start_detached(const vm_folder& folder,
+                                                 const std::vector<std::string>& words);
 // As a transient service of systemd, strait-vm-NAME.
-[[nodiscard]] ports::result<process_killer> start_service(const vm_folder& folder,
-                                                          const std::vector<std::string>& words);
+[[nodiscard]] ports::result<void> start_service(const vm_folder& folder,
+                                                const std::vector<std::string>& words);
+
+// Whether anything of it is left. True, too, where that cannot be told.
+[[nodiscard]] bool runs(const vm_folder& folder);
+// The process that was noted when it began; 0: none is.
+[[nodiscard]] pid_t noted_process(const vm_folder& folder);
+// SIGKILL; never to another process that has got its number. False: there was nobody to get it.
+bool kill_process(const vm_folder& folder);
 
 } // namespace strait::control

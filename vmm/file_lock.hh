@@ -19,4 +19,13 @@ namespace strait::vmm {
     return ::fcntl(file, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
 }
 
+// Whether somebody else has it. True, too, if that cannot be told.
+[[nodiscard]] inline bool is_locked_file(int file) noexcept
+{
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    return ::fcntl(file, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+}
+
 } // namespace strait::vmm

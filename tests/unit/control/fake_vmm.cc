@@ -71,6 +71,9 @@ int run(const config& c)
         std::fprintf(stderr, "strait-vmm: the kernel %s is no kernel\n", c.kernel.c_str());
         end(exit_status::refused);
     }
+    if (how == "ends at once") {
+        end(exit_status::powered_off);
+    }
     if (how == "never answers") {
         for (;;) {
             ::pause();

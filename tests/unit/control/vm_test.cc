@@ -10,6 +10,9 @@
 #include "control/vm_console.hh"
 #include "control/vm_folder.hh"
 #include "control/vm_process.hh"
+#include "dataplane/file_descriptor.hh"
+#include "ports/unix_socket.hh"
+#include "vmm/file_lock.hh"
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
@@ -24,6 +27,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -31,6 +35,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,6 +74,18 @@ public:
             const auto name = std::string_view{p.at("name").as_string()};
             return json::value{{"removed", ports_.erase(std::string{name}) != 0}};
         });
+        rpc_.add("port.show", [this](const json::object& p) -> outcome<json::value> {
+            const std::scoped_lock lock{mutex_};
+            const auto found = ports_.find(std::string{std::string_view{p.at("name").as_string()}});
+            if (found == ports_.end()) {
+                return failure{failure_kind::not_found, "there is no such port"};
+            }
+            json::object shown = found->second;
+            shown["options"] = {{"socket", shown.at("socket")}};
+            shown.erase("socket");
+            shown["link"] = "down";
+            return json::value(shown);
+        });
         server_ = server::listen(io_, run_dir + "/control.sock", rpc_).value();
         thread_ = std::thread{[this] { io_.run(); }};
     }
@@ -80,7 +97,7 @@ public:
     daemon(const daemon&) = delete;
     daemon& operator=(const daemon&) = delete;
 
-    void refuse() { refuse_ = true; }
+    void refuse(bool yes = true) { refuse_ = yes; }
     [[nodiscard]] std::map<std::string, json::object> ports()
     {
         const std::scoped_lock lock{mutex_};
@@ -152,6 +169,12 @@ protected:
         }
     }
 
+    static std::string content_of(const std::string& path)
+    {
+        std::ifstream file{path};
+        return {std::istreambuf_iterator<char>{file}, {}};
+    }
+
     std::string run_dir_;
     vm_host host_;
     std::optional<daemon> daemon_;
@@ -220,14 +243,21 @@ TEST_F(vm, that_does_not_start_leaves_nothing)
     EXPECT_FALSE(fs::exists(folder("vm1")));
 }
 
+TEST_F(vm, whose_guest_ends_at_once_did_start)
+{
+    const auto begun = done("vm run vm1 --kernel k --bridge br0 --command-line 'ends at once'");
+    EXPECT_EQ(begun.at("ended"), "it switched itself off");
+    EXPECT_EQ(done("vm list").at(0).at("state"), "ended");
+}
+
 TEST_F(vm, that_is_interrupted_while_it_starts_leaves_nothing)
 {
     std::thread user{[] {
         std::this_thread::sleep_for(300ms);
         ::kill(::getpid(), SIGINT);
     }};
-    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0 --command-line 'never answers'"),
-                HasSubstr("interrupted"));
+    EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0 --command-line 'never answers'"),
+              "interrupted: what was begun is undone");
     user.join();
     EXPECT_FALSE(fs::exists(folder("vm1")));
     EXPECT_THAT(daemon_->ports(), IsEmpty());
@@ -408,32 +438,42 @@ TEST(vm_commands, have_help_and_no_place_in_a_configuration)
                     .has_error());
 }
 
-// What systemd-run would be told, by a script in its place.
+// What systemd-run would be told, by scripts in its place and systemctl's.
 TEST_F(vm, as_a_service_is_started_by_systemd_run)
 {
-    const std::string tool = run_dir_ + "/systemd-run";
-    std::ofstream{tool} << "#!/bin/sh\n"
-                           "printf '%s\\n' \"$@\" >" +
-                               run_dir_ +
-                               "/told\n"
-                               "while [ \"$1\" != -- ]; do shift; done; shift\n"
-                               "\"$@\" >/dev/null 2>&1 </dev/null &\n"
-                               "[ -e " +
-                               run_dir_ +
-                               "/broken ] && { echo no bus >&2; exit 1; }\n"
-                               "exit 0\n";
-    fs::permissions(tool, fs::perms::owner_all);
+    const auto script = [this](const std::string& name, const std::string& text) {
+        std::ofstream{run_dir_ + '/' + name} << "#!/bin/bash\ncd " << run_dir_ << '\n' << text;
+        fs::permissions(run_dir_ + '/' + name, fs::perms::owner_all);
+    };
+    script("systemd-run", R"sh(printf '%s\n' "$@" >told
+while [ "$1" != -- ]; do shift; done; shift
+for fd in {3..99}; do eval "exec $fd>&-"; done
+"$@" >/dev/null 2>&1 </dev/null &
+echo $! >pid
+)sh");
+    script("systemctl", R"sh(echo "$@" >>asked
+case $1 in
+show) grep -q '^State:[^Z]*$' "/proc/$(cat pid)/status" && echo active || echo inactive ;;
+kill) kill -KILL "$(cat pid)" ;;
+esac
+)sh");
     const std::string before = std::getenv("PATH");
     ::setenv("PATH", (run_dir_ + ":" + before).c_str(), 1);
     host_.systemd = true;
     EXPECT_EQ(done("vm run vm1 --kernel k --bridge br0").at("state"), "running");
-    std::ifstream told{run_dir_ + "/told"};
-    const std::string words{std::istreambuf_iterator<char>{told}, {}};
-    EXPECT_THAT(words, HasSubstr("--unit=strait-vm-vm1\n"));
-    EXPECT_THAT(words, HasSubstr("--\n" + std::string{fake_vmm} + "\nrun\n--config\n" +
-                                 folder("vm1") + "/config.json\n"));
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--unit=strait-vm-vm1\n"));
+    EXPECT_THAT(content_of(run_dir_ + "/told"),
+                HasSubstr("--\n" + std::string{fake_vmm} + "\nrun\n--config\n" + folder("vm1") +
+                          "/config.json\n"));
     // The script is no systemd, and does not say how it ended.
     EXPECT_EQ(done("vm stop vm1").at("ended"), "nothing is known of its end");
+
+    (void)done("vm run vm1 --kernel k --bridge br0 --command-line 'hears nothing'");
+    fs::remove(folder("vm1") + "/sock/control");
+    EXPECT_EQ(done("vm list").at(0).at("state"), "starting") << "systemd has it still";
+    (void)done("vm stop vm1 --force");
+    EXPECT_THAT(content_of(run_dir_ + "/asked"),
+                HasSubstr("kill --signal=KILL strait-vm-vm1.service\n"));
     ::setenv("PATH", before.c_str(), 1);
 }
 
@@ -505,6 +545,98 @@ TEST_F(vm, has_a_console_that_ends_with_it)
     EXPECT_TRUE(t.shows("login: "));
     (void)done("vm stop vm1");
     EXPECT_EQ(t.status(), 0);
+}
+
+// ---- whatever becomes of straitctl ----
+
+TEST_F(vm, of_a_straitctl_that_was_killed_is_listed_and_can_be_ended)
+{
+    const pid_t straitctl = ::fork();
+    if (straitctl == 0) {
+        (void)said("vm run vm1 --kernel k --bridge br0 --command-line 'never answers'");
+        ::_exit(0);
+    }
+    const vm_folder machine{run_dir_, "vm1"};
+    for (int i = 0; i < 500 && noted_process(machine) == 0; ++i) {
+        std::this_thread::sleep_for(10ms);
+    }
+    const pid_t process = noted_process(machine);
+    ASSERT_GT(process, 0);
+    ::kill(straitctl, SIGKILL);
+    ::waitpid(straitctl, nullptr, 0);
+    EXPECT_EQ(done("vm list").at(0).at("state"), "starting");
+    EXPECT_EQ(done("vm list").at(0).at("pid"), process);
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0"), HasSubstr("vm1 is starting"));
+    EXPECT_EQ(::kill(process, 0), 0);
+    host_.insist_patience = 1s;
+    EXPECT_EQ(done("vm stop vm1").at("ended"), "it was killed by SIGKILL");
+    EXPECT_EQ(::kill(process, 0), -1);
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+}
+
+TEST_F(vm, is_kept_by_a_process_of_that_name_which_it_does_not_outlive)
+{
+    (void)done("vm run a-long-name --kernel k --bridge br0");
+    const pid_t process = noted_process(vm_folder{run_dir_, "a-long-name"});
+    std::ifstream stat{"/proc/" + std::to_string(process) + "/stat"};
+    std::string skipped;
+    pid_t keeper = 0;
+    stat >> skipped >> skipped >> skipped >> keeper;
+    const std::string of_keeper = "/proc/" + std::to_string(keeper);
+    EXPECT_EQ(content_of(of_keeper + "/comm"), "strait-vm:a-lon\n");
+    EXPECT_STREQ(content_of(of_keeper + "/cmdline").c_str(), "strait-vm:a-long-name");
+    ::kill(keeper, SIGKILL);
+    for (int i = 0; i < 500 && ::kill(process, 0) == 0; ++i) {
+        std::this_thread::sleep_for(10ms);
+    }
+    EXPECT_EQ(::kill(process, 0), -1);
+    EXPECT_EQ(done("vm list").at(0).at("ended"), "nothing is known of its end");
+}
+
+// A number that was noted may be another process's by now.
+TEST_F(vm, that_is_killed_is_no_other_process)
+{
+    const pid_t bystander = ::fork();
+    if (bystander == 0) {
+        ::pause();
+    }
+    fs::create_directories(folder("vm1"));
+    std::ofstream{folder("vm1") + "/process"} << bystander << " 1\n";
+    const dataplane::file_descriptor keeper{
+        ::open((folder("vm1") + "/process").c_str(), O_RDWR | O_CLOEXEC)};
+    ASSERT_EQ(vmm::lock_file(keeper.get(), F_WRLCK), 0);
+    host_.insist_patience = 1s;
+    EXPECT_EQ(said("vm stop vm1 --force"),
+              "virtual machine vm1 cannot be ended: its process does not go");
+    EXPECT_EQ(::waitpid(bystander, nullptr, WNOHANG), 0);
+    EXPECT_TRUE(fs::exists(folder("vm1")));
+    ::kill(bystander, SIGKILL);
+    ::waitpid(bystander, nullptr, 0);
+}
+
+TEST_F(vm, is_not_waited_for_when_the_daemon_is_silent_and_a_signal_comes)
+{
+    daemon_.reset();
+    const dataplane::file_descriptor silent{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const auto address = ports::socket_address(run_dir_ + "/control.sock");
+    ASSERT_EQ(::bind(silent.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(silent.get(), 8), 0);
+    std::thread user{[] {
+        std::this_thread::sleep_for(300ms);
+        ::kill(::getpid(), SIGINT);
+    }};
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0"),
+                AllOf(HasSubstr("no answer: interrupted before the daemon at "),
+                      HasSubstr("its port may be left: straitctl vm stop vm1 removes it")));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+    user.join();
+    EXPECT_EQ(done("vm list").at(0).at("state"), "ended") << "until it is stopped";
+    ::unlink((run_dir_ + "/control.sock").c_str());
+    daemon_.emplace(run_dir_);
+    (void)done("vm stop vm1");
+    EXPECT_FALSE(fs::exists(folder("vm1")));
 }
 
 } // namespace

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""straitctl vm on this machine's own /dev/kvm: what is left of a straitctl that was killed, and
+what it tells of a machine."""
+
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+import lab as parts
+
+PATIENT = parts.BareGuest.PATIENT
+
+
+class Machines:
+    """Of one switch, by straitctl; their guests are patient ones."""
+
+    def __init__(self, switch):
+        self.switch = switch
+        self.folder = switch.run_dir / "vm"
+
+    def words(self, name, *words, guest="button", kernel=None):
+        return ["vm", "run", name, "--bridge", "br0", "--kernel",
+                str(kernel or parts.BareGuest.image()), "--memory", "64M",
+                "--command-line", f"{PATIENT} {guest}", *words]
+
+    def run(self, name, *words, **options):
+        return self.switch.ctl(*self.words(name, *words, **options))
+
+    def start(self, name):
+        """straitctl vm run, not waited for."""
+        return subprocess.Popen([parts.binaries() / "straitctl", "--run-dir", self.switch.run_dir,
+                                 *self.words(name)], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def seen(self, name):
+        return next((vm for vm in self.switch.ctl("vm list") if vm["name"] == name), None)
+
+    def alive(self):
+        """Process numbers of all strait-vmm that run a machine of this switch."""
+        found = []
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                state = (entry / "stat").read_text(encoding="ascii").rsplit(") ")[-1][0]
+            except (OSError, UnicodeError):
+                continue
+            if (entry.name.isdigit() and state not in "ZX" and words[0].endswith(b"/strait-vmm")
+                    and any(word.startswith(bytes(self.folder)) for word in words)):
+                found.append(int(entry.name))
+        return found
+
+    def close(self):
+        for name in [vm["name"] for vm in self.switch.ctl("vm list")]:
+            self.switch.ctl("vm", "stop", "--force", name)
+
+
+@pytest.fixture
+def machines(bridge):
+    made = Machines(bridge.switch)
+    yield made
+    made.close()
+    parts.wait_until(lambda: not made.alive(), 10, "no VMM being left")
+
+
+def test_straitctl_killed_at_any_time(machines):
+    """Each VMM that it leaves is listed, and ends by vm stop; nothing comes after that."""
+    chance = random.Random(1)
+    left = 0
+    for _ in range(100):
+        process = machines.start("one")
+        time.sleep(chance.uniform(0, 0.04))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        alive = machines.alive()
+        seen = machines.seen("one")
+        if alive and set(alive) <= set(machines.alive()):
+            left += 1
+            assert seen and seen["state"] in ("starting", "running"), (alive, seen)
+        if seen:
+            machines.switch.ctl("vm", "stop", "--force", "one")
+        assert machines.alive() == []
+        assert machines.seen("one") is None
+        assert "one" not in [port["name"] for port in machines.switch.ctl("port list")]
+    time.sleep(1)
+    assert machines.alive() == []
+    assert left > 10, "this says something only if some were killed while there was a VMM"
+
+
+def test_interrupted_while_the_daemon_is_stopped(lab):
+    """Ctrl-C ends straitctl, and vm stop removes what was begun."""
+    switch = lab.switch(config=["bridge add br0"])
+    machines = Machines(switch)
+    machines.run("two")
+    switch.process.signal(signal.SIGSTOP)
+    try:
+        for words in (machines.words("one"), ["vm", "stop", "--force", "two"], ["port", "list"]):
+            process = subprocess.Popen(
+                [parts.binaries() / "straitctl", "--run-dir", switch.run_dir, *words],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                text=True)
+            time.sleep(0.5)
+            assert process.poll() is None, words
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=5)
+            assert process.returncode in (2, -signal.SIGINT), (words, said)
+    finally:
+        switch.process.signal(signal.SIGCONT)
+    assert machines.seen("one")["state"] == "ended"
+    assert "two" in [vm["name"] for vm in switch.ctl("vm list")], "its port may be left"
+    machines.close()
+    assert switch.ctl("port list") == [] and machines.alive() == []
+
+
+def test_keeper(machines):
+    """Has a name of its own, and its guest ends with it."""
+    machines.run("one")
+    noted = int((machines.folder / "one" / "process").read_text(encoding="ascii").split()[0])
+    assert noted in machines.alive()
+    stat = pathlib.Path(f"/proc/{noted}/stat").read_text(encoding="ascii")
+    keeper = int(stat.rsplit(") ")[-1].split()[1])
+    folder = pathlib.Path(f"/proc/{keeper}")
+    assert (folder / "comm").read_text(encoding="ascii") == "strait-vm:one\n"
+    assert (folder / "cmdline").read_bytes().rstrip(b"\0") == b"strait-vm:one"
+    os.kill(keeper, signal.SIGKILL)
+    parts.wait_until(lambda: not machines.alive(), 10, "the guest's end")
+    assert machines.seen("one")["ended"] == "nothing is known of its end"
