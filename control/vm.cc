@@ -3,6 +3,7 @@
 #include "control/vm.hh"
 
 #include "control/client.hh"
+#include "control/methods.hh"
 #include "control/parameters.hh"
 #include "control/vm_console.hh"
 #include "control/vm_folder.hh"
@@ -15,6 +16,7 @@
 #include <csignal>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -227,6 +229,22 @@ json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds
     }
 }
 
+// The parameters to make a port again as it is shown.
+json::object port_again(const json::object& shown)
+{
+    json::object port;
+    const auto* options = shown.if_contains("options");
+    for (const auto& p : find_method(methods(), "port.add")->parameters) {
+        for (const auto* from : {&shown, options != nullptr ? options->if_object() : nullptr}) {
+            const auto* value = from != nullptr ? from->if_contains(p.name) : nullptr;
+            if (value != nullptr && !value->is_null()) {
+                port[p.name] = *value;
+            }
+        }
+    }
+    return port;
+}
+
 // `left`: a sentence's end, what of it could not be undone.
 json::value run_or_undo(const vm_host& host, const json::object& p, std::string& left)
 {
@@ -261,11 +279,24 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
             refuse("virtual machine " + folder.name() + " is " + state + "; straitctl vm stop " +
                    folder.name() + " ends it");
         }
+        std::optional<json::object> before;
+        try {
+            before = port_again(daemon.call("port.show", {{"name", folder.name()}}).as_object());
+        } catch (const call_error& e) {
+            if (!e.reached) {
+                throw;
+            }
+        }
         daemon.call("port.del", the_port);
+        undo.add([&undoing, &left, before] {
+            if (before && left.empty()) {
+                undoing.call("port.add", *before);
+            }
+        });
     }
     undo.add([&] {
         if (left.empty()) {
-            folder.remove();
+            folder.restore();
         }
     });
     or_refuse(folder.prepare());
@@ -302,6 +333,7 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     const std::chrono::seconds taking{config.memory.bytes >> 30U};
     auto seen = wait_until_it_answers(folder, host.start_patience + taking);
     undo.keep();
+    folder.forget_last();
     return seen;
 }
 

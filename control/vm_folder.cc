@@ -40,6 +40,22 @@ file_descriptor open_folder(const std::string& path)
     return file_descriptor{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
 }
 
+std::vector<fs::path> contents(const fs::path& folder)
+{
+    std::vector<fs::path> all;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator{folder, ignored}) {
+        all.push_back(entry.path());
+    }
+    return all;
+}
+
+// Where what the machine before left is, while the next one may turn out not to be.
+fs::path last_one(const std::string& folder)
+{
+    return fs::path{folder} / "last";
+}
+
 // Whether the path still leads there.
 bool is_at(const file_descriptor& folder, const std::string& path)
 {
@@ -102,15 +118,53 @@ bool vm_folder::is_locked() const
 
 result<void> vm_folder::prepare() const
 {
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator{path_, ignored}) {
-        fs::remove_all(entry.path(), ignored);
+    std::error_code code;
+    const fs::path last = last_one(path_);
+    const std::vector<fs::path> left = contents(path_);
+    if (!left.empty()) {
+        // Of one that a killed straitctl was to put in the last one's place, and did.
+        fs::remove_all(last, code);
+        fs::create_directory(last, code);
+        for (const auto& path : left) {
+            if (!code && path != last) {
+                fs::rename(path, last / path.filename(), code);
+            }
+        }
+        if (code) {
+            return error{"what the machine before left in " + path_ +
+                         " cannot be put aside: " + code.message()};
+        }
     }
     constexpr mode_t mode = 0750;
     if (::mkdir(sockets().c_str(), mode) != 0) {
         return error{"the folder " + sockets() + " cannot be made: " + describe(errno)};
     }
     return {};
+}
+
+void vm_folder::forget_last() const
+{
+    std::error_code ignored;
+    fs::remove_all(last_one(path_), ignored);
+}
+
+void vm_folder::restore() const
+{
+    std::error_code ignored;
+    const fs::path last = last_one(path_);
+    if (!fs::exists(last, ignored)) {
+        remove();
+        return;
+    }
+    for (const auto& path : contents(path_)) {
+        if (path != last) {
+            fs::remove_all(path, ignored);
+        }
+    }
+    for (const auto& path : contents(last)) {
+        fs::rename(path, fs::path{path_} / path.filename(), ignored);
+    }
+    fs::remove(last, ignored);
 }
 
 result<void> vm_folder::give_sockets_to(uid_t user, gid_t group) const

@@ -48,8 +48,11 @@ public:
     [[nodiscard]] ports::result<dataplane::file_descriptor> make_and_lock() const;
     [[nodiscard]] ports::result<dataplane::file_descriptor> lock() const;
     [[nodiscard]] bool is_locked() const;
-    // Empties it of all that a machine left, and makes the folder of its sockets.
+    // Puts aside what a machine left, and makes the folder of the next one's sockets.
     [[nodiscard]] ports::result<void> prepare() const;
+    void forget_last() const; // what was put aside
+    // The next one is not to be: the folder is as it was, or gone if there was nothing in it.
+    void restore() const;
     [[nodiscard]] ports::result<void> give_sockets_to(uid_t user, gid_t group) const;
     [[nodiscard]] ports::result<void> write_config(const boost::json::object& parameters) const;
     void remove() const; // with all that is in it

@@ -615,6 +615,34 @@ TEST_F(vm, that_is_killed_is_no_other_process)
     ::waitpid(bystander, nullptr, 0);
 }
 
+TEST_F(vm, that_has_ended_stays_until_the_next_one_runs)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0 --vlan 7");
+    ::kill(noted_process(vm_folder{run_dir_, "vm1"}), SIGKILL);
+    wait_for_end("vm1");
+    std::ofstream{folder("vm1") + "/log", std::ios::app} << "last words\n";
+    const auto is_as_it_was = [this] {
+        EXPECT_EQ(done("vm show vm1").at("ended"), "it was killed by SIGKILL");
+        EXPECT_EQ(content_of(folder("vm1") + "/log"), "last words\n");
+        EXPECT_FALSE(fs::exists(folder("vm1") + "/last"));
+        EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br0");
+        EXPECT_EQ(daemon_->ports().at("vm1").at("vlan"), 7);
+        EXPECT_EQ(daemon_->ports().at("vm1").at("socket"),
+                  json::value(folder("vm1") + "/sock/net"));
+    };
+    for (const auto* refused : {"--command-line 'is refused'", "--cpus 2 --vcpu-pin 9=0"}) {
+        (void)said(std::string{"vm run vm1 --kernel k --bridge br1 "} + refused);
+        is_as_it_was();
+    }
+    host_.vmm = "/nonexistent/strait-vmm";
+    (void)said("vm run vm1 --kernel k --bridge br1");
+    is_as_it_was();
+    host_.vmm = fake_vmm;
+    (void)done("vm run vm1 --kernel k --bridge br1");
+    EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br1");
+    EXPECT_FALSE(fs::exists(folder("vm1") + "/last"));
+}
+
 TEST_F(vm, is_not_waited_for_when_the_daemon_is_silent_and_a_signal_comes)
 {
     daemon_.reset();
