@@ -14,6 +14,7 @@
 
 #include <array>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -429,6 +430,36 @@ json::value stop(const vm_host& host, const json::object& p)
     return json::value{{"ended", how}};
 }
 
+// Why the machine ended the connection to its console. A refusal: nobody wanted that.
+std::string why_it_broke_off(const vm_host& host, const vm_folder& folder)
+{
+    const std::string machine = "virtual machine " + folder.name();
+    for (const auto until = clock::now() + host.insist_patience;;) {
+        if (const auto ended = folder.end()) {
+            std::string why = machine + " has ended: " + ended->how;
+            if (!ended->well) {
+                refuse(std::move(why));
+            }
+            return why;
+        }
+        if (!folder.exists()) {
+            return machine + " was stopped and is no more";
+        }
+        // It closes its console before it ends, and is known to have ended a moment later.
+        const bool over = clock::now() >= until;
+        if (over && !runs(folder)) {
+            refuse(machine + " is gone: nothing is known of its end");
+        }
+        if (folder.look().at("info").is_object()) {
+            refuse("another client took the console of " + machine);
+        }
+        if (over) {
+            refuse(machine + " broke its console off and does not answer");
+        }
+        std::this_thread::sleep_for(moment);
+    }
+}
+
 json::value console(const vm_host& host, const json::object& p)
 {
     const vm_folder folder = existing(host.run_dir, p);
@@ -441,8 +472,21 @@ json::value console(const vm_host& host, const json::object& p)
         refuse("virtual machine " + folder.name() +
                " has no console to relay: it was started with --console");
     }
-    or_refuse(relay_console(folder.console()));
-    return nullptr;
+    std::string why;
+    switch (or_refuse(relay_console(folder.console()))) {
+    case console_end::left:
+        why = "the console of virtual machine " + folder.name() + " was left with Ctrl-]";
+        break;
+    case console_end::no_input:
+        why = "the input ended, and so the console of virtual machine " + folder.name();
+        break;
+    case console_end::gone:
+        why = why_it_broke_off(host, folder);
+        break;
+    }
+    // The standard output is the guest's.
+    (void)std::fprintf(stderr, "straitctl: %s\n", why.c_str());
+    return json::value{{"ended", why}};
 }
 
 } // namespace

@@ -105,7 +105,7 @@ method_table vm_commands()
          .summary = "The terminal of its serial port; Ctrl-] leaves",
          .changes = true,
          .parameters = {vm_name()},
-         .result = {}},
+         .result = {{"ended", "string", "why it did"}}},
     };
 }
 

@@ -66,7 +66,7 @@ bool write_all(int fd, std::string_view text) noexcept
 {
     while (!text.empty()) {
         const ssize_t done = ::write(fd, text.data(), text.size());
-        if (done < 0 && errno != EINTR) {
+        if (done < 0 && (errno != EINTR || ended != 0)) {
             return false;
         }
         text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(done, 0)));
@@ -76,7 +76,7 @@ bool write_all(int fd, std::string_view text) noexcept
 
 } // namespace
 
-result<void> relay_console(const std::string& socket)
+result<console_end> relay_console(const std::string& socket)
 {
     if (socket.size() > ports::max_socket_path) {
         return error{"the socket path " + socket + " is too long"};
@@ -103,21 +103,27 @@ result<void> relay_console(const std::string& socket)
             if (from.revents == 0) {
                 continue;
             }
+            const bool typed = from.fd == STDIN_FILENO;
             const ssize_t size = ::read(from.fd, chunk.data(), chunk.size());
             if (size <= 0) {
-                return {};
+                return typed ? console_end::no_input : console_end::gone;
             }
             std::string_view text{chunk.data(), static_cast<std::size_t>(size)};
-            const bool typed = from.fd == STDIN_FILENO;
             const auto end = typed ? text.find(leave) : std::string_view::npos;
             text = text.substr(0, end);
-            if (!write_all(typed ? peer.get() : STDOUT_FILENO, text) ||
-                end != std::string_view::npos) {
-                return {};
+            if (!write_all(typed ? peer.get() : STDOUT_FILENO, text) && ended == 0) {
+                if (typed) {
+                    return console_end::gone;
+                }
+                return error{"what the guest says cannot be written to the standard output: " +
+                             describe(errno)};
+            }
+            if (end != std::string_view::npos) {
+                return console_end::left;
             }
         }
     }
-    return {};
+    return error{"a signal ended the console"};
 }
 
 } // namespace strait::control

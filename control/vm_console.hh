@@ -8,8 +8,11 @@
 
 namespace strait::control {
 
-// Standard input goes to the socket, what comes from there to standard output, until either ends or
-// Ctrl-] is typed. A terminal is raw meanwhile.
-[[nodiscard]] ports::result<void> relay_console(const std::string& socket);
+// Why it ended: Ctrl-] was typed, standard input ended, or the console did.
+enum class console_end { left, no_input, gone };
+
+// Standard input goes to the socket, what comes from there to standard output. A terminal is raw
+// meanwhile. An error: it could not be reached or written, or a signal ended it.
+[[nodiscard]] ports::result<console_end> relay_console(const std::string& socket);
 
 } // namespace strait::control

@@ -40,14 +40,20 @@ class echo {
 public:
     echo(asio::io_context& io, const std::string& path) : acceptor_{io, local::endpoint{path}}
     {
+        accept();
+    }
+
+private:
+    // Who comes takes the place of who was there.
+    void accept()
+    {
         acceptor_.async_accept([this](boost::system::error_code, local::socket s) {
             socket_.emplace(std::move(s));
             (void)asio::write(*socket_, asio::buffer("login: ", 7));
             read();
+            accept();
         });
     }
-
-private:
     void read()
     {
         socket_->async_read_some(asio::buffer(chunk_),

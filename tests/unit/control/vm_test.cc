@@ -27,6 +27,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -480,11 +481,12 @@ esac
 // At a terminal: what the relay writes to it, and types.
 class at_terminal {
 public:
-    explicit at_terminal(const std::string& socket)
+    // What it does is its exit status.
+    explicit at_terminal(const std::function<int()>& work)
     {
         process_ = ::forkpty(&master_, nullptr, nullptr, nullptr);
         if (process_ == 0) {
-            ::_exit(relay_console(socket).has_error() ? 1 : 0);
+            ::_exit(work());
         }
     }
     ~at_terminal()
@@ -526,25 +528,73 @@ private:
     std::string shown_;
 };
 
-TEST_F(vm, has_a_console_that_a_key_leaves)
+class console : public vm {
+protected:
+    // As straitctl does it, its sentences included.
+    std::function<int()> relay()
+    {
+        return [this] {
+            const std::string refused = said("vm console vm1");
+            std::fprintf(stderr, "straitctl: %s\n", refused.c_str());
+            return refused.empty() ? 0 : 1;
+        };
+    }
+    void wait_for_login(at_terminal& t)
+    {
+        EXPECT_TRUE(t.shows("Ctrl-] leaves"));
+        EXPECT_TRUE(t.shows("login: "));
+    }
+};
+
+TEST_F(console, is_left_by_a_key)
 {
     (void)done("vm run vm1 --kernel k --bridge br0");
-    at_terminal t{folder("vm1") + "/sock/console"};
-    EXPECT_TRUE(t.shows("Ctrl-] leaves"));
-    EXPECT_TRUE(t.shows("login: "));
+    at_terminal t{relay()};
+    wait_for_login(t);
     t.type("a\x03z"); // Ctrl-C is the guest's
     EXPECT_TRUE(t.shows("a\x03z"));
     t.type("\x1d");
+    EXPECT_TRUE(t.shows("straitctl: the console of virtual machine vm1 was left with Ctrl-]"));
     EXPECT_EQ(t.status(), 0);
 }
 
-TEST_F(vm, has_a_console_that_ends_with_it)
+TEST_F(console, ends_with_the_machine)
 {
     (void)done("vm run vm1 --kernel k --bridge br0");
-    at_terminal t{folder("vm1") + "/sock/console"};
-    EXPECT_TRUE(t.shows("login: "));
+    at_terminal t{relay()};
+    wait_for_login(t);
     (void)done("vm stop vm1");
+    EXPECT_TRUE(t.shows("virtual machine vm1 was stopped") || t.shows("it switched itself off"));
     EXPECT_EQ(t.status(), 0);
+
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    at_terminal other{relay()};
+    wait_for_login(other);
+    ASSERT_EQ(::kill(noted_process(vm_folder{run_dir_, "vm1"}), SIGKILL), 0);
+    EXPECT_TRUE(other.shows("straitctl: virtual machine vm1 has ended: it was killed by SIGKILL"));
+    EXPECT_EQ(other.status(), 1 << 8);
+}
+
+TEST_F(console, is_anothers_who_comes)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    at_terminal t{relay()};
+    wait_for_login(t);
+    at_terminal next{relay()};
+    wait_for_login(next);
+    EXPECT_TRUE(t.shows("straitctl: another client took the console of virtual machine vm1"));
+    EXPECT_EQ(t.status(), 1 << 8);
+}
+
+TEST_F(console, that_cannot_be_shown_is_an_error)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    at_terminal t{[this] {
+        (void)::dup2(::open("/dev/full", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
+        return relay()();
+    }};
+    EXPECT_TRUE(t.shows("cannot be written to the standard output: No space left on device"));
+    EXPECT_EQ(t.status(), 1 << 8);
 }
 
 // ---- whatever becomes of straitctl ----
