@@ -47,7 +47,7 @@ void client::fail(const std::string& what, int code)
     throw call_error{false,
                      address_.name + ' ' + what + " at " + address_.path + ": " + reason +
                          (absent ? "; " + address_.advice : ""),
-                     absent};
+                     absent, code == EACCES || code == EPERM};
 }
 
 void client::connect()

@@ -20,6 +20,7 @@ struct call_error {
     bool reached; // false: there was no answer; true: it was refused
     std::string message;
     bool absent{false}; // nobody listens there
+    bool denied{false}; // this user may not speak to it
 };
 
 // Whom a client speaks to.

@@ -8,10 +8,12 @@
 #include "control/vm_console.hh"
 #include "control/vm_folder.hh"
 #include "control/vm_process.hh"
+#include "ports/unix_socket.hh"
 #include "vmm/config.hh"
 
 #include <boost/json/array.hpp>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -137,8 +139,9 @@ std::string how_it_ended(const vm_folder& folder)
 vm_folder existing(const std::string& run_dir, const json::object& p)
 {
     vm_folder folder{run_dir, text_of(p, "name").value()};
+    const auto names = or_refuse(vm_names(run_dir));
     if (!folder.exists()) {
-        const auto near = nearest(folder.name(), vm_names(run_dir));
+        const auto near = nearest(folder.name(), names);
         refuse("there is no virtual machine " + folder.name() + " in " + run_dir +
                (near ? "; did you mean " + *near + "?" : ""));
     }
@@ -230,6 +233,26 @@ json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds
     }
 }
 
+// A socket's path is the system's to bound. It is the name, or the folder, that makes it too long,
+// and none of strait-vmm's options, which are not given here.
+void refuse_long_paths(const vm_host& host, const vm_folder& folder)
+{
+    std::error_code code;
+    const fs::path real = fs::weakly_canonical(host.run_dir, code);
+    const std::size_t dir = std::max(host.run_dir.size(), code ? 0 : real.string().size());
+    const std::size_t others = folder.console().size() - host.run_dir.size() - folder.name().size();
+    const std::size_t room = ports::max_socket_path - others; // for the two
+    if (dir + 1 > room) {
+        refuse("--run-dir is " + host.run_dir + ", too long for a virtual machine's sockets in " +
+               "it: at most " + std::to_string(room - 1) + " bytes");
+    }
+    if (dir + folder.name().size() > room) {
+        refuse("NAME is " + folder.name() + ", too long for its sockets' paths: in " +
+               host.run_dir + " a virtual machine's name has at most " +
+               std::to_string(room - dir) + " bytes");
+    }
+}
+
 // The parameters to make a port again as it is shown.
 json::object port_again(const json::object& shown)
 {
@@ -250,11 +273,12 @@ json::object port_again(const json::object& shown)
 json::value run_or_undo(const vm_host& host, const json::object& p, std::string& left)
 {
     const vm_folder folder{host.run_dir, text_of(p, "name").value()};
+    refuse_long_paths(host, folder);
     const json::object port = port_parameters(folder, p);
     const json::object parameters = vmm_parameters(folder, p);
     if (const auto wrong =
             check_parameters(vmm::commands().front(), parameters, wording::command_line)) {
-        refuse(*wrong); // a path that is too long
+        refuse(*wrong);
     }
     const vmm::config config = or_refuse(vmm::to_config(parameters));
     const std::string vmm =
@@ -264,6 +288,7 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     auto address = daemon_in(host.run_dir);
     address.interrupted = &interruption::came;
     client daemon{address};
+    daemon.connect(); // before a folder is made where no daemon is
     address.interrupted = nullptr;
     address.patience = host.insist_patience;
     client undoing{address};
@@ -352,7 +377,7 @@ json::value run(const vm_host& host, const json::object& p)
 json::value list(const vm_host& host)
 {
     json::array all;
-    for (auto& name : vm_names(host.run_dir)) {
+    for (auto& name : or_refuse(vm_names(host.run_dir))) {
         all.push_back(vm_folder{host.run_dir, std::move(name)}.look());
     }
     return all;
@@ -400,7 +425,10 @@ void end(const vm_host& host, const vm_folder& folder, const json::object& p)
         auto time = force ? host.insist_patience : patience;
         try {
             ask_to_end(host, folder, force, patience);
-        } catch (const call_error&) {
+        } catch (const call_error& e) {
+            if (e.denied) {
+                throw;
+            }
             time = {}; // that it gives no answer may be its end
         }
         if (gone_within(folder, time)) {
@@ -467,8 +495,8 @@ json::value console(const vm_host& host, const json::object& p)
     if (const auto* how = seen.at("ended").if_string()) {
         refuse("virtual machine " + folder.name() + " has ended: " + std::string{*how});
     }
-    std::error_code ignored;
-    if (!fs::exists(folder.console(), ignored)) {
+    std::error_code code;
+    if (!fs::exists(folder.console(), code) && !code) {
         refuse("virtual machine " + folder.name() +
                " has no console to relay: it was started with --console");
     }

@@ -63,7 +63,8 @@ std::vector<parameter> run_parameters()
 std::vector<result_member> show_members()
 {
     return {{"name", "string", "the virtual machine's"},
-            {"state", "string", "starting, running, paused, stopping, silent or ended"},
+            {"state", "string",
+             "starting, running, paused, stopping, silent, permission denied or ended"},
             {"pid", "integer", "its process", true},
             {"ended", "string", "how it ended", true},
             {"info", "object", "what it says of itself (strait-vmm's vm.info)", true}};

@@ -279,7 +279,7 @@ json::object vm_folder::look() const
         return seen;
     } catch (const call_error& e) {
         if (!e.absent) {
-            seen["state"] = "silent";
+            seen["state"] = e.denied ? "permission denied" : "silent";
             return seen;
         }
     }
@@ -298,14 +298,23 @@ json::object vm_folder::look() const
     return seen;
 }
 
-std::vector<std::string> vm_names(const std::string& run_dir)
+result<std::vector<std::string>> vm_names(const std::string& run_dir)
 {
     std::vector<std::string> names;
+    std::error_code code;
+    if (!fs::is_directory(run_dir, code)) {
+        return error{"there is no run folder " + run_dir + "; is straitd running with --run-dir " +
+                     run_dir + "?"};
+    }
+    const std::string folder = run_dir + "/vm";
     std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator{run_dir + "/vm", ignored}) {
+    for (const auto& entry : fs::directory_iterator{folder, code}) {
         if (entry.is_directory(ignored)) {
             names.push_back(entry.path().filename().string());
         }
+    }
+    if (code && code != std::errc::no_such_file_or_directory) {
+        return error{"the folder " + folder + " cannot be read: " + code.message()};
     }
     std::ranges::sort(names);
     return names;

@@ -74,7 +74,7 @@ private:
 // signal's name, as systemd has them.
 inline constexpr std::string_view end_file = "end";
 
-// Of a run folder's machines, in order.
-[[nodiscard]] std::vector<std::string> vm_names(const std::string& run_dir);
+// Of a run folder's machines, in order. An error: there is no such folder, or it cannot be read.
+[[nodiscard]] ports::result<std::vector<std::string>> vm_names(const std::string& run_dir);
 
 } // namespace strait::control

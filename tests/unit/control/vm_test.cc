@@ -34,6 +34,7 @@
 #include <thread>
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/socket.h>
@@ -130,7 +131,7 @@ protected:
     }
     ~vm() override
     {
-        for (const auto& name : vm_names(run_dir_)) {
+        for (const auto& name : vm_names(run_dir_).value()) {
             (void)said("vm stop --force " + name);
         }
         daemon_.reset();
@@ -691,6 +692,51 @@ TEST_F(vm, that_has_ended_stays_until_the_next_one_runs)
     (void)done("vm run vm1 --kernel k --bridge br1");
     EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br1");
     EXPECT_FALSE(fs::exists(folder("vm1") + "/last"));
+}
+
+TEST_F(vm, of_another_user_may_not_be_reached)
+{
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "needs to be root";
+    }
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    fs::permissions(run_dir_, fs::perms{0755}); // NOLINT(*-magic-numbers)
+    const auto as_nobody = [this](const char* command) {
+        return at_terminal{[this, command] {
+            constexpr id_t nobody = 65534;
+            if (::setgroups(0, nullptr) == 0 && ::setgid(nobody) == 0 && ::setuid(nobody) == 0) {
+                (void)std::fprintf(stderr, "%s\n", said(command).c_str());
+            }
+            return 0;
+        }};
+    };
+    EXPECT_TRUE(as_nobody("vm list").shows("vm1  permission denied"));
+    EXPECT_TRUE(as_nobody("vm show vm1").shows("permission denied"));
+    EXPECT_TRUE(as_nobody("vm console vm1").shows("cannot be reached: Permission denied"));
+    EXPECT_TRUE(
+        as_nobody("vm stop vm1 --force")
+            .shows("cannot be reached at " + folder("vm1") + "/sock/control: Permission denied"));
+    EXPECT_EQ(done("vm list").at(0).at("state"), "running");
+}
+
+TEST_F(vm, in_a_run_folder_that_is_not_there_is_a_mistake)
+{
+    const std::string right = std::exchange(host_.run_dir, run_dir_ + "/typo");
+    EXPECT_THAT(said("vm list"), HasSubstr("there is no run folder " + host_.run_dir));
+    EXPECT_THAT(said("vm show vm1"), HasSubstr("there is no run folder " + host_.run_dir));
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge b"),
+                HasSubstr("is straitd running with --run-dir " + host_.run_dir));
+    EXPECT_FALSE(fs::exists(host_.run_dir));
+
+    host_.run_dir = "/tmp/" + std::string(100, 'x');
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge b"),
+                testing::StartsWith("--run-dir is " + host_.run_dir + ", too long"));
+    host_.run_dir = "/tmp/" + std::string(50, 'x');
+    EXPECT_THAT(said("vm run " + std::string(36, 'n') + " --kernel k --bridge b"),
+                AllOf(testing::StartsWith("NAME is nnn"), HasSubstr("has at most 35 bytes")));
+    EXPECT_THAT(said("vm run " + std::string(35, 'n') + " --kernel k --bridge b"),
+                HasSubstr("the daemon cannot be reached"));
+    host_.run_dir = right;
 }
 
 TEST_F(vm, is_not_waited_for_when_the_daemon_is_silent_and_a_signal_comes)
