@@ -188,7 +188,9 @@ std::map<std::string, port_type> port_types(const port_environment& environment)
             return [make, environment](const port_request& r) { return make(r, environment); };
         };
     return {
-        {"vhost-user", {claims_of_vhost_user, with(make_vhost_user)}},
+        {"vhost-user",
+         {claims_of_vhost_user, with(make_vhost_user),
+          [dir = environment.state_dir](const std::string& name) { vhost::forget(dir, name); }}},
         {"xen", {claims_of_xen, with(make_xen)}},
         {"nic", {claims_of_nic, with(make_nic)}},
         {"host", {claims_of_host, with(make_host)}},

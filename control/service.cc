@@ -357,6 +357,7 @@ service::result service::port_del(const object& p)
 {
     const std::string name = text(p, "name");
     if (is_set(p, "if_exists") && !switch_.ports().contains(name)) {
+        switch_.forget_port(name);
         return json::value(removed(false));
     }
     if (auto done = switch_.remove_port(name); done.has_error()) {

@@ -387,6 +387,18 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     return {};
 }
 
+void virtual_switch::forget_port(const std::string& name) noexcept
+{
+    if (ports_.contains(name)) {
+        return;
+    }
+    for (const auto& [ignored, type] : types_) {
+        if (type.forget) {
+            type.forget(name);
+        }
+    }
+}
+
 outcome<void> virtual_switch::set_port(const std::string& name, const port_change& change)
 {
     const auto found = ports_.find(name);

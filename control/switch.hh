@@ -70,6 +70,8 @@ struct port_type {
     // What the port needs for itself, "socket /run/a.sock": no two ports share one.
     std::function<std::vector<std::string>(const port_request&)> claims;
     std::function<ports::result<std::unique_ptr<ports::port>>(const port_request&)> make;
+    // What a port of this name left that was a switch's before this one, and is none of this one's.
+    std::function<void(const std::string& name)> forget{};
 };
 
 // Sums over the workers since the port was added.
@@ -123,6 +125,9 @@ public:
     outcome<void> add_port(const port_request& request);
     outcome<void> set_port(const std::string& name, const port_change& change);
     outcome<void> remove_port(const std::string& name);
+    // Of a port that there is not: what an earlier switch kept for it, its guest's next port would
+    // find.
+    void forget_port(const std::string& name) noexcept;
 
     // By name.
     [[nodiscard]] const std::map<std::string, bridge>& bridges() const noexcept { return bridges_; }

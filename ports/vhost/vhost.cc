@@ -178,7 +178,7 @@ public:
     vhost_port(const vhost_port&) = delete;
     vhost_port& operator=(const vhost_port&) = delete;
     ~vhost_port() override { stop_serving(); }
-    void forget() noexcept override { position_file::remove(settings_.state_dir, settings_.name); }
+    void forget() noexcept override { vhost::forget(settings_.state_dir, settings_.name); }
 
     [[nodiscard]] std::span<const ports::queue_pair> queues() const noexcept override
     {
@@ -481,6 +481,11 @@ std::vector<std::pair<std::string, ports::port_detail>> vhost_port::details() co
 }
 
 } // namespace
+
+void forget(const std::string& state_dir, const std::string& name) noexcept
+{
+    position_file::remove(state_dir, name);
+}
 
 ports::result<std::unique_ptr<ports::port>> make_port(settings s, dataplane::rcu_domain& rcu)
 {

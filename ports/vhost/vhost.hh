@@ -29,5 +29,7 @@ struct settings {
 // The port, not yet serving: start() makes the socket. `rcu` outlives the port.
 [[nodiscard]] ports::result<std::unique_ptr<ports::port>> make_port(settings s,
                                                                     dataplane::rcu_domain& rcu);
+// Removes what a port of this name kept for one that would go on with its guest's rings.
+void forget(const std::string& state_dir, const std::string& name) noexcept;
 
 } // namespace strait::vhost

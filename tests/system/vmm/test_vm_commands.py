@@ -91,6 +91,24 @@ def test_straitctl_killed_at_any_time(machines):
     assert left > 10, "this says something only if some were killed while there was a VMM"
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["unknown", "there"])
+def test_ring_positions_go_with_the_port(lab, back):
+    """Also after a restart of the switch that does not know the port any more; one that does goes
+    on with the guest."""
+    switch = lab.switch(config=["bridge add br0"])
+    machines = Machines(switch)
+    state = switch.run_dir / "state" / "one.rings"
+    machines.run("one", "--net", "packed=on", guest="net packed=1 echo")
+    switch.kill()
+    switch.start()
+    assert state.exists()
+    if back:
+        switch.add_vhost("one")  # at another socket: nobody's business here
+    switch.ctl("vm stop one --force")
+    assert not state.exists()
+    assert switch.ctl("port list") == []
+
+
 def test_interrupted_while_the_daemon_is_stopped(lab):
     """Ctrl-C ends straitctl, and vm stop removes what was begun."""
     switch = lab.switch(config=["bridge add br0"])

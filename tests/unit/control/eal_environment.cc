@@ -176,6 +176,9 @@ std::map<std::string, port_type> fake_types(fake_control& control, dataplane::en
         }
         return std::unique_ptr<ports::port>{new fake_port{r, control, engine}};
     };
+    fake.forget = [&control](const std::string& name) {
+        control.events.push_back("forget " + name);
+    };
     return {{"vhost-user", fake}, {"nic", fake}, {"host", fake}, {"xen", fake}};
 }
 

@@ -22,7 +22,8 @@ struct fake_control {
     std::string fail_start;
     std::string fail_mtu;
     std::size_t queues{1};
-    std::vector<std::string> events; // "make a", "start a", "mtu a 9000", "stop a", "destroy a"
+    std::vector<std::string> events; // "make a", "start a", "mtu a 9000", "stop a", "destroy a",
+                                     // "forget a"
     std::map<std::string, bool> links;
     // Packets that each worker's next poll of port x counts.
     std::map<std::string, std::atomic<std::uint64_t>> to_count;

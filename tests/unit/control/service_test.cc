@@ -168,6 +168,8 @@ TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
     EXPECT_THAT(why("bridge.add", R"({"name":"br0","may_exist":true,"mac_table_size":64})"),
                 HasSubstr("room for 65536"));
     EXPECT_EQ(ask("port.del", R"({"name":"x","if_exists":true})").at("removed"), false);
+    EXPECT_THAT(fakes_.events, testing::Contains("forget x"))
+        << "what it left before a restart goes";
     EXPECT_EQ(ask("bridge.del", R"({"name":"x","if_exists":true})").at("removed"), false);
     EXPECT_THAT(why("port.del", R"({"name":"x"})"), HasSubstr("there is no port x"));
 }
