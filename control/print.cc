@@ -413,14 +413,22 @@ std::string vms_text(const json::value& result)
     return t.text();
 }
 
-// Members of an object as one line: a 1, b 2.
+// Members of an object as one line: a 1, b 2, c x y.
 std::string inline_text(const json::object& o)
 {
     std::string out;
     for (const auto& [key, value] : o) {
-        out += (out.empty() ? "" : ", ") + std::string{key} + " " + plain(value);
+        std::string name{key};
+        std::replace(name.begin(), name.end(), '_', ' ');
+        out += (out.empty() ? "" : ", ") + name;
+        if (const auto* all = value.if_array()) {
+            for (const auto& element : *all) {
+                out += ' ' + plain(element);
+            }
+        } else {
+            out += ' ' + plain(value);
+        }
     }
-    std::replace(out.begin(), out.end(), '_', ' ');
     return out;
 }
 

@@ -20,7 +20,9 @@ const control::method_table& methods()
                     {"memory", "integer", "bytes of the guest's"},
                     {"nets", "array",
                      "of each network device: name, mac, socket, connected (to a back end), "
-                     "serving (the guest's rings are with it) and connections so far"},
+                     "serving (the guest's rings are with it) and connections so far; while the "
+                     "guest drives it, also ring_kind, ring_size, queues (pairs), queues_used and "
+                     "features as agreed on, by virtio's names"},
                     {"disks", "array", "of each: path and read_only"}}},
         {.name = "vm.pause", .summary = "Stop the vCPUs", .changes = true, .result = state},
         {.name = "vm.resume", .summary = "Let the vCPUs go on", .changes = true, .result = state},

@@ -3,6 +3,7 @@
 #include "vmm/runner.hh"
 
 #include "control/log.hh"
+#include "ports/vhost/feature_names.hh"
 #include "vmm/control.hh"
 #include "vmm/devices/console.hh"
 #include "vmm/jail.hh"
@@ -14,6 +15,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <boost/json/value_from.hpp>
 
 #include <atomic>
 #include <csignal>
@@ -142,12 +144,27 @@ private:
         json::array nets;
         for (const virtio::net* n : machine_->nets()) {
             const auto now = n->look();
-            nets.push_back({{"name", n->options().name},
-                            {"mac", n->options().mac.to_string()},
-                            {"socket", n->options().socket},
-                            {"connected", now.connected},
-                            {"serving", now.serving},
-                            {"connections", now.connections}});
+            json::object net{{"name", n->options().name},
+                             {"mac", n->options().mac.to_string()},
+                             {"socket", n->options().socket},
+                             {"connected", now.connected},
+                             {"serving", now.serving},
+                             {"connections", now.connections},
+                             {"ring_kind", nullptr},
+                             {"ring_size", nullptr},
+                             {"queues", nullptr},
+                             {"queues_used", nullptr},
+                             {"features", nullptr}};
+            if (const auto& agreed = now.agreed) {
+                net["ring_kind"] = vhost::has_feature(agreed->features, vhost::feature::ring_packed)
+                                       ? "packed"
+                                       : "split";
+                net["ring_size"] = agreed->ring_size;
+                net["queues"] = agreed->pairs;
+                net["queues_used"] = agreed->used;
+                net["features"] = json::value_from(vhost::names_of(agreed->features));
+            }
+            nets.push_back(std::move(net));
         }
         const char* const state = machine_->paused() ? "paused"
                                   : asked_to_end_    ? "stopping"

@@ -6,6 +6,7 @@
 #include "ports/number.hh"
 #include "ports/unix_socket.hh"
 #include "ports/vhost/connection.hh"
+#include "ports/vhost/feature_names.hh"
 
 #include <algorithm>
 #include <array>
@@ -32,41 +33,23 @@ constexpr std::uint64_t bit(unsigned n)
     return std::uint64_t{1} << n;
 }
 
-struct named_feature {
-    unsigned bit;
-    const char* name;
-};
-
-// What a port offers a guest's driver, by virtio's names. UDP's fragmentation, which Linux no
-// longer does, several queue pairs and migration are not among them.
-constexpr std::array offered_features = std::to_array<named_feature>({
-    {feature::checksum, "csum"},
-    {feature::guest_checksum, "guest_csum"},
-    {feature::mtu, "mtu"},
-    {feature::guest_tso4, "guest_tso4"},
-    {feature::guest_tso6, "guest_tso6"},
-    {feature::guest_ecn, "guest_ecn"},
-    {feature::host_tso4, "host_tso4"},
-    {feature::host_tso6, "host_tso6"},
-    {feature::host_ecn, "host_ecn"},
-    {feature::mergeable_buffers, "mrg_rxbuf"},
-    {17, "ctrl_vq"}, // the VMM's own; offered so that it may be
-    {18, "ctrl_rx"},
-    {feature::guest_announce, "guest_announce"},
-    {feature::any_layout, "any_layout"},
-    {feature::indirect, "indirect_desc"},
-    {feature::event_index, "event_idx"},
-    {feature::protocol_features, "protocol_features"},
-    {feature::version_1, "version_1"},
-    {feature::ring_packed, "ring_packed"},
-    {feature::in_order, "in_order"},
-});
+// What a port offers a guest's driver. UDP's fragmentation, which Linux no longer does, several
+// queue pairs and migration are not among them; the control queue is the VMM's own, and offered so
+// that it may be.
+constexpr std::array offered_features = {
+    feature::checksum,          feature::guest_checksum,    feature::mtu,
+    feature::guest_tso4,        feature::guest_tso6,        feature::guest_ecn,
+    feature::host_tso4,         feature::host_tso6,         feature::host_ecn,
+    feature::mergeable_buffers, feature::control_queue,     feature::control_receive,
+    feature::guest_announce,    feature::any_layout,        feature::indirect,
+    feature::event_index,       feature::protocol_features, feature::version_1,
+    feature::ring_packed,       feature::in_order};
 
 constexpr std::uint64_t offered_mask()
 {
     std::uint64_t mask = 0;
-    for (const auto& f : offered_features) {
-        mask |= bit(f.bit);
+    for (const unsigned f : offered_features) {
+        mask |= bit(f);
     }
     return mask;
 }
@@ -423,15 +406,9 @@ void vhost_port::add_connection(std::vector<std::pair<std::string, ports::port_d
     if (const int peer = c.peer(); peer != 0) {
         out.emplace_back("front_end_pid", std::int64_t{peer});
     }
-    std::vector<std::string> names;
-    for (const auto& f : offered_features) {
-        if (has_feature(c.features(), f.bit)) {
-            names.emplace_back(f.name);
-        }
-    }
     out.emplace_back("ring_kind",
                      has_feature(c.features(), feature::ring_packed) ? "packed" : "split");
-    out.emplace_back("features", std::move(names));
+    out.emplace_back("features", names_of(c.features()));
     constexpr std::array prefix{"guest_rx", "guest_tx"};
     for (unsigned ring = 0; ring < ring_count; ++ring) {
         const auto facts = c.facts(ring);

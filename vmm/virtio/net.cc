@@ -182,7 +182,7 @@ void net::read_config(std::size_t offset, std::span<std::byte> to) noexcept
 net::state net::look() const
 {
     const std::scoped_lock lock{mutex_};
-    return {connected_, serving_, back_end_features_.value_or(0), connections_};
+    return {connected_, serving_, back_end_features_.value_or(0), connections_, agreed_};
 }
 
 // ---- the guest begins and ends ----
@@ -213,6 +213,12 @@ void net::start(std::uint64_t features, std::span<const queue_setup> queues)
         control_queue_->start(features, queues[packets]);
     }
     const auto of_packets = queues.first(packets);
+    {
+        const std::scoped_lock lock{mutex_};
+        agreed_ = {.features = features,
+                   .pairs = static_cast<std::uint16_t>(packets / 2),
+                   .ring_size = of_packets.front().size};
+    }
     thread_.post([this, g = guest{features, {of_packets.begin(), of_packets.end()}}]() mutable {
         guest_ = std::move(g);
         serve();
@@ -238,6 +244,7 @@ void net::give_up_rings(const std::function<void()>& done)
     {
         const std::scoped_lock lock{mutex_};
         serving_ = false;
+        agreed_.reset();
     }
     done();
 }
@@ -531,6 +538,10 @@ bool net::use_pairs(std::uint16_t pairs)
         const bool right = guest_ && pairs >= 1 && std::size_t{2} * pairs <= guest_->queues.size();
         if (right) {
             guest_->pairs = pairs;
+            const std::scoped_lock lock{mutex_};
+            if (agreed_) {
+                agreed_->used = pairs;
+            }
         }
         if (right && back_end_ && look().serving) {
             // One that is lost now finds them in use when it is back.

@@ -73,11 +73,18 @@ public:
     void stop(std::function<void()> done) override;
 
     // For people: any thread.
+    struct driver { // the guest's, while it drives the device
+        std::uint64_t features{0};
+        std::uint16_t pairs{1}; // set up
+        std::uint16_t used{1};  // of them
+        std::uint16_t ring_size{0};
+    };
     struct state {
         bool connected; // to a back end
         bool serving;   // it has the guest's rings
         std::uint64_t back_end_features;
         std::uint64_t connections; // so far
+        std::optional<driver> agreed;
     };
     [[nodiscard]] state look() const;
     [[nodiscard]] const net_options& options() const noexcept { return options_; }
@@ -128,6 +135,7 @@ private:
     bool connected_{false};
     bool serving_{false};
     std::uint64_t connections_{0};
+    std::optional<driver> agreed_;
     std::optional<std::uint64_t> back_end_features_; // of the last one
     unsigned back_end_pairs_{1};
     std::uint16_t told_pairs_{1}; // to the guest

@@ -91,6 +91,28 @@ def test_straitctl_killed_at_any_time(machines):
     assert left > 10, "this says something only if some were killed while there was a VMM"
 
 
+def test_show_tells_what_was_agreed_on(machines):
+    """Of a network device: nothing before the guest drives it, then as the switch has it."""
+    machines.run("idle")
+    net = machines.switch.ctl("vm show idle")["info"]["nets"][0]
+    assert net["features"] is None and net["queues"] is None, net
+    machines.run("one", "--net", "packed=on,queues=2", guest="net packed=1 echo")
+
+    def nets():
+        return machines.switch.ctl("vm show one")["info"]["nets"]
+    parts.wait_until(lambda: nets()[0]["serving"], 20, "the rings being served")
+    net = nets()[0]
+    port = machines.switch.ctl("port show one")["details"]
+    assert (net["ring_kind"], port["ring_kind"]) == ("packed", "packed")
+    assert (net["queues"], net["queues_used"]) == (1, 1), "the switch has one pair"
+    assert net["ring_size"] == port["guest_rx_ring_size"]
+    assert {"ring_packed", "version_1", "mac"} <= set(net["features"]), net
+    # The rest is between the guest and its VMM, or the switch and the VMM.
+    assert set(net["features"]) - set(port["features"]) <= {"mac", "status", "ctrl_mac_addr"}
+    status, text, _ = machines.switch.text("vm show one")
+    assert status == 0 and "ring kind packed" in text and " ring_packed" in text, text
+
+
 @pytest.mark.parametrize("back", [False, True], ids=["unknown", "there"])
 def test_ring_positions_go_with_the_port(lab, back):
     """Also after a restart of the switch that does not know the port any more; one that does goes
