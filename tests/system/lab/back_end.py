@@ -9,9 +9,10 @@ import threading
 
 from .process import wait_until
 
-# Of messages that ask for an answer of their own.
+# Of messages.
 GET_FEATURES = 1
 SET_MEM_TABLE = 5
+SET_VRING_BASE = 10
 SET_VRING_KICK = 12
 GET_PROTOCOL_FEATURES = 15
 GET_QUEUE_NUM = 17

@@ -2,9 +2,12 @@
 """Network devices of guests on the switch and on testpmd, which is somebody else's back end: what
 the guests count, what the switch counts, and back ends that come and go."""
 
+import struct
+
 import pytest
 
 import lab as parts
+from lab import back_end
 
 PATIENT = parts.BareGuest.PATIENT
 FRAME = 60
@@ -308,6 +311,34 @@ def test_switch_killed_under_traffic(lab, house, switch, packed):
     receiver.finish()
     assert receiver.number("rx") == RING and receiver.text("rx_end") == "count"
     assert receiver.number("rx_bad") == 0
+
+
+@kinds
+def test_where_rings_stand(bridge, lab, packed):
+    """What the next back end is told of them. Those with DPDK's library would not notice that it is
+    wrong: they go by the used index in the guest's memory, and straitd by its file, if packed."""
+    one, two = (bridge.add(name) for name in ("vm1", "vm2"))
+    words, extra = driver(packed), device(packed)
+    echoing(bridge, two, extra=extra, words=words)
+    frames = 300  # more than a ring has: the packed ones are in their second lap
+    guest = bridge.guest(f"{words} dst={ECHO} net ping={frames} button", one, extra=extra)
+    guest.wait_told("button", "waiting")
+    assert guest.number("ping") == frames
+    place = frames - RING if packed else frames  # with the wrap counter, which is 0, in bit 15
+    stands = place << 16 | place if packed else place
+    told = {}
+
+    def listens(_, request, payload):
+        if request == back_end.SET_VRING_BASE:
+            ring, base = struct.unpack("<II", payload)
+            told[ring] = base
+
+    bridge.switch.ctl("port del vm1")
+    features = guest.number("net_features") | back_end.PROTOCOL_FEATURES
+    lab.back_end(one, behave=listens, features=features).wait_seen(back_end.SET_VRING_ENABLE)
+    assert told == {0: stands, 1: stands}
+    guest.press()
+    guest.finish()
 
 
 # ---- somebody else's back end ----
