@@ -65,6 +65,9 @@ class Lab:
     def machine_ovs(self, *arguments, **options):
         return self._make(parts.MachineOvs, *arguments, **options)
 
+    def machine_testpmd(self, *arguments, **options):
+        return self._make(parts.MachineTestpmd, *arguments, **options)
+
     def qemu_kvm_guest(self, *arguments, **options):
         return self._make(parts.QemuKvmGuest, *arguments, **options)
 

@@ -18,13 +18,13 @@ from .ovs import MachineOvs
 from .process import Process, wait_until
 from .simulated import SimulatedGuest, Simulator
 from .switch import Refused, Switch, binaries, huge_pages_free
-from .testpmd import Testpmd
+from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
     "BareGuest", "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
-    "MachineOvs", "MachineSwitch", "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused",
-    "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable",
-    "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm",
-    "huge_pages_free", "wait_until",
+    "MachineOvs", "MachineSwitch", "MachineTestpmd", "Netns", "Nic", "Ping", "Process",
+    "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream", "Switch",
+    "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch", "assets",
+    "binaries", "have_kvm", "huge_pages_free", "wait_until",
 ]

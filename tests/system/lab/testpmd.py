@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""dpdk-testpmd: as a guest (virtio-user) that makes or takes packets, and as a peer switch."""
+"""dpdk-testpmd: as a guest (virtio-user) that makes or takes packets, and as a peer switch; in a
+machine as the back end of two VMMs."""
 
 import itertools
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import tempfile
@@ -143,3 +145,29 @@ class Testpmd:
 
     def __exit__(self, *exception):
         self.close()
+
+
+class MachineTestpmd:
+    """testpmd in a machine, its two vhost-user ports at the sockets, where it listens: what comes
+    from queue n at the one leaves by queue n at the other. It polls on the machine's first CPU."""
+
+    def __init__(self, machine, sockets, queues=1):
+        self._machine = machine
+        if shutil.which("dpdk-testpmd") is None:
+            raise Unavailable("testpmd is not installed (apt-get install dpdk-dev)")
+        log = machine.logs / "testpmd.log"
+        ports = [f"--vdev=net_vhost{port},iface={path},queues={queues}"
+                 for port, path in enumerate(sockets)]
+        # With its statistics it does not end with its standard input.
+        self._pid = machine.spawn(shlex.join([
+            "nice", "-n", "19", "dpdk-testpmd", "--lcores", "0@0,1@0", "--no-pci", "--no-telemetry",
+            "--no-huge", "-m", "256", *ports, "--", "--nb-cores=1", f"--rxq={queues}",
+            f"--txq={queues}", "--total-num-mbufs=8192", "--no-lsc-interrupt",
+            "--disable-link-check", "--stats-period=600"]), log.name)
+        if machine.run(" && ".join(f"until [ -S {path} ]; do busybox usleep 50000; done"
+                                   for path in sockets), 60)[0]:
+            raise LabError(f"testpmd does not listen:\n{log.read_text(errors='replace')[-2000:]}")
+
+    def close(self):
+        if self._machine.alive(self._pid):
+            self._machine.kill(self._pid)
