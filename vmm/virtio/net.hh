@@ -115,7 +115,7 @@ private:
     void set_link(bool up);
     void give_up_rings(const std::function<void()>& done);
     [[nodiscard]] const char* unfit() const;
-    [[nodiscard]] ports::result<std::vector<std::uint32_t>> bases() const;
+    [[nodiscard]] std::vector<std::uint32_t> bases() const;
     void wake_both_sides() const;
     void complain(const std::string& what);
 

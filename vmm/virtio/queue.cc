@@ -18,6 +18,14 @@ constexpr const char* ring_outside = "a ring lies outside the memory";
 constexpr const char* readable_late = "a buffer to be read stands behind one to be written";
 constexpr const char* chain_bytes = "a descriptor chain has 4 GiB or more";
 
+vhost::ring_setup ring_of(const queue_setup& q, std::uint64_t features)
+{
+    vhost::ring_setup s;
+    s.features = features;
+    s.size = q.size;
+    return s;
+}
+
 // Where the parts of a ring lie: VIRTIO 1.1, 2.6 and 2.7. False if one does not lie in the memory.
 bool find_rings(const queue_setup& q, const vhost::guest_memory& memory, vhost::ring_setup& s)
 {
@@ -103,13 +111,18 @@ bool chain::take_last(guest_span& last) noexcept
     return true;
 }
 
+const char* misplaced(const queue_setup& setup, std::uint64_t features,
+                      const vhost::guest_memory& memory) noexcept
+{
+    vhost::ring_setup s = ring_of(setup, features);
+    return find_rings(setup, memory, s) ? nullptr : ring_outside;
+}
+
 queue::queue(const queue_setup& setup, std::uint64_t features,
              const vhost::guest_memory& memory) noexcept
     : memory_{memory}, call_{setup.call}
 {
-    vhost::ring_setup s;
-    s.features = features;
-    s.size = setup.size;
+    vhost::ring_setup s = ring_of(setup, features);
     if (!find_rings(setup, memory, s)) {
         fault_ = ring_outside;
     } else if (s.packed()) {

@@ -56,6 +56,10 @@ private:
     vhost::completion done_{};
 };
 
+// Why a queue cannot be used where the guest placed it, a sentence's end; null if it can.
+[[nodiscard]] const char* misplaced(const queue_setup& setup, std::uint64_t features,
+                                    const vhost::guest_memory& memory) noexcept;
+
 // Used by one thread at a time.
 class queue {
 public:

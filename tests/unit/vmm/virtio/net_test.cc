@@ -275,6 +275,11 @@ protected:
     // Features and queues as a driver would take them.
     void start_guest(std::uint64_t features, std::size_t packet_queues)
     {
+        place_queues(packet_queues);
+        drive(features);
+    }
+    void place_queues(std::size_t packet_queues)
+    {
         queues.clear();
         events.clear();
         for (std::size_t i = 0; i <= packet_queues; ++i) {
@@ -289,6 +294,9 @@ protected:
                               .kick = events[2 * i].fd(),
                               .call = events[2 * i + 1].fd()});
         }
+    }
+    void drive(std::uint64_t features)
+    {
         device->start(features | bit(feature::version_1) | bit(feature::control_queue), queues);
     }
     void stop_guest()
@@ -665,6 +673,60 @@ TEST_F(net_device, is_refused_where_no_socket_can_be)
     EXPECT_FALSE(net::make(options, ram).has_value());
     options.server = true;
     EXPECT_FALSE(net::make(options, ram).has_value());
+}
+
+// ---- guests that place rings beyond their memory ----
+
+struct wrong_place {
+    const char* name;
+    bool packed;
+    std::uint64_t queue_setup::*part;
+    std::uint64_t bytes; // of the part, of a ring of 64 descriptors
+};
+
+class misplaced_ring : public net_device, public testing::WithParamInterface<wrong_place> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    all, misplaced_ring,
+    testing::Values(wrong_place{"split_descriptors", false, &queue_setup::descriptors, 64 * 16},
+                    wrong_place{"split_driver", false, &queue_setup::driver, 6 + 64 * 2},
+                    wrong_place{"split_device", false, &queue_setup::device, 6 + 64 * 8},
+                    wrong_place{"packed_descriptors", true, &queue_setup::descriptors, 64 * 16},
+                    wrong_place{"packed_driver", true, &queue_setup::driver, 4},
+                    wrong_place{"packed_device", true, &queue_setup::device, 4}),
+    [](const auto& test) { return std::string{test.param.name}; });
+
+TEST_P(misplaced_ring, breaks_the_device_and_is_no_back_ends_fault)
+{
+    const wrong_place& wrong = GetParam();
+    const std::uint64_t features = wrong.packed ? bit(feature::ring_packed) : 0;
+    options.packed = true;
+    listen();
+    make();
+    good_back_end back;
+    peer p = meet();
+    ASSERT_NO_FATAL_FAILURE(greet(back, p));
+    // Its last two bytes are outside; it wraps; it lies in what is no memory.
+    int faults = 0;
+    for (const std::uint64_t at :
+         {ram.bytes() - wrong.bytes + 2, ~std::uint64_t{15}, std::uint64_t{0xd000'0000}}) {
+        place_queues(2);
+        queues[1].*wrong.part = at;
+        drive(features);
+        ++faults;
+        ASSERT_TRUE(soon([&] { return transport.faults == faults; })) << at;
+        stop_guest();
+    }
+    EXPECT_FALSE(p.readable(std::chrono::milliseconds{50}));
+    EXPECT_TRUE(device->look().connected);
+    // A queue that is not enabled has no place, and one may end where memory does.
+    place_queues(2);
+    queues[0].*wrong.part = ram.bytes() - wrong.bytes;
+    queues[1].*wrong.part = 0xd000'0000;
+    queues[1].enabled = false;
+    drive(features);
+    EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 0));
+    EXPECT_EQ(transport.faults, faults);
 }
 
 // ---- the control queue ----
