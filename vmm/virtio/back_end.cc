@@ -200,9 +200,12 @@ result<void> back_end::enable(std::uint32_t index, bool on)
                          vhost::vring_state{index, on ? 1U : 0U});
 }
 
-result<void> back_end::use_pairs(std::uint16_t pairs, std::size_t queues)
+result<void> back_end::use_pairs(std::uint16_t pairs, std::span<const queue_setup> queues)
 {
-    for (std::uint32_t i = 0; i < queues; ++i) {
+    for (std::uint32_t i = 0; i < queues.size(); ++i) {
+        if (!queues[i].enabled) {
+            continue; // it was never handed over
+        }
         if (auto done = enable(i, i < 2U * pairs); done.has_error()) {
             return done;
         }

@@ -47,7 +47,8 @@ public:
     [[nodiscard]] ports::result<void> start(const memory& ram, const ring_plan& plan,
                                             inflight_notes& notes);
     // Uses `pairs` of them from now on.
-    [[nodiscard]] ports::result<void> use_pairs(std::uint16_t pairs, std::size_t queues);
+    [[nodiscard]] ports::result<void> use_pairs(std::uint16_t pairs,
+                                                std::span<const queue_setup> queues);
     // Takes the rings back: when it returns without an error nobody touches them any more.
     [[nodiscard]] ports::result<void> stop(std::span<const queue_setup> queues);
 

@@ -548,7 +548,7 @@ bool net::use_pairs(std::uint16_t pairs)
         }
         if (right && back_end_ && look().serving) {
             // One that is lost now finds them in use when it is back.
-            if (auto used = back_end_->use_pairs(pairs, guest_->queues.size()); used.has_error()) {
+            if (auto used = back_end_->use_pairs(pairs, guest_->queues); used.has_error()) {
                 lost(used.error().message);
             }
         }

@@ -170,7 +170,8 @@ private:
         default:
             of = note(m);
             if ((m.flags & 8) != 0) {
-                p.answer(m.what, std::uint64_t{0});
+                const bool unknown = m.what == request::set_vring_enable && !kicks.contains(*of);
+                p.answer(m.what, std::uint64_t{unknown ? 1U : 0U});
             }
             break;
         }
@@ -741,7 +742,11 @@ protected:
         p.emplace(meet());
         ASSERT_NO_FATAL_FAILURE(greet(back, *p));
         (void)device->features();
-        start_guest(bit(feature::multiqueue), 4);
+        place_queues(4);
+        for (std::size_t i = enabled; i < 4; ++i) {
+            queues[i].enabled = false;
+        }
+        drive(bit(feature::multiqueue));
         ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 1));
     }
 
@@ -782,10 +787,27 @@ protected:
         return answer();
     }
 
+    std::size_t enabled{4}; // of the packet queues
     good_back_end back;
     std::optional<peer> p;
     std::uint16_t next{0};
 };
+
+// Of a driver that has set up one pair of two.
+class control_queue_of_one_pair : public control_queue {
+protected:
+    control_queue_of_one_pair() { enabled = 2; }
+};
+
+TEST_F(control_queue_of_one_pair, enables_no_ring_that_was_never_handed_over)
+{
+    put(std::array<std::uint8_t, 4>{4, 0, 2, 0});
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 1));
+    EXPECT_EQ(answer(), 0);
+    EXPECT_EQ(back.enabled, (std::map<std::uint32_t, std::uint32_t>{{0, 1}, {1, 1}}));
+    EXPECT_FALSE(p->readable(std::chrono::milliseconds{50}));
+    EXPECT_TRUE(device->look().connected);
+}
 
 TEST_F(control_queue, changes_the_pairs_in_use)
 {
