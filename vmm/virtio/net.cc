@@ -194,7 +194,6 @@ void net::attach(transport& t) noexcept
     control_queue_->attach(t);
     thread_.post([this] {
         if (listener_) {
-            incoming_.assign(listener_.get());
             accept();
         } else {
             look_for_back_end();
@@ -283,6 +282,15 @@ void net::look_again(std::chrono::milliseconds when)
 
 void net::accept()
 {
+    error_code failed;
+    if (!incoming_.is_open()) {
+        incoming_.assign(listener_.get(), failed);
+    }
+    if (failed) {
+        complain("back ends that connect cannot be waited for: " + failed.message());
+        look_again(refused_interval);
+        return;
+    }
     incoming_.async_wait(
         boost::asio::posix::stream_descriptor::wait_read, [this](error_code cancelled) {
             if (cancelled) {
@@ -319,12 +327,19 @@ void net::met(file_descriptor socket)
         lost(why);
         return;
     }
-    complaint_.clear();
-    control::log(log_level::info, options_.name, "a back end serves " + options_.socket);
-    connection_.assign(back_end_->channel().fd());
+    error_code failed;
+    connection_.assign(back_end_->channel().fd(), failed);
+    if (failed) {
+        lost("the connection cannot be waited for: " + failed.message());
+        return;
+    }
     watch();
     settle_link();
     serve();
+    if (back_end_) { // what one after the other does wrong was said when the first one did
+        complaint_.clear();
+        control::log(log_level::info, options_.name, "a back end serves " + options_.socket);
+    }
 }
 
 // Why a back end cannot go on with what the guest has agreed to; null if it can.

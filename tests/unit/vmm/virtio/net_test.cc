@@ -3,6 +3,7 @@
 // rings go on with the next one, and that whatever they do costs no more than their own connection.
 #include "vmm/virtio/net.hh"
 
+#include "control/log.hh"
 #include "ports/unix_socket.hh"
 #include "ports/vhost/protocol.hh"
 #include "ports/vhost/virtio.hh"
@@ -18,9 +19,14 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace strait::vmm::virtio::test {
@@ -224,6 +230,7 @@ class net_device : public testing::Test {
 protected:
     net_device()
     {
+        control::set_log_level(control::log_level::debug); // else only some lines are written
         std::array<char, 32> name{"/tmp/strait-net.XXXXXX"};
         folder = ::mkdtemp(name.data());
         options.name = "net0";
@@ -306,6 +313,15 @@ protected:
         auto stopped = done.get_future();
         device->stop([&done] { done.set_value(); });
         ASSERT_EQ(stopped.wait_for(patience), std::future_status::ready);
+    }
+    // How often a log has that.
+    static std::size_t lines_with(const std::string& log, std::string_view what)
+    {
+        std::size_t count = 0;
+        for (auto at = log.find(what); at != std::string::npos; at = log.find(what, at + 1)) {
+            ++count;
+        }
+        return count;
     }
     void set_used_index(std::size_t queue, std::uint16_t value)
     {
@@ -728,6 +744,56 @@ TEST_P(misplaced_ring, breaks_the_device_and_is_no_back_ends_fault)
     drive(features);
     EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 0));
     EXPECT_EQ(transport.faults, faults);
+}
+
+// ---- a kernel that has no room for one more descriptor to be waited for ----
+
+// Of the calling thread, from now on.
+void refuse_epoll()
+{
+    std::array<sock_filter, 6> program = {{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, EPOLL_CTL_ADD, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    const sock_fprog all{static_cast<unsigned short>(program.size()), program.data()};
+    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all), 0);
+}
+
+TEST_F(net_device, tries_again_when_a_connection_cannot_be_waited_for)
+{
+    options.begin = refuse_epoll;
+    listen();
+    make();
+    testing::internal::CaptureStderr();
+    for (int i = 0; i < 2; ++i) {
+        good_back_end back;
+        peer p = meet();
+        EXPECT_TRUE(back.serve_until(p, request::set_owner));
+        EXPECT_FALSE(p.next());
+    }
+    device.reset();
+    EXPECT_EQ(lines_with(testing::internal::GetCapturedStderr(),
+                         "the connection cannot be waited for: No space left on device"),
+              1U);
+}
+
+TEST_F(net_device, tries_again_when_who_connects_cannot_be_waited_for)
+{
+    options.begin = refuse_epoll;
+    options.server = true;
+    testing::internal::CaptureStderr();
+    make();
+    start_guest(0, 2);
+    stop_guest();
+    device.reset();
+    EXPECT_EQ(lines_with(testing::internal::GetCapturedStderr(),
+                         "back ends that connect cannot be waited for: No space left on device"),
+              1U);
 }
 
 // ---- the control queue ----
