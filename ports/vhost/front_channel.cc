@@ -186,8 +186,9 @@ result<void> front_channel::receive(request r, std::span<std::byte> answer, file
     return {};
 }
 
-result<void> front_channel::wait(short events, std::chrono::steady_clock::time_point until) const
+result<void> front_channel::wait(short events, std::chrono::steady_clock::time_point patient) const
 {
+    const auto until = std::min(patient, deadline_);
     std::array<pollfd, 2> all = {pollfd{.fd = fd(), .events = events, .revents = 0},
                                  pollfd{.fd = cancel_, .events = POLLIN, .revents = 0}};
     for (;;) {
@@ -203,6 +204,10 @@ result<void> front_channel::wait(short events, std::chrono::steady_clock::time_p
         }
         if (all[1].revents != 0) {
             return error{"it was not waited for any longer"};
+        }
+        if (ready == 0 && deadline_ < patient) {
+            return error{"the back end did not answer all messages within " +
+                         std::to_string(together_.count()) + " ms"};
         }
         if (ready == 0) {
             return error{"the back end did not answer within " + std::to_string(patience_.count()) +

@@ -32,6 +32,12 @@ public:
     [[nodiscard]] static ports::result<dataplane::file_descriptor> connect(const std::string& path);
 
     [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+    // What is said from now on takes no longer than that, however many messages it is.
+    void set_limit(std::chrono::milliseconds together) noexcept
+    {
+        together_ = together;
+        deadline_ = std::chrono::steady_clock::now() + together;
+    }
     // From now on each message is answered (VHOST_USER_PROTOCOL_F_REPLY_ACK).
     void expect_answers(bool yes) noexcept { answers_ = yes; }
 
@@ -85,10 +91,12 @@ private:
     [[nodiscard]] ports::result<void> receive(request r, std::span<std::byte> answer,
                                               dataplane::file_descriptor* with);
     [[nodiscard]] ports::result<void> wait(short events,
-                                           std::chrono::steady_clock::time_point until) const;
+                                           std::chrono::steady_clock::time_point patient) const;
 
     dataplane::file_descriptor socket_;
     std::chrono::milliseconds patience_{0};
+    std::chrono::milliseconds together_{0};
+    std::chrono::steady_clock::time_point deadline_{std::chrono::steady_clock::time_point::max()};
     int cancel_{-1};
     bool answers_{false};
 };

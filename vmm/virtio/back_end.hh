@@ -31,8 +31,9 @@ struct ring_plan {
     std::optional<std::uint16_t> mtu{};
 };
 
-// Used by one thread, which waits for each answer as long as the channel has patience. After an
-// error the connection is of no use. Errors are sentences' ends.
+// Used by one thread, which waits for answers as long as the channel has patience: for each, and
+// for all that one call needs. After an error the connection is of no use. Errors are sentences'
+// ends.
 class back_end {
 public:
     // Greets it: learns what it can do and becomes its owner.

@@ -229,6 +229,9 @@ void net::start(std::uint64_t features, std::span<const queue_setup> queues)
             }
         }
         guest_ = std::move(g);
+        if (back_end_) {
+            back_end_->channel().set_limit(options_.patience);
+        }
         serve();
     });
 }
@@ -243,6 +246,7 @@ void net::stop(std::function<void()> done)
 void net::give_up_rings(const std::function<void()>& done)
 {
     if (guest_ && back_end_ && look().serving) {
+        back_end_->channel().set_limit(options_.patience);
         if (auto stopped = back_end_->stop(guest_->queues); stopped.has_error()) {
             lost(stopped.error().message);
         }
@@ -307,8 +311,9 @@ void net::accept()
 
 void net::met(file_descriptor socket)
 {
-    auto greeted =
-        back_end::greet(vhost::front_channel{std::move(socket), answer_patience, leaving_.fd()});
+    vhost::front_channel channel{std::move(socket), answer_patience, leaving_.fd()};
+    channel.set_limit(options_.patience);
+    auto greeted = back_end::greet(std::move(channel));
     if (greeted.has_error()) {
         complain(greeted.error().message);
         look_again(refused_interval);
@@ -563,6 +568,7 @@ bool net::use_pairs(std::uint16_t pairs)
         }
         if (right && back_end_ && look().serving) {
             // One that is lost now finds them in use when it is back.
+            back_end_->channel().set_limit(options_.patience);
             if (auto used = back_end_->use_pairs(pairs, guest_->queues); used.has_error()) {
                 lost(used.error().message);
             }

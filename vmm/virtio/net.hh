@@ -46,7 +46,10 @@ struct net_options {
     bool offloads_expected{false};
     bool offloads{true};
     std::chrono::milliseconds link_grace{5000}; // without a back end, until the guest is told
-    std::function<void()> begin{};              // run by its threads first
+    // With a back end, for all that it is asked at a time: its greeting and its start, or its stop.
+    // The guest waits for it.
+    std::chrono::milliseconds patience{5000};
+    std::function<void()> begin{}; // run by its threads first
 };
 
 class net final : public device {

@@ -132,6 +132,8 @@ struct good_back_end {
                            bit(vhost::protocol_feature::reply_ack) |
                            bit(vhost::protocol_feature::mtu)};
 
+    std::chrono::milliseconds delay{0}; // of each answer
+
     std::map<request, std::uint64_t> told{};
     std::map<std::uint32_t, std::uint32_t> bases{}, sizes{}, enabled{};
     std::map<std::uint32_t, file_descriptor> kicks{}, calls{};
@@ -158,6 +160,7 @@ private:
     bool handle(peer& p, message& m, request last, std::optional<std::uint32_t> ring)
     {
         std::optional<std::uint32_t> of;
+        std::this_thread::sleep_for(delay);
         switch (m.what) {
         case request::get_features:
             p.answer(m.what, features);
@@ -669,6 +672,60 @@ TEST_F(net_device, does_not_wait_for_one_that_does_not_give_the_rings_back)
     EXPECT_FALSE(device->look().connected);
 }
 
+// Each answer comes in time, all of them together do not.
+TEST_F(net_device, does_not_wait_for_one_that_starts_slowly)
+{
+    options.patience = std::chrono::milliseconds{300};
+    listen();
+    make();
+    testing::internal::CaptureStderr();
+    for (int i = 0; i < 2; ++i) {
+        good_back_end slow;
+        peer p = meet();
+        ASSERT_TRUE(slow.serve_until(p, request::set_owner));
+        if (i == 0) {
+            ASSERT_TRUE(soon([&] { return device->look().connected; }));
+            start_guest(0, 2);
+        }
+        const auto begin = std::chrono::steady_clock::now();
+        slow.delay = std::chrono::milliseconds{100}; // 14 messages
+        EXPECT_FALSE(slow.serve_until(p, request::set_vring_enable, 1));
+        EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds{1000});
+        EXPECT_FALSE(device->look().serving);
+    }
+    EXPECT_EQ(lines_with(testing::internal::GetCapturedStderr(),
+                         "the back end did not answer all messages within 300 ms; trying again"),
+              1U);
+    good_back_end back;
+    peer p = meet();
+    EXPECT_TRUE(back.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(transport.faults, 0);
+}
+
+TEST_F(net_device, does_not_wait_for_one_that_stops_slowly)
+{
+    options.pairs = 4;
+    options.patience = std::chrono::milliseconds{300};
+    listen();
+    make();
+    good_back_end slow;
+    peer p = meet();
+    ASSERT_NO_FATAL_FAILURE(greet(slow, p));
+    (void)device->features();
+    start_guest(bit(feature::multiqueue), 8);
+    ASSERT_TRUE(slow.serve_until(p, request::set_vring_enable, 1));
+    ASSERT_TRUE(soon([&] { return device->look().serving; }));
+    slow.delay = std::chrono::milliseconds{200}; // 8 messages
+    const auto begin = std::chrono::steady_clock::now();
+    auto stopping = std::async(std::launch::async, [&] {
+        stop_guest();
+        return std::chrono::steady_clock::now();
+    });
+    EXPECT_FALSE(slow.serve_until(p, request::get_vring_base, 7));
+    EXPECT_LT(stopping.get() - begin, std::chrono::milliseconds{1000});
+    EXPECT_FALSE(device->look().connected);
+}
+
 TEST_F(net_device, goes_while_a_back_end_is_silent)
 {
     listen();
@@ -873,6 +930,53 @@ TEST_F(control_queue_of_one_pair, enables_no_ring_that_was_never_handed_over)
     EXPECT_EQ(back.enabled, (std::map<std::uint32_t, std::uint32_t>{{0, 1}, {1, 1}}));
     EXPECT_FALSE(p->readable(std::chrono::milliseconds{50}));
     EXPECT_TRUE(device->look().connected);
+}
+
+// The greeting, the start, a change of pairs and the stop each have time of their own.
+TEST_F(control_queue, has_patience_anew_for_what_comes_later)
+{
+    device.reset();
+    options.patience = std::chrono::milliseconds{1000};
+    const auto later = [&] {
+        std::this_thread::sleep_for(options.patience + std::chrono::milliseconds{50});
+    };
+    make();
+    p.emplace(meet());
+    back.delay = std::chrono::milliseconds{5};
+    ASSERT_NO_FATAL_FAILURE(greet(back, *p));
+    (void)device->features();
+    later();
+    start_guest(bit(feature::multiqueue), 4);
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 1));
+    ASSERT_TRUE(soon([&] { return device->look().serving; }));
+    later();
+    next = 0;
+    put(std::array<std::uint8_t, 4>{4, 0, 2, 0});
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 3));
+    EXPECT_EQ(answer(), 0);
+    later();
+    auto stopping = std::async(std::launch::async, [&] { stop_guest(); });
+    ASSERT_TRUE(back.serve_until(*p, request::get_vring_base, 3));
+    stopping.get();
+    EXPECT_TRUE(device->look().connected);
+}
+
+TEST_F(control_queue, does_not_wait_for_one_that_changes_pairs_slowly)
+{
+    device.reset();
+    options.patience = std::chrono::milliseconds{300};
+    make();
+    p.emplace(meet());
+    ASSERT_NO_FATAL_FAILURE(greet(back, *p));
+    (void)device->features();
+    start_guest(bit(feature::multiqueue), 4);
+    ASSERT_TRUE(back.serve_until(*p, request::set_vring_enable, 1));
+    ASSERT_TRUE(soon([&] { return device->look().serving; }));
+    back.delay = std::chrono::milliseconds{200}; // 4 messages
+    put(std::array<std::uint8_t, 4>{4, 0, 2, 0});
+    EXPECT_FALSE(back.serve_until(*p, request::set_vring_enable, 3));
+    EXPECT_EQ(answer(), 0);
+    EXPECT_FALSE(device->look().connected);
 }
 
 TEST_F(control_queue, changes_the_pairs_in_use)
