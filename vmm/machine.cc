@@ -121,6 +121,9 @@ result<std::unique_ptr<machine>> machine::make(const config& c, resources& r, ma
     if (auto added = m->add_cpus(*begin); added.has_error()) {
         return added.error();
     }
+    if (auto begun = m->device_threads_.wait(); begun.has_error()) {
+        return begun.error();
+    }
     return m;
 }
 
@@ -145,7 +148,8 @@ machine::machine(const config& c, machine_hooks hooks, memory ram, std::unique_p
              }},
       keyboard_{[this] {
           hooks_.ended({guest_end::kind::reset, {}});
-      }}
+      }},
+      device_threads_{hooks_.device_thread}
 {
     kvm_->connect_interrupt(serial_interrupt_.fd(), platform::serial_interrupt);
     kvm_->connect_interrupt(power_interrupt_.fd(), platform::event_interrupt);
@@ -158,7 +162,7 @@ machine::machine(const config& c, machine_hooks hooks, memory ram, std::unique_p
 result<void> machine::add_devices(resources& r)
 {
     for (virtio::net_options o : config_.nets) {
-        o.begin = hooks_.device_thread;
+        o.begin = &device_threads_;
         auto net = virtio::net::make(o, ram_);
         if (net.has_error()) {
             return net.error();
@@ -171,13 +175,13 @@ result<void> machine::add_devices(resources& r)
     unsigned number = 0;
     for (virtio::disk& d : r.disks) {
         const std::string name = "disk" + std::to_string(number++);
-        if (auto added = add(
-                name, std::make_unique<virtio::block>(d, ram_.guest(), name, hooks_.device_thread));
+        if (auto added =
+                add(name, std::make_unique<virtio::block>(d, ram_.guest(), name, &device_threads_));
             added.has_error()) {
             return added;
         }
     }
-    return add("rng", std::make_unique<virtio::entropy>(ram_.guest(), "rng", hooks_.device_thread));
+    return add("rng", std::make_unique<virtio::entropy>(ram_.guest(), "rng", &device_threads_));
 }
 
 result<void> machine::add(std::string name, std::unique_ptr<virtio::device> d)

@@ -8,6 +8,7 @@
 #include "ports/error.hh"
 #include "vmm/bus.hh"
 #include "vmm/config.hh"
+#include "vmm/device_thread.hh"
 #include "vmm/devices/power.hh"
 #include "vmm/devices/serial.hh"
 #include "vmm/event.hh"
@@ -47,8 +48,9 @@ struct resources {
 struct machine_hooks {
     std::function<void(std::byte)> console; // what the guest writes to its serial port
     std::function<void(guest_end)> ended;   // once, as a rule; what comes second means nothing
-    // Run first by each thread of the kind: what it may do from then on.
-    std::function<void()> device_thread{};
+    // Run first by each thread of the kind: what it may do from then on. With an error there is no
+    // machine.
+    std::function<ports::result<void>()> device_thread{};
     std::function<ports::result<void>()> vcpu_thread{};
 };
 
@@ -105,6 +107,7 @@ private:
     serial serial_;
     power power_;
     keyboard_controller keyboard_;
+    thread_begin device_threads_;
     pci::bus pci_;
     bus ports_;
     bus addresses_;

@@ -70,9 +70,15 @@ public:
         }
         wait_for_signals();
         mask_ending_signals(SIG_UNBLOCK);
+        // Before there is any other thread, so that none is without a filter for a moment.
+        if (config_.jail.enabled) {
+            if (auto confined = confine(thread_kind::main); confined.has_error()) {
+                return confined.error();
+            }
+        }
         for (;;) {
             auto made = machine::make(config_, resources_, hooks());
-            if (made.has_error() && confined_) {
+            if (made.has_error() && machines_ > 1) {
                 log(log_level::error, "vm", "the guest cannot begin anew: " + made.error().message);
                 return exit_status::failed;
             }
@@ -81,9 +87,6 @@ public:
             }
             end_.reset();
             machine_ = std::move(made).value();
-            if (auto confined = confine_once(); confined.has_error()) {
-                return confined.error();
-            }
             if (auto started = machine_->start(); started.has_error()) {
                 return started.error();
             }
@@ -98,12 +101,6 @@ public:
     }
 
 private:
-    result<void> confine_once()
-    {
-        return config_.jail.enabled && !std::exchange(confined_, true) ? confine(thread_kind::main)
-                                                                       : result<void>{};
-    }
-
     machine_hooks hooks()
     {
         machine_hooks h;
@@ -121,8 +118,7 @@ private:
             });
         };
         if (config_.jail.enabled) {
-            // Where the main thread's filter could be had, this can.
-            h.device_thread = [] { (void)confine(thread_kind::device); };
+            h.device_thread = [] { return confine(thread_kind::device); };
             h.vcpu_thread = [] { return confine(thread_kind::vcpu); };
         }
         return h;
@@ -272,7 +268,6 @@ private:
     std::optional<guest_end> end_;
     std::uint64_t machines_{0}; // so far
     bool asked_to_end_{false};
-    bool confined_{false};
 };
 
 // Where sockets are that are made, or looked for, while the guest runs.

@@ -346,8 +346,8 @@ block_status disk::write_zeroes_out(std::uint64_t offset, std::uint64_t bytes)
 }
 
 block::block(disk& d, const vhost::guest_memory& memory, const std::string& thread_name,
-             std::function<void()> begin)
-    : disk_{d}, server_{memory, thread_name, std::move(begin), [this](chain& c) {
+             thread_begin* begin)
+    : disk_{d}, server_{memory, thread_name, begin, [this](chain& c) {
                             return disk_.answer(c, durable_);
                         }}
 {}

@@ -109,9 +109,10 @@ public:
     static constexpr std::uint16_t queue_size = 256;
 
     // The disk, which may have been another device's before, and `memory` outlive it. The thread is
-    // there from now on, called `thread_name`; it runs `begin` first, if there is one.
+    // there from now on, called `thread_name`; it does what `begin` says first, if
+    // that is not null.
     block(disk& d, const vhost::guest_memory& memory, const std::string& thread_name,
-          std::function<void()> begin = {});
+          thread_begin* begin = nullptr);
 
     [[nodiscard]] std::uint16_t type() const noexcept override { return 2; }
     [[nodiscard]] std::uint64_t features() noexcept override;

@@ -24,11 +24,11 @@ class entropy final : public device {
 public:
     static constexpr std::uint16_t queue_size = 64;
 
-    // `memory` outlives it. The thread is there from now on, called `thread_name`; it runs `begin`
-    // first, if there is one.
+    // `memory` outlives it. The thread is there from now on, called `thread_name`; it does what
+    // `begin` says first, if it is not null.
     entropy(const vhost::guest_memory& memory, const std::string& thread_name,
-            std::function<void()> begin = {})
-        : server_{memory, thread_name, std::move(begin), fill_with_entropy}
+            thread_begin* begin = nullptr)
+        : server_{memory, thread_name, begin, fill_with_entropy}
     {}
 
     [[nodiscard]] std::uint16_t type() const noexcept override { return 4; }

@@ -49,7 +49,7 @@ struct net_options {
     // With a back end, for all that it is asked at a time: its greeting and its start, or its stop.
     // The guest waits for it.
     std::chrono::milliseconds patience{5000};
-    std::function<void()> begin{}; // run by its threads first
+    thread_begin* begin{nullptr}; // its threads'; outlives the device
 };
 
 class net final : public device {

@@ -12,8 +12,8 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 queue_server::queue_server(const vhost::guest_memory& memory, const std::string& name,
-                           std::function<void()> begin, answer a)
-    : memory_{memory}, answer_{std::move(a)}, thread_{name, std::move(begin)}
+                           thread_begin* begin, answer a)
+    : memory_{memory}, answer_{std::move(a)}, thread_{name, begin}
 {}
 
 queue_server::~queue_server()

@@ -32,8 +32,8 @@ public:
     static constexpr std::uint64_t turn_bytes = std::uint64_t{1} << 20;
 
     // `memory` outlives it. The name and `begin` are the thread's.
-    queue_server(const vhost::guest_memory& memory, const std::string& name,
-                 std::function<void()> begin, answer a);
+    queue_server(const vhost::guest_memory& memory, const std::string& name, thread_begin* begin,
+                 answer a);
     queue_server(const queue_server&) = delete;
     queue_server& operator=(const queue_server&) = delete;
     // Ends the thread first: `a` is called no more.

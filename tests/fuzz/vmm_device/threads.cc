@@ -62,9 +62,9 @@ void wait_for_real_threads(back_end& b)
 
 namespace strait::vmm {
 
-device_thread::device_thread(const std::string& name, std::function<void()> begin)
+device_thread::device_thread(const std::string& name, thread_begin* begin)
 {
-    fuzz::check(!begin);
+    fuzz::check(begin == nullptr);
     if (name == fuzz::net_name) {
         fuzz::threads().real.push_back(&context_);
         thread_ = std::thread{[this] { context_.run(); }};

@@ -303,9 +303,9 @@ def test_jail(lab, tmp_path):
     assert {"vcpu0", "vcpu1", "net0"} <= names, names
     for thread in threads.values():
         assert thread["Seccomp"] == "2", thread["Name"]
-        # A vCPU's is begun by the main thread, whose filter it has beside its own.
-        vcpu = thread["Name"].startswith("vcpu")
-        assert thread["Seccomp_filters"] == ("2" if vcpu else "1"), thread["Name"]
+        # All are begun by the main thread, whose filter they have beside their own.
+        main = thread["Pid"] == thread["Tgid"]
+        assert thread["Seccomp_filters"] == ("1" if main else "2"), thread["Name"]
         assert thread["NoNewPrivs"] == "1"
         for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
             assert int(thread[kind], 16) == 0, (thread["Name"], kind)

@@ -806,7 +806,7 @@ TEST_P(misplaced_ring, breaks_the_device_and_is_no_back_ends_fault)
 // ---- a kernel that has no room for one more descriptor to be waited for ----
 
 // Of the calling thread, from now on.
-void refuse_epoll()
+ports::result<void> refuse_epoll()
 {
     std::array<sock_filter, 6> program = {{
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -817,13 +817,15 @@ void refuse_epoll()
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     }};
     const sock_fprog all{static_cast<unsigned short>(program.size()), program.data()};
-    ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all), 0);
+    EXPECT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    EXPECT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all), 0);
+    return {};
 }
 
 TEST_F(net_device, tries_again_when_a_connection_cannot_be_waited_for)
 {
-    options.begin = refuse_epoll;
+    thread_begin no_epoll{refuse_epoll};
+    options.begin = &no_epoll;
     listen();
     make();
     testing::internal::CaptureStderr();
@@ -841,7 +843,8 @@ TEST_F(net_device, tries_again_when_a_connection_cannot_be_waited_for)
 
 TEST_F(net_device, tries_again_when_who_connects_cannot_be_waited_for)
 {
-    options.begin = refuse_epoll;
+    thread_begin no_epoll{refuse_epoll};
+    options.begin = &no_epoll;
     options.server = true;
     testing::internal::CaptureStderr();
     make();

@@ -79,12 +79,13 @@ TEST_P(queue_server_of, answers_what_is_there_and_what_comes)
 TEST_P(queue_server_of, its_thread_has_a_name_and_a_beginning)
 {
     std::promise<std::string> name;
-    queue_server s{m.ram.memory(), "a device's thread",
-                   [&] {
-                       std::array<char, 32> text{};
-                       ::pthread_getname_np(::pthread_self(), text.data(), text.size());
-                       name.set_value(text.data());
-                   },
+    thread_begin begin{[&] {
+        std::array<char, 32> text{};
+        ::pthread_getname_np(::pthread_self(), text.data(), text.size());
+        name.set_value(text.data());
+        return ports::result<void>{};
+    }};
+    queue_server s{m.ram.memory(), "a device's thread", &begin,
                    [](chain&) { return queue_server::outcome{}; }};
     EXPECT_EQ(name.get_future().get(), "a device's thre");
 }
