@@ -5,6 +5,7 @@
 #include "vmm/boot/acpi.hh"
 #include "vmm/boot/loader.hh"
 #include "vmm/devices/console.hh"
+#include "vmm/memory_loss.hh"
 #include "vmm/pci/virtio_function.hh"
 #include "vmm/platform.hh"
 #include "vmm/virtio/entropy.hh"
@@ -101,6 +102,7 @@ result<std::unique_ptr<machine>> machine::make(const config& c, resources& r, ma
     std::unique_ptr<machine> m{new machine{
         c, std::move(hooks), std::move(ram).value(), std::make_unique<kvm>(std::move(made).value()),
         std::move(serial_interrupt).value(), std::move(power_interrupt).value()}};
+    explain_losses(m->ram_.regions(), c.memory.huge_page != 0);
     if (auto added = m->add_devices(r); added.has_error()) {
         return added.error();
     }

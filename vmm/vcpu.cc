@@ -4,6 +4,7 @@
 
 #include "vmm/cpuid.hh"
 #include "vmm/kvm_list.hh"
+#include "vmm/memory_loss.hh"
 
 #include <cerrno>
 #include <csignal>
@@ -258,7 +259,9 @@ void vcpu::run()
         } else if (errno == EINTR || errno == EAGAIN) {
             count(exit_reason::interrupted);
         } else {
-            end(guest_end::kind::failed, "KVM_RUN says " + ports::describe(errno));
+            end(guest_end::kind::failed, errno == EFAULT
+                                             ? loss_of_guest_memory()
+                                             : "KVM_RUN says " + ports::describe(errno));
             return;
         }
     }

@@ -2,15 +2,18 @@
 """What the VMM hands over to its guest, how guests end, what the VMM gives up for them, and what
 it refuses."""
 
+import contextlib
 import errno
 import functools
 import json
+import mmap
 import os
 import pathlib
 import re
 import signal
 import stat
 import struct
+import subprocess
 
 import pytest
 
@@ -20,6 +23,7 @@ from . import tracing
 
 MIB = 1 << 20
 GIB = 1 << 30
+MAP_HUGETLB = 0x40000  # Python has no name for it
 HOLE = 3 * GIB, 4 * GIB  # without RAM, as vmm/platform.hh has it
 RAM, RESERVED = 1, 2
 
@@ -506,6 +510,27 @@ def test_huge_pages(lab, tmp_path, huge_pages):
     guest.press()
     guest.finish()
     parts.wait_until(lambda: parts.huge_pages_free() == before, 60, "huge pages given back")
+
+
+def test_huge_pages_taken_away(lab, tmp_path, huge_pages):
+    """A back end punches holes into the memory, none are free, and it hangs up: the VMM that looks
+    where the rings stood says what is missing. The guest, which is paused, does nothing."""
+    path = tmp_path / "net"
+    with contextlib.closing(lab.back_end(path)):
+        guest = busy_guest(lab, tmp_path, "--hugepages", "2M")
+        parts.wait_until(lambda: guest.vm("info")["nets"][0]["serving"], 20, "rings")
+        guest.vm("pause")
+        fds = pathlib.Path(f"/proc/{guest.pid}/fd")
+        file = next(fd for fd in fds.iterdir() if "memfd:strait-guest" in os.readlink(fd))
+        subprocess.run(["fallocate", "--punch-hole", "--length", "64MiB", file], check=True)
+        # Reserved is as good as taken, and goes with the mapping.
+        taken = mmap.mmap(-1, parts.huge_pages_free() * 2 * MIB,
+                          flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_HUGETLB)
+    with taken, contextlib.closing(lab.back_end(path)):
+        assert guest.wait(20) == 3
+    assert guest.log()[-1] == (
+        "strait-vmm: the guest cannot go on: a huge page of its memory was taken away, by a back "
+        "end that shares it, and none is free to replace it (sysctl vm.nr_hugepages)")
 
 
 def flags_of(pid, path):
