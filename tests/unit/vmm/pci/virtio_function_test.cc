@@ -237,6 +237,31 @@ TEST_F(virtio_registers, of_an_enabled_queue_stay_as_they_are)
     EXPECT_EQ(read<std::uint32_t>(VIRTIO_PCI_COMMON_Q_DESCLO), 0x10'0000U);
 }
 
+TEST_F(virtio_registers, take_addresses_by_halves_or_whole)
+{
+    constexpr std::uint64_t there = 0x1'2345'6780;
+    write(VIRTIO_PCI_COMMON_Q_DESCLO, there);
+    write<std::uint8_t>(VIRTIO_PCI_COMMON_Q_DESCLO, 1);
+    write<std::uint16_t>(VIRTIO_PCI_COMMON_Q_DESCLO, 1);
+    write<std::uint16_t>(VIRTIO_PCI_COMMON_Q_DESCHI, 1);
+    write<std::uint32_t>(VIRTIO_PCI_COMMON_Q_DESCLO + 2, 1);
+    write<std::uint64_t>(VIRTIO_PCI_COMMON_Q_DESCHI, 1); // and half of the next
+    EXPECT_EQ(read<std::uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO), there);
+    EXPECT_EQ(read<std::uint64_t>(VIRTIO_PCI_COMMON_Q_AVAILLO), 0U);
+    write<std::uint32_t>(VIRTIO_PCI_COMMON_Q_DESCHI, 2);
+    EXPECT_EQ(read<std::uint64_t>(VIRTIO_PCI_COMMON_Q_DESCLO), 0x2'2345'6780U);
+}
+
+TEST_F(virtio_registers, are_read_to_their_end_and_no_further)
+{
+    write<std::uint32_t>(VIRTIO_PCI_COMMON_Q_USEDHI, 0xaaaa'5555);
+    EXPECT_EQ(read<std::uint32_t>(VIRTIO_PCI_COMMON_Q_USEDHI), 0xaaaa'5555U);
+    for (std::uint32_t over = 1; over < 8; ++over) {
+        EXPECT_EQ(read<std::uint64_t>(sizeof(virtio_pci_common_cfg) - 8 + over), 0U) << over;
+    }
+    EXPECT_EQ(read<std::uint32_t>(0x0ffe), 0U); // over the end of the page
+}
+
 TEST_F(virtio_registers, take_no_size_that_a_queue_cannot_have)
 {
     for (const std::uint16_t wrong : std::initializer_list<std::uint16_t>{0, 257, 0xffff}) {
@@ -379,12 +404,38 @@ TEST_F(virtio_registers, are_reached_by_the_window_in_the_configuration_space)
     set(offsetof(virtio_pci_cap, offset), std::uint32_t{VIRTIO_PCI_COMMON_Q_SIZE});
     set(16, std::uint16_t{32});
     EXPECT_EQ(read<std::uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE), 32);
-    // Beyond the BAR, and wrapping.
-    for (const std::uint32_t outside : {0x8000U, 0xffff'fffeU}) {
+    // Beyond the BAR, wrapping, and not aligned.
+    for (const std::uint32_t outside : {0x8000U, 0xffff'fffeU, VIRTIO_PCI_COMMON_Q_SIZE - 1U}) {
         set(offsetof(virtio_pci_cap, offset), outside);
+        count = 0xffff;
         function->read_config(window + 16, std::as_writable_bytes(std::span{&count, 1}));
-        set(16, std::uint16_t{7});
+        EXPECT_EQ(count, 0) << outside;
+        set(16, std::uint16_t{0x1007});
     }
+    EXPECT_EQ(read<std::uint16_t>(VIRTIO_PCI_COMMON_Q_SIZE), 32);
+}
+
+TEST_F(virtio_registers, have_all_vectors_masked_by_a_bit_of_the_configuration_space)
+{
+    std::size_t control = 0;
+    for (std::size_t at = 0x40; at < 0x100; at += 4) {
+        std::array<std::byte, 4> head{};
+        function->read_config(at, head);
+        if (head[0] == std::byte{PCI_CAP_ID_MSIX} && control == 0) {
+            control = at + PCI_MSIX_FLAGS;
+        }
+    }
+    ASSERT_NE(control, 0U);
+    for (std::uint32_t vector = 0; vector < 3; ++vector) {
+        write(0x3000 + 16 * vector + 12, std::uint32_t{0});
+    }
+    for (const int bits : {PCI_MSIX_FLAGS_ENABLE, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL,
+                           PCI_MSIX_FLAGS_ENABLE, PCI_MSIX_FLAGS_MASKALL}) {
+        const auto value = static_cast<std::uint16_t>(bits);
+        function->write_config(control, std::as_bytes(std::span{&value, 1}));
+        EXPECT_EQ(fabric.interrupts.size(), bits == PCI_MSIX_FLAGS_ENABLE ? 3U : 0U) << bits;
+    }
+    EXPECT_EQ(fabric.wrong, 0);
 }
 
 // Whatever is written where: registers keep their bounds, and a device is started with nothing that
