@@ -175,7 +175,9 @@ TEST_F(control_ring_test, a_key_that_is_too_long_or_cannot_be_read_changes_nothi
     EXPECT_EQ(refused(0xffff'fff0, 40), status::invalid_parameter);
     ASSERT_TRUE(guest_->end(page_ref_));
     EXPECT_EQ(refused(page(), 40), status::invalid_parameter);
-    EXPECT_EQ(refused(page(), 0), status::success) << "there is nothing to be read";
+    const auto pieces = hypervisor_->counts().pieces;
+    EXPECT_EQ(refused(page(), 0), status::success);
+    EXPECT_EQ(hypervisor_->counts().pieces, pieces) << "there is nothing to be read";
 }
 
 TEST_F(control_ring_test, a_table_outside_its_size_is_refused)
@@ -205,6 +207,19 @@ TEST_F(control_ring_test, a_table_names_queues_that_there_are)
               status::invalid_parameter);
 }
 
+TEST_F(control_ring_test, a_table_that_cannot_be_read_changes_nothing)
+{
+    EXPECT_EQ(ask(control_type::set_hash_mapping_size, {2}).status, status::success);
+    EXPECT_EQ(ask(control_type::set_hash_mapping, {0xffff'fff0, 2, 0}).status,
+              status::invalid_parameter);
+    ASSERT_TRUE(guest_->end(page_ref_));
+    EXPECT_EQ(ask(control_type::set_hash_mapping, {page(), 2, 0}).status,
+              status::invalid_parameter);
+    const auto pieces = hypervisor_->counts().pieces;
+    EXPECT_EQ(ask(control_type::set_hash_mapping, {page(), 0, 0}).status, status::success);
+    EXPECT_EQ(hypervisor_->counts().pieces, pieces) << "there is nothing to be read";
+}
+
 TEST_F(control_ring_test, a_part_of_the_thread_is_enough_for_one_guest)
 {
     for (std::uint32_t i = 0; i < netif::control_ring_size; ++i) {
@@ -228,6 +243,7 @@ TEST_F(control_ring_test, more_messages_than_slots_end_it)
     front_.field(netif::ring_field::req_prod).store(netif::control_ring_size + 1);
     EXPECT_FALSE(ring_->serve());
     EXPECT_STREQ(ring_->fault(), fault_text::index);
+    front_.field(netif::ring_field::req_prod).store(1);
     EXPECT_FALSE(ring_->serve()) << "and it stays so";
     EXPECT_EQ(front_.field(netif::ring_field::rsp_prod).load(), 0U);
 }
