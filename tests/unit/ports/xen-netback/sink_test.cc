@@ -567,6 +567,68 @@ TEST_F(half_delivered, a_frame_with_extra_infos_is_whole_when_another_follows)
     EXPECT_TRUE(guest_.front().violation().empty()) << guest_.front().violation();
 }
 
+// The upper byte of an id where an extra info says that another follows.
+TEST_F(half_delivered, extra_infos_are_no_more_than_are_ever_written)
+{
+    for (std::uint32_t at = 1; at < 10; ++at) {
+        netif::rx_request r{};
+        std::memcpy(&r, guest_.front().rx().slot(at), sizeof r);
+        r.id = static_cast<std::uint16_t>(0x100U | r.id);
+        std::memcpy(guest_.front().rx().slot(at), &r, sizeof r);
+    }
+    write(0, {.id = 0, .offset = 0, .flags = netif::rx_flag::extra_info, .status = 60});
+    guest_.restart();
+    EXPECT_EQ(guest_.in().position(), 4U) << "segments, headroom, hash";
+}
+
+TEST_F(half_delivered, extra_infos_end_where_the_guests_buffers_do)
+{
+    wired_guest small{lab_, *hypervisor_, {.receive_buffers = 2}};
+    const netif::rx_response r{
+        .id = 1, .offset = 0, .flags = netif::rx_flag::extra_info, .status = 60};
+    const netif::rx_response first{.id = 0, .offset = 0, .flags = 0, .status = 60};
+    std::memcpy(small.front().rx().slot(0), &first, sizeof first);
+    std::memcpy(small.front().rx().slot(1), &r, sizeof r);
+    small.restart();
+    EXPECT_EQ(small.in().position(), 2U);
+}
+
+TEST_F(half_delivered, what_is_no_response_is_a_request)
+{
+    const netif::rx_response none[] = {
+        {.id = 0, .offset = 0, .flags = 0x10, .status = 60},
+        {.id = 0, .offset = 0, .flags = 0, .status = 0},
+        {.id = 0, .offset = 0, .flags = 0, .status = netif::status::dropped},
+        {.id = 0, .offset = 4000, .flags = 0, .status = 97},
+        {.id = 0, .offset = 0, .flags = 0, .status = 4097},
+        {.id = 0, .offset = 0xffff, .flags = 0, .status = 1},
+    };
+    for (const auto& r : none) {
+        write(0, r);
+        guest_.restart();
+        EXPECT_EQ(guest_.in().position(), 0U) << r.offset << ", " << r.flags << ", " << r.status;
+    }
+}
+
+// No more than the first response of a frame has extra infos behind it.
+TEST_F(half_delivered, a_later_page_has_no_extra_infos)
+{
+    write(0, {.id = 0, .offset = 0, .flags = netif::rx_flag::more_data, .status = 4096});
+    write(1, {.id = 1, .offset = 0, .flags = netif::rx_flag::extra_info, .status = 60});
+    guest_.restart();
+    EXPECT_EQ(guest_.in().position(), 2U);
+}
+
+TEST_F(half_delivered, an_index_out_of_range_is_found_later)
+{
+    guest_.front().rx().field(netif::ring_field::req_prod).store(1000);
+    write(0, {.id = 0, .offset = 0, .flags = 0, .status = 60});
+    guest_.restart();
+    EXPECT_EQ(guest_.in().position(), 0U);
+    guest_.transmit({a_frame(60)});
+    EXPECT_STREQ(guest_.in().fault(), fault_text::index);
+}
+
 TEST_F(half_delivered, failed_frames_stay_failed)
 {
     write(0, {.id = 0, .offset = 0, .flags = 0, .status = netif::status::error});

@@ -224,7 +224,12 @@ TEST_F(source_test, an_empty_slot_is_answered_and_its_grant_not_touched)
     put_request(guest_, empty);
     std::memcpy(guest_.front().tx_page(0), a_frame(60).data(), 60);
     guest_.publish();
-    EXPECT_THAT(guest_.poll(), ElementsAre(a_frame(60)));
+    const auto pieces = hypervisor_->counts().pieces;
+    ASSERT_EQ(guest_.receive(), rx_queue::poll::taken);
+    EXPECT_EQ(hypervisor_->counts().pieces - pieces, 1U);
+    EXPECT_EQ(guest_.burst().front().remote, nullptr) << "no payload of 0 bytes";
+    EXPECT_EQ(strait::test::bytes_of(guest_.burst().front()), a_frame(60));
+    guest_.release();
     EXPECT_EQ(response_at(guest_, 1).id, 1U);
     EXPECT_EQ(response_at(guest_, 1).status, netif::status::okay);
 }
@@ -499,6 +504,19 @@ TEST_F(source_test, payload_that_is_taken_back_is_an_error_and_counted)
     EXPECT_EQ(guest_.state().counters.source_errors.read(), 1U);
 }
 
+TEST_F(source_test, a_frame_of_a_head_alone_is_not_blamed_for_an_earlier_ones_payload)
+{
+    guest_.send(a_frame(3000));
+    guest_.publish();
+    ASSERT_EQ(guest_.receive(), rx_queue::poll::taken);
+    guest_.burst().front().remote->unreadable = true;
+    guest_.release();
+    guest_.send(a_frame(60));
+    EXPECT_THAT(guest_.poll_all(), ElementsAre(a_frame(60)));
+    EXPECT_EQ(okay(), 1U);
+    EXPECT_EQ(errors(), 1U);
+}
+
 TEST_F(source_test, mbufs_of_packets_that_became_local_are_freed)
 {
     strait::test::start_eal();
@@ -607,7 +625,10 @@ TEST_F(source_test, a_ring_that_cannot_be_gone_on_with_keeps_nobody_awake)
     ASSERT_NE(guest_.out().fault(), nullptr);
     EXPECT_FALSE(guest_.out().waits());
     EXPECT_EQ(guest_.out().waker(), -1);
+    auto event = guest_.front().tx().field(netif::ring_field::req_event);
+    event.store(77);
     EXPECT_TRUE(guest_.out().ask_to_wake(false));
+    EXPECT_EQ(event.load(), 77U) << "nothing is asked of it any more";
 }
 
 // ---- credit ----
