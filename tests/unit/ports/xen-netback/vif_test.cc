@@ -511,8 +511,9 @@ TEST(vif_features, the_rate_of_the_tool_stack_is_kept)
 
 TEST(vif_features, a_rate_that_is_none_is_no_limit)
 {
-    for (const char* const rate : {"", "1000", "1000,", ",1000", "1000,x", "x,1000", "-1,5",
-                                   "1000,99999999999999999999", "1000,10000000001"}) {
+    for (const char* const rate :
+         {"", "1000", "1000,", ",1000", "1000,x", "x,1000", "-1,5", "1000,99999999999999999999",
+          "1000,10000000001", "1000,5x", "1000,5 ", "1000;5", "1000,0", "0,1000"}) {
         vif_lab l;
         l.set(l.back_path + "/rate", rate);
         ASSERT_TRUE(l.connect()) << rate;
@@ -591,6 +592,7 @@ INSTANTIATE_TEST_SUITE_P(
     values, strange_frontend,
     testing::Values(
         strange{"no_rx_copy", [](keys& k) { k.erase("request-rx-copy"); }, "request-rx-copy"},
+        strange{"rx_copy_two", [](keys& k) { k["request-rx-copy"] = "2"; }, "request-rx-copy"},
         strange{"rx_copy_zero", [](keys& k) { k["request-rx-copy"] = "0"; }, "request-rx-copy"},
         strange{"no_tx_ring", [](keys& k) { k.erase("tx-ring-ref"); }, "tx-ring-ref"},
         strange{"no_rx_ring", [](keys& k) { k.erase("rx-ring-ref"); }, "rx-ring-ref"},
@@ -621,7 +623,7 @@ INSTANTIATE_TEST_SUITE_P(
         strange{"too_many_queues", [](keys& k) { k["multi-queue-num-queues"] = "17"; },
                 "\"17\" queues"},
         strange{"queues_huge", [](keys& k) { k["multi-queue-num-queues"] = huge; },
-                "9999999999999999\" queues"},
+                "\"9999999999999999\" queues"},
         strange{"queues_negative", [](keys& k) { k["multi-queue-num-queues"] = "-1"; },
                 "\"-1\" queues"},
         strange{"queues_without_their_folders", [](keys& k) { k["multi-queue-num-queues"] = "2"; },
@@ -632,6 +634,12 @@ INSTANTIATE_TEST_SUITE_P(
                     k["event-channel-ctrl"] = "1";
                 },
                 "control ring cannot be mapped"},
+        strange{"control_channel_never_offered",
+                [](keys& k) {
+                    k["ctrl-ring-ref"] = k["tx-ring-ref"];
+                    k["event-channel-ctrl"] = "4000";
+                },
+                "control ring's event channel cannot be bound"},
         strange{"both_rings_one_page", [](keys& k) { k["rx-ring-ref"] = k["tx-ring-ref"]; },
                 nullptr},
         strange{"headroom_huge", [](keys& k) { k["xdp-headroom"] = "4294967295"; }, nullptr},
@@ -718,6 +726,24 @@ TEST(vif_frontend, whose_ring_is_broken_is_given_up_until_its_driver_starts_anew
     EXPECT_TRUE(l.passes());
 }
 
+TEST(vif_frontend, whose_ring_looks_whole_again_is_still_given_up)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect());
+    auto producer = l.driver->queue().tx().field(netif::ring_field::req_prod);
+    const std::uint32_t before = producer.load();
+    producer.store(9999);
+    EXPECT_TRUE(l.poll().empty());
+    l.back();
+    EXPECT_EQ(l.back_state(), "5");
+    producer.store(before);
+    l.back();
+    l.back();
+    EXPECT_FALSE(l.up());
+    EXPECT_EQ(l.back_state(), "5");
+    EXPECT_EQ(l.detail("connections"), "1");
+}
+
 TEST(vif_frontend, whose_receive_ring_is_broken_is_given_up)
 {
     vif_lab l;
@@ -751,13 +777,53 @@ TEST(vif_frontend, whose_control_ring_is_broken_is_given_up)
 
 TEST(vif_frontend, whose_ring_is_broken_when_it_is_taken_over_is_given_up)
 {
+    for (const bool receive : {false, true}) {
+        vif_lab l;
+        ASSERT_TRUE(l.connect());
+        auto& q = l.driver->queue();
+        (receive ? q.rx().field(netif::ring_field::req_prod)
+                 : q.tx().field(netif::ring_field::req_prod))
+            .store(9999);
+        l.restart();
+        EXPECT_FALSE(l.up());
+        EXPECT_EQ(l.back_state(), "5");
+        EXPECT_THAT(l.detail("last_error"), HasSubstr("more requests than it has slots"));
+    }
+}
+
+TEST(vif_frontend, of_a_device_that_was_taken_away_is_not_connected)
+{
     vif_lab l;
-    ASSERT_TRUE(l.connect());
-    l.driver->queue().tx().field(netif::ring_field::req_prod).store(9999);
-    l.restart();
+    l.set(l.back_path + "/online", "0");
+    l.set(l.back_path + "/state", "5");
+    const auto q = write_frontend(l, [](keys&) {});
     EXPECT_FALSE(l.up());
     EXPECT_EQ(l.back_state(), "5");
-    EXPECT_THAT(l.detail("last_error"), HasSubstr("more requests than it has slots"));
+    EXPECT_TRUE(q->revoke_all());
+}
+
+TEST(vif_frontend, that_closes_once_more_leaves_it_closed)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect());
+    l.set(l.front_path + "/state", "6");
+    l.back();
+    EXPECT_EQ(l.back_state(), "6");
+    l.set(l.front_path + "/state", "5");
+    l.back();
+    EXPECT_EQ(l.back_state(), "6");
+}
+
+TEST(vif_frontend, that_is_taken_over_gets_every_multicast)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect({.multicast_control = true}));
+    const frame f = make_frame("33:33:00:00:00:01", "02:00:00:00:00:01", 100);
+    l.transmit({f});
+    EXPECT_EQ(l.worker.drops(drop_reason::multicast_unwanted), 1U);
+    l.restart(); // what it wanted, it told another process
+    l.transmit({f});
+    EXPECT_EQ(l.worker.drops(drop_reason::multicast_unwanted), 1U);
 }
 
 // ---- guests that vanish ----
