@@ -302,6 +302,10 @@ public:
             const std::scoped_lock lock{mutex_};
             ++reads_[path];
         }
+        std::this_thread::sleep_for(read_takes.load());
+        if (fails) {
+            return ports::error{"the store fails"};
+        }
         return store_.read(path, t);
     }
     result<std::optional<std::vector<std::string>>> list(const std::string& path,
@@ -331,11 +335,15 @@ public:
     [[nodiscard]] int descriptor() const noexcept override { return store_.descriptor(); }
     [[nodiscard]] std::optional<watch_event> next_event() override
     {
-        auto e = store_.next_event();
+        auto e = endless ? watch_event{.path = {}, .token = "vif1.0"} : store_.next_event();
         const std::scoped_lock lock{mutex_};
         events_ += e ? 1U : 0U;
         return e;
     }
+
+    std::atomic<milliseconds> read_takes{milliseconds{0}};
+    std::atomic<bool> fails{false};   // what is read
+    std::atomic<bool> endless{false}; // there is always another event
 
     [[nodiscard]] unsigned reads(const std::string& path)
     {
@@ -480,6 +488,72 @@ TEST_F(device_advisory, xsa_349_changes_of_a_device_are_one_look)
     std::this_thread::sleep_for(milliseconds{50});
     EXPECT_LE(store.reads(state), reads + 3);
     b->listen(nullptr);
+    b->remove(v);
+}
+
+// And more than that: events that come faster than they are heard, and a guest whose every look
+// takes long, as a loaded store makes it.
+TEST_F(device_advisory, xsa_349_events_without_end_hold_up_no_call)
+{
+    seen_hypervisor::record record;
+    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
+    seen_store& store = seen->seen();
+    const auto b = backend::open(std::move(seen)).value();
+    store.endless = true;
+    b->listen(nullptr); // wakes it
+    EXPECT_TRUE(eventually([&] { return store.events() > 0; }));
+    auto called = std::async(std::launch::async, [&] { b->listen(nullptr); });
+    EXPECT_EQ(called.wait_for(patience), std::future_status::ready);
+    store.endless = false;
+}
+
+TEST_F(device_advisory, xsa_349_a_device_has_its_share_of_the_thread_and_no_more)
+{
+    seen_hypervisor::record record;
+    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
+    seen_store& store = seen->seen();
+    const auto b = backend::open(std::move(seen)).value();
+    live_guest g{lab_, *tools_, 1};
+    vif v{g.vif(), settings_, b->get_hypervisor(), rcu_, queue_};
+    b->add(v);
+    ASSERT_TRUE(g.connect());
+    const std::string state = tool_stack::frontend_path(domain_id{1}, 0) + "/state";
+    constexpr milliseconds each{10};
+    store.read_takes = each;
+    const unsigned reads = store.reads(state);
+    const auto begin = std::chrono::steady_clock::now();
+    while (store.reads(state) < reads + 5) {
+        ASSERT_TRUE(g.domain().store().write("device/vif/0/feature-sg", "1").has_value());
+        std::this_thread::sleep_for(milliseconds{1});
+    }
+    // Four looks of four nodes, each with three times as long behind it.
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 4 * 4 * 4 * each);
+    store.read_takes = milliseconds{0};
+    b->remove(v);
+}
+
+TEST_F(device_advisory, xsa_349_a_store_that_fails_is_asked_again_and_not_at_once)
+{
+    seen_hypervisor::record record;
+    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
+    seen_store& store = seen->seen();
+    const auto b = backend::open(std::move(seen)).value();
+    live_guest g{lab_, *tools_, 1};
+    vif v{g.vif(), settings_, b->get_hypervisor(), rcu_, queue_};
+    b->add(v);
+    ASSERT_TRUE(g.connect());
+    const std::string own = g.vif().backend_path() + "/state";
+    store.fails = true;
+    const unsigned reads = store.reads(own);
+    ASSERT_TRUE(tools_->store()
+                    .write(tool_stack::frontend_path(domain_id{1}, 0) + "/state", "6")
+                    .has_value());
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_TRUE(eventually([&] { return store.reads(own) >= reads + 3; }, patience));
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds{900});
+    EXPECT_TRUE(v.link_up()) << "nobody knows what the guest says";
+    store.fails = false;
+    EXPECT_TRUE(eventually([&] { return !v.link_up(); }, patience)) << "the event came long ago";
     b->remove(v);
 }
 

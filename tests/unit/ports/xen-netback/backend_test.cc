@@ -330,8 +330,94 @@ TEST_F(listening, folders_that_are_no_vifs_are_passed_over)
     }
     listen(*b);
     live_guest g{lab_, *tools_, 5};
-    EXPECT_TRUE(eventually([&] { return !found().empty(); }));
+    EXPECT_TRUE(eventually([&] {
+        const auto all = found();
+        return !all.empty() && all.back().id == g.vif();
+    }));
     EXPECT_EQ(found().size(), 1U);
+}
+
+TEST_F(listening, an_mtu_that_is_no_number_is_none)
+{
+    live_guest g{lab_, *tools_, 1};
+    const std::string mtu = tool_stack::backend_path(domain_id{1}, 0) + "/mtu";
+    const auto b = open();
+    for (const auto& [text, number] : {std::pair{"9000", 9000U}, std::pair{"9000x", 0U},
+                                       std::pair{"1500", 1500U}, std::pair{"4294967296", 0U}}) {
+        ASSERT_TRUE(tools_->store().write(mtu, text).has_value());
+        listen(*b);
+        EXPECT_TRUE(eventually([&] { return !found().empty() && found().front().mtu == number; }))
+            << text;
+    }
+}
+
+class unserved : public listening {
+protected:
+    // A device of the tool stack's, as it stands.
+    void make(std::uint16_t id, const std::string& script, const std::string& state,
+              const std::string& online)
+    {
+        const domain_id d{id};
+        ASSERT_TRUE(tools_->create_domain(d, "guest").has_value());
+        ASSERT_TRUE(tools_
+                        ->add_vif(d, 0, "00:16:3e:00:00:01",
+                                  {.script = "/etc/xen/scripts/" + script, .bridge = "br0"})
+                        .has_value());
+        const std::string folder = tool_stack::backend_path(d, 0);
+        ASSERT_TRUE(tools_->store().write(folder + "/online", online).has_value());
+        ASSERT_TRUE(tools_->store().write(folder + "/state", state).has_value());
+    }
+    // All that there is has been looked at once more.
+    void look(backend& b)
+    {
+        b.listen(nullptr);
+        listen(b);
+        make(99, "vif-bridge", "1", "1");
+        ASSERT_TRUE(eventually([&] {
+            const auto all = found();
+            return !all.empty() && all.back().id.domain == domain_id{99};
+        }));
+    }
+};
+
+TEST_F(unserved, only_what_is_ours_and_taken_away_is_closed)
+{
+    make(1, own_script, "5", "0");
+    make(2, "vif-bridge", "5", "0");
+    make(3, own_script, "4", "0");
+    make(4, own_script, "5", "1");
+    make(5, own_script, "5", "0");
+    // One that has not closed its side, so that this one is not closed, either.
+    ASSERT_TRUE(tools_->store()
+                    .write(tool_stack::frontend_path(domain_id{5}, 0) + "/state", "4")
+                    .has_value());
+    const auto b = open();
+    const device d{*b, rcu_, {domain_id{5}, 0}};
+    look(*b);
+    EXPECT_EQ(state_of(1), "6");
+    EXPECT_EQ(state_of(2), "5") << "another back end's";
+    EXPECT_EQ(state_of(3), "4") << "it is not closing";
+    EXPECT_EQ(state_of(4), "5") << "it is not taken away";
+    EXPECT_EQ(state_of(5), "5") << "it has a port";
+}
+
+TEST_F(unserved, only_what_is_new_and_nobodys_is_declined)
+{
+    make(1, own_script, "1", "1");
+    make(2, own_script, "4", "1");
+    make(3, own_script, "1", "1");
+    const auto b = open();
+    // No state of the frontend's yet: the device is only being made.
+    ASSERT_TRUE(
+        tools_->store().remove(tool_stack::frontend_path(domain_id{3}, 0) + "/state").has_value());
+    const device d{*b, rcu_, {domain_id{3}, 0}};
+    for (std::uint16_t id = 1; id <= 4; ++id) {
+        b->decline({domain_id{id}, 0});
+    }
+    EXPECT_EQ(state_of(1), "2");
+    EXPECT_EQ(state_of(2), "4");
+    EXPECT_EQ(state_of(3), "1");
+    EXPECT_EQ(state_of(4), "(none)");
 }
 
 } // namespace
