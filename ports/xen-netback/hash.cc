@@ -37,10 +37,7 @@ std::optional<tuple> find_tuple(const packet& p) noexcept
 {
     constexpr std::size_t ipv4_header = 20;
     constexpr std::size_t ipv6_header = 40;
-    std::size_t at = dataplane::ethernet_header;
-    if (p.head_length < at) {
-        return std::nullopt;
-    }
+    std::size_t at = dataplane::ethernet_header; // no shorter frame is forwarded
     std::uint16_t type = load<be16>(p.data + at - 2);
     while ((type == dataplane::ethertype_vlan || type == dataplane::ethertype_qinq) &&
            at + dataplane::tag_length <= p.head_length) {
@@ -91,7 +88,7 @@ hash_config::value hash_config::of(const packet& p) const noexcept
 {
     using namespace netif;
     const auto t = find_tuple(p);
-    if (types_ == 0 || !t) {
+    if (!t) {
         return {};
     }
     const std::uint32_t with_ports = t->ipv6 ? hash_type::ipv6_tcp : hash_type::ipv4_tcp;
