@@ -76,6 +76,20 @@ TEST(vif_event, detach)
     EXPECT_EQ(l.get(l.back_path), "(none)") << "and what was removed is not written to";
 }
 
+// As the tool stack leaves it for a moment when it removes one.
+TEST(vif_event, a_device_without_a_state_is_gone_whatever_its_frontend_says)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect());
+    ASSERT_TRUE(l.tools->store().remove(l.back_path + "/state").has_value());
+    l.back();
+    l.back();
+    EXPECT_FALSE(l.up());
+    EXPECT_EQ(l.back_state(), "(none)");
+    EXPECT_EQ(l.front_state(), "4");
+    EXPECT_TRUE(l.driver->queue().revoke_all());
+}
+
 TEST(vif_event, detach_of_a_device_that_no_driver_ever_used)
 {
     vif_lab l;
