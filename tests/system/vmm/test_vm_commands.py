@@ -2,6 +2,7 @@
 """straitctl vm on this machine's own /dev/kvm: what is left of a straitctl that was killed, and
 what it tells of a machine."""
 
+import functools
 import os
 import pathlib
 import random
@@ -142,7 +143,9 @@ def test_interrupted_while_the_daemon_is_stopped(lab):
             process = subprocess.Popen(
                 [parts.binaries() / "straitctl", "--run-dir", switch.run_dir, *words],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                text=True)
+                text=True,
+                # A shell lets what it runs in the background ignore it.
+                preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
             time.sleep(0.5)
             assert process.poll() is None, words
             process.send_signal(signal.SIGINT)
