@@ -439,6 +439,10 @@ void virtio_function::start() noexcept
             return;
         }
     }
+    if (const char* const fault = device_->fault_of(accepted_, setups)) {
+        fail(fault);
+        return;
+    }
     started_ = true;
     if (address() != 0) {
         watch_notifications(address(), true);

@@ -51,6 +51,13 @@ public:
 
     // For start() and later; once, before any other call.
     virtual void attach(transport& t) noexcept = 0;
+    // At DRIVER_OK, of what start() would get: how the guest broke the protocol, a sentence's end;
+    // null if it did not. Who says so is not started.
+    [[nodiscard]] virtual const char*
+    fault_of(std::uint64_t /*features*/, std::span<const queue_setup> /*queues*/) const noexcept
+    {
+        return nullptr;
+    }
     // DRIVER_OK, with the features that the guest took. `queues` is valid for the call only.
     virtual void start(std::uint64_t features, std::span<const queue_setup> queues) = 0;
     // The guest resets a device that was started: `done` is called, by any thread, when nothing

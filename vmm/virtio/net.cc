@@ -201,6 +201,17 @@ void net::attach(transport& t) noexcept
     });
 }
 
+const char* net::fault_of(std::uint64_t features,
+                          std::span<const queue_setup> queues) const noexcept
+{
+    for (const queue_setup& q : queues) {
+        if (const char* const why = q.enabled ? misplaced(q, features, ram_.guest()) : nullptr) {
+            return why;
+        }
+    }
+    return nullptr;
+}
+
 void net::start(std::uint64_t features, std::span<const queue_setup> queues)
 {
     const bool multiqueue = vhost::has_feature(features, feature::multiqueue);
@@ -220,14 +231,6 @@ void net::start(std::uint64_t features, std::span<const queue_setup> queues)
                    .ring_size = of_packets.front().size};
     }
     thread_.post([this, g = guest{features, {of_packets.begin(), of_packets.end()}}]() mutable {
-        // Where they lie is the guest's word, and no back end is to blame for it.
-        for (const queue_setup& q : g.queues) {
-            if (const char* const why =
-                    q.enabled ? misplaced(q, g.features, ram_.guest()) : nullptr) {
-                transport_->broken(why);
-                return;
-            }
-        }
         guest_ = std::move(g);
         if (back_end_) {
             back_end_->channel().set_limit(options_.patience);

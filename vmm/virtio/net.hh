@@ -72,6 +72,9 @@ public:
     [[nodiscard]] std::size_t config_size() const noexcept override;
     void read_config(std::size_t offset, std::span<std::byte> to) noexcept override;
     void attach(transport& t) noexcept override; // from then on it looks for a back end
+    // Where rings lie is the guest's word, and no back end is to blame for it.
+    [[nodiscard]] const char* fault_of(std::uint64_t features,
+                                       std::span<const queue_setup> queues) const noexcept override;
     void start(std::uint64_t features, std::span<const queue_setup> queues) override;
     void stop(std::function<void()> done) override;
 

@@ -231,6 +231,12 @@ public:
         device_.write_config(offset, from);
     }
     void attach(virtio::transport& t) noexcept override { borrower_.be(&t); }
+    [[nodiscard]] const char*
+    fault_of(std::uint64_t features,
+             std::span<const virtio::queue_setup> queues) const noexcept override
+    {
+        return device_.fault_of(features, queues);
+    }
     void start(std::uint64_t features, std::span<const virtio::queue_setup> queues) override
     {
         borrower_.busy = true;

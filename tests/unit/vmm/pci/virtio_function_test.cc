@@ -34,6 +34,7 @@ public:
         std::function<void()> stopping{};
         std::array<std::byte, 8> config{};
         virtio::transport* transport{nullptr};
+        const char* fault{nullptr};
         int starts{0};
     };
 
@@ -56,6 +57,14 @@ public:
         std::memcpy(log_.config.data() + offset, from.data(), from.size());
     }
     void attach(virtio::transport& t) noexcept override { log_.transport = &t; }
+    [[nodiscard]] const char*
+    fault_of(std::uint64_t features,
+             std::span<const virtio::queue_setup> queues) const noexcept override
+    {
+        EXPECT_EQ(features & version_1, version_1);
+        EXPECT_EQ(queues.size(), 2U);
+        return log_.fault;
+    }
     void start(std::uint64_t features, std::span<const virtio::queue_setup> queues) override
     {
         log_.started = features;
@@ -295,6 +304,20 @@ TEST_F(virtio_registers, refuse_queues_that_no_device_could_use)
     EXPECT_FALSE(drive_with(version_1 | ring_packed, 100, 0x1004));
     EXPECT_EQ(device.starts, 0);
     EXPECT_TRUE(drive_with(version_1 | ring_packed, 100, 0x1010));
+    EXPECT_EQ(device.starts, 1);
+}
+
+TEST_F(virtio_registers, begin_nothing_that_the_device_finds_wrong)
+{
+    device.fault = "nobody could read that";
+    drive();
+    EXPECT_NE(status() & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+    EXPECT_EQ(device.starts, 0);
+    EXPECT_TRUE(fabric.addresses.empty());
+    write<std::uint8_t>(VIRTIO_PCI_COMMON_STATUS, 0);
+    EXPECT_EQ(status(), 0) << "there is nothing to wait for";
+    device.fault = nullptr;
+    drive();
     EXPECT_EQ(device.starts, 1);
 }
 
