@@ -283,7 +283,9 @@ std::vector<method> port_methods()
         {.name = "port.del",
          .summary = "Remove a port",
          .changes = true,
-         .parameters = {port_name(), flag("if_exists", "done, too, when there is no such port")},
+         .parameters = {port_name(),
+                        flag("if_exists", "done, too, when there is no such port; what one of that "
+                                          "name left before a restart is forgotten then")},
          .result = {{"removed", "boolean", "whether there was one"}}},
         {.name = "port.set",
          .summary = "Change a port",

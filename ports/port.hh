@@ -50,9 +50,9 @@ public:
     // `tags` and `in_port`, counts rx_packets, rx_bytes and what it drops. Bounded work whatever
     // the other side does.
     virtual poll receive(dataplane::burst& b, const queue_context& context) noexcept = 0;
-    // Returns every borrowed packet of the last receive() to its sender, who may hear of it by the
-    // next, and frees what mbufs are still owned by packets of `b`. Called once after each
-    // receive() that said `taken`.
+    // Returns every borrowed packet of the last receive() to its sender, or those of the one before
+    // and these at the next one that looks, and frees what mbufs are still owned by packets of `b`.
+    // Called once after each receive() that said `taken`.
     virtual void release(dataplane::burst& b, const queue_context& context) noexcept = 0;
 
     // Whether what comes stays with its sender until it is taken, as in a guest's ring: then a look

@@ -275,7 +275,7 @@ verdict connection::before(message m)
     }
 
     message_open_ = true;
-    take_back(changes.rings[sink_ring], changes.rings[source_ring]);
+    take_back(changes.rings[sink_ring], changes.rings[source_ring], tell::driver);
     switch (r) {
     case request::set_mem_table:
         memory_.reset();
@@ -338,7 +338,7 @@ void connection::device_ready()
 void connection::device_stopped()
 {
     device_ready_ = false;
-    take_back();
+    take_back(true, true, tell::driver);
     // The front end will ask for each ring's position, and the library answers what it was told.
     for (unsigned ring = 0; ring < ring_count; ++ring) {
         give_back(ring);
@@ -351,7 +351,7 @@ void connection::ring_state(unsigned ring, bool ready)
     if (ready) {
         publish();
     } else {
-        take_back(ring == sink_ring, ring == source_ring);
+        take_back(ring == sink_ring, ring == source_ring, tell::driver);
     }
 }
 
@@ -632,10 +632,12 @@ std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup
 
 void connection::take_back()
 {
-    take_back(true, true);
+    take_back(true, true, tell::nobody);
 }
 
-void connection::take_back(bool sink_too, bool source_too)
+// The driver is told by the library's thread only: who frees those that wait for a descriptor which
+// was made to block takes rings back, too, and must not wait for one itself.
+void connection::take_back(bool sink_too, bool source_too, tell whom)
 {
     std::unique_ptr<sink> old_sink;
     std::unique_ptr<source> old_source;
@@ -650,9 +652,12 @@ void connection::take_back(bool sink_too, bool source_too)
         return;
     }
     port_.rcu->synchronize();
-    const auto settle = [this](unsigned ring, vhost::ring* old) {
+    const auto settle = [this, whom](unsigned ring, vhost::ring* old) {
         if (old != nullptr) {
-            old->return_all();
+            if (old->return_all() && whom == tell::driver) {
+                std::atomic_thread_fence(std::memory_order_seq_cst); // see notify_if_wanted()
+                old->notify_if_wanted();
+            }
             stood_[ring] = old->position();
             port_.kicks += old->kicks();
             published_[ring] = {};

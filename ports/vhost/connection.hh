@@ -25,13 +25,14 @@ namespace strait::vhost {
 
 using dataplane::file_descriptor;
 
-// The call descriptors that a port's worker writes to. A front end shares them and can make them
-// block again: then one at its limit stops the worker. Any thread.
+// The call descriptors that a port's worker writes to, and the library's thread for a message. A
+// front end shares them and can make them block again: then one at its limit stops who writes. Any
+// thread.
 class call_guard {
 public:
     // Takes over `fd`, or closes the one before.
     void set(unsigned ring, file_descriptor fd) noexcept;
-    // Frees a worker that waits for one of them; true when one had been made to block. Takes no
+    // Frees who waits for one of them; true when one had been made to block. Takes no
     // lock that anybody holds while waiting for a worker.
     [[nodiscard]] bool tampered() noexcept;
 
@@ -125,7 +126,8 @@ private:
 
     [[nodiscard]] verdict refuse(message& m, const std::string& why);
     [[nodiscard]] std::optional<std::string> check_memory(const message& m) const;
-    void take_back(bool sink_too, bool source_too);
+    enum class tell : bool { nobody, driver };
+    void take_back(bool sink_too, bool source_too, tell whom);
     void give_back(unsigned ring);
     void read_memory();
     void publish();

@@ -48,17 +48,18 @@ struct ring_setup {
     }
 };
 
-// One direction of one virtqueue at work. A worker works it; the control plane reads its position
-// after it was unpublished and a grace period has passed, and its counters and fault at any time.
+// One direction of one virtqueue at work. A worker works it; the control plane settles it, and
+// reads its position, after it was unpublished and a grace period has passed, and its counters and
+// fault at any time.
 class ring : public ports::notifier {
 public:
     virtual ~ring() = default;
 
     // Where the device goes on: everything before it was returned to the driver.
     [[nodiscard]] virtual ring_index position() const noexcept = 0;
-    // Returns what was taken and is held back, and tells the driver if it wants to know. The
-    // control plane, where it may read the position.
-    virtual void return_all() noexcept {}
+    // Returns what was taken and is held back; true if there was something, of which the driver may
+    // want to be told. The control plane, where it may read the position.
+    virtual bool return_all() noexcept { return false; }
 
     // How the guest broke the protocol: a sentence's end; null while it did not. A broken ring
     // moves nothing until it is published anew.

@@ -51,7 +51,7 @@ public:
     [[nodiscard]] bool ask_to_wake(bool kicked) noexcept override;
     void notify_if_wanted() noexcept override;
     [[nodiscard]] ring_index position() const noexcept override { return layout_.position(); }
-    void return_all() noexcept override;
+    bool return_all() noexcept override { return return_held(); }
 
 private:
     // A chain between the two stages.
@@ -77,7 +77,7 @@ private:
     const guest_memory& memory_;
     const int call_fd_;
     const int kick_fd_;
-    const std::size_t most_held_; // descriptors
+    const std::size_t most_held_; // chains and their segments: a quarter of the descriptors
     const std::size_t header_;
     const offloads negotiated_; // what the guest may leave to us
     const bool reads_headers_;  // it may leave something
@@ -356,15 +356,6 @@ bool source_of<Layout>::return_held() noexcept
     layout_.complete(std::span{completions_[newer_ ^ 1U]}.first(held_));
     held_ = 0;
     return true;
-}
-
-template <typename Layout>
-void source_of<Layout>::return_all() noexcept
-{
-    if (return_held()) {
-        std::atomic_thread_fence(std::memory_order_seq_cst); // see notify_if_wanted()
-        notify_if_wanted();
-    }
 }
 
 template <typename Layout>
