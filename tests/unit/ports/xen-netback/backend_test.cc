@@ -346,8 +346,9 @@ TEST_F(listening, an_mtu_that_is_no_number_is_none)
                                        std::pair{"1500", 1500U}, std::pair{"4294967296", 0U}}) {
         ASSERT_TRUE(tools_->store().write(mtu, text).has_value());
         listen(*b);
-        EXPECT_TRUE(eventually([&] { return !found().empty() && found().front().mtu == number; }))
-            << text;
+        EXPECT_TRUE(eventually([&, wanted = number] {
+            return !found().empty() && found().front().mtu == wanted;
+        })) << text;
     }
 }
 
