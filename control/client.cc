@@ -94,14 +94,13 @@ bool client::send(std::string_view text)
     return true;
 }
 
-// In short steps: a signal that comes just before the wait does not end it.
-void client::wait_for_answer()
+// For some of an answer. In short steps: a signal that comes just before the wait does not end it.
+void client::wait_for_answer(std::chrono::steady_clock::time_point until)
 {
     constexpr int step = 50; // ms
-    const auto until = std::chrono::steady_clock::now() + address_.patience;
     pollfd state{.fd = fd_, .events = POLLIN, .revents = 0};
-    while (address_.interrupted != nullptr && ::poll(&state, 1, step) <= 0) {
-        if (*address_.interrupted != 0) {
+    do {
+        if (address_.interrupted != nullptr && *address_.interrupted != 0) {
             throw call_error{false, "interrupted before " + address_.name + " at " + address_.path +
                                         " answered; whether the request was carried out is not "
                                         "known"};
@@ -109,7 +108,7 @@ void client::wait_for_answer()
         if (std::chrono::steady_clock::now() >= until) {
             fail("gives no answer", EAGAIN);
         }
-    }
+    } while (::poll(&state, 1, step) <= 0);
 }
 
 // What the daemon wrote before it ended a connection is there to be read, also after a request that
@@ -119,6 +118,8 @@ std::string client::receive_line(bool sent)
     constexpr std::size_t most_answer = 64 * 1024 * 1024; // a table of 65,536 addresses has 16
     std::array<char, 65536> chunk{};
     std::size_t searched = 0;
+    // For all of it: what comes byte by byte is no answer either.
+    const auto until = std::chrono::steady_clock::now() + address_.patience;
     for (;;) {
         const auto end = buffer_.find('\n', searched);
         if (end != std::string::npos) {
@@ -127,7 +128,7 @@ std::string client::receive_line(bool sent)
             return line;
         }
         searched = buffer_.size();
-        wait_for_answer();
+        wait_for_answer(until);
         const ssize_t size = ::recv(fd_, chunk.data(), chunk.size(), 0);
         if (size < 0 && errno == EINTR) {
             continue;

@@ -55,7 +55,7 @@ private:
     // False when the daemon ended the connection before it had all of `text`.
     bool send(std::string_view text);
     std::string receive_line(bool sent);
-    void wait_for_answer();
+    void wait_for_answer(std::chrono::steady_clock::time_point until);
     [[noreturn]] void ended(bool sent);
     [[noreturn]] void fail(const std::string& what, int code);
 

@@ -71,7 +71,7 @@ ports::result<run_dir> run_dir::open(std::string path)
         return failed("the run folder " + path + " cannot be made", code.value());
     }
     const std::string lock_path = path + "/straitd.lock";
-    constexpr mode_t lock_mode = 0644;
+    constexpr mode_t lock_mode = 0600; // whoever may open it may lock it
     const int lock =
         ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, lock_mode);
     if (lock < 0) {

@@ -211,10 +211,16 @@ json::object vmm_parameters(const vm_folder& folder, const json::object& p)
 json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds patience)
 {
     const auto until = clock::now() + patience;
-    for (;;) {
+    constexpr std::chrono::milliseconds interval{250};
+    for (auto asked = clock::now();;) {
         auto seen = folder.look();
         if (seen.at("info").is_object()) {
             return seen;
+        }
+        bool gone = false; // its last words are there before it is
+        if (clock::now() >= asked + interval) {
+            asked = clock::now();
+            gone = !runs(folder);
         }
         if (const auto ended = folder.end()) {
             if (ended->well) { // a guest may be quick
@@ -222,8 +228,13 @@ json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds
             }
             refuse("virtual machine " + folder.name() + " did not start: " + ended->how);
         }
+        const std::string line = folder.last_log_line();
+        if (gone) {
+            refuse("virtual machine " + folder.name() +
+                   " is gone, and nothing is known of its end" +
+                   (line.empty() ? "" : "; it said last: " + line));
+        }
         if (clock::now() >= until) {
-            const std::string line = folder.last_log_line();
             refuse("virtual machine " + folder.name() + " does not answer after " +
                    std::to_string(patience.count()) + " s" +
                    (line.empty() ? "" : "; it said last: " + line));
@@ -290,12 +301,15 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     client daemon{address};
     daemon.connect(); // before a folder is made where no daemon is
     address.interrupted = nullptr;
-    address.patience = host.insist_patience;
+    constexpr std::chrono::seconds soon{1}; // somebody waits
+    address.patience = std::min(host.insist_patience, soon);
     client undoing{address};
     const json::object the_port{{"name", folder.name()}, {"if_exists", true}};
 
     const bool was_there = folder.exists();
     const auto lock = or_refuse(folder.make_and_lock());
+    const std::string port_left =
+        "; its port may be left: straitctl vm stop " + folder.name() + " removes it";
     undo_list undo; // before what its steps use goes
     if (was_there) {
         const auto seen = folder.look();
@@ -330,23 +344,22 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     if (config.jail.user) {
         or_refuse(folder.give_sockets_to(*config.jail.user, config.jail.group.value()));
     }
-    const std::string port_left =
-        "; its port may be left: straitctl vm stop " + folder.name() + " removes it";
-    try {
-        daemon.call("port.add", port);
-    } catch (const call_error& e) {
-        if (!e.reached && !e.absent) {
-            left = port_left;
-        }
-        throw;
-    }
-    undo.add([&] {
+    const auto remove_port = [&] {
         try {
             undoing.call("port.del", the_port);
         } catch (const call_error&) {
             left = port_left;
         }
-    });
+    };
+    try {
+        daemon.call("port.add", port);
+    } catch (const call_error& e) {
+        if (!e.reached && !e.absent) {
+            remove_port();
+        }
+        throw;
+    }
+    undo.add(remove_port);
     undo.add([&] {
         if (!kill_within(folder, host.insist_patience)) {
             left = "; its process does not end: see straitctl vm list";

@@ -81,7 +81,7 @@ result<file_descriptor> vm_folder::make_and_lock() const
 {
     std::error_code code;
     fs::create_directories(fs::path{path_}.parent_path(), code);
-    constexpr mode_t mode = 0755;
+    constexpr mode_t mode = 0711; // whoever may open it may lock it
     if (code || (::mkdir(path_.c_str(), mode) != 0 && errno != EEXIST)) {
         return error{"the folder " + path_ +
                      " cannot be made: " + describe(code ? code.value() : errno)};
@@ -227,7 +227,9 @@ std::optional<vm_end> vm_folder::end() const
         return std::nullopt;
     }
     if (how != "exited") {
-        return vm_end{"it was killed by SIG" + detail, false};
+        const bool known = detail.find_first_not_of("0123456789") != std::string::npos;
+        return vm_end{std::string{"it was killed by "} + (known ? "SIG" : "signal ") + detail,
+                      false};
     }
     const auto log = [this] {
         const std::string line = last_log_line();

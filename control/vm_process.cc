@@ -98,6 +98,12 @@ bool read_from(int pipe, T& out) noexcept
     return size == sizeof out;
 }
 
+// Whose parent ignored the ends of its children inherits that, and is not told of theirs.
+void hear_of_children() noexcept
+{
+    (void)::signal(SIGCHLD, SIG_DFL);
+}
+
 // From here on in new processes: no exception, nothing that may hold a lock.
 
 void write_end(int status) noexcept
@@ -108,10 +114,12 @@ void write_end(int status) noexcept
         return;
     }
     std::array<char, 32> text{};
+    const char* const signal = ::sigabbrev_np(WTERMSIG(status)); // real-time ones have none
     const int size = WIFEXITED(status) ? std::snprintf(text.data(), text.size(), "exited %d\n",
                                                        WEXITSTATUS(status))
-                                       : std::snprintf(text.data(), text.size(), "killed %s\n",
-                                                       ::sigabbrev_np(WTERMSIG(status)));
+                     : signal != nullptr
+                         ? std::snprintf(text.data(), text.size(), "killed %s\n", signal)
+                         : std::snprintf(text.data(), text.size(), "killed %d\n", WTERMSIG(status));
     (void)!::write(file, text.data(), static_cast<std::size_t>(size));
     ::close(file);
 }
@@ -242,6 +250,7 @@ struct tool_end {
 // Runs it to its end. It has the descriptor `passed` as well, if that is one.
 tool_end run_tool(const std::vector<std::string>& words, int passed = -1)
 {
+    hear_of_children();
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
         return {false, describe(errno)};
@@ -330,6 +339,7 @@ bool has_systemd()
 
 result<void> start_detached(const vm_folder& folder, const std::vector<std::string>& words)
 {
+    hear_of_children();
     constexpr mode_t mode = 0640;
     const file_descriptor log{
         ::open(folder.log().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, mode)};

@@ -171,4 +171,5 @@ def test_keeper(machines):
     assert (folder / "cmdline").read_bytes().rstrip(b"\0") == b"strait-vm:one"
     os.kill(keeper, signal.SIGKILL)
     parts.wait_until(lambda: not machines.alive(), 10, "the guest's end")
+    parts.wait_until(lambda: machines.seen("one")["state"] == "ended", 10, "it to be told")
     assert machines.seen("one")["ended"] == "nothing is known of its end"

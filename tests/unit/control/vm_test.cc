@@ -713,10 +713,45 @@ TEST_F(vm, of_another_user_may_not_be_reached)
     EXPECT_TRUE(as_nobody("vm list").shows("vm1  permission denied"));
     EXPECT_TRUE(as_nobody("vm show vm1").shows("permission denied"));
     EXPECT_TRUE(as_nobody("vm console vm1").shows("cannot be reached: Permission denied"));
-    EXPECT_TRUE(
-        as_nobody("vm stop vm1 --force")
-            .shows("cannot be reached at " + folder("vm1") + "/sock/control: Permission denied"));
+    EXPECT_TRUE(as_nobody("vm stop vm1 --force")
+                    .shows("the folder " + folder("vm1") + " cannot be opened: Permission denied"))
+        << "who could open it could lock it";
     EXPECT_EQ(done("vm list").at(0).at("state"), "running");
+}
+
+TEST_F(vm, started_by_who_ignores_its_children_ends_as_any)
+{
+    (void)::signal(SIGCHLD, SIG_IGN);
+    (void)done("vm run vm1 --kernel k --bridge br0 --command-line 'hears nothing'");
+    EXPECT_EQ(done("vm stop vm1 --force").at("ended"), "it was killed by SIGKILL");
+    (void)::signal(SIGCHLD, SIG_DFL);
+}
+
+TEST(client, waits_for_an_answer_and_not_for_each_byte_of_it)
+{
+    std::string dir = "/tmp/strait-client.XXXXXX";
+    ASSERT_NE(::mkdtemp(dir.data()), nullptr);
+    const std::string path = dir + "/socket";
+    const dataplane::file_descriptor slow{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const auto address = ports::socket_address(path);
+    ASSERT_EQ(::bind(slow.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(slow.get(), 1), 0);
+    std::jthread server{[&slow] {
+        const dataplane::file_descriptor peer{::accept(slow.get(), nullptr, nullptr)};
+        while (::send(peer.get(), " ", 1, MSG_NOSIGNAL) == 1) {
+            std::this_thread::sleep_for(100ms);
+        }
+    }};
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+        client caller{{.path = path, .name = "it", .program = "it", .advice = "", .patience = 1s}};
+        caller.call("vm.info", {});
+        ADD_FAILURE() << "answered";
+    } catch (const call_error& e) {
+        EXPECT_THAT(e.message, HasSubstr("gives no answer"));
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 4s);
+    fs::remove_all(dir);
 }
 
 TEST_F(vm, in_a_run_folder_that_is_not_there_is_a_mistake)
