@@ -61,7 +61,6 @@ void client::connect()
         fail("cannot be reached", errno);
     }
     const timeval limit{.tv_sec = address_.patience.count(), .tv_usec = 0};
-    (void)::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         fail("cannot be reached", errno);
@@ -129,8 +128,8 @@ std::string client::receive_line(bool sent)
         }
         searched = buffer_.size();
         wait_for_answer(until);
-        const ssize_t size = ::recv(fd_, chunk.data(), chunk.size(), 0);
-        if (size < 0 && errno == EINTR) {
+        const ssize_t size = ::recv(fd_, chunk.data(), chunk.size(), MSG_DONTWAIT);
+        if (size < 0 && (errno == EINTR || errno == EAGAIN)) {
             continue;
         }
         if (size == 0 || (size < 0 && errno == ECONNRESET)) {

@@ -210,6 +210,11 @@ json::object vmm_parameters(const vm_folder& folder, const json::object& p)
 
 json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds patience)
 {
+    const auto refuse_with_last_line = [&folder](const std::string& what) {
+        const std::string line = folder.last_log_line();
+        refuse("virtual machine " + folder.name() + what +
+               (line.empty() ? "" : "; it said last: " + line));
+    };
     const auto until = clock::now() + patience;
     constexpr std::chrono::milliseconds interval{250};
     for (auto asked = clock::now();;) {
@@ -228,16 +233,12 @@ json::object wait_until_it_answers(const vm_folder& folder, std::chrono::seconds
             }
             refuse("virtual machine " + folder.name() + " did not start: " + ended->how);
         }
-        const std::string line = folder.last_log_line();
         if (gone) {
-            refuse("virtual machine " + folder.name() +
-                   " is gone, and nothing is known of its end" +
-                   (line.empty() ? "" : "; it said last: " + line));
+            refuse_with_last_line(" is gone, and nothing is known of its end");
         }
         if (clock::now() >= until) {
-            refuse("virtual machine " + folder.name() + " does not answer after " +
-                   std::to_string(patience.count()) + " s" +
-                   (line.empty() ? "" : "; it said last: " + line));
+            refuse_with_last_line(" does not answer after " + std::to_string(patience.count()) +
+                                  " s");
         }
         interruption::refuse_if_it_came();
         std::this_thread::sleep_for(std::chrono::milliseconds{2});

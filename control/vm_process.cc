@@ -307,6 +307,12 @@ std::string noted(const vm_folder& folder)
     return line;
 }
 
+// The number in such a line; 0: it has none.
+pid_t process_of(std::string_view line) noexcept
+{
+    return to_number<pid_t>(line.substr(0, line.find(' '))).value_or(0);
+}
+
 bool service_runs(const vm_folder& folder)
 {
     const auto seen = run_tool({find_in_path("systemctl"), "show", "--property=ActiveState",
@@ -429,8 +435,7 @@ bool runs(const vm_folder& folder)
 
 pid_t noted_process(const vm_folder& folder)
 {
-    const std::string line = noted(folder);
-    return to_number<pid_t>(std::string_view{line}.substr(0, line.find(' '))).value_or(0);
+    return process_of(noted(folder));
 }
 
 bool kill_process(const vm_folder& folder)
@@ -441,7 +446,7 @@ bool kill_process(const vm_folder& folder)
                          unit_of(folder) + ".service"})
             .well;
     }
-    const pid_t process = noted_process(folder);
+    const pid_t process = process_of(line);
     if (process <= 0) {
         return false;
     }
