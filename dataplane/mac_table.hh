@@ -141,6 +141,7 @@ private:
         return k.word() | (std::uint64_t{1} << 63);
     }
     [[nodiscard]] std::uint64_t hash(std::uint64_t word) const noexcept;
+    [[nodiscard]] bucket& first_bucket(std::uint64_t word) const noexcept;
     [[nodiscard]] probe probe_of(key k) const noexcept;
     [[nodiscard]] bucket& second_bucket(const probe& at) const noexcept;
     // The least value of a learned entry that has not aged out.
@@ -220,7 +221,7 @@ public:
     // Before anything else is done with a probe.
     void prepare(probe& at) const noexcept
     {
-        at.first_ = &table_.buckets_[table_.hash(at.word_) >> table_.shift_];
+        at.first_ = &table_.first_bucket(at.word_);
         __builtin_prefetch(at.first_);
     }
     learned learn(const probe& at) noexcept
@@ -270,10 +271,15 @@ inline std::uint64_t mac_table::hash(std::uint64_t word) const noexcept
     return (product ^ product >> 32) * other_multiplier_;
 }
 
+inline mac_table::bucket& mac_table::first_bucket(std::uint64_t word) const noexcept
+{
+    return buckets_[hash(word) >> shift_];
+}
+
 inline mac_table::probe mac_table::probe_of(key k) const noexcept
 {
     const std::uint64_t word = word_of(k);
-    return {word, buckets_[hash(word) >> shift_]};
+    return {word, first_bucket(word)};
 }
 
 // All four at once and without branches: which way it is cannot be predicted. x86 loads the words

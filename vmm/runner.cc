@@ -152,9 +152,7 @@ private:
                              {"queues_used", nullptr},
                              {"features", nullptr}};
             if (const auto& agreed = now.agreed) {
-                net["ring_kind"] = vhost::has_feature(agreed->features, vhost::feature::ring_packed)
-                                       ? "packed"
-                                       : "split";
+                net["ring_kind"] = vhost::ring_kind_of(agreed->features);
                 net["ring_size"] = agreed->ring_size;
                 net["queues"] = agreed->pairs;
                 net["queues_used"] = agreed->used;

@@ -45,6 +45,11 @@ inline constexpr std::array named_features = std::to_array<named_feature>({
     {feature::in_order, "in_order"},
 });
 
+[[nodiscard]] inline const char* ring_kind_of(std::uint64_t features) noexcept
+{
+    return has_feature(features, feature::ring_packed) ? "packed" : "split";
+}
+
 [[nodiscard]] inline std::vector<std::string> names_of(std::uint64_t features)
 {
     std::vector<std::string> names;

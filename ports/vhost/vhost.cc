@@ -3,6 +3,7 @@
 #include "ports/vhost/vhost.hh"
 
 #include "ports/log.hh"
+#include "ports/mtu.hh"
 #include "ports/number.hh"
 #include "ports/unix_socket.hh"
 #include "ports/vhost/connection.hh"
@@ -275,11 +276,9 @@ void vhost_port::stop_serving() noexcept
 
 ports::result<void> vhost_port::set_mtu(std::uint32_t mtu)
 {
-    if (mtu < dataplane::min_mtu || mtu > dataplane::max_mtu) {
-        return ports::error{"port " + settings_.name + ": a vhost-user port has an MTU of " +
-                            std::to_string(dataplane::min_mtu) + " to " +
-                            std::to_string(dataplane::max_mtu) + " bytes, not " +
-                            std::to_string(mtu)};
+    if (auto right = ports::check_mtu("port " + settings_.name + ": a vhost-user port", mtu);
+        right.has_error()) {
+        return right;
     }
     const std::scoped_lock lock{mutex_};
     parts_.mtu = mtu;
@@ -406,8 +405,7 @@ void vhost_port::add_connection(std::vector<std::pair<std::string, ports::port_d
     if (const int peer = c.peer(); peer != 0) {
         out.emplace_back("front_end_pid", std::int64_t{peer});
     }
-    out.emplace_back("ring_kind",
-                     has_feature(c.features(), feature::ring_packed) ? "packed" : "split");
+    out.emplace_back("ring_kind", ring_kind_of(c.features()));
     out.emplace_back("features", names_of(c.features()));
     constexpr std::array prefix{"guest_rx", "guest_tx"};
     for (unsigned ring = 0; ring < ring_count; ++ring) {

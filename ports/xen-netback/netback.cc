@@ -2,6 +2,8 @@
 // What a vif is to the switch.
 #include "ports/xen-netback/netback.hh"
 
+#include "ports/mtu.hh"
+
 #include <utility>
 
 #include <rte_cycles.h>
@@ -41,10 +43,8 @@ public:
     void forget() noexcept override { backend_.retire(vif_); }
     ports::result<void> set_mtu(std::uint32_t mtu) override
     {
-        if (mtu < dataplane::min_mtu || mtu > dataplane::max_mtu) {
-            return ports::error{"a Xen port has an MTU of " + std::to_string(dataplane::min_mtu) +
-                                " to " + std::to_string(dataplane::max_mtu) + " bytes, not " +
-                                std::to_string(mtu)};
+        if (auto right = ports::check_mtu("a Xen port", mtu); right.has_error()) {
+            return right;
         }
         vif_.set_mtu(mtu);
         return {};

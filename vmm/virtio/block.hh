@@ -109,8 +109,8 @@ public:
     static constexpr std::uint16_t queue_size = 256;
 
     // The disk, which may have been another device's before, and `memory` outlive it. The thread is
-    // there from now on, called `thread_name`; it does what `begin` says first, if
-    // that is not null.
+    // there from now on, called `thread_name`; it does what `begin` says first, if that
+    // is not null.
     block(disk& d, const vhost::guest_memory& memory, const std::string& thread_name,
           thread_begin* begin = nullptr);
 
