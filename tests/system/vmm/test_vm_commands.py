@@ -17,6 +17,12 @@ import lab as parts
 PATIENT = parts.BareGuest.PATIENT
 
 
+def stat_of(process):
+    """What /proc says of a process, from its state on."""
+    stat = pathlib.Path(f"/proc/{process}/stat").read_text(encoding="ascii")
+    return stat.rsplit(") ")[-1].split()
+
+
 class Machines:
     """Of one switch, by straitctl; their guests are patient ones."""
 
@@ -32,11 +38,11 @@ class Machines:
     def run(self, name, *words, **options):
         return self.switch.ctl(*self.words(name, *words, **options))
 
-    def start(self, name):
-        """straitctl vm run, not waited for."""
-        return subprocess.Popen([parts.binaries() / "straitctl", "--run-dir", self.switch.run_dir,
-                                 *self.words(name)], stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def start(self, words, **options):
+        """straitctl, not waited for."""
+        return subprocess.Popen(
+            [parts.binaries() / "straitctl", "--run-dir", self.switch.run_dir, *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
 
     def seen(self, name):
         return next((vm for vm in self.switch.ctl("vm list") if vm["name"] == name), None)
@@ -47,7 +53,7 @@ class Machines:
         for entry in pathlib.Path("/proc").iterdir():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                state = (entry / "stat").read_text(encoding="ascii").rsplit(") ")[-1][0]
+                state = stat_of(entry.name)[0]
             except (OSError, UnicodeError):
                 continue
             if (entry.name.isdigit() and state not in "ZX" and words[0].endswith(b"/strait-vmm")
@@ -73,7 +79,7 @@ def test_straitctl_killed_at_any_time(machines):
     chance = random.Random(1)
     left = 0
     for _ in range(100):
-        process = machines.start("one")
+        process = machines.start(machines.words("one"), stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0, 0.04))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -140,10 +146,8 @@ def test_interrupted_while_the_daemon_is_stopped(lab):
     switch.process.signal(signal.SIGSTOP)
     try:
         for words in (machines.words("one"), ["vm", "stop", "--force", "two"], ["port", "list"]):
-            process = subprocess.Popen(
-                [parts.binaries() / "straitctl", "--run-dir", switch.run_dir, *words],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                text=True,
+            process = machines.start(
+                words, stderr=subprocess.PIPE, text=True,
                 # A shell lets what it runs in the background ignore it.
                 preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
             time.sleep(0.5)
@@ -164,8 +168,7 @@ def test_keeper(machines):
     machines.run("one")
     noted = int((machines.folder / "one" / "process").read_text(encoding="ascii").split()[0])
     assert noted in machines.alive()
-    stat = pathlib.Path(f"/proc/{noted}/stat").read_text(encoding="ascii")
-    keeper = int(stat.rsplit(") ")[-1].split()[1])
+    keeper = int(stat_of(noted)[1])
     folder = pathlib.Path(f"/proc/{keeper}")
     assert (folder / "comm").read_text(encoding="ascii") == "strait-vm:one\n"
     assert (folder / "cmdline").read_bytes().rstrip(b"\0") == b"strait-vm:one"

@@ -447,6 +447,17 @@ protected:
     dataplane::rcu_domain rcu_;
     queue queue_;
     vif_settings settings_{.port = "vm", .mtu = 1500, .tsc_hz = tsc_hz};
+
+    // A back end on a hypervisor as the lab makes it now; the store that sees what it is asked.
+    seen_store& open_backend()
+    {
+        auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record_);
+        seen_store& store = seen->seen();
+        backend_ = backend::open(std::move(seen)).value();
+        return store;
+    }
+    seen_hypervisor::record record_;
+    std::unique_ptr<backend> backend_;
 };
 
 // A guest's changes of its own folder filled the memory of who watched it.
@@ -455,20 +466,17 @@ TEST_F(device_advisory, xsa_349_changes_of_a_device_are_one_look)
     simulated::faults f;
     f.watch_merging = simulated::merging::none; // as a store that tells of each change
     lab_.server().set_faults(f);
-    seen_hypervisor::record record;
-    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
-    seen_store& store = seen->seen();
-    const auto b = backend::open(std::move(seen)).value();
+    seen_store& store = open_backend();
     live_guest g{lab_, *tools_, 1};
-    vif v{g.vif(), settings_, b->get_hypervisor(), rcu_, queue_};
-    b->add(v);
+    vif v{g.vif(), settings_, backend_->get_hypervisor(), rcu_, queue_};
+    backend_->add(v);
     ASSERT_TRUE(g.connect());
     // While the back end is held up, a guest changes its folder a thousand times.
     std::promise<void> begun;
     std::promise<void> go_on;
     bool first = true;
     std::thread holder{[&] {
-        b->listen([&](const std::vector<found_vif>&) {
+        backend_->listen([&](const std::vector<found_vif>&) {
             if (std::exchange(first, false)) {
                 begun.set_value();
                 go_on.get_future().wait();
@@ -487,35 +495,29 @@ TEST_F(device_advisory, xsa_349_changes_of_a_device_are_one_look)
     EXPECT_TRUE(eventually([&] { return store.events() >= events + 1000; }));
     std::this_thread::sleep_for(milliseconds{50});
     EXPECT_LE(store.reads(state), reads + 3);
-    b->listen(nullptr);
-    b->remove(v);
+    backend_->listen(nullptr);
+    backend_->remove(v);
 }
 
 // And more than that: events that come faster than they are heard, and a guest whose every look
 // takes long, as a loaded store makes it.
 TEST_F(device_advisory, xsa_349_events_without_end_hold_up_no_call)
 {
-    seen_hypervisor::record record;
-    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
-    seen_store& store = seen->seen();
-    const auto b = backend::open(std::move(seen)).value();
+    seen_store& store = open_backend();
     store.endless = true;
-    b->listen(nullptr); // wakes it
+    backend_->listen(nullptr); // wakes it
     EXPECT_TRUE(eventually([&] { return store.events() > 0; }));
-    auto called = std::async(std::launch::async, [&] { b->listen(nullptr); });
+    auto called = std::async(std::launch::async, [&] { backend_->listen(nullptr); });
     EXPECT_EQ(called.wait_for(patience), std::future_status::ready);
     store.endless = false;
 }
 
 TEST_F(device_advisory, xsa_349_a_device_has_its_share_of_the_thread_and_no_more)
 {
-    seen_hypervisor::record record;
-    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
-    seen_store& store = seen->seen();
-    const auto b = backend::open(std::move(seen)).value();
+    seen_store& store = open_backend();
     live_guest g{lab_, *tools_, 1};
-    vif v{g.vif(), settings_, b->get_hypervisor(), rcu_, queue_};
-    b->add(v);
+    vif v{g.vif(), settings_, backend_->get_hypervisor(), rcu_, queue_};
+    backend_->add(v);
     ASSERT_TRUE(g.connect());
     const std::string state = tool_stack::frontend_path(domain_id{1}, 0) + "/state";
     constexpr milliseconds each{10};
@@ -529,18 +531,15 @@ TEST_F(device_advisory, xsa_349_a_device_has_its_share_of_the_thread_and_no_more
     // Four looks of four nodes, each with three times as long behind it.
     EXPECT_GE(std::chrono::steady_clock::now() - begin, 4 * 4 * 4 * each);
     store.read_takes = milliseconds{0};
-    b->remove(v);
+    backend_->remove(v);
 }
 
 TEST_F(device_advisory, xsa_349_a_store_that_fails_is_asked_again_and_not_at_once)
 {
-    seen_hypervisor::record record;
-    auto seen = std::make_unique<seen_hypervisor>(lab_.hypervisor(), record);
-    seen_store& store = seen->seen();
-    const auto b = backend::open(std::move(seen)).value();
+    seen_store& store = open_backend();
     live_guest g{lab_, *tools_, 1};
-    vif v{g.vif(), settings_, b->get_hypervisor(), rcu_, queue_};
-    b->add(v);
+    vif v{g.vif(), settings_, backend_->get_hypervisor(), rcu_, queue_};
+    backend_->add(v);
     ASSERT_TRUE(g.connect());
     const std::string own = g.vif().backend_path() + "/state";
     store.fails = true;
@@ -554,7 +553,7 @@ TEST_F(device_advisory, xsa_349_a_store_that_fails_is_asked_again_and_not_at_onc
     EXPECT_TRUE(v.link_up()) << "nobody knows what the guest says";
     store.fails = false;
     EXPECT_TRUE(eventually([&] { return !v.link_up(); }, patience)) << "the event came long ago";
-    b->remove(v);
+    backend_->remove(v);
 }
 
 // Mappings were counted wrongly when one of several failed, and never given back.
