@@ -3,6 +3,7 @@
 // kept of words as they lie in memory; what is added to them from a host integer is swapped first.
 #include "dataplane/offload.hh"
 
+#include "dataplane/ip.hh"
 #include "dataplane/parse.hh"
 
 #include <emmintrin.h>
@@ -14,19 +15,7 @@ namespace strait::dataplane {
 
 namespace {
 
-constexpr std::uint8_t protocol_tcp = 6;
-constexpr std::uint8_t protocol_udp = 17;
-constexpr std::uint8_t ipv6_hop_by_hop = 0;
-constexpr std::uint8_t ipv6_routing = 43;
-constexpr std::uint8_t ipv6_fragment = 44;
-constexpr std::uint8_t ipv6_destination = 60;
-
-constexpr std::size_t min_ipv4_header = 20;
-constexpr std::size_t ipv6_header = 40;
-constexpr std::size_t min_tcp_header = 20;
-constexpr std::size_t udp_header = 8;
 constexpr std::size_t tcp_flags = 13; // of its header
-constexpr std::uint16_t udp_checksum = 6;
 
 constexpr std::uint8_t tcp_fin = 0x01;
 constexpr std::uint8_t tcp_psh = 0x08;
@@ -47,25 +36,10 @@ struct headers {
     }
 };
 
-template <typename T>
-void store(std::byte* at, T value) noexcept
-{
-    std::memcpy(at, &value, sizeof value);
-}
-
 // A host integer as a word of a frame.
 constexpr std::uint16_t word(std::uint16_t host) noexcept
 {
     return __builtin_bswap16(host);
-}
-
-constexpr std::uint16_t fold(std::uint64_t sum) noexcept
-{
-    sum = (sum & 0xffff'ffff) + (sum >> 32);
-    sum = (sum & 0xffff'ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(sum);
 }
 
 // Of private bytes, at most 64 KiB. An odd last byte is followed by a zero.

@@ -5,6 +5,7 @@
 // worker.cc.
 #pragma once
 
+#include "dataplane/ip.hh"
 #include "dataplane/packet.hh"
 
 #include <cstddef>
@@ -81,9 +82,6 @@ struct virtio_offload {
 // payload must be local. After beyond_head a longer head may do.
 [[nodiscard]] offload_fault checked_intent(packet& p, const virtio_offload& claim,
                                            offloads negotiated) noexcept;
-
-// Where a TCP header has its checksum.
-inline constexpr std::uint16_t tcp_checksum = 16;
 
 // Whether the checksum to fill is TCP's, not UDP's.
 [[nodiscard]] constexpr bool is_tcp(const offload_intent& intent) noexcept

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What L2 switching reads of a frame, and the 802.1Q tag put in and taken out in place. Works on a
-// packet's private head only. L3 and above are offload.cc's business alone.
+// What L2 switching reads of a frame, and a tag put in and taken out in place. Works on a packet's
+// private head only. L3 and above are offload.cc's business, and that of flows (flow/extract.hh).
 #pragma once
 
 #include "dataplane/packet.hh"
@@ -29,6 +29,12 @@ template <typename T>
     T value;
     std::memcpy(&value, at, sizeof value);
     return value;
+}
+
+template <typename T>
+inline void store(std::byte* at, T value) noexcept
+{
+    std::memcpy(at, &value, sizeof value);
 }
 
 // The frame has at least ethernet_header bytes. Reads 14.
@@ -72,18 +78,20 @@ inline void pop_tag(packet& p) noexcept
     move_intent(p.offload, -int{tag_length});
 }
 
-// Puts an 802.1Q tag in: the addresses move down by four bytes, into the room every head has.
-inline void push_tag(packet& p, std::uint16_t control_information) noexcept
+// Puts a tag in, 802.1Q's unless `type` says otherwise: the addresses move down by four bytes, into
+// the room every head has.
+inline void push_tag(packet& p, std::uint16_t control_information,
+                     std::uint16_t type = ethertype_vlan) noexcept
 {
     std::byte addresses[12];
     std::memcpy(addresses, p.data, sizeof addresses);
     p.data -= tag_length;
     std::memcpy(p.data, addresses, sizeof addresses);
-    const be16 tag[2] = {ethertype_vlan, control_information};
+    const be16 tag[2] = {type, control_information};
     std::memcpy(p.data + sizeof addresses, tag, sizeof tag);
     p.length += tag_length;
     p.head_length = static_cast<std::uint16_t>(p.head_length + tag_length);
-    p.tagged = 1;
+    p.tagged = type == ethertype_vlan ? 1 : 0;
     ++p.tags;
     move_intent(p.offload, int{tag_length});
 }
