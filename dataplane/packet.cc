@@ -155,6 +155,16 @@ void become_owned(packet& p, rte_mbuf* chain) noexcept
     p.segments = chain->next == nullptr ? nullptr : static_cast<guest_span*>(chain->next->buf_addr);
 }
 
+// Makes it so if it can.
+bool is_local(packet& p, rte_mempool* pool) noexcept
+{
+    if (p.remote != nullptr) [[unlikely]] {
+        packet* const one[] = {&p};
+        localise(one, pool);
+    }
+    return p.remote == nullptr;
+}
+
 // A part of a payload that is not local. `offset` is from the payload's first byte.
 bool copy_remote(remote_payload& payload, std::size_t offset, std::byte* to,
                  std::size_t size) noexcept
@@ -217,12 +227,8 @@ void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept
 
 rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
 {
-    if (p.remote != nullptr) [[unlikely]] {
-        packet* const one[] = {&p};
-        localise(one, pool);
-        if (p.remote != nullptr) {
-            return nullptr;
-        }
+    if (!is_local(p, pool)) [[unlikely]] {
+        return nullptr;
     }
     if (p.mbuf != nullptr && p.destinations <= 1) {
         return give_own_mbuf(p);
@@ -277,6 +283,41 @@ void lengthen_head(packet_slot& p, burst& b) noexcept
             --p.segment_count;
         }
     }
+}
+
+packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool) noexcept
+{
+    // All that flows may have changed or pushed; half of the room is left for what they still push.
+    constexpr std::size_t most = longest_head + head_room / 2;
+    if (!is_local(from, pool)) [[unlikely]] {
+        return nullptr;
+    }
+    const std::size_t head = std::min<std::size_t>(from.head_length, most);
+    const std::size_t left = from.head_length - head;
+    const std::size_t count = from.segment_count + (left > 0 ? 1U : 0U);
+    if (to.count == burst::capacity || count > burst::max_segments ||
+        to.segments_used + count > burst::segment_capacity) {
+        return nullptr;
+    }
+    packet_slot& p = to.slots[to.count++];
+    static_cast<packet&>(p) = from;
+    p.data = p.head.data();
+    if (head > longest_head) {
+        p.data -= head - longest_head;
+    }
+    std::memcpy(p.data, from.data, head);
+    p.head_length = static_cast<std::uint16_t>(head);
+    p.segments = to.segments.data() + to.segments_used;
+    p.segment_count = static_cast<std::uint16_t>(count);
+    p.mbuf = nullptr;
+    p.destinations = 0;
+    if (left > 0) {
+        to.segments[to.segments_used++] = guest_span{from.data + head, left};
+    }
+    std::copy_n(from.segments, from.segment_count, to.segments.data() + to.segments_used);
+    to.segments_used += from.segment_count;
+    ++from.destinations;
+    return &p;
 }
 
 bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept

@@ -138,6 +138,13 @@ void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept;
 // room for. The payload lies in segments of `b`. What was read before is not read again.
 void lengthen_head(packet_slot& p, burst& b) noexcept;
 
+// Another packet with the same frame in the next slot of `to`, for who changes headers after the
+// packet has gone somewhere as it was. Its head is its own, its payload is `from`'s, which from
+// then on has one destination more than it will ever be sent to: its mbuf stays where it is until
+// both are done with. Remote payload is made local first. Null: `to` is full, or there is no memory
+// for that, or it cannot be read (localise()).
+[[nodiscard]] packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool) noexcept;
+
 // Fills `p` from an mbuf chain received or handed over; the mbuf stays owned by the packet. False
 // when the chain has more than burst::max_segments segments, or its headers cannot be made
 // contiguous: the mbuf is then still the caller's.

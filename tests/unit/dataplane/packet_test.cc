@@ -401,5 +401,156 @@ TEST_F(packet, copy_frame_reads_remote_payload)
     EXPECT_TRUE(dataplane::copy_frame(p.get(), 20, out.data(), 100)) << "the head is ours";
 }
 
+TEST_F(packet, a_clone_has_a_head_of_its_own_and_the_same_payload)
+{
+    for (const std::size_t length : {14U, 60U, 128U, 129U, 1514U, 9014U}) {
+        const frame f = make_frame(b, a, length, 5);
+        borrowed_packet original{f, 3};
+        original.get().offload = {.checksum_start = 34, .required = dataplane::all_offloads};
+        original.get().in_port = dataplane::port_index{7};
+        burst_->clear();
+        packet_slot* const clone = dataplane::clone_packet(original.get(), *burst_, pool_.get());
+        ASSERT_EQ(clone, burst_->slots.data());
+        EXPECT_EQ(burst_->count, 1U);
+        EXPECT_EQ(bytes_of(*clone), f);
+        EXPECT_EQ(clone->head_length, original.get().head_length);
+        EXPECT_EQ(clone->in_port, dataplane::port_index{7});
+        EXPECT_EQ(clone->offload.checksum_start, 34);
+        EXPECT_EQ(clone->destinations, 0);
+        clone->data[0] = std::byte{0xee};
+        clone->data[13] = std::byte{0xee};
+        EXPECT_EQ(bytes_of(original.get()), f);
+        original.get().data[1] = std::byte{0xdd};
+        EXPECT_EQ(clone->data[1], std::byte{f[1]});
+        clone->tags = 0;
+        dataplane::push_tag(*clone, 5);
+        EXPECT_EQ(original.get().length, length);
+    }
+}
+
+// What is lengthened takes spans from its payload: not those of the packet that it is a clone of.
+TEST_F(packet, heads_of_clone_and_original_are_lengthened_each_for_itself)
+{
+    const frame f = make_frame(b, a, 700, 5);
+    const auto others = std::make_unique<burst>();
+    packet_slot& p = burst_->slots[0];
+    p.data = p.head.data();
+    p.length = 700;
+    p.head_length = 128;
+    std::copy_n(f.data(), 128, reinterpret_cast<std::uint8_t*>(p.data));
+    frame payload{f.begin() + 128, f.end()};
+    burst_->segments[0] = {payload.data(), 20};
+    burst_->segments[1] = {payload.data() + 20, payload.size() - 20};
+    burst_->segments_used = 2;
+    p.segments = burst_->segments.data();
+    p.segment_count = 2;
+    p.mbuf = nullptr;
+    p.remote = nullptr;
+    packet_slot* const clone = dataplane::clone_packet(p, *others, pool_.get());
+    ASSERT_NE(clone, nullptr);
+    dataplane::lengthen_head(*clone, *others);
+    EXPECT_EQ(clone->head_length, dataplane::longest_head);
+    EXPECT_EQ(bytes_of(*clone), f);
+    EXPECT_EQ(bytes_of(p), f);
+    dataplane::lengthen_head(p, *burst_);
+    EXPECT_EQ(bytes_of(*clone), f);
+    EXPECT_EQ(bytes_of(p), f);
+}
+
+TEST_F(packet, an_mbuf_that_a_clone_shares_is_not_given_away)
+{
+    for (const std::size_t length : {100U, 300U, 1514U, 5000U}) { // the head is all the first mbuf
+        const frame f = make_frame(b, a, length, 5);
+        burst_->clear();
+        const auto others = std::make_unique<burst>();
+        packet_slot& p = burst_->slots[0];
+        rte_mbuf* const m = to_mbuf(f, pool_.get());
+        ASSERT_TRUE(dataplane::from_mbuf(p, m, *burst_));
+        packet_slot* const clone = dataplane::clone_packet(p, *others, pool_.get());
+        ASSERT_NE(clone, nullptr);
+        EXPECT_LE(clone->head_length, dataplane::longest_head + dataplane::head_room / 2);
+        EXPECT_EQ(clone->mbuf, nullptr);
+        ++p.destinations; // it has one, the last
+        rte_mbuf* const sent = dataplane::own(p, pool_.get());
+        ASSERT_NE(sent, nullptr);
+        EXPECT_NE(sent, m);
+        EXPECT_EQ(p.mbuf, m);
+        EXPECT_EQ(from_mbuf_chain(sent), f);
+        rte_pktmbuf_free(sent);
+        clone->data[0] = std::byte{0xee};
+        ++clone->destinations;
+        rte_mbuf* const changed = dataplane::own(*clone, pool_.get());
+        frame expected = f;
+        expected[0] = 0xee;
+        EXPECT_EQ(from_mbuf_chain(changed), expected);
+        EXPECT_EQ(bytes_of(p), f);
+        rte_pktmbuf_free(changed);
+        rte_pktmbuf_free(m);
+    }
+}
+
+TEST_F(packet, a_clone_has_all_that_was_pushed_and_room_for_more)
+{
+    const frame f = make_frame(b, a, 1514, 5);
+    borrowed_packet original{f};
+    dataplane::packet& p = original.get();
+    for (unsigned i = 0; i < 20; ++i) { // 80 bytes
+        dataplane::push_tag(p, 5);
+    }
+    const frame pushed = bytes_of(p);
+    packet_slot* const clone = dataplane::clone_packet(p, *burst_, pool_.get());
+    ASSERT_NE(clone, nullptr);
+    EXPECT_EQ(clone->head_length, p.head_length);
+    EXPECT_EQ(bytes_of(*clone), pushed);
+    EXPECT_GE(clone->data - clone->room.data(), 64);
+    for (unsigned i = 0; i < 16; ++i) {
+        dataplane::push_tag(*clone, 6);
+    }
+    EXPECT_EQ(clone->length, f.size() + 36 * 4);
+    EXPECT_EQ(bytes_of(p), pushed);
+}
+
+TEST_F(packet, a_clone_of_a_remote_packet_is_local_and_so_is_the_packet)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 3000, 9);
+    remote_packet original{guest, f, 500};
+    original.get().destinations = 0;
+    packet_slot* const clone = dataplane::clone_packet(original.get(), *burst_, pool_.get());
+    ASSERT_NE(clone, nullptr);
+    EXPECT_EQ(clone->remote, nullptr);
+    EXPECT_EQ(original.get().remote, nullptr);
+    EXPECT_EQ(guest.calls, 1U);
+    EXPECT_EQ(bytes_of(*clone), f);
+    rte_mbuf* const mbuf = original.get().mbuf;
+    ASSERT_NE(mbuf, nullptr);
+    ++original.get().destinations;
+    rte_mbuf* const sent = dataplane::own(original.get(), pool_.get());
+    EXPECT_NE(sent, mbuf);
+    EXPECT_EQ(from_mbuf_chain(sent), f);
+    rte_pktmbuf_free(sent);
+    EXPECT_EQ(bytes_of(*clone), f);
+    rte_pktmbuf_free(mbuf);
+
+    remote_packet gone{guest, f, 500};
+    guest.take_back(gone.reference(1));
+    EXPECT_EQ(dataplane::clone_packet(gone.get(), *burst_, pool_.get()), nullptr);
+    EXPECT_TRUE(gone.payload().unreadable);
+    EXPECT_EQ(burst_->count, 1U);
+}
+
+TEST_F(packet, there_is_no_clone_without_room_in_the_burst)
+{
+    borrowed_packet original{make_frame(b, a, 1514), 3};
+    burst_->segments_used = burst::segment_capacity - 2;
+    EXPECT_EQ(dataplane::clone_packet(original.get(), *burst_, pool_.get()), nullptr);
+    burst_->segments_used = burst::segment_capacity - 3;
+    EXPECT_NE(dataplane::clone_packet(original.get(), *burst_, pool_.get()), nullptr);
+    burst_->clear();
+    burst_->count = burst::capacity;
+    EXPECT_EQ(dataplane::clone_packet(original.get(), *burst_, pool_.get()), nullptr);
+    EXPECT_EQ(original.get().destinations, 2U) << "those that were not made need nothing";
+}
+
 } // namespace
 } // namespace strait::test
