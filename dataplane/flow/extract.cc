@@ -22,16 +22,16 @@ constexpr std::uint64_t ethernet_address = 0xffff'ffff'ffff;
 constexpr std::size_t snap_header = 8; // with LLC
 constexpr std::size_t arp_packet = 28; // of IPv4 on Ethernet
 
-// What is put together of a key.
+// What is put together of a key. Nothing of it is passed by reference, so that it stays in
+// registers; nor is the cursor.
 struct parts {
-    std::uint16_t type{0};
-    std::uint16_t outer_tag{0};
-    std::uint16_t inner_tag{0};
     std::uint8_t protocol{0};
     std::uint8_t tos{0};
     std::uint8_t ttl{0};
     std::uint8_t fragment{0};
     std::uint16_t flags{0};
+    std::uint32_t ports{0}; // the source's below
+    std::uint32_t label{0};
 };
 
 // Where the parser stands in a frame, and how far it may go.
@@ -67,48 +67,56 @@ struct cursor {
     return type == ethertype_vlan || type == ethertype_qinq;
 }
 
-// Tags, and LLC with SNAP. The cursor stands behind the first EtherType.
-[[gnu::noinline]] void parse_link(cursor& c, parts& found, header_layout& at) noexcept
+struct link {
+    std::uint32_t end;
+    std::uint16_t type;
+    std::uint16_t outer_tag;
+    std::uint16_t inner_tag;
+};
+
+// Tags, and LLC with SNAP. The cursor stands behind the first EtherType, which is `type`.
+[[gnu::always_inline]] inline link parse_link(cursor c, std::uint16_t type,
+                                              header_layout& at) noexcept
 {
-    while (is_tag(found.type) && at.tags < most_tags) {
+    link out{c.at, type, 0, 0};
+    while (is_tag(out.type) && at.tags < most_tags) {
         if (!c.has(tag_length)) {
             at.complete = !c.lies_beyond(tag_length);
-            return;
+            return out;
         }
         const auto tag = static_cast<std::uint16_t>(c.get<be16>(0) | vlan_present);
         if (at.tags == 0) {
-            found.outer_tag = tag;
-            at.outer_qinq = found.type == ethertype_qinq;
+            out.outer_tag = tag;
+            at.outer_qinq = out.type == ethertype_qinq;
         } else {
-            found.inner_tag = tag;
+            out.inner_tag = tag;
         }
         ++at.tags;
-        found.type = c.get<be16>(2);
+        out.type = c.get<be16>(2);
         c.at += tag_length;
     }
-    if (found.type >= first_ethertype) {
-        return;
+    if (out.type < first_ethertype) {
+        out.type = no_ethertype;
+        constexpr std::uint64_t snap = 0xaaaa'0300'0000; // LLC, and Ethernet as the organisation
+        if (!c.has(snap_header)) {
+            at.complete = !c.lies_beyond(snap_header);
+        } else if (address_at(c.frame + c.at) == snap && c.get<be16>(6) >= first_ethertype) {
+            out.type = c.get<be16>(6);
+            c.at += snap_header;
+        }
     }
-    found.type = no_ethertype;
-    constexpr std::uint64_t snap = 0xaaaa'0300'0000; // LLC, and the organisation that is Ethernet's
-    if (!c.has(snap_header)) {
-        at.complete = !c.lies_beyond(snap_header);
-    } else if (address_at(c.frame + c.at) == snap && c.get<be16>(6) >= first_ethertype) {
-        found.type = c.get<be16>(6);
-        c.at += snap_header;
-    }
+    out.end = c.at;
+    return out;
 }
 
-void set_ports(const cursor& c, key& out) noexcept
+[[nodiscard]] std::uint32_t ports_at(const cursor& c) noexcept
 {
-    // Each half swapped where it is: the source port goes below.
-    const std::uint32_t ports = std::rotl(__builtin_bswap32(c.get<std::uint32_t>(0)), 16);
-    out.words[9] |= ports;
+    return std::rotl(__builtin_bswap32(c.get<std::uint32_t>(0)), 16);
 }
 
-void set_type_and_code(const cursor& c, key& out) noexcept
+[[nodiscard]] std::uint32_t type_and_code_at(const cursor& c) noexcept
 {
-    out.words[9] |= c.get<std::uint8_t>(0) | std::uint64_t{c.get<std::uint8_t>(1)} << 16;
+    return c.get<std::uint8_t>(0) | std::uint32_t{c.get<std::uint8_t>(1)} << 16;
 }
 
 // The target, and the options with link-layer addresses. One that comes twice spoils them all.
@@ -155,7 +163,7 @@ void set_type_and_code(const cursor& c, key& out) noexcept
 }
 
 // Whatever IP carries, but in a later fragment.
-[[gnu::always_inline]] inline void parse_transport(cursor& c, parts& found, key& out,
+[[gnu::always_inline]] inline void parse_transport(const cursor& c, parts& found, key& out,
                                                    header_layout& at) noexcept
 {
     // Whether the header is there; and if not, whether it is but out of reach.
@@ -179,7 +187,7 @@ void set_type_and_code(const cursor& c, key& out) noexcept
             if (size >= min_tcp_header && c.lies_beyond(size)) [[likely]] {
                 at.transport_is = transport_header::tcp;
                 found.flags = control & 0x0fff;
-                set_ports(c, out);
+                found.ports = ports_at(c);
             }
         }
         break;
@@ -187,33 +195,33 @@ void set_type_and_code(const cursor& c, key& out) noexcept
         if (here(udp_header)) {
             checksum(udp_checksum);
             at.transport_is = transport_header::udp;
-            set_ports(c, out);
+            found.ports = ports_at(c);
         }
         break;
     case protocol_sctp:
         if (here(sctp_header)) {
             at.transport_is = transport_header::sctp;
-            set_ports(c, out);
+            found.ports = ports_at(c);
         }
         break;
     case protocol_icmp:
         if (here(icmp_header)) {
             checksum(icmp_checksum);
             at.transport_is = transport_header::icmp;
-            set_type_and_code(c, out);
+            found.ports = type_and_code_at(c);
         }
         break;
     case protocol_igmp:
         if (here(icmp_header)) {
             at.transport_is = transport_header::igmp;
-            set_type_and_code(c, out);
+            found.ports = type_and_code_at(c);
         }
         break;
     case protocol_icmpv6:
         if (here(icmp_header)) {
             checksum(icmp_checksum);
             at.transport_is = transport_header::icmpv6;
-            set_type_and_code(c, out);
+            found.ports = type_and_code_at(c);
             const std::uint16_t type_and_code = c.get<be16>(0);
             constexpr std::uint16_t solicitation = 135 << 8;
             constexpr std::uint16_t advertisement = 136 << 8;
@@ -230,8 +238,8 @@ void set_type_and_code(const cursor& c, key& out) noexcept
     }
 }
 
-[[gnu::always_inline]] inline void parse_ipv4(cursor& c, parts& found, key& out,
-                                              header_layout& at) noexcept
+[[gnu::always_inline]] inline void parse_ipv4(cursor c, parts& found, key& out, header_layout& at,
+                                              depth deepest) noexcept
 {
     if (!c.has(min_ipv4_header)) {
         at.complete = !c.lies_beyond(min_ipv4_header);
@@ -263,25 +271,35 @@ void set_type_and_code(const cursor& c, key& out) noexcept
             return;
         }
     }
-    parse_transport(c, found, out, at);
+    if (deepest == depth::transport) {
+        parse_transport(c, found, out, at);
+    }
 }
 
-// Walks to what is no extension header, and finds the protocol and the place in the datagram.
-// False: there is none.
-bool skip_extensions(cursor& c, parts& found, header_layout& at) noexcept
+[[nodiscard]] bool is_extension(std::uint8_t protocol) noexcept
+{
+    return protocol == ipv6_hop_by_hop || protocol == ipv6_routing ||
+           protocol == ipv6_destination || protocol == protocol_authentication ||
+           protocol == ipv6_fragment;
+}
+
+struct extensions {
+    std::uint32_t end{0}; // 0: there is none
+    std::uint8_t protocol{0};
+    std::uint8_t fragment{0};
+};
+
+// Walks to what is no extension header. `kind` is the first's.
+[[gnu::noinline]] extensions skip_extensions(cursor c, std::uint8_t kind,
+                                             header_layout& at) noexcept
 {
     constexpr std::size_t smallest = 8;
-    for (;;) {
-        const std::uint8_t kind = found.protocol;
-        if (kind != ipv6_hop_by_hop && kind != ipv6_routing && kind != ipv6_destination &&
-            kind != protocol_authentication && kind != ipv6_fragment) {
-            return true;
-        }
+    std::uint8_t fragment = 0;
+    while (is_extension(kind)) {
         if (!c.has(smallest)) {
             at.complete = !c.lies_beyond(smallest);
-            return false;
+            return {};
         }
-        found.protocol = c.get<std::uint8_t>(0);
         const unsigned length = c.get<std::uint8_t>(1);
         std::size_t size = smallest;
         if (kind == ipv6_fragment) {
@@ -289,12 +307,10 @@ bool skip_extensions(cursor& c, parts& found, header_layout& at) noexcept
             const std::uint16_t place = c.get<be16>(2);
             if (place != 0) {
                 at.fragment = true;
-                found.fragment = frag_any;
+                fragment = frag_any;
             }
             if ((place & offset_mask) != 0) {
-                found.fragment |= frag_later;
-                found.protocol = ipv6_fragment;
-                return true;
+                return {c.at, ipv6_fragment, frag_any | frag_later};
             }
         } else if (kind == protocol_authentication) {
             size = (length + 2) * std::size_t{4};
@@ -304,14 +320,16 @@ bool skip_extensions(cursor& c, parts& found, header_layout& at) noexcept
             at.routed |= kind == ipv6_routing && c.get<std::uint8_t>(segments_left) != 0;
         }
         if (!c.lies_beyond(size)) {
-            return false;
+            return {};
         }
+        kind = c.get<std::uint8_t>(0);
         c.at += static_cast<std::uint32_t>(size);
     }
+    return {c.at, kind, fragment};
 }
 
-[[gnu::always_inline]] inline void parse_ipv6(cursor& c, parts& found, key& out,
-                                              header_layout& at) noexcept
+[[gnu::always_inline]] inline void parse_ipv6(cursor c, parts& found, key& out, header_layout& at,
+                                              depth deepest) noexcept
 {
     if (!c.has(ipv6_header)) {
         at.complete = !c.lies_beyond(ipv6_header);
@@ -329,51 +347,55 @@ bool skip_extensions(cursor& c, parts& found, header_layout& at) noexcept
     }
     const std::uint32_t first = c.get<be32>(0);
     const auto ttl = c.get<std::uint8_t>(7);
-    found.protocol = c.get<std::uint8_t>(6);
+    auto protocol = c.get<std::uint8_t>(6);
     c.at += ipv6_header;
     c.end_after(payload);
-    if (!skip_extensions(c, found, at)) [[unlikely]] {
-        at.network_is = network_header::ipv6_cut;
-        found.protocol = 0;
-        found.fragment = 0;
-        return;
+    if (is_extension(protocol)) [[unlikely]] {
+        const extensions skipped = skip_extensions(c, protocol, at);
+        if (skipped.end == 0) {
+            at.network_is = network_header::ipv6_cut;
+            return;
+        }
+        c.at = skipped.end;
+        protocol = skipped.protocol;
+        found.fragment = skipped.fragment;
     }
     constexpr std::uint32_t label_mask = 0xf'ffff;
-    out.words[9] = std::uint64_t{first & label_mask} << 32;
+    found.label = first & label_mask;
+    found.protocol = protocol;
     found.tos = static_cast<std::uint8_t>(first >> 20);
     found.ttl = ttl;
-    if ((found.fragment & frag_later) == 0) [[likely]] {
+    if (deepest == depth::transport && (found.fragment & frag_later) == 0) {
         parse_transport(c, found, out, at);
     }
 }
 
-[[gnu::noinline]] void parse_arp(cursor& c, parts& found, key& out, header_layout& at) noexcept
+// Returns the operation, if a key can hold it.
+[[gnu::noinline]] std::uint8_t parse_arp(cursor c, key& out, header_layout& at) noexcept
 {
     if (!c.has(arp_packet)) {
         at.complete = !c.lies_beyond(arp_packet);
-        return;
+        return 0;
     }
     constexpr std::uint64_t ipv4_on_ethernet = 0x0001'0800'0604;
     if (address_at(c.frame + c.at) != ipv4_on_ethernet) {
-        return;
+        return 0;
     }
     at.network = static_cast<std::uint16_t>(c.at);
     at.network_is = network_header::arp;
-    const std::uint16_t operation = c.get<be16>(6);
-    if (operation <= 0xff) {
-        found.protocol = static_cast<std::uint8_t>(operation);
-    }
+    out.words[4] = std::uint64_t{c.get<be32>(14)} << 32 | c.get<be32>(24);
     out.words[10] |= address_at(c.frame + c.at + 8);
     out.words[11] = address_at(c.frame + c.at + 18);
-    out.words[4] = std::uint64_t{c.get<be32>(14)} << 32 | c.get<be32>(24);
+    const std::uint16_t operation = c.get<be16>(6);
+    return static_cast<std::uint8_t>(operation <= 0xff ? operation : 0);
 }
 
 } // namespace
 
-bool extract(const packet& p, key& out, header_layout& at) noexcept
+bool extract(const packet& p, key& out, header_layout& at, depth deepest) noexcept
 {
     at = {};
-    parts found;
+    at.looked_at = deepest;
     std::fill_n(out.words.begin() + 4, 10, 0);
     out.words[10] = std::uint64_t{std::min<std::uint32_t>(p.length, 0xffff)} << 48;
     // Of a head that is longer, an mbuf's, no more is read than of others: what is read may be
@@ -387,29 +409,32 @@ bool extract(const packet& p, key& out, header_layout& at) noexcept
     }
     const std::uint64_t destination = address_at(p.data);
     const std::uint64_t source = __builtin_bswap64(load<std::uint64_t>(p.data + 6));
-    found.type = static_cast<std::uint16_t>(source);
-    if (is_tag(found.type) || found.type < first_ethertype) [[unlikely]] {
-        parse_link(c, found, at);
+    auto type = static_cast<std::uint16_t>(source);
+    std::uint64_t outer_tag = 0;
+    std::uint64_t inner_tag = 0;
+    if (is_tag(type) || type < first_ethertype) [[unlikely]] {
+        const link l = parse_link(c, type, at);
+        c.at = l.end;
+        type = l.type;
+        outer_tag = l.outer_tag;
+        inner_tag = l.inner_tag;
     }
-    switch (found.type) {
-    case ethertype_ipv4:
-        parse_ipv4(c, found, out, at);
-        break;
-    case ethertype_ipv6:
-        parse_ipv6(c, found, out, at);
-        break;
-    case ethertype_arp:
-    case ethertype_rarp:
-        parse_arp(c, found, out, at);
-        break;
-    default:
-        break;
+    parts found;
+    if (deepest == depth::link) {
+        // Nobody asks for more.
+    } else if (type == ethertype_ipv4) {
+        parse_ipv4(c, found, out, at, deepest);
+    } else if (type == ethertype_ipv6) {
+        parse_ipv6(c, found, out, at, deepest);
+    } else if (type == ethertype_arp || type == ethertype_rarp) {
+        found.protocol = parse_arp(c, out, at);
     }
-    out.words[1] = destination | std::uint64_t{found.type} << 48;
-    out.words[2] = source >> 16 | std::uint64_t{found.outer_tag} << 48;
-    out.words[3] = found.inner_tag | std::uint64_t{found.protocol} << 16 |
+    out.words[1] = destination | std::uint64_t{type} << 48;
+    out.words[2] = source >> 16 | outer_tag << 48;
+    out.words[3] = inner_tag | std::uint64_t{found.protocol} << 16 |
                    std::uint64_t{found.tos} << 24 | std::uint64_t{found.ttl} << 32 |
                    std::uint64_t{found.fragment} << 40 | std::uint64_t{found.flags} << 48;
+    out.words[9] = found.ports | std::uint64_t{found.label} << 32;
     return at.complete;
 }
 

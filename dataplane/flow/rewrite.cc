@@ -93,8 +93,8 @@ public:
 
     [[nodiscard]] bool is_possible() const noexcept
     {
-        if (!at_.complete) [[unlikely]] {
-            return !wants_more_than_link();
+        if (!at_.complete || at_.looked_at != depth::transport) [[unlikely]] {
+            return depth_to_set(mask_) <= (at_.complete ? at_.looked_at : depth::link);
         }
         return at_.transport_is != transport_header::sctp || !at_.fragment ||
                (mask_.words[9] & low_32) == 0;
@@ -137,22 +137,16 @@ private:
         return static_cast<T>(mask_.number(f));
     }
 
-    [[nodiscard]] bool wants_more_than_link() const noexcept
-    {
-        std::uint64_t wanted = (mask_.words[3] >> 16) | (mask_.words[10] & low_48);
-        for (const std::size_t i : {4U, 5U, 6U, 7U, 8U, 9U, 11U, 12U, 13U}) {
-            wanted |= mask_.words[i];
-        }
-        return wanted != 0;
-    }
-
     void write_link() noexcept
     {
-        if ((mask_.words[1] & low_48) != 0) {
-            change_address(p_.data, value_.words[1], mask_.words[1]);
-        }
-        if ((mask_.words[2] & low_48) != 0) {
-            change_address(p_.data + 6, value_.words[2], mask_.words[2]);
+        if (((mask_.words[1] | mask_.words[2]) & low_48) != 0) {
+            // Both addresses, in eight bytes and four.
+            const auto first = [](const key& k) noexcept {
+                return k.words[1] << 16 | (k.words[2] & low_48) >> 32;
+            };
+            change<std::uint64_t>(p_.data, first(value_), first(mask_));
+            change<std::uint32_t>(p_.data + 8, static_cast<std::uint32_t>(value_.words[2]),
+                                  static_cast<std::uint32_t>(mask_.words[2]));
         }
         constexpr auto writable = static_cast<std::uint16_t>(~vlan_present); // its place is DEI's
         if (at_.tags > 0) [[unlikely]] {
@@ -420,7 +414,7 @@ bool decrement_ttl(packet& p, const header_layout& at) noexcept
     std::byte* const network = p.data + at.network;
     switch (at.network_is) {
     case network_header::none:
-        return at.complete;
+        return at.complete && at.looked_at != depth::link;
     case network_header::arp:
         return true;
     case network_header::ipv6_cut:

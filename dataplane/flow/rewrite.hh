@@ -8,12 +8,28 @@
 
 namespace strait::flow {
 
+// How deep extract() must have looked for the fields under `mask` to be set. That of IP's addresses
+// changes checksums behind it.
+[[nodiscard]] constexpr depth depth_to_set(const key& mask) noexcept
+{
+    key without_checksum;
+    for (const field f : {field::nw_tos, field::nw_ttl, field::ipv6_label}) {
+        without_checksum.set(f, mask.get(f));
+    }
+    key others = mask;
+    for (std::size_t i = 0; i < key_words; ++i) {
+        others.words[i] &= ~without_checksum.words[i];
+    }
+    return depth_to_match(others) != depth::link ? depth::transport
+                                                 : depth_to_match(without_checksum);
+}
+
 // Writes the bits under `mask` of fields that the frame has and that can be set: addresses of
 // Ethernet, IP and ARP; tags but for DEI; DSCP, ECN, TTL, IPv6's label; ports of TCP, UDP, SCTP;
 // type and code of ICMP; ARP's operation; of neighbour discovery the target, and the link-layer
-// addresses whose options are there. False, and nothing is written: a checksum that would have to
-// change lies behind the head, or in another fragment (SCTP's covers the whole datagram, and its
-// first fragment does not tell how long that is).
+// addresses whose options are there. False, and nothing is written: extract() did not look deep
+// enough, or headers lie behind the head; or SCTP's ports in a fragment, whose checksum is of the
+// whole datagram and differs by how long that is.
 [[nodiscard]] bool set_headers(dataplane::packet& p, const header_layout& at, const key& value,
                                const key& mask) noexcept;
 
