@@ -398,13 +398,14 @@ bool extract(const packet& p, key& out, header_layout& at, depth deepest) noexce
     at.looked_at = deepest;
     std::fill_n(out.words.begin() + 4, 10, 0);
     out.words[10] = std::uint64_t{std::min<std::uint32_t>(p.length, 0xffff)} << 48;
-    // Of a head that is longer, an mbuf's, no more is read than of others: what is read may be
-    // written, and only so much of a head is nobody else's (clone_packet()).
-    const auto readable =
-        static_cast<std::uint32_t>(std::min<std::size_t>(p.head_length, longest_head));
+    // Of a head that is longer, an mbuf's, no more is read than of a guest's that got its tags:
+    // what is read may be written, and only so much of a head is nobody else's (clone_packet()).
+    constexpr std::size_t most = longest_head + most_tags * tag_length;
+    const auto readable = static_cast<std::uint32_t>(std::min<std::size_t>(p.head_length, most));
     cursor c{p.data, ethernet_header, readable, p.length};
     if (readable < ethernet_header) [[unlikely]] {
         std::fill_n(out.words.begin() + 1, 3, 0);
+        at.complete = p.length < ethernet_header;
         return at.complete;
     }
     const std::uint64_t destination = address_at(p.data);

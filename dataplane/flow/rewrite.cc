@@ -390,6 +390,9 @@ bool remove_tag(packet& p, header_layout& at) noexcept
     --at.tags;
     const std::uint16_t type = load<be16>(p.data + 12);
     p.tagged = type == ethertype_vlan ? 1 : 0;
+    if (p.tags == 0 && (type == ethertype_vlan || type == ethertype_qinq)) {
+        p.tags = 1; // a third one, which nobody had counted
+    }
     at.outer_qinq = at.tags > 0 && type == ethertype_qinq;
     move_layout(at, -static_cast<int>(tag_length));
     return true;

@@ -2,6 +2,7 @@
 // Keys back to packets: header fields changed in place, tags put in and taken out. Checksums stay
 // as right, or as wrong, as they were (RFC 1624), and what an intent leaves to be filled is kept
 // as it must be. Works on what extract() found in a packet's private head; no payload is touched.
+// Frames are no shorter than an Ethernet header.
 #pragma once
 
 #include "dataplane/flow/extract.hh"
