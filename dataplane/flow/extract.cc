@@ -19,8 +19,9 @@ constexpr std::uint16_t first_ethertype = 0x0600; // what is smaller is a length
 constexpr std::uint16_t ethertype_arp = 0x0806;
 constexpr std::uint16_t ethertype_rarp = 0x8035;
 constexpr std::uint64_t ethernet_address = 0xffff'ffff'ffff;
-constexpr std::size_t snap_header = 8; // with LLC
-constexpr std::size_t arp_packet = 28; // of IPv4 on Ethernet
+constexpr std::size_t snap_header = 8;            // with LLC
+constexpr std::size_t arp_packet = 28;            // of IPv4 on Ethernet
+constexpr std::uint32_t longest_padding = 0xffff; // behind IP's packet
 
 // What is put together of a key. Nothing of it is passed by reference, so that it stays in
 // registers; nor is the cursor.
@@ -42,8 +43,8 @@ struct cursor {
     std::uint32_t end;      // to where they belong to it
 
     [[nodiscard]] bool has(std::size_t size) const noexcept { return at + size <= readable; }
-    // What has() denied is there all the same, but behind the head.
-    [[nodiscard]] bool lies_beyond(std::size_t size) const noexcept { return at + size <= end; }
+    // They belong to the packet, in the head or behind it.
+    [[nodiscard]] bool belongs(std::size_t size) const noexcept { return at + size <= end; }
     // The packet ends `size` bytes from here: what follows is padding.
     void end_after(std::uint32_t size) noexcept
     {
@@ -81,7 +82,7 @@ struct link {
     link out{c.at, type, 0, 0};
     while (is_tag(out.type) && at.tags < most_tags) {
         if (!c.has(tag_length)) {
-            at.complete = !c.lies_beyond(tag_length);
+            at.complete = !c.belongs(tag_length);
             return out;
         }
         const auto tag = static_cast<std::uint16_t>(c.get<be16>(0) | vlan_present);
@@ -99,7 +100,7 @@ struct link {
         out.type = no_ethertype;
         constexpr std::uint64_t snap = 0xaaaa'0300'0000; // LLC, and Ethernet as the organisation
         if (!c.has(snap_header)) {
-            at.complete = !c.lies_beyond(snap_header);
+            at.complete = !c.belongs(snap_header);
         } else if (address_at(c.frame + c.at) == snap && c.get<be16>(6) >= first_ethertype) {
             out.type = c.get<be16>(6);
             c.at += snap_header;
@@ -128,7 +129,7 @@ struct link {
     constexpr std::uint8_t target_link = 2;
     c.at += icmp_header;
     if (!c.has(target_size)) {
-        at.complete = !c.lies_beyond(target_size);
+        at.complete = !c.belongs(target_size);
         return;
     }
     const std::uint32_t target = c.at;
@@ -138,7 +139,7 @@ struct link {
     while (c.has(smallest_option)) {
         const auto kind = c.get<std::uint8_t>(0);
         const std::uint32_t size = c.get<std::uint8_t>(1) * 8U;
-        if (size == 0 || !c.lies_beyond(size)) {
+        if (size == 0) {
             break;
         }
         if (size == smallest_option && (kind == source_link || kind == target_link)) {
@@ -154,7 +155,7 @@ struct link {
         }
         c.at += size;
     }
-    at.complete = c.has(smallest_option) || !c.lies_beyond(smallest_option);
+    at.complete = c.has(smallest_option) || !c.belongs(smallest_option);
     at.nd_target = static_cast<std::uint16_t>(target);
     out.words[12] = __builtin_bswap64(load<std::uint64_t>(c.frame + target));
     out.words[13] = __builtin_bswap64(load<std::uint64_t>(c.frame + target + 8));
@@ -172,7 +173,7 @@ struct link {
             at.transport = static_cast<std::uint16_t>(c.at);
             return true;
         }
-        at.complete = !c.lies_beyond(size);
+        at.complete = !c.belongs(size);
         return false;
     };
     const auto checksum = [&](std::uint16_t offset) noexcept {
@@ -184,7 +185,7 @@ struct link {
             checksum(tcp_checksum);
             const std::uint16_t control = c.get<be16>(12);
             const std::size_t size = (control >> 12) * 4U;
-            if (size >= min_tcp_header && c.lies_beyond(size)) [[likely]] {
+            if (size >= min_tcp_header && c.belongs(size)) [[likely]] {
                 at.transport_is = transport_header::tcp;
                 found.flags = control & 0x0fff;
                 found.ports = ports_at(c);
@@ -242,14 +243,14 @@ struct link {
                                               depth deepest) noexcept
 {
     if (!c.has(min_ipv4_header)) {
-        at.complete = !c.lies_beyond(min_ipv4_header);
+        at.complete = !c.belongs(min_ipv4_header);
         return;
     }
     const std::uint32_t size = (c.get<std::uint8_t>(0) & 0x0fU) * 4;
     const std::uint16_t total = c.get<be16>(2);
     const std::uint32_t left = c.end - c.at;
-    if (size < min_ipv4_header || total < size || total > left || left - total > 0xffff)
-        [[unlikely]] {
+    // Of a packet that would be longer than the frame the difference is large as well.
+    if (size < min_ipv4_header || total < size || left - total > longest_padding) [[unlikely]] {
         return;
     }
     at.network = static_cast<std::uint16_t>(c.at);
@@ -297,7 +298,7 @@ struct extensions {
     std::uint8_t fragment = 0;
     while (is_extension(kind)) {
         if (!c.has(smallest)) {
-            at.complete = !c.lies_beyond(smallest);
+            at.complete = !c.belongs(smallest);
             return {};
         }
         const unsigned length = c.get<std::uint8_t>(1);
@@ -319,7 +320,7 @@ struct extensions {
             constexpr std::size_t segments_left = 3;
             at.routed |= kind == ipv6_routing && c.get<std::uint8_t>(segments_left) != 0;
         }
-        if (!c.lies_beyond(size)) {
+        if (!c.belongs(size)) {
             return {};
         }
         kind = c.get<std::uint8_t>(0);
@@ -332,12 +333,12 @@ struct extensions {
                                               depth deepest) noexcept
 {
     if (!c.has(ipv6_header)) {
-        at.complete = !c.lies_beyond(ipv6_header);
+        at.complete = !c.belongs(ipv6_header);
         return;
     }
     const std::uint16_t payload = c.get<be16>(4);
-    const std::uint32_t left = c.end - c.at;
-    if (payload + ipv6_header > left || left - (payload + ipv6_header) > 0xffff) [[unlikely]] {
+    const auto left = static_cast<std::uint32_t>(c.end - c.at - ipv6_header);
+    if (left - payload > longest_padding) [[unlikely]] { // as above
         return;
     }
     at.network = static_cast<std::uint16_t>(c.at);
@@ -374,7 +375,7 @@ struct extensions {
 [[gnu::noinline]] std::uint8_t parse_arp(cursor c, key& out, header_layout& at) noexcept
 {
     if (!c.has(arp_packet)) {
-        at.complete = !c.lies_beyond(arp_packet);
+        at.complete = !c.belongs(arp_packet);
         return 0;
     }
     constexpr std::uint64_t ipv4_on_ethernet = 0x0001'0800'0604;

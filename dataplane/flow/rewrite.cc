@@ -301,7 +301,7 @@ private:
     void write_checksum() noexcept
     {
         const offload_intent& todo = p_.offload;
-        if (!todo.empty() && todo.network_start == at_.network) {
+        if (todo.network_start == at_.network) {
             // The field has nothing in it yet but the pseudo-header's sum.
             std::byte* const field = p_.data + todo.checksum_start + todo.checksum_offset;
             store(field, pseudo_.sum(load<std::uint16_t>(field)));
