@@ -2,6 +2,7 @@
 // Toeplitz is DPDK's (rte_softrss), the other hash CRC-32C.
 #include "ports/xen-netback/hash.hh"
 
+#include "dataplane/ip.hh"
 #include "dataplane/parse.hh"
 #include "ports/xen-netback/netif.hh"
 
@@ -30,13 +31,8 @@ struct tuple {
     bool ports{false};
 };
 
-constexpr std::uint8_t protocol_tcp = 6;
-constexpr std::uint8_t protocol_udp = 17;
-
 std::optional<tuple> find_tuple(const packet& p) noexcept
 {
-    constexpr std::size_t ipv4_header = 20;
-    constexpr std::size_t ipv6_header = 40;
     std::size_t at = dataplane::ethernet_header; // no shorter frame is forwarded
     std::uint16_t type = load<be16>(p.data + at - 2);
     while ((type == dataplane::ethertype_vlan || type == dataplane::ethertype_qinq) &&
@@ -51,13 +47,11 @@ std::optional<tuple> find_tuple(const packet& p) noexcept
             t.words[t.addresses++] = load<be32>(p.data + first + i * sizeof(std::uint32_t));
         }
     };
-    constexpr std::uint16_t ipv4 = 0x0800;
-    constexpr std::uint16_t ipv6 = 0x86dd;
-    if (type == ipv4 && at + ipv4_header <= p.head_length) {
+    if (type == dataplane::ethertype_ipv4 && at + dataplane::min_ipv4_header <= p.head_length) {
         const auto first = load<std::uint8_t>(p.data + at);
         const std::size_t length = (first & 0xfU) * 4U;
         const std::uint16_t fragment = load<be16>(p.data + at + 6);
-        if (first >> 4U != 4 || length < ipv4_header) {
+        if (first >> 4U != 4 || length < dataplane::min_ipv4_header) {
             return std::nullopt;
         }
         // All fragments of a datagram go one way: only the first has ports.
@@ -66,16 +60,17 @@ std::optional<tuple> find_tuple(const packet& p) noexcept
         }
         add(at + 12, 2);
         at += length;
-    } else if (type == ipv6 && at + ipv6_header <= p.head_length) {
+    } else if (type == dataplane::ethertype_ipv6 && at + dataplane::ipv6_header <= p.head_length) {
         t.ipv6 = true;
         protocol = load<std::uint8_t>(p.data + at + 6);
         add(at + 8, 8);
-        at += ipv6_header;
+        at += dataplane::ipv6_header;
     } else {
         return std::nullopt;
     }
-    t.tcp = protocol == protocol_tcp;
-    if ((t.tcp || protocol == protocol_udp) && at + sizeof(std::uint32_t) <= p.head_length) {
+    t.tcp = protocol == dataplane::protocol_tcp;
+    if ((t.tcp || protocol == dataplane::protocol_udp) &&
+        at + sizeof(std::uint32_t) <= p.head_length) {
         t.words[t.addresses] = load<be32>(p.data + at);
         t.ports = true;
     }
