@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/flow/classifier.hh"
+
+#include <algorithm>
+#include <utility>
+
+namespace strait::flow {
+
+namespace {
+
+auto has_mask(const flow_mask& mask) noexcept
+{
+    return [&mask](const tuple& t) { return &t.mask() == &mask; };
+}
+
+} // namespace
+
+const tuple* classifier::find_tuple(const flow_mask& mask) const noexcept
+{
+    const auto found = tuples_.find(mask.rank());
+    const auto at = std::ranges::find_if(
+        found, [&](const auto& entry) { return &entry.get()->mask() == &mask; });
+    return at == found.end() ? nullptr : at->get();
+}
+
+rule_ptr classifier::insert(rule_ptr added)
+{
+    const flow_mask& mask = added->mask();
+    const tuple* const known = find_tuple(mask);
+    if (known == nullptr) {
+        hamt<tuple>::pointer made{new tuple{added->shared_mask()}};
+        made->insert(std::move(added));
+        probes_.insert(*made);
+        tuples_.put(mask.rank(), 0, std::move(made), has_mask(mask));
+        mask.add_to(union_mask_);
+        ++size_;
+        return {};
+    }
+    const std::uint64_t hash = flow_mask::hash_of(added->values());
+    const order_t order = known->order();
+    tuple& t = tuples_.own(mask.rank(), has_mask(mask));
+    rule_ptr before = t.insert(std::move(added));
+    if (!before) {
+        ++size_;
+    }
+    // What the probe says of a tuple of many rules does not change with each of them.
+    if (&t != known || t.order() != order || t.size() <= probe::most_filtered + 1) {
+        probes_.update(order, t, hash);
+    }
+    return before;
+}
+
+rule_ptr classifier::erase(const rule& like)
+{
+    const flow_mask& mask = like.mask();
+    const tuple* const known = find_tuple(mask);
+    if (known == nullptr || known->find(like.values(), like.priority()) == nullptr) {
+        return {};
+    }
+    const order_t order = known->order();
+    tuple& t = tuples_.own(mask.rank(), has_mask(mask));
+    rule_ptr out = t.erase(like);
+    --size_;
+    if (t.size() != 0) {
+        if (&t != known || t.order() != order || t.size() <= probe::most_filtered) {
+            probes_.update(order, t, std::nullopt);
+        }
+        return out;
+    }
+    probes_.erase(order, mask);
+    tuples_.take(mask.rank(), 0, has_mask(mask));
+    union_mask_ = key{};
+    tuples_.for_each([this](const auto& entry) { entry.get()->mask().add_to(union_mask_); });
+    return out;
+}
+
+rule_ptr classifier::erase(const match& what, priority_t priority)
+{
+    const rule* const found = find_exact(what, priority);
+    return found == nullptr ? rule_ptr{} : erase(*found);
+}
+
+const rule* classifier::find_exact(const match& what, priority_t priority) const
+{
+    const auto mask = flow_mask::of(what.mask);
+    const tuple* const t = find_tuple(*mask);
+    if (t == nullptr) {
+        return nullptr;
+    }
+    std::array<std::uint64_t, key_words> values;
+    std::size_t count = 0;
+    for (const flow_mask::part& p : mask->parts()) {
+        values[count++] = what.value.words[p.word];
+    }
+    return t->find(std::span{values}.first(count), priority);
+}
+
+void classifier::for_each(const std::function<void(const rule&)>& visit) const
+{
+    tuples_.for_each([&](const auto& of) {
+        of.get()->rules().for_each([&](const auto& entry) { visit(*entry.get()); });
+    });
+}
+
+void classifier::for_each_within(const match& filter,
+                                 const std::function<void(const rule&)>& visit) const
+{
+    tuples_.for_each([&](const auto& of) {
+        if (!of.get()->mask().covers(filter.mask)) {
+            return;
+        }
+        of.get()->rules().for_each([&](const auto& entry) {
+            if (entry.get()->overlaps(filter)) {
+                visit(*entry.get());
+            }
+        });
+    });
+}
+
+bool classifier::has_overlap(const match& what, priority_t priority) const
+{
+    bool found = false;
+    tuples_.for_each([&](const auto& of) {
+        of.get()->rules().for_each([&](const auto& entry) {
+            found = found || (entry.rank() == priority && entry.get()->overlaps(what));
+        });
+    });
+    return found;
+}
+
+namespace {
+
+// What is known of a packet while tuples are looked at.
+struct best_rule {
+    const rule* found{nullptr};
+    order_t order{0};
+};
+
+void look_at(const tuple& t, const key& k, std::uint64_t hash, best_rule& best) noexcept
+{
+    for (const auto& entry : t.rules().find(hash)) {
+        const order_t order = order_of(entry.rank(), t.mask().rank());
+        if (order < best.order) {
+            return;
+        }
+        if (entry.get()->matches(k)) {
+            best = {entry.get(), order};
+            return;
+        }
+    }
+}
+
+// How many of a block's tuples could have something better.
+std::size_t look_at(const probe_list::block& block, const key& k, best_rule& best) noexcept
+{
+    for (std::size_t i = 0; i < block.count; ++i) {
+        const probe& p = block.probes[i];
+        if (p.order < best.order) {
+            return i;
+        }
+        const std::uint64_t hash = p.hash(k, *block.of[i]);
+        if (p.may_have(hash)) [[unlikely]] {
+            look_at(*block.of[i], k, hash, best);
+        }
+    }
+    return block.count;
+}
+
+} // namespace
+
+const rule* classifier::lookup(const key& k, key* consulted) const noexcept
+{
+    best_rule best;
+    const auto blocks = probes_.blocks();
+    std::size_t whole = 0;
+    std::size_t more = 0;
+    for (; whole < blocks.size(); ++whole) {
+        more = look_at(*blocks[whole], k, best);
+        if (more < blocks[whole]->count) {
+            break;
+        }
+    }
+    if (consulted != nullptr) {
+        probes_.consult(k, whole, whole < blocks.size() ? more : 0, *consulted);
+    }
+    return best.found;
+}
+
+} // namespace strait::flow

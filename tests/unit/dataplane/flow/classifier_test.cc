@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which rule of a table a packet meets: against a table without structure, while rules come and go.
+#include "dataplane/flow/classifier.hh"
+
+#include "tests/unit/dataplane/flow/rule_sets.hh"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace strait::flow {
+namespace {
+
+using test::dice;
+using test::linear_table;
+using test::make_rule;
+
+match tcp_to(std::uint16_t port)
+{
+    match out;
+    out.require(field::eth_type, 0x0800);
+    out.require(field::nw_proto, 6);
+    out.require(field::tp_dst, port);
+    return out;
+}
+
+key packet_to(std::uint16_t port)
+{
+    return tcp_to(port).value;
+}
+
+TEST(classifier, has_nothing_for_a_packet_at_first)
+{
+    const classifier table;
+    key consulted;
+    EXPECT_EQ(table.lookup(packet_to(80), &consulted), nullptr);
+    EXPECT_EQ(consulted, key{});
+    EXPECT_EQ(table.union_mask(), key{});
+    EXPECT_EQ(table.size(), 0U);
+}
+
+TEST(classifier, finds_the_rule_of_the_highest_priority)
+{
+    classifier table;
+    const rule_ptr web = make_rule(100, tcp_to(80));
+    const rule_ptr all = make_rule(1, match{});
+    table.insert(web);
+    table.insert(all);
+    EXPECT_EQ(table.lookup(packet_to(80)), web.get());
+    EXPECT_EQ(table.lookup(packet_to(81)), all.get());
+
+    const rule_ptr above = make_rule(200, match{});
+    table.insert(above);
+    EXPECT_EQ(table.lookup(packet_to(80)), above.get());
+    EXPECT_EQ(table.erase(*above), above);
+    EXPECT_EQ(table.lookup(packet_to(80)), web.get());
+}
+
+TEST(classifier, replaces_what_has_the_same_match_and_priority)
+{
+    classifier table;
+    const rule_ptr first = make_rule(7, tcp_to(80));
+    const rule_ptr second = make_rule(7, tcp_to(80));
+    const rule_ptr other = make_rule(8, tcp_to(80));
+    EXPECT_EQ(table.insert(first), nullptr);
+    EXPECT_EQ(table.insert(other), nullptr);
+    EXPECT_EQ(table.insert(second), first);
+    EXPECT_EQ(table.size(), 2U);
+    EXPECT_EQ(table.find_exact(tcp_to(80), 7), second.get());
+    EXPECT_EQ(table.erase(tcp_to(80), 8), other);
+    EXPECT_EQ(table.lookup(packet_to(80)), second.get());
+    EXPECT_EQ(table.erase(tcp_to(80), 8), nullptr);
+    EXPECT_EQ(table.erase(tcp_to(81), 7), nullptr);
+    EXPECT_EQ(table.size(), 1U);
+}
+
+TEST(classifier, prefers_the_mask_of_more_bits_among_equal_priorities)
+{
+    for (const bool wide_first : {false, true}) {
+        classifier table;
+        match any_tcp;
+        any_tcp.require(field::nw_proto, 6);
+        const rule_ptr web = make_rule(5, tcp_to(80));
+        const rule_ptr tcp = make_rule(5, any_tcp);
+        table.insert(wide_first ? tcp : web);
+        table.insert(wide_first ? web : tcp);
+        EXPECT_EQ(table.lookup(packet_to(80)), web.get());
+        EXPECT_EQ(table.lookup(packet_to(81)), tcp.get());
+        // What else there is does not matter.
+        match elsewhere = any_tcp;
+        elsewhere.require(field::nw_proto, 17);
+        table.insert(make_rule(900, elsewhere));
+        EXPECT_EQ(table.lookup(packet_to(80)), web.get());
+    }
+}
+
+// A table that changes, and what is to be its like.
+struct pair_of_tables {
+    classifier table;
+    linear_table model;
+
+    void insert(rule_ptr r) { EXPECT_EQ(table.insert(r), model.insert(r)); }
+    void erase_one(dice& d)
+    {
+        const rule_ptr out = model.erase(d.below(static_cast<unsigned>(model.rules().size())));
+        EXPECT_EQ(table.erase(*out), out);
+    }
+    void change(dice& d, unsigned fields, unsigned priorities)
+    {
+        if (!model.rules().empty() && d.one_in(3)) {
+            erase_one(d);
+        } else {
+            insert(make_rule(static_cast<priority_t>(d.below(priorities)), d.any_match(fields)));
+        }
+    }
+};
+
+class classifier_at_random : public testing::TestWithParam<unsigned> {};
+
+TEST_P(classifier_at_random, answers_as_a_table_without_structure_does)
+{
+    dice d{GetParam()};
+    const unsigned fields = 1 + d.below(9);
+    const unsigned priorities = d.one_in(3) ? 1 : 1 + d.below(50);
+    pair_of_tables now;
+    std::vector<pair_of_tables> copies;
+    unsigned met = 0;
+    for (unsigned round = 0; round < 400; ++round) {
+        now.change(d, fields, priorities);
+        ASSERT_EQ(now.table.size(), now.model.rules().size());
+        if (d.one_in(20)) {
+            copies.push_back(now);
+        }
+        for (unsigned i = 0; i < 20; ++i) {
+            const key packet = d.any_packet();
+            const rule* const expected = now.model.lookup(packet);
+            ASSERT_EQ(now.table.lookup(packet), expected);
+            met += expected != nullptr ? 1 : 0;
+            if (!copies.empty()) {
+                const auto& then = copies[d.below(static_cast<unsigned>(copies.size()))];
+                ASSERT_EQ(then.table.lookup(packet), then.model.lookup(packet));
+            }
+        }
+    }
+    EXPECT_GT(met, 800U) << "packets and rules are to meet";
+    while (!now.model.rules().empty()) {
+        now.erase_one(d);
+    }
+    EXPECT_EQ(now.table.size(), 0U);
+    EXPECT_EQ(now.table.mask_count(), 0U);
+    EXPECT_EQ(now.table.union_mask(), key{});
+}
+
+TEST_P(classifier_at_random, consults_all_bits_that_its_answer_depends_on)
+{
+    dice d{GetParam()};
+    const unsigned fields = 1 + d.below(9);
+    const unsigned priorities = d.one_in(3) ? 1 : 1 + d.below(50);
+    pair_of_tables now;
+    for (unsigned round = 0; round < 150; ++round) {
+        now.change(d, fields, priorities);
+        for (unsigned i = 0; i < 5; ++i) {
+            const key packet = d.any_packet();
+            key consulted;
+            const rule* const expected = now.table.lookup(packet, &consulted);
+            for (std::size_t w = 0; w < key_words; ++w) {
+                ASSERT_EQ(consulted.words[w] & ~now.table.union_mask().words[w], 0U);
+            }
+            for (unsigned n = 0; n < 10; ++n) {
+                key other = packet;
+                const key noise = n % 2 == 0 ? d.noise() : d.any_packet();
+                for (std::size_t w = 0; w < key_words; ++w) {
+                    other.words[w] = (packet.words[w] & consulted.words[w]) |
+                                     (noise.words[w] & ~consulted.words[w]);
+                }
+                ASSERT_EQ(now.table.lookup(other), expected);
+                ASSERT_EQ(now.model.lookup(other), expected);
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(seeds, classifier_at_random, testing::Range(0U, 30U));
+
+} // namespace
+} // namespace strait::flow
