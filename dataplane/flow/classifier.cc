@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/flow/classifier.hh"
 
+#include "dataplane/flow/conjunctions.hh"
+
 #include <algorithm>
 #include <utility>
 
@@ -26,6 +28,7 @@ const tuple* classifier::find_tuple(const flow_mask& mask) const noexcept
 rule_ptr classifier::insert(rule_ptr added)
 {
     const flow_mask& mask = added->mask();
+    conjunctive_ += static_cast<unsigned>(added->is_conjunctive());
     const tuple* const known = find_tuple(mask);
     if (known == nullptr) {
         hamt<tuple>::pointer made{new tuple{added->shared_mask()}};
@@ -40,7 +43,9 @@ rule_ptr classifier::insert(rule_ptr added)
     const order_t order = known->order();
     tuple& t = tuples_.own(mask.rank(), has_mask(mask));
     rule_ptr before = t.insert(std::move(added));
-    if (!before) {
+    if (before) {
+        conjunctive_ -= static_cast<unsigned>(before->is_conjunctive());
+    } else {
         ++size_;
     }
     // What the probe says of a tuple of many rules does not change with each of them.
@@ -61,6 +66,7 @@ rule_ptr classifier::erase(const rule& like)
     tuple& t = tuples_.own(mask.rank(), has_mask(mask));
     rule_ptr out = t.erase(like);
     --size_;
+    conjunctive_ -= static_cast<unsigned>(out->is_conjunctive());
     if (t.size() != 0) {
         if (&t != known || t.order() != order || t.size() <= probe::most_filtered) {
             probes_.update(order, t, std::nullopt);
@@ -134,6 +140,7 @@ namespace {
 struct best_rule {
     const rule* found{nullptr};
     order_t order{0};
+    conjunctions* met{nullptr}; // null: rules of conjunctions are passed over
 };
 
 void look_at(const tuple& t, const key& k, std::uint64_t hash, best_rule& best) noexcept
@@ -143,9 +150,17 @@ void look_at(const tuple& t, const key& k, std::uint64_t hash, best_rule& best) 
         if (order < best.order) {
             return;
         }
-        if (entry.get()->matches(k)) {
-            best = {entry.get(), order};
+        const rule& r = *entry.get();
+        if (!r.matches(k)) {
+            continue;
+        }
+        if (!r.is_conjunctive()) {
+            best.found = &r;
+            best.order = order;
             return;
+        }
+        if (best.met != nullptr) {
+            best.met->add(r);
         }
     }
 }
@@ -166,12 +181,12 @@ std::size_t look_at(const probe_list::block& block, const key& k, best_rule& bes
     return block.count;
 }
 
-} // namespace
-
-const rule* classifier::lookup(const key& k, key* consulted) const noexcept
+const rule* search(const probe_list& probes, const key& k, conjunctions* met,
+                   key* consulted) noexcept
 {
     best_rule best;
-    const auto blocks = probes_.blocks();
+    best.met = met;
+    const auto blocks = probes.blocks();
     std::size_t whole = 0;
     std::size_t more = 0;
     for (; whole < blocks.size(); ++whole) {
@@ -181,9 +196,42 @@ const rule* classifier::lookup(const key& k, key* consulted) const noexcept
         }
     }
     if (consulted != nullptr) {
-        probes_.consult(k, whole, whole < blocks.size() ? more : 0, *consulted);
+        probes.consult(k, whole, whole < blocks.size() ? more : 0, *consulted);
     }
     return best.found;
+}
+
+} // namespace
+
+const rule* classifier::lookup(const key& k, key* consulted) const noexcept
+{
+    return conjunctive_ == 0 ? search(probes_, k, nullptr, consulted)
+                             : lookup_with_conjunctions(k, consulted);
+}
+
+const rule* classifier::lookup_with_conjunctions(const key& k, key* consulted) const noexcept
+{
+    conjunctions met;
+    while (true) {
+        const rule* const plain = search(probes_, k, &met, consulted);
+        for (const auto& c : met.all()) {
+            if (plain != nullptr && c.priority() <= plain->priority()) {
+                return plain;
+            }
+            if (!c.is_met()) {
+                continue;
+            }
+            key with_id = k;
+            with_id.set(field::conj_id, c.id());
+            if (const rule* const r = search(probes_, with_id, nullptr, consulted)) {
+                return r;
+            }
+        }
+        if (!met.has_more()) {
+            return plain;
+        }
+        met.go_on();
+    }
 }
 
 } // namespace strait::flow

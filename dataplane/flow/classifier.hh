@@ -45,16 +45,23 @@ public:
     // The rule of the highest priority that matches; of several, the one that asks for more bits.
     // Null if none matches. Each key that is as this one in the bits that are added to `consulted`
     // gets the same answer.
+    //
+    // Rules of conjunctions do not match by themselves. Where one has all of its dimensions met, at
+    // a priority above that of what matches else, the packet is looked up again with its number as
+    // conj_id and without conjunctions; if that finds nothing, it is as if it had not been met. Of
+    // several of one priority, which is an operator's mistake, the lowest number comes first.
     [[nodiscard]] const rule* lookup(const key& k, key* consulted = nullptr) const noexcept;
     // All bits that some rule asks for.
     [[nodiscard]] const key& union_mask() const noexcept { return union_mask_; }
 
 private:
     [[nodiscard]] const tuple* find_tuple(const flow_mask& mask) const noexcept;
+    [[nodiscard]] const rule* lookup_with_conjunctions(const key& k, key* consulted) const noexcept;
 
     hamt<tuple> tuples_;
     probe_list probes_;
     std::size_t size_{0};
+    std::size_t conjunctive_{0}; // rules of conjunctions
     key union_mask_;
 };
 

@@ -6,8 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
 namespace strait::flow {
 namespace {
 
@@ -94,6 +92,109 @@ TEST(classifier, prefers_the_mask_of_more_bits_among_equal_priorities)
     }
 }
 
+std::shared_ptr<const action_list> dimension(std::uint32_t id, unsigned which, unsigned of)
+{
+    return std::make_shared<const action_list>(action_list{
+        {conjunction{id, static_cast<std::uint8_t>(which), static_cast<std::uint8_t>(of)}}});
+}
+
+match from(std::uint32_t address)
+{
+    match out;
+    out.require(field::nw_src, address);
+    return out;
+}
+
+match of_conjunction(std::uint32_t id)
+{
+    match out;
+    out.require(field::conj_id, id);
+    return out;
+}
+
+TEST(classifier, follows_a_conjunction_all_of_whose_dimensions_are_met)
+{
+    classifier table;
+    table.insert(make_rule(100, from(1), dimension(7, 0, 2)));
+    table.insert(make_rule(100, from(2), dimension(7, 0, 2)));
+    table.insert(make_rule(100, tcp_to(80), dimension(7, 1, 2)));
+    const rule_ptr met = make_rule(10, of_conjunction(7));
+    table.insert(met);
+    key packet = packet_to(80);
+    EXPECT_EQ(table.lookup(packet), nullptr) << "one dimension alone does not match";
+    packet.set(field::nw_src, 2);
+    EXPECT_EQ(table.lookup(packet), met.get());
+
+    const rule_ptr as_high = make_rule(100, match{});
+    table.insert(as_high);
+    EXPECT_EQ(table.lookup(packet), as_high.get()) << "a conjunction has to be higher";
+    table.erase(*as_high);
+    const rule_ptr between = make_rule(50, match{});
+    table.insert(between);
+    EXPECT_EQ(table.lookup(packet), between.get()) << "the second look is one like any other";
+    table.erase(*between);
+    EXPECT_EQ(table.erase(*met), met);
+    EXPECT_EQ(table.lookup(packet), nullptr);
+}
+
+TEST(classifier, goes_on_where_nothing_follows_a_conjunction)
+{
+    classifier table;
+    for (const std::uint32_t id : {5U, 6U, 7U}) {
+        const auto priority = static_cast<priority_t>(100 * id);
+        table.insert(make_rule(priority, from(1), dimension(id, 0, 2)));
+        table.insert(make_rule(priority, tcp_to(80), dimension(id, 1, 2)));
+    }
+    const rule_ptr met = make_rule(10, of_conjunction(6));
+    table.insert(met);
+    key packet = packet_to(80);
+    packet.set(field::nw_src, 1);
+    EXPECT_EQ(table.lookup(packet), met.get());
+}
+
+TEST(classifier, follows_any_number_of_conjunctions)
+{
+    constexpr std::uint32_t count = 1000;
+    classifier table;
+    action_list first;
+    action_list second;
+    for (std::uint32_t id = 1; id <= count; ++id) {
+        // In no order; the second dimension of every third one is missing.
+        const std::uint32_t scattered = 1 + id * 7 % count;
+        first.push_back({conjunction{scattered, 0, 2}});
+        if (scattered % 3 != 0) {
+            second.push_back({conjunction{scattered, 1, 2}});
+        }
+    }
+    table.insert(make_rule(9, from(1), std::make_shared<const action_list>(first)));
+    table.insert(make_rule(9, tcp_to(80), std::make_shared<const action_list>(second)));
+    key packet = packet_to(80);
+    packet.set(field::nw_src, 1);
+    std::vector<rule_ptr> met;
+    for (std::uint32_t id = count; id > 0; --id) {
+        const rule_ptr r = make_rule(1, of_conjunction(id));
+        table.insert(r);
+        if (id % 3 != 0) {
+            met.push_back(r);
+        }
+        ASSERT_EQ(table.lookup(packet), met.empty() ? nullptr : met.back().get());
+    }
+}
+
+// What a random table may have.
+struct limits {
+    explicit limits(dice& d)
+        : fields{1 + d.below(9)},
+          priorities{d.one_in(3) ? 1 : 1 + d.below(50)},
+          conjunctions{d.one_in(2) ? 0 : 1 + d.below(8)},
+          dimensions{static_cast<std::uint8_t>(2 + d.below(2))}
+    {}
+    unsigned fields; // of a match
+    unsigned priorities;
+    unsigned conjunctions;
+    std::uint8_t dimensions;
+};
+
 // A table that changes, and what is to be its like.
 struct pair_of_tables {
     classifier table;
@@ -105,13 +206,19 @@ struct pair_of_tables {
         const rule_ptr out = model.erase(d.below(static_cast<unsigned>(model.rules().size())));
         EXPECT_EQ(table.erase(*out), out);
     }
-    void change(dice& d, unsigned fields, unsigned priorities)
+    void change(dice& d, const limits& l)
     {
         if (!model.rules().empty() && d.one_in(3)) {
             erase_one(d);
-        } else {
-            insert(make_rule(static_cast<priority_t>(d.below(priorities)), d.any_match(fields)));
+            return;
         }
+        match what = d.any_match(l.fields);
+        if (l.conjunctions != 0 && d.one_in(5)) {
+            what.require(field::conj_id, 1 + d.below(l.conjunctions));
+        }
+        const bool dimension = l.conjunctions != 0 && d.one_in(3);
+        insert(make_rule(static_cast<priority_t>(d.below(l.priorities)), what,
+                         dimension ? d.any_conjunctions(l.conjunctions, l.dimensions) : nullptr));
     }
 };
 
@@ -120,13 +227,12 @@ class classifier_at_random : public testing::TestWithParam<unsigned> {};
 TEST_P(classifier_at_random, answers_as_a_table_without_structure_does)
 {
     dice d{GetParam()};
-    const unsigned fields = 1 + d.below(9);
-    const unsigned priorities = d.one_in(3) ? 1 : 1 + d.below(50);
+    const limits l{d};
     pair_of_tables now;
     std::vector<pair_of_tables> copies;
     unsigned met = 0;
     for (unsigned round = 0; round < 400; ++round) {
-        now.change(d, fields, priorities);
+        now.change(d, l);
         ASSERT_EQ(now.table.size(), now.model.rules().size());
         if (d.one_in(20)) {
             copies.push_back(now);
@@ -154,11 +260,10 @@ TEST_P(classifier_at_random, answers_as_a_table_without_structure_does)
 TEST_P(classifier_at_random, consults_all_bits_that_its_answer_depends_on)
 {
     dice d{GetParam()};
-    const unsigned fields = 1 + d.below(9);
-    const unsigned priorities = d.one_in(3) ? 1 : 1 + d.below(50);
+    const limits l{d};
     pair_of_tables now;
     for (unsigned round = 0; round < 150; ++round) {
-        now.change(d, fields, priorities);
+        now.change(d, l);
         for (unsigned i = 0; i < 5; ++i) {
             const key packet = d.any_packet();
             key consulted;

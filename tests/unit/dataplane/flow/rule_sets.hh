@@ -10,7 +10,7 @@
 #include <map>
 #include <memory>
 #include <random>
-#include <tuple>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -79,6 +79,17 @@ public:
         }
         return out;
     }
+    // A dimension or several of conjunctions that all have `dimensions`.
+    [[nodiscard]] std::shared_ptr<const action_list> any_conjunctions(unsigned ids,
+                                                                      std::uint8_t dimensions)
+    {
+        action_list out;
+        do {
+            const auto dimension = static_cast<std::uint8_t>(below(dimensions));
+            out.push_back({conjunction{1 + below(ids), dimension, dimensions}});
+        } while (one_in(2));
+        return std::make_shared<const action_list>(std::move(out));
+    }
     [[nodiscard]] key noise()
     {
         key out;
@@ -113,20 +124,62 @@ public:
     }
     [[nodiscard]] const std::vector<rule_ptr>& rules() const noexcept { return rules_; }
 
-    // Of several with one priority the one of the higher mask.
     [[nodiscard]] const rule* lookup(const key& k) const
+    {
+        const rule* const plain = lookup_plain(k);
+        for (const auto& [place, c] : conjunctions_of(k)) {
+            if (plain != nullptr && place.first >= -int{plain->priority()}) {
+                break;
+            }
+            if (c.met.size() == c.dimensions) {
+                key with_id = k;
+                with_id.set(field::conj_id, place.second);
+                if (const rule* const r = lookup_plain(with_id)) {
+                    return r;
+                }
+            }
+        }
+        return plain;
+    }
+
+private:
+    struct partly_met {
+        std::set<unsigned> met;
+        std::size_t dimensions;
+    };
+    // By priority, descending, and number.
+    using partly_met_map = std::map<std::pair<int, std::uint32_t>, partly_met>;
+
+    // Of several with one priority the one of the higher mask.
+    [[nodiscard]] const rule* lookup_plain(const key& k) const
     {
         const rule* best = nullptr;
         const auto order = [](const rule& r) { return std::pair{r.priority(), r.mask().rank()}; };
         for (const rule_ptr& r : rules_) {
-            if (r->match().matches(k) && (best == nullptr || order(*r) > order(*best))) {
+            if (!r->is_conjunctive() && r->match().matches(k) &&
+                (best == nullptr || order(*r) > order(*best))) {
                 best = r.get();
             }
         }
         return best;
     }
+    [[nodiscard]] partly_met_map conjunctions_of(const key& k) const
+    {
+        partly_met_map out;
+        for (const rule_ptr& r : rules_) {
+            if (!r->is_conjunctive() || !r->match().matches(k)) {
+                continue;
+            }
+            for (const action& a : r->actions()) {
+                const auto& c = std::get<conjunction>(a.is);
+                auto& one = out[{-int{r->priority()}, c.id}];
+                one.met.insert(c.dimension);
+                one.dimensions = c.dimensions;
+            }
+        }
+        return out;
+    }
 
-private:
     std::vector<rule_ptr> rules_;
 };
 
