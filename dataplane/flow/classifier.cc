@@ -49,7 +49,7 @@ rule_ptr classifier::insert(rule_ptr added)
         ++size_;
     }
     // What the probe says of a tuple of many rules does not change with each of them.
-    if (&t != known || t.order() != order || t.size() <= probe::most_filtered + 1) {
+    if (&t != known || t.order() != order || t.size() <= tuple::few + 1) {
         probes_.update(order, t, hash);
     }
     return before;
@@ -68,7 +68,7 @@ rule_ptr classifier::erase(const rule& like)
     --size_;
     conjunctive_ -= static_cast<unsigned>(out->is_conjunctive());
     if (t.size() != 0) {
-        if (&t != known || t.order() != order || t.size() <= probe::most_filtered) {
+        if (&t != known || t.order() != order || t.size() <= tuple::few) {
             probes_.update(order, t, std::nullopt);
         }
         return out;
@@ -145,6 +145,9 @@ struct best_rule {
 
 void look_at(const tuple& t, const key& k, std::uint64_t hash, best_rule& best) noexcept
 {
+    if (!t.may_have(hash)) {
+        return;
+    }
     for (const auto& entry : t.rules().find(hash)) {
         const order_t order = order_of(entry.rank(), t.mask().rank());
         if (order < best.order) {

@@ -18,7 +18,7 @@ probe::probe(const tuple& of) : order{of.order()}, words{}, bits{}, filter{}
 
 void probe::refilter(const tuple& of) noexcept
 {
-    if (of.size() > most_filtered) {
+    if (of.size() > tuple::few) {
         filter.fill(~std::uint64_t{0});
         return;
     }
@@ -160,7 +160,7 @@ void probe_list::update(order_t before, const tuple& t, std::optional<std::uint6
     block& one = own_block(at.block);
     one.of[at.index] = &t;
     probe& p = one.probes[at.index];
-    if (added && t.size() <= probe::most_filtered) {
+    if (added && t.size() <= tuple::few) {
         p.add(*added);
     } else {
         p.refilter(t);

@@ -4,6 +4,7 @@
 // of the list; who owns the tuples is classifier.hh's business.
 #pragma once
 
+#include "dataplane/flow/hash_filter.hh"
 #include "dataplane/flow/tuple.hh"
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
@@ -19,11 +20,9 @@
 
 namespace strait::flow {
 
-// The mask of a tuple, and a filter of the hashes that its rules have (Bloom's, of two bits in one
-// word) as long as they are few.
+// The mask of a tuple, and a filter of the hashes that its rules have, as long as they are few.
 struct alignas(64) probe {
     static constexpr std::size_t inline_parts = 6;
-    static constexpr std::size_t most_filtered = 256; // rules
 
     order_t order;
     std::array<std::uint8_t, inline_parts> words;
@@ -47,13 +46,12 @@ struct alignas(64) probe {
     }
     [[nodiscard]] bool may_have(std::uint64_t hash) const noexcept
     {
-        const std::uint64_t word = filter[hash >> 45];
-        return (word >> (hash >> 39 & 63) & word >> (hash >> 33 & 63) & 1) != 0;
+        const std::uint64_t needed = filter_bits(hash);
+        return (filter[filter_word(hash, filter.size())] & needed) == needed;
     }
     void add(std::uint64_t hash) noexcept
     {
-        filter[hash >> 45] |= std::uint64_t{1} << (hash >> 39 & 63) | std::uint64_t{1}
-                                                                          << (hash >> 33 & 63);
+        filter[filter_word(hash, filter.size())] |= filter_bits(hash);
     }
     void refilter(const tuple& of) noexcept;
 };

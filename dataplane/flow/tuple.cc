@@ -28,12 +28,11 @@ const rule* tuple::find(std::span<const std::uint64_t> values, priority_t priori
 
 rule_ptr tuple::insert(rule_ptr added)
 {
-    const auto values = added->values();
-    const priority_t priority = added->priority();
     const rule& r = *added;
-    rule_ptr before =
-        rules_.put(flow_mask::hash_of(values), priority, std::move(added), asks_for(values));
-    if (mask_->varies() && !before) {
+    const std::uint64_t hash = flow_mask::hash_of(r.values());
+    rule_ptr before = rules_.put(hash, r.priority(), std::move(added), asks_for(r.values()));
+    if (!before) {
+        add_to_filter(hash);
         count_steady(r);
     }
     return before;
@@ -43,14 +42,38 @@ rule_ptr tuple::erase(const rule& like)
 {
     const auto values = like.values();
     rule_ptr out = rules_.take(flow_mask::hash_of(values), like.priority(), asks_for(values));
-    if (mask_->varies() && out) {
+    if (out) {
         discount_steady(*out);
+        if (size() <= few) {
+            filter_ = {};
+        }
     }
     return out;
 }
 
+// What was erased stays in the filter until it is made anew.
+void tuple::add_to_filter(std::uint64_t hash)
+{
+    if (size() <= few) {
+        return;
+    }
+    if (filter_.has_room()) {
+        filter_.add(hash);
+        return;
+    }
+    filter_ = {};
+    if (constexpr std::size_t most = hash_filter::most / 2; size() <= most) {
+        hash_filter anew{size()};
+        rules_.for_each([&](const auto& entry) { anew.add(entry.hash()); });
+        filter_ = std::move(anew);
+    }
+}
+
 void tuple::count_steady(const rule& r)
 {
+    if (!mask_->varies()) {
+        return;
+    }
     const std::uint64_t hash = mask_->steady_hash(r.match().value);
     if (steady_.find(hash).empty()) {
         steady_.put(hash, 0, hamt<group>::pointer{new group}, any);
@@ -60,6 +83,9 @@ void tuple::count_steady(const rule& r)
 
 void tuple::discount_steady(const rule& r)
 {
+    if (!mask_->varies()) {
+        return;
+    }
     const std::uint64_t hash = mask_->steady_hash(r.match().value);
     if (--steady_.own(hash, any).rules == 0) {
         steady_.take(hash, 0, any);

@@ -4,6 +4,7 @@
 
 #include "dataplane/flow/flow_mask.hh"
 #include "dataplane/flow/hamt.hh"
+#include "dataplane/flow/hash_filter.hh"
 #include "dataplane/flow/rule.hh"
 
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
@@ -43,6 +44,15 @@ public:
     // Takes out the rule that matches the same at the same priority, if there is one.
     rule_ptr erase(const rule& like);
 
+    // False: no rule has this hash.
+    [[nodiscard]] bool may_have(std::uint64_t hash) const noexcept
+    {
+        return filter_.may_have(hash);
+    }
+    // Up to so many rules a lookup's list of tuples (probe_list.hh) has a filter; from there to
+    // where a filter would be too large to be copied, the tuple has one.
+    static constexpr std::size_t few = 256;
+
     // Whether there may be a rule that matches a key that is like this one where nothing varies.
     [[nodiscard]] bool has_steady(const key& k) const noexcept
     {
@@ -54,11 +64,13 @@ private:
     struct group : boost::intrusive_ref_counter<group, boost::thread_safe_counter> {
         std::size_t rules{0};
     };
+    void add_to_filter(std::uint64_t hash);
     void count_steady(const rule& r);
     void discount_steady(const rule& r);
 
     std::shared_ptr<const flow_mask> mask_;
     hamt<const rule> rules_;
+    hash_filter filter_;
     hamt<group> steady_; // empty if the mask has nothing that varies
 };
 

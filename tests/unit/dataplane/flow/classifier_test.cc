@@ -6,6 +6,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <vector>
+
 namespace strait::flow {
 namespace {
 
@@ -181,6 +184,107 @@ TEST(classifier, follows_any_number_of_conjunctions)
     }
 }
 
+key consulted_by(const classifier& table, const key& packet)
+{
+    key out;
+    static_cast<void>(table.lookup(packet, &out));
+    return out;
+}
+
+TEST(classifier, consults_what_varies_inside_a_flow_only_where_the_rest_is_alike)
+{
+    classifier table;
+    match syn = tcp_to(80);
+    syn.require(field::tcp_flags, 2, 2);
+    match syn_and_more = syn;
+    syn_and_more.require(field::tcp_flags, 3, 3);
+    const rule_ptr one = make_rule(9, syn);
+    const rule_ptr other = make_rule(8, syn);
+    for (const rule_ptr& r : {one, other, make_rule(7, syn_and_more)}) {
+        table.insert(r);
+    }
+    const auto consults_flags = [&](std::uint16_t port) {
+        const key consulted = consulted_by(table, packet_to(port));
+        EXPECT_EQ(consulted.number(field::tp_dst), 0xffffU);
+        return consulted.number(field::tcp_flags) != 0;
+    };
+    EXPECT_TRUE(consults_flags(80));
+    EXPECT_FALSE(consults_flags(81));
+    table.erase(syn_and_more, 7);
+    table.erase(*one);
+    EXPECT_TRUE(consults_flags(80)) << "one is left";
+    const classifier copy = table;
+    table.erase(*other);
+    table.insert(make_rule(1, match{tcp_to(81)}));
+    EXPECT_FALSE(consults_flags(80)) << "none is left";
+    EXPECT_EQ(consulted_by(copy, packet_to(80)).number(field::tcp_flags), 2U) << "the copy has it";
+}
+
+TEST(classifier, does_not_consult_what_nothing_better_can_come_of)
+{
+    classifier table;
+    table.insert(make_rule(10, tcp_to(80)));
+    table.insert(make_rule(5, from(1)));
+    EXPECT_EQ(consulted_by(table, packet_to(80)), tcp_to(80).mask);
+    EXPECT_EQ(consulted_by(table, packet_to(81)).number(field::nw_src), 0xffffffffU);
+}
+
+TEST(classifier, keeps_many_rules_of_one_mask)
+{
+    // Past all sizes at which something changes: 256 rules, and 32,768.
+    constexpr std::uint32_t count = 40000;
+    classifier table;
+    std::vector<rule_ptr> rules;
+    const auto check = [&](std::uint32_t first, std::uint32_t last) {
+        ASSERT_EQ(table.size(), last - first);
+        for (std::uint32_t i = 0; i < count; i += 97) {
+            const bool there = i >= first && i < last;
+            ASSERT_EQ(table.lookup(from(i).value), there ? rules[i].get() : nullptr) << i;
+        }
+    };
+    std::vector<classifier> copies;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        rules.push_back(make_rule(static_cast<priority_t>(i % 1000), from(i)));
+        table.insert(rules.back());
+        if (i % 3000 == 0 || i == 256 || i == 255) {
+            copies.push_back(table);
+            check(0, i + 1);
+        }
+    }
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (i % 3000 == 0 || i == count - 256) {
+            check(i, count);
+        }
+        ASSERT_EQ(table.erase(*rules[i]), rules[i]);
+    }
+    EXPECT_TRUE(table.empty());
+    table = copies.back();
+    check(0, static_cast<std::uint32_t>(table.size()));
+}
+
+TEST(classifier, keeps_many_masks)
+{
+    constexpr unsigned count = 1000;
+    dice d{5};
+    classifier table;
+    linear_table model;
+    for (unsigned i = 1; i <= count; ++i) {
+        match what;
+        what.require(field::xreg0, ~wide{}, i);
+        const rule_ptr r = make_rule(static_cast<priority_t>(d.below(500)), what);
+        table.insert(r);
+        model.insert(r);
+    }
+    EXPECT_EQ(table.mask_count(), count);
+    while (!model.rules().empty()) {
+        key packet;
+        packet.set(field::xreg0, d.below(1024));
+        ASSERT_EQ(table.lookup(packet), model.lookup(packet));
+        table.erase(*model.erase(d.below(static_cast<unsigned>(model.rules().size()))));
+    }
+    EXPECT_EQ(table.mask_count(), 0U);
+}
+
 // What a random table may have.
 struct limits {
     explicit limits(dice& d)
@@ -241,7 +345,7 @@ TEST_P(classifier_at_random, answers_as_a_table_without_structure_does)
             const key packet = d.any_packet();
             const rule* const expected = now.model.lookup(packet);
             ASSERT_EQ(now.table.lookup(packet), expected);
-            met += expected != nullptr ? 1 : 0;
+            met += static_cast<unsigned>(expected != nullptr);
             if (!copies.empty()) {
                 const auto& then = copies[d.below(static_cast<unsigned>(copies.size()))];
                 ASSERT_EQ(then.table.lookup(packet), then.model.lookup(packet));
@@ -282,6 +386,40 @@ TEST_P(classifier_at_random, consults_all_bits_that_its_answer_depends_on)
                 ASSERT_EQ(now.model.lookup(other), expected);
             }
         }
+    }
+}
+
+TEST_P(classifier_at_random, lists_rules_by_what_they_match)
+{
+    dice d{GetParam()};
+    const limits l{d};
+    pair_of_tables now;
+    for (unsigned round = 0; round < 200; ++round) {
+        now.change(d, l);
+        const match filter = d.any_match(3);
+        const auto priority = static_cast<priority_t>(d.below(l.priorities));
+        std::set<const rule*> all;
+        std::set<const rule*> within;
+        key bits;
+        bool overlap = false;
+        for (const rule_ptr& r : now.model.rules()) {
+            all.insert(r.get());
+            if (r->within(filter)) {
+                within.insert(r.get());
+            }
+            overlap = overlap || (r->priority() == priority && r->overlaps(filter));
+            r->mask().add_to(bits);
+            ASSERT_EQ(now.table.find_exact(r->match(), r->priority()), r.get());
+        }
+        std::set<const rule*> visited;
+        now.table.for_each([&](const rule& r) { EXPECT_TRUE(visited.insert(&r).second); });
+        EXPECT_EQ(visited, all);
+        visited.clear();
+        now.table.for_each_within(filter,
+                                  [&](const rule& r) { EXPECT_TRUE(visited.insert(&r).second); });
+        EXPECT_EQ(visited, within);
+        EXPECT_EQ(now.table.has_overlap(filter, priority), overlap);
+        EXPECT_EQ(now.table.union_mask(), bits);
     }
 }
 
