@@ -1,27 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/flow/flow_tables.hh"
 
+#include "dataplane/flow/own.hh"
+
 namespace strait::flow {
 
 boost::intrusive_ptr<flow_tables::one>& flow_tables::own_place(table_id id)
 {
-    if (!all_) {
-        all_ = new all;
-    } else if (all_->use_count() != 1) {
-        all_ = new all{*all_};
-    }
-    return all_->tables[id];
+    return flow::own(all_).tables[id];
 }
 
 classifier& flow_tables::own(table_id id)
 {
-    auto& place = own_place(id);
-    if (!place) {
-        place = new one;
-    } else if (place->use_count() != 1) {
-        place = new one{*place};
-    }
-    return place->rules;
+    return flow::own(own_place(id)).rules;
 }
 
 void flow_tables::remove(table_id id)

@@ -3,6 +3,8 @@
 // word, so that an answer is one load). Copies share their words until one is added to.
 #pragma once
 
+#include "dataplane/flow/own.hh"
+
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
 
@@ -43,11 +45,9 @@ public:
     }
     void add(std::uint64_t hash)
     {
-        if (words_->use_count() != 1) {
-            words_ = new storage{*words_};
-        }
-        ++words_->added;
-        words_->words[filter_word(hash, words_->words.size())] |= filter_bits(hash);
+        storage& s = own(words_);
+        ++s.added;
+        s.words[filter_word(hash, s.words.size())] |= filter_bits(hash);
     }
     [[nodiscard]] bool may_have(std::uint64_t hash) const noexcept
     {
@@ -61,6 +61,7 @@ public:
 private:
     static constexpr std::size_t hashes_a_word = 4;
     struct storage : boost::intrusive_ref_counter<storage, boost::thread_safe_counter> {
+        storage() = default;
         explicit storage(std::size_t count) : words(count) {}
         std::size_t added{0};
         std::vector<std::uint64_t> words;

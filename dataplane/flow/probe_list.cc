@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/flow/probe_list.hh"
 
+#include "dataplane/flow/own.hh"
+
 #include <bit>
 
 namespace strait::flow {
@@ -84,27 +86,18 @@ probe_list::place probe_list::find(order_t order, const flow_mask& mask) const n
 
 probe_list::directory& probe_list::own_directory()
 {
-    if (!directory_) {
-        directory_ = new directory;
-    } else if (directory_->use_count() != 1) {
-        directory_ = new directory{*directory_};
-    }
-    return *directory_;
+    return own(directory_);
 }
 
 probe_list::block& probe_list::own_block(std::size_t at)
 {
-    auto& one = own_directory().blocks[at];
-    if (one->use_count() != 1) {
-        one = new block{*one};
-    }
-    return *one;
+    return own(own_directory().blocks[at]);
 }
 
 void probe_list::split(std::size_t at)
 {
     block& full = own_block(at);
-    const boost::intrusive_ptr<block> rest{new block{}};
+    const boost::intrusive_ptr<block> rest{new block};
     constexpr std::size_t half = block_size / 2;
     std::copy(full.of.begin() + half, full.of.begin() + full.count, rest->of.begin());
     std::copy(full.probes.begin() + half, full.probes.begin() + full.count, rest->probes.begin());
@@ -120,7 +113,7 @@ void probe_list::insert(const tuple& t)
 {
     auto& all = own_directory().blocks;
     if (all.empty()) {
-        all.emplace_back(new block{});
+        all.emplace_back(new block);
         all.front()->insert(0, t, probe{t});
         return;
     }

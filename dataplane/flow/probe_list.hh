@@ -61,11 +61,12 @@ public:
     static constexpr std::size_t block_size = 32;
     struct alignas(64) block : boost::intrusive_ref_counter<block, boost::thread_safe_counter> {
         std::size_t count{0};
-        std::array<const tuple*, block_size> of;
-        std::array<probe, block_size> probes;
+        std::array<const tuple*, block_size> of{};
+        std::array<probe, block_size> probes{};
         key steady; // all bits of its masks, those of varying ones without what varies
         std::uint32_t varying{0}; // a bit for each probe whose mask has something that varies
 
+        block() noexcept = default;
         void insert(std::size_t at, const tuple& t, const probe& p) noexcept;
         void erase(std::size_t at) noexcept;
         void refresh() noexcept;
