@@ -198,6 +198,28 @@ BENCHMARK(classifier_fill)
     ->Arg(1000000)
     ->Unit(benchmark::kMillisecond);
 
+// As many masks as rules, which come and go.
+void classifier_masks(benchmark::State& state)
+{
+    const auto count = static_cast<std::uint32_t>(state.range(0));
+    for (auto _ : state) {
+        flow::classifier table;
+        std::vector<flow::rule_ptr> rules;
+        for (std::uint32_t i = 1; i <= count; ++i) {
+            flow::match what;
+            what.require(field::xreg0, i, i);
+            const auto priority = static_cast<flow::priority_t>(i * 40503);
+            rules.push_back(flow::rule::make({.priority = priority}, what, {}));
+            table.insert(rules.back());
+        }
+        for (const flow::rule_ptr& r : rules) {
+            table.erase(*r);
+        }
+    }
+    state.SetItemsProcessed(state.iterations() * 2 * count);
+}
+BENCHMARK(classifier_masks)->ArgName("masks")->Arg(100)->Arg(100000)->Unit(benchmark::kMillisecond);
+
 // One rule of a published table changes: a copy is made, and one rule replaced in it.
 void classifier_change(benchmark::State& state)
 {

@@ -35,7 +35,7 @@ rule_ptr classifier::insert(rule_ptr added)
         made->insert(std::move(added));
         probes_.insert(*made);
         tuples_.put(mask.rank(), 0, std::move(made), has_mask(mask));
-        mask.add_to(union_mask_);
+        union_.add(mask);
         ++size_;
         return {};
     }
@@ -75,8 +75,7 @@ rule_ptr classifier::erase(const rule& like)
     }
     probes_.erase(order, mask);
     tuples_.take(mask.rank(), 0, has_mask(mask));
-    union_mask_ = key{};
-    tuples_.for_each([this](const auto& entry) { entry.get()->mask().add_to(union_mask_); });
+    union_.remove(mask);
     return out;
 }
 
@@ -93,45 +92,53 @@ const rule* classifier::find_exact(const match& what, priority_t priority) const
     if (t == nullptr) {
         return nullptr;
     }
-    std::array<std::uint64_t, key_words> values;
-    std::size_t count = 0;
-    for (const flow_mask::part& p : mask->parts()) {
-        values[count++] = what.value.words[p.word];
-    }
-    return t->find(std::span{values}.first(count), priority);
+    const auto found = t->rules().find(mask->hash(what.value));
+    const auto at = std::ranges::find_if(found, [&](const auto& entry) {
+        return entry.rank() == priority && entry.get()->matches(what.value);
+    });
+    return at == found.end() ? nullptr : at->get();
 }
 
 void classifier::for_each(const std::function<void(const rule&)>& visit) const
 {
-    tuples_.for_each([&](const auto& of) {
-        of.get()->rules().for_each([&](const auto& entry) { visit(*entry.get()); });
-    });
+    for_each_within({}, visit);
 }
 
 void classifier::for_each_within(const match& filter,
                                  const std::function<void(const rule&)>& visit) const
 {
-    tuples_.for_each([&](const auto& of) {
-        if (!of.get()->mask().covers(filter.mask)) {
-            return;
+    const auto visit_if_within = [&](const auto& entry) {
+        if (entry.get()->overlaps(filter)) {
+            visit(*entry.get());
         }
-        of.get()->rules().for_each([&](const auto& entry) {
-            if (entry.get()->overlaps(filter)) {
-                visit(*entry.get());
-            }
-        });
+    };
+    tuples_.for_each([&](const auto& of) {
+        const tuple& t = *of.get();
+        const key mask = t.mask().whole();
+        if (mask == filter.mask) {
+            std::ranges::for_each(t.rules().find(t.mask().hash(filter.value)), visit_if_within);
+        } else if (covers(mask, filter.mask)) {
+            t.rules().for_each(visit_if_within);
+        }
     });
 }
 
 bool classifier::has_overlap(const match& what, priority_t priority) const
 {
-    bool found = false;
-    tuples_.for_each([&](const auto& of) {
-        of.get()->rules().for_each([&](const auto& entry) {
-            found = found || (entry.rank() == priority && entry.get()->overlaps(what));
-        });
+    const auto overlaps = [&](const auto& entry) {
+        return entry.rank() == priority && entry.get()->overlaps(what);
+    };
+    return tuples_.any_of([&](const auto& of) {
+        const tuple& t = *of.get();
+        if (t.rules().highest_rank() < priority) {
+            return false;
+        }
+        // All that its rules ask for is known.
+        if (covers(what.mask, t.mask().whole())) {
+            return std::ranges::any_of(t.rules().find(t.mask().hash(what.value)), overlaps);
+        }
+        return t.rules().any_of(overlaps);
     });
-    return found;
 }
 
 namespace {

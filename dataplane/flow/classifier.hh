@@ -7,6 +7,7 @@
 #pragma once
 
 #include "dataplane/flow/hamt.hh"
+#include "dataplane/flow/mask_union.hh"
 #include "dataplane/flow/probe_list.hh"
 #include "dataplane/flow/rule.hh"
 #include "dataplane/flow/tuple.hh"
@@ -52,7 +53,7 @@ public:
     // several of one priority, which is an operator's mistake, the lowest number comes first.
     [[nodiscard]] const rule* lookup(const key& k, key* consulted = nullptr) const noexcept;
     // All bits that some rule asks for.
-    [[nodiscard]] const key& union_mask() const noexcept { return union_mask_; }
+    [[nodiscard]] const key& union_mask() const noexcept { return union_.bits(); }
 
 private:
     [[nodiscard]] const tuple* find_tuple(const flow_mask& mask) const noexcept;
@@ -62,7 +63,7 @@ private:
     probe_list probes_;
     std::size_t size_{0};
     std::size_t conjunctive_{0}; // rules of conjunctions
-    key union_mask_;
+    mask_union union_;           // of all tuples
 };
 
 } // namespace strait::flow

@@ -108,16 +108,6 @@ key flow_mask::whole() const noexcept
     return out;
 }
 
-bool flow_mask::covers(const key& other) const noexcept
-{
-    const key own = whole();
-    std::uint64_t missing = 0;
-    for (std::size_t i = 0; i < key_words; ++i) {
-        missing |= other.words[i] & ~own.words[i];
-    }
-    return missing == 0;
-}
-
 std::uint64_t flow_mask::hash_of(std::span<const std::uint64_t> values) noexcept
 {
     word_hash out;

@@ -26,6 +26,16 @@ namespace strait::flow {
     return out;
 }
 
+// Whether a mask has all bits of another.
+[[nodiscard]] constexpr bool covers(const key& mask, const key& other) noexcept
+{
+    std::uint64_t missing = 0;
+    for (std::size_t i = 0; i < key_words; ++i) {
+        missing |= other.words[i] & ~mask.words[i];
+    }
+    return missing == 0;
+}
+
 // A hash has 48 bits.
 inline constexpr unsigned hash_bits = 48;
 
@@ -85,8 +95,6 @@ public:
     // Adds the bits of this mask, or of its steady part, to those of `to`.
     void add_to(key& to) const noexcept { add(parts(), to); }
     void add_steady_to(key& to) const noexcept { add(steady(), to); }
-    // Whether it asks for each bit that `other` asks for.
-    [[nodiscard]] bool covers(const key& other) const noexcept;
 
     // Of what a key has under this mask, or under its steady part.
     [[nodiscard]] std::uint64_t hash(const key& k) const noexcept { return hash(parts(), k); }

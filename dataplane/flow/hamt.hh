@@ -136,7 +136,16 @@ public:
     template <typename Visit>
     void for_each(const Visit& visit) const
     {
-        for_each(root_, visit);
+        static_cast<void>(any_of([&](const entry& e) {
+            visit(e);
+            return false;
+        }));
+    }
+    // Stops at the first entry for which `chosen` is true.
+    template <typename Chosen>
+    [[nodiscard]] bool any_of(const Chosen& chosen) const
+    {
+        return any_of(root_, chosen);
     }
 
 private:
@@ -408,22 +417,17 @@ private:
         }
     }
 
-    template <typename Visit>
-    static void for_each(const entry& e, const Visit& visit)
+    template <typename Chosen>
+    [[nodiscard]] static bool any_of(const entry& e, const Chosen& chosen)
     {
-        switch (kind_of(e)) {
-        case leaf:
-            visit(e);
-            break;
-        case branch:
-        case bucket:
-            for (const entry& child : node_of(e).entries()) {
-                for_each(child, visit);
-            }
-            break;
-        case none:
-            break;
+        if (kind_of(e) == none) {
+            return false;
         }
+        if (kind_of(e) == leaf) {
+            return chosen(e);
+        }
+        return std::ranges::any_of(node_of(e).entries(),
+                                   [&](const entry& child) { return any_of(child, chosen); });
     }
 
     entry root_;

@@ -71,7 +71,7 @@ bool rule::overlaps(const flow::match& other) const noexcept
 
 bool rule::within(const flow::match& other) const noexcept
 {
-    return mask_->covers(other.mask) && overlaps(other);
+    return covers(mask_->whole(), other.mask) && overlaps(other);
 }
 
 void rule::count(std::uint64_t packets, std::uint64_t bytes, instant now) const noexcept

@@ -140,6 +140,22 @@ TEST(classifier, follows_a_conjunction_all_of_whose_dimensions_are_met)
     EXPECT_EQ(table.lookup(packet), nullptr);
 }
 
+TEST(classifier, meets_no_dimension_beyond_64)
+{
+    classifier table;
+    table.insert(make_rule(2, from(1), dimension(7, 64, 2)));
+    table.insert(make_rule(2, tcp_to(80), dimension(7, 1, 2)));
+    table.insert(make_rule(1, of_conjunction(7)));
+    key packet = packet_to(80);
+    packet.set(field::nw_src, 1);
+    EXPECT_EQ(table.lookup(packet), nullptr);
+
+    match any_tcp;
+    any_tcp.require(field::nw_proto, 6);
+    table.insert(make_rule(2, any_tcp, dimension(7, 0, 2)));
+    EXPECT_NE(table.lookup(packet), nullptr);
+}
+
 TEST(classifier, goes_on_where_nothing_follows_a_conjunction)
 {
     classifier table;
