@@ -216,7 +216,9 @@ TEST(classifier, consults_what_varies_inside_a_flow_only_where_the_rest_is_alike
     syn_and_more.require(field::tcp_flags, 3, 3);
     const rule_ptr one = make_rule(9, syn);
     const rule_ptr other = make_rule(8, syn);
-    for (const rule_ptr& r : {one, other, make_rule(7, syn_and_more)}) {
+    match elsewhere = tcp_to(90);
+    elsewhere.require(field::tcp_flags, 2, 2);
+    for (const rule_ptr& r : {one, other, make_rule(7, syn_and_more), make_rule(9, elsewhere)}) {
         table.insert(r);
     }
     const auto consults_flags = [&](std::uint16_t port) {
@@ -274,8 +276,18 @@ TEST(classifier, keeps_many_rules_of_one_mask)
         ASSERT_EQ(table.erase(*rules[i]), rules[i]);
     }
     EXPECT_TRUE(table.empty());
+    // Down to few, and up again: with what was there and with what was not.
     table = copies.back();
-    check(0, static_cast<std::uint32_t>(table.size()));
+    const auto last = static_cast<std::uint32_t>(table.size());
+    check(0, last);
+    for (std::uint32_t i = 100; i < last; ++i) {
+        table.erase(*rules[i]);
+    }
+    check(0, 100);
+    for (std::uint32_t i = 100; i < 1000; ++i) {
+        table.insert(rules[i]);
+    }
+    check(0, 1000);
 }
 
 TEST(classifier, keeps_many_masks)
@@ -356,7 +368,10 @@ TEST_P(classifier_at_random, answers_as_a_table_without_structure_does)
         ASSERT_EQ(now.table.size(), now.model.rules().size());
         if (d.one_in(20)) {
             copies.push_back(now);
+        } else if (!copies.empty() && d.one_in(50)) {
+            now = copies[d.below(static_cast<unsigned>(copies.size()))];
         }
+        ASSERT_EQ(now.table.union_mask(), now.model.union_mask());
         for (unsigned i = 0; i < 20; ++i) {
             const key packet = d.any_packet();
             const rule* const expected = now.model.lookup(packet);
@@ -416,7 +431,6 @@ TEST_P(classifier_at_random, lists_rules_by_what_they_match)
         const auto priority = static_cast<priority_t>(d.below(l.priorities));
         std::set<const rule*> all;
         std::set<const rule*> within;
-        key bits;
         bool overlap = false;
         for (const rule_ptr& r : now.model.rules()) {
             all.insert(r.get());
@@ -424,7 +438,6 @@ TEST_P(classifier_at_random, lists_rules_by_what_they_match)
                 within.insert(r.get());
             }
             overlap = overlap || (r->priority() == priority && r->overlaps(filter));
-            r->mask().add_to(bits);
             ASSERT_EQ(now.table.find_exact(r->match(), r->priority()), r.get());
         }
         std::set<const rule*> visited;
@@ -435,7 +448,7 @@ TEST_P(classifier_at_random, lists_rules_by_what_they_match)
                                   [&](const rule& r) { EXPECT_TRUE(visited.insert(&r).second); });
         EXPECT_EQ(visited, within);
         EXPECT_EQ(now.table.has_overlap(filter, priority), overlap);
-        EXPECT_EQ(now.table.union_mask(), bits);
+        EXPECT_EQ(now.model.union_mask(), now.table.union_mask());
     }
 }
 

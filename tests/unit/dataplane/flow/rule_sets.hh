@@ -124,6 +124,15 @@ public:
     }
     [[nodiscard]] const std::vector<rule_ptr>& rules() const noexcept { return rules_; }
 
+    [[nodiscard]] key union_mask() const
+    {
+        key out;
+        for (const rule_ptr& r : rules_) {
+            r->mask().add_to(out);
+        }
+        return out;
+    }
+
     [[nodiscard]] const rule* lookup(const key& k) const
     {
         const rule* const plain = lookup_plain(k);
