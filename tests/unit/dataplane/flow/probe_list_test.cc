@@ -78,6 +78,12 @@ TEST(probe_list, has_tuples_by_order_through_all_changes)
         }
     }
     check(copy, then);
+    while (!model.empty()) {
+        list.erase(model.begin()->first, model.begin()->second->mask());
+        model.erase(model.begin());
+        check(list, model);
+    }
+    EXPECT_TRUE(list.blocks().empty());
 }
 
 TEST(probe_list, says_what_a_tuple_of_few_rules_does_not_have)

@@ -51,18 +51,26 @@ TEST(tuple, is_sure_of_most_hashes_that_many_rules_do_not_have)
             t.insert(make_rule(1, from(i)));
         }
     };
+    const auto erase = [&](std::uint32_t first, std::uint32_t last) {
+        for (std::uint32_t i = first; i < last; ++i) {
+            t.erase(*make_rule(1, from(i)));
+        }
+    };
     constexpr std::uint32_t none_from = 1000000;
     fill(0, tuple::few);
     EXPECT_EQ(wrong(none_from), 1000U) << "for few it leaves that to the list of tuples";
-    fill(tuple::few, 20000);
+    fill(tuple::few, 1000);
     EXPECT_LT(wrong(none_from), 100U);
-    EXPECT_EQ(wrong(5000), 1000U) << "all of these are there";
+    erase(0, 1000);
+    fill(0, 1000);
+    EXPECT_EQ(wrong(0), 1000U) << "all of these are there";
+    fill(1000, 20000);
+    EXPECT_LT(wrong(none_from), 100U);
+    EXPECT_EQ(wrong(5000), 1000U);
     fill(20000, 40000);
     EXPECT_EQ(wrong(none_from), 1000U) << "for too many it has no filter";
 
-    for (std::uint32_t i = 100; i < 40000; ++i) {
-        t.erase(*make_rule(1, from(i)));
-    }
+    erase(100, 40000);
     fill(50000, 52000);
     EXPECT_LT(wrong(none_from), 100U);
     EXPECT_LT(wrong(5000), 100U) << "what was erased";
