@@ -16,15 +16,16 @@ namespace strait::flow {
 
 class flow_tables {
 public:
-    // Null: there was never a rule in it, or it was removed. A packet meets nothing there.
+    // Null: there was never a rule in it, or it was removed; all_tables is none. A packet meets
+    // nothing there.
     [[nodiscard]] const classifier* find(table_id id) const noexcept
     {
-        const one* const t = all_ ? (*all_).tables[id].get() : nullptr;
+        const one* const t = all_ && id < all_tables ? all_->tables[id].get() : nullptr;
         return t == nullptr ? nullptr : &t->rules;
     }
 
-    // A table to be changed, made if it is not there: no copy made before has it. Until the next
-    // copy is made.
+    // A table to be changed, not all_tables, made if it is not there: no copy made before has it.
+    // Until the next copy is made.
     [[nodiscard]] classifier& own(table_id id);
     void remove(table_id id);
 

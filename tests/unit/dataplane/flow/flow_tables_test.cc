@@ -27,6 +27,7 @@ TEST(flow_tables, leaves_copies_as_they_were)
     flow_tables tables;
     tables.own(0).insert(make_rule(1, {}));
     tables.own(254).insert(make_rule(1, {}));
+    EXPECT_EQ(tables.find(all_tables), nullptr) << "no table has this number";
     const flow_tables before = tables;
     EXPECT_EQ(before.find(0), tables.find(0)) << "shared";
     tables.own(0).insert(make_rule(2, {}));
