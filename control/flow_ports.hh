@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Ports in flows' text: numbers, names, and the words for those that are none, like LOCAL.
+#pragma once
+
+#include "dataplane/flow/action.hh"
+
+#include "control/flow_words.hh"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace strait::control {
+
+inline constexpr flow::port_number last_port_number = 0xfeff;
+
+// The ports of a bridge by name and number.
+class port_names {
+public:
+    void add(flow::port_number number, std::string name);
+
+    [[nodiscard]] std::optional<flow::port_number> number_of(std::string_view name) const;
+    [[nodiscard]] const std::string* name_of(flow::port_number number) const;
+    [[nodiscard]] std::vector<std::string> names() const;
+
+private:
+    std::map<std::string, flow::port_number, std::less<>> numbers_;
+    std::map<flow::port_number, std::string> names_;
+};
+
+// LOCAL, in_port and so on, in capitals or not; nothing for another word.
+[[nodiscard]] std::optional<flow::port_number> reserved_port(std::string_view word);
+// A number, a name, in quotes or not, or a reserved word.
+[[nodiscard]] flow_result<flow::port_number> parse_port(std::string_view word,
+                                                        const port_names& names);
+// Appends its name if `names` has one, otherwise its number or the reserved word.
+void append_port(std::string& out, flow::port_number port, const port_names* names);
+
+} // namespace strait::control
