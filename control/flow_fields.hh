@@ -82,6 +82,8 @@ struct flow_field {
 [[nodiscard]] flow_fault no_such_field(std::string_view name);
 
 [[nodiscard]] bool holds(prerequisite p, const flow::match& m);
+// The same of one packet.
+[[nodiscard]] bool holds(prerequisite p, const flow::key& k);
 // Whether a match has something that says that it does not, whatever else is added.
 [[nodiscard]] bool contradicts(prerequisite p, const flow::match& m);
 // What must be in the match: "ipv6 (dl_type=0x86dd)".

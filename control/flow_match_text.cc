@@ -44,6 +44,29 @@ bool is_port_of_packets(flow::port_number port)
            port == flow::ports::controller || port == flow::ports::none;
 }
 
+// Whether a field's value is known, not only some of its bits.
+bool says_all(const flow_field& f, const masked_value& v)
+{
+    constexpr std::uint64_t identifier = flow::vlan_present | 0xfff;
+    constexpr std::uint64_t priority = flow::vlan_present | 0xe000;
+    switch (f.form) {
+    case value_form::tcp_flags:
+    case value_form::ct_flags:
+    case value_form::tunnel_flags:
+        return true;
+    case value_form::fragment: // no, first, later; not yes and not_later
+        return v.mask == f.to_key(wide::ones(f.width)) || v.value.low == flow::frag_later;
+    default:
+        break;
+    }
+    if (is_tag_field(f)) {
+        const bool in_parts = f.width == 12 || f.width == 3;
+        return v.mask.low == 0xffff ||
+               (in_parts && (v.mask.low == identifier || v.mask.low == priority));
+    }
+    return v == in_key(f, {f.to_text(v.value), wide::ones(f.width)});
+}
+
 // Values that a field can hold, but no packet has.
 flow_result<void> check_possible(const flow_field& f, const flow_word& word,
                                  const masked_value& text)
@@ -324,6 +347,52 @@ flow_result<std::vector<flow::match>> match_reader::finish() const
         out = std::move(more);
     }
     return out;
+}
+
+flow_result<flow::key> match_reader::packet() const
+{
+    for (const wish& w : wishes_) {
+        if (const auto fits = check(w); fits.has_error()) {
+            return fits.error();
+        }
+        if (!w.choices.empty() || !says_all(*w.field, w.in_key)) {
+            return flow_fault{w.word, shown(w.word) + " is not one value, which a packet has of " +
+                                          std::string{w.field->name}};
+        }
+    }
+    flow::key out = match_.value;
+    if ((out.number(field::nw_frag) & flow::frag_later) != 0) {
+        out.set(field::nw_frag, wide{std::uint64_t{flow::frag_any | flow::frag_later}});
+    }
+    return out;
+}
+
+bool match_reader::has(field f) const noexcept
+{
+    return std::ranges::any_of(wishes_, [f](const wish& w) { return w.field->of == f; });
+}
+
+flow_result<void> read_match(std::string_view text, match_reader& reader)
+{
+    flow_words words{text};
+    for (;;) {
+        const auto word = words.next();
+        if (word.has_error()) {
+            return word.error();
+        }
+        if (!*word) {
+            return {};
+        }
+        const auto taken = reader.take(**word);
+        if (taken.has_error()) {
+            return taken.error();
+        }
+        if (!*taken) {
+            const std::string_view key = (*word)->key;
+            return flow_fault{key, shown(key) + " is no word of a match" +
+                                       suggestion(key, match_words())};
+        }
+    }
 }
 
 std::vector<std::string> match_words()

@@ -27,6 +27,10 @@ public:
     // One match, or, with ranges, one for each of the masks that they consist of. Faults: fields
     // that are not in all packets that the rest matches, too many masks.
     [[nodiscard]] flow_result<std::vector<flow::match>> finish() const;
+    // What was said of one packet, 0 where nothing was. Faults: as finish(), and all that leaves a
+    // field open, like a mask. Flags that are not named are not set.
+    [[nodiscard]] flow_result<flow::key> packet() const;
+    [[nodiscard]] bool has(flow::field f) const noexcept;
 
 private:
     // What a word asks for.
@@ -49,6 +53,9 @@ private:
     flow::match match_;
     std::vector<wish> wishes_;
 };
+
+// All words of a text, which has a match alone.
+[[nodiscard]] flow_result<void> read_match(std::string_view text, match_reader& reader);
 
 // Names of all words that a match may have.
 [[nodiscard]] std::vector<std::string> match_words();

@@ -219,6 +219,14 @@ bool holds(prerequisite p, const flow::match& m)
     return state(p, m) == answer::yes;
 }
 
+bool holds(prerequisite p, const flow::key& k)
+{
+    flow::match m;
+    m.value = k;
+    m.mask.words.fill(~std::uint64_t{0});
+    return holds(p, m);
+}
+
 bool contradicts(prerequisite p, const flow::match& m)
 {
     return state(p, m) == answer::no;

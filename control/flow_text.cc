@@ -48,19 +48,6 @@ std::string_view command_word(flow_command c)
     return words.at(static_cast<std::size_t>(c));
 }
 
-// The place of `part` in `text`, counted from 1.
-std::size_t column_of(std::string_view text, std::string_view part)
-{
-    const bool inside = std::greater_equal{}(part.data(), text.data()) &&
-                        std::less_equal{}(part.data(), text.data() + text.size());
-    return inside ? static_cast<std::size_t>(part.data() - text.data()) + 1 : 1;
-}
-
-error at_column(std::string_view text, const flow_fault& f)
-{
-    return {"column " + std::to_string(column_of(text, f.at)) + ": " + f.message};
-}
-
 // The words before the actions.
 class flow_reader {
 public:
@@ -375,7 +362,7 @@ result<std::vector<flow_spec>> parse_flow(std::string_view text, flow_command co
 {
     auto flows = read_flow(text, command, names);
     if (flows.has_error()) {
-        return at_column(text, flows.error());
+        return error{at_column(text, flows.error())};
     }
     return std::move(*flows);
 }
@@ -398,7 +385,7 @@ result<void> read_flows(std::string_view text, const std::string& file, const po
         auto flows = read_flow(line, command, names);
         if (flows.has_error()) {
             const flow_fault& f = flows.error();
-            return error{place + std::to_string(column_of(whole, f.at)) + ": " + f.message};
+            return error{place + std::to_string(column_of(whole, f)) + ": " + f.message};
         }
         for (auto& f : *flows) {
             if (auto taken = take({command, std::move(f), number}); taken.has_error()) {
@@ -426,27 +413,12 @@ result<std::vector<flow_change>> parse_flow_file(std::string_view text, const st
 result<std::vector<flow::match>> parse_match(std::string_view text, const port_names& names)
 {
     match_reader reader{names};
-    flow_words words{text};
-    for (;;) {
-        const auto word = words.next();
-        if (word.has_error()) {
-            return at_column(text, word.error());
-        }
-        if (!*word) {
-            break;
-        }
-        const auto taken = reader.take(**word);
-        if (taken.has_error()) {
-            return at_column(text, taken.error());
-        }
-        if (!*taken) {
-            return at_column(text, {(*word)->key, shown((*word)->key) + " is no word of a match" +
-                                                      suggestion((*word)->key, match_words())});
-        }
+    if (const auto read = read_match(text, reader); read.has_error()) {
+        return error{at_column(text, read.error())};
     }
     auto matches = reader.finish();
     if (matches.has_error()) {
-        return at_column(text, matches.error());
+        return error{at_column(text, matches.error())};
     }
     return std::move(*matches);
 }
@@ -456,7 +428,7 @@ result<flow::action_list> parse_action_list(std::string_view text, const flow::m
 {
     auto actions = parse_actions(text, m, flow::all_tables, names);
     if (actions.has_error()) {
-        return at_column(text, actions.error());
+        return error{at_column(text, actions.error())};
     }
     return std::move(*actions);
 }

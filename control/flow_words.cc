@@ -5,6 +5,7 @@
 #include "control/method_table.hh"
 
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
 
 namespace strait::control {
@@ -119,6 +120,18 @@ flow_result<std::optional<flow_word>> flow_words::next()
     }
     word.all = begin.substr(0, begin.size() - rest_.size());
     return std::optional{word};
+}
+
+std::size_t column_of(std::string_view text, const flow_fault& f)
+{
+    const bool inside = std::greater_equal{}(f.at.data(), text.data()) &&
+                        std::less_equal{}(f.at.data(), text.data() + text.size());
+    return inside ? static_cast<std::size_t>(f.at.data() - text.data()) + 1 : 1;
+}
+
+std::string at_column(std::string_view text, const flow_fault& f)
+{
+    return "column " + std::to_string(column_of(text, f)) + ": " + f.message;
 }
 
 std::string shown(std::string_view word)

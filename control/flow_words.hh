@@ -5,6 +5,7 @@
 
 #include <boost/system/result.hpp>
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,6 +48,10 @@ public:
 private:
     std::string_view rest_;
 };
+
+// Where in `text` a fault is: "column 5: ", and what it is. Columns are counted from 1.
+[[nodiscard]] std::size_t column_of(std::string_view text, const flow_fault& f);
+[[nodiscard]] std::string at_column(std::string_view text, const flow_fault& f);
 
 // A word as a message has it: in quotes, short, on one line.
 [[nodiscard]] std::string shown(std::string_view word);
