@@ -131,6 +131,11 @@ flow_result<void> action_reader::take_ct_helper(const flow_word& word, flow::ct&
 
 flow_result<void> action_reader::check_ct(const flow_word& word, const flow::ct& out) const
 {
+    constexpr std::uint64_t invalid = 0x10;
+    if (out.commit && (state_.value.number(field::ct_state) & invalid) != 0) {
+        return flow_fault{word.all,
+                          "what the match says is invalid (ct_state=+inv) is not committed"};
+    }
     if (!out.commit && out.force) {
         return flow_fault{word.all, "force is for ct(commit,...) alone"};
     }

@@ -306,13 +306,13 @@ void action_printer::operator()(const flow::ct& a)
         put("");
         append_nat(out_, *a.translation);
     }
-    if (a.alg != flow::ct::helper::none) {
-        put(a.alg == flow::ct::helper::ftp ? "alg=ftp" : "alg=tftp");
-    }
     if (!a.exec.empty()) {
         put("exec(");
         print_inner(a.exec);
         out_ += ')';
+    }
+    if (a.alg != flow::ct::helper::none) {
+        put(a.alg == flow::ct::helper::ftp ? "alg=ftp" : "alg=tftp");
     }
     out_ += ')';
 }

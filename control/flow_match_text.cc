@@ -237,9 +237,7 @@ flow_result<void> match_reader::take_tag(const flow_field& f, const flow_word& w
         if (value > (flow::vlan_present | identifier)) {
             return flow_fault{word.value, "vlan_vid must be 0 for no tag, or 0x1000 and a VLAN"};
         }
-        if (value != 0 || mask != 0xffff) {
-            mask &= flow::vlan_present | identifier;
-        }
+        mask &= flow::vlan_present | identifier;
     }
     if ((mask & flow::vlan_present & ~value) != 0 && value != 0) {
         return flow_fault{word.value, shown(word.value) +

@@ -144,9 +144,13 @@ void append_value(std::string& out, value_form form, unsigned bits, const masked
     case value_form::decimal:
         if (exact) {
             append_decimal(out, value.value.low);
-            return;
+        } else {
+            out += "0x";
+            append_padded(out, value.value.low, 1);
+            out += "/0x";
+            append_padded(out, value.mask.low, 1);
         }
-        break;
+        return;
     case value_form::hexadecimal:
         break;
     }

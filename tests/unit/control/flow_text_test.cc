@@ -2,6 +2,8 @@
 // Flows as text: what is read, what is written, what is refused and how.
 #include "control/flow_text.hh"
 
+#include "tests/unit/control/random_flows.hh"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -226,6 +228,31 @@ TEST(flow_text, of_a_list_of_flows_is_read_as_it_is)
                             "idle_timeout=5, idle_age=0, priority=7,ip actions=output:2");
     EXPECT_EQ(format_flow(f), "cookie=0x12, table=3, idle_timeout=5, priority=7,ip "
                               "actions=output:2");
+}
+
+// What is written of a flow is read as the same flow, with the ports' names and without.
+TEST(flow_text, of_random_flows_is_read_as_what_was_written)
+{
+    const auto names = two_ports();
+    test::random_flows random{7, test::random_flows::words::all};
+    constexpr int count = 20'000;
+    for (int i = 0; i < count; ++i) {
+        const std::string text = random.next();
+        const auto flows = parse_flow(text, flow_command::add, names);
+        ASSERT_TRUE(flows.has_value()) << text << "\n" << flows.error().message;
+        for (const auto& f : *flows) {
+            for (const port_names* named : {static_cast<const port_names*>(nullptr), &names}) {
+                const std::string written = format_flow(f, named);
+                const auto read = parse_flow(written, flow_command::add, names);
+                ASSERT_TRUE(read.has_value()) << text << "\n"
+                                              << written << "\n"
+                                              << read.error().message;
+                ASSERT_EQ(read->size(), 1U) << written;
+                ASSERT_TRUE(read->front() == f) << text << "\n" << written;
+                ASSERT_EQ(format_flow(read->front(), named), written);
+            }
+        }
+    }
 }
 
 } // namespace
