@@ -206,7 +206,7 @@ flow_result<void> action_reader::take(const flow_word& word)
         return ordered.error();
     }
     if (!word.target.empty() && h.read != &action_reader::take_check_pkt_larger) {
-        return flow_fault{word.target, std::string{word.key} + " has nothing behind an arrow"};
+        return flow_fault{word.target, shown(word.key) + " has nothing behind an arrow"};
     }
     const std::size_t before = out_.size();
     ++count_;

@@ -592,7 +592,13 @@ const flow_field* find_field(std::string_view name)
 std::string_view unsupported_field(std::string_view name)
 {
     for (const auto& u : unsupported_fields) {
-        if (name.starts_with(u.beginning)) {
+        if (!name.starts_with(u.beginning)) {
+            continue;
+        }
+        // mpls_..., or nsi, tun_metadata0.
+        const std::string_view rest = name.substr(u.beginning.size());
+        if (u.beginning.ends_with('_') ||
+            rest.find_first_not_of("0123456789") == std::string_view::npos) {
             return u.what;
         }
     }
@@ -602,8 +608,7 @@ std::string_view unsupported_field(std::string_view name)
 flow_fault no_such_field(std::string_view name)
 {
     if (const auto what = unsupported_field(name); !what.empty()) {
-        return {name,
-                std::string{name} + " is " + std::string{what} + ", which flows here do not have"};
+        return {name, shown(name) + " is " + std::string{what} + ", which flows here do not have"};
     }
     return {name, shown(name) + " is no field" + suggestion(name, spoken_names())};
 }

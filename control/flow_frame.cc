@@ -30,12 +30,7 @@ constexpr std::size_t neighbour = 24; // ICMPv6's header and the target
 constexpr std::size_t option = 8;     // a link-layer address
 } // namespace size
 
-namespace protocol {
-constexpr std::uint64_t tcp = 6;
-constexpr std::uint64_t udp = 17;
-constexpr std::uint64_t fragment = 44;
-constexpr std::uint64_t icmp6 = 58;
-} // namespace protocol
+constexpr std::uint64_t fragment_header = 44; // its protocol number
 
 bool is_fragment(const flow::key& k)
 {
@@ -252,7 +247,7 @@ private:
         const std::size_t begin = frame_.size();
         put(wide{version | key_.number(field::nw_tos) << 20 | key_.number(field::ipv6_label)}, 4);
         put(wide{length_ - begin - size::ipv6}, 2);
-        put(is_fragment(key_) ? wide{protocol::fragment} : key_.get(field::nw_proto), 1);
+        put(is_fragment(key_) ? wide{fragment_header} : key_.get(field::nw_proto), 1);
         put_field(field::nw_ttl);
         put_field(field::ipv6_src);
         put_field(field::ipv6_dst);

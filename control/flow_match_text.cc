@@ -35,7 +35,7 @@ masked_value in_key(const flow_field& f, const masked_value& text)
 
 flow_fault no_value(const flow_word& word)
 {
-    return {word.all, std::string{word.key} + " needs a value: " + std::string{word.key} + "=..."};
+    return {word.all, shown(word.key) + " needs a value behind ="};
 }
 
 bool is_port_of_packets(flow::port_number port)

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Writes the seed corpus of flow_text_fuzz: some of the flows that the unit tests read, and what
+they have not. Usage: flow_text_seeds.py [FOLDER]; the input's form is in the target."""
+
+import pathlib
+import sys
+
+_HERE = pathlib.Path(__file__).parent
+_FLOWS = _HERE.parent / "unit/control/flows"
+_EVERY = 7
+ADD, MODIFY, MODIFY_STRICT, REMOVE, REMOVE_STRICT, LIST = range(6)
+
+_OTHERS = [
+    (ADD, "tcp,tp_src=1000-1999,tp_dst=1-65534,actions=drop"),
+    (ADD, 'in_port=vm1,actions="a,b \\"c\\" (d",vm1,resubmit(vm1,3)'),
+    (ADD, "inner_dl_vlan=5,inner_dl_vlan_pcp=3,packet_length=64-127,actions=push_vlan:0x88a8"),
+    (ADD, "actions=" + "clone(" * 17 + ")" * 17),
+    (ADD, "tcp,actions=ct(commit,zone=reg0[0..15],force,nat(src=10.0.0.1-10.0.0.9:1-9,hash),"
+          "exec(set_field:0x5/0x5->ct_label),alg=ftp),meter:1"),
+    (ADD, "arp,actions=move:NXM_OF_ARP_OP[]->reg0[0..15],move:reg1[0..15]->NXM_OF_ARP_OP[]"),
+    (ADD, "ip,actions=move:NXM_OF_IP_TOS[]->reg0[0..7],set_field:1.2.3.4/24->ip_src"),
+    (MODIFY, "cookie=1/-1,cookie=2,tcp6,actions=2"),
+    (REMOVE_STRICT, "priority=5,cookie=0x5/0xff,out_port=vm1,out_group=3,table=4,ip"),
+    (LIST, "modify ip,actions=1\n# nothing\n\ndelete_strict tcp\r\n"),
+    (LIST, "tcp,nw_src=10.0.0.1,tp_dst=80,tcp_flags=syn|ack,dl_vlan=5,inner_dl_vlan=6"),
+    (LIST, "icmp6,icmp_type=135,nd_target=fe80::1,nd_sll=00:00:00:00:00:01,nw_frag=no"),
+    (LIST, "sctp6,nw_frag=first,packet_length=1500,ct_state=+trk+est,tun_id=5,xxreg1=7"),
+    (LIST, "arp,arp_spa=10.0.0.1,metadata=3,in_port=LOCAL"),
+]
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else _HERE / "flow_text_fuzz.corpus")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [line for path in sorted(_FLOWS.glob("*.txt"))
+             for line in path.read_text(encoding="ascii").splitlines()
+             if not line.startswith("#")]
+    seeds = [(ADD, line) for line in lines[::_EVERY]] + _OTHERS
+    for number, (command, text) in enumerate(seeds):
+        (folder / f"{number:03}").write_bytes(bytes((command,)) + text.encode("ascii"))
+
+
+if __name__ == "__main__":
+    main()
