@@ -194,9 +194,8 @@ flow_result<action_list> action_reader::read(std::string_view text)
 
 flow_result<void> action_reader::take(const flow_word& word)
 {
-    if (dropped_) {
-        return flow_fault{word.all,
-                          "drop stands alone; it may not be followed by " + shown(word.all)};
+    if (dropped_ || (word.key == "drop" && count_ > 0)) {
+        return flow_fault{word.all, "drop stands alone; there may be no other action"};
     }
     const auto& handlers = handlers_by_name();
     const auto found = handlers.find(word.key);
@@ -287,9 +286,6 @@ flow_result<void> action_reader::without_value(const flow_word& word)
 
 flow_result<void> action_reader::take_drop(const flow_word& word)
 {
-    if (count_ > 1) {
-        return flow_fault{word.all, "drop stands alone; there may be no other action"};
-    }
     dropped_ = true;
     return without_value(word);
 }

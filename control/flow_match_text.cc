@@ -359,6 +359,11 @@ flow_result<flow::key> match_reader::packet() const
         }
     }
     flow::key out = match_.value;
+    // What connection tracking says, it says of what it tracks.
+    constexpr std::uint64_t tracked = 0x20;
+    if (out.number(field::ct_state) != 0) {
+        out.set(field::ct_state, wide{tracked}, wide{tracked});
+    }
     if ((out.number(field::nw_frag) & flow::frag_later) != 0) {
         out.set(field::nw_frag, wide{std::uint64_t{flow::frag_any | flow::frag_later}});
     }

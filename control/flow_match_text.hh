@@ -28,7 +28,8 @@ public:
     // that are not in all packets that the rest matches, too many masks.
     [[nodiscard]] flow_result<std::vector<flow::match>> finish() const;
     // What was said of one packet, 0 where nothing was. Faults: as finish(), and all that leaves a
-    // field open, like a mask. Flags that are not named are not set.
+    // field open, like a mask. Flags that are not named are not set, but for trk where
+    // there are others of ct_state.
     [[nodiscard]] flow_result<flow::key> packet() const;
     [[nodiscard]] bool has(flow::field f) const noexcept;
 

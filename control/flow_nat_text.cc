@@ -119,10 +119,10 @@ flow_result<void> take_argument(const flow_word& word, nat& out)
         out.which = word.key == "src" ? nat::side::source : nat::side::destination;
         return word.value.empty() ? flow_result<void>{} : parse_range(word.value, out);
     }
-    if (word.mark == 0 &&
-        (word.key == "random" || word.key == "hash" || word.key == "persistent")) {
+    if (word.key == "random" || word.key == "hash" || word.key == "persistent") {
         (word.key == "random" ? out.random : word.key == "hash" ? out.hash : out.persistent) = true;
-        return {};
+        return word.mark == 0 ? flow_result<void>{}
+                              : flow_fault{word.all, std::string{word.key} + " takes no value"};
     }
     return flow_fault{word.key,
                       "nat has no " + shown(word.key) +

@@ -18,6 +18,7 @@ namespace strait::control {
 //   nw_proto       59, no next header
 //   nw_ttl         64; 255 in neighbour discovery
 //   arp_op         1, a request
+//   ct_state       with another flag: trk too
 //   packet_length  of the shortest frame: 60, or what the headers take
 // Errors begin with the word's place, "column 5: ".
 [[nodiscard]] ports::result<flow::key> parse_packet(std::string_view words,

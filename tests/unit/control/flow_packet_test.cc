@@ -56,6 +56,8 @@ TEST(packet_words, may_be_flags_and_fragments)
     EXPECT_EQ(one("tcp,tcp_flags=+syn-ack").number(field::tcp_flags), 2U);
     EXPECT_EQ(one("tcp,tcp_flags=syn|ack").number(field::tcp_flags), 0x12U);
     EXPECT_EQ(one("ct_state=+trk+est").number(field::ct_state), 0x22U);
+    EXPECT_EQ(one("ct_state=+est").number(field::ct_state), 0x22U);
+    EXPECT_EQ(one("ct_state=0").number(field::ct_state), 0U);
     EXPECT_EQ(one("ip,nw_frag=no").number(field::nw_frag), 0U);
     EXPECT_EQ(one("ip,nw_frag=first").number(field::nw_frag), 1U);
     EXPECT_EQ(one("ip,nw_frag=later").number(field::nw_frag), 3U);
