@@ -8,6 +8,7 @@ or namespace behind; what cannot be had on this machine raises Unavailable with 
 from .assets import assets
 from .back_end import BackEnd
 from .bare import BareGuest
+from .dummy_ovs import DummyOvs, FlowsRefused
 from .errors import LabError, Unavailable
 from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
@@ -22,7 +23,7 @@ from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "BareGuest", "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
+    "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
     "MachineOvs", "MachineSwitch", "MachineTestpmd", "Netns", "Nic", "Ping", "Process",
     "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream", "Switch",
     "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch", "assets",

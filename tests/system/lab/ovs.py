@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""OVS-DPDK in a machine: what a VMM's back end is where it is not straitd."""
+"""OVS-DPDK in a machine: what a VMM's back end is where it is not straitd. OVS without machine and
+devices, that tells what flows do, is dummy_ovs.py's."""
 
 import re
 import shlex
 
 from .assets import assets
 from .errors import LabError
+
+_PROGRAMS = {"ovs-vswitchd": "usr/lib/openvswitch-switch",
+             "ovs-vswitchd-dpdk": "usr/lib/openvswitch-switch-dpdk", "ovsdb-server": "usr/sbin"}
+
+
+def ovs_schema():
+    return assets().ovs / "usr/share/openvswitch/vswitch.ovsschema"
+
+
+def ovs_command(folder, program, *words):
+    """The command that runs a program of OVS's, with its files in a folder."""
+    root = assets().ovs
+    environment = [f"LD_LIBRARY_PATH={root}/usr/lib/x86_64-linux-gnu"] + [
+        f"OVS_{kind}DIR={folder}" for kind in ("RUN", "LOG", "DB", "SYSCONF")]
+    path = root / _PROGRAMS.get(program, "usr/bin") / program
+    return [str(word) for word in ("env", *environment, path, *words)]
 
 
 class MachineOvs:
@@ -16,12 +33,10 @@ class MachineOvs:
 
     def __init__(self, machine, sockets):
         self.machine = machine
-        self._root = assets().ovs
         self._sockets = list(sockets)
         self.pid = None
         machine.sh(f"mkdir -p {self._FOLDER}")
-        self._run("ovsdb-tool", "create", f"{self._FOLDER}/conf.db",
-                  self._root / "usr/share/openvswitch/vswitch.ovsschema")
+        self._run("ovsdb-tool", "create", f"{self._FOLDER}/conf.db", ovs_schema())
         self._database = machine.spawn(self._command(
             "ovsdb-server", f"{self._FOLDER}/conf.db", f"--remote=punix:{self._FOLDER}/db.sock",
             "--no-chdir"), "ovsdb.log")
@@ -65,12 +80,7 @@ class MachineOvs:
         self.machine.sh(f"rm -rf {self._FOLDER}")
 
     def _command(self, program, *words):
-        root = self._root
-        where = {"ovs-vswitchd-dpdk": "usr/lib/openvswitch-switch-dpdk",
-                 "ovsdb-server": "usr/sbin"}.get(program, "usr/bin")
-        environment = [f"LD_LIBRARY_PATH={root}/usr/lib/x86_64-linux-gnu"] + [
-            f"OVS_{kind}DIR={self._FOLDER}" for kind in ("RUN", "LOG", "DB", "SYSCONF")]
-        return shlex.join(map(str, ["env", *environment, root / where / program, *words]))
+        return shlex.join(ovs_command(self._FOLDER, program, *words))
 
     def _run(self, *words):
         return self.machine.sh(self._command(*words), 120)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Two switches with the same flows and the same frames: where they differ, and the smallest table
+that shows it. A side has load(lines) and forward([(port, frame), ...]), like lab's DummyOvs."""
+
+import collections
+import dataclasses
+
+from lab import FlowsRefused
+
+from . import rules as tables
+
+
+@dataclasses.dataclass
+class Difference:
+    """Of one frame: what left, as (port, frame) pairs. Or a refusal, where there is no frame."""
+    rules: list
+    frame: object
+    expected: object
+    got: object
+
+    def __str__(self):
+        said = ["flows:", *(f"  {line}" for line in tables.lines(self.rules))]
+        if self.frame:
+            said += ["frame:", f"  {self.frame}"]
+        for title, outputs in (("expected", self.expected), ("got", self.got)):
+            said.append(f"{title}:")
+            said += [f"  {outputs}"] if isinstance(outputs, str) else \
+                [f"  port {port}: {data.hex()}" for port, data in outputs] or ["  nothing"]
+        return "\n".join(said)
+
+
+def by_port(outputs):
+    """What left each port, in its order; between ports there is none."""
+    sorted_out = collections.defaultdict(list)
+    for port, data in outputs:
+        sorted_out[port].append(data)
+    return sorted_out
+
+
+class Comparison:
+    """Counts what it compares: a run that compares nothing proves nothing."""
+
+    def __init__(self, oracle, subject):
+        self.oracle = oracle
+        self.subject = subject
+        self.counted = collections.Counter()
+
+    def first_difference(self, rules, frames):
+        """The first frame that is not treated alike, or None; FlowsRefused if the oracle does not
+        take the rules."""
+        lines = tables.lines(rules)
+        self.oracle.load(lines)
+        try:
+            self.subject.load(lines)
+        except FlowsRefused as refusal:
+            return Difference(rules, None, "taken", str(refusal))
+        sent = [(frame.port, frame.data) for frame in frames]
+        expected, got = self.oracle.forward(sent), self.subject.forward(sent)
+        self.counted["tables"] += 1
+        for frame, right, seen in zip(frames, expected, got, strict=True):
+            self.counted["frames"] += 1
+            self.counted["forwarded"] += bool(right)
+            self.counted["rewritten"] += any(data != frame.data for _, data in right)
+            if by_port(right) != by_port(seen):
+                return Difference(rules, frame, right, seen)
+        return None
+
+    def smallest(self, difference):
+        """A difference of the same kind by as few words as can be found."""
+        kept = difference
+
+        def differs(rules):
+            nonlocal kept
+            try:
+                found = self.first_difference(rules, [difference.frame] if difference.frame else [])
+            except FlowsRefused:
+                return False
+            if found is None or (found.frame is None) != (difference.frame is None):
+                return False
+            kept = found
+            return True
+        tables.shrink(difference.rules, differs)
+        return kept
+
+    def report(self, difference):
+        """A difference made small, with the oracle's own account of it."""
+        small = self.smallest(difference)
+        text = str(small)
+        if small.frame:
+            self.oracle.load(tables.lines(small.rules))
+            text += "\nOVS says:\n" + self.oracle.trace(small.frame.port, small.frame.data)
+        return text

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Flows as parts that can be taken away one by one, so that a table that shows a difference can be
+made the smallest that does."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """A word, or with `inner` one that has actions in parentheses: head(inner,...)."""
+    head: str
+    inner: tuple = None
+
+    def __str__(self):
+        return self.head if self.inner is None else f"{self.head}({join(self.inner)})"
+
+
+def join(actions):
+    return ",".join(map(str, actions))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A flow; `context` is what its match says of the packet's kind, before `matches`."""
+    table: int
+    priority: int
+    context: str
+    matches: tuple
+    actions: tuple
+
+    def __str__(self):
+        words = [f"table={self.table}", f"priority={self.priority}", self.context, *self.matches]
+        return f"{','.join(filter(None, words))} actions={join(self.actions) or 'drop'}"
+
+
+def lines(rules):
+    return [str(rule) for rule in rules]
+
+
+def _fewer_actions(actions):
+    """Each list of actions that has one less, or one's inner ones in its place."""
+    for i, action in enumerate(actions):
+        yield (*actions[:i], *actions[i + 1:])
+        if action.inner is not None:
+            yield (*actions[:i], *action.inner, *actions[i + 1:])
+            for inner in _fewer_actions(action.inner):
+                if inner:
+                    yield (*actions[:i], dataclasses.replace(action, inner=inner),
+                           *actions[i + 1:])
+
+
+def _simpler(rule):
+    """Each rule that says one thing less."""
+    for i in range(len(rule.matches)):
+        yield dataclasses.replace(rule, matches=rule.matches[:i] + rule.matches[i + 1:])
+    if rule.context:
+        yield dataclasses.replace(rule, context="")
+    for actions in _fewer_actions(rule.actions):
+        yield dataclasses.replace(rule, actions=actions)
+
+
+def shrink(rules, differs):
+    """The smallest that is found among tables made of less, for which differs(rules) holds."""
+    rules = _fewer_rules(list(rules), differs)
+    changed = True
+    while changed:
+        changed = False
+        for i, rule in enumerate(rules):
+            for simpler in _simpler(rule):
+                candidate = [*rules[:i], simpler, *rules[i + 1:]]
+                if differs(candidate):
+                    rules, changed = candidate, True
+                    break
+        if changed:
+            rules = _fewer_rules(rules, differs)
+    return rules
+
+
+def _fewer_rules(rules, differs):
+    """Takes away halves, quarters and so on down to single rules."""
+    size = max(1, len(rules) // 2)
+    while size:
+        i = 0
+        while i < len(rules):
+            candidate = rules[:i] + rules[i + size:]
+            if candidate and differs(candidate):
+                rules = candidate
+            else:
+                i += size
+        size //= 2
+    return rules

@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Random tables of flows. Most matches are made of what a frame has, so that frames meet them.
+
+What OVS leaves open, or does differently from what its manual says, is not made: rules of one
+priority that overlap, a third VLAN tag, tables that come round again.
+"""
+
+import collections
+import dataclasses
+import random
+import re
+
+from . import values
+from .fields import CONTEXTS, FIELDS, ipv6, lineage, match_text, of_context, transport_name
+from .rules import Action, Rule
+
+# What tables can be made of, beyond matches, drop and output to one port.
+LAYERS = ("outputs", "rewrite", "ttl", "vlan", "registers", "move", "tables", "resubmit_port",
+          "goto", "clone", "action_set", "stack", "length", "conjunction")
+
+_MOST_OUTPUTS = 10
+_TABLES = (0, 1, 2, 7, 30, 253)  # OVS keeps 254 for itself
+
+
+@dataclasses.dataclass
+class _State:
+    """What is known of the packet where an action is made."""
+    table: int
+    context: str
+    tagged: bool = None  # or not known
+    depth: int = 0
+
+
+class TableMaker:
+    """Tables of the layers named, that these frames meet."""
+
+    def __init__(self, seed, frames, layers=LAYERS, most_rules=12):
+        unknown = set(layers) - set(LAYERS)
+        if unknown:
+            raise ValueError(f"no such layers: {sorted(unknown)}")
+        self._random = random.Random(seed)
+        self._frames = frames
+        self._layers = frozenset(layers)
+        self._most_rules = most_rules
+        deep = {"tables", "goto", "resubmit_port"} & self._layers
+        self._tables = _TABLES if deep else _TABLES[:1]
+        self._conjunctions = 0
+
+    def make(self):
+        """The rules of a table, or several."""
+        rules = {}
+        for table in self._tables:
+            for rule in self._table(table):
+                rules[(rule.table, rule.priority, rule.context, rule.matches)] = rule
+        return self._bounded(list(rules.values()))
+
+    def _table(self, table):
+        r = self._random
+        count = r.randint(2, self._most_rules)
+        priorities = r.sample(range(1, 5000), count + 3)
+        for _ in range(count):
+            yield self._rule(table, priorities.pop())
+        if "conjunction" in self._layers and r.random() < 0.5:
+            yield from self._conjunction(table, priorities.pop(), priorities.pop())
+        if r.random() < 0.8:
+            yield Rule(table, 0, "", (), self._actions(_State(table, "any")))
+
+    def _rule(self, table, priority, context=None):
+        r = self._random
+        frame = r.choice(self._frames)
+        kind = context or r.choice(lineage(frame.kind))
+        tagged, matches = self._matches(kind, frame)
+        return Rule(table, priority, r.choice(CONTEXTS[kind][0]), tuple(matches),
+                    self._actions(_State(table, kind, tagged)))
+
+    # ---- matches ----
+
+    def _matches(self, context, frame, count=None):
+        r = self._random
+        names = [name for name in of_context(context) if self._may_match(name, context)]
+        # Those that only some kinds have are named as often as those that all have.
+        common = [name for name in names if "any" in FIELDS[name].contexts] + ["vlan"]
+        special = [name for name in names if name not in common]
+        if set(lineage(context)) & {"ip", "ipv6"}:
+            special.append("ip_frag")
+        chosen, tagged, texts = set(), None, []
+        for _ in range(r.choice((0, 1, 1, 2, 2, 3)) if count is None else count):
+            name = r.choice(special if special and r.random() < 0.6 else common)
+            if name in chosen or self._overlaps(name, chosen):
+                continue
+            chosen.add(name)
+            if name == "vlan":
+                tagged, text = self._vlan_match(frame.fields["vlan_tci"])
+            elif name == "ip_frag":
+                # Later fragments have no ports, and OVS refuses to speak of both.
+                later = ["later"] if context in ("ip", "ipv6") else []
+                text = "ip_frag=" + r.choice(["no", "yes", "first", "not_later", *later])
+            else:
+                text = self._field_match(name, context, frame)
+            texts.append(text)
+        return tagged, texts
+
+    def _may_match(self, name, context):
+        layer = FIELDS[name].layer
+        if layer and layer not in self._layers or not FIELDS[name].match:
+            return False
+        if name == "eth_type":
+            return context == "any"
+        return not (name.startswith("icmp_") and context in ("nd_sol", "nd_adv"))
+
+    @staticmethod
+    def _overlaps(name, chosen):
+        """Whether a match has it already, under another name."""
+        for same in ({"nw_tos", "ip_dscp"}, {"nw_tos", "nw_ecn"}, {"reg0", "xreg0", "xxreg0"},
+                     {"reg1", "xreg0", "xxreg0"}, {"reg2", "xxreg0"}, {"reg15", "xreg7"}):
+            if name in same and same & chosen:
+                return name != "nw_ecn" or "nw_tos" in chosen
+        return False
+
+    def _field_match(self, name, context, frame):
+        r = self._random
+        field = FIELDS[name]
+        if name == "ip_dscp" and "nw_tos" in frame.fields:
+            value = frame.fields["nw_tos"] >> 2
+        elif name == "nw_ecn" and "nw_tos" in frame.fields:
+            value = frame.fields["nw_tos"] & 3
+        elif name == "nw_tos" and "nw_tos" in frame.fields:
+            value = frame.fields["nw_tos"] & 0xfc
+        elif name in frame.fields and r.random() < 0.8:
+            value = frame.fields[name]
+        elif field.layer == "registers" and r.random() < 0.3:
+            value = 0
+        else:
+            value = r.choice(field.pool)
+        if name == "tcp_flags" and r.random() < 0.5:
+            return "tcp_flags=" + "".join(
+                ("+" if value & bit else "-") + flag
+                for flag, bit in (("fin", 1), ("syn", 2), ("rst", 4), ("psh", 8), ("ack", 16))
+                if r.random() < 0.5 or flag == "ack")
+        return match_text(name, context, value, self._mask(field), r.choice)
+
+    def _mask(self, field):
+        while True:
+            mask = self._any_mask(field)
+            # OVS takes a mask of IPv6 that begins with a digit for the length of a prefix.
+            if field.write is not ipv6 or re.match("[a-f:]", ipv6(mask)):
+                return mask
+
+    def _any_mask(self, field):
+        r = self._random
+        whole = (1 << field.width) - 1
+        if not field.masks or r.random() < 0.4:
+            return whole
+        way = r.randrange(4)
+        if way == 0:
+            return whole ^ (whole >> r.randint(1, field.width))
+        if way == 1:
+            return 1 << r.randrange(field.width)
+        if way == 2:
+            return whole >> r.randint(0, field.width - 1)
+        return (r.getrandbits(field.width) & r.getrandbits(field.width)) or whole
+
+    def _vlan_match(self, tci):
+        r = self._random
+        vlan, priority = tci & 0xfff, tci >> 13
+        if not tci:
+            return False, r.choice(("vlan_tci=0", "dl_vlan=0xffff", "vlan_tci=0/0x1000",
+                                    "vlan_vid=0/0x1000"))
+        mask = r.getrandbits(16) | 0x1000
+        return True, r.choice((
+            f"dl_vlan={vlan}", f"dl_vlan={vlan},dl_vlan_pcp={priority}", f"dl_vlan_pcp={priority}",
+            "vlan_tci=0x1000/0x1000", f"vlan_tci={tci & mask:#x}/{mask:#x}",
+            f"vlan_tci={tci:#x}", f"vlan_vid={0x1000 | vlan:#x}/0x1{mask & 0xfff:03x}",
+            f"dl_vlan={vlan:#x},vlan_pcp={priority}"))
+
+    def _conjunction(self, table, priority, met_priority):
+        """Two or three dimensions, each of several rules, and the rule that is met by all."""
+        r = self._random
+        frame = r.choice(self._frames)
+        context = r.choice(lineage(frame.kind))
+        names = [name for name in of_context(context)
+                 if self._may_match(name, context) and name in frame.fields]
+        dimensions = r.choice((2, 2, 3))
+        names = r.sample(names, min(dimensions, len(names)))
+        self._conjunctions += 1
+        identity = self._conjunctions
+        same_kind = [other for other in self._frames if other.kind == frame.kind]
+        for dimension, name in enumerate(names):
+            for other in [frame, *r.sample(same_kind, min(r.randint(0, 3), len(same_kind)))]:
+                yield Rule(table, priority, CONTEXTS[context][0][0],
+                           (self._field_match(name, context, other),),
+                           (Action(f"conjunction({identity},{dimension + 1}/{len(names)})"),))
+        kind = r.choice(lineage(context))
+        yield Rule(table, met_priority, CONTEXTS[kind][0][0], (f"conj_id={identity}",),
+                   self._actions(_State(table, kind)))
+
+    # ---- actions ----
+
+    def _actions(self, state):
+        r = self._random
+        if r.random() < 0.05:
+            return ()
+        made = []
+        for _ in range(r.choice((0, 1, 1, 2, 3, 4))):
+            action = self._action(state)
+            if action:
+                made += action
+        if not made or r.random() < 0.8:
+            made.append(self._output())
+        if state.depth == 0:
+            made += self._instructions(state)
+        return tuple(made)
+
+    def _action(self, state):
+        """One action, or some that go together; none where it cannot be."""
+        ways = {"outputs": self._other_output, "rewrite": self._set, "ttl": self._ttl,
+                "vlan": self._vlan, "registers": self._set_register, "move": self._move,
+                "tables": self._resubmit, "resubmit_port": self._resubmit_port,
+                "clone": self._clone, "stack": self._stack, "length": self._length}
+        possible = [way for layer, way in ways.items() if layer in self._layers]
+        return self._random.choice(possible)(state) if possible else [self._output()]
+
+    def _output(self):
+        port = self._random.choice(values.PORTS)
+        return Action(self._random.choice(("output:{}", "{}", "output({})")).format(port))
+
+    def _other_output(self, state):
+        del state
+        r = self._random
+        ways = ["in_port", "IN_PORT", "FLOOD", "all", "output:77"]
+        if "registers" in self._layers:
+            ways += ["output:NXM_NX_REG0[0..15]", "output:reg1[]", "output:NXM_NX_REG2[3..10]",
+                     "output:in_port", "output:NXM_OF_IN_PORT[]"]
+        return [Action(r.choice(ways)), self._output()]
+
+    def _ttl(self, state):
+        if not set(lineage(state.context)) & {"ip", "ipv6"}:
+            return None
+        return [Action("dec_ttl")]
+
+    def _settable(self, context, registers):
+        return [name for name in of_context(context)
+                if (FIELDS[name].sets or FIELDS[name].mod)
+                and (FIELDS[name].layer == "registers") == registers]
+
+    def _set(self, state):
+        return [Action(self._set_text(self._random.choice(self._settable(state.context, False)),
+                                      state.context))]
+
+    def _set_register(self, state):
+        r = self._random
+        if r.random() < 0.1:
+            return [Action(f"load:{r.choice(values.PORTS)}->NXM_OF_IN_PORT[]")]
+        return [Action(self._set_text(r.choice(self._settable(state.context, True)),
+                                      state.context))]
+
+    def _set_text(self, name, context):
+        r = self._random
+        field = FIELDS[name]
+        value = r.choice(field.pool)
+        ways = []
+        if field.sets:
+            word = r.choice(field.sets).format(transport_name(context))
+            ways.append(lambda: f"set_field:{field.text(value)}->{word}")
+            if field.masks:
+                mask = self._mask(field)
+                ways.append(lambda: f"set_field:{field.text(value & mask, mask)}->{word}")
+        if field.nxm:
+            width = r.randint(1, min(field.width, 64))
+            first = r.randrange(field.width - width + 1)
+            bits = value >> first & (1 << width) - 1
+            ways.append(lambda: f"load:{bits:#x}->{self._part(name, context, first, width)}")
+        if field.mod:
+            plain = field.write(value) if ":" in field.write(value) else str(value)
+            if "." in field.write(value):
+                plain = field.write(value)
+            ways.append(lambda: f"{field.mod}:{plain}")
+        return r.choice(ways)()
+
+    def _part(self, name, context, first, width):
+        """A field's bits as move and load write them."""
+        field = FIELDS[name]
+        transport = transport_name(context).upper()
+        word = field.nxm.format(transport)
+        if transport == "SCTP":
+            word = word.replace("NXM_OF_SCTP", "OXM_OF_SCTP")
+        if width == field.width:
+            return f"{word}[]"
+        if width == 1:
+            return f"{word}[{first}]"
+        return f"{word}[{first}..{first + width - 1}]"
+
+    def _parts(self, context, to):
+        """The names of fields that bits can be moved from, or to."""
+        names = []
+        for name in of_context(context):
+            field = FIELDS[name]
+            if not field.nxm or field.layer and field.layer not in self._layers:
+                continue
+            if not to or field.sets or name == "in_port" and "registers" in self._layers:
+                names.append(name)
+        return names
+
+    def _move(self, state):
+        r = self._random
+        source = r.choice(self._parts(state.context, False))
+        target = r.choice(self._parts(state.context, True))
+        most = min(FIELDS[source].width, FIELDS[target].width)
+        width = r.choice((most, r.randint(1, most)))
+        parts = [self._part(name, state.context,
+                            r.choice((0, r.randrange(FIELDS[name].width - width + 1))), width)
+                 for name in (source, target)]
+        return [Action(f"move:{parts[0]}->{parts[1]}")]
+
+    def _stack(self, state):
+        r = self._random
+        name = r.choice(self._parts(state.context, False))
+        width = r.randint(1, FIELDS[name].width)
+        pushed = self._part(name, state.context, r.randrange(FIELDS[name].width - width + 1), width)
+        name = r.choice(self._parts(state.context, True))
+        width = r.randint(1, FIELDS[name].width)
+        popped = self._part(name, state.context, r.randrange(FIELDS[name].width - width + 1), width)
+        return r.choice(([Action(f"push:{pushed}")], [Action(f"pop:{popped}")],
+                         [Action(f"push:{pushed}"), Action(f"pop:{popped}")]))
+
+    def _vlan(self, state):
+        r = self._random
+        vlan, priority = r.choice(values.VLANS), r.randrange(8)
+        ways = [(f"mod_vlan_vid:{vlan}", True), (f"mod_vlan_pcp:{priority}", True),
+                (f"push_vlan:{r.choice(('0x8100', '0x88a8'))}", True),
+                (f"load:{priority << 13 | 0x1000 | vlan:#x}->NXM_OF_VLAN_TCI[]", True),
+                ("load:0->NXM_OF_VLAN_TCI[]", None)]
+        if state.tagged:
+            ways += [("pop_vlan", None), ("strip_vlan", None),
+                     (f"set_field:{0x1000 | vlan:#x}->vlan_vid", True),
+                     (f"set_field:{priority}->vlan_pcp", True)]
+        elif r.random() < 0.2:
+            ways += [("strip_vlan", None)]
+        text, state.tagged = r.choice(ways)
+        return [Action(text)]
+
+    def _further(self, state):
+        later = [table for table in self._tables if table > state.table]
+        return self._random.choice(later) if later else None
+
+    def _resubmit(self, state):
+        table = self._further(state)
+        return [Action(f"resubmit(,{table})")] if table else None
+
+    def _resubmit_port(self, state):
+        table = self._further(state)
+        port = self._random.choice(values.PORTS)
+        return [Action(f"resubmit({port},{table})")] if table else None
+
+    def _clone(self, state):
+        if state.depth > 1:
+            return None
+        inside = dataclasses.replace(state, depth=state.depth + 1)
+        return [Action("clone", self._actions(inside) or (self._output(),))]
+
+    def _length(self, state):
+        # Elsewhere OVS forgets the answer when it comes back from a table.
+        if state.table or state.depth or "registers" not in self._layers:
+            return None
+        r = self._random
+        length = r.choice((59, 60, 61, 64, 100, 118, 400, 1000, 1500))
+        return [Action(f"check_pkt_larger({length})->NXM_NX_REG0[{r.randrange(32)}]")]
+
+    def _instructions(self, state):
+        """What stands behind the actions, in the one order that there is."""
+        r = self._random
+        made = []
+        if "action_set" in self._layers:
+            if r.random() < 0.15:
+                made.append(Action("clear_actions"))
+            if r.random() < 0.3:
+                made.append(Action("write_actions", tuple(self._written(state))))
+        if "goto" in self._layers:
+            if "registers" in self._layers and r.random() < 0.2:
+                value, mask = r.choice(values.REGISTERS), r.choice((0xffff, 0xff00ff00ff, 1))
+                made.append(Action(f"write_metadata:{value & mask:#x}/{mask:#x}"))
+            table = self._further(state)
+            if table and r.random() < 0.4:
+                made.append(Action(f"goto_table:{table}"))
+        return made
+
+    def _written(self, state):
+        r = self._random
+        inside = _State(state.table, state.context, state.tagged, depth=9)
+        for _ in range(r.choice((1, 1, 2, 3))):
+            way = r.choice(("output", *sorted(self._layers & {"rewrite", "ttl", "vlan"})))
+            made = {"rewrite": self._set, "ttl": self._ttl, "vlan": self._vlan}.get(
+                way, lambda _: [self._output()])(inside)
+            yield from made or ()
+
+    # ---- bounds ----
+
+    def _bounded(self, rules):
+        """Takes away until no frame goes out too often, or gets more tags than OVS can have."""
+        while True:
+            costs = _costs(rules)
+            if costs[0].outputs > _MOST_OUTPUTS:
+                self._take(rules, "resubmit", "FLOOD", "all", "goto_table")
+            elif costs[0].pushes > 1:
+                self._take(rules, "push_vlan")
+            else:
+                return rules
+
+    def _take(self, rules, *heads):
+        """Takes a random action that begins with one of these words away."""
+        places = [i for i, rule in enumerate(rules)
+                  if any(action.head.startswith(heads) for action in _flat(rule.actions))]
+        i = self._random.choice(places)
+        taken = [False]
+
+        def without(actions):
+            kept = []
+            for action in actions:
+                if not taken[0] and action.head.startswith(heads):
+                    taken[0] = True
+                    continue
+                inner = without(action.inner) if action.inner is not None else None
+                if inner == ():
+                    continue
+                kept.append(dataclasses.replace(action, inner=inner))
+            return tuple(kept)
+        rules[i] = dataclasses.replace(rules[i], actions=without(rules[i].actions))
+
+
+def pushes(rules):
+    """As many VLAN tags are pushed onto a frame, at most."""
+    return _costs(rules)[0].pushes
+
+
+def _flat(actions):
+    for action in actions:
+        yield action
+        yield from _flat(action.inner or ())
+
+
+@dataclasses.dataclass
+class _Cost:
+    outputs: int = 0
+    pushes: int = 0
+
+
+def _costs(rules):
+    """What a pass through each table comes to, at most."""
+    costs = collections.defaultdict(_Cost)
+    for table in sorted({rule.table for rule in rules}, reverse=True):
+        for rule in rules:
+            if rule.table == table:
+                cost = _cost(rule.actions, costs)
+                costs[table].outputs = max(costs[table].outputs, cost.outputs)
+                costs[table].pushes = max(costs[table].pushes, cost.pushes)
+    return costs
+
+
+def _cost(actions, costs):
+    cost = _Cost()
+    for action in _flat(actions):
+        head = action.head
+        if head.startswith(("resubmit(", "goto_table:")):
+            table = int(head.rstrip(")").replace(":", ",").split(",")[-1])
+            cost.outputs += costs[table].outputs
+            cost.pushes += costs[table].pushes
+        elif head.startswith("push_vlan"):
+            cost.pushes += 1
+        elif head in ("FLOOD", "all"):
+            cost.outputs += len(values.PORTS)
+        elif head.startswith(("output", "in_port", "IN_PORT")) or head.isdigit():
+            cost.outputs += 1
+    return cost

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""OVS with its dummy datapath, as an oracle of what flows do: its userspace datapath runs as it
+does anywhere, but its ports' wires are sockets. Needs no privilege, and touches no interface."""
+
+import contextlib
+import json
+import pathlib
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+from .errors import LabError
+from .ovs import ovs_command, ovs_schema
+from .process import Process, wait_until
+
+_VERSIONS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
+# A frame of this type to this address goes out of every port: what comes before it is complete.
+_MARK_TYPE = 0x88b6
+_MARK_ADDRESS = bytes.fromhex("02dead00beef")
+# OVS keeps 100 frames a port for a reader, and drops what is more.
+_IN_FLIGHT = 8
+
+
+class FlowsRefused(LabError):
+    """ovs-ofctl or the switch did not take flows; the message says why."""
+
+
+class _Wire:
+    """The far end of a port: frames behind their 16-bit lengths on a stream."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._received = b""
+
+    def fileno(self):
+        return self._socket.fileno()
+
+    def send(self, frame):
+        self._socket.sendall(struct.pack("!H", len(frame)) + frame)
+
+    def receive(self):
+        """The frames that are there; waits for the first bytes only."""
+        data = self._socket.recv(1 << 20)
+        if not data:
+            raise LabError("OVS closed a port's stream")
+        self._received += data
+        frames, at = [], 0
+        while len(self._received) >= at + 2:
+            end = at + 2 + struct.unpack_from("!H", self._received, at)[0]
+            if end > len(self._received):
+                break
+            frames.append(self._received[at + 2:end])
+            at = end
+        self._received = self._received[at:]
+        return frames
+
+    def close(self):
+        self._socket.close()
+
+
+class DummyOvs:
+    """A bridge br0 with a port for each number, whose names are p and the number.
+
+    It learns nothing but by the action NORMAL, and forwards nothing without flows.
+    """
+
+    def __init__(self, numbers=(1, 2, 3, 4, 5)):
+        self.numbers = tuple(numbers)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="strait-ovs-"))
+        self._database = self._daemon = self._control = None
+        self._wires = {}
+        self._marks = 0
+        self._requests = 0
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self):
+        at = self.folder
+        self._run("ovsdb-tool", "create", at / "conf.db", ovs_schema())
+        self._database = Process(ovs_command(
+            at, "ovsdb-server", at / "conf.db", f"--remote=punix:{at}/db.sock",
+            f"--unixctl={at}/ovsdb.ctl", "--no-chdir"), at / "ovsdb.log", name="ovsdb-server")
+        wait_until((at / "db.sock").is_socket, 30, "ovsdb-server's socket")
+        # As many tags as OVS can tell apart: two.
+        self._vsctl("--no-wait", "--", "init", "--", "set", "Open_vSwitch", ".",
+                    "other_config:vlan-limit=2")
+        self._daemon = Process(ovs_command(
+            at, "ovs-vswitchd", f"unix:{at}/db.sock", f"--unixctl={at}/vswitchd.ctl",
+            "--no-chdir", "--enable-dummy=override", "--disable-system", "--disable-system-route",
+            "-vconsole:warn"), at / "ovs.log", name="ovs-vswitchd")
+        wait_until((at / "vswitchd.ctl").is_socket, 30, "ovs-vswitchd's socket")
+        ports = [word for number in self.numbers for word in (
+            "--", "add-port", "br0", f"p{number}", "--", "set", "Interface", f"p{number}",
+            "type=dummy", f"ofport_request={number}", "mtu_request=9000",
+            f"options:pstream=punix:{at}/p{number}.sock")]
+        self._vsctl("--timeout=30", "add-br", "br0", "--", "set", "Bridge", "br0",
+                    "datapath_type=dummy", "fail-mode=secure", f"protocols={_VERSIONS}", *ports)
+        self._control = socket.socket(socket.AF_UNIX)
+        self._control.connect(str(at / "vswitchd.ctl"))
+        for number in self.numbers:
+            path = at / f"p{number}.sock"
+            wait_until(path.is_socket, 30, f"{path}")
+            self._wires[number] = _Wire(path)
+
+    def _run(self, *words, given=None):
+        done = subprocess.run(ovs_command(self.folder, *words), input=given, capture_output=True,
+                              text=True, timeout=60, check=False)
+        if done.returncode:
+            raise FlowsRefused(f"{words[0]}: {done.stderr.strip()} (given {given!r})")
+        if "normalization changed" in done.stderr:
+            # Said of a match without what it needs, that matches all then.
+            raise FlowsRefused(done.stderr.strip())
+        return done.stdout
+
+    def _vsctl(self, *words):
+        return self._run("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", *words)
+
+    def _ofctl(self, command, *words, given=None, versions=_VERSIONS):
+        return self._run("ovs-ofctl", "-O", versions, command, f"{self.folder}/br0.mgmt", *words,
+                         given=given)
+
+    def control(self, command, *words):
+        """What ovs-appctl COMMAND WORDS prints; LabError if it is refused."""
+        self._requests += 1
+        request = {"id": self._requests, "method": command, "params": [str(w) for w in words]}
+        self._control.sendall(json.dumps(request).encode())
+        text = b""
+        while True:
+            data = self._control.recv(1 << 20)
+            if not data:
+                raise LabError(f"OVS ended at {command}:\n{self._daemon.log_tail()}")
+            text += data
+            # The answer has no end of its own but that it is whole.
+            with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
+                answer = json.loads(text)
+                break
+        if answer.get("error") is not None:
+            raise LabError(f"ovs-appctl {command}: {answer['error']}")
+        return answer["result"]
+
+    # ---- flows ----
+
+    def load(self, lines, groups=()):
+        """Replaces all flows, and groups, by these lines; FlowsRefused says why they cannot be."""
+        self._ofctl("del-flows")
+        self._ofctl("del-groups")
+        if groups:
+            self._ofctl("add-groups", "-", given="\n".join(groups) + "\n")
+        outputs = ",".join(["in_port", *(f"output:{number}" for number in self.numbers)])
+        mark = (f"table=0,priority=65535,dl_type={_MARK_TYPE:#x},dl_dst={_MARK_ADDRESS.hex(':')},"
+                f"actions={outputs}")
+        if self._add([*lines, mark]):
+            # One session speaks one version of OpenFlow, and not each has every word.
+            self._ofctl("del-flows")
+            for line in [*lines, mark]:
+                refused = None
+                for versions in (_VERSIONS, "OpenFlow10"):
+                    refused = self._add([line], versions)
+                    if not refused:
+                        break
+                if refused:
+                    raise refused
+        self.forget()
+
+    def _add(self, lines, versions=_VERSIONS):
+        """The refusal, if there is one."""
+        try:
+            self._ofctl("add-flows", "-", given="\n".join(lines) + "\n", versions=versions)
+            return None
+        except FlowsRefused as refusal:
+            return refusal
+
+    def forget(self):
+        """Forgets what was learnt and cached: addresses, connections, datapath flows."""
+        self.control("revalidator/purge")
+        self.control("fdb/flush", "br0")
+        self.control("dpctl/flush-conntrack")
+
+    def flows(self):
+        """What is loaded, as OVS prints it."""
+        return [line.strip() for line in self._ofctl("dump-flows", "--no-stats").splitlines()
+                if f"dl_type={_MARK_TYPE:#x}" not in line]
+
+    def trace(self, port, frame):
+        """OVS's own account of what becomes of a frame."""
+        return self.control("ofproto/trace", "br0", f"in_port={port}", frame.hex())
+
+    # ---- frames ----
+
+    def forward(self, frames, timeout=10):
+        """Sends (port, frame) pairs in their order; for each, the (port, frame) pairs that left."""
+        results = []
+        frames = list(frames)
+        while len(results) < len(frames):
+            # One port's frames keep their order; those of several would not.
+            start = len(results)
+            end = start + 1
+            while end < min(len(frames), start + _IN_FLIGHT) and \
+                    frames[end][0] == frames[start][0]:
+                end += 1
+            results += self._burst(frames[start][0], [frame for _, frame in frames[start:end]],
+                                   timeout)
+        return results
+
+    def _burst(self, port, frames, timeout):
+        first = self._marks
+        for frame in frames:
+            self._wires[port].send(frame)
+            self._wires[port].send(self._mark(self._marks))
+            self._marks += 1
+        results = [[] for _ in frames]
+        at = {number: 0 for number in self.numbers}
+        deadline = time.monotonic() + timeout
+        while any(reached < len(frames) for reached in at.values()):
+            ready = select.select([self._wires[number] for number in self.numbers], [], [],
+                                  max(0.0, deadline - time.monotonic()))[0]
+            if not ready:
+                self._daemon.check_running()
+                raise LabError(f"OVS did not forward all of {len(frames)} frames within "
+                               f"{timeout:g} s: {at}")
+            for number in self.numbers:
+                if self._wires[number] not in ready:
+                    continue
+                for frame in self._wires[number].receive():
+                    if frame == self._mark(first + at[number]):
+                        at[number] += 1
+                    elif at[number] < len(frames):
+                        results[at[number]].append((number, frame))
+                    else:
+                        raise LabError(f"OVS sent {frame.hex()} at port {number} unasked")
+        return results
+
+    @staticmethod
+    def _mark(number):
+        return (_MARK_ADDRESS + bytes(6) + struct.pack("!HQ", _MARK_TYPE, number)).ljust(60, b"\0")
+
+    def close(self):
+        for part in (*self._wires.values(), self._control):
+            if part:
+                part.close()
+        for process in (self._daemon, self._database):
+            if process:
+                process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
