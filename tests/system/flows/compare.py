@@ -45,6 +45,16 @@ class Comparison:
         self.subject = subject
         self.counted = collections.Counter()
 
+    def taken(self, rules):
+        """The rules that the oracle takes: a random one may make no sense."""
+        while True:
+            try:
+                self.oracle.load(tables.lines(rules))
+                return rules
+            except FlowsRefused as refusal:
+                rules = [rule for rule in rules if str(rule) != refusal.line]
+                self.counted["refused"] += 1
+
     def first_difference(self, rules, frames):
         """The first frame that is not treated alike, or None; FlowsRefused if the oracle does not
         take the rules."""

@@ -61,18 +61,25 @@ def _simpler(rule):
 
 def shrink(rules, differs):
     """The smallest that is found among tables made of less, for which differs(rules) holds."""
-    rules = _fewer_rules(list(rules), differs)
-    changed = True
-    while changed:
-        changed = False
-        for i, rule in enumerate(rules):
-            for simpler in _simpler(rule):
-                candidate = [*rules[:i], simpler, *rules[i + 1:]]
-                if differs(candidate):
-                    rules, changed = candidate, True
-                    break
-        if changed:
-            rules = _fewer_rules(rules, differs)
+    while True:
+        fewer = _fewer_rules(list(rules), differs)
+        simple = _simpler_rules(fewer, differs)
+        if simple == rules:
+            return rules
+        rules = simple
+
+
+def _simpler_rules(rules, differs):
+    """Takes words away from each rule while it still differs."""
+    def found(i):
+        for simpler in _simpler(rules[i]):
+            candidate = [*rules[:i], simpler, *rules[i + 1:]]
+            if differs(candidate):
+                return candidate
+        return None
+    for i in range(len(rules)):
+        while candidate := found(i):
+            rules = candidate
     return rules
 
 

@@ -18,8 +18,8 @@ from .rules import Action, Rule
 LAYERS = ("outputs", "rewrite", "ttl", "vlan", "registers", "move", "tables", "resubmit_port",
           "goto", "clone", "action_set", "stack", "length", "conjunction")
 
-_MOST_OUTPUTS = 10
-_TABLES = (0, 1, 2, 7, 30, 253)  # OVS keeps 254 for itself
+_MOST_OUTPUTS = 40
+_TABLES = (1, 2, 7, 30, 253)  # and 0; OVS keeps 254 for itself
 
 
 @dataclasses.dataclass
@@ -34,7 +34,7 @@ class _State:
 class TableMaker:
     """Tables of the layers named, that these frames meet."""
 
-    def __init__(self, seed, frames, layers=LAYERS, most_rules=12):
+    def __init__(self, seed, frames, layers=LAYERS, most_rules=8):
         unknown = set(layers) - set(LAYERS)
         if unknown:
             raise ValueError(f"no such layers: {sorted(unknown)}")
@@ -43,7 +43,9 @@ class TableMaker:
         self._layers = frozenset(layers)
         self._most_rules = most_rules
         deep = {"tables", "goto", "resubmit_port"} & self._layers
-        self._tables = _TABLES if deep else _TABLES[:1]
+        self._tables = [0]
+        if deep:
+            self._tables += sorted(self._random.sample(_TABLES, self._random.randint(1, 3)))
         self._conjunctions = 0
 
     def make(self):
@@ -57,13 +59,26 @@ class TableMaker:
     def _table(self, table):
         r = self._random
         count = r.randint(2, self._most_rules)
-        priorities = r.sample(range(1, 5000), count + 3)
+        # No two alike. Mostly those that say more come first: others would hide them.
+        free = r.sample(range(1, 1000), count + 3)
         for _ in range(count):
-            yield self._rule(table, priorities.pop())
+            rule = self._rule(table, free.pop())
+            said = len(rule.matches) + len(rule.context) // 4
+            yield dataclasses.replace(rule, priority=rule.priority + 1000 * (
+                said if r.random() < 0.8 else r.randrange(6)))
         if "conjunction" in self._layers and r.random() < 0.5:
-            yield from self._conjunction(table, priorities.pop(), priorities.pop())
-        if r.random() < 0.8:
-            yield Rule(table, 0, "", (), self._actions(_State(table, "any")))
+            yield from self._conjunction(table, 9000 + free.pop() * r.choice((-1, 1)),
+                                         10000 + free.pop())
+        if r.random() < 0.9:
+            state = _State(table, "any")
+            onward = self._onward(state) if r.random() < 0.8 else None
+            yield Rule(table, 0, "", (), (*(onward or ()), *self._actions(state)))
+
+    def _onward(self, state):
+        """To a further table; none where it cannot be."""
+        ways = {"tables": self._resubmit, "resubmit_port": self._resubmit_port}
+        possible = [ways[layer] for layer in sorted(ways.keys() & self._layers)]
+        return self._random.choice(possible)(state) if possible else None
 
     def _rule(self, table, priority, context=None):
         r = self._random
@@ -75,7 +90,7 @@ class TableMaker:
 
     # ---- matches ----
 
-    def _matches(self, context, frame, count=None):
+    def _matches(self, context, frame):
         r = self._random
         names = [name for name in of_context(context) if self._may_match(name, context)]
         # Those that only some kinds have are named as often as those that all have.
@@ -84,8 +99,10 @@ class TableMaker:
         if set(lineage(context)) & {"ip", "ipv6"}:
             special.append("ip_frag")
         chosen, tagged, texts = set(), None, []
-        for _ in range(r.choice((0, 1, 1, 2, 2, 3)) if count is None else count):
+        for _ in range(r.choice((0, 1, 1, 2, 2, 3)) or (context == "any")):
             name = r.choice(special if special and r.random() < 0.6 else common)
+            if "resubmit_port" in self._layers and r.random() < 0.1:
+                name = "in_port"
             if name in chosen or self._overlaps(name, chosen):
                 continue
             chosen.add(name)
@@ -205,7 +222,9 @@ class TableMaker:
             action = self._action(state)
             if action:
                 made += action
-        if not made or r.random() < 0.8:
+        if r.random() < 0.4:
+            made += self._onward(state) or ()
+        if not made or r.random() < 0.7:
             made.append(self._output())
         if state.depth == 0:
             made += self._instructions(state)
@@ -215,7 +234,6 @@ class TableMaker:
         """One action, or some that go together; none where it cannot be."""
         ways = {"outputs": self._other_output, "rewrite": self._set, "ttl": self._ttl,
                 "vlan": self._vlan, "registers": self._set_register, "move": self._move,
-                "tables": self._resubmit, "resubmit_port": self._resubmit_port,
                 "clone": self._clone, "stack": self._stack, "length": self._length}
         possible = [way for layer, way in ways.items() if layer in self._layers]
         return self._random.choice(possible)(state) if possible else [self._output()]
@@ -373,8 +391,9 @@ class TableMaker:
         if "action_set" in self._layers:
             if r.random() < 0.15:
                 made.append(Action("clear_actions"))
-            if r.random() < 0.3:
-                made.append(Action("write_actions", tuple(self._written(state))))
+            written = tuple(self._written(state)) if r.random() < 0.3 else ()
+            if written:
+                made.append(Action("write_actions", written))
         if "goto" in self._layers:
             if "registers" in self._layers and r.random() < 0.2:
                 value, mask = r.choice(values.REGISTERS), r.choice((0xffff, 0xff00ff00ff, 1))
@@ -386,8 +405,8 @@ class TableMaker:
 
     def _written(self, state):
         r = self._random
-        inside = _State(state.table, state.context, state.tagged, depth=9)
         for _ in range(r.choice((1, 1, 2, 3))):
+            inside = dataclasses.replace(state, depth=9)
             way = r.choice(("output", *sorted(self._layers & {"rewrite", "ttl", "vlan"})))
             made = {"rewrite": self._set, "ttl": self._ttl, "vlan": self._vlan}.get(
                 way, lambda _: [self._output()])(inside)

@@ -16,7 +16,7 @@ FAULTS = {
     "does not count the TTL down": (r"dec_ttl,?", ""),
     "takes one port for another": (r"\b(output:|output\(|)3(?=[,)\n]|$)", r"\g<1>4"),
     "ignores a mask's last bits": (r"nw_src=(\S+?)/(\d+)", r"nw_src=\1/8"),
-    "forgets what a clone was": (r"clone\(", "write_actions("),
+    "comes in by the same port again": (r"resubmit\(\d,", "resubmit(,"),
     "counts registers from 1": (r"->NXM_NX_REG0\[", "->NXM_NX_REG1["),
     "has no second dimension": (r"conjunction\((\d+),2/2\)", r"conjunction(\1,1/2)"),
     "reads lengths as longer ones": (r"check_pkt_larger\((\d+)\)", "check_pkt_larger(10)"),
@@ -58,8 +58,9 @@ def tables_and_frames(first, count, layers=LAYERS):
 def test_ovs_agrees_with_itself_and_is_given_something_to_do(pair):
     comparison = Comparison(*pair)
     for rules, frames in tables_and_frames(1, 15):
-        assert comparison.first_difference(rules, frames) is None
+        assert comparison.first_difference(comparison.taken(rules), frames) is None
     print(dict(comparison.counted))
+    assert comparison.counted["refused"] < 5
     assert comparison.counted["forwarded"] > comparison.counted["frames"] / 3
     assert comparison.counted["rewritten"] > comparison.counted["frames"] / 10
 
@@ -69,13 +70,12 @@ def test_a_fault_is_found_and_shown_by_a_small_table(pair, fault):
     oracle, other = pair
     comparison = Comparison(oracle, Faulty(other, *FAULTS[fault]))
     for rules, frames in tables_and_frames(100, 60):
-        difference = comparison.first_difference(rules, frames)
+        difference = comparison.first_difference(comparison.taken(rules), frames)
         if difference:
             break
     else:
         pytest.fail(f"not found in {dict(comparison.counted)}")
-    assert len(difference.rules) == len(rules)
-    print(comparison.report(difference))
     small = comparison.smallest(difference)
+    print(small)
     assert len(small.rules) <= 4
     assert sum(len(rule.actions) for rule in small.rules) <= 8

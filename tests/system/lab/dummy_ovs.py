@@ -21,12 +21,15 @@ _VERSIONS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
 # A frame of this type to this address goes out of every port: what comes before it is complete.
 _MARK_TYPE = 0x88b6
 _MARK_ADDRESS = bytes.fromhex("02dead00beef")
-# OVS keeps 100 frames a port for a reader, and drops what is more.
-_IN_FLIGHT = 8
+# OVS keeps 100 frames a port for a reader, and drops what is more: of one frame no more than 49 may
+# come to a port.
+_IN_FLIGHT = 2
 
 
 class FlowsRefused(LabError):
-    """ovs-ofctl or the switch did not take flows; the message says why."""
+    """ovs-ofctl or the switch did not take flows; the message says why. line, if it is one's."""
+
+    line = None
 
 
 class _Wire:
@@ -75,6 +78,7 @@ class DummyOvs:
         self._database = self._daemon = self._control = None
         self._wires = {}
         self._marks = 0
+        self._groups = False
         self._requests = 0
         try:
             self._start()
@@ -149,29 +153,34 @@ class DummyOvs:
     # ---- flows ----
 
     def load(self, lines, groups=()):
-        """Replaces all flows, and groups, by these lines; FlowsRefused says why they cannot be."""
-        self._ofctl("del-flows")
-        self._ofctl("del-groups")
-        if groups:
+        """Replaces all flows, and groups, by these lines; FlowsRefused says which cannot be."""
+        if self._groups or groups:
+            self._ofctl("del-groups")
             self._ofctl("add-groups", "-", given="\n".join(groups) + "\n")
+            self._groups = bool(groups)
         outputs = ",".join(["in_port", *(f"output:{number}" for number in self.numbers)])
         mark = (f"table=0,priority=65535,dl_type={_MARK_TYPE:#x},dl_dst={_MARK_ADDRESS.hex(':')},"
                 f"actions={outputs}")
-        if self._add([*lines, mark]):
-            # One session speaks one version of OpenFlow, and not each has every word.
+        if self._refusal(["delete", mark, *lines], _VERSIONS):
             self._ofctl("del-flows")
-            for line in [*lines, mark]:
-                refused = None
-                for versions in (_VERSIONS, "OpenFlow10"):
-                    refused = self._add([line], versions)
-                    if not refused:
-                        break
-                if refused:
-                    raise refused
+            self._add([mark, *lines])
         self.forget()
 
-    def _add(self, lines, versions=_VERSIONS):
-        """The refusal, if there is one."""
+    def _add(self, lines):
+        """A session speaks one version of OpenFlow, and not each has every word: some lines go by
+        one, some by another."""
+        refusals = []
+        for versions in (_VERSIONS, "OpenFlow10"):
+            refusals.append(self._refusal(lines, versions))
+            if not refusals[-1]:
+                return
+        if len(lines) == 1:
+            refusals[0].line = lines[0]
+            raise refusals[0]
+        self._add(lines[:len(lines) // 2])
+        self._add(lines[len(lines) // 2:])
+
+    def _refusal(self, lines, versions):
         try:
             self._ofctl("add-flows", "-", given="\n".join(lines) + "\n", versions=versions)
             return None
