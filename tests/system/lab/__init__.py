@@ -23,9 +23,9 @@ from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine",
-    "MachineOvs", "MachineSwitch", "MachineTestpmd", "Netns", "Nic", "Ping", "Process",
-    "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream", "Switch",
-    "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch", "assets",
-    "binaries", "have_kvm", "huge_pages_free", "wait_until",
+    "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend", "KvmGuest",
+    "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch", "MachineTestpmd",
+    "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator",
+    "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen",
+    "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
 ]

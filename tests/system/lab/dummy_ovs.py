@@ -5,25 +5,21 @@ does anywhere, but its ports' wires are sockets. Needs no privilege, and touches
 import contextlib
 import json
 import pathlib
-import select
 import shutil
 import socket
 import struct
 import subprocess
 import tempfile
-import time
 
 from .errors import LabError
+from .marks import Marks
 from .ovs import ovs_command, ovs_schema
 from .process import Process, wait_until
 
 _VERSIONS = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
-# A frame of this type to this address goes out of every port: what comes before it is complete.
-_MARK_TYPE = 0x88b6
-_MARK_ADDRESS = bytes.fromhex("02dead00beef")
 # OVS keeps 100 frames a port for a reader, and drops what is more: of one frame no more than 49 may
 # come to a port.
-_IN_FLIGHT = 2
+_MOST_WAITING = 2
 
 
 class FlowsRefused(LabError):
@@ -46,7 +42,7 @@ class _Wire:
     def send(self, frame):
         self._socket.sendall(struct.pack("!H", len(frame)) + frame)
 
-    def receive(self):
+    def receive_all(self):
         """The frames that are there; waits for the first bytes only."""
         data = self._socket.recv(1 << 20)
         if not data:
@@ -77,7 +73,6 @@ class DummyOvs:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="strait-ovs-"))
         self._database = self._daemon = self._control = None
         self._wires = {}
-        self._marks = 0
         self._groups = False
         self._requests = 0
         try:
@@ -113,6 +108,7 @@ class DummyOvs:
             path = at / f"p{number}.sock"
             wait_until(path.is_socket, 30, f"{path}")
             self._wires[number] = _Wire(path)
+        self._marks = Marks(self._wires, _MOST_WAITING)
 
     def _run(self, *words, given=None):
         done = subprocess.run(ovs_command(self.folder, *words), input=given, capture_output=True,
@@ -158,12 +154,9 @@ class DummyOvs:
             self._ofctl("del-groups")
             self._ofctl("add-groups", "-", given="\n".join(groups) + "\n")
             self._groups = bool(groups)
-        outputs = ",".join(["in_port", *(f"output:{number}" for number in self.numbers)])
-        mark = (f"table=0,priority=65535,dl_type={_MARK_TYPE:#x},dl_dst={_MARK_ADDRESS.hex(':')},"
-                f"actions={outputs}")
-        if self._refusal(["delete", mark, *lines], _VERSIONS):
+        if self._refusal(["delete", self._marks.flow, *lines], _VERSIONS):
             self._ofctl("del-flows")
-            self._add([mark, *lines])
+            self._add([self._marks.flow, *lines])
         self.forget()
 
     def _add(self, lines):
@@ -196,60 +189,19 @@ class DummyOvs:
     def flows(self):
         """What is loaded, as OVS prints it."""
         return [line.strip() for line in self._ofctl("dump-flows", "--no-stats").splitlines()
-                if f"dl_type={_MARK_TYPE:#x}" not in line]
+                if "priority=65535,dl_dst=" not in line]
 
     def trace(self, port, frame):
         """OVS's own account of what becomes of a frame."""
         return self.control("ofproto/trace", "br0", f"in_port={port}", frame.hex())
 
-    # ---- frames ----
-
-    def forward(self, frames, timeout=10):
+    def forward(self, frames):
         """Sends (port, frame) pairs in their order; for each, the (port, frame) pairs that left."""
-        results = []
-        frames = list(frames)
-        while len(results) < len(frames):
-            # One port's frames keep their order; those of several would not.
-            start = len(results)
-            end = start + 1
-            while end < min(len(frames), start + _IN_FLIGHT) and \
-                    frames[end][0] == frames[start][0]:
-                end += 1
-            results += self._burst(frames[start][0], [frame for _, frame in frames[start:end]],
-                                   timeout)
-        return results
-
-    def _burst(self, port, frames, timeout):
-        first = self._marks
-        for frame in frames:
-            self._wires[port].send(frame)
-            self._wires[port].send(self._mark(self._marks))
-            self._marks += 1
-        results = [[] for _ in frames]
-        at = {number: 0 for number in self.numbers}
-        deadline = time.monotonic() + timeout
-        while any(reached < len(frames) for reached in at.values()):
-            ready = select.select([self._wires[number] for number in self.numbers], [], [],
-                                  max(0.0, deadline - time.monotonic()))[0]
-            if not ready:
-                self._daemon.check_running()
-                raise LabError(f"OVS did not forward all of {len(frames)} frames within "
-                               f"{timeout:g} s: {at}")
-            for number in self.numbers:
-                if self._wires[number] not in ready:
-                    continue
-                for frame in self._wires[number].receive():
-                    if frame == self._mark(first + at[number]):
-                        at[number] += 1
-                    elif at[number] < len(frames):
-                        results[at[number]].append((number, frame))
-                    else:
-                        raise LabError(f"OVS sent {frame.hex()} at port {number} unasked")
-        return results
-
-    @staticmethod
-    def _mark(number):
-        return (_MARK_ADDRESS + bytes(6) + struct.pack("!HQ", _MARK_TYPE, number)).ljust(60, b"\0")
+        try:
+            return self._marks.forward(frames)
+        except LabError:
+            self._daemon.check_running()
+            raise
 
     def close(self):
         for part in (*self._wires.values(), self._control):
