@@ -14,6 +14,7 @@ from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
 from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, StraitctlGuest, VmmGuest
 from .machine import Machine, MachineSwitch
+from .marks import Marks
 from .netns import Netns, Wire
 from .ovs import MachineOvs
 from .process import Process, wait_until
@@ -25,7 +26,8 @@ from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 __all__ = [
     "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend", "KvmGuest",
     "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch", "MachineTestpmd",
-    "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator",
-    "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen",
-    "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
+    "Marks", "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
+    "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest",
+    "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",
+    "wait_until",
 ]

@@ -180,10 +180,13 @@ class Wire:
                 frames.append(frame)
         return frames
 
+    def receive_all(self):
+        """The frames that are there, as bytes."""
+        return list(iter(lambda: self.receive_raw(0.0), None))
+
     def drain(self):
         """Forgets what came until now."""
-        while self.receive_raw(0.0) is not None:
-            pass
+        self.receive_all()
 
     def close(self):
         self._socket.close()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Random tables and random frames: Strait forwards as OVS does. STRAIT_SEED is the first seed, 1 if
+it is not set; a soak goes on for minutes from a seed of its own."""
+
+import os
+import random
+import time
+
+import pytest
+
+from .compare import Comparison
+from .frames import FrameMaker
+from .tables import LAYERS, TableMaker
+
+SOAK_SECONDS = 300
+FRAMES = 60
+# What a layer makes no sense without.
+_WITH = {"length": ("registers", "tables"), "outputs": ("registers",), "stack": ("registers",),
+         "move": ("registers",), "clone": ("rewrite", "vlan"), "vlan": ("tables",),
+         "action_set": ("rewrite", "vlan", "goto", "ttl"), "goto": ("registers", "rewrite")}
+VOCABULARIES = {"matches": (), **{layer: (layer, *_WITH.get(layer, ())) for layer in LAYERS},
+                "everything": LAYERS}
+
+
+def run(comparison, layers, seeds):
+    """Fails with the smallest table that shows the first difference."""
+    for seed in seeds:
+        # What is pushed onto a frame with two tags, OVS forgets one of.
+        most_tags = 1 if "vlan" in layers else 2
+        frames = FrameMaker(seed, most_tags=most_tags).make(FRAMES)
+        rules = comparison.taken(TableMaker(seed, frames, layers).make())
+        difference = comparison.first_difference(rules, frames)
+        if difference:
+            pytest.fail(f"seed {seed}, layers {layers}\n{comparison.report(difference)}",
+                        pytrace=False)
+    print(dict(comparison.counted))
+    # A run that drops all proves nothing.
+    assert comparison.counted["forwarded"] > comparison.counted["frames"] / 10
+    assert comparison.counted["refused"] <= comparison.counted["tables"] / 5
+
+
+def seeds_from_environment(count):
+    first = int(os.environ.get("STRAIT_SEED", "1"))
+    print(f"STRAIT_SEED={first}")
+    return range(first, first + count)
+
+
+def soak():
+    first = int(os.environ.get("STRAIT_SEED") or random.randrange(1 << 32))
+    print(f"STRAIT_SEED={first}")
+    end = time.monotonic() + SOAK_SECONDS
+    while time.monotonic() < end:
+        yield first
+        first += 1
+
+
+@pytest.mark.parametrize("layers", VOCABULARIES.values(), ids=VOCABULARIES)
+def test_a_trace_tells_what_ovs_does(ovs, traced, layers):
+    run(Comparison(ovs, traced), layers, seeds_from_environment(4))
+
+
+@pytest.mark.parametrize("layers", VOCABULARIES.values(), ids=VOCABULARIES)
+def test_strait_forwards_as_ovs_does(ovs, live, layers):
+    run(Comparison(ovs, live), layers, seeds_from_environment(10))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("side", ["traced", "live"])
+def test_strait_forwards_as_ovs_does_for_minutes(ovs, side, request):
+    run(Comparison(ovs, request.getfixturevalue(side)), LAYERS, soak())
