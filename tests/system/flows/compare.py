@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Two switches with the same flows and the same frames: where they differ, and the smallest table
-that shows it. A side has load(lines) and forward([(port, frame), ...]), like lab's DummyOvs."""
+that shows it. A side has load(lines) and forward([(port, frame), ...]), like lab's DummyOvs, and
+knows after load() of no frame that came before."""
 
 import collections
 import dataclasses
 
-from lab import FlowsRefused
+from lab import FlowsRefused, OvsEnded
 
 from . import rules as tables
 
 
 @dataclasses.dataclass
 class Difference:
-    """Of one frame: what left, as (port, frame) pairs. Or a refusal, where there is no frame."""
+    """What left for the last of these frames, as (port, frame) pairs. Or a refusal, where there are
+    no frames."""
     rules: list
-    frame: object
+    frames: list
     expected: object
     got: object
 
     def __str__(self):
         said = ["flows:", *(f"  {line}" for line in tables.lines(self.rules))]
-        if self.frame:
-            said += ["frame:", f"  {self.frame}"]
+        if self.frames:
+            said += ["frames:", *(f"  {frame}" for frame in self.frames)]
         for title, outputs in (("expected", self.expected), ("got", self.got)):
             said.append(f"{title}:")
             said += [f"  {outputs}"] if isinstance(outputs, str) else \
@@ -63,40 +65,51 @@ class Comparison:
         try:
             self.subject.load(lines)
         except FlowsRefused as refusal:
-            return Difference(rules, None, "taken", str(refusal))
+            return Difference(rules, [], "taken", str(refusal))
         sent = [(frame.port, frame.data) for frame in frames]
-        expected, got = self.oracle.forward(sent), self.subject.forward(sent)
+        try:
+            expected = self.oracle.forward(sent)
+        except OvsEnded:
+            self.counted["oracle ended"] += 1
+            return None
+        got = self.subject.forward(sent)
         self.counted["tables"] += 1
-        for frame, right, seen in zip(frames, expected, got, strict=True):
+        for i, (frame, right, seen) in enumerate(zip(frames, expected, got, strict=True)):
             self.counted["frames"] += 1
             self.counted["forwarded"] += bool(right)
             self.counted["rewritten"] += any(data != frame.data for _, data in right)
             if by_port(right) != by_port(seen):
-                return Difference(rules, frame, right, seen)
+                return Difference(rules, frames[:i + 1], right, seen)
         return None
 
     def smallest(self, difference):
-        """A difference of the same kind by as few words as can be found."""
+        """A difference of the same kind by as few frames and words as can be found."""
         kept = difference
 
-        def differs(rules):
+        def differs(rules, frames):
             nonlocal kept
             try:
-                found = self.first_difference(rules, [difference.frame] if difference.frame else [])
+                found = self.first_difference(rules, frames)
             except FlowsRefused:
                 return False
-            if found is None or (found.frame is None) != (difference.frame is None):
+            if found is None or bool(found.frames) != bool(difference.frames):
                 return False
             kept = found
             return True
-        tables.shrink(difference.rules, differs)
+        # The last one alone, where no state of those before counts.
+        if len(kept.frames) > 1:
+            differs(kept.rules, kept.frames[-1:])
+        tables.shrink(kept.rules, lambda rules: differs(rules, kept.frames))
+        if len(kept.frames) > 1:
+            tables.fewer(kept.frames, lambda frames: differs(kept.rules, frames))
         return kept
 
     def report(self, difference):
         """A difference made small, with the oracle's own account of it."""
         small = self.smallest(difference)
-        text = str(small)
-        if small.frame:
-            self.oracle.load(tables.lines(small.rules))
-            text += "\nOVS says:\n" + self.oracle.trace(small.frame.port, small.frame.data)
-        return text
+        if not small.frames:
+            return str(small)
+        sent = [(frame.port, frame.data) for frame in small.frames]
+        self.oracle.load(tables.lines(small.rules))
+        self.oracle.forward(sent[:-1])
+        return f"{small}\nOVS says:\n{self.oracle.trace(*sent[-1])}"

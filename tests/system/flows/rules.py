@@ -62,8 +62,7 @@ def _simpler(rule):
 def shrink(rules, differs):
     """The smallest that is found among tables made of less, for which differs(rules) holds."""
     while True:
-        fewer = _fewer_rules(list(rules), differs)
-        simple = _simpler_rules(fewer, differs)
+        simple = _simpler_rules(fewer(list(rules), differs), differs)
         if simple == rules:
             return rules
         rules = simple
@@ -83,16 +82,16 @@ def _simpler_rules(rules, differs):
     return rules
 
 
-def _fewer_rules(rules, differs):
-    """Takes away halves, quarters and so on down to single rules."""
-    size = max(1, len(rules) // 2)
+def fewer(things, differs):
+    """Takes away halves, quarters and so on down to single ones."""
+    size = max(1, len(things) // 2)
     while size:
         i = 0
-        while i < len(rules):
-            candidate = rules[:i] + rules[i + size:]
+        while i < len(things):
+            candidate = things[:i] + things[i + size:]
             if candidate and differs(candidate):
-                rules = candidate
+                things = candidate
             else:
                 i += size
         size //= 2
-    return rules
+    return things

@@ -8,7 +8,7 @@ or namespace behind; what cannot be had on this machine raises Unavailable with 
 from .assets import assets
 from .back_end import BackEnd
 from .bare import BareGuest
-from .dummy_ovs import DummyOvs, FlowsRefused
+from .dummy_ovs import DummyOvs, FlowsRefused, OvsEnded
 from .errors import LabError, Unavailable
 from .guest import Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
@@ -25,8 +25,8 @@ from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
     "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend", "KvmGuest",
-    "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch", "MachineTestpmd",
-    "Marks", "Netns", "Nic", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
+    "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch", "MachineTestpmd", "Marks",
+    "Netns", "Nic", "OvsEnded", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
     "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest",
     "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",
     "wait_until",

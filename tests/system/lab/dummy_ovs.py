@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 
 from .errors import LabError
 from .marks import Marks
@@ -28,6 +29,10 @@ class FlowsRefused(LabError):
     line = None
 
 
+class OvsEnded(LabError):
+    """OVS has faults of its own. The next load() starts it again."""
+
+
 class _Wire:
     """The far end of a port: frames behind their 16-bit lengths on a stream."""
 
@@ -44,7 +49,10 @@ class _Wire:
 
     def receive_all(self):
         """The frames that are there; waits for the first bytes only."""
-        data = self._socket.recv(1 << 20)
+        try:
+            data = self._socket.recv(1 << 20)
+        except ConnectionResetError:
+            data = b""
         if not data:
             raise LabError("OVS closed a port's stream")
         self._received += data
@@ -150,6 +158,10 @@ class DummyOvs:
 
     def load(self, lines, groups=()):
         """Replaces all flows, and groups, by these lines; FlowsRefused says which cannot be."""
+        if not self._daemon.running:
+            self._end()
+            self.folder.mkdir()
+            self._start()
         if self._groups or groups:
             self._ofctl("del-groups")
             self._ofctl("add-groups", "-", given="\n".join(groups) + "\n")
@@ -206,21 +218,27 @@ class DummyOvs:
                 return self._marks.forward(frames)
             return [self._looked_up(frame) for frame in frames]
         except LabError:
-            self._daemon.check_running()
-            raise
+            time.sleep(0.2)  # it closes its ports a moment before it is gone
+            if self._daemon.running:
+                raise
+            raise OvsEnded(self._daemon.log_tail(5)) from None
 
     def _looked_up(self, frame):
         self.control("revalidator/purge")
         return self._marks.forward([frame])[0]
 
-    def close(self):
+    def _end(self):
         for part in (*self._wires.values(), self._control):
             if part:
                 part.close()
         for process in (self._daemon, self._database):
             if process:
                 process.kill()
+        self._wires, self._groups = {}, False
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self):
+        self._end()
 
     def __enter__(self):
         return self

@@ -43,8 +43,8 @@ class Marks:
             while end < min(len(frames), first + self._most_waiting) and \
                     frames[end][0] == frames[first][0]:
                 end += 1
-            results += self._burst(frames[first][0], [data for _, data in frames[first:end]],
-                                   time.monotonic() + timeout)
+            burst = [data for _, data in frames[first:end]]
+            results += self._burst(frames[first][0], burst, time.monotonic() + timeout)
         return results
 
     def _burst(self, port, frames, deadline):
@@ -59,8 +59,8 @@ class Marks:
             ready = select.select(list(self._wires.values()), [], [],
                                   max(0.0, deadline - time.monotonic()))[0]
             if not ready:
-                raise LabError(f"of {len(frames)} marks sent at port {port}, the ports gave in time "
-                               f"these: {reached}")
+                raise LabError(f"of {len(frames)} marks sent at port {port}, the ports gave only "
+                               f"these in time: {reached}")
             for number, wire in self._wires.items():
                 if wire not in ready:
                     continue
