@@ -9,7 +9,7 @@ from .rules import Action, Rule
 
 _TRACK, _JUDGE, _AGAIN, _SEND = 0, 1, 2, 3
 _STATES = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
-_ZONES = ("zone=1", "zone=2", "zone=65535", "zone=NXM_NX_REG5[0..15]", "zone=reg6[8..15]", None)
+_ZONES = ("zone=1", "zone=2", "zone=65535", "zone=NXM_NX_REG5[0..15]", "zone=reg6[8..23]", None)
 
 
 class CtTableMaker:
@@ -43,7 +43,7 @@ class CtTableMaker:
     def _track(self):
         """To the next table by way of the connection, or as it is."""
         r = self._random
-        restore = "nat" if self._nat and r.random() < 0.7 else None
+        restore = "nat" if self._nat else None
         for i, context in enumerate(("ip", "ipv6", "tcp", "udp6", "icmp")):
             if i < 2 or r.random() < 0.4:
                 yield Rule(_TRACK, 10 + i * 10, context, (), (
@@ -59,7 +59,7 @@ class CtTableMaker:
 
     def _state(self):
         r = self._random
-        words = r.sample(_STATES, r.choice((1, 1, 2, 3)))
+        words = r.sample(_STATES, r.choice((1, 1, 2)))
         return "ct_state=" + "".join(
             ("+" if word == "trk" or r.random() < 0.7 else "-") + word for word in words)
 
@@ -86,8 +86,9 @@ class CtTableMaker:
         match = r.choice((f"{words[0]}={client}", f"{words[1]}={server}",
                           f"ct_tp_dst={r.choice(conversations.DESTINATIONS)}",
                           f"ct_tp_src={1024 + r.randrange(5)}"))
-        # OVS has these of a connection alone, and what connection it is must be said.
-        return kind, ("ct_state=+trk", f"ct_nw_proto={proto}", match)
+        # There is one only where the state says that there is a connection.
+        return kind, (r.choice(("ct_state=+est", "ct_state=+new+trk")), f"ct_nw_proto={proto}",
+                      match)
 
     def _judge(self, table, count):
         r = self._random
@@ -98,12 +99,15 @@ class CtTableMaker:
             else:
                 context = r.choice(("ip", "ip", "ipv6", "tcp", "udp", "icmp", ""))
                 matches = tuple(self._matches())
-            yield Rule(table, next(priorities), context, matches, self._verdict(table, context))
+            # What is invalid cannot be tracked again.
+            trackable = context if "+inv" not in str(matches) else ""
+            yield Rule(table, next(priorities), context, matches,
+                       self._verdict(table, trackable))
         if self._nat:
-            for _ in range(count // 2):
+            for _ in range(count):
                 context = r.choice(("ip", "ip", "ipv6", "tcp", "udp6"))
                 word, matches = self._nat_word(context)
-                yield Rule(table, next(priorities), context, ("ct_state=+new+trk", *matches), (
+                yield Rule(table, next(priorities) + 300, context, ("ct_state=+new", *matches), (
                     self._commit(word), Action(f"resubmit(,{_SEND})")))
         # New ones are mostly let in, what belongs to them passes.
         for i, context in enumerate(("ip", "ipv6")):

@@ -214,3 +214,27 @@ class FrameMaker:
             fields["nd_sll" if name == "nd_sol" else "nd_tll"] = 0
             return layer
         return layer / option
+
+
+def damage(frames, seed):
+    """The same frames, most of them cut short or with bytes of their headers wrong."""
+    r = random.Random(seed)
+    return [dataclasses.replace(frame, data=_damaged(r, frame)) for frame in frames]
+
+
+def _damaged(r, frame):
+    data = bytearray(frame.data)
+    network = 14 + 4 * frame.tags
+    way = r.randrange(4)
+    if way == 0:
+        # Behind Ethernet's own header, mostly where others end.
+        return bytes(data[:min(len(data), max(14, network + r.choice(
+            (-2, 0, 1, 19, 20, 21, 27, 28, 39, 40, 41, 47, 48, 60)) + r.choice((-1, 0, 0, 1))))])
+    if way == 1:
+        # Version and length of the header, and the lengths that IP has.
+        at = network + r.choice((0, 0, 2, 3, 4, 5))
+        data[at] = r.choice((0, 0x40, 0x44, 0x46, 0x4f, 0x55, 0x60, 0xff, 20, 21, data[at] ^ 1))
+    if way == 2:
+        for _ in range(r.choice((1, 2, 5))):
+            data[network + r.randrange(min(60, len(data) - network))] = r.randrange(256)
+    return bytes(data)

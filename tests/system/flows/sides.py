@@ -21,6 +21,12 @@ class _Side:
         if listed != {name: number for number, name in self.names.items()}:
             raise parts.LabError(f"ports are numbered {listed}")
 
+    def flows(self):
+        """What is loaded, without what is counted of it."""
+        return [{name: value for name, value in flow.items()
+                 if name not in ("packets", "bytes", "age", "idle")}
+                for flow in self.switch.ctl("flow list --bridge br0")["flows"]]
+
     def _replace(self, lines):
         path = self.switch.folder / "flows"
         path.write_text("".join(line + "\n" for line in lines))
@@ -71,6 +77,7 @@ class Live(_Side):
 
     def load(self, lines):
         self._replace([self._marks.flow, *lines])
+        self.switch.ctl("ct flush")
 
     def forward(self, frames):
         return self._marks.forward(frames)

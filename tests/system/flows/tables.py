@@ -28,6 +28,7 @@ class _State:
     table: int
     context: str
     tagged: bool = None  # or not known
+    oldest: bool = False  # of OpenFlow's versions
     depth: int = 0
 
 
@@ -345,15 +346,18 @@ class TableMaker:
         r = self._random
         vlan, priority = r.choice(values.VLANS), r.randrange(8)
         ways = [(f"mod_vlan_vid:{vlan}", True), (f"mod_vlan_pcp:{priority}", True),
-                (f"push_vlan:{r.choice(('0x8100', '0x88a8'))}", True),
                 (f"load:{priority << 13 | 0x1000 | vlan:#x}->NXM_OF_VLAN_TCI[]", True),
-                ("load:0->NXM_OF_VLAN_TCI[]", None)]
+                ("load:0->NXM_OF_VLAN_TCI[]", False)]
+        if not state.oldest:
+            ways.append((f"push_vlan:{r.choice(('0x8100', '0x88a8'))}", True))
         if state.tagged:
-            ways += [("pop_vlan", None), ("strip_vlan", None),
+            ways += [("pop_vlan", False), ("strip_vlan", False),
                      (f"set_field:{0x1000 | vlan:#x}->vlan_vid", True),
                      (f"set_field:{priority}->vlan_pcp", True)]
-        elif r.random() < 0.2:
-            ways += [("strip_vlan", None)]
+        elif state.tagged is None and r.random() < 0.1:
+            # Of a tag that may not be there only OpenFlow 1.0 speaks.
+            state.oldest = True
+            return [Action("strip_vlan")]
         text, state.tagged = r.choice(ways)
         return [Action(text)]
 
@@ -395,7 +399,7 @@ class TableMaker:
             if written:
                 made.append(Action("write_actions", written))
         if "goto" in self._layers:
-            if "registers" in self._layers and r.random() < 0.2:
+            if "registers" in self._layers and not state.oldest and r.random() < 0.2:
                 value, mask = r.choice(values.REGISTERS), r.choice((0xffff, 0xff00ff00ff, 1))
                 made.append(Action(f"write_metadata:{value & mask:#x}/{mask:#x}"))
             table = self._further(state)
@@ -437,6 +441,9 @@ class TableMaker:
             for action in actions:
                 if not taken[0] and action.head.startswith(heads):
                     taken[0] = True
+                    if "push_vlan" in heads:
+                        # What comes after it may set the tag.
+                        kept.append(Action("mod_vlan_vid:1"))
                     continue
                 inner = without(action.inner) if action.inner is not None else None
                 if inner == ():

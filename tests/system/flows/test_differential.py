@@ -9,7 +9,9 @@ import time
 import pytest
 
 from .compare import Comparison
-from .frames import FrameMaker
+from .conversations import conversations
+from .ct_tables import CtTableMaker
+from .frames import FrameMaker, damage
 from .tables import LAYERS, TableMaker
 
 SOAK_SECONDS = 300
@@ -22,21 +24,27 @@ VOCABULARIES = {"matches": (), **{layer: (layer, *_WITH.get(layer, ())) for laye
                 "everything": LAYERS}
 
 
-def run(comparison, layers, seeds):
-    """Fails with the smallest table that shows the first difference."""
-    for seed in seeds:
-        # What is pushed onto a frame with two tags, OVS forgets one of.
-        most_tags = 1 if "vlan" in layers else 2
-        frames = FrameMaker(seed, most_tags=most_tags).make(FRAMES)
-        rules = comparison.taken(TableMaker(seed, frames, layers).make())
-        difference = comparison.first_difference(rules, frames)
+def random_flows(seed, layers):
+    # What is pushed onto a frame with two tags, OVS forgets one of.
+    frames = FrameMaker(seed, most_tags=1 if "vlan" in layers else 2).make(FRAMES)
+    return TableMaker(seed, frames, layers).make(), frames
+
+
+def random_tracking(seed):
+    return CtTableMaker(seed).make(), conversations(seed, FRAMES)
+
+
+def run(comparison, cases):
+    """cases: (seed, (rules, frames)). Fails with the smallest table that shows a difference."""
+    for seed, (rules, frames) in cases:
+        difference = comparison.first_difference(comparison.taken(rules), frames)
         if difference:
-            pytest.fail(f"seed {seed}, layers {layers}\n{comparison.report(difference)}",
-                        pytrace=False)
+            pytest.fail(f"STRAIT_SEED={seed}\n{comparison.report(difference)}", pytrace=False)
     print(dict(comparison.counted))
     # A run that drops all proves nothing.
     assert comparison.counted["forwarded"] > comparison.counted["frames"] / 10
     assert comparison.counted["refused"] <= comparison.counted["tables"] / 5
+    assert comparison.counted["oracle ended"] <= comparison.counted["tables"] / 20
 
 
 def seeds_from_environment(count):
@@ -56,15 +64,36 @@ def soak():
 
 @pytest.mark.parametrize("layers", VOCABULARIES.values(), ids=VOCABULARIES)
 def test_a_trace_tells_what_ovs_does(ovs, traced, layers):
-    run(Comparison(ovs, traced), layers, seeds_from_environment(4))
+    run(Comparison(ovs, traced),
+        ((seed, random_flows(seed, layers)) for seed in seeds_from_environment(4)))
 
 
 @pytest.mark.parametrize("layers", VOCABULARIES.values(), ids=VOCABULARIES)
 def test_strait_forwards_as_ovs_does(ovs, live, layers):
-    run(Comparison(ovs, live), layers, seeds_from_environment(10))
+    run(Comparison(ovs, live),
+        ((seed, random_flows(seed, layers)) for seed in seeds_from_environment(10)))
+
+
+def test_strait_makes_of_damaged_frames_what_ovs_does(ovs, live):
+    def cases():
+        for seed in seeds_from_environment(20):
+            rules, frames = random_flows(seed, LAYERS)
+            yield seed, (rules, damage(frames, seed))
+    run(Comparison(ovs, live), cases())
+
+
+def test_strait_tracks_connections_as_ovs_does(ovs, live):
+    run(Comparison(ovs, live), ((seed, random_tracking(seed))
+                                for seed in seeds_from_environment(20)))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("side", ["traced", "live"])
 def test_strait_forwards_as_ovs_does_for_minutes(ovs, side, request):
-    run(Comparison(ovs, request.getfixturevalue(side)), LAYERS, soak())
+    run(Comparison(ovs, request.getfixturevalue(side)),
+        ((seed, random_flows(seed, LAYERS)) for seed in soak()))
+
+
+@pytest.mark.soak
+def test_strait_tracks_connections_as_ovs_does_for_minutes(ovs, live):
+    run(Comparison(ovs, live), ((seed, random_tracking(seed)) for seed in soak()))
