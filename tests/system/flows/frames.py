@@ -50,16 +50,20 @@ def _ip6(number):
 
 
 class FrameMaker:
-    """Frames of the kinds named, each as often; `most_tags` VLAN tags at most."""
+    """Frames of the kinds named, each as often; `most_tags` VLAN tags at most, with these numbers.
+    service_tags: the outer one may be of 802.1ad."""
 
     KINDS = ("tcp", "udp", "sctp", "icmp", "ip", "tcp6", "udp6", "sctp6", "icmp6", "ipv6",
              "nd_sol", "nd_adv", "arp", "any")
 
-    def __init__(self, seed, kinds=KINDS, most_tags=2, fragments=True):
+    def __init__(self, seed, kinds=KINDS, most_tags=2, vlans=tuple(values.VLANS), service_tags=True,
+                 destinations=tuple(values.MACS)):
         self._random = random.Random(seed)
         self._kinds = kinds
         self._most_tags = most_tags
-        self._fragments = fragments
+        self._vlans = vlans
+        self._service_tags = service_tags
+        self._destinations = destinations
 
     def make(self, count):
         return [self.one(self._random.choice(self._kinds)) for _ in range(count)]
@@ -67,12 +71,13 @@ class FrameMaker:
     def one(self, kind):
         r = self._random
         fields = {"in_port": r.choice(values.PORTS), "eth_src": r.choice(values.STATION_MACS),
-                  "eth_dst": r.choice(values.MACS), "vlan_tci": 0}
+                  "eth_dst": r.choice(self._destinations), "vlan_tci": 0}
         frame = Ether(src=_mac(fields["eth_src"]), dst=_mac(fields["eth_dst"]))
         tags = min(self._most_tags, r.choice((0, 0, 0, 1, 1, 2)))
         for depth in range(tags):
-            tag = Dot1Q(vlan=r.choice(values.VLANS), prio=r.choice((0, 0, 1, 5, 7)))
-            frame.lastlayer().type = 0x88a8 if depth == 0 and r.random() < 0.3 else 0x8100
+            tag = Dot1Q(vlan=r.choice(self._vlans), prio=r.choice((0, 0, 1, 5, 7)))
+            service = depth == 0 and self._service_tags and r.random() < 0.3
+            frame.lastlayer().type = 0x88a8 if service else 0x8100
             if depth == 0:
                 fields["vlan_tci"] = tag.prio << 13 | 0x1000 | tag.vlan
             frame /= tag
@@ -120,7 +125,7 @@ class FrameMaker:
     def _fragment(self):
         """(kind, offset in 8 bytes, more to come)"""
         r = self._random
-        if not self._fragments or r.random() < 0.8:
+        if r.random() < 0.8:
             return FRAG_NO, 0, 0
         return r.choice(((FRAG_FIRST, 0, 1), (FRAG_LATER, 3, 1), (FRAG_LATER, 185, 0)))
 
@@ -161,9 +166,9 @@ class FrameMaker:
         if fields["ip_frag"] == FRAG_LATER:
             # What stands where ports would are none.
             inner = Raw(self._random.randbytes(self._random.choice((8, 24, 200))))
-            for name in ("tp_src", "tp_dst", "tcp_flags", "icmp_type", "icmp_code"):
-                if name in fields:
-                    fields[name] = 0
+            for name in fields.keys() & {"tp_src", "tp_dst", "tcp_flags", "icmp_type", "icmp_code",
+                                         "icmpv6_type", "icmpv6_code"}:
+                fields[name] = 0
         frame.add_payload(packet / inner)
 
     def _transport(self, fields, kind):
@@ -189,10 +194,10 @@ class FrameMaker:
             return ICMP(type=fields["icmp_type"], code=fields["icmp_code"],
                         id=7, seq=1) / self._payload(), 1
         if name == "icmp6":
-            fields["icmp_type"], fields["icmp_code"] = r.choice(values.ICMPV6)
-            if fields["icmp_type"] == 128:
+            fields["icmpv6_type"], fields["icmpv6_code"] = r.choice(values.ICMPV6)
+            if fields["icmpv6_type"] == 128:
                 return ICMPv6EchoRequest(id=7, seq=1) / self._payload(), 58
-            return ICMPv6Unknown(type=fields["icmp_type"], code=fields["icmp_code"],
+            return ICMPv6Unknown(type=fields["icmpv6_type"], code=fields["icmpv6_code"],
                                  msgbody=bytes(4) + r.randbytes(24)), 58
         if name in ("nd_sol", "nd_adv"):
             return self._neighbour(fields, name), 58
@@ -200,14 +205,14 @@ class FrameMaker:
 
     def _neighbour(self, fields, name):
         r = self._random
-        fields.update(icmp_code=0, nd_target=r.choice(values.IPV6))
+        fields.update(nd_target=r.choice(values.IPV6))
         link = r.choice(values.STATION_MACS)
         target = _ip6(fields["nd_target"])
         if name == "nd_sol":
-            fields.update(icmp_type=135, nd_sll=link)
+            fields["nd_sll"] = link
             layer, option = ICMPv6ND_NS(tgt=target), ICMPv6NDOptSrcLLAddr(lladdr=_mac(link))
         else:
-            fields.update(icmp_type=136, nd_tll=link)
+            fields["nd_tll"] = link
             layer = ICMPv6ND_NA(tgt=target, R=0, S=1, O=1)
             option = ICMPv6NDOptDstLLAddr(lladdr=_mac(link))
         if r.random() < 0.2:

@@ -78,6 +78,7 @@ class Live(_Side):
     def load(self, lines):
         self._replace([self._marks.flow, *lines])
         self.switch.ctl("ct flush")
+        self.switch.ctl("mac flush --bridge br0")
 
     def forward(self, frames):
         return self._marks.forward(frames)

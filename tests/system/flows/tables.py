@@ -101,7 +101,7 @@ class TableMaker:
             special.append("ip_frag")
         chosen, tagged, texts = set(), None, []
         for _ in range(r.choice((0, 1, 1, 2, 2, 3)) or (context == "any")):
-            name = r.choice(special if special and r.random() < 0.6 else common)
+            name = r.choice(special if special and r.random() < 0.7 else common)
             if "resubmit_port" in self._layers and r.random() < 0.1:
                 name = "in_port"
             if name in chosen or self._overlaps(name, chosen):
@@ -124,7 +124,7 @@ class TableMaker:
             return False
         if name == "eth_type":
             return context == "any"
-        return not (name.startswith("icmp_") and context in ("nd_sol", "nd_adv"))
+        return not (name.startswith("icmpv6_") and context in ("nd_sol", "nd_adv"))
 
     @staticmethod
     def _overlaps(name, chosen):
@@ -260,6 +260,7 @@ class TableMaker:
     def _settable(self, context, registers):
         return [name for name in of_context(context)
                 if (FIELDS[name].sets or FIELDS[name].mod)
+                and not (name.startswith("icmpv6_") and context in ("nd_sol", "nd_adv"))
                 and (FIELDS[name].layer == "registers") == registers]
 
     def _set(self, state):
