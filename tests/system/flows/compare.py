@@ -54,6 +54,8 @@ class Comparison:
                 self.oracle.load(tables.lines(rules))
                 return rules
             except FlowsRefused as refusal:
+                if not refusal.line:
+                    raise
                 rules = [rule for rule in rules if str(rule) != refusal.line]
                 self.counted["refused"] += 1
 
@@ -61,17 +63,17 @@ class Comparison:
         """The first frame that is not treated alike, or None; FlowsRefused if the oracle does not
         take the rules."""
         lines = tables.lines(rules)
-        self.oracle.load(lines)
-        try:
-            self.subject.load(lines)
-        except FlowsRefused as refusal:
-            return Difference(rules, [], "taken", str(refusal))
         sent = [(frame.port, frame.data) for frame in frames]
         try:
+            self.oracle.load(lines)
             expected = self.oracle.forward(sent)
         except OvsEnded:
             self.counted["oracle ended"] += 1
             return None
+        try:
+            self.subject.load(lines)
+        except FlowsRefused as refusal:
+            return Difference(rules, [], "taken", str(refusal))
         got = self.subject.forward(sent)
         self.counted["tables"] += 1
         for i, (frame, right, seen) in enumerate(zip(frames, expected, got, strict=True)):

@@ -33,6 +33,27 @@ class Rule:
         return f"{','.join(filter(None, words))} actions={join(self.actions) or 'drop'}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """`what` is said of it before its actions."""
+    what: str
+    actions: tuple
+
+    def __str__(self):
+        return f"bucket={self.what}{',' if self.what else ''}actions={join(self.actions) or 'drop'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Stands among the rules that name it."""
+    number: int
+    kind: str
+    buckets: tuple
+
+    def __str__(self):
+        return ",".join([f"group_id={self.number}", f"type={self.kind}", *map(str, self.buckets)])
+
+
 def lines(rules):
     return [str(rule) for rule in rules]
 
@@ -50,13 +71,25 @@ def _fewer_actions(actions):
 
 
 def _simpler(rule):
-    """Each rule that says one thing less."""
+    """Each rule, or group, that says one thing less."""
+    if isinstance(rule, Group):
+        yield from _simpler_groups(rule)
+        return
     for i in range(len(rule.matches)):
         yield dataclasses.replace(rule, matches=rule.matches[:i] + rule.matches[i + 1:])
     if rule.context:
         yield dataclasses.replace(rule, context="")
     for actions in _fewer_actions(rule.actions):
         yield dataclasses.replace(rule, actions=actions)
+
+
+def _simpler_groups(group):
+    for i, bucket in enumerate(group.buckets):
+        before, after = group.buckets[:i], group.buckets[i + 1:]
+        yield dataclasses.replace(group, buckets=before + after)
+        for actions in _fewer_actions(bucket.actions):
+            fewer_said = dataclasses.replace(bucket, actions=actions)
+            yield dataclasses.replace(group, buckets=(*before, fewer_said, *after))
 
 
 def shrink(rules, differs):

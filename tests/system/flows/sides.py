@@ -29,7 +29,9 @@ class _Side:
 
     def _replace(self, lines):
         path = self.switch.folder / "flows"
-        path.write_text("".join(line + "\n" for line in lines))
+        # As in a bundle of ovs-ofctl's, what are groups is said.
+        path.write_text("".join(f"{'group ' if line.startswith('group_id=') else ''}{line}\n"
+                                for line in lines))
         try:
             self.switch.ctl("flow", "replace", "--bridge", "br0", path)
         except parts.Refused as refusal:

@@ -12,13 +12,14 @@ import re
 
 from . import values
 from .fields import CONTEXTS, FIELDS, ipv6, lineage, match_text, of_context, transport_name
-from .rules import Action, Rule
+from .rules import Action, Bucket, Group, Rule
 
 # What tables can be made of, beyond matches, drop and output to one port.
 LAYERS = ("outputs", "rewrite", "ttl", "vlan", "registers", "move", "tables", "resubmit_port",
-          "goto", "clone", "action_set", "stack", "length", "conjunction")
+          "goto", "clone", "action_set", "stack", "length", "conjunction", "groups")
 
 _MOST_OUTPUTS = 40
+_GROUPS = (1, 2, 0xffffff00)
 _TABLES = (1, 2, 7, 30, 253)  # and 0; OVS keeps 254 for itself
 
 
@@ -55,7 +56,8 @@ class TableMaker:
         for table in self._tables:
             for rule in self._table(table):
                 rules[(rule.table, rule.priority, rule.context, rule.matches)] = rule
-        return self._bounded(list(rules.values()))
+        groups = map(self._group, _GROUPS) if "groups" in self._layers else ()
+        return self._bounded([*groups, *rules.values()])
 
     def _table(self, table):
         r = self._random
@@ -212,6 +214,24 @@ class TableMaker:
         yield Rule(table, met_priority, CONTEXTS[kind][0][0], (f"conj_id={identity}",),
                    self._actions(_State(table, kind)))
 
+    def _group(self, number):
+        """Which bucket a group takes is no chance: one at most has a weight, or a port that is
+        there first."""
+        r = self._random
+        kinds = ["all", "all", "indirect", "ff"]
+        if "action_set" not in self._layers:
+            # Before one that selects, an action set may end OVS.
+            kinds.append("select")
+        kind = r.choice(kinds)
+        count = 1 if kind == "indirect" else r.randint(1, 3)
+        live = r.randrange(count)
+        said = {"select": [f"weight:{int(i == live)}" for i in range(count)],
+                "ff": [f"watch_port:{77 if i < live else r.choice(values.PORTS)}"
+                       for i in range(count)]}.get(kind, [""] * count)
+        state = _State(table=254, context="any", depth=9)
+        return Group(number, kind, tuple(
+            Bucket(what, tuple(self._written(dataclasses.replace(state)))) for what in said))
+
     # ---- actions ----
 
     def _actions(self, state):
@@ -235,7 +255,8 @@ class TableMaker:
         """One action, or some that go together; none where it cannot be."""
         ways = {"outputs": self._other_output, "rewrite": self._set, "ttl": self._ttl,
                 "vlan": self._vlan, "registers": self._set_register, "move": self._move,
-                "clone": self._clone, "stack": self._stack, "length": self._length}
+                "groups": self._group_action, "clone": self._clone, "stack": self._stack,
+                "length": self._length}
         possible = [way for layer, way in ways.items() if layer in self._layers]
         return self._random.choice(possible)(state) if possible else [self._output()]
 
@@ -251,6 +272,10 @@ class TableMaker:
             ways += ["output:NXM_NX_REG0[0..15]", "output:reg1[]", "output:NXM_NX_REG2[3..10]",
                      "output:in_port", "output:NXM_OF_IN_PORT[]"]
         return [Action(r.choice(ways)), self._output()]
+
+    def _group_action(self, state):
+        del state
+        return [Action(f"group:{self._random.choice(_GROUPS)}")]
 
     def _ttl(self, state):
         if not set(lineage(state.context)) & {"ip", "ipv6"}:
@@ -424,7 +449,7 @@ class TableMaker:
         while True:
             costs = _costs(rules)
             if costs[0].outputs > _MOST_OUTPUTS:
-                self._take(rules, "resubmit", "FLOOD", "all", "goto_table")
+                self._take(rules, "resubmit", "FLOOD", "all", "goto_table", "group")
             elif costs[0].pushes > 1:
                 self._take(rules, "push_vlan")
             else:
@@ -432,31 +457,36 @@ class TableMaker:
 
     def _take(self, rules, *heads):
         """Takes a random action that begins with one of these words away."""
-        places = [i for i, rule in enumerate(rules)
-                  if any(action.head.startswith(heads) for action in _flat(rule.actions))]
-        i = self._random.choice(places)
-        taken = [False]
-
-        def without(actions):
-            kept = []
-            for action in actions:
-                if not taken[0] and action.head.startswith(heads):
-                    taken[0] = True
-                    if "push_vlan" in heads:
-                        # What comes after it may set the tag.
-                        kept.append(Action("mod_vlan_vid:1"))
-                    continue
-                inner = without(action.inner) if action.inner is not None else None
-                if inner == ():
-                    continue
-                kept.append(dataclasses.replace(action, inner=inner))
-            return tuple(kept)
-        rules[i] = dataclasses.replace(rules[i], actions=without(rules[i].actions))
+        i = self._random.choice([i for i, rule in enumerate(rules) if any(
+            action.head.startswith(heads) for action in _flat(_actions_of(rule)))])
+        if isinstance(rules[i], Group):
+            buckets = list(rules[i].buckets)
+            for j, bucket in enumerate(buckets):
+                buckets[j] = dataclasses.replace(bucket, actions=_without(bucket.actions, heads))
+                if buckets[j] != bucket:
+                    break
+            rules[i] = dataclasses.replace(rules[i], buckets=tuple(buckets))
+        else:
+            rules[i] = dataclasses.replace(rules[i], actions=_without(rules[i].actions, heads))
 
 
-def pushes(rules):
-    """As many VLAN tags are pushed onto a frame, at most."""
-    return _costs(rules)[0].pushes
+def _without(actions, heads):
+    """The actions without the first that begins with one of these words."""
+    for i, action in enumerate(actions):
+        before, after = actions[:i], actions[i + 1:]
+        if action.head.startswith(heads):
+            # What comes after a push may set the tag.
+            return before + ((Action("mod_vlan_vid:1"),) if "push_vlan" in heads else ()) + after
+        inner = _without(action.inner or (), heads)
+        if inner != (action.inner or ()):
+            return before + ((dataclasses.replace(action, inner=inner),) if inner else ()) + after
+    return actions
+
+
+def _actions_of(rule):
+    if isinstance(rule, Group):
+        return [action for bucket in rule.buckets for action in bucket.actions]
+    return rule.actions
 
 
 def _flat(actions):
@@ -472,10 +502,14 @@ class _Cost:
 
 
 def _costs(rules):
-    """What a pass through each table comes to, at most."""
+    """What a pass through each table comes to, at most, and what a group does, by "group:1"."""
     costs = collections.defaultdict(_Cost)
-    for table in sorted({rule.table for rule in rules}, reverse=True):
-        for rule in rules:
+    for rule in rules:
+        if isinstance(rule, Group):
+            costs[f"group:{rule.number}"] = _cost(_actions_of(rule), costs)
+    flows = [rule for rule in rules if isinstance(rule, Rule)]
+    for table in sorted({rule.table for rule in flows}, reverse=True):
+        for rule in flows:
             if rule.table == table:
                 cost = _cost(rule.actions, costs)
                 costs[table].outputs = max(costs[table].outputs, cost.outputs)
@@ -487,10 +521,11 @@ def _cost(actions, costs):
     cost = _Cost()
     for action in _flat(actions):
         head = action.head
-        if head.startswith(("resubmit(", "goto_table:")):
-            table = int(head.rstrip(")").replace(":", ",").split(",")[-1])
-            cost.outputs += costs[table].outputs
-            cost.pushes += costs[table].pushes
+        if head.startswith(("resubmit(", "goto_table:", "group:")):
+            entered = head if head.startswith("group:") else \
+                int(head.rstrip(")").replace(":", ",").split(",")[-1])
+            cost.outputs += costs[entered].outputs
+            cost.pushes += costs[entered].pushes
         elif head.startswith("push_vlan"):
             cost.pushes += 1
         elif head in ("FLOOD", "all"):

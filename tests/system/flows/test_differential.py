@@ -17,9 +17,11 @@ from .tables import LAYERS, TableMaker
 SOAK_SECONDS = 300
 FRAMES = 60
 # What a layer makes no sense without.
-_WITH = {"length": ("registers", "tables"), "outputs": ("registers",), "stack": ("registers",),
-         "move": ("registers",), "clone": ("rewrite", "vlan"), "vlan": ("tables",),
-         "action_set": ("rewrite", "vlan", "goto", "ttl"), "goto": ("registers", "rewrite")}
+_WITH = {
+    "outputs": ("registers",), "vlan": ("tables",), "registers": ("tables", "outputs"),
+    "move": ("registers", "tables"), "goto": ("registers", "rewrite"), "clone": ("rewrite", "vlan"),
+    "action_set": ("rewrite", "vlan", "goto", "ttl"), "stack": ("registers",),
+    "length": ("registers", "tables"), "groups": ("rewrite", "vlan")}
 VOCABULARIES = {"matches": (), **{layer: (layer, *_WITH.get(layer, ())) for layer in LAYERS},
                 "everything": LAYERS}
 

@@ -6,8 +6,6 @@ import re
 
 import pytest
 
-import lab as parts
-
 from .compare import Comparison
 from .tables import LAYERS
 from .test_differential import random_flows, random_tracking

@@ -10,7 +10,6 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 
 from .errors import LabError
 from .marks import Marks
@@ -54,7 +53,7 @@ class _Wire:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise LabError("OVS closed a port's stream")
+            raise OvsEnded("OVS closed a port's stream")
         self._received += data
         frames, at = [], 0
         while len(self._received) >= at + 2:
@@ -142,9 +141,12 @@ class DummyOvs:
         self._control.sendall(json.dumps(request).encode())
         text = b""
         while True:
-            data = self._control.recv(1 << 20)
+            try:
+                data = self._control.recv(1 << 20)
+            except ConnectionResetError:
+                data = b""
             if not data:
-                raise LabError(f"OVS ended at {command}:\n{self._daemon.log_tail()}")
+                raise self._ended()
             text += data
             # The answer has no end of its own but that it is whole.
             with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
@@ -154,21 +156,30 @@ class DummyOvs:
             raise LabError(f"ovs-appctl {command}: {answer['error']}")
         return answer["result"]
 
+    def _ended(self):
+        self._daemon.kill()  # it may be about to end
+        return OvsEnded(self._daemon.log_tail(5))
+
     # ---- flows ----
 
-    def load(self, lines, groups=()):
-        """Replaces all flows, and groups, by these lines; FlowsRefused says which cannot be."""
+    def load(self, lines):
+        """Replaces all flows, and groups, by these lines; FlowsRefused says which cannot be. Those
+        of groups begin with group_id."""
         if not self._daemon.running:
             self._end()
             self.folder.mkdir()
             self._start()
+        groups = [line for line in lines if line.startswith("group_id=")]
+        flows = [self._marks.flow, *(line for line in lines if line not in groups)]
         if self._groups or groups:
+            # Of a flow that names two groups, OVS would end when it takes them away.
+            self._ofctl("del-flows")
             self._ofctl("del-groups")
             self._ofctl("add-groups", "-", given="\n".join(groups) + "\n")
             self._groups = bool(groups)
-        if self._refusal(["delete", self._marks.flow, *lines], _VERSIONS):
+        if self._refusal(["delete", *flows], _VERSIONS):
             self._ofctl("del-flows")
-            self._add([self._marks.flow, *lines])
+            self._add(flows)
         self.forget()
 
     def _add(self, lines):
@@ -217,11 +228,8 @@ class DummyOvs:
             if cached:
                 return self._marks.forward(frames)
             return [self._looked_up(frame) for frame in frames]
-        except LabError:
-            time.sleep(0.2)  # it closes its ports a moment before it is gone
-            if self._daemon.running:
-                raise
-            raise OvsEnded(self._daemon.log_tail(5)) from None
+        except OvsEnded:
+            raise self._ended() from None
 
     def _looked_up(self, frame):
         self.control("revalidator/purge")
