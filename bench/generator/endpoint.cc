@@ -38,11 +38,13 @@ endpoint::endpoint(side which, const options& settings)
       mergeable_(settings.mergeable),
       several_sizes_(settings.frame == 0),
       stamps_(settings.latency),
-      flows_(settings.macs / 2),
+      kind_(settings.sent_kind()),
+      flows_(settings.flows_of_a_side()),
+      next_new_(flows_),
       verify_every_(settings.verify_every),
       device_(device_options(which, settings))
 {
-    writes_flow_ = flows_ != 1 || settings.rewrite;
+    writes_flow_ = settings.flows != 0 || flows_ != 1 || settings.rewrite;
     fixed_ = !writes_flow_ && !several_sizes_ && !stamps_;
     if (several_sizes_) {
         size_count_ = imix_sizes.size();
@@ -65,6 +67,39 @@ void endpoint::start_flows(std::uint32_t flow, std::uint32_t stride) noexcept
 {
     next_flow_ = flow % flows_;
     stride_ = stride % flows_;
+    order_ = {};
+    new_share_ = 0;
+}
+
+void endpoint::follow(std::span<const std::uint32_t> order, std::size_t first) noexcept
+{
+    order_ = order;
+    next_in_order_ = first;
+}
+
+void endpoint::begin_flows(double share) noexcept
+{
+    new_share_ = static_cast<std::uint64_t>(share * 0x1p32);
+    new_due_ = 0;
+}
+
+std::uint32_t endpoint::next_flow() noexcept
+{
+    new_due_ += new_share_;
+    if (constexpr std::uint64_t one = 1ULL << 32; new_due_ >= one) {
+        new_due_ -= one;
+        ++counts_.new_flows;
+        return next_new_++;
+    }
+    if (!order_.empty()) {
+        const std::uint32_t flow = order_[next_in_order_];
+        next_in_order_ = next_in_order_ + 1 == order_.size() ? 0 : next_in_order_ + 1;
+        return flow;
+    }
+    const std::uint32_t flow = next_flow_;
+    next_flow_ += stride_;
+    next_flow_ -= next_flow_ >= flows_ ? flows_ : 0;
+    return flow;
 }
 
 void endpoint::clear(std::uint64_t now) noexcept
@@ -79,9 +114,7 @@ void endpoint::shape(std::uint16_t buffer, std::uint64_t now) noexcept
 {
     std::byte* const frame = device_.transmit().buffer(buffer).data() + header_size;
     if (writes_flow_) {
-        set_flow(frame, side_, next_flow_);
-        next_flow_ += stride_;
-        next_flow_ -= next_flow_ >= flows_ ? flows_ : 0;
+        set_flow(frame, side_, kind_, next_flow());
     }
     if (several_sizes_) {
         const frame_size& size = sizes_[imix_order[next_size_]];
@@ -183,7 +216,9 @@ void endpoint::take(std::span<const std::byte> part, std::uint64_t now) noexcept
 void endpoint::check(std::span<const std::byte> frame) noexcept
 {
     ++counts_.checked;
-    switch (check_frame(frame, other(side_), {sizes_.data(), size_count_}, flows_)) {
+    // The other side may have begun flows.
+    const std::uint64_t flows = new_share_ != 0 ? most_flows(kind_) : flows_;
+    switch (check_frame(frame, other(side_), {sizes_.data(), size_count_}, kind_, flows)) {
     case verdict::good:
         break;
     case verdict::corrupt:

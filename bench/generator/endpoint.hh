@@ -29,6 +29,8 @@ struct counts {
     std::uint64_t checked = 0;
     std::uint64_t corrupt = 0;
     std::uint64_t foreign = 0;
+    // Sent, each the first of its flow.
+    std::uint64_t new_flows = 0;
     // Longest time between two arrivals, in TSC cycles.
     std::uint64_t longest_gap = 0;
 };
@@ -58,6 +60,11 @@ public:
 
     // The next frame sent is of flow `flow`, and each is of the next flow from there, `stride` on.
     void start_flows(std::uint32_t flow, std::uint32_t stride) noexcept;
+    // Frames sent are of the flows in `order`, from `first` on and again and again, but for those
+    // that are the first ones of their flows.
+    void follow(std::span<const std::uint32_t> order, std::size_t first) noexcept;
+    // This share of the frames to come is of flows never sent before.
+    void begin_flows(double share) noexcept;
 
     // Starts counts, gaps and latencies anew.
     void clear(std::uint64_t now) noexcept;
@@ -66,6 +73,7 @@ public:
     [[nodiscard]] const histogram& latency() const noexcept { return *latency_; }
 
 private:
+    [[nodiscard]] std::uint32_t next_flow() noexcept;
     void shape(std::uint16_t buffer, std::uint64_t now) noexcept;
     // One filled buffer, the header included if it begins a frame.
     void take(std::span<const std::byte> part, std::uint64_t now) noexcept;
@@ -78,9 +86,15 @@ private:
     bool writes_flow_ = false;
     bool several_sizes_ = false;
     bool stamps_ = false;
+    flow_kind kind_ = flow_kind::macs;
     std::uint32_t flows_ = 1;
     std::uint32_t next_flow_ = 0;
     std::uint32_t stride_ = 1;
+    std::span<const std::uint32_t> order_; // empty: at a stride
+    std::size_t next_in_order_ = 0;
+    std::uint64_t new_share_ = 0; // of 2^32
+    std::uint64_t new_due_ = 0;
+    std::uint32_t next_new_ = 0;
     std::uint32_t next_size_ = 0;
     std::uint32_t verify_every_ = 0;
     std::uint64_t verify_at_ = 0;

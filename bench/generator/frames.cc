@@ -52,15 +52,6 @@ void write_macs(std::byte* frame, side from, std::uint32_t flow) noexcept
     put(frame + 8, static_cast<std::uint32_t>(source >> 16));
 }
 
-void write_flow(std::byte* frame, side from, std::uint32_t flow) noexcept
-{
-    write_macs(frame, from, flow);
-    const auto low = big(static_cast<std::uint16_t>(flow));
-    put(frame + offset::ip_id, static_cast<std::uint16_t>(~low));
-    put(frame + offset::ip_source + 2, low);
-    put(frame + offset::flow, flow);
-}
-
 // The IPv4 header of flow 0 but for length and checksum.
 constexpr std::array<std::uint16_t, 10> ip_words(side from, std::uint16_t length) noexcept
 {
@@ -77,6 +68,20 @@ constexpr std::array<std::uint16_t, 10> ip_words(side from, std::uint16_t length
             0};
 }
 
+// For the sum of a header's words to be what it is with the addresses of ip_words(): the one's
+// complement of what these have more.
+std::uint16_t compensation(const flow_fields& fields) noexcept
+{
+    constexpr std::uint32_t usual = 0x0a0a + 0x0a0b + 0xffff; // addresses and identification
+    const auto halves = [](std::uint32_t address) { return (address >> 16) + (address & 0xffff); };
+    std::uint32_t sum = halves(fields.source) + halves(fields.destination);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    const std::uint32_t missing = usual + (0xffff - sum);
+    const std::uint32_t once = (missing & 0xffff) + (missing >> 16);
+    return static_cast<std::uint16_t>((once & 0xffff) + (once >> 16));
+}
+
 // Same for both sides: the sum does not depend on which address is source and which destination.
 std::uint16_t checksum(std::uint16_t length) noexcept
 {
@@ -88,6 +93,15 @@ std::uint16_t checksum(std::uint16_t length) noexcept
         sum = (sum & 0xffff) + (sum >> 16);
     }
     return static_cast<std::uint16_t>(~sum);
+}
+
+void write_fields(std::byte* frame, const flow_fields& fields) noexcept
+{
+    put(frame + offset::ip_id, big(compensation(fields)));
+    put(frame + offset::ip_source,
+        __builtin_bswap64(std::uint64_t{fields.source} << 32 | fields.destination));
+    put(frame + offset::udp,
+        __builtin_bswap32(std::uint32_t{fields.source_port} << 16 | fields.destination_port));
 }
 
 constexpr std::byte pattern_at(std::size_t position, side from) noexcept
@@ -109,7 +123,36 @@ const std::array<std::array<std::byte, largest_frame>, 2>& patterns() noexcept
     return both;
 }
 
+// A bijection that leaves no pattern.
+std::uint32_t scattered(std::uint32_t number) noexcept
+{
+    number ^= number >> 16;
+    number *= 0x7feb352dU;
+    number ^= number >> 15;
+    number *= 0x846ca68bU;
+    return number ^ number >> 16;
+}
+
 } // namespace
+
+flow_fields fields_of(flow_kind kind, side from, std::uint32_t flow) noexcept
+{
+    const bool is_a = from == side::a;
+    const std::uint32_t source = is_a ? 0x0a0a0000 : 0x0a0b0000;
+    switch (kind) {
+    case flow_kind::macs:
+        return {source | (flow & 0xffff), is_a ? 0x0a0b0000U : 0x0a0a0000U, 9000, 9001};
+    case flow_kind::nw_dst:
+        return {source, (is_a ? 0x10000000U : 0x20000000U) + flow, 9000, 9001};
+    case flow_kind::five_tuple:
+        break;
+    }
+    // Destination and its port tell flows apart; what the source is follows from the number.
+    const std::uint32_t far = scattered(flow);
+    const std::uint32_t near = scattered(~far);
+    return {source | near >> 16, (is_a ? 0x0a0b0000U : 0x0a0a0000U) | far >> 16,
+            static_cast<std::uint16_t>(near), static_cast<std::uint16_t>(far)};
+}
 
 frame_size make_frame_size(std::uint16_t bytes) noexcept
 {
@@ -128,18 +171,22 @@ void build_frame(std::span<std::byte> to, side from, const frame_size& size) noe
     for (std::size_t i = 0; i < words.size(); ++i) {
         put(frame + offset::ip + i * 2, big(words[i]));
     }
-    put(frame + offset::udp, big(9000));
-    put(frame + offset::udp + 2, big(9001));
     put(frame + offset::udp + 6, std::uint16_t{0});
     put(frame + offset::magic, mark);
-    write_flow(frame, from, 0);
+    write_macs(frame, from, 0);
+    write_fields(frame, fields_of(flow_kind::macs, from, 0));
+    put(frame + offset::flow, std::uint32_t{0});
     set_size(frame, size);
     set_stamp(frame, 0);
 }
 
-void set_flow(std::byte* frame, side from, std::uint32_t flow) noexcept
+void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow) noexcept
 {
-    write_flow(frame, from, flow);
+    if (kind == flow_kind::macs) {
+        write_macs(frame, from, flow);
+    }
+    write_fields(frame, fields_of(kind, from, flow));
+    put(frame + offset::flow, flow);
 }
 
 void set_size(std::byte* frame, const frame_size& size) noexcept
@@ -160,7 +207,7 @@ std::uint64_t stamp_of(const std::byte* frame) noexcept
 }
 
 verdict check_frame(std::span<const std::byte> frame, side from, std::span<const frame_size> sizes,
-                    std::uint32_t flows) noexcept
+                    flow_kind kind, std::uint64_t flows) noexcept
 {
     if (frame.size() < smallest_frame || get<std::uint32_t>(frame.data() + offset::magic) != mark) {
         return verdict::foreign;
@@ -174,7 +221,7 @@ verdict check_frame(std::span<const std::byte> frame, side from, std::span<const
     }
     std::array<std::byte, offset::pattern> head{};
     build_frame(head, from, *size);
-    set_flow(head.data(), from, flow);
+    set_flow(head.data(), from, kind, flow);
     set_stamp(head.data(), stamp_of(frame.data()));
     if (std::memcmp(head.data(), frame.data(), head.size()) != 0) {
         return verdict::corrupt;

@@ -19,6 +19,30 @@ constexpr side other(side one) noexcept
     return one == side::a ? side::b : side::a;
 }
 
+// What tells the flows of a side apart: MAC addresses, the IP destination alone, or the IP
+// addresses and the UDP ports.
+enum class flow_kind : std::uint8_t { macs, nw_dst, five_tuple };
+
+// How many flows of a kind a side can have.
+constexpr std::uint64_t most_flows(flow_kind kind) noexcept
+{
+    constexpr std::uint64_t of_three_bytes = 1ULL << 24;
+    return kind == flow_kind::five_tuple ? 1ULL << 32
+           : kind == flow_kind::nw_dst   ? 1ULL << 28
+                                         : of_three_bytes;
+}
+
+// What a flow's frames have in their IP and UDP headers, in host order.
+struct flow_fields {
+    std::uint32_t source;
+    std::uint32_t destination;
+    std::uint16_t source_port;
+    std::uint16_t destination_port;
+};
+
+// No two flows of a kind have the same. A few cycles: it is asked for each frame.
+flow_fields fields_of(flow_kind kind, side from, std::uint32_t flow) noexcept;
+
 // One size of frame, with the fields of its headers that follow from it, in network order.
 struct frame_size {
     std::uint16_t bytes;
@@ -55,10 +79,10 @@ inline constexpr std::size_t largest_frame = 9600;
 // Writes a whole frame of flow 0 with stamp 0 from `from`: `to` is as long as `size` says.
 void build_frame(std::span<std::byte> to, side from, const frame_size& size) noexcept;
 
-// Turns a built frame into one of another flow: flow i goes from the i-th address of `from`'s side
-// to the i-th of the other side. The IP source's low half and the IP identification change so that
-// the header's checksum stays.
-void set_flow(std::byte* frame, side from, std::uint32_t flow) noexcept;
+// Turns a built frame into one of another flow. With MAC addresses flow i goes from the i-th of
+// `from`'s side to the i-th of the other side. The IP identification changes so that the header's
+// checksum stays.
+void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow) noexcept;
 
 // Turns a built frame into one of another size; the caller changes the length it is sent with.
 void set_size(std::byte* frame, const frame_size& size) noexcept;
@@ -69,9 +93,9 @@ std::uint64_t stamp_of(const std::byte* frame) noexcept;
 enum class verdict : std::uint8_t { good, corrupt, foreign };
 
 // Says whether `frame` is, in each byte but the stamp, one that `from` sends with one of `sizes`
-// and a flow below `flows`. A frame without the generator's mark is foreign, as a neighbour's would
-// be.
+// and a flow of `kind` below `flows`. A frame without the generator's mark is foreign, as a
+// neighbour's would be.
 verdict check_frame(std::span<const std::byte> frame, side from, std::span<const frame_size> sizes,
-                    std::uint32_t flows) noexcept;
+                    flow_kind kind, std::uint64_t flows) noexcept;
 
 } // namespace strait::bench

@@ -20,6 +20,7 @@
 #include <thread>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <poll.h>
 #include <sched.h>
@@ -142,12 +143,13 @@ private:
 // Both ends and what happens between them.
 class run {
 public:
-    run(endpoint& a, endpoint& b, const options& settings) noexcept
+    run(endpoint& a, endpoint& b, const options& settings)
         : a_(a),
           b_(b),
           settings_(settings),
           pacer_a_(rate_of(settings)),
-          pacer_b_(rate_of(settings))
+          pacer_b_(rate_of(settings)),
+          order_(make_order(settings.order, settings.flows_of_a_side()))
     {}
 
     // Waits until a frame has come through in both directions. This and what follows throw when the
@@ -178,10 +180,10 @@ public:
         return false;
     }
 
-    // Sends from every address once in each of two rounds, so that the switch knows all of them.
+    // Sends of every flow once in each of two rounds, so that the switch knows all of them.
     bool prime() noexcept
     {
-        const std::uint32_t flows = settings_.macs / 2;
+        const std::uint32_t flows = settings_.flows_of_a_side();
         const std::uint64_t end = __rdtsc() + cycles_of(settings_.ready_timeout);
         for (int round = 0; round < 2; ++round) {
             a_.start_flows(0, 1);
@@ -207,15 +209,7 @@ public:
     // Between the two, and before the end, it goes on for as long as steps are waited for.
     void measure()
     {
-        // Neighbours in time are no neighbours in a table: the golden ratio spreads any count.
-        const std::uint32_t flows = settings_.macs / 2;
-        auto stride = std::max(1U, static_cast<std::uint32_t>(flows * 0.6180339887));
-        while (std::gcd(stride, flows) != 1) {
-            ++stride;
-        }
-        a_.start_flows(0, stride);
-        b_.start_flows(flows / 2, stride);
-
+        start_flows();
         std::uint64_t now = __rdtsc();
         clear(now);
         loop(now + cycles_of(settings_.warm_up));
@@ -227,7 +221,14 @@ public:
         tell("measure_begin");
         now = __rdtsc();
         clear(now);
+        series_.clear();
+        began_ = moment().first;
+        if (settings_.interval != 0) {
+            series_.reserve(static_cast<std::size_t>(settings_.seconds / settings_.interval) + 1);
+            next_interval_ = now + cycles_of(settings_.interval);
+        }
         loop(now + cycles_of(settings_.seconds));
+        next_interval_ = ~std::uint64_t{0};
         expect_connected();
         seconds_ = seconds_of(__rdtsc() - now);
         counts_a_ = a_.counted();
@@ -247,6 +248,24 @@ public:
     [[nodiscard]] double ready_after() const noexcept { return ready_after_; }
 
 private:
+    void start_flows() noexcept
+    {
+        // Neighbours in time are no neighbours in a table: the golden ratio spreads any count.
+        const std::uint32_t flows = settings_.flows_of_a_side();
+        auto stride = std::max(1U, static_cast<std::uint32_t>(flows * 0.6180339887));
+        while (std::gcd(stride, flows) != 1) {
+            ++stride;
+        }
+        a_.start_flows(0, stride);
+        b_.start_flows(flows / 2, stride);
+        if (settings_.flows != 0) {
+            a_.follow(order_, 0);
+            b_.follow(order_, order_.size() / 2);
+            a_.begin_flows(settings_.new_flows);
+            b_.begin_flows(settings_.new_flows);
+        }
+    }
+
     static double rate_of(const options& settings) noexcept
     {
         const double directions = settings.a_to_b && settings.b_to_a ? 2 : 1;
@@ -282,6 +301,10 @@ private:
                 }
             }
             a_.receive(settings_.latency ? __rdtsc() : now);
+            if (now >= next_interval_ && series_.size() < series_.capacity()) [[unlikely]] {
+                series_.push_back(a_.counted().received + b_.counted().received);
+                next_interval_ += cycles_of(settings_.interval);
+            }
         }
     }
 
@@ -331,6 +354,11 @@ private:
     double seconds_ = 0;
     std::uint64_t longest_round_ = 0;
     std::uint64_t longest_round_counted_ = 0;
+    // What had arrived when each interval ended.
+    std::vector<std::uint64_t> series_;
+    std::chrono::nanoseconds began_{}; // the count, by the steady clock
+    std::uint64_t next_interval_ = ~std::uint64_t{0};
+    std::vector<std::uint32_t> order_;
     histogram latency_;
     counts counts_a_;
     counts counts_b_;
@@ -367,6 +395,20 @@ void run::report() const
     std::printf("\"checked\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"foreign\":%" PRIu64 ",",
                 counts_a_.checked + counts_b_.checked, counts_a_.corrupt + counts_b_.corrupt,
                 counts_a_.foreign + counts_b_.foreign);
+    if (settings_.flows != 0) {
+        std::printf("\"new_flows\":%" PRIu64 ",", counts_a_.new_flows + counts_b_.new_flows);
+    }
+    if (settings_.interval != 0) {
+        std::uint64_t before = 0;
+        std::printf("\"began_at_s\":%.9f,\"series\":[",
+                    std::chrono::duration<double>(began_).count());
+        const char* separator = "";
+        for (const std::uint64_t arrived : series_) {
+            std::printf("%s%" PRIu64, std::exchange(separator, ","), arrived - before);
+            before = arrived;
+        }
+        std::printf("],");
+    }
     if (settings_.latency) {
         const auto at = [&](double part) { return seconds_of(latency_.percentile(part)) * 1e6; };
         std::printf("\"latency_us\":{\"count\":%" PRIu64 ",\"p50\":%.3f,\"p99\":%.3f,"
@@ -391,8 +433,27 @@ void stay_on(unsigned cpu)
     }
 }
 
+void list_flows(const options& settings)
+{
+    const auto address = [](std::uint32_t one) {
+        return std::to_string(one >> 24) + '.' + std::to_string(one >> 16 & 0xff) + '.' +
+               std::to_string(one >> 8 & 0xff) + '.' + std::to_string(one & 0xff);
+    };
+    for (const side from : {side::a, side::b}) {
+        for (std::uint32_t flow = 0; flow < settings.flows_of_a_side(); ++flow) {
+            const flow_fields f = fields_of(settings.kind, from, flow);
+            std::printf("%c %s %s %u %u\n", from == side::a ? 'a' : 'b', address(f.source).c_str(),
+                        address(f.destination).c_str(), f.source_port, f.destination_port);
+        }
+    }
+}
+
 int generate(const options& settings)
 {
+    if (settings.list_flows) {
+        list_flows(settings);
+        return 0;
+    }
     stay_on(settings.cpu);
     endpoint a(side::a, settings);
     endpoint b(side::b, settings);
@@ -408,11 +469,12 @@ int generate(const options& settings)
                      settings.ready_timeout);
         return 1;
     }
-    if (!traffic.prime()) {
+    if (settings.prime && !traffic.prime()) {
         std::fprintf(stderr,
-                     "strait-generator: the switch did not take a frame from each of %u "
-                     "addresses within %.1f s\n",
-                     settings.macs, settings.ready_timeout);
+                     "strait-generator: the switch did not take a frame from each of %u %s within "
+                     "%.1f s\n",
+                     settings.flows_of_a_side() * 2, settings.flows == 0 ? "addresses" : "flows",
+                     settings.ready_timeout);
         return 1;
     }
     std::printf("{\"event\":\"ready\",\"after_s\":%.4f}\n", traffic.ready_after());

@@ -26,6 +26,12 @@ enum option_id : int {
     opt_frame,
     opt_macs,
     opt_rewrite,
+    opt_flows,
+    opt_flow_kind,
+    opt_order,
+    opt_new_flows,
+    opt_prime,
+    opt_list_flows,
     opt_direction,
     opt_rate,
     opt_warm_up,
@@ -33,6 +39,7 @@ enum option_id : int {
     opt_steps,
     opt_ready_timeout,
     opt_latency,
+    opt_interval,
     opt_verify_every,
     opt_cpu,
     opt_no_huge,
@@ -51,6 +58,12 @@ constexpr option long_options[] = {
     {"frame", required_argument, nullptr, opt_frame},
     {"macs", required_argument, nullptr, opt_macs},
     {"rewrite", required_argument, nullptr, opt_rewrite},
+    {"flows", required_argument, nullptr, opt_flows},
+    {"flow-kind", required_argument, nullptr, opt_flow_kind},
+    {"order", required_argument, nullptr, opt_order},
+    {"new-flows", required_argument, nullptr, opt_new_flows},
+    {"prime", required_argument, nullptr, opt_prime},
+    {"list-flows", no_argument, nullptr, opt_list_flows},
     {"direction", required_argument, nullptr, opt_direction},
     {"rate", required_argument, nullptr, opt_rate},
     {"warm-up", required_argument, nullptr, opt_warm_up},
@@ -58,6 +71,7 @@ constexpr option long_options[] = {
     {"steps", no_argument, nullptr, opt_steps},
     {"ready-timeout", required_argument, nullptr, opt_ready_timeout},
     {"latency", no_argument, nullptr, opt_latency},
+    {"interval", required_argument, nullptr, opt_interval},
     {"verify-every", required_argument, nullptr, opt_verify_every},
     {"cpu", required_argument, nullptr, opt_cpu},
     {"no-huge", no_argument, nullptr, opt_no_huge},
@@ -94,6 +108,20 @@ bool read_frame(std::string_view text, std::uint16_t& to)
         return true;
     }
     return read(text, 60U, 9600U, to);
+}
+
+bool read_kind(std::string_view text, flow_kind& to)
+{
+    to = text == "nw_dst" ? flow_kind::nw_dst : flow_kind::five_tuple;
+    return text == "nw_dst" || text == "5tuple";
+}
+
+bool read_order(std::string_view text, flow_order& to)
+{
+    to = text == "uniform" ? flow_order::uniform
+         : text == "zipf"  ? flow_order::zipf
+                           : flow_order::round;
+    return text == "uniform" || text == "zipf" || text == "round";
 }
 
 bool read_direction(std::string_view text, options& to)
@@ -136,6 +164,20 @@ std::optional<std::string> take(int id, const char* text, options& to)
                      "an even number from 2 to 2097152");
     case opt_rewrite:
         return wrong(read_flag(text, to.rewrite), "0 or 1");
+    case opt_flows:
+        return wrong(read(text, 2U, 16777216U, to.flows) && to.flows % 2 == 0,
+                     "an even number from 2 to 16777216");
+    case opt_flow_kind:
+        return wrong(read_kind(text, to.kind), "nw_dst or 5tuple");
+    case opt_order:
+        return wrong(read_order(text, to.order), "uniform, zipf or round");
+    case opt_new_flows:
+        return wrong(read(text, 0.0, 1.0, to.new_flows), "0 to 1, a share of all frames");
+    case opt_prime:
+        return wrong(read_flag(text, to.prime), "0 or 1");
+    case opt_list_flows:
+        to.list_flows = true;
+        return std::nullopt;
     case opt_direction:
         return wrong(read_direction(text, to), "both, ab or ba");
     case opt_rate:
@@ -152,6 +194,8 @@ std::optional<std::string> take(int id, const char* text, options& to)
     case opt_latency:
         to.latency = true;
         return std::nullopt;
+    case opt_interval:
+        return wrong(read(text, 0.0, 3600.0, to.interval), "0 to 3600 seconds");
     case opt_verify_every:
         return wrong(read(text, 0U, 1000000000U, to.verify_every), "0 to 1000000000");
     case opt_cpu:
@@ -207,6 +251,15 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
         return bad_usage{std::string("\"") + argv[optind] +
                          "\" belongs to no option; --help lists them"};
     }
+    if ((result.list_flows || result.new_flows != 0) && result.flows == 0) {
+        return bad_usage{"--list-flows and --new-flows need --flows"};
+    }
+    if (result.flows != 0 && result.macs != 2) {
+        return bad_usage{"--flows and --macs exclude each other: flows are of two MAC addresses"};
+    }
+    if (result.list_flows) {
+        return result;
+    }
     if (result.socket_a.empty() || result.socket_b.empty()) {
         return bad_usage{"both --socket-a and --socket-b are needed: the switch's two vhost-user "
                          "sockets"};
@@ -245,6 +298,18 @@ const char* usage() noexcept
            "  --macs N               MAC addresses on both sides together (2); all are sent\n"
            "                         from once before anything is counted\n"
            "  --rewrite 0|1          write addresses into each frame sent, even with two (0)\n"
+           "  --flows N              flows on both sides together, instead of MAC addresses; all "
+           "are\n"
+           "                         sent once before anything is counted\n"
+           "  --flow-kind nw_dst|5tuple\n"
+           "                         what tells flows apart: IPv4's destination, or addresses and\n"
+           "                         ports (5tuple)\n"
+           "  --order uniform|zipf|round\n"
+           "                         all flows alike, in an order by chance; flow i as often as\n"
+           "                         1/i; or all in turn (uniform)\n"
+           "  --new-flows SHARE      so many of all frames are each the first one of its flow (0)\n"
+           "  --prime 0|1            send each address or flow before anything is counted (1)\n"
+           "  --list-flows           print side, addresses and ports of each flow, and stop\n"
            "  --direction both|ab|ba (both)\n"
            "  --rate MPPS            offered, all directions together (0: all the rings take)\n"
            "  --warm-up S            seconds of traffic before the count starts (1)\n"
@@ -253,6 +318,7 @@ const char* usage() noexcept
            "                         traffic before the count, and after it; then begin again,\n"
            "                         until the input ends\n"
            "  --latency              stamp every frame; percentiles one way\n"
+           "  --interval S           report what arrived in each S seconds of the count\n"
            "  --verify-every N       compare one frame in N byte for byte (64; 0: none)\n"
            "  --ready-timeout S      wait so long for the first frame to pass (15)\n"
            "Machine\n"

@@ -4,6 +4,9 @@
 
 #pragma once
 
+#include "bench/generator/flow_order.hh"
+#include "bench/generator/frames.hh"
+
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -29,6 +32,17 @@ struct options {
     // Addresses are written into each frame as it is sent, even where they are always the same: as
     // a guest does, and as generators do that have several flows.
     bool rewrite = false;
+    // Flows that IP addresses, or these and ports, tell apart, on both sides together: even. 0:
+    // there are but those of MAC addresses.
+    std::uint32_t flows = 0;
+    flow_kind kind = flow_kind::five_tuple;
+    flow_order order = flow_order::uniform;
+    // This share of all frames is of flows that were never sent before.
+    double new_flows = 0;
+    // Each flow, or each MAC address, is sent before anything is counted.
+    bool prime = true;
+    // Flows are listed, and nothing is sent.
+    bool list_flows = false;
     bool a_to_b = true;
     bool b_to_a = true;
 
@@ -44,6 +58,8 @@ struct options {
     double ready_timeout = 15;
     // Every frame carries the time it was made; the arrivals make a histogram.
     bool latency = false;
+    // Seconds; the report has what arrived in each such part of the count. 0: it has not.
+    double interval = 0;
     // One frame in this many is compared byte for byte; 0 turns it off.
     std::uint32_t verify_every = 64;
 
@@ -51,6 +67,16 @@ struct options {
     bool no_huge = false;
     // Bytes of data a receive buffer holds.
     std::uint16_t buffer_size = 2048;
+
+    // What tells flows apart, and how many of them a side has.
+    [[nodiscard]] flow_kind sent_kind() const noexcept
+    {
+        return flows == 0 ? flow_kind::macs : kind;
+    }
+    [[nodiscard]] std::uint32_t flows_of_a_side() const noexcept
+    {
+        return (flows == 0 ? macs : flows) / 2;
+    }
 };
 
 struct help_wanted {};

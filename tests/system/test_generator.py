@@ -55,6 +55,30 @@ def test_every_kind_of_ring_with_testpmd(lab, tmp_path):
         check(traffic(sockets, *kind, "--macs", 64, "--frame", "imix", "--latency"))
 
 
+@pytest.mark.parametrize("words", [
+    ("--flow-kind", "nw_dst", "--order", "round"), ("--flow-kind", "5tuple", "--order", "zipf"),
+    ("--new-flows", 0.5)])
+def test_many_flows(lab, words):
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    result = traffic(sockets, 0, 1, 1, "--flows", 20000, "--interval", 0.05, *words)
+    check(result)
+    assert (result["new_flows"] > 0) == ("--new-flows" in words)
+    assert len(result["series"]) >= 3
+    arrived = result["a_to_b"]["received"] + result["b_to_a"]["received"]
+    assert 0 < sum(result["series"]) <= arrived
+
+
+def test_flows_are_listed():
+    listed = generate("--flows", 1000, "--list-flows").stdout.splitlines()
+    assert len(set(listed)) == 1000
+    assert {line.split()[0] for line in listed} == {"a", "b"}
+    listed = generate("--flows", 4, "--flow-kind", "nw_dst", "--list-flows").stdout.splitlines()
+    assert listed == ["a 10.10.0.0 16.0.0.0 9000 9001", "a 10.10.0.0 16.0.0.1 9000 9001",
+                      "b 10.11.0.0 32.0.0.0 9000 9001", "b 10.11.0.0 32.0.0.1 9000 9001"]
+
+
 def test_a_switch_that_connects(lab, tmp_path):
     """The generator listens, as for a port in client mode, and its sockets go with it."""
     switch = lab.switch()
@@ -73,6 +97,11 @@ def test_a_switch_that_connects(lab, tmp_path):
     (("--frame", 59), "option --frame cannot be"),
     (("--socket-a", "x" * 200), "longer than the 107 bytes"),
     (("--cpu", 1023), "CPU 1023 cannot be had"),
+    (("--flows", 3), "option --flows cannot be"),
+    (("--flow-kind", "mac"), "right would be nw_dst or 5tuple"),
+    (("--order", "random"), "right would be uniform, zipf or round"),
+    (("--new-flows", 0.5), "--list-flows and --new-flows need --flows"),
+    (("--flows", 4, "--macs", 4), "--flows and --macs exclude each other"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):
     done = generate("--socket-a", tmp_path / "a", "--socket-b", tmp_path / "b", "--no-huge", *words)

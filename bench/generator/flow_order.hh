@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// In which order a side's frames are of its flows, computed before anything is sent. What a flow's
+// frames look like is in frames.hh.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace strait::bench {
+
+enum class flow_order : std::uint8_t {
+    round,   // by number, or at a stride: neighbours in time are none in a table
+    uniform, // all of them in an order by chance, again and again in another
+    zipf,    // flow i (from 0) 1 / (i + 1) times as often as flow 0
+};
+
+// Numbers of flows below `flows`, to be repeated; empty for `round`. The same each time.
+std::vector<std::uint32_t> make_order(flow_order order, std::uint32_t flows);
+
+} // namespace strait::bench

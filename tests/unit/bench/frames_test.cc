@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The load generator's frames: of each kind of flow, right to the checksum, told apart, and found
+// out when a byte is another.
+#include "bench/generator/frames.hh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <set>
+#include <tuple>
+#include <vector>
+
+namespace strait::bench {
+namespace {
+
+constexpr std::array kinds = {flow_kind::macs, flow_kind::nw_dst, flow_kind::five_tuple};
+constexpr std::array sides = {side::a, side::b};
+
+// Flows at the edges of every number of bytes, and some between.
+std::vector<std::uint32_t> some_flows(flow_kind kind)
+{
+    std::vector<std::uint32_t> out;
+    for (unsigned bits = 0; bits <= 32; ++bits) {
+        for (const std::int64_t more : {-1, 0, 1, 12345}) {
+            const std::int64_t flow = (std::int64_t{1} << bits) + more;
+            if (flow >= 0 && flow < static_cast<std::int64_t>(most_flows(kind))) {
+                out.push_back(static_cast<std::uint32_t>(flow));
+            }
+        }
+    }
+    return out;
+}
+
+std::vector<std::byte> frame_of(side from, flow_kind kind, std::uint32_t flow, std::uint16_t bytes)
+{
+    std::vector<std::byte> out(bytes);
+    build_frame(out, from, make_frame_size(bytes));
+    set_flow(out.data(), from, kind, flow);
+    return out;
+}
+
+std::uint32_t number_at(const std::vector<std::byte>& frame, std::size_t at, std::size_t bytes)
+{
+    std::uint32_t out = 0;
+    for (std::size_t i = 0; i < bytes; ++i) {
+        out = out << 8 | std::to_integer<std::uint32_t>(frame[at + i]);
+    }
+    return out;
+}
+
+// RFC 1071 over the header, its checksum included.
+std::uint32_t sum_of_header(const std::vector<std::byte>& frame)
+{
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < 20; i += 2) {
+        sum += number_at(frame, offset::ip + i, 2);
+    }
+    while (sum > 0xffff) {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    return sum;
+}
+
+TEST(frames, have_a_right_ip_checksum_whatever_their_flow)
+{
+    for (const flow_kind kind : kinds) {
+        for (const side from : sides) {
+            for (const std::uint32_t flow : some_flows(kind)) {
+                EXPECT_EQ(sum_of_header(frame_of(from, kind, flow, 64)), 0xffffU) << flow;
+                EXPECT_EQ(sum_of_header(frame_of(from, kind, flow, 1514)), 0xffffU) << flow;
+            }
+        }
+    }
+}
+
+TEST(frames, say_what_is_listed_of_their_flow)
+{
+    for (const flow_kind kind : kinds) {
+        for (const std::uint32_t flow : some_flows(kind)) {
+            const flow_fields f = fields_of(kind, side::b, flow);
+            const auto frame = frame_of(side::b, kind, flow, 64);
+            EXPECT_EQ(number_at(frame, offset::ip_source, 4), f.source);
+            EXPECT_EQ(number_at(frame, offset::ip_destination, 4), f.destination);
+            EXPECT_EQ(number_at(frame, offset::udp, 2), f.source_port);
+            EXPECT_EQ(number_at(frame, offset::udp + 2, 2), f.destination_port);
+        }
+    }
+}
+
+TEST(frames, of_two_flows_are_never_alike)
+{
+    constexpr std::uint32_t many = 200'000;
+    for (const flow_kind kind : {flow_kind::nw_dst, flow_kind::five_tuple}) {
+        std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint16_t, std::uint16_t>> seen;
+        for (const side from : sides) {
+            for (std::uint32_t flow = 0; flow < many; ++flow) {
+                const flow_fields f = fields_of(kind, from, flow);
+                seen.emplace(f.source, f.destination, f.source_port, f.destination_port);
+            }
+        }
+        EXPECT_EQ(seen.size(), std::size_t{2} * many);
+    }
+}
+
+TEST(frames, of_five_tuples_leave_no_field_alone)
+{
+    std::set<std::uint32_t> sources;
+    std::set<std::uint32_t> destinations;
+    std::set<std::uint16_t> near;
+    std::set<std::uint16_t> far;
+    for (std::uint32_t flow = 0; flow < 1000; ++flow) {
+        const flow_fields f = fields_of(flow_kind::five_tuple, side::a, flow);
+        sources.insert(f.source);
+        destinations.insert(f.destination);
+        near.insert(f.source_port);
+        far.insert(f.destination_port);
+    }
+    for (const std::size_t different :
+         {sources.size(), destinations.size(), near.size(), far.size()}) {
+        EXPECT_GT(different, 900U);
+    }
+}
+
+TEST(frames, are_found_good_and_each_byte_that_is_another_is_found)
+{
+    const std::array sizes = {make_frame_size(64)};
+    for (const flow_kind kind : kinds) {
+        const auto good = frame_of(side::a, kind, 77, 64);
+        EXPECT_EQ(check_frame(good, side::a, sizes, kind, 78), verdict::good);
+        EXPECT_EQ(check_frame(good, side::a, sizes, kind, 77), verdict::corrupt); // no such flow
+        EXPECT_EQ(check_frame(good, side::b, sizes, kind, 78), verdict::corrupt);
+        for (std::size_t i = 0; i < good.size(); ++i) {
+            auto bad = good;
+            bad[i] ^= std::byte{1};
+            const bool stamp = i >= offset::stamp && i < offset::pattern;
+            const bool mark = i >= offset::magic && i < offset::flow;
+            EXPECT_EQ(check_frame(bad, side::a, sizes, kind, 78), stamp  ? verdict::good
+                                                                  : mark ? verdict::foreign
+                                                                         : verdict::corrupt)
+                << i;
+        }
+    }
+}
+
+} // namespace
+} // namespace strait::bench
