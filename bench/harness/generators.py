@@ -55,7 +55,8 @@ class Generator:
 class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
                  packed=0, in_order=1, mergeable=1, queue_size=256,
-                 direction="both", rate=0.0, latency=False):
+                 direction="both", rate=0.0, latency=False, flows=0, flow_kind="5tuple",
+                 order="uniform", new_flows=0, prime=1, interval=0):
         super().__init__(switch, settings, seconds, warm_up)
         words = [str(settings.programs / "strait-generator"),
                  "--socket-a", switch.sockets[0], "--socket-b", switch.sockets[1],
@@ -68,11 +69,16 @@ class StraitGenerator(Generator):
                  "--warm-up", str(warm_up), "--steps"]
         words += ["--server"] if switch.server else []
         words += ["--latency"] if latency else []
+        if flows:
+            # A switch may take long for all of them, and nothing is counted before.
+            words += ["--flows", str(flows), "--flow-kind", flow_kind, "--order", order,
+                      "--new-flows", str(new_flows), "--ready-timeout", "120"]
+        words += ["--prime", str(prime), "--interval", str(interval)]
         words += [] if settings.huge else ["--no-huge"]
         self.child = Child(words, cpus=[settings.other_cpu])
         try:
             # Fifteen seconds each for two switches to connect, the first frame and all addresses.
-            self.child.wait_for(r'"event":"ready"', 90)
+            self.child.wait_for(r'"event":"ready"', 500 if flows else 90)
         except BenchError:
             self.child.end()
             raise

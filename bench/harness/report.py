@@ -42,6 +42,8 @@ class Results:
         else:
             other = self.values(scenario, "", bar.against, bar.figure.key)
         own = self.values(scenario, "", "strait", bar.figure.key)
+        if not bar.against:
+            return spread(own.values()) if own else None
         ratios = [own[one] / other[one] for one in sorted(own) if other.get(one)]
         return spread(ratios) if ratios else None
 
@@ -86,11 +88,13 @@ def rows_of(results, scenarios, switches):
             for bar in bars_of(scenario):
                 if bar.figure.key != figure.key or "strait" not in switches:
                     continue
-                if not bar.against.startswith("@") and bar.against not in switches:
+                if bar.against and not bar.against.startswith("@") and \
+                        bar.against not in switches:
                     continue
                 found = results.ratio(scenario, bar)
                 against = bar.against.lstrip("@")
-                rows.append(("", f"  Strait / {against}", *("" for _ in switches),
+                title_of_bar = f"  Strait / {against}" if against else "  Strait"
+                rows.append(("", title_of_bar, *("" for _ in switches),
                              _cell(found, 2), bar.target(),
                              bar.verdict(found["median"] if found else None)))
         for name in scenario.variants if "strait" in switches else ():

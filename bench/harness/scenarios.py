@@ -24,9 +24,9 @@ P999 = Figure("p999", "latency p99.9", "µs", 1)
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """Strait's figure divided by another's, and what it should be."""
+    """Strait's figure, or that divided by another's, and what it should be."""
     figure: Figure
-    against: str                      # a peer's name, or "@" and a variant's
+    against: str                      # a peer's name, "@" and a variant's, or "": the figure
     at_least: Optional[float] = None
     at_most: Optional[float] = None
 
@@ -58,6 +58,8 @@ class Scenario:
     # Offered rate as a share of testpmd io's (or, without testpmd, Strait's) at 64 bytes.
     load: float = 0
     usual: bool = True
+    # Peers that are left out.
+    without: tuple = ()
 
 
 def _both_orders(name, title, **rest):
@@ -66,6 +68,37 @@ def _both_orders(name, title, **rest):
     yield Scenario(name, f"{title}", traffic={**traffic, "in_order": 1}, **rest)
     yield Scenario(f"{name}-ooo", f"{title}, in_order=0", traffic={**traffic, "in_order": 0},
                    **rest)
+
+
+def _flow_bars(count):
+    """Bars and variants of a scenario with one rule a flow."""
+    with_io = Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd")
+    if count == 1000:
+        return {"bars": (Bar(MPPS, "testpmd", at_least=0.9), Bar(CYCLES, "testpmd", at_most=0.9),
+                         Bar(MPPS, "ovs"), Bar(CYCLES, "@no rules")),
+                "variants": {"no rules": {"rules": None}}}
+    fewer = {"variants": {"1,000 flows": {"flows": 1000}}}
+    if count == 100_000:
+        return {"bars": (*with_io, Bar(MPPS, "ovs", at_least=4), Bar(MPPS, "@1,000 flows")),
+                **fewer}
+    # OVS would take minutes until it knows them all.
+    return {"bars": (*with_io, Bar(MPPS, "@1,000 flows", at_least=0.5),
+                     Bar(CYCLES, "@1,000 flows")),
+            "without": ("ovs",), **fewer}
+
+
+def _many_flows():
+    """One rule a flow, by the destination alone and by all five of a 5-tuple."""
+    for count, text in ((1000, "1000"), (100_000, "100k"), (1_000_000, "1M")):
+        for kind in ("nw_dst", "5tuple"):
+            for order in ("uniform", "zipf"):
+                name = "-".join(["flows", text, *(["5tuple"] if kind == "5tuple" else []),
+                                 *(["zipf"] if order == "zipf" else [])])
+                yield Scenario(
+                    name, f"64 B, {count:,} flows by {kind}, {order}",
+                    usual=name == "flows-1000",
+                    traffic={"flows": count, "flow_kind": kind, "order": order, "rules": "exact"},
+                    **_flow_bars(count))
 
 
 TRAFFIC = (
@@ -100,6 +133,17 @@ TRAFFIC = (
     *(Scenario(size, f"{size} B, split, mergeable", usual=False, traffic={"frame": int(size)},
                bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd")))
       for size in ("256", "512", "1024", "1518")),
+    *_many_flows(),
+    Scenario(
+        "wildcards", "64 B, 100,000 flows, 10,000 rules of 201 masks", usual=False,
+        traffic={"flows": 100_000, "rules": "wildcards"},
+        bars=(Bar(MPPS, "ovs", at_least=10), Bar(CYCLES, "ovs"), Bar(MPPS, "testpmd"))),
+    # Every frame is the first one of its flow, so the rate is that of first packets.
+    *(Scenario(f"new-flows-{name}", f"64 B, each of a new flow, {text}", usual=False,
+               traffic={"flows": 100_000, "rules": name, "new_flows": 1},
+               bars=(Bar(MPPS, "", at_least=wanted), Bar(MPPS, "ovs")))
+      for name, text, wanted in (("wildcards", "10,000 rules of 201 masks", 0.3),
+                                 ("few", "100 rules of 5 masks", 1))),
     Scenario("imix", "IMIX, split, mergeable", usual=False, traffic={"frame": "imix"},
              bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
 )

@@ -14,6 +14,7 @@ import time
 from .machine import BenchError, Child, RunFolder, run, wait_until
 
 OVS_DPDK = pathlib.Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
+OVS_FLOW_LIMIT = 3_000_000
 OVS_SCHEMA = pathlib.Path("/usr/share/openvswitch/vswitch.ovsschema")
 
 
@@ -69,6 +70,14 @@ class Switch:
 
     def thaw(self):
         self.process().send_signal(signal.SIGCONT)
+
+    def load_rules(self, text, count):
+        """Makes `text`, a flow a line, all the rules there are. A switch without flows takes none:
+        it is what others are compared with."""
+
+    def warm_up(self, generator):
+        """Called once all flows were sent, before turns count: what it takes until the switch is
+        as fast as it gets."""
 
     def begin(self):
         """Called when the count begins, under load."""
@@ -136,7 +145,7 @@ class Testpmd(Switch):
 
 class Ovs(Switch):
     name = "ovs"
-    title = "OVS-DPDK NORMAL"
+    title = "OVS-DPDK"
     server = True
 
     @staticmethod
@@ -177,8 +186,10 @@ class Ovs(Switch):
             f"other_config:pmd-cpu-mask={1 << self.settings.worker_cpu:#x}",
             f"other_config:dpdk-lcore-mask={1 << self.settings.other_cpu:#x}",
             f"other_config:dpdk-extra=\"--no-pci {memory} --file-prefix={at.name}\"",
-            # Room for 64k addresses in both directions, none of them idle out during a run.
-            "other_config:flow-limit=300000", "other_config:max-idle=600000",
+            # Room for all flows, none of which idles out during a run or is dropped because looking
+            # at all of them takes long, as it does where that has half a CPU.
+            f"other_config:flow-limit={OVS_FLOW_LIMIT}", "other_config:max-idle=3600000",
+            "other_config:min-revalidate-pps=0", "other_config:max-revalidator=10000",
             "other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1",
             wait=False)
         self.daemon = Child(
@@ -192,8 +203,40 @@ class Ovs(Switch):
                     "other_config:mac-table-size=200000", "fail-mode=standalone")
         for number, socket in enumerate(self.sockets, 1):
             self._vsctl("add-port", "br0", f"vm{number}", "--", "set", "Interface", f"vm{number}",
-                        "type=dpdkvhostuserclient", f"options:vhost-server-path={socket}")
-        self._appctl("upcall/set-flow-limit", "300000")
+                        "type=dpdkvhostuserclient", f"options:vhost-server-path={socket}",
+                        f"ofport_request={number}")
+        self._raise_limit()
+
+    def _raise_limit(self):
+        self._appctl("upcall/set-flow-limit", str(OVS_FLOW_LIMIT))
+
+    def load_rules(self, text, count):
+        bridge = f"unix:{self.folder.path}/br0.mgmt"
+        file = self.folder.path / "rules"
+        file.write_text(text)
+        run(["ovs-ofctl", "del-flows", bridge], env=self.env)
+        run(["ovs-ofctl", "add-flows", bridge, str(file)], env=self.env, timeout=300)
+        told = run(["ovs-ofctl", "dump-aggregate", bridge], env=self.env)
+        loaded = int(re.search(r"flow_count=(\d+)", told).group(1))
+        if loaded != count:
+            raise BenchError(f"OVS has {loaded} rules of {count}")
+
+    def warm_up(self, generator):
+        """Traffic until no more flows are installed."""
+        patience = 300
+        installed = -1
+        steady = 0
+        for _turn in range(patience):
+            self._raise_limit()
+            generator.measure()
+            before, installed = installed, self._installed()
+            steady = steady + 1 if installed <= before * 1.001 else 0
+            if steady == 5:
+                return
+
+    def _installed(self):
+        found = re.search(r"flows\s*: \(current (\d+)\)", self._appctl("upcall/show"))
+        return int(found.group(1)) if found else None
 
     def stop(self):
         if self.daemon:
@@ -207,7 +250,7 @@ class Ovs(Switch):
 
     def begin(self):
         # It takes the time it was stopped for a slow look at its flows, and then keeps fewer.
-        self._appctl("upcall/set-flow-limit", "300000")
+        self._raise_limit()
         self._appctl("dpif-netdev/pmd-stats-clear")
 
     def end(self):
@@ -222,10 +265,8 @@ class Ovs(Switch):
         busy = number("processing cycles")
         # OVS counts what it took in; what it could not deliver is not taken off.
         packets = number("packets received")
-        flows = self._appctl("upcall/show")
-        installed = re.search(r"flows\s*: \(current (\d+)\)", flows)
         return {"cycles": busy / max(1, packets), "switch_received": packets,
-                "busy_cycles": busy, "flows": int(installed.group(1)) if installed else None}
+                "busy_cycles": busy, "flows": self._installed()}
 
 
 class Strait(Switch):
@@ -249,9 +290,9 @@ class Strait(Switch):
     def cpus(self):
         return sorted({self.settings.worker_cpu, self.settings.other_cpu})
 
-    def ctl(self, *words):
+    def ctl(self, *words, timeout=30):
         return run([str(self.programs() / "straitctl"), "--run-dir", str(self.folder.path),
-                    *words], cpus=[self.settings.other_cpu])
+                    *words], cpus=[self.settings.other_cpu], timeout=timeout)
 
     def ctl_json(self, *words):
         return json.loads(self.ctl(*words, "--json"))
@@ -280,6 +321,14 @@ class Strait(Switch):
     def add_port(self, name, socket):
         self.ctl("port", "add", name, "--bridge", "br0", "--type", "vhost-user", "--socket",
                  socket)
+
+    def load_rules(self, text, count):
+        file = self.folder.path / "rules"
+        file.write_text(text)
+        self.ctl("flow", "replace", str(file), timeout=300)
+        loaded = self.ctl_json("flow", "list", "--limit", "0")["total"]
+        if loaded != count:
+            raise BenchError(f"straitd has {loaded} rules of {count}")
 
     def stop(self):
         if self.child:
