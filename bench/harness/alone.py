@@ -8,6 +8,7 @@ import socket
 import statistics
 import time
 
+from . import flow_runs
 from .generators import StraitGenerator
 from .machine import BenchError, Child, memory_of, wait_until
 from .switches import Strait, settle
@@ -159,7 +160,7 @@ def churn(settings, rate, report=print):
                        "blocked_us": blocked, **runs}}
 
 
-RUNNERS = {"start": start, "memory": memory, "churn": churn}
+RUNNERS = {"start": start, "memory": memory, "churn": churn, **flow_runs.RUNNERS}
 
 
 def straitd_missing(programs):

@@ -56,7 +56,7 @@ class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
                  packed=0, in_order=1, mergeable=1, queue_size=256,
                  direction="both", rate=0.0, latency=False, flows=0, flow_kind="5tuple",
-                 order="uniform", new_flows=0, prime=1, interval=0):
+                 order="uniform", new_flows=0, prime=1, interval=0, steps=True):
         super().__init__(switch, settings, seconds, warm_up)
         words = [str(settings.programs / "strait-generator"),
                  "--socket-a", switch.sockets[0], "--socket-b", switch.sockets[1],
@@ -66,7 +66,8 @@ class StraitGenerator(Generator):
                  "--mergeable", str(mergeable),
                  "--queue-size", str(queue_size),
                  "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
-                 "--warm-up", str(warm_up), "--steps"]
+                 "--warm-up", str(warm_up)]
+        words += ["--steps"] if steps else []
         words += ["--server"] if switch.server else []
         words += ["--latency"] if latency else []
         if flows:
@@ -82,6 +83,10 @@ class StraitGenerator(Generator):
         except BenchError:
             self.child.end()
             raise
+
+    def result(self, timeout):
+        """Of one that was started without steps: what came of its one measurement."""
+        return self._checked(self.child.wait_for(r'\{"event":"result".*\n', timeout).group(0))
 
     def measure(self, during=None):
         """`during` is called, with the seconds that are counted, while frames are."""
@@ -99,17 +104,22 @@ class StraitGenerator(Generator):
         # The load is held while the switch is asked.
         told = {**self.switch.end(), **watch.end()}
         child.say("\n")
-        line = child.wait_for(r'\{"event":"result".*\n', 20, start).group(0)
+        result = self._checked(child.wait_for(r'\{"event":"result".*\n', 20, start).group(0))
+        return {**told, "mpps": result["mpps"], "generator": result,
+                "p99": result.get("latency_us", {}).get("p99"),
+                "p50": result.get("latency_us", {}).get("p50"),
+                "p999": result.get("latency_us", {}).get("p999")}
+
+
+    @staticmethod
+    def _checked(line):
         result = json.loads(line)
         if result["corrupt"]:
             raise BenchError(f"{result['corrupt']} of {result['checked']} compared frames arrived "
                              f"changed")
         if not result["checked"] and result["mpps"] > 0.001:
             raise BenchError("no frame was compared")
-        return {**told, "mpps": result["mpps"], "generator": result,
-                "p99": result.get("latency_us", {}).get("p99"),
-                "p50": result.get("latency_us", {}).get("p50"),
-                "p999": result.get("latency_us", {}).get("p999")}
+        return result
 
 
 class Flowgen(Generator):

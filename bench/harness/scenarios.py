@@ -148,8 +148,10 @@ TRAFFIC = (
              bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
 )
 
-# What is asked of Strait alone is in alone.py.
-ALONE = ("start", "memory", "churn")
+# What is asked of Strait alone is in alone.py and flow_runs.py.
+USUAL_ALONE = ("start", "memory", "churn")
+ALONE = (*USUAL_ALONE, "flow-load", "rule-memory", "flow-memory", "flow-change", "flow-changes",
+         "flow-cold")
 
 
 def names():
@@ -157,4 +159,4 @@ def names():
 
 
 def usual_names():
-    return [one.name for one in TRAFFIC if one.usual] + list(ALONE)
+    return [one.name for one in TRAFFIC if one.usual] + list(USUAL_ALONE)

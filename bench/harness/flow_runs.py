@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What is measured of Strait's flows without a peer in turns: loading a million of them, one change
+# among them, changes under traffic, a cold cache, memory. alone.py has what is not about flows.
+
+import json
+import random
+import socket
+import statistics
+import time
+
+from . import flow_rules
+from .generators import StraitGenerator
+from .machine import BenchError, memory_of, wait_until
+from .switches import Ovs, Strait, settle
+
+MANY_RULES = 1_000_000
+ACTIVE_FLOWS = 100_000
+CHANGES_A_SECOND = 1000
+ROUNDS = 5
+MIB = 1 << 20
+
+
+class Connection:
+    """Straitd's control socket: one call after the other, without a process for each."""
+
+    def __init__(self, strait):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(strait.folder.path / "control.sock"))
+        self._answers = self._socket.makefile("r", encoding="utf-8")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._answers.close()
+        self._socket.close()
+
+    def call(self, method, **parameters):
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(self._answers.readline())
+        if "error" in answer:
+            raise BenchError(f"straitd refused {method}: {answer['error']['message']}")
+        return answer["result"]
+
+
+def _result(title, unit, values, target, met, detail=None):
+    value = statistics.median(values)
+    return {"title": title, "unit": unit, "values": values, "value": value, "target": target,
+            "verdict": "met" if met(value) else "missed",
+            **({"detail": detail} if detail else {})}
+
+
+def _mib(strait):
+    return sum(memory_of(strait.pid()).values())
+
+
+def _many(settings, flow_kind="5tuple"):
+    return flow_rules.text_for(settings, "exact", MANY_RULES, flow_kind)
+
+
+def _guests_gone(strait):
+    wait_until(lambda: all(port["link"] == "down" for port in strait.ctl_json("port", "list")), 5,
+               "the guests' leaving")
+
+
+def load(settings, report=print, **_):
+    """Seconds that a million rules of 5-tuples take from a file, straitctl's part included."""
+    text, count = _many(settings)
+    seconds = []
+    for _round in range(3):
+        with Strait(settings) as strait:
+            file = strait.folder.path / "million"
+            file.write_text(text)
+            begun = time.monotonic()
+            strait.ctl("flow", "replace", str(file), timeout=300)
+            seconds.append(time.monotonic() - begun)
+            loaded = strait.ctl_json("flow", "list", "--limit", "0")["total"]
+            if loaded != count:
+                raise BenchError(f"straitd has {loaded} rules of {count}")
+            report(f"  {seconds[-1]:.2f} s")
+        settle()
+    return _result(f"loading {count:,} rules from a file", "s", seconds, "< 5", lambda x: x < 5)
+
+
+def rule_memory(settings, **_):
+    """Bytes of a rule, a million of which are loaded."""
+    text, count = _many(settings)
+    with Strait(settings) as strait:
+        before = _mib(strait)
+        strait.load_rules(text, count)
+        took = (_mib(strait) - before) * MIB / count
+    return _result(f"memory of a rule, of {count:,}", "bytes", [took], "<= 512",
+                   lambda x: x <= 512)
+
+
+def flow_memory(settings, **_):
+    """Bytes of a cached flow of an IPv4 5-tuple, of a million."""
+    text, count = _many(settings)
+    with Strait(settings) as strait:
+        strait.load_rules(text, count)
+        before = _mib(strait)
+        with StraitGenerator(strait, settings, seconds=0.5, warm_up=0.5, flows=MANY_RULES):
+            pass
+        _guests_gone(strait)
+        took = _mib(strait) - before
+        entries = sum(one["entries"] for one in strait.ctl_json("cache", "stats")["workers"])
+    if entries < MANY_RULES * 0.9:
+        raise BenchError(f"only {entries} of {MANY_RULES} flows were cached")
+    return _result(f"memory of a cached flow, of {entries:,}", "bytes", [took * MIB / entries],
+                   "<= 192", lambda x: x <= 192)
+
+
+def change(settings, report=print, **_):
+    """Milliseconds from the request of one change among a million rules until no packet meets what
+    was before."""
+    text, count = _many(settings)
+    interval = 0.0002
+    times = []
+    answers = []
+    with Strait(settings) as strait:
+        strait.load_rules(text, count)
+        flow = flow_rules.list_flows(settings, 2)[0]
+        asked = []
+
+        def changes(counted):
+            end = time.monotonic() + counted - 0.3
+            with Connection(strait) as control:
+                while time.monotonic() < end:
+                    for actions in ("drop", None):
+                        line = flow_rules.exact_rule(flow, "5tuple", actions)
+                        begun = time.monotonic()
+                        control.call("flow.add", flows=line)
+                        answers.append((time.monotonic() - begun) * 1000)
+                        if actions:
+                            asked.append(begun)
+                        time.sleep(0.1)
+
+        with StraitGenerator(strait, settings, seconds=5, warm_up=0.3, flows=2, rate=0.5,
+                             direction="ab", interval=interval) as traffic:
+            result = traffic.measure(changes)["generator"]
+        began = result["began_at_s"]
+        series = result["series"]
+        for at in asked:
+            # The last frames before a silence that is the rule's.
+            first = int((at - began) / interval)
+            last = first
+            for place in range(first, min(first + int(0.05 / interval), len(series))):
+                if series[place]:
+                    last = place
+            times.append((began + (last + 1) * interval - at) * 1000)
+        report(f"  {times}")
+    if len(times) < 5:
+        raise BenchError(f"there were only {len(times)} changes in time")
+    return _result(f"a change among {count:,} rules to be visible", "ms", times, "< 5",
+                   lambda x: x < 5, {"answered_after_ms": statistics.median(answers)})
+
+
+def _changes(kind):
+    """Lines to be added and removed again, without end: what they overlap of the active flows is
+    forwarded by them as by the others."""
+    chance = random.Random(1)
+    while True:
+        if kind == "none":
+            number = chance.randrange(1 << 24)
+            yield [f"priority=200,in_port=1,udp,nw_src=172.16.0.1,nw_dst=172.{number >> 16}."
+                   f"{number >> 8 & 255}.{number & 255},tp_src={number & 1023},tp_dst=80,"
+                   f"actions=output:2"]
+        elif kind == "1 %":
+            ports = f"tp_dst={chance.randrange(100) * 512:#x}/0xfe00" # 1 of 128
+            yield [f"priority=200,in_port={near},udp,{ports},actions=output:{far}"
+                   for near, far in flow_rules.PORTS.values()]
+        else:
+            yield [f"priority=200,in_port={near},udp,actions=output:{far}"
+                   for near, far in flow_rules.PORTS.values()]
+
+
+def _change_for(control, kind, seconds):
+    """Adds and removes at the wanted pace; returns how many requests there were a second."""
+    begun = time.monotonic()
+    made = 0
+    lines = None
+    source = _changes(kind)
+    while (now := time.monotonic()) < begun + seconds:
+        if made >= (now - begun) * CHANGES_A_SECOND:
+            time.sleep(0.0002)
+            continue
+        if lines is None:
+            lines = next(source)
+            control.call("flow.add", flows="\n".join(lines))
+        else:
+            bare = "\n".join(line[:line.index(",actions")] for line in lines)
+            control.call("flow.del", flows=bare, strict=True)
+            lines = None
+        made += 1
+    if lines is not None:
+        bare = "\n".join(line[:line.index(",actions")] for line in lines)
+        control.call("flow.del", flows=bare, strict=True)
+    return made / seconds
+
+
+KINDS = ("none", "1 %", "all")
+
+
+def changes(settings, report=print, **_):
+    """Share of the worker's capacity that 1,000 changes of rules a second cost, with 100,000 active
+    flows, by how many of them the changed rules overlap: the worse of none and 1 %."""
+    text, count = flow_rules.text_for(settings, "exact", ACTIVE_FLOWS)
+    runs = {kind: [] for kind in ("quiet", *KINDS)}
+    with Strait(settings) as strait:
+        strait.load_rules(text, count)
+        with Connection(strait) as control, \
+                StraitGenerator(strait, settings, seconds=1.5, warm_up=0.5,
+                                flows=ACTIVE_FLOWS) as traffic:
+            for _round in range(ROUNDS):
+                for kind, results in runs.items():
+                    made = []
+
+                    def during(seconds, kind=kind, made=made):
+                        if kind != "quiet":
+                            made.append(_change_for(control, kind, seconds - 0.1))
+
+                    result = traffic.measure(during)
+                    results.append({"mpps": result["mpps"], "cycles": result["cycles"],
+                                    "changes_a_second": made[0] if made else 0})
+                    report(f"  {kind}: {results[-1]}")
+    detail = {}
+    for kind in KINDS:
+        pairs = list(zip(runs["quiet"], runs[kind]))
+        detail[kind] = {
+            "changes_a_second": statistics.median(one["changes_a_second"] for one in runs[kind]),
+            # Where the generator waits for the program that makes changes, the rate falls, too.
+            "rate": statistics.median(with_["mpps"] / quiet["mpps"] for quiet, with_ in pairs),
+            "lost": statistics.median(1 - quiet["cycles"] / with_["cycles"]
+                                      for quiet, with_ in pairs)}
+    worse = max(("none", "1 %"), key=lambda kind: detail[kind]["lost"])
+    values = [1 - quiet["cycles"] / with_["cycles"]
+              for quiet, with_ in zip(runs["quiet"], runs[worse])]
+    return _result(f"capacity lost to {CHANGES_A_SECOND:,} rule changes/s, {ACTIVE_FLOWS:,} flows, "
+                   f"overlapping {worse}", "of it", values, "< 0.05", lambda x: x < 0.05,
+                   {**detail, "runs": runs})
+
+
+def _cold(settings, make_switch, seconds, interval):
+    """Seconds until a switch that has seen no flow forwards at 90 % of its final rate; and that."""
+    text, count = flow_rules.text_for(settings, "exact", ACTIVE_FLOWS)
+    with make_switch(settings) as switch:
+        switch.load_rules(text, count)
+        with StraitGenerator(switch, settings, seconds=seconds, warm_up=0, flows=ACTIVE_FLOWS,
+                             prime=0, interval=interval, steps=False) as traffic:
+            result = traffic.result(seconds + 60)
+    rates = [frames / interval / 1e6 for frames in result["series"]]
+    final = statistics.median(rates[-len(rates) // 4:])
+    # For good: five intervals in a row, since a worker is taken off its CPU now and then.
+    for place in range(len(rates) - 4):
+        if statistics.median(rates[place:place + 5]) >= 0.9 * final:
+            return (place + 1) * interval, final
+    raise BenchError(f"no steady rate within {seconds} s")
+
+
+def cold(settings, report=print, **_):
+    """Seconds until a cold table of 100,000 flows forwards at 90 % of its final rate."""
+    seconds = []
+    for _round in range(ROUNDS):
+        took, final = _cold(settings, Strait, 2, 0.002)
+        seconds.append(took)
+        report(f"  {took:.3f} s, then {final:.1f} Mpps")
+    detail = {}
+    if not Ovs.missing():
+        took, final = _cold(settings, Ovs, 60, 0.1)
+        detail = {"ovs_seconds": took, "ovs_mpps": final}
+    return {"title": f"cold table of {ACTIVE_FLOWS:,} flows to 90 % of its rate", "unit": "s",
+            "values": seconds, "value": statistics.median(seconds), "target": "", "verdict": "",
+            "detail": detail}
+
+
+RUNNERS = {"flow-load": load, "rule-memory": rule_memory, "flow-memory": flow_memory,
+           "flow-change": change, "flow-changes": changes, "flow-cold": cold}
