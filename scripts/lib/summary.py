@@ -22,7 +22,7 @@ def reason(case):
 def main():
     folder, seconds, failed_stages = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     passed, slow, failed = 0, [], []
-    skipped = collections.defaultdict(list)
+    skipped, repeated = collections.defaultdict(list), collections.defaultdict(list)
     for path in sorted(folder.glob("*.xml")):
         for case in xml.parse(path).iter("testcase"):
             name = f"{path.stem}: {case.get('classname', '')}.{case.get('name')}"
@@ -33,14 +33,17 @@ def main():
                 failed.append(name)
             else:
                 passed += 1
+            for why in case.iterfind("properties/property[@name='repeated']"):
+                repeated[why.get("value")].append(name)
             slow.append((float(case.get("time", 0)), name))
     print("\nslowest tests:")
     for time, name in sorted(slow, reverse=True)[:10]:
         print(f"  {time:7.1f} s  {name}")
-    for why, names in sorted(skipped.items()):
-        print(f"skipped, {why}:")
-        for name in names:
-            print(f"  {name}")
+    for done, reasons in (("skipped", skipped), ("done twice", repeated)):
+        for why, names in sorted(reasons.items()):
+            print(f"{done}, {why}:")
+            for name in names:
+                print(f"  {name}")
     for name in failed:
         print(f"FAILED  {name}")
     for stage in failed_stages:

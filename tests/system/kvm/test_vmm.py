@@ -232,6 +232,8 @@ def test_real_time(house):
 
 def test_guest_before_its_switch(house):
     """No back end at boot is no error; the link comes up with the switch."""
+    if house.two.pid:
+        house.two.kill()
     house.switch.kill()
     house.two.boot()
     house.two.wait_up()

@@ -85,6 +85,13 @@ class Machine(Host):
         """As Shell.run()."""
         return self._shell.run(command, timeout)
 
+    def answers(self):
+        """Whether it runs commands, within half a minute."""
+        try:
+            return self.run("true")[0] == 0
+        except LabError:
+            return False
+
     def send(self, command, seconds=10):
         """Begins a command without waiting for its end; returns its number."""
         return self._shell.send(command, seconds)
