@@ -208,7 +208,9 @@ def test_a_vif_that_no_bridge_adopts_is_refused_with_the_reason(machine):
 
 @pytest.mark.soak
 def test_destroyed_under_traffic(machine):
-    """The victim's port goes at once; of its neighbours' frames none is lost."""
+    """The victim's port goes at once; of its neighbours' frames none is lost, but for what found a
+    ring full: one of them floods the victim, and is answered."""
+    pair = (machine.pv, machine.pvh)
     victim = machine.lab.xen_guest(machine.xen, [vif("00:16:3e:00:00:03")], "10.0.0.3",
                                    name="victim")
     flood = threading.Thread(target=machine.pvh.run, daemon=True, args=(
@@ -216,6 +218,7 @@ def test_destroyed_under_traffic(machine):
     back = victim.run(f"ping -A -q -s 1400 {machine.pvh.address} > /dev/null 2>&1 &")
     assert back[0] == 0
     flood.start()
+    lost_before = [machine.stats(machine.port(guest))["drops"] for guest in pair]
     outcome = []
     neighbours = threading.Thread(target=lambda: outcome.append(
         machine.pv.ping(machine.pvh, count=30, interval=0.2, timeout=5)), daemon=True)
@@ -229,7 +232,11 @@ def test_destroyed_under_traffic(machine):
     assert port not in machine.ports()
     neighbours.join(60)
     flood.join(60)
-    assert outcome and outcome[0].lost == 0, outcome
+    lost = [{reason: count - before[reason] for reason, count in
+             machine.stats(machine.port(guest))["drops"].items() if count > before[reason]}
+            for guest, before in zip(pair, lost_before)]
+    full = sum(drops.pop("receiver_full", 0) for drops in lost)
+    assert outcome and outcome[0].lost <= full, (outcome, lost, full)
     victim.close()
     # A page of it that were still mapped would keep the domain alive, as (null).
     domains = machine.xen.sh("xl list")
