@@ -8,6 +8,8 @@ import lab as parts
 
 from .exchange import exchange, up
 
+pytestmark = pytest.mark.soak  # QEMU's guests are in test_vmm.py, too
+
 
 class House:
     """Guests one, with a disk, and two, on bridge br0."""
