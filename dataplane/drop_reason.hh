@@ -26,6 +26,9 @@ enum class drop_reason : std::uint8_t {
     receive_error,
     bad_offload,
     grant_error,
+    flow_miss,
+    flow_drop,
+    flow_too_complex,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,

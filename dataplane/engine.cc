@@ -101,6 +101,11 @@ const port_counters& engine::counters(worker_index worker, port_index port) cons
     return workers_[to_index(worker)]->counters(port);
 }
 
+const flow::cache& engine::flow_cache(worker_index worker) const noexcept
+{
+    return workers_[to_index(worker)]->flow_cache();
+}
+
 unsigned engine::lcore(worker_index worker) const noexcept
 {
     return settings_.lcores[to_index(worker)];

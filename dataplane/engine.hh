@@ -15,6 +15,10 @@
 
 struct rte_mempool;
 
+namespace strait::flow {
+class cache;
+} // namespace strait::flow
+
 namespace strait::dataplane {
 
 class worker;
@@ -27,6 +31,8 @@ struct engine_settings {
     bool share_cpus{false};
     // Workers never sleep, however long nothing comes.
     bool busy_poll{false};
+    // Of a worker's flow cache; taken as flows come. See flow::cache.
+    std::size_t flow_cache_bytes{std::size_t{256} << 20};
     rte_mempool* pool{nullptr}; // for own(); private area of at least handover_area bytes
 };
 
@@ -58,6 +64,7 @@ public:
     [[nodiscard]] const port_counters& counters(worker_index worker,
                                                 port_index port) const noexcept;
     [[nodiscard]] unsigned lcore(worker_index worker) const noexcept;
+    [[nodiscard]] const flow::cache& flow_cache(worker_index worker) const noexcept;
 
 private:
     friend class worker;

@@ -73,12 +73,43 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
     return policy.carries(p.vlan) ? std::nullopt : std::optional{drop_reason::untagged_not_allowed};
 }
 
-// Puts the packet on the list of every other port of the bridge that carries its VLAN.
-void flood(packet& p, const bridge_config& bridge, const snapshot& config, port_counters& counters,
-           output_lists& out) noexcept
+// Finds the packet's VLAN; false, and counted, if it is not switched. `untagged_allowed`: what `in`
+// says of it. In line like what follows: forward() has them on its way, forward_one() too.
+[[gnu::always_inline]] inline bool classify(packet& p, const ethernet& header,
+                                            const port_config& in, bool untagged_allowed,
+                                            const bridge_config& bridge,
+                                            port_counters& counters) noexcept
+{
+    if (header.source.is_multicast() || header.source.is_zero()) [[unlikely]] {
+        counters.drop(drop_reason::invalid_source_mac);
+        return false;
+    }
+    if (is_tag(header.type)) [[unlikely]] {
+        if (const auto reason = classify_tagged(p, header.type, in.vlan)) {
+            counters.drop(*reason);
+            return false;
+        }
+    } else {
+        set_untagged(p, in.vlan.native);
+        if (!untagged_allowed) {
+            counters.drop(drop_reason::untagged_not_allowed);
+            return false;
+        }
+    }
+    if (header.destination.is_reserved_multicast() && !bridge.forward_bpdu) [[unlikely]] {
+        counters.drop(drop_reason::reserved_multicast);
+        return false;
+    }
+    return true;
+}
+
+// Puts the packet on the list of every port of the bridge but `from` that carries its VLAN.
+[[gnu::always_inline]] inline void flood(packet& p, port_index from, const bridge_config& bridge,
+                                         const snapshot& config, port_counters& counters,
+                                         output_lists& out) noexcept
 {
     for (const port_index member : bridge.members) {
-        if (member == p.in_port) {
+        if (member == from) {
             continue;
         }
         const port_config& port = *config.ports[to_index(member)];
@@ -100,8 +131,8 @@ struct verdict {
 };
 
 // `destination` is what the table says; no_port: nothing.
-verdict judge(port_index destination, const port_config& in, vlan_id vlan,
-              const snapshot& config) noexcept
+[[gnu::always_inline]] inline verdict judge(port_index destination, const port_config& in,
+                                            vlan_id vlan, const snapshot& config) noexcept
 {
     if (destination == no_port) {
         return {};
@@ -115,6 +146,23 @@ verdict judge(port_index destination, const port_config& in, vlan_id vlan,
         return {verdict::kind::drop, destination, drop_reason::no_destination};
     }
     return {verdict::kind::output, destination, {}};
+}
+
+[[gnu::always_inline]] inline void carry_out(const verdict& v, packet& p, const port_config& in,
+                                             const snapshot& config, port_counters& in_counters,
+                                             output_lists& out) noexcept
+{
+    switch (v.what) {
+    case verdict::kind::output:
+        out.add(v.port, p);
+        break;
+    case verdict::kind::flood:
+        flood(p, in.index, *config.bridges[to_index(in.bridge)], config, in_counters, out);
+        break;
+    case verdict::kind::drop:
+        in_counters.drop(v.reason);
+        break;
+    }
 }
 
 } // namespace
@@ -156,27 +204,10 @@ void forward(burst& b, const port_config& in, const forward_context& context,
             continue;
         }
         const ethernet header = parse_ethernet(p.data);
-        if (header.source.is_multicast() || header.source.is_zero()) [[unlikely]] {
-            in_counters.drop(drop_reason::invalid_source_mac);
+        if (!classify(p, header, in, untagged_allowed, bridge, in_counters)) {
             continue;
         }
         const bool tagged = is_tag(header.type);
-        if (tagged) [[unlikely]] {
-            if (const auto reason = classify_tagged(p, header.type, in.vlan)) {
-                in_counters.drop(*reason);
-                continue;
-            }
-        } else {
-            set_untagged(p, in.vlan.native);
-            if (!untagged_allowed) {
-                in_counters.drop(drop_reason::untagged_not_allowed);
-                continue;
-            }
-        }
-        if (header.destination.is_reserved_multicast() && !bridge.forward_bpdu) [[unlikely]] {
-            in_counters.drop(drop_reason::reserved_multicast);
-            continue;
-        }
         const mac_table::key source{header.source, p.vlan};
         const mac_table::key destination{header.destination, p.vlan};
         if (!tagged || next == questions.data() || !next[-1].source.is(source) ||
@@ -221,18 +252,25 @@ void forward(burst& b, const port_config& in, const forward_context& context,
                 judged = now;
             }
         }
-        switch (v.what) {
-        case verdict::kind::output:
-            out.add(v.port, *c.p);
-            break;
-        case verdict::kind::flood:
-            flood(*c.p, bridge, *context.config, in_counters, out);
-            break;
-        case verdict::kind::drop:
-            in_counters.drop(v.reason);
-            break;
-        }
+        carry_out(v, *c.p, in, *context.config, in_counters, out);
     }
+}
+
+void forward_one(packet& p, const port_config& in, const forward_context& context,
+                 port_counters& in_counters, output_lists& out) noexcept
+{
+    const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
+    const ethernet header = parse_ethernet(p.data);
+    if (!classify(p, header, in, in.vlan.carries(in.vlan.native), bridge, in_counters)) {
+        return;
+    }
+    mac_table& macs = *bridge.macs;
+    if (context.learns && macs.learn({header.source, p.vlan}, in.index, context.now) ==
+                              mac_table::learned::table_full) {
+        context.worker->mac_table_full.add(1);
+    }
+    const port_index to = macs.lookup({header.destination, p.vlan}, context.now);
+    carry_out(judge(to, in, p.vlan, *context.config), p, in, *context.config, in_counters, out);
 }
 
 admitted admit(std::span<packet*> packets, const port_config& port,
@@ -246,14 +284,15 @@ admitted admit(std::span<packet*> packets, const port_config& port,
     bool wanting = false;
     for (packet* const p : packets) {
         const bool tagged = port.vlan.sends_tagged(p->vlan);
-        if (tagged != (p->tagged != 0)) [[unlikely]] {
+        if (tagged != p->tagged && p->tagged != as_it_is) [[unlikely]] {
             if (tagged) {
                 push_tag(*p, static_cast<std::uint16_t>(p->vlan.value() | p->priority));
             } else {
                 pop_tag(*p);
             }
         }
-        if (!tagged && p->tags > 0 && load<be16>(p->data + 12) == ethertype_vlan) [[unlikely]] {
+        if (!tagged && p->tags > 0 && p->tagged != as_it_is &&
+            load<be16>(p->data + 12) == ethertype_vlan) [[unlikely]] {
             // Without its own tag the sender's inner one would choose the VLAN out there.
             counters.drop(drop_reason::nested_tag);
             continue;

@@ -14,12 +14,18 @@ struct forward_context {
     const snapshot* config;
     seconds_t now;
     worker_counters* worker;
+    bool learns{true}; // MACs
 };
 
 // Classifies packets that came from `in`, learns their sources, and puts each on the lists of the
 // ports it goes to. What goes nowhere is counted in `in_counters`.
 void forward(burst& b, const port_config& in, const forward_context& context,
              port_counters& in_counters, output_lists& out) noexcept;
+
+// The same for one packet as it stands, as if it had come from `in`: what flows that send it on by
+// L2 switching come to.
+void forward_one(packet& p, const port_config& in, const forward_context& context,
+                 port_counters& in_counters, output_lists& out) noexcept;
 
 struct admitted {
     std::size_t count; // packets kept, at the front

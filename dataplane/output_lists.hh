@@ -6,7 +6,9 @@
 #include "dataplane/packet.hh"
 #include "dataplane/types.hh"
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <memory>
 #include <span>
 
@@ -14,7 +16,8 @@ namespace strait::dataplane {
 
 class output_lists {
 public:
-    // A port gets a packet at most once, so that a list is never longer than a burst.
+    // Its list is not full: L2 switching gives a port a packet at most once, so that no list is
+    // longer than a burst; who may give it more often asks.
     void add(port_index port, packet& p) noexcept
     {
         list& l = lists_[to_index(port)];
@@ -23,6 +26,18 @@ public:
         }
         l.packets[l.count++] = &p;
         ++p.destinations;
+    }
+
+    [[nodiscard]] bool is_full(port_index port) const noexcept
+    {
+        return lists_[to_index(port)].count == burst::capacity;
+    }
+    // Whether one of them is.
+    [[nodiscard]] bool any_full() const noexcept
+    {
+        return std::any_of(touched_.begin(),
+                           touched_.begin() + static_cast<std::ptrdiff_t>(touched_count_),
+                           [this](port_index port) noexcept { return is_full(port); });
     }
 
     // Ports with packets, in the order in which they first got one.

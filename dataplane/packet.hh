@@ -70,6 +70,10 @@ struct offload_intent {
 };
 static_assert(sizeof(offload_intent) == 12);
 
+// In place of whether a frame is tagged: it leaves every port as it stands, whatever VLANs the port
+// has.
+inline constexpr std::uint8_t as_it_is = 2;
+
 struct packet {
     std::byte* data;             // the frame's first byte; head_length bytes are private here
     std::uint32_t length;        // of the frame in bytes, without FCS
@@ -81,7 +85,7 @@ struct packet {
     port_index in_port;
     vlan_id vlan;               // after classification
     std::uint16_t priority;     // PCP and DEI of its tag, in place (0xf000)
-    std::uint8_t tagged;        // 1: the frame as it stands carries an 802.1Q tag
+    std::uint8_t tagged;        // 1: the frame as it stands carries an 802.1Q tag; as_it_is
     std::uint8_t tags;          // number of tags in front of its EtherType as it stands
     std::uint16_t destinations; // transmits to come, counted down if several; see own()
     offload_intent offload;

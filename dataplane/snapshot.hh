@@ -17,6 +17,9 @@ namespace strait::ports {
 class rx_queue;
 class tx_queue;
 } // namespace strait::ports
+namespace strait::flow {
+struct live_pipeline;
+} // namespace strait::flow
 
 namespace strait::dataplane {
 
@@ -26,6 +29,8 @@ struct bridge_config {
     std::shared_ptr<mac_table> macs;
     bool forward_bpdu{false};
     std::vector<port_index> members; // ascending
+    // Has flows, or none: then there is L2 switching alone.
+    std::shared_ptr<flow::live_pipeline> flows;
 };
 
 // One queue pair of a port and the worker that owns both directions.
@@ -39,6 +44,7 @@ struct port_config {
     port_index index{};
     std::uint32_t incarnation{0}; // tells users of a reused index apart; never 0 for a live port
     std::string name;
+    std::uint16_t number{0}; // as flows name it
     bridge_index bridge{};
     bool admin_up{true};
     std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top

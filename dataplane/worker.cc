@@ -131,7 +131,8 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       patience_{e.tsc_hz_ / 10'000},
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
-      cut_{new burst}
+      cut_{new burst},
+      flows_{e.settings_.flow_cache_bytes}
 {
     expected_.fill(no_port);
     e.rcu_.bell(index).open();
@@ -163,9 +164,12 @@ void worker::run() noexcept
                 return poll(now.plan->sources[source], now);
             });
         notifications_.flush(); // before the rings in it may go
+        if (!flows_.entries().settled()) {
+            flows_.entries().bring_home(tsc, !busy);
+        }
         if (busy) {
             awake_until_ = tsc + patience_;
-        } else if (tsc >= awake_until_ && now.plan->may_sleep) {
+        } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled()) {
             sleep(now);
         }
         engine_.rcu_.quiescent(index_);
@@ -198,7 +202,22 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     notifications_.flush();
     counters_.rx_packets.add(b.count);
     taken_ += b.count;
-    forward(b, *source.port, {now.config, now_, &counters_}, counters, outputs_);
+    const forward_context around{now.config, now_, &counters_};
+    const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;
+    const flow::pipeline* const flows =
+        live ? live->current.load(std::memory_order_acquire) : nullptr;
+    if (flows == nullptr) {
+        forward(b, *source.port, around, counters, outputs_);
+    } else {
+        struct at_once final : flow::delivery {
+            at_once(worker& w, const iteration& i) noexcept : w_{w}, now_{i} {}
+            void deliver_lists() noexcept override { w_.deliver(now_); }
+            worker& w_;
+            const iteration& now_;
+        } lists{*this, now};
+        flows_.forward(
+            b, {*flows, *source.port, around, counters, outputs_, lists, engine_.settings_.pool});
+    }
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now);
     source.queue->release(b, context);

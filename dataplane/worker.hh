@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/counters.hh"
+#include "dataplane/flow/forward.hh"
 #include "dataplane/output_lists.hh"
 #include "dataplane/packet.hh"
 #include "dataplane/poll_order.hh"
@@ -95,6 +96,7 @@ public:
     {
         return port_counters_[to_index(port)];
     }
+    [[nodiscard]] const flow::cache& flow_cache() const noexcept { return flows_.entries(); }
 
 private:
     struct iteration {
@@ -135,6 +137,7 @@ private:
     std::unique_ptr<burst> burst_;
     std::unique_ptr<burst> cut_; // segments on their way to one queue
     output_lists outputs_;
+    flow::switcher flows_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     ports::notification_list notifications_;

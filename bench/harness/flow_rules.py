@@ -78,10 +78,12 @@ class Mask(typing.NamedTuple):
         return ",".join(words) + f",actions=output:{far}"
 
 
-# With 25 rules a side each of these can be told apart, and none takes all flows.
-MANY_MASKS = [Mask(source, destination, port_bits) for source in range(19, 29)
-              for destination in range(18, 28) for port_bits in (0, 4)]
-FEW_MASKS = [Mask(16, 24, 0), Mask(22, 16, 0), Mask(20, 20, 0), Mask(16, 20, 4)]
+# The first one tells all flows apart, so that no two of them are one to a cache. Of the others of
+# many each can have 25 different rules a side, and none takes all flows.
+MANY_MASKS = [Mask(32, 32, 16)] + [
+    Mask(source, destination, port_bits) for source in range(19, 29)
+    for destination in range(18, 28) for port_bits in (0, 4)][1:]
+FEW_MASKS = [Mask(32, 32, 16), Mask(22, 16, 0), Mask(16, 22, 0), Mask(20, 20, 4)]
 
 
 def _by_masks(settings, masks, rules, flows):

@@ -76,6 +76,7 @@ struct key {
             put(words[p.word], value.low << p.shift, mask.low << p.shift);
         }
     }
+    constexpr void clear() noexcept { words = {}; }
     constexpr void set(field f, wide value) noexcept { set(f, value, wide::ones(width_of(f))); }
 
     constexpr bool operator==(const key&) const noexcept = default;

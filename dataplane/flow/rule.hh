@@ -105,6 +105,11 @@ public:
 
     // Any thread. A worker adds up what a burst brought, or more.
     void count(std::uint64_t packets, std::uint64_t bytes, instant now) const noexcept;
+    void prefetch_counters() const noexcept
+    {
+        __builtin_prefetch(&packets_, 1);
+        __builtin_prefetch(&used_, 1);
+    }
     [[nodiscard]] std::uint64_t packets() const noexcept { return packets_.load(relaxed); }
     [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_.load(relaxed); }
     // When it was counted for last, or made.

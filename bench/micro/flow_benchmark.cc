@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The flow path of a burst by the number of flows, each with a rule of its own; translation, and
+// first packets of flows, by rule sets like those of bench/v2v. Parsing is in
+// flow_headers_benchmark.cc, the classifier in classifier_benchmark.cc.
+
+#include "bench/generator/flow_order.hh"
+#include "bench/generator/frames.hh"
+#include "bench/micro/cycles.hh"
+#include "dataplane/flow/forward.hh"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+namespace strait::bench {
+
+namespace {
+
+using namespace dataplane;
+using flow::field;
+
+constexpr std::uint16_t frame_length = 64;
+constexpr std::size_t cache_bytes = std::size_t{256} << 20;
+
+flow::match of_flow(flow_kind kind, std::uint32_t number)
+{
+    const flow_fields f = fields_of(kind, side::a, number);
+    flow::match out;
+    out.require(field::in_port, 1);
+    out.require(field::eth_type, 0x0800);
+    out.require(field::nw_dst, f.destination);
+    if (kind == flow_kind::five_tuple) {
+        out.require(field::nw_proto, 17);
+        out.require(field::nw_src, f.source);
+        out.require(field::tp_src, f.source_port);
+        out.require(field::tp_dst, f.destination_port);
+    }
+    return out;
+}
+
+// Rules whose prefixes and ports are some flow's: `masks` masks, the more specific first, and one
+// rule for what is left. The first mask has all bits, so that each flow is one of its own.
+void add_by_masks(flow::classifier& to, unsigned rules, unsigned masks,
+                  const std::shared_ptr<const flow::action_list>& actions)
+{
+    std::mt19937 random{1};
+    const auto prefix = [](std::uint64_t length) {
+        return flow::wide{0xffffffff & ~(0xffffffffULL >> length)};
+    };
+    for (unsigned i = 0; i + 1 < rules; ++i) {
+        const unsigned mask = i % masks;
+        const unsigned source = mask == 0 ? 32 : 19 + mask % 10;
+        const unsigned destination = mask == 0 ? 32 : 18 + mask / 10 % 10;
+        const unsigned port_bits = mask == 0 ? 16 : mask / 100 * 4;
+        const flow_fields f = fields_of(flow_kind::five_tuple, side::a,
+                                        static_cast<std::uint32_t>(random() % 100000));
+        flow::match out;
+        out.require(field::in_port, 1);
+        out.require(field::eth_type, 0x0800);
+        out.require(field::nw_proto, 17);
+        out.require(field::nw_src, f.source, prefix(source));
+        out.require(field::nw_dst, f.destination, prefix(destination));
+        out.require(field::tp_dst, f.destination_port, 0xffff & ~(0xffffU >> port_bits));
+        to.insert(flow::rule::make(
+            {.priority = static_cast<flow::priority_t>(100 + source + destination + port_bits)},
+            out, actions));
+    }
+    flow::match rest;
+    rest.require(field::in_port, 1);
+    to.insert(flow::rule::make({.priority = 1}, rest, actions));
+}
+
+// A bridge with flows, whose first port's packets all go to the second.
+class flow_switch {
+public:
+    // `fill` makes rules.
+    template <typename Fill>
+    explicit flow_switch(const Fill& fill)
+    {
+        auto bridge = std::make_shared<bridge_config>();
+        bridge->macs = std::make_shared<mac_table>(1024);
+        bridge->members = {port_index{0}, port_index{1}};
+        config_.bridges.push_back(bridge);
+        auto numbers = std::make_shared<flow::port_numbers>();
+        for (std::uint16_t i = 0; i < 2; ++i) {
+            auto port = std::make_shared<port_config>();
+            port->index = port_index{i};
+            port->incarnation = 1;
+            port->number = static_cast<std::uint16_t>(i + 1);
+            numbers->add(port->number, port->index);
+            config_.ports.push_back(port);
+        }
+        flow::classifier& table = flows.tables.own(0);
+        fill(table, std::make_shared<const flow::action_list>(
+                        flow::action_list{flow::action{flow::output{2}}}));
+        flows.ports = numbers;
+        flows.layout = flow::make_layout(table.union_mask(), {});
+        flows.version = 1;
+    }
+
+    // The first port's packets; returns how many of them went to the second.
+    std::size_t forward(burst& b)
+    {
+        struct nowhere final : flow::delivery {
+            explicit nowhere(output_lists& lists) noexcept : lists_{lists} {}
+            void deliver_lists() noexcept override { lists_.clear(); }
+            output_lists& lists_;
+        } lists{out_};
+        switcher.forward(
+            b,
+            {flows, *config_.ports[0], {&config_, 1, &worker_}, counters_, out_, lists, nullptr});
+        return out_.packets(port_index{1}).size();
+    }
+    void clear() noexcept
+    {
+        out_.clear();
+        switcher.entries().bring_home(rte_rdtsc(), false);
+    }
+
+    flow::pipeline flows;
+    flow::switcher switcher{cache_bytes};
+
+private:
+    snapshot config_;
+    worker_counters worker_;
+    port_counters counters_;
+    output_lists out_;
+};
+
+flow_switch with_rule_a_flow(flow_kind kind, std::uint32_t count)
+{
+    return flow_switch{[&](flow::classifier& table, const auto& actions) {
+        for (std::uint32_t i = 0; i < count; ++i) {
+            table.insert(flow::rule::make({.priority = 100}, of_flow(kind, i), actions));
+        }
+    }};
+}
+
+flow_switch with_masks(unsigned rules, unsigned masks)
+{
+    return flow_switch{[&](flow::classifier& table, const auto& actions) {
+        add_by_masks(table, rules, masks, actions);
+    }};
+}
+
+// Frames as a port's receive() leaves them, of flows in an order by chance.
+class frames_in_order {
+public:
+    frames_in_order(flow_kind kind, std::uint32_t count)
+        : kind_{kind}, order_{make_order(flow_order::uniform, count)}
+    {
+        b_->count = burst::capacity;
+        for (packet_slot& p : b_->packets()) {
+            build_frame(std::span{p.head}.first(frame_length), side::a,
+                        make_frame_size(frame_length));
+        }
+    }
+    burst& next() noexcept
+    {
+        for (std::size_t i = 0; i < burst::capacity; ++i) {
+            place(b_->slots[i], order_[at_]);
+            at_ = at_ + 1 == order_.size() ? 0 : at_ + 1;
+        }
+        return *b_;
+    }
+    burst& next_new() noexcept
+    {
+        for (packet_slot& p : b_->packets()) {
+            place(p, number_++);
+        }
+        return *b_;
+    }
+    [[nodiscard]] std::size_t bursts_of_all() const noexcept
+    {
+        return order_.size() / burst::capacity + 1;
+    }
+
+private:
+    void place(packet_slot& p, std::uint32_t number) noexcept
+    {
+        static_cast<packet&>(p) = {};
+        p.data = p.head.data();
+        p.length = frame_length;
+        p.head_length = frame_length;
+        set_flow(p.data, side::a, kind_, number);
+    }
+
+    flow_kind kind_;
+    std::vector<std::uint32_t> order_;
+    std::size_t at_{0};
+    std::uint32_t number_{1U << 24};
+    std::unique_ptr<burst> b_{new burst};
+};
+
+void forward_flows(benchmark::State& state, flow_kind kind)
+{
+    const auto count = static_cast<std::uint32_t>(state.range(0));
+    flow_switch here = with_rule_a_flow(kind, count);
+    frames_in_order frames{kind, count};
+    std::size_t arrived = 0;
+    std::size_t sent = 0;
+    for (std::size_t i = 0; i < frames.bursts_of_all(); ++i) {
+        here.forward(frames.next());
+        here.clear();
+    }
+    cycle_meter meter{state};
+    for (auto _ : state) {
+        burst& b = frames.next();
+        meter.start();
+        arrived += here.forward(b);
+        meter.stop(b.count);
+        sent += b.count;
+        here.clear();
+    }
+    meter.report();
+    // One in a hundred thousand flows finds no place of its own.
+    if (const auto misses = here.switcher.entries().counters.misses.read();
+        arrived != sent || misses > count + count / 1000) {
+        state.SkipWithError("not every packet met an entry and went to the other port");
+    }
+}
+
+void flow_forward_nw_dst(benchmark::State& state)
+{
+    forward_flows(state, flow_kind::nw_dst);
+}
+
+void flow_forward_5tuple(benchmark::State& state)
+{
+    forward_flows(state, flow_kind::five_tuple);
+}
+
+void flow_translate(benchmark::State& state, const flow_switch& here, std::uint32_t flows)
+{
+    frames_in_order frames{flow_kind::five_tuple, flows};
+    std::array<flow::key, burst::capacity> keys;
+    flow::header_layout at;
+    const auto made = std::make_unique<flow::translation>();
+    cycle_meter meter{state};
+    for (auto _ : state) {
+        std::size_t i = 0;
+        for (const packet_slot& p : frames.next().packets()) {
+            (void)flow::extract(p, keys[i], at);
+            keys[i++].set(field::in_port, 1);
+        }
+        meter.start();
+        for (const flow::key& k : keys) {
+            flow::translate(here.flows, k, *made);
+            benchmark::DoNotOptimize(made->program_words);
+        }
+        meter.stop(keys.size());
+    }
+    meter.report();
+}
+
+void flow_translate_exact(benchmark::State& state)
+{
+    const auto count = static_cast<std::uint32_t>(state.range(0));
+    const flow_switch here = with_rule_a_flow(flow_kind::five_tuple, count);
+    flow_translate(state, here, count);
+}
+
+void flow_translate_masks(benchmark::State& state)
+{
+    const flow_switch here =
+        with_masks(static_cast<unsigned>(state.range(0)), static_cast<unsigned>(state.range(1)));
+    flow_translate(state, here, 100'000);
+}
+
+// Each packet is the first one of its flow. The cache is full from the start.
+void flow_first_packets(benchmark::State& state)
+{
+    flow_switch here =
+        with_masks(static_cast<unsigned>(state.range(0)), static_cast<unsigned>(state.range(1)));
+    frames_in_order frames{flow_kind::five_tuple, 1000};
+    while (here.switcher.entries().counters.evictions.read() == 0) {
+        here.forward(frames.next_new());
+        here.clear();
+    }
+    std::size_t arrived = 0;
+    std::size_t sent = 0;
+    cycle_meter meter{state};
+    for (auto _ : state) {
+        burst& b = frames.next_new();
+        meter.start();
+        arrived += here.forward(b);
+        meter.stop(b.count);
+        sent += b.count;
+        here.clear();
+    }
+    meter.report();
+    state.counters["uncached"] =
+        static_cast<double>(here.switcher.entries().counters.uncached.read());
+    if (arrived != sent) {
+        state.SkipWithError("not every packet went to the other port");
+    }
+}
+
+} // namespace
+
+BENCHMARK(flow_forward_nw_dst)->Arg(1)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
+BENCHMARK(flow_forward_5tuple)->Arg(1)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
+BENCHMARK(flow_translate_exact)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
+BENCHMARK(flow_translate_masks)
+    ->ArgNames({"rules", "masks"})
+    ->Args({100, 4})
+    ->Args({10'000, 200})
+    ->UseManualTime();
+BENCHMARK(flow_first_packets)
+    ->ArgNames({"rules", "masks"})
+    ->Args({100, 4})
+    ->Args({10'000, 200})
+    ->UseManualTime();
+
+} // namespace strait::bench

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One worker's flow cache: from the bits of a packet's key that tell its flow (key_layout) to its
+// program, the rules that made it, and what it has carried. A table of buckets that fill a cache
+// line leads to entries, which lie in blocks of their size. Nothing here translates or runs.
+//
+// What entries have carried goes to their rules from time to time; a rule that is gone is kept by
+// control until every worker says that nothing is left to go to it.
+//
+// What is asked for each packet is inline, and an entry is as small as can be: with many flows it
+// is the cache lines that cost.
+#pragma once
+
+#include "dataplane/counters.hh"
+#include "dataplane/flow/translate.hh"
+#include "dataplane/mac_table.hh"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <emmintrin.h>
+
+namespace strait::flow {
+
+using dataplane::seconds_t;
+
+struct cache_counters {
+    dataplane::counter hits;
+    dataplane::counter misses;    // translated anew, stale ones too
+    dataplane::counter stale;     // of these: there was an entry of older tables
+    dataplane::counter evictions; // of an entry for another's sake
+    dataplane::counter uncached;  // no room for it, or too large
+    dataplane::counter entries;
+    dataplane::counter bytes; // of entries' memory, free blocks of it, too
+};
+
+class cache {
+public:
+    // Memory for entries is reserved, and taken as it is used: 1 MiB to 16 GiB.
+    explicit cache(std::size_t bytes);
+    ~cache();
+    cache(const cache&) = delete;
+    cache& operator=(const cache&) = delete;
+
+    struct entry;
+    // `words` has a key's bits in the layout's order; whoever asks owns them.
+    struct question {
+        std::uint64_t hash;
+        std::uint64_t* words;
+        entry* likely; // of the same signature
+    };
+
+    // All of these: the worker alone. The size of a layout is a template's parameter where it is
+    // known to be `count`; 0: it is what the layout says.
+    template <std::size_t count = 0>
+    void ask(const key& packet, const key_layout& layout, question& out) const noexcept
+    {
+        const std::size_t words = count == 0 ? layout.count : count;
+        for (std::size_t i = 0; i < words; ++i) {
+            out.words[i] = packet.words[layout.words[i]] & layout.masks[i];
+        }
+        out.hash = hash_of(out.words, words);
+    }
+    void prefetch_bucket(const question& q) const noexcept
+    {
+        __builtin_prefetch(&first_bucket(q.hash));
+    }
+    void prefetch_entry(question& q) const noexcept;
+
+    struct packet_facts {
+        std::uint64_t varying; // the key's varying_word
+        std::uint32_t length;
+    };
+    // Null: there is none for this packet. Its version may be another than the tables'.
+    template <std::size_t count = 0>
+    [[nodiscard]] entry* find(const question& q, const key_layout& layout,
+                              const packet_facts& facts) const noexcept
+    {
+        const std::size_t words = count == 0 ? layout.count : count;
+        if (q.likely != nullptr && fits(*q.likely, q, words, facts)) [[likely]] {
+            return q.likely;
+        }
+        return search(q, words, facts);
+    }
+    // Makes the entry of a packet that find() found none for, or had `old` of an older version.
+    // Null: there is no room.
+    entry* put(const question& q, const key_layout& layout, const translation& made,
+               std::uint32_t version, entry* old) noexcept;
+    // One packet more went through it.
+    void count(entry& e, std::uint32_t bytes, seconds_t now) noexcept;
+
+    // Brings what some entries carried to their rules; to be called often. `settle`: begins anew as
+    // soon as a round has ended, until settled().
+    void bring_home(std::uint64_t tsc, bool settle) noexcept;
+    [[nodiscard]] bool settled() const noexcept
+    {
+        return pending_.load(std::memory_order_relaxed) == 0;
+    }
+
+    // Any thread. What was to go home when rounds() was asked is there when it has grown by two, or
+    // when nothing is pending.
+    [[nodiscard]] std::uint64_t rounds() const noexcept
+    {
+        return rounds_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] bool nothing_pending() const noexcept
+    {
+        return pending_.load(std::memory_order_acquire) == 0;
+    }
+    cache_counters counters;
+
+    [[nodiscard]] static std::span<const std::uint64_t> program_of(const entry& e) noexcept;
+    [[nodiscard]] static std::uint32_t version_of(const entry& e) noexcept;
+    [[nodiscard]] static dataplane::drop_reason reason_of(const entry& e) noexcept;
+
+private:
+    struct bucket;
+
+    // Of a key's bits, by seeds that nobody knows.
+    [[nodiscard]] std::uint64_t hash_of(const std::uint64_t* words,
+                                        std::size_t count) const noexcept
+    {
+        std::uint64_t sum = 0;
+        for (std::size_t i = 0; i < count; i += 2) {
+            const std::uint64_t second = i + 1 < count ? words[i + 1] : 0;
+            sum ^= word_hash::fold(words[i] ^ seeds_[i], second ^ seeds_[i + 1]);
+        }
+        return sum;
+    }
+    [[nodiscard]] static std::uint32_t signature_of(std::uint64_t hash) noexcept
+    {
+        return static_cast<std::uint32_t>(hash >> 32);
+    }
+    [[nodiscard]] static bool fits(const entry& e, const question& q, std::size_t count,
+                                   const packet_facts& facts) noexcept;
+    [[nodiscard]] entry* search(const question& q, std::size_t count,
+                                const packet_facts& facts) const noexcept;
+    [[nodiscard]] bucket& first_bucket(std::uint64_t hash) const noexcept;
+    [[nodiscard]] bucket& other_bucket(std::uint64_t hash) const noexcept;
+    [[nodiscard]] entry* at(std::uint32_t unit) const noexcept;
+    [[nodiscard]] std::uint32_t unit_of(const entry& e) const noexcept;
+    [[nodiscard]] entry* allocate(unsigned units) noexcept;
+    [[nodiscard]] entry* evict(unsigned units) noexcept;
+    void remove(entry& e) noexcept;
+    void put_on_free_list(entry& e) noexcept;
+    void unlink(const entry& e) noexcept;
+    bool link(const entry& e, std::uint64_t hash) noexcept;
+    void list(entry& e) noexcept;
+    static void deliver(entry& e) noexcept;
+
+    static constexpr std::size_t unit = 64;         // bytes; entries are a multiple of it
+    static constexpr std::size_t chunk = 64 * 1024; // bytes that one size class gets at a time
+    static constexpr std::size_t size_classes = 64; // 1 to 64 units
+    static constexpr std::uint32_t no_unit = 0;     // the first is not used
+
+    std::array<std::uint64_t, key_words + 1> seeds_;
+    std::size_t bucket_mask_;
+    std::size_t bytes_;
+    std::byte* memory_;
+    bucket* buckets_;
+    std::size_t used_{0}; // bytes of memory_ that are some class's
+    struct size_class_state {
+        std::uint32_t free{no_unit};
+        std::uint32_t first_chunk{no_unit};
+        std::uint32_t hand_chunk{no_unit}; // where to look for one to evict
+        std::uint32_t hand{0};             // bytes in that chunk
+    };
+    std::array<size_class_state, size_classes + 1> classes_{};
+    std::unique_ptr<std::uint32_t[]> next_chunk_; // by chunk
+    // Entries that carried something, by their units: a ring with room for all there can be.
+    std::uint32_t* carried_;
+    std::size_t carried_mask_;
+    std::uint64_t carried_first_{0};
+    std::uint64_t carried_last_{0}; // behind it
+    std::uint64_t round_end_{0};    // up to here they go home in this round
+    std::uint64_t next_round_{0};   // TSC
+    const std::uint64_t round_cycles_;
+    std::atomic<std::uint64_t> rounds_{0};
+    std::atomic<std::uint64_t> pending_{0}; // entries in the ring
+};
+
+// Behind it: key_count words; tests, if there are any; program_words words; rule_count pointers.
+struct alignas(8) cache::entry {
+    enum class state : std::uint8_t {
+        none, // on a free list
+        live,
+        removed // led to by nothing, but in the ring
+    };
+    static constexpr std::size_t test_words = sizeof(tests) / sizeof(std::uint64_t);
+    static_assert(sizeof(tests) == test_words * sizeof(std::uint64_t));
+
+    std::uint32_t version; // on a free list: the next one there
+    seconds_t last_used;
+    std::uint32_t packets; // carried, and not brought home yet
+    std::uint32_t bytes;
+    std::uint16_t program_words;
+    std::uint8_t key_count;
+    std::uint8_t rule_count;
+    std::uint8_t units;
+    state is;
+    bool listed : 1; // in the ring
+    bool tested : 1;
+    dataplane::drop_reason reason; // of a program without words
+
+    [[nodiscard]] std::uint64_t* key() noexcept
+    {
+        return reinterpret_cast<std::uint64_t*>(this + 1);
+    }
+    [[nodiscard]] const std::uint64_t* key() const noexcept
+    {
+        return reinterpret_cast<const std::uint64_t*>(this + 1);
+    }
+    [[nodiscard]] const std::uint64_t* behind_key() const noexcept { return key() + key_count; }
+    [[nodiscard]] const std::uint64_t* program() const noexcept
+    {
+        return behind_key() + (tested ? test_words : 0);
+    }
+    [[nodiscard]] std::span<const rule* const> rules() const noexcept
+    {
+        return {reinterpret_cast<const rule* const*>(program() + program_words), rule_count};
+    }
+    [[nodiscard]] bool passes(const packet_facts& facts) const noexcept
+    {
+        std::array<std::uint64_t, test_words> kept;
+        std::copy_n(behind_key(), test_words, kept.begin());
+        return std::bit_cast<tests>(kept).hold(facts.varying, facts.length);
+    }
+};
+
+// Eight entries by the upper halves of their hashes, and where they are in units of memory.
+struct alignas(64) cache::bucket {
+    static constexpr std::size_t ways = 8;
+    std::array<std::uint32_t, ways> signatures;
+    std::array<std::uint32_t, ways> units; // no_unit: none
+
+    // One bit a way that has the signature; a way without an entry may.
+    [[nodiscard]] unsigned matching(std::uint32_t signature) const noexcept
+    {
+        const __m128i wanted = _mm_set1_epi32(static_cast<int>(signature));
+        const auto* const at = reinterpret_cast<const __m128i*>(signatures.data());
+        const __m128i low = _mm_cmpeq_epi32(_mm_load_si128(at), wanted);
+        const __m128i high = _mm_cmpeq_epi32(_mm_load_si128(at + 1), wanted);
+        return static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(low))) |
+               static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(high))) << 4;
+    }
+};
+
+inline cache::bucket& cache::first_bucket(std::uint64_t hash) const noexcept
+{
+    return buckets_[hash & bucket_mask_];
+}
+
+inline cache::entry* cache::at(std::uint32_t u) const noexcept
+{
+    return reinterpret_cast<entry*>(memory_ + std::size_t{u} * unit);
+}
+
+inline std::uint32_t cache::unit_of(const entry& e) const noexcept
+{
+    return static_cast<std::uint32_t>(
+        static_cast<std::size_t>(reinterpret_cast<const std::byte*>(&e) - memory_) / unit);
+}
+
+inline void cache::prefetch_entry(question& q) const noexcept
+{
+    const bucket& b = first_bucket(q.hash);
+    const unsigned ways = b.matching(signature_of(q.hash));
+    q.likely = nullptr;
+    if (ways != 0) [[likely]] {
+        const std::uint32_t u = b.units[static_cast<std::size_t>(std::countr_zero(ways))];
+        if (u != no_unit) [[likely]] {
+            q.likely = at(u);
+            __builtin_prefetch(q.likely);
+            __builtin_prefetch(reinterpret_cast<const std::byte*>(q.likely) + unit);
+        }
+    }
+}
+
+inline bool cache::fits(const entry& e, const question& q, std::size_t count,
+                        const packet_facts& facts) noexcept
+{
+    const std::uint64_t* const key = e.key();
+    std::uint64_t differs = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        differs |= key[i] ^ q.words[i];
+    }
+    // One that was likely may have gone since, for another packet's sake.
+    if (differs != 0 || e.key_count != count || e.is != entry::state::live) [[unlikely]] {
+        return false;
+    }
+    return !e.tested || e.passes(facts);
+}
+
+inline void cache::count(entry& e, std::uint32_t bytes, seconds_t now) noexcept
+{
+    constexpr std::uint32_t many = 1U << 31;
+    ++e.packets;
+    e.bytes += bytes;
+    e.last_used = now;
+    if (!e.listed || e.bytes >= many) [[unlikely]] {
+        list(e);
+    }
+}
+
+inline std::span<const std::uint64_t> cache::program_of(const entry& e) noexcept
+{
+    return {e.program(), e.program_words};
+}
+
+inline std::uint32_t cache::version_of(const entry& e) noexcept
+{
+    return e.version;
+}
+
+inline dataplane::drop_reason cache::reason_of(const entry& e) noexcept
+{
+    return e.reason;
+}
+
+} // namespace strait::flow

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The stages of a burst among flows, and the running of programs.
+#include "dataplane/flow/forward.hh"
+
+#include "dataplane/flow/rewrite.hh"
+#include "dataplane/parse.hh"
+
+#include <algorithm>
+
+namespace strait::flow {
+
+using dataplane::burst;
+using dataplane::drop_reason;
+using dataplane::packet_slot;
+using dataplane::port_config;
+using dataplane::port_index;
+using dataplane::to_index;
+
+// A packet, or a copy of it, on its way through a program.
+struct runner::frame_state {
+    packet_slot* p;
+    header_layout at;
+    use used; // by what is on a list
+};
+
+packet_slot* runner::copy(packet_slot& p, const surroundings& around) noexcept
+{
+    packet_slot* const made = dataplane::clone_packet(p, copies_, around.pool);
+    if (made == nullptr) {
+        around.in_counters.drop(p.remote == nullptr ? drop_reason::flow_too_complex
+                                                    : drop_reason::no_memory);
+    }
+    return made;
+}
+
+// Before a frame is changed, or used in another way than before: what is on lists stays as it is.
+bool runner::make_own(frame_state& f, use next, const surroundings& around) noexcept
+{
+    if (f.used != use::none && f.used != next) {
+        packet_slot* const fresh = copy(*f.p, around);
+        if (fresh == nullptr) {
+            return false;
+        }
+        f.p = fresh;
+    }
+    f.used = next;
+    return true;
+}
+
+bool runner::send(packet_slot& p, port_index to, const surroundings& around) noexcept
+{
+    const port_config* const port = around.context.config->port(to);
+    if (port == nullptr || port->bridge != around.in.bridge) { // since the program was made
+        around.in_counters.drop(drop_reason::no_destination);
+        return false;
+    }
+    if (around.out.is_full(to)) {
+        around.lists.deliver_lists();
+    }
+    p.tagged = dataplane::as_it_is;
+    around.out.add(to, p);
+    return true;
+}
+
+void runner::flood(frame_state& f, port_index from, const surroundings& around) noexcept
+{
+    // At once to all: what is delivered to one must not be its last.
+    if (around.out.any_full()) {
+        around.lists.deliver_lists();
+    }
+    const auto& config = *around.context.config;
+    bool sent = false;
+    for (const port_index member : config.bridges[to_index(around.in.bridge)]->members) {
+        if (member != from && config.ports[to_index(member)]->admin_up) {
+            (void)send(*f.p, member, around);
+            sent = true;
+        }
+    }
+    if (!sent) {
+        around.in_counters.drop(drop_reason::no_destination);
+    }
+}
+
+// Before headers are changed: they may lie deeper than was looked for the flow's sake.
+void runner::look_deeper(frame_state& f) noexcept
+{
+    if (f.at.looked_at != depth::transport) {
+        (void)extract(*f.p, value_, f.at);
+        value_.clear();
+    }
+}
+
+// Switching notes a VLAN in a packet, and takes a priority tag out of it: what comes after has the
+// frame as it was.
+bool runner::switch_frame(frame_state& f, port_index from, bool last,
+                          const surroundings& around) noexcept
+{
+    packet_slot* p = f.p;
+    if (f.used != use::none || (!last && f.at.tags > 0)) {
+        p = copy(*f.p, around);
+        if (p == nullptr) {
+            return false;
+        }
+    } else {
+        f.used = use::switched;
+    }
+    const port_config* const in = around.context.config->port(from);
+    if (in == nullptr || in->bridge != around.in.bridge) { // since the program was made
+        around.in_counters.drop(drop_reason::no_destination);
+        return true;
+    }
+    if (around.out.any_full()) {
+        around.lists.deliver_lists();
+    }
+    dataplane::forward_one(*p, *in, around.context, around.in_counters, around.out);
+    return true;
+}
+
+void runner::change(frame_state& f, std::span<const std::uint64_t> changes) noexcept
+{
+    look_deeper(f);
+    for (std::size_t i = 0; i < changes.size(); i += words_per_change) {
+        const std::size_t word = changes[i];
+        value_.words[word] = (value_.words[word] & ~changes[i + 2]) | changes[i + 1];
+        mask_.words[word] |= changes[i + 2];
+    }
+    // Of later fragments and of what is cut short not all can be set: they go as they are.
+    (void)set_headers(*f.p, f.at, value_, mask_);
+    for (std::size_t i = 0; i < changes.size(); i += words_per_change) {
+        value_.words[changes[i]] = 0;
+        mask_.words[changes[i]] = 0;
+    }
+}
+
+void runner::run(std::span<const std::uint64_t> program, frame_state& f,
+                 const surroundings& around) noexcept
+{
+    for (std::size_t i = 0; i < program.size();) {
+        const operation o = operation::of(program[i++]);
+        switch (o.code) {
+        case operation_code::output:
+            if (!make_own(f, use::as_it_is, around)) {
+                return;
+            }
+            (void)send(*f.p, port_index{static_cast<std::uint16_t>(o.b)}, around);
+            break;
+        case operation_code::flood:
+            if (!make_own(f, use::as_it_is, around)) {
+                return;
+            }
+            flood(f, port_index{o.a}, around);
+            break;
+        case operation_code::normal:
+            if (!switch_frame(f, port_index{o.a}, i == program.size(), around)) {
+                return;
+            }
+            break;
+        case operation_code::set:
+            if (!make_own(f, use::none, around)) {
+                return;
+            }
+            change(f, program.subspan(i, o.count * words_per_change));
+            i += o.count * words_per_change;
+            break;
+        case operation_code::push_vlan:
+            if (!make_own(f, use::none, around)) {
+                return;
+            }
+            (void)insert_tag(*f.p, f.at, o.a, static_cast<std::uint16_t>(o.b));
+            break;
+        case operation_code::pop_vlan:
+            if (!make_own(f, use::none, around)) {
+                return;
+            }
+            (void)remove_tag(*f.p, f.at);
+            break;
+        case operation_code::decrement_ttl:
+            if (!make_own(f, use::none, around)) {
+                return;
+            }
+            look_deeper(f);
+            (void)decrement_ttl(*f.p, f.at);
+            break;
+        case operation_code::clone: {
+            packet_slot* const other = copy(*f.p, around);
+            if (other == nullptr) {
+                return;
+            }
+            frame_state inner{other, f.at, use::none};
+            run(program.subspan(i, o.b), inner, around);
+            i += o.b;
+            break;
+        }
+        }
+    }
+}
+
+void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const header_layout& at,
+                 const surroundings& around) noexcept
+{
+    frame_state f{&p, at, use::none};
+    run(program, f, around);
+}
+
+switcher::switcher(std::size_t cache_bytes)
+    : cache_{cache_bytes},
+      candidates_{new std::array<candidate, burst::capacity>},
+      asked_{new std::array<std::uint64_t, key_words * burst::capacity>},
+      made_{new translation},
+      copies_{new burst},
+      runner_{*copies_}
+{}
+
+namespace {
+
+bool read(packet_slot& p, burst& b, depth deepest, key& k, header_layout& at) noexcept
+{
+    if (p.length < dataplane::ethernet_header) {
+        return false;
+    }
+    if (!extract(p, k, at, deepest)) [[unlikely]] {
+        dataplane::lengthen_head(p, b);
+        (void)extract(p, k, at, deepest);
+    }
+    return true;
+}
+
+// Where a program of one output sends; no_port: it is another.
+port_index only_output(std::span<const std::uint64_t> program) noexcept
+{
+    if (program.size() == 1) [[likely]] {
+        const operation o = operation::of(program.front());
+        if (o.code == operation_code::output) [[likely]] {
+            return port_index{static_cast<std::uint16_t>(o.b)};
+        }
+    }
+    return dataplane::no_port;
+}
+
+} // namespace
+
+void switcher::forward(burst& b, const surroundings& around) noexcept
+{
+    if (!around.in.admin_up) [[unlikely]] {
+        around.in_counters.drop(drop_reason::ingress_disabled, b.count);
+        return;
+    }
+    copies_->clear(); // of the last burst
+    switch (around.flows.layout.count) {
+    case 2:
+        return forward_by<2>(b, around);
+    case 3:
+        return forward_by<3>(b, around);
+    case 4:
+        return forward_by<4>(b, around);
+    case 5:
+        return forward_by<5>(b, around);
+    case 6:
+        return forward_by<6>(b, around);
+    default:
+        return forward_by<0>(b, around);
+    }
+}
+
+// By keys of `count` words; 0: of any number.
+template <std::size_t count>
+void switcher::forward_by(burst& b, const surroundings& around) noexcept
+{
+    const key_layout& layout = around.flows.layout;
+    candidate* end = candidates_->data();
+    std::uint64_t* words = asked_->data();
+    key_.clear();
+    key_.set(field::in_port, around.in.number);
+    for (packet_slot& p : b.packets()) {
+        p.in_port = around.in.index;
+        p.destinations = 0;
+        candidate& c = *end;
+        if (!read(p, b, layout.deepest, key_, c.at)) [[unlikely]] {
+            around.in_counters.drop(drop_reason::frame_too_short);
+            continue;
+        }
+        p.tags = c.at.tags;
+        c.p = &p;
+        c.varying = key_.words[varying_word];
+        c.asked.words = words;
+        words += count == 0 ? layout.count : count;
+        cache_.ask<count>(key_, layout, c.asked);
+        cache_.prefetch_bucket(c.asked);
+        ++end;
+    }
+    const std::span<candidate> candidates{candidates_->data(), end};
+    for (candidate& c : candidates) {
+        cache_.prefetch_entry(c.asked);
+    }
+    std::uint64_t hits = 0;
+    port_index usual = dataplane::no_port; // a port that may be sent to
+    for (candidate& c : candidates) {
+        cache::entry* const found = cache_.find<count>(c.asked, layout, c.facts());
+        if (found == nullptr || cache::version_of(*found) != around.flows.version) [[unlikely]] {
+            translate_anew(c, found, b, around);
+            continue;
+        }
+        ++hits;
+        cache_.count(*found, c.p->length, around.context.now);
+        const std::span<const std::uint64_t> program = cache::program_of(*found);
+        const port_index to = only_output(program);
+        if (to == dataplane::no_port) [[unlikely]] {
+            run(program, cache::reason_of(*found), c, around);
+        } else if (to == usual && !around.out.is_full(to)) [[likely]] {
+            c.p->tagged = dataplane::as_it_is;
+            around.out.add(to, *c.p);
+        } else if (runner_.send(*c.p, to, around)) {
+            usual = to;
+        }
+    }
+    cache_.counters.hits.add(hits);
+}
+
+void switcher::run(std::span<const std::uint64_t> program, drop_reason reason, candidate& c,
+                   const surroundings& around) noexcept
+{
+    if (program.empty()) {
+        around.in_counters.drop(reason);
+        return;
+    }
+    // With several outputs an mbuf must not go with the first.
+    c.p->destinations = leaves_more_than_once(program) ? 1 : 0;
+    runner_.run(program, *c.p, c.at, around);
+    // Each program finds half of the room free.
+    if (copies_->count > burst::capacity / 2 ||
+        copies_->segments_used > burst::segment_capacity / 2) {
+        around.lists.deliver_lists();
+        copies_->clear();
+    }
+}
+
+void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
+                              const surroundings& around) noexcept
+{
+    cache_.counters.misses.add(1);
+    if (old != nullptr) {
+        cache_.counters.stale.add(1);
+    }
+    key_.clear();
+    key_.set(field::in_port, around.in.number);
+    (void)read(*c.p, b, depth::transport, key_, c.at);
+    translate(around.flows, key_, *made_);
+    cache::entry* const made =
+        cache_.put(c.asked, around.flows.layout, *made_, around.flows.version, old);
+    if (made != nullptr) {
+        cache_.count(*made, c.p->length, around.context.now);
+    } else {
+        for (const rule* const r : made_->met()) {
+            r->count(1, c.p->length, instant{std::chrono::seconds{around.context.now}});
+        }
+    }
+    run(made_->words(), made_->reason, c, around);
+}
+
+} // namespace strait::flow

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a flow's packets go through, as words that a worker runs: made by translate.cc, run by
+// execute.cc, kept in the flow cache. It refers to tables and ports, and has none of their answers.
+//
+// An operation is a word, from bit 0: code (8), count (8), a (16), b (32); and the words that
+// follow it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace strait::flow {
+
+enum class operation_code : std::uint8_t {
+    output,    // b: port_index. The frame as it is by then
+    normal,    // a: port_index that it is to have come from. L2 switching
+    flood,     // a: port_index. To all ports of the bridge but this one, as it is
+    set,       // count times three words: index of a key's word, value, mask
+    push_vlan, // a: TPID; b: TCI
+    pop_vlan,
+    decrement_ttl, // the TTL is more than 1
+    clone,         // b: so many words that follow are done to a copy
+};
+
+struct operation {
+    operation_code code;
+    std::uint8_t count;
+    std::uint16_t a;
+    std::uint32_t b;
+
+    [[nodiscard]] static constexpr operation of(std::uint64_t word) noexcept
+    {
+        return {static_cast<operation_code>(word & 0xff), static_cast<std::uint8_t>(word >> 8),
+                static_cast<std::uint16_t>(word >> 16), static_cast<std::uint32_t>(word >> 32)};
+    }
+    [[nodiscard]] constexpr std::uint64_t word() const noexcept
+    {
+        return static_cast<std::uint64_t>(code) | std::uint64_t{count} << 8 |
+               std::uint64_t{a} << 16 | std::uint64_t{b} << 32;
+    }
+};
+
+// Words of one change that `set` carries.
+inline constexpr std::size_t words_per_change = 3;
+
+// Whether a frame leaves at more than one place of the program.
+[[nodiscard]] constexpr bool leaves_more_than_once(std::span<const std::uint64_t> program) noexcept
+{
+    std::size_t times = 0;
+    for (std::size_t i = 0; i < program.size();) {
+        const operation o = operation::of(program[i++]);
+        times += o.code == operation_code::output || o.code == operation_code::normal ||
+                 o.code == operation_code::flood;
+        i += o.code == operation_code::set ? o.count * words_per_change : 0;
+    }
+    return times > 1;
+}
+
+} // namespace strait::flow

@@ -1,0 +1,630 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The walk through the tables.
+#include "dataplane/flow/translate.hh"
+
+#include "dataplane/flow/rewrite.hh"
+
+#include <algorithm>
+#include <utility>
+
+namespace strait::flow {
+
+namespace {
+
+using dataplane::drop_reason;
+using dataplane::port_index;
+using dataplane::to_index;
+
+constexpr std::uint64_t length_bits = std::uint64_t{0xffff} << place_of(field::packet_length).shift;
+constexpr std::size_t length_word = place_of(field::packet_length).word;
+
+// Whether a field is a header's, so that setting it changes the frame.
+bool is_header(field f) noexcept
+{
+    const std::size_t word = place_of(f).word;
+    return word >= place_of(field::eth_dst).word && word < place_of(field::metadata).word;
+}
+
+// OpenFlow's action set: of each kind the last one, done in this order (OpenFlow 1.5, 5.6).
+enum class set_order : std::uint8_t { pop_vlan, push_vlan, dec_ttl, set, group, output, count };
+
+class walker {
+public:
+    walker(const pipeline& flows, const key& packet, translation& out, observer* watching) noexcept
+        : flows_{flows}, packet_{packet}, now_{packet}, out_{out}, watching_{watching}
+    {}
+
+    void run() noexcept
+    {
+        out_.program_words = 0;
+        out_.rule_count = 0;
+        out_.tests = {};
+        const bool found = go_through(0, std::nullopt);
+        if (!failed_ && !exited_) {
+            do_action_set();
+        }
+        if (failed_) {
+            out_.program_words = 0;
+            out_.reason = drop_reason::flow_too_complex;
+            return;
+        }
+        out_.program_words = useful_words_; // what follows the last output changes nothing
+        out_.reason = found ? drop_reason::flow_drop : drop_reason::flow_miss;
+    }
+
+private:
+    void say(std::string_view sentence) noexcept
+    {
+        if (watching_ != nullptr) {
+            watching_->says(sentence);
+        }
+    }
+    void fail(std::string_view sentence) noexcept
+    {
+        failed_ = true;
+        say(sentence);
+    }
+    [[nodiscard]] bool stopped() const noexcept { return failed_ || exited_; }
+
+    // The answer hangs on these bits of the key as it is now.
+    void depend_on(const key& bits) noexcept
+    {
+        depend_on_varying(bits.words[varying_word] & varying_bits);
+        if ((bits.words[length_word] & length_bits) != 0) {
+            const auto length = static_cast<std::uint16_t>(packet_.number(field::packet_length));
+            out_.tests.shortest = length;
+            out_.tests.longest = length;
+        }
+    }
+    void depend_on_varying(std::uint64_t bits) noexcept
+    {
+        bits &= ~constant_;
+        if (ttl_steps_ > 0 && (bits & ttl_bits) != 0) {
+            bits |= ttl_bits; // a difference hangs on all of it
+        }
+        out_.tests.mask |= bits;
+        out_.tests.value |= packet_.words[varying_word] & bits;
+    }
+    void depend_on(const subfield& from) noexcept
+    {
+        key bits;
+        bits.set(from.of, ~wide{}, from.mask());
+        depend_on(bits);
+    }
+
+    void emit(std::uint64_t word) noexcept
+    {
+        if (out_.program_words == max_program) {
+            fail("this takes more operations than a packet may take; it is dropped");
+            return;
+        }
+        out_.program[out_.program_words++] = word;
+    }
+    void emit(operation o) noexcept
+    {
+        last_operation_ = out_.program_words;
+        emit(o.word());
+    }
+    void emit_output(operation o) noexcept
+    {
+        emit(o);
+        useful_words_ = out_.program_words;
+    }
+
+    void emit_set(std::size_t word, std::uint64_t value, std::uint64_t mask) noexcept
+    {
+        constexpr std::uint8_t most = 0xff;
+        if (out_.program_words > useful_words_ && last_operation_ < out_.program_words) {
+            operation last = operation::of(out_.program[last_operation_]);
+            if (last.code == operation_code::set && last.count < most) {
+                ++last.count;
+                out_.program[last_operation_] = last.word();
+                emit_change(word, value, mask);
+                return;
+            }
+        }
+        emit({operation_code::set, 1, 0, 0});
+        emit_change(word, value, mask);
+    }
+    void emit_change(std::size_t word, std::uint64_t value, std::uint64_t mask) noexcept
+    {
+        emit(word);
+        emit(value & mask);
+        emit(mask);
+    }
+
+    // The bits of `mask` become those of `value`, in the key and, if it is a header's, the frame.
+    void set(field f, wide value, wide mask) noexcept
+    {
+        if (f == field::vlan_tci) {
+            set_vlan(static_cast<std::uint16_t>(value.low), static_cast<std::uint16_t>(mask.low));
+            return;
+        }
+        now_.set(f, value, mask);
+        if (!is_header(f)) {
+            return;
+        }
+        const field_place at = place_of(f);
+        if (at.width > 64) {
+            if (mask.high != 0) {
+                emit_set(at.word, value.high, mask.high);
+            }
+            if (mask.low != 0) {
+                emit_set(at.word + std::size_t{1}, value.low, mask.low);
+            }
+            return;
+        }
+        if (at.word == varying_word) {
+            constant_ |= mask.low << at.shift;
+        }
+        emit_set(at.word, value.low << at.shift, mask.low << at.shift);
+    }
+
+    // A tag comes, goes or is changed, by whether the bit for "there is one" is set before and
+    // after.
+    void set_vlan(std::uint16_t value, std::uint16_t mask) noexcept
+    {
+        const auto before = static_cast<std::uint16_t>(now_.number(field::vlan_tci));
+        const auto after = static_cast<std::uint16_t>((before & ~mask) | (value & mask));
+        if ((after & vlan_present) == 0) {
+            if ((before & vlan_present) != 0) {
+                pop();
+            }
+            return;
+        }
+        if ((before & vlan_present) == 0) {
+            constexpr std::uint16_t tpid = 0x8100;
+            push(tpid, after);
+            return;
+        }
+        now_.set(field::vlan_tci, after);
+        const field_place at = place_of(field::vlan_tci);
+        emit_set(at.word, std::uint64_t{value} << at.shift, std::uint64_t{mask} << at.shift);
+    }
+    void push(std::uint16_t tpid, std::uint16_t tci) noexcept
+    {
+        if ((now_.number(field::inner_vlan_tci) & vlan_present) != 0) {
+            say("there is no room for a third tag");
+            return;
+        }
+        insert_tag(now_, tci);
+        emit({operation_code::push_vlan, 0, tpid, tci});
+    }
+    void pop() noexcept
+    {
+        if ((now_.number(field::vlan_tci) & vlan_present) == 0) {
+            return;
+        }
+        remove_tag(now_);
+        emit({operation_code::pop_vlan, 0, 0, 0});
+    }
+
+    // False: nothing in the table matched.
+    bool go_through(table_id table, std::optional<port_number> in_port) noexcept
+    {
+        if (depth_ == max_depth) {
+            fail("tables lead into one another too deeply; the packet is dropped");
+            return false;
+        }
+        if (tables_ == max_resubmits) {
+            fail("more tables than a packet may go through; it is dropped");
+            return false;
+        }
+        ++tables_;
+        const classifier* const rules = flows_.tables.find(table);
+        const rule* found = nullptr;
+        key with = now_;
+        if (in_port) {
+            with.set(field::in_port, *in_port);
+        }
+        // Rules are not to tell a datagram's first fragment from the others: none has ports (what
+        // ovs-ofctl calls fragment handling "normal").
+        if ((with.number(field::nw_frag) & frag_any) != 0) {
+            with.set(field::tp_src, 0);
+            with.set(field::tp_dst, 0);
+        }
+        if (rules != nullptr) {
+            key consulted;
+            found = rules->lookup(with, &consulted);
+            depend_on(consulted);
+        }
+        if (watching_ != nullptr) {
+            watching_->looked_up(table, found, with);
+        }
+        if (found == nullptr) {
+            came_back();
+            return false;
+        }
+        if (out_.rule_count == max_rules) {
+            fail("more rules than a packet may meet; it is dropped");
+            return false;
+        }
+        out_.rules[out_.rule_count++] = found;
+        ++depth_;
+        const table_id before = std::exchange(table_, table);
+        do_all(found->actions());
+        table_ = before;
+        --depth_;
+        came_back();
+        return true;
+    }
+    void came_back() noexcept
+    {
+        if (watching_ != nullptr) {
+            watching_->came_back();
+        }
+    }
+
+    void do_all(const action_list& actions) noexcept
+    {
+        for (const action& a : actions) {
+            if (stopped()) {
+                return;
+            }
+            if (!do_one(a)) {
+                return;
+            }
+        }
+    }
+
+    // Each returns whether the rest of its list is to be done.
+    bool perform(const output& what) noexcept
+    {
+        output_to(what.port);
+        return true;
+    }
+    bool perform(const output_field& what) noexcept
+    {
+        depend_on(what.port);
+        const wide number = what.port.read(now_);
+        if (number.high == 0 && number.low <= ports::none) {
+            output_to(static_cast<port_number>(number.low));
+        }
+        return true;
+    }
+    void output_to(port_number to) noexcept
+    {
+        const auto from = flows_.ports->index(now_.number(field::in_port));
+        const auto source = static_cast<std::uint16_t>(to_index(from));
+        switch (to) {
+        case ports::in_port:
+            if (from != dataplane::no_port) {
+                emit_output({operation_code::output, 0, 0, source});
+            }
+            return;
+        case ports::normal:
+            if (from == dataplane::no_port) {
+                say("NORMAL needs a port that the packet came from, and in_port is none");
+                return;
+            }
+            emit_output({operation_code::normal, 0, source, 0});
+            return;
+        case ports::flood:
+        case ports::all:
+            emit_output({operation_code::flood, 0, source, 0});
+            return;
+        case ports::table:
+            go_through(0, std::nullopt);
+            return;
+        default:
+            break;
+        }
+        if (to == now_.number(field::in_port)) {
+            say("no packet leaves by the port it came from, unless by IN_PORT");
+            return;
+        }
+        const auto port = flows_.ports->index(to);
+        if (port == dataplane::no_port) {
+            say("there is no such port");
+            return;
+        }
+        emit_output({operation_code::output, 0, 0, static_cast<std::uint32_t>(to_index(port))});
+    }
+    bool perform(const set_field& what) noexcept
+    {
+        set(what.of, what.value, what.mask);
+        return true;
+    }
+    bool perform(const move_field& what) noexcept
+    {
+        depend_on(what.from);
+        set(what.to.of, what.from.read(now_) << what.to.first, what.to.mask());
+        return true;
+    }
+    bool perform(const push_vlan& what) noexcept
+    {
+        push(what.tpid, vlan_present);
+        return true;
+    }
+    bool perform(const pop_vlan&) noexcept
+    {
+        pop();
+        return true;
+    }
+    bool perform(const dec_ttl&) noexcept
+    {
+        const auto type = now_.number(field::eth_type);
+        if (type != ip_type && type != ipv6_type) {
+            return true;
+        }
+        const auto ttl = static_cast<std::uint8_t>(now_.number(field::nw_ttl));
+        if ((constant_ & ttl_bits) == ttl_bits) {
+            if (ttl <= 1) {
+                say("the TTL is used up");
+                return false;
+            }
+            set(field::nw_ttl, static_cast<std::uint64_t>(ttl - 1), wide::ones(8));
+            return true;
+        }
+        if ((constant_ & ttl_bits) != 0) {
+            depend_on_varying(ttl_bits); // set in part: all of it is this packet's
+            out_.tests.mask |= ttl_bits;
+            out_.tests.value |= packet_.words[varying_word] & ttl_bits;
+        }
+        if (ttl <= 1) {
+            out_.tests.highest_ttl = std::min<std::uint16_t>(
+                out_.tests.highest_ttl, static_cast<std::uint16_t>(ttl_steps_ + 1));
+            say("the TTL is used up");
+            return false;
+        }
+        out_.tests.lowest_ttl = std::max<std::uint16_t>(out_.tests.lowest_ttl,
+                                                        static_cast<std::uint16_t>(ttl_steps_ + 2));
+        ++ttl_steps_;
+        now_.set(field::nw_ttl, static_cast<std::uint64_t>(ttl - 1));
+        emit({operation_code::decrement_ttl, 0, 0, 0});
+        return true;
+    }
+    bool perform(const resubmit& what) noexcept
+    {
+        go_through(what.table.value_or(table_), what.in_port);
+        return true;
+    }
+    bool perform(const goto_table& what) noexcept
+    {
+        go_through(what.table, std::nullopt);
+        return true;
+    }
+    bool perform(const clear_actions&) noexcept
+    {
+        action_set_size_ = 0;
+        update_actset_output();
+        return true;
+    }
+    bool perform(const write_actions& what) noexcept
+    {
+        for (const action& a : what.actions) {
+            if (action_set_size_ == action_set_.size()) {
+                fail("more actions in the set than a packet may have; it is dropped");
+                return false;
+            }
+            action_set_[action_set_size_++] = &a;
+        }
+        update_actset_output();
+        return true;
+    }
+    bool perform(const group&) noexcept { return true; }
+    bool perform(const meter&) noexcept { return true; }
+    bool perform(const conjunction&) noexcept { return true; } // the classifier's
+    bool perform(const check_pkt_larger& what) noexcept
+    {
+        // Tags that came or went by now count.
+        const int length = static_cast<int>(now_.number(field::packet_length));
+        const int more = length - static_cast<int>(packet_.number(field::packet_length));
+        const bool larger = length > what.length;
+        const int limit = std::clamp(what.length - more, 0, 0xffff);
+        if (larger) {
+            out_.tests.shortest = std::max(out_.tests.shortest,
+                                           static_cast<std::uint16_t>(std::min(limit + 1, 0xffff)));
+        } else {
+            out_.tests.longest = std::min(out_.tests.longest, static_cast<std::uint16_t>(limit));
+        }
+        set(what.to.of, wide{larger ? 1U : 0U} << what.to.first, what.to.mask());
+        return true;
+    }
+    bool perform(const stack_push& what) noexcept
+    {
+        if (stack_size_ == max_stack) {
+            fail("more fields pushed than a packet may have; it is dropped");
+            return false;
+        }
+        depend_on(what.from);
+        stack_[stack_size_++] = what.from.read(now_);
+        return true;
+    }
+    bool perform(const stack_pop& what) noexcept
+    {
+        if (stack_size_ == 0) {
+            say("nothing was pushed that could be popped");
+            return true;
+        }
+        set(what.to.of, stack_[--stack_size_] << what.to.first, what.to.mask());
+        return true;
+    }
+    bool perform(const exit_processing&) noexcept
+    {
+        exited_ = true;
+        return false;
+    }
+    bool perform(const note&) noexcept { return true; }
+    bool perform(const ct_clear&) noexcept { return true; }
+    bool perform(const ct&) noexcept { return true; }
+    bool perform(const clone& what) noexcept
+    {
+        const std::size_t begin = out_.program_words;
+        const std::size_t useful = useful_words_;
+        const key before = now_;
+        const std::uint64_t constant = constant_;
+        const unsigned steps = ttl_steps_;
+        const std::size_t in_set = action_set_size_;
+        const auto set = action_set_;
+        const std::size_t on_stack = stack_size_;
+        const auto stack = stack_;
+        emit({operation_code::clone, 0, 0, 0});
+        do_all(what.actions);
+        if (!stopped() && !in_action_set_) {
+            do_action_set(); // the copy's
+        }
+        now_ = before;
+        constant_ = constant;
+        ttl_steps_ = steps;
+        action_set_size_ = in_set;
+        action_set_ = set;
+        stack_size_ = on_stack;
+        stack_ = stack;
+        exited_ = false;
+        if (failed_) {
+            return false;
+        }
+        if (useful_words_ <= begin) { // nothing left by any port
+            out_.program_words = begin;
+            useful_words_ = useful;
+        } else {
+            out_.program_words = useful_words_;
+            out_.program[begin] = operation{operation_code::clone, 0, 0,
+                                            static_cast<std::uint32_t>(useful_words_ - begin - 1)}
+                                      .word();
+        }
+        last_operation_ = out_.program_words; // nothing is joined to what is in the copy
+        return true;
+    }
+
+    [[nodiscard]] static set_order order_of(const action& a) noexcept
+    {
+        if (std::holds_alternative<pop_vlan>(a.is)) {
+            return set_order::pop_vlan;
+        }
+        if (std::holds_alternative<push_vlan>(a.is)) {
+            return set_order::push_vlan;
+        }
+        if (std::holds_alternative<dec_ttl>(a.is)) {
+            return set_order::dec_ttl;
+        }
+        if (std::holds_alternative<group>(a.is)) {
+            return set_order::group;
+        }
+        if (std::holds_alternative<output>(a.is) || std::holds_alternative<output_field>(a.is)) {
+            return set_order::output;
+        }
+        return set_order::set;
+    }
+    [[nodiscard]] std::span<const action* const> action_set() const noexcept
+    {
+        return {action_set_.data(), action_set_size_};
+    }
+    void update_actset_output() noexcept
+    {
+        std::uint64_t port = action_set_size_ == 0 ? 0 : std::uint64_t{ports::none};
+        for (const action* const a : action_set()) {
+            if (const auto* const out = std::get_if<output>(&a->is)) {
+                port = out->port;
+            }
+        }
+        now_.set(field::actset_output, port);
+    }
+    void do_action_set() noexcept
+    {
+        in_action_set_ = true;
+        do_in_order();
+        in_action_set_ = false;
+    }
+    void do_in_order() noexcept
+    {
+        const auto last = [this](set_order which) noexcept {
+            const action* found = nullptr;
+            for (const action* const a : action_set()) {
+                found = order_of(*a) == which ? a : found;
+            }
+            return found;
+        };
+        const auto all =
+            std::to_array({set_order::pop_vlan, set_order::push_vlan, set_order::dec_ttl,
+                           set_order::set, set_order::group, set_order::output});
+        for (const set_order which : all) {
+            if (stopped()) {
+                return;
+            }
+            if (which == set_order::set) {
+                for (const action* const a : action_set()) {
+                    if (order_of(*a) == which && !do_one(*a)) {
+                        return;
+                    }
+                }
+            } else if (which == set_order::output && last(set_order::group) != nullptr) {
+                return; // a group stands in for it
+            } else if (const action* const a = last(which); a != nullptr && !do_one(*a)) {
+                return;
+            }
+        }
+    }
+    // Whether the others are to be done.
+    bool do_one(const action& a) noexcept
+    {
+        if (watching_ != nullptr) {
+            watching_->does(a);
+        }
+        return std::visit([this](const auto& what) noexcept { return perform(what); }, a.is);
+    }
+
+    static constexpr std::uint64_t ip_type = 0x0800;
+    static constexpr std::uint64_t ipv6_type = 0x86dd;
+
+    const pipeline& flows_;
+    const key& packet_; // as it came
+    key now_;
+    translation& out_;
+    observer* watching_;
+    std::uint64_t constant_{0}; // bits of varying_word that are a rule's, no more the packet's
+    unsigned ttl_steps_{0};
+    std::size_t last_operation_{0};
+    std::size_t useful_words_{0}; // up to the last output
+    std::size_t depth_{0};
+    std::size_t tables_{0};
+    table_id table_{0};
+    bool failed_{false};
+    bool exited_{false};
+    bool in_action_set_{false};
+    std::size_t stack_size_{0};
+    std::array<wide, max_stack> stack_;
+    std::size_t action_set_size_{0};
+    std::array<const action*, 64> action_set_{};
+};
+
+} // namespace
+
+key_layout make_layout(const key& matched, const key& read) noexcept
+{
+    key bits;
+    for (std::size_t i = 0; i < key_words; ++i) {
+        bits.words[i] = matched.words[i] | read.words[i];
+    }
+    // What a packet comes without.
+    for (std::size_t i = place_of(field::metadata).word; i < place_of(field::ct_state).word; ++i) {
+        bits.words[i] = 0;
+    }
+    bits.set(field::conj_id, 0);
+    bits.set(field::pkt_mark, 0);
+    bits.set(field::actset_output, 0);
+    key_layout out;
+    out.deepest = depth_to_match(bits);
+    bits.words[varying_word] &= ~varying_bits;
+    bits.set(field::packet_length, 0);
+    if (!bits.get(field::tp_src).is_zero() || !bits.get(field::tp_dst).is_zero()) {
+        bits.set(field::nw_frag, frag_any, frag_any); // go_through() looks at it then
+    }
+    bits.set(field::in_port, ~wide{}); // what is flooded, and what does not go back
+    for (std::size_t i = 0; i < key_words; ++i) {
+        if (bits.words[i] != 0) {
+            out.words[out.count] = static_cast<std::uint8_t>(i);
+            out.masks[out.count++] = bits.words[i];
+        }
+    }
+    return out;
+}
+
+void translate(const pipeline& flows, const key& packet, translation& out,
+               observer* watching) noexcept
+{
+    walker{flows, packet, out, watching}.run();
+}
+
+} // namespace strait::flow

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Programs that tables come to, and what of a packet they hang on.
+#include "dataplane/flow/translate.hh"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+namespace strait::flow {
+namespace {
+
+using dataplane::drop_reason;
+using dataplane::port_index;
+
+constexpr std::uint64_t ipv4 = 0x0800;
+
+// Tables of rules, and the port of number n at index n.
+class translation_of : public ::testing::Test {
+protected:
+    translation_of()
+    {
+        auto numbers = std::make_shared<port_numbers>();
+        for (port_number n = 1; n <= 9; ++n) {
+            numbers->add(n, port_index{n});
+        }
+        flows_.ports = numbers;
+        packet_.set(field::in_port, 1);
+        packet_.set(field::eth_type, ipv4);
+        packet_.set(field::nw_ttl, 64);
+        packet_.set(field::packet_length, 100);
+    }
+
+    void rule_in(table_id table, priority_t priority, const match& m, action_list actions)
+    {
+        flows_.tables.own(table).insert(
+            rule::make({.priority = priority, .table = table}, m,
+                       std::make_shared<const action_list>(std::move(actions))));
+    }
+    void always(table_id table, action_list actions) { rule_in(table, 1, {}, std::move(actions)); }
+
+    // Ports of the outputs of the program, in order; operations in between are not told.
+    std::vector<std::uint32_t> outputs()
+    {
+        translate(flows_, packet_, made_);
+        std::vector<std::uint32_t> out;
+        for (const operation& o : operations()) {
+            if (o.code == operation_code::output) {
+                out.push_back(o.b);
+            }
+        }
+        return out;
+    }
+    std::vector<operation> operations() const
+    {
+        std::vector<operation> out;
+        const auto words = made_.words();
+        for (std::size_t i = 0; i < words.size();) {
+            out.push_back(operation::of(words[i++]));
+            i += out.back().code == operation_code::set ? out.back().count * words_per_change : 0;
+        }
+        return out;
+    }
+    drop_reason why()
+    {
+        translate(flows_, packet_, made_);
+        EXPECT_TRUE(made_.words().empty());
+        return made_.reason;
+    }
+
+    pipeline flows_;
+    key packet_;
+    translation made_;
+};
+
+using ports_out = std::vector<std::uint32_t>;
+
+action out(port_number port)
+{
+    return {output{port}};
+}
+action go(table_id table)
+{
+    return {resubmit{std::nullopt, table}};
+}
+action set(field f, wide value)
+{
+    return {set_field{f, value, wide::ones(width_of(f))}};
+}
+
+TEST_F(translation_of, an_empty_table_drops)
+{
+    EXPECT_EQ(why(), drop_reason::flow_miss);
+}
+
+TEST_F(translation_of, a_rule_without_actions_drops)
+{
+    always(0, {});
+    EXPECT_EQ(why(), drop_reason::flow_drop);
+    EXPECT_EQ(made_.rule_count, 1U);
+}
+
+TEST_F(translation_of, outputs_are_in_their_order)
+{
+    always(0, {out(3), out(2), out(3)});
+    EXPECT_EQ(outputs(), (ports_out{3, 2, 3}));
+}
+
+TEST_F(translation_of, no_packet_goes_back_unless_it_is_said)
+{
+    always(0, {out(1), out(2), out(ports::in_port)});
+    EXPECT_EQ(outputs(), (ports_out{2, 1}));
+}
+
+TEST_F(translation_of, ports_that_there_are_not_get_nothing)
+{
+    always(0, {out(77), out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+}
+
+TEST_F(translation_of, a_table_is_come_back_from)
+{
+    always(0, {go(5), out(2)});
+    always(5, {out(3)});
+    EXPECT_EQ(outputs(), (ports_out{3, 2}));
+    EXPECT_EQ(made_.rule_count, 2U);
+}
+
+TEST_F(translation_of, what_one_table_writes_another_matches)
+{
+    match seven;
+    seven.require(field::reg3, 7);
+    always(0, {set(field::reg3, 7), go(5)});
+    rule_in(5, 10, seven, {out(4)});
+    always(5, {out(3)});
+    EXPECT_EQ(outputs(), (ports_out{4}));
+    EXPECT_TRUE(made_.tests.empty());
+}
+
+TEST_F(translation_of, a_resubmitted_packet_keeps_its_port)
+{
+    match from_six;
+    from_six.require(field::in_port, 6);
+    always(0, {action{resubmit{port_number{6}, table_id{1}}}, out(6)});
+    rule_in(1, 1, from_six, {out(1), out(ports::in_port), out(6)});
+    EXPECT_EQ(outputs(), (ports_out{1, 6, 6}));
+}
+
+TEST_F(translation_of, a_loop_of_tables_ends)
+{
+    always(0, {go(1)});
+    always(1, {out(2), go(0)});
+    EXPECT_EQ(why(), drop_reason::flow_too_complex);
+}
+
+TEST_F(translation_of, tables_that_multiply_end)
+{
+    for (table_id t = 0; t < 20; ++t) {
+        always(t, {go(static_cast<table_id>(t + 1)), go(static_cast<table_id>(t + 1)), out(2)});
+    }
+    EXPECT_EQ(why(), drop_reason::flow_too_complex);
+}
+
+TEST_F(translation_of, a_program_without_end_is_refused)
+{
+    action_list many;
+    for (std::size_t i = 0; i <= max_program; ++i) {
+        many.push_back(out(2));
+    }
+    always(0, many);
+    EXPECT_EQ(why(), drop_reason::flow_too_complex);
+}
+
+TEST_F(translation_of, changes_after_the_last_output_are_left_out)
+{
+    always(0, {out(2), set(field::eth_dst, 1), action{push_vlan{0x8100}}});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    EXPECT_EQ(made_.program_words, 1U);
+}
+
+TEST_F(translation_of, changes_behind_one_another_are_one)
+{
+    always(0, {set(field::eth_dst, 1), set(field::eth_src, 2), set(field::nw_src, 3), out(2)});
+    (void)outputs();
+    const auto all = operations();
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_EQ(all[0].code, operation_code::set);
+    EXPECT_EQ(all[0].count, 3U);
+}
+
+TEST_F(translation_of, registers_are_no_change_of_the_frame)
+{
+    always(0, {set(field::reg0, 1), set(field::metadata, 2), out(2)});
+    (void)outputs();
+    EXPECT_EQ(made_.program_words, 1U);
+}
+
+TEST_F(translation_of, what_happens_in_a_clone_stays_there)
+{
+    match marked;
+    marked.require(field::reg0, 1);
+    always(0, {action{clone{{set(field::reg0, 1), set(field::eth_dst, 1), go(5)}}}, go(5)});
+    rule_in(5, 10, marked, {out(3)});
+    always(5, {out(4)});
+    translate(flows_, packet_, made_);
+    const auto all = operations();
+    ASSERT_EQ(all.size(), 4U);
+    EXPECT_EQ(all[0].code, operation_code::clone);
+    EXPECT_EQ(all[1].code, operation_code::set);
+    EXPECT_EQ(all[2].b, 3U);
+    EXPECT_EQ(all[0].b, 1 + words_per_change + 1);
+    EXPECT_EQ(all[3].b, 4U);
+}
+
+TEST_F(translation_of, a_clone_that_sends_nothing_is_nothing)
+{
+    always(0, {action{clone{{set(field::eth_dst, 1)}}}, out(4)});
+    EXPECT_EQ(outputs(), (ports_out{4}));
+    EXPECT_EQ(made_.program_words, 1U);
+}
+
+TEST_F(translation_of, exit_ends_all_but_what_is_outside_of_a_clone)
+{
+    always(0, {action{clone{{action{exit_processing{}}, out(5)}}}, go(1), out(2)});
+    always(1, {out(3), action{exit_processing{}}, out(4)});
+    EXPECT_EQ(outputs(), (ports_out{3}));
+}
+
+TEST_F(translation_of, a_packet_that_no_table_takes_further_does_its_action_set)
+{
+    always(0, {action{write_actions{{out(2), set(field::reg0, 1)}}}, action{goto_table{4}}});
+    always(4, {out(6), action{write_actions{{out(5)}}}});
+    EXPECT_EQ(outputs(), (ports_out{6, 5}));
+}
+
+TEST_F(translation_of, a_clone_does_the_action_set_as_it_is_at_its_end)
+{
+    always(0, {action{write_actions{{out(2)}}}, action{goto_table{4}}});
+    always(4, {action{clone{{out(6), go(5)}}}, out(7)});
+    always(5, {action{write_actions{{out(3)}}}});
+    EXPECT_EQ(outputs(), (ports_out{6, 3, 7, 2}));
+}
+
+TEST_F(translation_of, an_action_set_ends_where_the_ttl_does)
+{
+    packet_.set(field::eth_type, 0x0800);
+    packet_.set(field::nw_ttl, 1);
+    always(0, {action{write_actions{{out(2), action{dec_ttl{}}}}}});
+    EXPECT_EQ(outputs(), (ports_out{}));
+    packet_.set(field::nw_ttl, 2);
+    EXPECT_EQ(outputs(), (ports_out{2}));
+}
+
+TEST_F(translation_of, a_clone_in_the_action_set_does_not_do_it_again)
+{
+    always(0, {action{write_actions{{action{clone{{out(3)}}}, out(2)}}}});
+    EXPECT_EQ(outputs(), (ports_out{3, 2}));
+}
+
+TEST_F(translation_of, an_action_set_that_was_cleared_is_empty)
+{
+    always(0, {action{write_actions{{out(2)}}}, action{goto_table{4}}});
+    always(4, {action{clear_actions{}}});
+    EXPECT_EQ(why(), drop_reason::flow_drop);
+}
+
+TEST_F(translation_of, a_stack_gives_back_what_was_pushed)
+{
+    match nine;
+    nine.require(field::reg1, 9);
+    always(0, {set(field::reg0, 9), action{stack_push{subfield::whole(field::reg0)}},
+               set(field::reg0, 0), action{stack_pop{subfield::whole(field::reg1)}},
+               action{stack_pop{subfield::whole(field::reg1)}}, go(2)});
+    rule_in(2, 1, nine, {out(7)});
+    EXPECT_EQ(outputs(), (ports_out{7}));
+}
+
+TEST_F(translation_of, a_port_may_be_a_fields)
+{
+    always(0, {set(field::reg0, 0x50003), action{output_field{{field::reg0, 0, 16}}},
+               action{output_field{{field::reg0, 0, 32}}}});
+    EXPECT_EQ(outputs(), (ports_out{3}));
+}
+
+TEST_F(translation_of, an_entry_with_flags_is_for_these_flags)
+{
+    match syn;
+    syn.require(field::nw_proto, 6);
+    syn.require(field::tcp_flags, 2, 0x12);
+    packet_.set(field::nw_proto, 6);
+    packet_.set(field::tcp_flags, 2);
+    rule_in(0, 10, syn, {out(2)});
+    always(0, {out(3)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    const auto varying = [this](std::uint64_t flags) {
+        key k = packet_;
+        k.set(field::tcp_flags, flags);
+        return k.words[varying_word];
+    };
+    EXPECT_TRUE(made_.tests.hold(varying(0x2), 100));
+    EXPECT_TRUE(made_.tests.hold(varying(0x6), 100));
+    EXPECT_FALSE(made_.tests.hold(varying(0x12), 100));
+}
+
+TEST_F(translation_of, an_entry_that_decrements_is_for_every_ttl_that_is_left)
+{
+    always(0, {action{dec_ttl{}}, action{dec_ttl{}}, out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    const auto with = [this](std::uint64_t ttl) {
+        key k = packet_;
+        k.set(field::nw_ttl, ttl);
+        return made_.tests.hold(k.words[varying_word], 100);
+    };
+    EXPECT_TRUE(with(3));
+    EXPECT_TRUE(with(255));
+    EXPECT_FALSE(with(2));
+}
+
+TEST_F(translation_of, a_ttl_that_is_used_up_ends_its_list_alone)
+{
+    packet_.set(field::nw_ttl, 2);
+    always(0, {go(1), out(3)});
+    always(1, {action{dec_ttl{}}, out(2), action{dec_ttl{}}, out(4)});
+    EXPECT_EQ(outputs(), (ports_out{2, 3}));
+    key k = packet_;
+    EXPECT_TRUE(made_.tests.hold(k.words[varying_word], 100));
+    k.set(field::nw_ttl, 3);
+    EXPECT_FALSE(made_.tests.hold(k.words[varying_word], 100));
+    k.set(field::nw_ttl, 1);
+    EXPECT_FALSE(made_.tests.hold(k.words[varying_word], 100));
+}
+
+TEST_F(translation_of, a_ttl_that_a_rule_sets_is_no_more_the_packets)
+{
+    always(0, {set(field::nw_ttl, 1), action{dec_ttl{}}, out(2)});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_TRUE(made_.tests.empty());
+}
+
+TEST_F(translation_of, a_length_is_asked_for_as_a_range)
+{
+    match larger;
+    larger.require(field::reg0, 1);
+    always(0, {action{check_pkt_larger{150, {field::reg0, 0, 1}}}, go(1)});
+    rule_in(1, 2, larger, {out(2)});
+    always(1, {out(3)});
+    EXPECT_EQ(outputs(), (ports_out{3}));
+    EXPECT_TRUE(made_.tests.hold(packet_.words[varying_word], 150));
+    EXPECT_FALSE(made_.tests.hold(packet_.words[varying_word], 151));
+    packet_.set(field::packet_length, 151);
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    EXPECT_FALSE(made_.tests.hold(packet_.words[varying_word], 150));
+}
+
+TEST_F(translation_of, setting_a_tag_pushes_one_where_there_is_none)
+{
+    always(0, {action{set_field{field::vlan_tci, 0x1005, 0x1fff}}, out(2)});
+    (void)outputs();
+    auto all = operations();
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_EQ(all[0].code, operation_code::push_vlan);
+    packet_.set(field::vlan_tci, 0x1007);
+    (void)outputs();
+    all = operations();
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_EQ(all[0].code, operation_code::set);
+}
+
+TEST_F(translation_of, what_comes_up_under_a_tag_is_matched)
+{
+    match five;
+    five.require(field::vlan_tci, 0x1005, 0x1fff);
+    packet_.set(field::vlan_tci, 0x1009);
+    packet_.set(field::inner_vlan_tci, 0x1005);
+    always(0, {action{pop_vlan{}}, go(1)});
+    rule_in(1, 1, five, {out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+}
+
+TEST_F(translation_of, no_fragment_has_ports)
+{
+    match http;
+    http.require(field::tp_dst, 80);
+    match none;
+    none.require(field::tp_dst, 0);
+    packet_.set(field::tp_dst, 80);
+    rule_in(0, 10, http, {out(2)});
+    rule_in(0, 9, none, {out(3)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    packet_.set(field::nw_frag, frag_any);
+    EXPECT_EQ(outputs(), (ports_out{3}));
+}
+
+TEST(layout, has_the_port_and_what_rules_ask_for)
+{
+    key matched;
+    matched.set(field::nw_dst, 0xffffff00, wide::ones(32));
+    matched.set(field::nw_ttl, 0xff);
+    matched.set(field::reg0, 0xff);
+    key read;
+    read.set(field::eth_src, ~wide{});
+    const key_layout made = make_layout(matched, read);
+    ASSERT_EQ(made.count, 3U);
+    EXPECT_EQ(made.words[0], place_of(field::in_port).word);
+    EXPECT_EQ(made.words[1], place_of(field::eth_src).word);
+    EXPECT_EQ(made.words[2], place_of(field::nw_dst).word);
+    EXPECT_EQ(made.masks[2], 0xffffff00U);
+}
+
+TEST(layout, knows_fragments_where_rules_ask_for_ports)
+{
+    key matched;
+    matched.set(field::tp_dst, 0xffff);
+    const key_layout made = make_layout(matched, {});
+    ASSERT_EQ(made.count, 3U);
+    EXPECT_EQ(made.words[1], place_of(field::nw_frag).word);
+}
+
+} // namespace
+} // namespace strait::flow
