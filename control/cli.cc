@@ -444,6 +444,20 @@ private:
                 return members.error();
             }
             value = std::move(members).value();
+        } else if (p.kind == value_kind::lines) {
+            auto text = text_or_file(word);
+            if (text.has_error()) {
+                return error{begin() + text.error().message};
+            }
+            value = std::move(text->text);
+            if (text->file) {
+                if (check_value(*result_.method, p, value, wording::command_line)) {
+                    return error{begin() + *text->file +
+                                 " has bytes that no text has; it must have lines of UTF-8 "
+                                 "without control characters"};
+                }
+                result_.parameters["file"] = *text->file;
+            }
         } else {
             value = to_value(p, word);
         }
@@ -530,6 +544,7 @@ private:
         case value_kind::vlan_list:
             return to_list(word);
         case value_kind::text:
+        case value_kind::lines:
         case value_kind::name:
         case value_kind::mac:
         case value_kind::choice:

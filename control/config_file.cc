@@ -29,10 +29,11 @@ bool is_pipe(int file, const struct stat& status)
 
 } // namespace
 
-ports::result<std::string> read_config_file(const std::string& path)
+ports::result<std::string> read_config_file(const std::string& path, const named_file& named)
 {
-    const auto unreadable = [&path](const std::string& why) {
-        return ports::error{"the configuration " + path + " cannot be read: " + why};
+    const std::string taker{named.taker};
+    const auto unreadable = [&](const std::string& why) {
+        return ports::error{std::string{named.what} + " " + path + " cannot be read: " + why};
     };
     // Not to wait for a FIFO's other end.
     const dataplane::file_descriptor file{
@@ -42,12 +43,12 @@ ports::result<std::string> read_config_file(const std::string& path)
         return unreadable(ports::describe(errno));
     }
     if (S_ISDIR(status.st_mode)) {
-        return unreadable("it is a folder; --config takes a file");
+        return unreadable("it is a folder; " + taker + " takes a file");
     }
     if (is_pipe(file.get(), status)) {
         (void)::fcntl(file.get(), F_SETFL, 0); // blocks
     } else if (!S_ISREG(status.st_mode)) {
-        return unreadable("it is neither a regular file nor a pipe, which --config takes");
+        return unreadable("it is neither a regular file nor a pipe, which " + taker + " takes");
     }
     std::string text;
     std::array<char, 65536> some;
@@ -63,9 +64,9 @@ ports::result<std::string> read_config_file(const std::string& path)
             return {boost::system::in_place_value, std::move(text)};
         }
         text.append(some.data(), static_cast<std::size_t>(size));
-        if (text.size() > longest_config) {
-            return unreadable("it is longer than " + std::to_string(longest_config >> 20U) +
-                              " MiB, the most that --config takes");
+        if (text.size() > named.longest) {
+            return unreadable("it is longer than " + std::to_string(named.longest >> 20U) +
+                              " MiB, the most that " + taker + " takes");
         }
     }
 }

@@ -50,6 +50,9 @@ flow_fault does_not_fit(const flow_field& f, std::string_view at)
 void action_reader::set(field of, wide value, wide mask)
 {
     out_.push_back(flow::action{flow::set_field{of, value & mask, mask}});
+    if (of == field::vlan_tci) {
+        state_.require(of, value, mask); // whether there is a tag
+    }
 }
 
 flow_result<void> action_reader::check_readable(const flow_field& f, std::string_view at) const
@@ -190,10 +193,9 @@ flow_result<void> action_reader::take_load(const flow_word& word)
         return does_not_fit(f, both->from);
     }
     const wide mask = f.to_key(text.mask);
-    if (mask.is_zero()) {
-        return flow_fault{both->to, shown(both->to) + " is always zero"};
+    if (!mask.is_zero()) { // else it sets zeros where there is nothing else
+        set(f.of, f.to_key(text.value), mask);
     }
-    set(f.of, f.to_key(text.value), mask);
     return {};
 }
 
@@ -387,7 +389,6 @@ flow_result<void> action_reader::take_mod_vlan_vid(const flow_word& word)
     }
     const wide there{flow::vlan_present};
     set(field::vlan_tci, wide{*number} | there, wide{maximum} | there);
-    state_.require(field::vlan_tci, there, there);
     return {};
 }
 
@@ -400,7 +401,6 @@ flow_result<void> action_reader::take_mod_vlan_pcp(const flow_word& word)
     }
     const wide there{flow::vlan_present};
     set(field::vlan_tci, (wide{*number} << 13) | there, (wide{maximum} << 13) | there);
-    state_.require(field::vlan_tci, there, there);
     return {};
 }
 

@@ -310,10 +310,11 @@ flow_result<void> action_reader::take_output(const flow_word& word)
         if (a.key == "max_len") {
             return flow_fault{a.all, "packets are not cut: output takes no max_len"};
         }
-        if (a.key != "port" || !port.empty()) {
+        const bool bare = a.mark == 0 || a.mark == '['; // the port alone, or a field
+        if ((!bare && a.key != "port") || !port.empty()) {
             return flow_fault{a.all, "output takes port=PORT in parentheses, once"};
         }
-        port = a.value;
+        port = bare ? a.all : a.value;
     }
     return output_to(port.empty() ? word.value : port);
 }

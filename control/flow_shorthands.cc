@@ -10,13 +10,14 @@ namespace strait::control {
 namespace {
 
 // Of the same type, those with a protocol first.
-constexpr std::array<shorthand, 16> table{{
+constexpr std::array<shorthand, 17> table{{
     {"icmp", 0x0800, 1},
     {"tcp", 0x0800, 6},
     {"udp", 0x0800, 17},
     {"sctp", 0x0800, 132},
     {"ip", 0x0800, 0},
     {"ipv4", 0x0800, 0},
+    {"ip4", 0x0800, 0},
     {"icmp6", 0x86dd, 58},
     {"tcp6", 0x86dd, 6},
     {"udp6", 0x86dd, 17},

@@ -304,8 +304,8 @@ flow_result<std::vector<flow_spec>> read_flow(std::string_view text, flow_comman
     return flow_reader{command, names}.read(text);
 }
 
-// Takes a command's word off the front.
-flow_command take_command(std::string_view& line)
+// Takes a command's word off the front, if there is one.
+flow_command take_command(std::string_view& line, flow_command otherwise)
 {
     line.remove_prefix(std::min(line.find_first_not_of(", \t\r"), line.size()));
     const std::string_view word = line.substr(0, line.find_first_of(", \t\r"));
@@ -316,7 +316,7 @@ flow_command take_command(std::string_view& line)
             return c;
         }
     }
-    return flow_command::add;
+    return otherwise;
 }
 
 // Takes what the flows of a match are left out.
@@ -367,10 +367,11 @@ result<std::vector<flow_spec>> parse_flow(std::string_view text, flow_command co
     return std::move(*flows);
 }
 
-result<void> read_flows(std::string_view text, const std::string& file, const port_names& names,
+result<void> read_flows(const flow_lines& lines, const port_names& names,
                         const std::function<result<void>(flow_change&&)>& take)
 {
-    std::size_t number = 0;
+    std::string_view text = lines.text;
+    std::size_t number = lines.first_line - 1;
     while (!text.empty()) {
         const std::size_t end = std::min(text.find('\n'), text.size());
         const std::string_view whole = text.substr(0, end);
@@ -380,8 +381,8 @@ result<void> read_flows(std::string_view text, const std::string& file, const po
         if (trimmed(line).empty()) {
             continue;
         }
-        const std::string place = file + ':' + std::to_string(number) + ':';
-        const flow_command command = take_command(line);
+        const std::string place = lines.file + ':' + std::to_string(number) + ':';
+        const flow_command command = take_command(line, lines.command);
         auto flows = read_flow(line, command, names);
         if (flows.has_error()) {
             const flow_fault& f = flows.error();
@@ -400,7 +401,7 @@ result<std::vector<flow_change>> parse_flow_file(std::string_view text, const st
                                                  const port_names& names)
 {
     std::vector<flow_change> out;
-    const auto done = read_flows(text, file, names, [&out](flow_change&& c) -> result<void> {
+    const auto done = read_flows({text, file}, names, [&out](flow_change&& c) -> result<void> {
         out.push_back(std::move(c));
         return {};
     });

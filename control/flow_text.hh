@@ -70,12 +70,18 @@ struct flow_change {
     flow_spec flow;
     std::size_t line{0}; // 1 is the first
 };
-// Calls `take` for each flow of a text with one a line, in their order, and ends with the first
-// error, its own or take's. # begins a comment. A line may begin with add, modify, modify_strict,
-// delete or delete_strict; without it is add. Errors begin with "file:line:column: ", take's with
-// "file:line: ".
+// A text with a flow a line, and where it is from.
+struct flow_lines {
+    std::string_view text;
+    std::string file;
+    std::size_t first_line{1};
+    flow_command command{flow_command::add}; // of lines that say none
+};
+// Calls `take` for each flow of a text, in their order, and ends with the first error, its own or
+// take's. # begins a comment. A line may begin with add, modify, modify_strict, delete or
+// delete_strict. Errors begin with "file:line:column: ", take's with "file:line: ".
 [[nodiscard]] ports::result<void>
-read_flows(std::string_view text, const std::string& file, const port_names& names,
+read_flows(const flow_lines& lines, const port_names& names,
            const std::function<ports::result<void>(flow_change&&)>& take);
 // All of them.
 [[nodiscard]] ports::result<std::vector<flow_change>>

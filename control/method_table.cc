@@ -122,6 +122,16 @@ bool is_right(const parameter& p, const json::value& value)
         return !text.empty() && text.size() <= static_cast<std::size_t>(p.maximum) &&
                !has_control_character(text) && is_utf8(text) && (p.fits == nullptr || p.fits(text));
     }
+    case value_kind::lines: {
+        if (!value.is_string()) {
+            return false;
+        }
+        const std::string_view text{value.get_string()};
+        return text.size() <= static_cast<std::size_t>(p.maximum) && is_utf8(text) &&
+               std::ranges::none_of(text, [](char c) {
+                   return has_control_character({&c, 1}) && c != '\n' && c != '\r' && c != '\t';
+               });
+    }
     case value_kind::name:
         return value.is_string() && is_name(std::string_view{value.get_string()});
     case value_kind::mac:
@@ -257,6 +267,9 @@ json::object value_schema(const parameter& p)
     case value_kind::text:
         s = {{"type", "string"}, {"minLength", 1}, {"maxLength", p.maximum}};
         break;
+    case value_kind::lines:
+        s = {{"type", "string"}, {"maxLength", p.maximum}};
+        break;
     case value_kind::name:
         s = {{"type", "string"}, {"pattern", "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}};
         break;
@@ -379,6 +392,9 @@ std::string describe_kind(const parameter& p)
     case value_kind::text:
         return "text of 1 to " + std::to_string(p.maximum) +
                " bytes of UTF-8 without control characters";
+    case value_kind::lines:
+        return "lines of UTF-8 without control characters, of " + std::to_string(p.maximum) +
+               " bytes at most";
     case value_kind::name:
         return "a name of 1 to 63 letters, digits, '.', '_' or '-', a letter or digit first";
     case value_kind::mac:

@@ -17,12 +17,13 @@
 namespace strait::control {
 
 enum class value_kind : std::uint8_t {
-    text,      // 1 to `maximum` bytes, no control characters
-    name,      // of a port or bridge: 1 to 63 letters, digits, '.', '_', '-'
-    mac,       // 52:54:00:12:34:56, or with '-'
-    integer,   // `minimum` to `maximum`
-    truth,     // true or false; on the command line an option alone, or with on or off
-    choice,    // one of `choices`
+    text,    // 1 to `maximum` bytes, no control characters
+    lines,   // the same with ends of lines and tabs; on the command line it, or the path of a file
+    name,    // of a port or bridge: 1 to 63 letters, digits, '.', '_', '-'
+    mac,     // 52:54:00:12:34:56, or with '-'
+    integer, // `minimum` to `maximum`
+    truth,   // true or false; on the command line an option alone, or with on or off
+    choice,  // one of `choices`
     vlan_list, // integers and ranges "20-29"; on the command line 10,20-29
     options,   // an object of `members`; on the command line KEY=VALUE,KEY=VALUE
     file,      // of command lines only: a JSON file with more of the method's parameters
@@ -65,6 +66,7 @@ struct method {
     std::vector<parameter> parameters{};
     bool result_is_list{false};
     std::vector<result_member> result{};
+    bool for_programs{false}; // and no command
 };
 
 using method_table = std::vector<method>;

@@ -4,6 +4,8 @@
 
 #include "dataplane/types.hh"
 
+#include <limits>
+
 namespace strait::control {
 
 namespace {
@@ -409,6 +411,170 @@ std::vector<method> xen_methods()
     };
 }
 
+// What programs send in one request is limited by its length.
+constexpr std::int64_t longest_flows = std::int64_t{1} << 30U;
+
+parameter flow_bridge()
+{
+    return {.name = "bridge",
+            .kind = kind::name,
+            .help = "the bridge; may be left out where there is one",
+            .placeholder = "BRIDGE"};
+}
+
+parameter flow_lines(std::string_view help)
+{
+    return {.name = "flows",
+            .kind = kind::lines,
+            .help = help,
+            .placeholder = "FLOW|FILE|-",
+            .required = true,
+            .positional = true,
+            .maximum = longest_flows};
+}
+
+parameter file_name()
+{
+    return {.name = "file",
+            .help = "what messages call the text that the flows are of",
+            .placeholder = "NAME",
+            .maximum = longest_text};
+}
+
+std::vector<result_member> flow_changes()
+{
+    return {{"added", "integer", "flows that were added"},
+            {"modified", "integer", "flows whose actions were changed"},
+            {"removed", "integer", "flows that were removed"}};
+}
+
+std::vector<method> flow_methods()
+{
+    const parameter strict =
+        flag("strict", "only flows with just this match and priority, not those within it");
+    const parameter names = flag("names", "ports by their names");
+    parameter which = flow_lines("a match, or a file with one a line");
+    which.required = false;
+    return {
+        {.name = "flow.add",
+         .summary = "Add flows, in place of those with the same match and priority",
+         .changes = true,
+         .parameters = {flow_lines("a flow, or a file with one a line"), flow_bridge(),
+                        file_name()},
+         .result = flow_changes()},
+        {.name = "flow.mod",
+         .summary = "Change the actions of flows; add one where there is none",
+         .changes = true,
+         .parameters = {flow_lines("a match and actions, or a file with one a line"), flow_bridge(),
+                        strict, file_name()},
+         .result = flow_changes()},
+        {.name = "flow.del",
+         .summary = "Remove flows within a match; all, if none is given",
+         .changes = true,
+         .parameters = {which, flow_bridge(), strict, file_name()},
+         .result = flow_changes()},
+        {.name = "flow.replace",
+         .summary = "Have these flows and no others; those that stay keep their counters",
+         .changes = true,
+         .parameters = {flow_lines("a file with a flow a line"), flow_bridge(), file_name()},
+         .result = flow_changes()},
+        {.name = "flow.diff",
+         .summary = "Tell which flows a replace would remove and add",
+         .changes = false,
+         .parameters = {flow_lines("a file with a flow a line"), flow_bridge(), names, file_name()},
+         .result = {{"only_here", "array", "flows that would go"},
+                    {"only_there", "array", "flows that would come"}}},
+        {.name = "flow.list",
+         .summary = "List the flows of a bridge, with what each has carried",
+         .changes = false,
+         .parameters = {{.name = "filter",
+                         .help = "a match; flows within it",
+                         .placeholder = "MATCH",
+                         .positional = true,
+                         .maximum = longest_text},
+                        flow_bridge(),
+                        names,
+                        {.name = "limit",
+                         .kind = kind::integer,
+                         .help = "flows to answer with at most; 65536 unless given",
+                         .placeholder = "N",
+                         .minimum = 0,
+                         .maximum = usual_flow_limit}},
+         .result = {{"bridge", "string", "the bridge"},
+                    {"total", "integer", "flows within the match, also those beyond the limit"},
+                    {"flows", "array",
+                     "of each: table, priority, cookie, match, actions, idle_timeout, "
+                     "hard_timeout, packets, bytes, age_ms and idle_ms (since its last packet)"}}},
+        {.name = "flow.begin",
+         .summary = "Begin a bundle: changes in several requests that become visible at once",
+         .changes = true,
+         .parameters = {flow_bridge(), flag("replace", "what is put into it replaces all flows")},
+         .result = {{"bundle", "integer", "its number"}},
+         .for_programs = true},
+        {.name = "flow.put",
+         .summary = "Put changes into a bundle",
+         .changes = true,
+         .parameters = {{.name = "bundle",
+                         .kind = kind::integer,
+                         .help = "its number",
+                         .required = true,
+                         .minimum = 1,
+                         .maximum = std::numeric_limits<std::int64_t>::max()},
+                        flow_lines("flows, one a line"),
+                        {.name = "command",
+                         .kind = kind::choice,
+                         .help = "what is done with lines that do not say it; add unless given",
+                         .choices = {"add", "modify", "modify_strict", "delete", "delete_strict"}},
+                        {.name = "first_line",
+                         .kind = kind::integer,
+                         .help = "the number of the first line, for messages; 1 unless given",
+                         .minimum = 1,
+                         .maximum = std::numeric_limits<std::int32_t>::max()},
+                        file_name()},
+         .result = {{"put", "boolean", "true"}},
+         .for_programs = true},
+        {.name = "flow.commit",
+         .summary = "Carry out a bundle, all of it or nothing",
+         .changes = true,
+         .parameters = {{.name = "bundle",
+                         .kind = kind::integer,
+                         .help = "its number",
+                         .required = true,
+                         .minimum = 1,
+                         .maximum = std::numeric_limits<std::int64_t>::max()}},
+         .result = flow_changes(),
+         .for_programs = true},
+        {.name = "trace",
+         .summary = "Tell what a port's flows do to a frame, without sending it",
+         .changes = false,
+         .parameters = {{.name = "port",
+                         .kind = kind::name,
+                         .help = "the port it comes from",
+                         .placeholder = "PORT",
+                         .required = true,
+                         .positional = true},
+                        {.name = "packet",
+                         .help = "the frame in hexadecimal digits, or words like "
+                                 "tcp,nw_src=10.0.0.1,tp_dst=80",
+                         .placeholder = "PACKET",
+                         .required = true,
+                         .positional = true,
+                         .maximum = 200'000}},
+         .result = {{"flow", "string", "the packet as flows see it"},
+                    {"steps", "array",
+                     "of each: depth and either table, flow and rule (null: none matches), or "
+                     "action, or note"},
+                    {"outputs", "array", "of each: port, number, frame and flow"},
+                    {"drops", "array", "of each: port, reason and explanation"}}},
+        {.name = "cache.stats",
+         .summary = "What the workers' flow caches hold, and how often they answered",
+         .changes = false,
+         .result = {{"workers", "array",
+                     "of each: worker, entries, bytes, hits, misses, stale (misses because flows "
+                     "had changed), evictions and uncached"}}},
+    };
+}
+
 std::vector<method> other_methods()
 {
     return {
@@ -462,7 +628,8 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part : {port_methods(), mac_methods(), xen_methods(), other_methods()}) {
+        for (auto part :
+             {port_methods(), mac_methods(), xen_methods(), flow_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -6,8 +6,10 @@
 #include "control/json_text.hh"
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace strait::control {
 
@@ -45,6 +47,24 @@ result<json::object> read(const std::string& path)
 }
 
 } // namespace
+
+result<text_of_word> text_or_file(const std::string& word)
+{
+    std::error_code ignored;
+    const bool is_file =
+        word == "-" || word.starts_with('/') || word.starts_with('.') ||
+        (word.find('=') == std::string::npos && std::filesystem::exists(word, ignored));
+    if (!is_file) {
+        return text_of_word{word, std::nullopt};
+    }
+    constexpr std::size_t longest = std::size_t{1} << 30U;
+    auto text = read_config_file(word == "-" ? "/dev/stdin" : word,
+                                 {.what = "the file", .taker = "this", .longest = longest});
+    if (text.has_error()) {
+        return text.error();
+    }
+    return text_of_word{std::move(*text), word == "-" ? "standard input" : word};
+}
 
 result<void> add_from_file(const method& m, json::object& given)
 {

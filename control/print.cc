@@ -2,6 +2,9 @@
 // Tables.
 #include "control/print.hh"
 
+#include "control/print_flows.hh"
+#include "control/print_parts.hh"
+
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -17,138 +20,6 @@ namespace strait::control {
 namespace json = boost::json;
 
 namespace {
-
-// Rows of cells; numbers to the right, the first row is the heading.
-class table {
-public:
-    explicit table(std::vector<std::string> heading) : columns_{heading.size()}
-    {
-        rows_.push_back(std::move(heading));
-        right_.resize(columns_, false);
-    }
-    table& align_right(std::size_t first, std::size_t last)
-    {
-        for (std::size_t i = first; i <= last; ++i) {
-            right_[i] = true;
-        }
-        return *this;
-    }
-    void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-    [[nodiscard]] std::string text() const
-    {
-        std::vector<std::size_t> widths(columns_, 0);
-        for (const auto& row : rows_) {
-            for (std::size_t i = 0; i < columns_; ++i) {
-                widths[i] = std::max(widths[i], row[i].size());
-            }
-        }
-        std::string out;
-        for (const auto& row : rows_) {
-            std::string line;
-            for (std::size_t i = 0; i < columns_; ++i) {
-                const std::string gap(widths[i] - row[i].size(), ' ');
-                line += (i == 0 ? "" : "  ") + (right_[i] ? gap + row[i] : row[i] + gap);
-            }
-            line.erase(line.find_last_not_of(' ') + 1);
-            out += line + "\n";
-        }
-        return out;
-    }
-
-private:
-    std::size_t columns_;
-    std::vector<std::vector<std::string>> rows_;
-    std::vector<bool> right_;
-};
-
-const json::value& member(const json::object& object, std::string_view name)
-{
-    static const json::value none;
-    const auto* found = object.if_contains(name);
-    return found != nullptr ? *found : none;
-}
-
-const json::object& as_object(const json::value& value)
-{
-    static const json::object none;
-    return value.is_object() ? value.get_object() : none;
-}
-
-const json::array& as_array(const json::value& value)
-{
-    static const json::array none;
-    return value.is_array() ? value.get_array() : none;
-}
-
-double as_number(const json::value& value)
-{
-    return value.is_double()   ? value.get_double()
-           : value.is_int64()  ? static_cast<double>(value.get_int64())
-           : value.is_uint64() ? static_cast<double>(value.get_uint64())
-                               : 0.0;
-}
-
-std::uint64_t as_count(const json::value& value)
-{
-    return value.is_uint64() ? value.get_uint64()
-           : value.is_int64() && value.get_int64() > 0
-               ? static_cast<std::uint64_t>(value.get_int64())
-               : 0;
-}
-
-std::string grouped(std::uint64_t n)
-{
-    std::string digits = std::to_string(n);
-    for (std::size_t at = digits.size(); at > 3;) {
-        at -= 3;
-        digits.insert(at, ",");
-    }
-    return digits;
-}
-
-std::string fixed(double n, int decimals)
-{
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%.*f", decimals, n);
-    return text.data();
-}
-
-// 1234567 as "1.23 M", with the unit behind it.
-std::string scaled(double n, std::string_view unit)
-{
-    constexpr std::array<std::string_view, 5> prefixes = {"", "k", "M", "G", "T"};
-    constexpr double thousand = 1000;
-    std::size_t i = 0;
-    while (n >= thousand && i + 1 < prefixes.size()) {
-        n /= thousand;
-        ++i;
-    }
-    const int decimals = i == 0 || n >= 100 ? 0 : n >= 10 ? 1 : 2;
-    return fixed(n, decimals) + " " + std::string{prefixes[i]} + std::string{unit};
-}
-
-// Text for a terminal: what would control it is shown as '?'.
-std::string plain(const json::value& value)
-{
-    std::string text;
-    if (value.is_string()) {
-        text = std::string_view{value.get_string()};
-    } else if (value.is_bool()) {
-        text = value.get_bool() ? "yes" : "no";
-    } else if (value.is_null()) {
-        text = "-";
-    } else if (value.is_array()) {
-        for (const auto& element : value.get_array()) {
-            text += (text.empty() ? "" : ", ") + plain(element);
-        }
-    } else {
-        text = json::serialize(value);
-    }
-    std::replace_if(
-        text.begin(), text.end(),
-        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-    return text;
-}
 
 // 10,20-29 for a list of VLANs.
 std::string vlan_ranges(const json::array& vlans)
@@ -185,7 +56,7 @@ std::string vlan_text(const json::object& port)
 
 std::string bridges_text(const json::value& result)
 {
-    table t{{"BRIDGE", "MACS", "TABLE", "AGEING", "BPDU", "PORTS"}};
+    text_table t{{"BRIDGE", "MACS", "TABLE", "AGEING", "BPDU", "PORTS"}};
     t.align_right(1, 3);
     for (const auto& element : as_array(result)) {
         const auto& b = as_object(element);
@@ -201,7 +72,7 @@ std::string bridges_text(const json::value& result)
 
 std::string ports_text(const json::value& result)
 {
-    table t{{"PORT", "NUMBER", "BRIDGE", "TYPE", "ADMIN", "LINK", "MTU", "VLAN"}};
+    text_table t{{"PORT", "NUMBER", "BRIDGE", "TYPE", "ADMIN", "LINK", "MTU", "VLAN"}};
     t.align_right(1, 1).align_right(6, 6);
     for (const auto& element : as_array(result)) {
         const auto& p = as_object(element);
@@ -259,7 +130,7 @@ std::string xen_text(const json::object& result)
     if (member(result, "hypervisor").is_null()) {
         return "no hypervisor: Xen guests cannot be served here\n";
     }
-    table t{{"VIF", "MAC", "BRIDGE", "PORT", "ERROR"}};
+    text_table t{{"VIF", "MAC", "BRIDGE", "PORT", "ERROR"}};
     for (const auto& element : as_array(member(result, "vifs"))) {
         const auto& v = as_object(element);
         t.add({plain(member(v, "vif")), plain(member(v, "mac")), plain(member(v, "bridge")),
@@ -270,7 +141,7 @@ std::string xen_text(const json::object& result)
 
 std::string macs_text(const json::object& result)
 {
-    table t{{"BRIDGE", "VLAN", "MAC", "PORT", "AGE"}};
+    text_table t{{"BRIDGE", "VLAN", "MAC", "PORT", "AGE"}};
     t.align_right(1, 1).align_right(4, 4);
     const auto& entries = as_array(member(result, "entries"));
     for (const auto& element : entries) {
@@ -306,10 +177,11 @@ std::string stats_text(const json::object& result)
         }
         return row;
     };
-    table t{rates ? std::vector<std::string>{"PORT", "LINK", "RX", "RX BITS", "RX DROPPED", "TX",
-                                             "TX BITS", "TX DROPPED"}
-                  : std::vector<std::string>{"PORT", "LINK", "RX PACKETS", "RX BYTES", "RX DROPPED",
-                                             "TX PACKETS", "TX BYTES", "TX DROPPED"}};
+    text_table t{rates ? std::vector<std::string>{"PORT", "LINK", "RX", "RX BITS", "RX DROPPED",
+                                                  "TX", "TX BITS", "TX DROPPED"}
+                       : std::vector<std::string>{"PORT", "LINK", "RX PACKETS", "RX BYTES",
+                                                  "RX DROPPED", "TX PACKETS", "TX BYTES",
+                                                  "TX DROPPED"}};
     t.align_right(2, 7);
     const auto& list = as_array(member(result, "ports"));
     for (const auto& element : list) {
@@ -324,7 +196,7 @@ std::string stats_text(const json::object& result)
 
 std::string drops_text(const json::object& result)
 {
-    table t{{"PORT", "DIRECTION", "PACKETS", "REASON", "MEANING"}};
+    text_table t{{"PORT", "DIRECTION", "PACKETS", "REASON", "MEANING"}};
     t.align_right(2, 2);
     bool any = false;
     for (const auto& element : as_array(member(result, "ports"))) {
@@ -346,8 +218,8 @@ std::string drops_text(const json::object& result)
 
 std::string workers_text(const json::object& result)
 {
-    table t{{"WORKER", "CPU", "BUSY", "ASLEEP", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS",
-             "HANDED OVER", "LONGEST GAP", "QUEUES"}};
+    text_table t{{"WORKER", "CPU", "BUSY", "ASLEEP", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS",
+                  "HANDED OVER", "LONGEST GAP", "QUEUES"}};
     t.align_right(0, 8);
     std::string awake;
     for (const auto& element : as_array(member(result, "workers"))) {
@@ -399,7 +271,7 @@ std::string memory_text(const json::value& bytes)
 
 std::string vms_text(const json::value& result)
 {
-    table t{{"VM", "STATE", "PROCESS", "CPUS", "MEMORY", "UPTIME", "END"}};
+    text_table t{{"VM", "STATE", "PROCESS", "CPUS", "MEMORY", "UPTIME", "END"}};
     t.align_right(2, 5);
     for (const auto& element : as_array(result)) {
         const auto& v = as_object(element);
@@ -559,6 +431,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "vm.show") {
         return vm_text(as_object(result));
+    }
+    if (m.name.starts_with("flow.") || m.name == "trace" || m.name == "cache.stats") {
+        return flow_text(m, as_object(result));
     }
     if (m.changes) {
         return {};

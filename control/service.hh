@@ -8,6 +8,7 @@
 #include "control/xen_adoption.hh"
 
 #include <chrono>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ private:
     void add_port_methods();
     void add_mac_methods();
     void add_xen_methods();
+    void add_flow_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -51,6 +53,15 @@ private:
     result xen_release(const object& p);
     result xen_check(const object& p) const;
     result xen_list() const;
+    result flow_change_all(const object& p, flow_command command);
+    result flow_replace(const object& p);
+    result flow_diff(const object& p) const;
+    result flow_list(const object& p) const;
+    result flow_begin(const object& p);
+    result flow_put(const object& p);
+    result flow_commit(const object& p);
+    result trace_frame(const object& p) const;
+    result cache_stats() const;
     result stats(const object& p) const;
     result drops(const object& p) const;
     result worker_list() const;
@@ -60,9 +71,27 @@ private:
     [[nodiscard]] boost::json::object describe(const virtual_switch::port& p) const;
     [[nodiscard]] outcome<std::vector<const virtual_switch::port*>> chosen(const object& p) const;
 
+    // Flows that come in more than one request.
+    struct open_bundle {
+        std::string bridge;
+        bridge_flows::bundle changes;
+        std::chrono::steady_clock::time_point used;
+    };
+    static constexpr std::size_t most_bundles = 8;
+    static constexpr std::chrono::minutes patience{1}; // with one that nothing is put into
+    [[nodiscard]] outcome<const virtual_switch::bridge*> flow_bridge(const object& p) const;
+    [[nodiscard]] outcome<void> put_flows(const virtual_switch::bridge& b,
+                                          bridge_flows::bundle& bundle, const object& p,
+                                          flow_command command) const;
+    [[nodiscard]] static result commit(const virtual_switch::bridge& b,
+                                       bridge_flows::bundle bundle);
+    [[nodiscard]] outcome<open_bundle*> find_bundle(const object& p);
+
     virtual_switch& switch_;
     xen_adoption& adoption_;
     host_facts facts_;
+    std::map<std::int64_t, open_bundle> bundles_;
+    std::int64_t last_bundle_{0};
     std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
     control::rpc rpc_{methods()};
 };

@@ -2,6 +2,7 @@
 // straitctl: a client of the daemon's control service, and what starts and ends virtual machines.
 #include "control/cli.hh"
 #include "control/client.hh"
+#include "control/flow_upload.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
 #include "control/version.hh"
@@ -115,7 +116,10 @@ int run(const std::vector<std::string>& words)
         if (c.rates || c.watch) {
             return watch(c, connection);
         }
-        return show(c, connection.call(c.method->name, c.parameters)) ? done : no_answer;
+        const json::value answer = wants_upload(*c.method, c.parameters)
+                                       ? upload(connection, *c.method, c.parameters)
+                                       : connection.call(c.method->name, c.parameters);
+        return show(c, answer) ? done : no_answer;
     } catch (const call_error& e) {
         std::string why = e.message;
         if (e.reached && c.after_watch) {

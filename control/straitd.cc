@@ -95,7 +95,7 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
     return std::nullopt;
 }
 
-// Looks twice a second at links, and at what the log had to leave out.
+// Looks twice a second at links, at flows whose time is up, and at what the log had to leave out.
 class watch {
 public:
     watch(asio::io_context& io, virtual_switch& sw) : timer_{io}, switch_{sw} { wait(); }
@@ -108,6 +108,7 @@ private:
         timer_.async_wait([this](boost::system::error_code error) {
             if (!error) {
                 switch_.look_at_links();
+                switch_.look_at_flows();
                 log_left_out();
                 wait();
             }

@@ -37,7 +37,7 @@ vlan_policy vlan_settings::policy() const
 }
 
 virtual_switch::virtual_switch(dataplane::engine& engine, std::map<std::string, port_type> types)
-    : engine_{engine}, types_{std::move(types)}
+    : engine_{engine}, types_{std::move(types)}, retired_flows_{engine}
 {}
 
 virtual_switch::~virtual_switch()
@@ -149,9 +149,12 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->macs = std::make_shared<dataplane::mac_table>(request.mac_table_size);
     config->macs->set_ageing(request.mac_ageing);
     config->forward_bpdu = request.forward_bpdu;
+    auto flows = std::make_unique<bridge_flows>(engine_, retired_flows_);
+    config->flows = flows->live();
     auto next = draft();
     put(*next, std::shared_ptr<const bridge_config>{config});
-    bridges_[request.name] = {request.name, config->index, request.mac_table_size, config};
+    bridges_[request.name] = {request.name, config->index, request.mac_table_size, config,
+                              std::move(flows)};
     used_bridges_.set(index);
     publish(std::move(next));
     log(log_level::info, "control", "bridge " + request.name + " added");
@@ -331,6 +334,7 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->index = *index;
     config->incarnation = ++last_incarnation_;
     config->name = request.name;
+    config->number = p.number;
     config->bridge = on->second.index;
     config->admin_up = request.admin_up;
     config->mtu = request.mtu;
@@ -355,7 +359,31 @@ outcome<void> virtual_switch::add_port(const port_request& request)
         "port " + request.name + " (" + request.type + ", number " + std::to_string(p.number) +
             ") added to bridge " + request.bridge);
     ports_.emplace(request.name, std::move(p));
+    number_ports(on->second);
     return {};
+}
+
+port_names virtual_switch::port_names_of(const std::string& bridge_name) const
+{
+    port_names out;
+    for (const auto& [name, p] : ports_) {
+        if (p.request.bridge == bridge_name) {
+            out.add(p.number, name);
+        }
+    }
+    return out;
+}
+
+// Tells a bridge's flows its ports.
+void virtual_switch::number_ports(bridge& b)
+{
+    auto numbers = std::make_shared<flow::port_numbers>();
+    for (const auto& [name, p] : ports_) {
+        if (p.request.bridge == b.name) {
+            numbers->add(p.number, p.config->index);
+        }
+    }
+    b.flows->set_ports(std::move(numbers));
 }
 
 // Takes a port from the workers; it serves nobody any more when this returns.
@@ -382,7 +410,9 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
         return find_port(name).error();
     }
     withdraw(found->second);
+    bridge& on = bridges_.at(found->second.request.bridge);
     ports_.erase(found);
+    number_ports(on);
     log(log_level::info, "control", "port " + name + " removed");
     return {};
 }
@@ -442,6 +472,14 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
                        : "; static MACs removed with the VLANs that it no longer carries: " +
                              std::to_string(gone)));
     return {};
+}
+
+void virtual_switch::look_at_flows()
+{
+    retired_flows_.look();
+    for (auto& [name, b] : bridges_) {
+        b.flows->look();
+    }
 }
 
 void virtual_switch::look_at_links()

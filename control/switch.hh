@@ -4,6 +4,7 @@
 // each change and undoes it wholly when a part of it fails. JSON and the port types are not here.
 #pragma once
 
+#include "control/bridge_flows.hh"
 #include "control/failure.hh"
 #include "dataplane/engine.hh"
 #include "ports/port.hh"
@@ -91,6 +92,7 @@ public:
         dataplane::bridge_index index;
         std::size_t mac_table_size;
         std::shared_ptr<const dataplane::bridge_config> config; // what is published
+        std::unique_ptr<bridge_flows> flows;
     };
     struct port {
         port_request request; // as it was made
@@ -138,6 +140,8 @@ public:
     [[nodiscard]] outcome<const bridge*> find_bridge(const std::string& name) const;
     [[nodiscard]] outcome<const port*> find_port(const std::string& name) const;
 
+    // The ports of a bridge, as flows may call them.
+    [[nodiscard]] port_names port_names_of(const std::string& bridge_name) const;
     // The VLAN that untagged frames of a port belong to, 0 for none.
     [[nodiscard]] static std::uint16_t untagged_vlan(const port& p) noexcept;
     // True when an entry of that MAC was there before. No VLAN: that of untagged frames.
@@ -155,6 +159,8 @@ public:
 
     // Notices links that came or went: logs them and forgets what was learned on a lost one.
     void look_at_links();
+    // Ends flows whose time is up.
+    void look_at_flows();
 
 private:
     using snapshot = dataplane::snapshot;
@@ -165,6 +171,7 @@ private:
     static void put(snapshot& next, std::shared_ptr<const dataplane::bridge_config> config);
     static void erase_port(snapshot& next, dataplane::port_index index);
 
+    void number_ports(bridge& b);
     [[nodiscard]] outcome<std::uint16_t> choose_number(const port_request& request) const;
     [[nodiscard]] outcome<dataplane::port_index> free_port_index() const;
     [[nodiscard]] std::vector<dataplane::queue_config>
@@ -180,6 +187,7 @@ private:
 
     dataplane::engine& engine_;
     std::map<std::string, port_type> types_;
+    retired_flows retired_flows_;
     std::map<std::string, bridge> bridges_;
     std::map<std::string, port> ports_;
     std::bitset<dataplane::max_ports> used_ports_;

@@ -115,7 +115,9 @@ method_table vm_commands()
 const cli::program& straitctl_program()
 {
     static const method_table all = [] {
-        method_table both = methods();
+        method_table both;
+        std::ranges::copy_if(methods(), std::back_inserter(both),
+                             [](const method& m) { return !m.for_programs; });
         for (auto& m : vm_commands()) {
             both.push_back(std::move(m));
         }

@@ -176,6 +176,45 @@ def test_macs(ports):
     assert ports.ctl("mac list")["total"] == 0
 
 
+def test_flows(ports, tmp_path):
+    """As a person would: flows by the command line, from a file and from standard input."""
+    assert ports.text("flow list")[1].endswith("priority=0 actions=NORMAL\n")
+    ports.ctl("flow", "add", "priority=10,tcp,tp_dst=23,actions=drop")
+    rules = tmp_path / "rules"
+    rules.write_text("# the tenant\npriority=10,tcp,tp_dst=23 actions=drop\n\n"
+                     "priority=5,in_port=vm1,actions=mod_vlan_vid:5,up0\n")
+    assert ports.text("flow", "diff", rules, "--names")[1].splitlines() == [
+        "-priority=0 actions=NORMAL", "+priority=5,in_port=vm1 actions=mod_vlan_vid:5,output:up0"]
+    assert ports.ctl("flow", "replace", rules) == {"added": 1, "modified": 0, "removed": 1}
+    listed = [(flow["priority"], flow["match"], flow["actions"])
+              for flow in ports.ctl("flow list --names")["flows"]]
+    assert listed == [(10, "tcp,tp_dst=23", "drop"),
+                      (5, "in_port=vm1", "mod_vlan_vid:5,output:up0")]
+    traced = ports.ctl("trace", "vm1", "udp,dl_src=02:00:00:00:00:01,nw_dst=10.0.0.2")
+    assert [output["port"] for output in traced["outputs"]] == ["up0"]
+    assert "dl_vlan=5" in traced["outputs"][0]["flow"]
+    text = ports.text("trace", "up0", "udp")[1]
+    assert "table 0: no flow matches" in text and "flow_miss" in text
+    assert ports.ctl("flow", "del", "tcp")["removed"] == 1
+    assert "WORKER" in ports.text("cache stats")[1]
+
+
+def test_a_file_of_many_flows(ports, tmp_path):
+    """More than one request has room for: all of it, or nothing, and the line that is wrong."""
+    rules = tmp_path / "rules"
+    count = 30_000
+    lines = [f"priority=9,udp,nw_src=10.0.{i >> 8}.{i & 255},tp_dst=53,actions=output:up0"
+             for i in range(count)]
+    rules.write_text("\n".join(lines))
+    assert rules.stat().st_size > 1 << 20
+    assert ports.ctl("flow", "add", rules)["added"] == count
+    assert ports.ctl("flow list --limit 1")["total"] == count + 1
+    lines[count - 7] = "priority=9,udp,nosuch=1,actions=drop"
+    rules.write_text("\n".join(lines[1:]))
+    assert refused(ports, "flow", "replace", rules).startswith(f"{rules}:{count - 7}:16: ")
+    assert ports.ctl("flow list --limit 1")["total"] == count + 1
+
+
 def test_counters_and_workers(ports):
     stats = ports.ctl("stats vm1")
     (port,) = stats["ports"]
@@ -328,6 +367,25 @@ def test_help_needs_no_daemon():
     ("stats --watch never", "there is no port never; what may follow --watch is seconds from 0.1"),
     ("worker list --watch never", "--watch is never; it must be seconds"),
     ("drops nosuch", "there is no port nosuch"),
+    ("flow add tcp,tp_dst=80", "actions"),
+    ("flow add nosuch=1,actions=drop", '1:1: "nosuch" is no'),
+    ("flow add tp_dst=80,actions=drop", "tp_dst"),
+    ("flow add priority=70000,actions=drop", "priority"),
+    ("flow add in_port=nosuch,actions=drop", "nosuch"),
+    ("flow add actions=output:nosuch", "nosuch"),
+    ("flow add actions=controller", "controller"),
+    ("flow add actions=group:1", "the action group is not done by this switch yet"),
+    ("flow add actions=goto_table:0", "goto_table"),
+    ("flow add --bridge nosuch actions=drop", "there is no bridge nosuch"),
+    ("flow add", "FLOW|FILE|- is missing"),
+    ("flow replace /no/such/file", "/no/such/file cannot be read: No such file"),
+    ("flow replace {run}", "it is a folder"),
+    ("flow list tcp,actions=drop", "actions"),
+    ("flow list --limit -1", "--limit is -1"),
+    ("flow drop", "there is no command \"flow drop\""),
+    ("trace nosuch tcp", "there is no port nosuch"),
+    ("trace vm1 0123", "14 bytes or more"),
+    ("trace vm1 tcp,tp_dst=99999", "tp_dst"),
 ])
 def test_mistakes_get_a_sentence_and_change_nothing(module_ports, words, says):
     words = words.format(run=module_ports.run_dir, vm1=module_ports.socket("vm1"))

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -327,6 +328,97 @@ def test_trunk_with_native_vlan(house):
     house.ctl("port set vm1 --no-vlan")
     house.ctl("port set vm2 --no-vlan")
     house.reachable()
+
+
+@pytest.fixture
+def flows(house, tmp_path):
+    """flows(LINE, ...): the bridge has these flows and NORMAL for all else; after the test NORMAL
+    alone."""
+    def have(*lines):
+        path = tmp_path / "flows"
+        path.write_text("\n".join([*lines, "priority=0,actions=NORMAL"]))
+        house.ctl("flow", "replace", path)
+    yield have
+    have()
+    house.reachable()
+
+
+def packets(house, match):
+    """That flows within the match have carried, once that is known."""
+    time.sleep(0.3)
+    return sum(flow["packets"] for flow in house.ctl("flow", "list", match)["flows"])
+
+
+def test_flows_let_through_what_they_name(house, flows):
+    house.reachable()
+    flows("priority=10,icmp,nw_dst=10.0.0.2,actions=drop", "priority=5,tcp,actions=NORMAL")
+    before = house.drops("vm1", "flow_drop")
+    assert house.one.ping(house.two, count=3).received == 0
+    assert house.drops("vm1", "flow_drop") - before == 3
+    assert packets(house, "icmp") == 3
+    sent, _ = crossing(house, house.one, "vm1", house.two, "vm2", size=3_000_001)
+    assert packets(house, "tcp") > 100
+    print(f"{sent:.0f} bytes a packet of the stream")
+    misses = sum(worker["misses"] for worker in house.ctl("cache stats")["workers"])
+    house.one.stream(house.two, size=1_000_001)
+    assert sum(worker["misses"] for worker in house.ctl("cache stats")["workers"]) < misses + 50
+
+
+def test_flows_rewrite_what_guests_left_to_be_finished(house, flows):
+    """Addresses of streams with checksums and segments that are still to be made."""
+    house.reachable()
+    flows("priority=10,ip,nw_dst=10.0.0.22,actions=mod_nw_dst:10.0.0.2,mod_nw_tos:32,NORMAL",
+          "priority=10,ip,nw_src=10.0.0.2,nw_dst=10.0.0.1,actions=mod_nw_src:10.0.0.22,NORMAL")
+    house.two.sh("ip addr add 10.0.0.22/32 dev eth0")  # for ARP alone
+    assert house.one.ping("10.0.0.22", count=3, timeout=5).lost == 0
+    taken, _ = crossing(house, house.one, "vm1", house.two, "vm2", size=3_000_001,
+                        address="10.0.0.22")
+    print(f"{taken:.0f} bytes a packet")
+    assert packets(house, "ip,nw_src=10.0.0.2") > 50
+    house.two.sh("ip addr del 10.0.0.22/32 dev eth0")
+
+
+def test_flows_put_tags_in_and_take_them_out(house, flows):
+    """One guest has a VLAN's interface, the other knows of no VLAN, and the ports' own policies say
+    nothing of what flows send as it is."""
+    house.reachable()
+    house.ctl("port set vm2 --trunk 77")
+    tagged = "actions=push_vlan:0x8100,set_field:4103->vlan_vid,output:vm2"
+    flows(f"priority=10,in_port=vm1,ip,nw_dst=10.7.0.0/24,{tagged}",
+          f"priority=10,in_port=vm1,arp,arp_tpa=10.7.0.0/24,{tagged}",
+          "priority=10,in_port=vm2,dl_vlan=7,actions=pop_vlan,output:vm1")
+    house.one.sh("ip addr add 10.7.0.1/24 dev eth0")
+    house.two.sh("ip link add link eth0 name eth0.7 type vlan id 7 && "
+                 "ip addr add 10.7.0.2/24 dev eth0.7 && ip link set eth0.7 up")
+    house.one.wait_ping("10.7.0.2", 20)
+    assert house.one.ping("10.7.0.2", count=3, timeout=5).lost == 0
+    house.one.stream(house.two, size=3_000_001, address="10.7.0.2")
+    house.two.stream(house.one, size=3_000_001, address="10.7.0.1")
+    house.two.sh("ip link del eth0.7")
+    house.one.sh("ip addr del 10.7.0.1/24 dev eth0")
+    house.ctl("port set vm2 --no-vlan")
+
+
+def test_flows_change_under_traffic(house, flows):
+    """A flow that matters to others, changed a hundred times a second: no packet of a neighbour's
+    is lost for it."""
+    house.reachable()
+    flows("priority=10,ip,nw_dst=10.0.0.2,actions=NORMAL")
+    result = []
+    pinging = threading.Thread(target=lambda: result.append(
+        house.one.ping(house.two, count=100, interval=0.05, timeout=5)))
+    pinging.start()
+    changes = 0
+    while pinging.is_alive():
+        house.ctl("flow", "add", f"priority=20,udp,tp_dst={changes % 50 + 1},actions=drop")
+        house.ctl("flow", "mod", "ip,nw_dst=10.0.0.2,actions="
+                  + ("NORMAL" if changes % 2 else "output:vm2"))
+        changes += 1
+    pinging.join()
+    print(f"{changes} changes")
+    assert result and result[0].lost == 0, result
+    assert changes > 20
+    assert packets(house, "ip,nw_dst=10.0.0.2") >= 100, "changed actions keep what was counted"
 
 
 def test_driver_reset(house):

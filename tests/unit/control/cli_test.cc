@@ -9,6 +9,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <string>
+#include <vector>
+
 namespace strait::control::cli {
 namespace {
 
@@ -202,6 +206,15 @@ TEST(cli, bounds_what_it_repeats_of_bad_words)
 {
     EXPECT_LT(refused("port set vm1 --vlan " + std::string(100'000, '9')).size(), 300U);
     EXPECT_LT(refused("port show " + std::string(100'000, 'a')).size(), 300U);
+}
+
+TEST(cli, refuses_a_file_that_is_no_text)
+{
+    const std::string path = testing::TempDir() + "no_text";
+    std::ofstream{path} << "udp" << '\0' << ",actions=drop\n";
+    const auto c = parse(straitctl, std::vector<std::string>{"flow", "add", path});
+    ASSERT_TRUE(c.has_error());
+    EXPECT_THAT(c.error().message, testing::HasSubstr(path + " has bytes that no text has"));
 }
 
 TEST(split_words, keeps_quoted_words_together)

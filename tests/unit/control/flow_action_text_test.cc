@@ -236,7 +236,7 @@ TEST(flow_actions, that_are_wrong_are_refused)
              {"arp,actions=set_field:256->arp_op", "of which 8 bits are used"},
              {"actions=load:16->reg0[0..3]", "\"16\" does not fit into 4 bits"},
              {"actions=load:a->reg0", "\"a\" is no number"},
-             {"ip,actions=load:0->nw_tos[0..1]", "\"nw_tos[0..1]\" is always zero"},
+             {"ip,actions=load:1->nw_tos[0..1]", "must be a multiple of 4"},
              {"ip,actions=push:nw_tos", "nw_tos has zeros in its lowest two bits"},
              {"actions=push:in_port_oxm", "in_port_oxm cannot be copied"},
              {"actions=pop:ct_state", "ct_state can be matched, not set"},

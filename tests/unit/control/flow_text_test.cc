@@ -94,6 +94,22 @@ TEST(flow_text, is_written_as_it_is_listed)
               "ip actions=output:2");
     EXPECT_EQ(again("priority=0 actions=drop"), "priority=0 actions=drop");
     EXPECT_EQ(again("actions=drop,"), "actions=drop");
+    EXPECT_EQ(again("ip4 actions=drop"), "ip actions=drop");
+}
+
+TEST(flow_text, may_change_a_tag_that_an_action_before_made)
+{
+    EXPECT_TRUE(parse_flow("actions=load:0x9064->NXM_OF_VLAN_TCI[],set_field:0x1064->vlan_vid",
+                           flow_command::add)
+                    .has_value());
+    EXPECT_THAT(wrong("dl_vlan=5,actions=load:0->NXM_OF_VLAN_TCI[],set_field:0x1064->vlan_vid"),
+                HasSubstr("vlan_vid needs in the match a tag"));
+}
+
+TEST(flow_text, may_set_zeros_where_there_is_nothing_else)
+{
+    EXPECT_EQ(again("arp,actions=load:0->NXM_OF_ARP_OP[9],output:2"), "arp actions=output:2");
+    EXPECT_THAT(wrong("arp,actions=load:1->NXM_OF_ARP_OP[9],output:2"), HasSubstr("too large"));
 }
 
 TEST(flow_text, names_ports_where_it_is_asked_to)
@@ -211,7 +227,7 @@ TEST(flow_text, of_a_file_that_is_wrong_names_line_and_word)
     EXPECT_EQ(place("delete ip actions=drop"), "rules:1:19: delete takes a match and no actions");
     EXPECT_EQ(place("ip\n"), "rules:1:3: the actions are missing: actions=output:1, or "
                              "actions=drop");
-    const auto refused = read_flows("actions=1\nactions=2\n", "rules", {},
+    const auto refused = read_flows({"actions=1\nactions=2\n", "rules"}, {},
                                     [](flow_change&& c) -> ports::result<void> {
                                         if (c.line == 2) {
                                             return ports::error{"no more"};

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Bundles of changes, their publication, and the end of what they replaced.
+#include "control/bridge_flows.hh"
+
+#include "dataplane/flow/cache.hh"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <utility>
+
+namespace strait::control {
+
+using flow::action;
+using flow::action_list;
+using flow::classifier;
+using flow::field;
+using flow::key;
+using flow::rule;
+using flow::rule_ptr;
+using flow::table_id;
+
+namespace {
+
+// Of all bridges: entries of workers' caches are told apart by it.
+std::uint32_t next_version() noexcept
+{
+    static std::atomic<std::uint32_t> last{0};
+    return ++last;
+}
+
+// Of all bridges, too: one may come that has the name of one that went.
+std::uint64_t next_commit() noexcept
+{
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+}
+
+void need(key& bits, field f)
+{
+    bits.set(f, ~flow::wide{});
+}
+void need(key& bits, const flow::subfield& s)
+{
+    bits.set(s.of, ~flow::wide{}, s.mask());
+}
+// Whether there is a tag, and what comes up when one goes.
+void need_tags(key& bits)
+{
+    need(bits, field::vlan_tci);
+    need(bits, field::inner_vlan_tci);
+}
+
+// The bits of a packet that actions read.
+void read_by(const action_list& actions, key& bits)
+{
+    for (const action& a : actions) {
+        if (const auto* const move = std::get_if<flow::move_field>(&a.is)) {
+            need(bits, move->from);
+            if (move->to.of == field::vlan_tci) {
+                need_tags(bits);
+            }
+        } else if (const auto* const push = std::get_if<flow::stack_push>(&a.is)) {
+            need(bits, push->from);
+        } else if (const auto* const out = std::get_if<flow::output_field>(&a.is)) {
+            need(bits, out->port);
+        } else if (const auto* const set = std::get_if<flow::set_field>(&a.is)) {
+            if (set->of == field::vlan_tci) {
+                need_tags(bits);
+            }
+        } else if (std::holds_alternative<flow::push_vlan>(a.is) ||
+                   std::holds_alternative<flow::pop_vlan>(a.is)) {
+            need_tags(bits);
+        } else if (std::holds_alternative<flow::dec_ttl>(a.is)) {
+            need(bits, field::eth_type);
+            need(bits, field::nw_ttl);
+        } else if (const auto* const pop = std::get_if<flow::stack_pop>(&a.is)) {
+            if (pop->to.of == field::vlan_tci) {
+                need_tags(bits);
+            }
+        } else if (const auto* const check = std::get_if<flow::check_pkt_larger>(&a.is)) {
+            if (check->to.of == field::vlan_tci) {
+                need_tags(bits);
+            }
+        } else if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
+            read_by(copy->actions, bits);
+        } else if (const auto* const later = std::get_if<flow::write_actions>(&a.is)) {
+            read_by(later->actions, bits);
+        }
+    }
+}
+
+// What the data plane does not do yet; empty: all of it can be done.
+std::string_view not_done(const action_list& actions)
+{
+    for (const action& a : actions) {
+        std::string_view what;
+        if (std::holds_alternative<flow::group>(a.is)) {
+            what = "group";
+        } else if (std::holds_alternative<flow::meter>(a.is)) {
+            what = "meter";
+        } else if (std::holds_alternative<flow::ct>(a.is)) {
+            what = "ct";
+        } else if (std::holds_alternative<flow::ct_clear>(a.is)) {
+            what = "ct_clear";
+        } else if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
+            what = not_done(copy->actions);
+        } else if (const auto* const later = std::get_if<flow::write_actions>(&a.is)) {
+            what = not_done(later->actions);
+        }
+        if (!what.empty()) {
+            return what;
+        }
+    }
+    return {};
+}
+
+bool switches(const action_list& actions)
+{
+    return actions == action_list{action{flow::output{flow::ports::normal}}};
+}
+
+bool sends_to(const action_list& actions, flow::port_number port)
+{
+    return std::any_of(actions.begin(), actions.end(), [port](const action& a) {
+        if (const auto* const out = std::get_if<flow::output>(&a.is)) {
+            return out->port == port;
+        }
+        if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
+            return sends_to(copy->actions, port);
+        }
+        const auto* const later = std::get_if<flow::write_actions>(&a.is);
+        return later != nullptr && sends_to(later->actions, port);
+    });
+}
+
+bool fits(const rule& r, const flow_spec& filter)
+{
+    return (r.cookie() & filter.cookie_mask) == filter.cookie_wanted &&
+           (!filter.out_port || sends_to(r.actions(), *filter.out_port));
+}
+
+flow::rule_settings settings_of(const flow_spec& spec, flow::instant now)
+{
+    using flow::rule_flags;
+    rule_flags flags = rule_flags::none;
+    flags = spec.flags.send_flow_rem ? flags | rule_flags::send_removed : flags;
+    flags = spec.flags.no_packet_counts ? flags | rule_flags::no_packet_counts : flags;
+    flags = spec.flags.no_byte_counts ? flags | rule_flags::no_byte_counts : flags;
+    return {.cookie = spec.cookie.value_or(0),
+            .created = now,
+            .priority = spec.priority,
+            .idle_timeout = spec.idle_timeout,
+            .hard_timeout = spec.hard_timeout,
+            .importance = spec.importance,
+            .table = spec.table,
+            .flags = flags};
+}
+
+// Calls `visit` for the filter's table, or for all there are.
+template <typename Visit>
+void for_each_table(const flow::flow_tables& tables, const flow_spec& filter, const Visit& visit)
+{
+    if (filter.table != flow::all_tables) {
+        if (const classifier* const one = tables.find(filter.table)) {
+            visit(*one);
+        }
+        return;
+    }
+    for (unsigned id = 0; id < flow::all_tables; ++id) {
+        if (const classifier* const one = tables.find(static_cast<table_id>(id))) {
+            visit(*one);
+        }
+    }
+}
+
+// Rules that a command chooses: with the same match and priority, or with what the match takes in.
+std::vector<rule_ptr> chosen(const flow::flow_tables& tables, const flow_spec& filter, bool strict)
+{
+    std::vector<rule_ptr> out;
+    for_each_table(tables, filter, [&](const classifier& rules) {
+        if (strict) {
+            if (const rule* const one = rules.find_exact(filter.match, filter.priority);
+                one != nullptr && fits(*one, filter)) {
+                out.emplace_back(one);
+            }
+            return;
+        }
+        rules.for_each_within(filter.match, [&](const rule& r) {
+            if (fits(r, filter)) {
+                out.emplace_back(&r);
+            }
+        });
+    });
+    return out;
+}
+
+} // namespace
+
+retired_flows::~retired_flows()
+{
+    constexpr auto patience = std::chrono::seconds{2};
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (look(); !all_.empty() && std::chrono::steady_clock::now() < end; look()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+    for (one& r : all_) { // better kept for ever than used after it is gone
+        (void)r.flows.release();
+        (void)new std::vector<heir>{std::move(r.heirs)};
+    }
+}
+
+void retired_flows::add(std::unique_ptr<const flow::pipeline> flows, std::vector<heir> heirs)
+{
+    one r{std::move(flows), std::move(heirs), {}};
+    for (std::size_t i = 0; i < engine_.worker_count(); ++i) {
+        r.rounds.push_back(
+            engine_.flow_cache(dataplane::worker_index{static_cast<std::uint16_t>(i)}).rounds());
+    }
+    all_.push_back(std::move(r));
+    look();
+}
+
+// Two rounds bring home what was under way when the first began and what was being collected.
+bool retired_flows::brought_home(const one& r) const
+{
+    for (std::size_t i = 0; i < r.rounds.size(); ++i) {
+        const auto& cache =
+            engine_.flow_cache(dataplane::worker_index{static_cast<std::uint16_t>(i)});
+        if (!cache.nothing_pending() && cache.rounds() < r.rounds[i] + 2) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void retired_flows::look()
+{
+    while (!all_.empty() && brought_home(all_.front())) {
+        for (const heir& h : all_.front().heirs) {
+            h.to->count(h.from->packets() - h.packets, h.from->bytes() - h.bytes,
+                        h.from->last_used());
+        }
+        all_.pop_front();
+    }
+}
+
+bridge_flows::bridge_flows(dataplane::engine& engine, retired_flows& retired)
+    : engine_{engine}, retired_{retired}, commits_{next_commit()}
+{
+    const auto normal =
+        std::make_shared<const action_list>(action_list{action{flow::output{flow::ports::normal}}});
+    tables_.own(0).insert(rule::make({.created = now(), .priority = 0}, {}, normal));
+}
+
+bridge_flows::~bridge_flows()
+{
+    if (current_) {
+        retired_.add(std::move(current_), {});
+    }
+}
+
+flow::instant bridge_flows::now() const
+{
+    return std::chrono::duration_cast<flow::instant>(
+        std::chrono::seconds{engine_.now()}); // as workers count it
+}
+
+bool bridge_flows::only_switches() const
+{
+    const classifier* const first = tables_.find(0);
+    if (tables_.size() != 1 || first == nullptr || first->size() != 1) {
+        return false;
+    }
+    const rule* const all = first->find_exact({}, 0);
+    return all != nullptr && switches(all->actions()) && all->settings().idle_timeout == 0 &&
+           all->settings().hard_timeout == 0;
+}
+
+bridge_flows::bundle bridge_flows::begin() const
+{
+    bundle b;
+    b.tables_ = tables_;
+    b.read_ = read_;
+    b.timed_ = timed_;
+    b.commits_ = commits_;
+    return b;
+}
+
+bridge_flows::bundle bridge_flows::begin_empty() const
+{
+    bundle b;
+    b.commits_ = commits_;
+    b.replaces_ = true;
+    return b;
+}
+
+void bridge_flows::put(bundle& b, rule_ptr fresh)
+{
+    read_by(fresh->actions(), b.read_);
+    if (fresh->settings().idle_timeout != 0 || fresh->settings().hard_timeout != 0) {
+        b.timed_.push_back(fresh);
+    }
+    b.tables_.own(fresh->table()).insert(std::move(fresh));
+}
+
+outcome<void> bridge_flows::add(bundle& b, const flow_spec& spec) const
+{
+    flow::rule_settings settings = settings_of(spec, now());
+    if (settings.table == flow::all_tables) { // of a change that found none to change
+        settings.table = 0;
+    }
+    const classifier* const there = b.tables_.find(settings.table);
+    if (spec.flags.check_overlap && there != nullptr &&
+        there->has_overlap(spec.match, spec.priority)) {
+        return failure{failure_kind::exists,
+                       "a flow of the same priority matches some of the same packets"};
+    }
+    put(b, rule::make(settings, spec.match, std::make_shared<const action_list>(spec.actions)));
+    ++b.done_.added;
+    return {};
+}
+
+std::size_t bridge_flows::modify(bundle& b, const flow_change& change)
+{
+    const auto actions = std::make_shared<const action_list>(change.flow.actions);
+    const auto olds = chosen(b.tables_, change.flow, change.command == flow_command::modify_strict);
+    for (const rule_ptr& old : olds) {
+        flow::rule_settings settings = old->settings();
+        settings.cookie = change.flow.cookie.value_or(settings.cookie);
+        rule_ptr fresh = rule::make(settings, old->match(), actions);
+        const std::uint64_t packets = old->packets();
+        const std::uint64_t bytes = old->bytes();
+        if (!change.flow.flags.reset_counts) {
+            fresh->count(packets, bytes, old->last_used());
+        }
+        b.heirs_.push_back({old, fresh, packets, bytes});
+        put(b, std::move(fresh));
+    }
+    return olds.size();
+}
+
+void bridge_flows::remove(bundle& b, const flow_change& change)
+{
+    for (const rule_ptr& old :
+         chosen(b.tables_, change.flow, change.command == flow_command::remove_strict)) {
+        b.tables_.own(old->table()).erase(*old);
+        ++b.done_.removed;
+    }
+}
+
+outcome<void> bridge_flows::apply(bundle& b, const flow_change& change) const
+{
+    if (const std::string_view what = not_done(change.flow.actions); !what.empty()) {
+        return failure{failure_kind::invalid,
+                       "the action " + std::string{what} + " is not done by this switch yet"};
+    }
+    switch (change.command) {
+    case flow_command::add:
+        return add(b, change.flow);
+    case flow_command::modify:
+    case flow_command::modify_strict:
+        if (const std::size_t changed = modify(b, change); changed > 0) {
+            b.done_.modified += changed;
+            return {};
+        }
+        return add(b, change.flow);
+    case flow_command::remove:
+    case flow_command::remove_strict:
+        remove(b, change);
+        return {};
+    case flow_command::list:
+        break; // changes nothing
+    }
+    return {};
+}
+
+bridge_flows::difference bridge_flows::compare(const bundle& b) const
+{
+    const auto same = [](const rule& a, const rule* other) {
+        return other != nullptr && a.actions() == other->actions() &&
+               a.cookie() == other->cookie() &&
+               a.settings().idle_timeout == other->settings().idle_timeout &&
+               a.settings().hard_timeout == other->settings().hard_timeout;
+    };
+    const auto not_in = [&same](const flow::flow_tables& from, const flow::flow_tables& in) {
+        std::vector<rule_ptr> out;
+        flow_spec all;
+        all.table = flow::all_tables;
+        for_each_table(from, all, [&](const classifier& rules) {
+            rules.for_each([&](const rule& r) {
+                const classifier* const other = in.find(r.table());
+                if (!same(r, other == nullptr ? nullptr
+                                              : other->find_exact(r.match(), r.priority()))) {
+                    out.emplace_back(&r);
+                }
+            });
+        });
+        return out;
+    };
+    return {not_in(tables_, b.tables_), not_in(b.tables_, tables_)};
+}
+
+outcome<flow_summary> bridge_flows::commit(bundle b)
+{
+    if (b.commits_ != commits_) {
+        return failure{failure_kind::in_use,
+                       "the bridge's flows were changed by somebody else meanwhile; nothing of "
+                       "this is done"};
+    }
+    if (b.replaces_) {
+        difference differs = compare(b);
+        b = begin();
+        for (const rule_ptr& old : differs.removed) {
+            b.tables_.own(old->table()).erase(*old);
+            ++b.done_.removed;
+        }
+        for (rule_ptr& fresh : differs.added) {
+            put(b, std::move(fresh));
+            ++b.done_.added;
+        }
+    }
+    tables_ = std::move(b.tables_);
+    read_ = b.read_;
+    timed_ = std::move(b.timed_);
+    commits_ = next_commit();
+    publish(std::move(b.heirs_));
+    return b.done_;
+}
+
+void bridge_flows::set_ports(std::shared_ptr<const flow::port_numbers> ports)
+{
+    ports_ = std::move(ports);
+    publish({});
+}
+
+std::unique_ptr<const flow::pipeline> bridge_flows::pipeline() const
+{
+    auto made = std::make_unique<flow::pipeline>();
+    made->tables = tables_;
+    made->ports = ports_;
+    key matched;
+    flow_spec all;
+    all.table = flow::all_tables;
+    for_each_table(tables_, all, [&matched](const classifier& rules) {
+        for (std::size_t i = 0; i < flow::key_words; ++i) {
+            matched.words[i] |= rules.union_mask().words[i];
+        }
+    });
+    made->layout = flow::make_layout(matched, read_);
+    made->version = next_version();
+    return made;
+}
+
+void bridge_flows::publish(std::vector<heir> heirs)
+{
+    std::unique_ptr<const flow::pipeline> next = only_switches() ? nullptr : pipeline();
+    live_->current.store(next.get(), std::memory_order_release);
+    std::unique_ptr<const flow::pipeline> old = std::exchange(current_, std::move(next));
+    if (!old && heirs.empty()) {
+        return;
+    }
+    engine_.rcu().synchronize();
+    retired_.add(std::move(old), std::move(heirs));
+}
+
+flow_spec spec_of(const rule& r)
+{
+    const flow::rule_settings& s = r.settings();
+    flow_spec out;
+    out.table = s.table;
+    out.priority = s.priority;
+    out.cookie = s.cookie;
+    out.idle_timeout = s.idle_timeout;
+    out.hard_timeout = s.hard_timeout;
+    out.importance = s.importance;
+    out.flags.send_flow_rem = has(s.flags, flow::rule_flags::send_removed);
+    out.flags.no_packet_counts = has(s.flags, flow::rule_flags::no_packet_counts);
+    out.flags.no_byte_counts = has(s.flags, flow::rule_flags::no_byte_counts);
+    out.match = r.match();
+    out.actions = r.actions();
+    return out;
+}
+
+void bridge_flows::for_each(const flow_spec& filter,
+                            const std::function<void(const rule&)>& visit) const
+{
+    auto rules = chosen(tables_, filter, false);
+    std::stable_sort(rules.begin(), rules.end(), [](const rule_ptr& a, const rule_ptr& b) {
+        return a->table() != b->table() ? a->table() < b->table() : a->priority() > b->priority();
+    });
+    for (const rule_ptr& r : rules) {
+        visit(*r);
+    }
+}
+
+void bridge_flows::look()
+{
+    const flow::instant t = now();
+    std::vector<rule_ptr> left;
+    std::vector<rule_ptr> over;
+    for (const rule_ptr& r : timed_) {
+        const classifier* const rules = tables_.find(r->table());
+        if (rules == nullptr || rules->find_exact(r->match(), r->priority()) != r.get()) {
+            continue; // removed, or another's place
+        }
+        const auto& s = r->settings();
+        // Seconds are counted whole, and what workers counted comes home later: not a moment early.
+        const bool idle =
+            s.idle_timeout != 0 && t - r->last_used() > std::chrono::seconds{s.idle_timeout};
+        const bool hard =
+            s.hard_timeout != 0 && t - s.created > std::chrono::seconds{s.hard_timeout};
+        (idle || hard ? over : left).push_back(r);
+    }
+    timed_ = std::move(left);
+    if (over.empty()) {
+        return;
+    }
+    for (const rule_ptr& r : over) {
+        tables_.own(r->table()).erase(*r);
+    }
+    commits_ = next_commit();
+    publish({});
+}
+
+} // namespace strait::control

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One bridge's flows as operators change them, and what workers see of them: each change makes a
+// pipeline that shares with the one before it what did not change, and is swapped for it. Text is
+// flow_text.hh's business; ports are the switch's.
+#pragma once
+
+#include "control/failure.hh"
+#include "control/flow_text.hh"
+#include "dataplane/engine.hh"
+#include "dataplane/flow/pipeline.hh"
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace strait::control {
+
+// What a bundle came to.
+struct flow_summary {
+    std::size_t added{0};
+    std::size_t modified{0};
+    std::size_t removed{0};
+};
+
+// Pipelines that workers do not use any more, until what their rules carried was brought home.
+class retired_flows {
+public:
+    // Counts of a rule that another took the place of, and that come later, are the other's.
+    struct heir {
+        flow::rule_ptr from;
+        flow::rule_ptr to;
+        std::uint64_t packets; // of `from`, when `to` was made
+        std::uint64_t bytes;
+    };
+
+    explicit retired_flows(dataplane::engine& engine) : engine_{engine} {}
+    // Waits for what is not brought home yet.
+    ~retired_flows();
+    retired_flows(const retired_flows&) = delete;
+    retired_flows& operator=(const retired_flows&) = delete;
+
+    // After a grace period since no worker could find it.
+    void add(std::unique_ptr<const flow::pipeline> flows, std::vector<heir> heirs);
+    // From time to time.
+    void look();
+
+private:
+    struct one {
+        std::unique_ptr<const flow::pipeline> flows;
+        std::vector<heir> heirs;
+        std::vector<std::uint64_t> rounds; // by worker, when it was added
+    };
+    [[nodiscard]] bool brought_home(const one& r) const;
+
+    dataplane::engine& engine_;
+    std::deque<one> all_;
+};
+
+class bridge_flows {
+public:
+    // What a new bridge has: table 0 with one rule, priority 0, that switches.
+    bridge_flows(dataplane::engine& engine, retired_flows& retired);
+    // No worker sees the bridge any more.
+    ~bridge_flows();
+    bridge_flows(const bridge_flows&) = delete;
+    bridge_flows& operator=(const bridge_flows&) = delete;
+
+    // For the bridge's configuration.
+    [[nodiscard]] const std::shared_ptr<flow::live_pipeline>& live() const noexcept
+    {
+        return live_;
+    }
+
+    // Changes that workers see at once, when they are committed; no packet sees a part of them.
+    class bundle;
+    [[nodiscard]] bundle begin() const;       // of what there is
+    [[nodiscard]] bundle begin_empty() const; // of what is to take the place of all
+    // After an error the bundle is good for nothing.
+    [[nodiscard]] outcome<void> apply(bundle& b, const flow_change& change) const;
+    // Refused if others were committed since it began. Of one that was begun empty: rules that
+    // were there already keep their counters and their age.
+    outcome<flow_summary> commit(bundle b);
+    // What committing one that was begun empty would do; a rule that does something else than
+    // before is in both.
+    struct difference {
+        std::vector<flow::rule_ptr> removed;
+        std::vector<flow::rule_ptr> added;
+    };
+    [[nodiscard]] difference compare(const bundle& b) const;
+
+    // The bridge's ports, whenever they change.
+    void set_ports(std::shared_ptr<const flow::port_numbers> ports);
+
+    [[nodiscard]] const flow::flow_tables& tables() const noexcept { return tables_; }
+    [[nodiscard]] std::size_t size() const noexcept { return tables_.size(); }
+    // Whether there is but the rule that a new bridge has.
+    [[nodiscard]] bool only_switches() const;
+    // For tracing: the same tables, ports and layout that workers see. Null never.
+    [[nodiscard]] std::unique_ptr<const flow::pipeline> pipeline() const;
+    // In order of tables, priorities from the highest.
+    void for_each(const flow_spec& filter,
+                  const std::function<void(const flow::rule&)>& visit) const;
+
+    // From time to time: removes rules whose time is up.
+    void look();
+
+private:
+    using heir = retired_flows::heir;
+    [[nodiscard]] flow::instant now() const;
+    outcome<void> add(bundle& b, const flow_spec& spec) const;
+    static void put(bundle& b, flow::rule_ptr fresh);
+    static std::size_t modify(bundle& b, const flow_change& change);
+    static void remove(bundle& b, const flow_change& change);
+    void publish(std::vector<heir> heirs);
+
+    dataplane::engine& engine_;
+    retired_flows& retired_;
+    std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
+    std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
+    flow::flow_tables tables_;
+    flow::key read_; // by actions; of rules that are gone, too
+    std::vector<flow::rule_ptr> timed_;
+    std::unique_ptr<const flow::pipeline> current_; // null: only_switches()
+    std::uint64_t commits_;                         // the last one
+};
+
+// As it was said, or as it would be said now.
+[[nodiscard]] flow_spec spec_of(const flow::rule& r);
+
+class bridge_flows::bundle {
+private:
+    friend class bridge_flows;
+
+    flow::flow_tables tables_;
+    flow::key read_;
+    std::vector<heir> heirs_;
+    std::vector<flow::rule_ptr> timed_;
+    flow_summary done_;
+    std::uint64_t commits_{0};
+    bool replaces_{false};
+};
+
+} // namespace strait::control

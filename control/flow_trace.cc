@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The watching of a translation, and the catching of what its program sends.
+#include "control/flow_trace.hh"
+
+#include "control/flow_frame.hh"
+#include "control/flow_packet.hh"
+#include "control/flow_text.hh"
+#include "dataplane/flow/forward.hh"
+#include "dataplane/parse.hh"
+
+#include <boost/json/array.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace strait::control {
+
+namespace json = boost::json;
+using dataplane::drop_reason;
+using dataplane::packet_slot;
+using dataplane::port_index;
+using dataplane::to_index;
+
+namespace {
+
+std::string hexadecimal(std::span<const std::byte> bytes)
+{
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string out;
+    out.reserve(2 * bytes.size());
+    for (const std::byte b : bytes) {
+        out += digits[std::to_integer<std::size_t>(b) / digits.size()];
+        out += digits[std::to_integer<std::size_t>(b) % digits.size()];
+    }
+    return out;
+}
+
+// Writes the steps down. Each has the depth that it is at: tables that lead into others.
+class step_list final : public flow::observer {
+public:
+    explicit step_list(const port_names& names) : names_{names} {}
+
+    void looked_up(flow::table_id table, const flow::rule* found, const flow::key& with) override
+    {
+        match_.push_back(found == nullptr ? flow::match{} : found->match());
+        const std::size_t depth = depth_++;
+        if (is_full()) {
+            return;
+        }
+        std::string key = format_key(with, &names_);
+        json::value rule;
+        length_ += key.size();
+        if (found != nullptr) {
+            const std::string text = format_flow(spec_of(*found), &names_);
+            length_ += text.size();
+            rule = text;
+        }
+        steps_.push_back({{"depth", depth},
+                          {"table", table},
+                          {"flow", std::move(key)},
+                          {"rule", std::move(rule)}});
+    }
+    void does(const flow::action& what) override
+    {
+        if (is_full()) {
+            return;
+        }
+        std::string text =
+            format_actions({what}, match_.empty() ? flow::match{} : match_.back(), &names_);
+        length_ += text.size();
+        steps_.push_back({{"depth", depth_}, {"action", std::move(text)}});
+    }
+    void came_back() override
+    {
+        --depth_;
+        match_.pop_back();
+    }
+    void says(std::string_view sentence) override
+    {
+        if (!is_full()) {
+            steps_.push_back({{"depth", depth_}, {"note", sentence}});
+        }
+    }
+    [[nodiscard]] json::array take() noexcept { return std::move(steps_); }
+
+private:
+    // Rules may make a packet take millions of steps, which nobody reads and memory does not hold.
+    [[nodiscard]] bool is_full()
+    {
+        constexpr std::size_t most = 20'000;
+        constexpr std::size_t longest = std::size_t{8} << 20;
+        if (steps_.size() < most && length_ < longest) {
+            return false;
+        }
+        if (!told_) {
+            told_ = true;
+            steps_.push_back({{"depth", depth_}, {"note", "what follows is too long to be shown"}});
+        }
+        return true;
+    }
+
+    const port_names& names_;
+    std::size_t depth_{0};
+    std::size_t length_{0}; // of what the steps say
+    bool told_{false};
+    std::vector<flow::match> match_; // of the rules that are under way
+    json::array steps_;
+};
+
+// A frame as a worker has it: its head in a slot, the rest as if it were a guest's.
+class traced_frame {
+public:
+    explicit traced_frame(std::span<const std::byte> frame)
+        : bytes_{frame.begin(), frame.end()}, burst_{std::make_unique<dataplane::burst>()}
+    {
+        packet_slot& p = burst_->slots[0];
+        static_cast<dataplane::packet&>(p) = {};
+        const std::size_t head = std::min(bytes_.size(), dataplane::head_copy);
+        p.data = p.head.data();
+        std::memcpy(p.data, bytes_.data(), head);
+        p.length = static_cast<std::uint32_t>(bytes_.size());
+        p.head_length = static_cast<std::uint16_t>(head);
+        p.segments = burst_->segments.data();
+        if (head < bytes_.size()) {
+            burst_->segments[0] = dataplane::guest_span{bytes_.data() + head, bytes_.size() - head};
+            burst_->segments_used = 1;
+            p.segment_count = 1;
+        }
+        burst_->count = 1;
+    }
+    [[nodiscard]] packet_slot& get() noexcept { return burst_->slots[0]; }
+    [[nodiscard]] dataplane::burst& burst() noexcept { return *burst_; }
+
+private:
+    std::vector<std::byte> bytes_;
+    std::unique_ptr<dataplane::burst> burst_;
+};
+
+// Takes what is on the lists, as the ports would let it out.
+class catcher final : public flow::delivery {
+public:
+    catcher(const dataplane::snapshot& config, dataplane::output_lists& lists,
+            const port_names& names)
+        : config_{config}, lists_{lists}, names_{names}
+    {}
+
+    void deliver_lists() noexcept override
+    {
+        for (const port_index to : lists_.ports()) {
+            const dataplane::port_config& port = *config_.ports[to_index(to)];
+            dataplane::port_counters counters;
+            const std::span<dataplane::packet*> listed = lists_.packets(to);
+            const auto kept = dataplane::admit(listed, port, counters);
+            for (const dataplane::packet* const p : listed.first(kept.count)) {
+                add(*p, port);
+            }
+            count(counters, port);
+        }
+        lists_.clear();
+    }
+    void count(const dataplane::port_counters& counters, const dataplane::port_config& port)
+    {
+        for (const auto& reason : dataplane::drop_reasons()) {
+            if (counters.drops[static_cast<std::size_t>(reason.reason)].read() > 0) {
+                drops_.push_back({{"port", port.name},
+                                  {"reason", reason.name},
+                                  {"explanation", reason.explanation}});
+            }
+        }
+    }
+    [[nodiscard]] json::array outputs() noexcept { return std::move(outputs_); }
+    [[nodiscard]] json::array drops() noexcept { return std::move(drops_); }
+
+private:
+    void add(const dataplane::packet& p, const dataplane::port_config& port)
+    {
+        std::vector<std::byte> frame(p.length);
+        dataplane::copy_frame(p, 0, frame.data(), frame.size());
+        traced_frame again{frame};
+        flow::key k;
+        flow::header_layout at;
+        (void)flow::extract(again.get(), k, at);
+        outputs_.push_back({{"port", port.name},
+                            {"number", port.number},
+                            {"frame", hexadecimal(frame)},
+                            {"flow", format_key(k, &names_)}});
+    }
+
+    const dataplane::snapshot& config_;
+    dataplane::output_lists& lists_;
+    const port_names& names_;
+    json::array outputs_;
+    json::array drops_;
+};
+
+} // namespace
+
+ports::result<std::vector<std::byte>> parse_frame(std::string_view text, const port_names& names)
+{
+    constexpr std::string_view digits = "0123456789abcdefABCDEF";
+    if (text.find_first_not_of(digits) != std::string_view::npos) {
+        const auto packet = parse_packet(text, names);
+        return packet.has_error() ? ports::result<std::vector<std::byte>>{packet.error()}
+                                  : frame_of(*packet);
+    }
+    if (text.size() % 2 != 0 || text.size() < 2 * dataplane::ethernet_header) {
+        return ports::error{"a frame has two hexadecimal digits for each byte, and " +
+                            std::to_string(dataplane::ethernet_header) +
+                            " bytes or more; this has " + std::to_string(text.size()) + " digits"};
+    }
+    std::vector<std::byte> out;
+    for (std::size_t i = 0; i < text.size(); i += 2) {
+        constexpr int hexadecimal_base = 16;
+        unsigned value = 0;
+        std::from_chars(text.data() + i, text.data() + i + 2, value, hexadecimal_base);
+        out.push_back(static_cast<std::byte>(value));
+    }
+    return out;
+}
+
+json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
+                   std::span<const std::byte> frame)
+{
+    const dataplane::snapshot& config = sw.engine().current();
+    const dataplane::port_config& in = *from.config;
+    const bridge_flows& flows = *sw.bridges().at(from.request.bridge).flows;
+    const port_names names = sw.port_names_of(from.request.bridge);
+    const auto pipeline = flows.pipeline();
+
+    traced_frame traced{frame};
+    packet_slot& p = traced.get();
+    flow::key k;
+    flow::header_layout at;
+    if (!flow::extract(p, k, at)) {
+        dataplane::lengthen_head(p, traced.burst());
+        (void)flow::extract(p, k, at);
+    }
+    k.set(flow::field::in_port, in.number);
+    p.in_port = in.index;
+    p.tags = at.tags;
+
+    step_list steps{names};
+    const auto made = std::make_unique<flow::translation>();
+    flow::translate(*pipeline, k, *made, &steps);
+
+    dataplane::output_lists lists;
+    dataplane::worker_counters worker;
+    dataplane::port_counters counters;
+    catcher caught{config, lists, names};
+    const auto copies = std::make_unique<dataplane::burst>();
+    if (made->words().empty()) {
+        counters.drop(made->reason);
+    } else if (!in.admin_up) {
+        counters.drop(drop_reason::ingress_disabled);
+    } else {
+        p.destinations = 1; // nothing of it goes anywhere
+        flow::runner runner{*copies};
+        runner.run(made->words(), p, at,
+                   {*pipeline,
+                    in,
+                    {&config, sw.engine().now(), &worker, false},
+                    counters,
+                    lists,
+                    caught,
+                    sw.engine().pool()});
+    }
+    caught.deliver_lists();
+    caught.count(counters, in);
+    return {{"flow", format_key(k, &names)},
+            {"steps", steps.take()},
+            {"outputs", caught.outputs()},
+            {"drops", caught.drops()}};
+}
+
+} // namespace strait::control

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One frame through a bridge's flows without sending it: with the tables, the translation and the
+// execution that workers use, and the MACs that they have learned; nothing is learned or counted.
+#pragma once
+
+#include "control/switch.hh"
+
+#include <boost/json/object.hpp>
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace strait::control {
+
+// A frame in hexadecimal digits, or in words of what it is (flow_packet.hh).
+[[nodiscard]] ports::result<std::vector<std::byte>> parse_frame(std::string_view text,
+                                                                const port_names& names);
+
+// The frame comes from `from`, a port of the switch; it has at least an Ethernet header. Members:
+// flow (of the packet, in words), steps, outputs, drops.
+[[nodiscard]] boost::json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
+                                        std::span<const std::byte> frame);
+
+} // namespace strait::control

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Lists of flows as ovs-ofctl has them, traces, caches.
+#include "control/print_flows.hh"
+
+#include "control/print_parts.hh"
+
+namespace strait::control {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr double millisecond = 1e-3;
+
+std::string hexadecimal(std::uint64_t n)
+{
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string out;
+    do {
+        out.insert(out.begin(), digits[n % digits.size()]);
+        n /= digits.size();
+    } while (n != 0);
+    return "0x" + out;
+}
+
+std::string rule_text(const json::object& r)
+{
+    const std::string match = plain(member(r, "match"));
+    std::string out = "cookie=" + hexadecimal(as_count(member(r, "cookie"))) +
+                      ", duration=" + fixed(as_number(member(r, "age_ms")) * millisecond, 3) +
+                      "s, table=" + plain(member(r, "table")) +
+                      ", n_packets=" + plain(member(r, "packets")) +
+                      ", n_bytes=" + plain(member(r, "bytes"));
+    for (const std::string_view timeout : {"idle_timeout", "hard_timeout"}) {
+        if (as_count(member(r, timeout)) != 0) {
+            out += ", " + std::string{timeout} + "=" + plain(member(r, timeout));
+        }
+    }
+    return out + ", priority=" + plain(member(r, "priority")) + (match.empty() ? "" : ",") + match +
+           " actions=" + plain(member(r, "actions")) + "\n";
+}
+
+std::string list_text(const json::object& result)
+{
+    std::string out;
+    const auto& flows = as_array(member(result, "flows"));
+    for (const auto& r : flows) {
+        out += rule_text(as_object(r));
+    }
+    const auto total = as_count(member(result, "total"));
+    if (total > flows.size()) {
+        out += grouped(total - flows.size()) + " more; a match or --limit chooses\n";
+    }
+    return out;
+}
+
+std::string difference_text(const json::object& result)
+{
+    std::string out;
+    for (const auto& line : as_array(member(result, "only_here"))) {
+        out += "-" + plain(line) + "\n";
+    }
+    for (const auto& line : as_array(member(result, "only_there"))) {
+        out += "+" + plain(line) + "\n";
+    }
+    return out;
+}
+
+std::string step_text(const json::object& step)
+{
+    const std::string indent(4 * as_count(member(step, "depth")), ' ');
+    if (step.contains("action")) {
+        return indent + plain(member(step, "action")) + "\n";
+    }
+    if (step.contains("note")) {
+        return indent + "(" + plain(member(step, "note")) + ")\n";
+    }
+    return indent + "table " + plain(member(step, "table")) + ": " +
+           (member(step, "rule").is_null() ? "no flow matches" : plain(member(step, "rule"))) +
+           "\n";
+}
+
+std::string trace_text(const json::object& result)
+{
+    std::string out = "packet: " + plain(member(result, "flow")) + "\n";
+    for (const auto& step : as_array(member(result, "steps"))) {
+        out += step_text(as_object(step));
+    }
+    for (const auto& o : as_array(member(result, "outputs"))) {
+        const auto& output = as_object(o);
+        out += "output to " + plain(member(output, "port")) + " (" +
+               plain(member(output, "number")) + "): " + plain(member(output, "flow")) + "\n";
+    }
+    for (const auto& d : as_array(member(result, "drops"))) {
+        const auto& drop = as_object(d);
+        out += "dropped at " + plain(member(drop, "port")) + ", " + plain(member(drop, "reason")) +
+               ": " + plain(member(drop, "explanation")) + "\n";
+    }
+    return out;
+}
+
+std::string caches_text(const json::object& result)
+{
+    text_table t{{"WORKER", "ENTRIES", "MEMORY", "HITS", "MISSES", "OF THEM STALE", "EVICTIONS",
+                  "UNCACHED"}};
+    t.align_right(0, 7);
+    constexpr std::uint64_t kib = 1024;
+    for (const auto& element : as_array(member(result, "workers"))) {
+        const auto& w = as_object(element);
+        t.add({plain(member(w, "worker")), grouped(as_count(member(w, "entries"))),
+               grouped(as_count(member(w, "bytes")) / kib) + " KiB",
+               grouped(as_count(member(w, "hits"))), grouped(as_count(member(w, "misses"))),
+               grouped(as_count(member(w, "stale"))), grouped(as_count(member(w, "evictions"))),
+               grouped(as_count(member(w, "uncached")))});
+    }
+    return t.text();
+}
+
+} // namespace
+
+std::string flow_text(const method& m, const json::object& result)
+{
+    if (m.name == "flow.list") {
+        return list_text(result);
+    }
+    if (m.name == "flow.diff") {
+        return difference_text(result);
+    }
+    if (m.name == "trace") {
+        return trace_text(result);
+    }
+    if (m.name == "cache.stats") {
+        return caches_text(result);
+    }
+    return {};
+}
+
+} // namespace strait::control

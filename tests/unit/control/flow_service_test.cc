@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Flows through the control service: bundles, what is listed, traces.
+#include "service_fixture.hh"
+
+#include "control/bridge_flows.hh"
+
+#include <gmock/gmock.h>
+
+#include <chrono>
+#include <thread>
+
+namespace strait::control {
+namespace {
+
+namespace json = boost::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class flows_of_the_service : public testing_support::methods_of_the_service {
+protected:
+    flows_of_the_service()
+    {
+        ask("bridge.add", R"({"name":"br0"})");
+        for (const char* const name : {"a", "b", "c"}) {
+            ask("port.add", R"({"name":")" + std::string{name} +
+                                R"(","bridge":"br0","type":"nic","device":"d)" + name + R"("})");
+        }
+    }
+
+    json::value give(std::string_view method, std::string_view flows, std::string_view more = "")
+    {
+        return ask(method,
+                   R"({"flows":)" + json::serialize(json::value(flows)) + std::string{more} + "}");
+    }
+    std::string refusal(std::string_view method, std::string_view flows, std::string_view more = "")
+    {
+        const auto answer = give(method, flows, more);
+        const auto* const why = answer.as_object().if_contains("message");
+        return why == nullptr ? "done" : std::string{std::string_view{why->as_string()}};
+    }
+    std::vector<std::string> listed(std::string_view filter = "")
+    {
+        std::vector<std::string> out;
+        const auto answer = ask(
+            "flow.list", filter.empty() ? "{}" : R"({"filter":")" + std::string{filter} + R"("})");
+        for (const auto& f : answer.at("flows").as_array()) {
+            out.push_back(std::to_string(f.at("table").to_number<int>()) + " " +
+                          std::to_string(f.at("priority").to_number<int>()) + " " +
+                          std::string{std::string_view{f.at("match").as_string()}} + " " +
+                          std::string{std::string_view{f.at("actions").as_string()}});
+        }
+        return out;
+    }
+    json::object trace(std::string_view port, std::string_view packet)
+    {
+        return ask("trace", R"({"port":")" + std::string{port} + R"(","packet":")" +
+                                std::string{packet} + R"("})")
+            .as_object();
+    }
+    static std::vector<std::string> outputs(const json::object& traced)
+    {
+        std::vector<std::string> out;
+        for (const auto& o : traced.at("outputs").as_array()) {
+            out.emplace_back(std::string_view{o.at("port").as_string()});
+        }
+        return out;
+    }
+    const flow::pipeline* live()
+    {
+        return switch_.bridges().at("br0").flows->live()->current.load();
+    }
+
+    using names = std::vector<std::string>;
+    static constexpr std::string_view normal = "0 0  NORMAL";
+};
+
+TEST_F(flows_of_the_service, begin_with_one_that_switches)
+{
+    EXPECT_EQ(listed(), names{std::string{normal}});
+    EXPECT_EQ(live(), nullptr) << "packets take the way without flows";
+    EXPECT_EQ(ask("flow.del").at("removed"), 1);
+    EXPECT_EQ(listed(), names{});
+    EXPECT_NE(live(), nullptr) << "now all are dropped";
+    give("flow.add", "priority=0,actions=NORMAL");
+    EXPECT_EQ(live(), nullptr);
+}
+
+TEST_F(flows_of_the_service, are_listed_from_the_highest_priority)
+{
+    const auto done = give("flow.add", "priority=5,tcp,actions=2\npriority=9,in_port=a,actions=b\n"
+                                       "table=3,actions=drop\n");
+    EXPECT_EQ(done.at("added"), 3);
+    EXPECT_EQ(listed(), (names{"0 9 in_port=1 output:2", "0 5 tcp output:2", std::string{normal},
+                               "3 32768  drop"}));
+    EXPECT_EQ(listed("tcp"), names{"0 5 tcp output:2"});
+    EXPECT_EQ(listed("table=3"), names{"3 32768  drop"});
+    EXPECT_EQ(ask("flow.list", R"({"limit":1})").at("flows").as_array().size(), 1U);
+    EXPECT_EQ(ask("flow.list", R"({"limit":1})").at("total"), 4);
+    EXPECT_THAT(
+        std::string{std::string_view{ask("flow.list", R"({"filter":"in_port=a","names":true})")
+                                         .at("flows")
+                                         .at(0)
+                                         .at("match")
+                                         .as_string()}},
+        HasSubstr("in_port=a"));
+}
+
+TEST_F(flows_of_the_service, take_the_place_of_what_matches_the_same)
+{
+    give("flow.add", "priority=5,tcp,actions=1");
+    EXPECT_EQ(give("flow.add", "priority=5,tcp,actions=2").at("added"), 1);
+    EXPECT_EQ(listed("tcp"), names{"0 5 tcp output:2"});
+}
+
+TEST_F(flows_of_the_service, are_all_added_or_none)
+{
+    const auto before = listed();
+    EXPECT_THAT(refusal("flow.add", "priority=1,actions=1\n\npriority=2,nosuch=3,actions=1\n",
+                        R"(,"file":"rules.txt")"),
+                StartsWith("rules.txt:3:12: "));
+    EXPECT_EQ(listed(), before);
+    EXPECT_EQ(live(), nullptr);
+}
+
+TEST_F(flows_of_the_service, that_the_switch_cannot_do_are_refused_by_name)
+{
+    EXPECT_THAT(refusal("flow.add", "actions=group:4"),
+                HasSubstr("the action group is not done by this switch yet"));
+    EXPECT_THAT(refusal("flow.add", "ip,actions=clone(ct(table=2))"),
+                HasSubstr("action ct is not"));
+    EXPECT_THAT(refusal("flow.mod", "ip,actions=ct_clear"), HasSubstr("ct_clear is not"));
+}
+
+TEST_F(flows_of_the_service, that_overlap_are_refused_if_that_is_asked_for)
+{
+    give("flow.add", "priority=7,tcp,actions=1");
+    EXPECT_THAT(refusal("flow.add", "check_overlap,priority=7,ip,actions=2"),
+                HasSubstr("same priority"));
+    EXPECT_EQ(give("flow.add", "check_overlap,priority=8,ip,actions=2").at("added"), 1);
+}
+
+TEST_F(flows_of_the_service, change_their_actions_and_keep_what_they_counted)
+{
+    give("flow.add", "priority=5,cookie=7,tcp,actions=1\npriority=6,tcp,tp_dst=80,actions=1\n");
+    for (const auto& [name, b] : switch_.bridges()) {
+        b.flows->for_each(flow_spec{},
+                          [](const flow::rule& r) { r.count(3, 300, r.settings().created); });
+    }
+    EXPECT_EQ(give("flow.mod", "tcp,actions=2").at("modified"), 2);
+    const auto all = ask("flow.list", R"({"filter":"tcp"})").at("flows");
+    ASSERT_EQ(all.as_array().size(), 2U);
+    for (const auto& f : all.as_array()) {
+        EXPECT_EQ(f.at("packets"), 3);
+        EXPECT_EQ(f.at("bytes"), 300);
+        EXPECT_EQ(f.at("actions"), "output:2");
+    }
+    EXPECT_EQ(all.at(1).at("cookie"), 7);
+    EXPECT_EQ(give("flow.mod", "priority=5,tcp,actions=3", R"(,"strict":true)").at("modified"), 1);
+    EXPECT_EQ(listed("tcp"), (names{"0 6 tcp,tp_dst=80 output:2", "0 5 tcp output:3"}));
+    EXPECT_EQ(give("flow.mod", "udp,actions=3").at("added"), 1) << "where there is none";
+}
+
+TEST_F(flows_of_the_service, are_removed_by_match_and_by_more)
+{
+    const auto fill = [this] {
+        give("flow.replace", "priority=5,tcp,actions=1\npriority=6,tcp,tp_dst=80,actions=2\n"
+                             "priority=7,udp,cookie=0x12,actions=2\n");
+    };
+    fill();
+    EXPECT_EQ(give("flow.del", "tcp").at("removed"), 2);
+    fill();
+    EXPECT_EQ(give("flow.del", "priority=5,tcp", R"(,"strict":true)").at("removed"), 1);
+    fill();
+    EXPECT_EQ(give("flow.del", "out_port=2").at("removed"), 2);
+    fill();
+    EXPECT_EQ(give("flow.del", "cookie=0x10/0xf0").at("removed"), 1);
+    EXPECT_EQ(give("flow.del", "cookie=0x10/0xf0").at("removed"), 0);
+}
+
+TEST_F(flows_of_the_service, that_stay_in_a_replacement_are_the_same_ones)
+{
+    give("flow.add", "priority=5,tcp,actions=1\npriority=6,udp,actions=1\n");
+    flow_spec all;
+    const flow::rule* tcp = nullptr;
+    const auto look = [&](const flow::rule& r) { tcp = r.priority() == 5 ? &r : tcp; };
+    switch_.bridges().at("br0").flows->for_each(all, look);
+    const flow::rule* const before = tcp;
+    const std::string next = "priority=5,tcp,actions=1\npriority=6,udp,actions=2\n";
+    const auto differs = give("flow.diff", next);
+    EXPECT_EQ(differs.at("only_here"),
+              json::parse(R"(["priority=0 actions=NORMAL","priority=6,udp actions=output:1"])"));
+    EXPECT_EQ(differs.at("only_there"), json::parse(R"(["priority=6,udp actions=output:2"])"));
+    const auto done = give("flow.replace", next);
+    EXPECT_EQ(done.at("removed"), 2);
+    EXPECT_EQ(done.at("added"), 1);
+    switch_.bridges().at("br0").flows->for_each(all, look);
+    EXPECT_EQ(before, tcp);
+    EXPECT_EQ(give("flow.diff", next).at("only_here").as_array().size(), 0U);
+}
+
+TEST_F(flows_of_the_service, come_in_several_requests_and_become_visible_at_once)
+{
+    const auto id = json::serialize(ask("flow.begin").at("bundle"));
+    const std::string in = R"(,"bundle":)" + id;
+    give("flow.put", "priority=5,tcp,actions=1\n", in);
+    give("flow.put", "udp,actions=2\n", in + R"(,"command":"add","first_line":2)");
+    give("flow.put", "priority=0\n", in + R"(,"command":"delete_strict")");
+    EXPECT_EQ(listed(), names{std::string{normal}});
+    EXPECT_EQ(ask("flow.commit", R"({"bundle":)" + id + "}").at("added"), 2);
+    EXPECT_EQ(listed(), (names{"0 32768 udp output:2", "0 5 tcp output:1"}));
+    EXPECT_THAT(why("flow.commit", R"({"bundle":)" + id + "}"), HasSubstr("no such bundle"));
+}
+
+TEST_F(flows_of_the_service, of_a_bundle_that_is_wrong_are_none)
+{
+    const auto id = json::serialize(ask("flow.begin").at("bundle"));
+    const std::string in = R"(,"bundle":)" + id;
+    give("flow.put", "priority=5,tcp,actions=1\n", in);
+    EXPECT_THAT(
+        refusal("flow.put", "\ntcp,actions=nosuch\n", in + R"(,"first_line":1001,"file":"rules")"),
+        StartsWith("rules:1002:"));
+    EXPECT_THAT(why("flow.commit", R"({"bundle":)" + id + "}"), HasSubstr("no such bundle"));
+    EXPECT_EQ(listed(), names{std::string{normal}});
+}
+
+TEST_F(flows_of_the_service, that_somebody_else_changed_meanwhile_are_not_overwritten)
+{
+    const auto id = json::serialize(ask("flow.begin", R"({"replace":true})").at("bundle"));
+    give("flow.put", "priority=5,tcp,actions=1\n", R"(,"bundle":)" + id);
+    give("flow.add", "udp,actions=2");
+    EXPECT_THAT(why("flow.commit", R"({"bundle":)" + id + "}"), HasSubstr("somebody else"));
+    EXPECT_EQ(listed("udp").size(), 1U);
+}
+
+TEST_F(flows_of_the_service, have_only_so_many_bundles_under_way)
+{
+    for (int i = 0; i < 8; ++i) {
+        EXPECT_TRUE(ask("flow.begin").as_object().contains("bundle"));
+    }
+    EXPECT_THAT(why("flow.begin", "{}"), HasSubstr("bundles under way"));
+}
+
+TEST_F(flows_of_the_service, are_the_only_bridges_or_a_named_ones)
+{
+    ask("bridge.add", R"({"name":"br1"})");
+    EXPECT_THAT(refusal("flow.add", "actions=1"), HasSubstr("say which with --bridge"));
+    EXPECT_EQ(give("flow.add", "actions=1", R"(,"bridge":"br1")").at("added"), 1);
+    EXPECT_THAT(refusal("flow.add", "actions=1", R"(,"bridge":"no")"), HasSubstr("no bridge no"));
+}
+
+TEST_F(flows_of_the_service, end_when_their_time_is_up)
+{
+    give("flow.add", "hard_timeout=1,tcp,actions=1\nidle_timeout=1,udp,actions=1\n"
+                     "hard_timeout=100,arp,actions=1\n");
+    switch_.look_at_flows();
+    EXPECT_EQ(listed().size(), 4U);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    while (listed().size() > 2 && std::chrono::steady_clock::now() < end) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        switch_.look_at_flows();
+    }
+    EXPECT_EQ(listed(), (names{"0 32768 arp output:1", std::string{normal}}));
+}
+
+TEST_F(flows_of_the_service, do_not_end_while_they_are_used)
+{
+    give("flow.add", "idle_timeout=1,udp,actions=1");
+    flow_spec all;
+    all.table = flow::all_tables;
+    for (int i = 0; i < 50; ++i) { // over two seconds' ends
+        const flow::instant then = std::chrono::seconds{switch_.engine().now()};
+        std::this_thread::sleep_for(std::chrono::milliseconds{50}); // until it is brought home
+        switch_.bridges().at("br0").flows->for_each(
+            all, [&](const flow::rule& r) { r.count(1, 60, then); });
+        switch_.look_at_flows();
+        ASSERT_EQ(listed().size(), 2U) << "after " << i << " packets";
+    }
+}
+
+TEST_F(flows_of_the_service, of_a_bundle_do_not_come_to_another_bridge_of_the_same_name)
+{
+    give("flow.add", "tcp,actions=1");
+    const auto id = json::serialize(ask("flow.begin").at("bundle"));
+    ask("bridge.del", R"({"name":"br0","with_ports":true})");
+    ask("bridge.add", R"({"name":"br0"})");
+    give("flow.add", "udp,actions=drop");
+    EXPECT_THAT(why("flow.commit", R"({"bundle":)" + id + "}"), HasSubstr("somebody else"));
+    EXPECT_EQ(listed(), (names{"0 32768 udp drop", std::string{normal}}));
+}
+
+TEST_F(flows_of_the_service, are_traced_to_their_outputs)
+{
+    give("flow.add", "priority=9,tcp,tp_dst=80,actions=mod_dl_dst:02:00:00:00:00:09,resubmit(,3)\n"
+                     "table=3,priority=1,actions=output:b,push_vlan:0x8100,output:c\n");
+    const auto traced =
+        trace("a", "tcp,dl_src=02:00:00:00:00:01,nw_src=10.0.0.1,nw_dst=10.0.0.2,tp_dst=80");
+    EXPECT_EQ(outputs(traced), (names{"b", "c"}));
+    EXPECT_EQ(traced.at("drops").as_array().size(), 0U);
+    const auto& steps = traced.at("steps").as_array();
+    EXPECT_EQ(steps.at(0).at("table"), 0);
+    EXPECT_THAT(std::string{std::string_view{steps.at(0).at("rule").as_string()}},
+                HasSubstr("tp_dst=80"));
+    EXPECT_THAT(std::string{std::string_view{traced.at("outputs").at(1).at("flow").as_string()}},
+                HasSubstr("dl_dst=02:00:00:00:00:09"));
+    EXPECT_THAT(std::string{std::string_view{traced.at("outputs").at(0).at("frame").as_string()}},
+                StartsWith("020000000009020000000001"
+                           "0800"));
+    EXPECT_THAT(std::string{std::string_view{traced.at("outputs").at(1).at("frame").as_string()}},
+                StartsWith("020000000009020000000001"
+                           "81000000"));
+}
+
+TEST_F(flows_of_the_service, are_traced_to_the_reason_of_a_drop)
+{
+    give("flow.add", "priority=9,tcp,actions=drop");
+    EXPECT_EQ(trace("a", "tcp").at("drops").at(0).at("reason"), "flow_drop");
+    ask("flow.del");
+    const auto traced = trace("a", "udp");
+    EXPECT_EQ(traced.at("drops").at(0).at("reason"), "flow_miss");
+    EXPECT_EQ(traced.at("steps").at(0).at("rule"), nullptr);
+}
+
+TEST_F(flows_of_the_service, are_traced_without_learning_or_counting)
+{
+    ask("mac.add", R"({"mac":"02:00:00:00:00:0b","port":"b"})");
+    EXPECT_EQ(outputs(trace("a", "tcp,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:0b")),
+              names{"b"});
+    EXPECT_EQ(outputs(trace("a", "arp,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff")),
+              (names{"b", "c"}));
+    EXPECT_EQ(ask("mac.list").at("total"), 1);
+    EXPECT_EQ(ask("flow.list").at("flows").at(0).at("packets"), 0);
+}
+
+TEST_F(flows_of_the_service, are_traced_to_the_end_but_not_shown_without_one)
+{
+    std::string many = "table=1,actions=1";
+    for (int i = 0; i < 999; ++i) {
+        many += ",1";
+    }
+    many += "\npriority=9,actions=resubmit(,1)";
+    for (int i = 0; i < 99; ++i) {
+        many += ",resubmit(,1)";
+    }
+    give("flow.add", many);
+    const auto traced = trace("a", "udp");
+    const auto& steps = traced.at("steps").as_array();
+    EXPECT_LT(steps.size(), 20'010U);
+    EXPECT_THAT(std::string{std::string_view{steps.back().at("note").as_string()}},
+                HasSubstr("too long to be shown"));
+}
+
+TEST_F(flows_of_the_service, are_not_traced_with_what_is_no_frame)
+{
+    EXPECT_THAT(why("trace", R"({"port":"x","packet":"tcp"})"), HasSubstr("no port x"));
+    EXPECT_THAT(why("trace", R"({"port":"a","packet":"0102"})"), HasSubstr("14 bytes or more"));
+    EXPECT_THAT(why("trace", R"({"port":"a","packet":"nosuch"})"), HasSubstr("nosuch"));
+}
+
+TEST_F(flows_of_the_service, do_not_go_to_a_port_that_went)
+{
+    give("flow.add", "priority=9,tcp,actions=output:b,output:c");
+    ask("port.del", R"({"name":"b"})");
+    EXPECT_EQ(outputs(trace("a", "tcp")), names{"c"});
+    ask("port.add", R"({"name":"b2","bridge":"br0","type":"nic","device":"db","number":2})");
+    EXPECT_EQ(outputs(trace("a", "tcp")), (names{"b2", "c"})) << "the number is the port";
+}
+
+TEST_F(flows_of_the_service, have_caches_that_tell_of_themselves)
+{
+    const auto stats = ask("cache.stats");
+    ASSERT_EQ(stats.at("workers").as_array().size(), switch_.engine().worker_count());
+    for (const char* const member : {"entries", "hits", "misses", "stale", "evictions"}) {
+        EXPECT_TRUE(stats.at("workers").at(0).as_object().contains(member)) << member;
+    }
+}
+
+} // namespace
+} // namespace strait::control
