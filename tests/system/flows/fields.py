@@ -55,7 +55,7 @@ def number(value):
 @dataclasses.dataclass(frozen=True)
 class Field:
     """`match` are its names in matches, `sets` in set_field, `nxm` in load and move; `mod` is an
-    action of its own. masks: none, "any" bits."""
+    action of its own. masks: none, "any" bits. whole: not in parts."""
     width: int
     contexts: tuple
     pool: list
@@ -66,6 +66,7 @@ class Field:
     mod: str = ""
     write: object = number
     layer: str = ""
+    whole: bool = False
 
     def text(self, value, mask=None):
         whole = (1 << self.width) - 1
@@ -116,8 +117,9 @@ FIELDS = {
                          sets=("icmpv6_type",)),
     "icmpv6_code": Field(8, ("icmp6",), [0, 1, 4], ("icmp_code", "icmpv6_code"),
                          sets=("icmpv6_code",)),
+    # To 0, which parts of it may come to, OVS does not set it.
     "arp_op": Field(16, ("arp",), values.ARP_OPERATIONS, ("arp_op",), sets=("arp_op",),
-                    nxm="NXM_OF_ARP_OP"),
+                    nxm="NXM_OF_ARP_OP", whole=True),
     "arp_spa": Field(32, ("arp",), values.IPV4, ("arp_spa", "nw_src"), "any", ("arp_spa",),
                      "NXM_OF_ARP_SPA", write=ipv4),
     "arp_tpa": Field(32, ("arp",), values.IPV4, ("arp_tpa", "nw_dst"), "any", ("arp_tpa",),

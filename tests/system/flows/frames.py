@@ -31,6 +31,7 @@ class Frame:
     kind: str
     tags: int
     fields: dict = dataclasses.field(compare=False)
+    padded: bool = False  # bytes behind the packet
 
     def __str__(self):
         from scapy.layers.l2 import Ether as parsed
@@ -89,10 +90,10 @@ class FrameMaker:
             self._ipv4(frame, fields, kind)
         else:
             self._ipv6(frame, fields, kind)
-        data = bytes(frame)
+        packet = bytes(frame)
         # Ethernet's shortest, and what a frame may have behind the packet in it.
-        data = data.ljust(60, b"\0") + bytes(r.choice((0, 0, 0, 4)))
-        return Frame(fields["in_port"], data, kind, tags, fields)
+        data = packet.ljust(60, b"\0") + bytes(r.choice((0, 0, 0, 4)))
+        return Frame(fields["in_port"], data, kind, tags, fields, len(data) > len(packet))
 
     def _payload(self):
         r = self._random
@@ -221,6 +222,25 @@ class FrameMaker:
         return layer / option
 
 
+def fragment(data):
+    """(protocol, whether it is a later one) of a fragment; None for what is none."""
+    at = 12
+    while data[at:at + 2] in (b"\x81\x00", b"\x88\xa8"):
+        at += 4
+    kind, packet = data[at:at + 2], data[at + 2:]
+    if kind == b"\x08\x00":
+        offset = int.from_bytes(packet[6:8], "big") & 0x3fff
+        return (packet[9:10], bool(offset & 0x1fff)) if offset else None
+    if kind != b"\x86\xdd":
+        return None
+    following, at = packet[6:7], 40
+    while following in (b"\x00", b"\x3c", b"\x2b"):  # options hop by hop and others, routing
+        following, at = packet[at:at + 1], at + 8 + 8 * int.from_bytes(packet[at + 1:at + 2], "big")
+    if following != b"\x2c":
+        return None
+    return packet[at:at + 1], bool(int.from_bytes(packet[at + 2:at + 4], "big") >> 3)
+
+
 def damage(frames, seed):
     """The same frames, most of them cut short or with bytes of their headers wrong."""
     r = random.Random(seed)
@@ -232,9 +252,9 @@ def _damaged(r, frame):
     network = 14 + 4 * frame.tags
     way = r.randrange(4)
     if way == 0:
-        # Behind Ethernet's own header, mostly where others end.
-        return bytes(data[:min(len(data), max(14, network + r.choice(
-            (-2, 0, 1, 19, 20, 21, 27, 28, 39, 40, 41, 47, 48, 60)) + r.choice((-1, 0, 0, 1))))])
+        # Mostly where headers end. A frame that ends right behind a tag, Linux drops in a tap.
+        return bytes(data[:min(len(data), network + r.choice(
+            (2, 3, 18, 19, 20, 21, 27, 28, 39, 40, 41, 47, 48, 60)) + r.choice((0, 0, 0, 1)))])
     if way == 1:
         # Version and length of the header, and the lengths that IP has.
         at = network + r.choice((0, 0, 2, 3, 4, 5))

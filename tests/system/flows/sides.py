@@ -2,10 +2,32 @@
 """Strait as a side of a comparison (compare.py): by what `straitctl trace` says, and by the frames
 that it really forwards."""
 
+import json
+import socket
+
 import lab as parts
 
 # More than the daemon sends at once is not to wait in a tap's queue.
 _MOST_WAITING = 16
+
+
+class _Daemon:
+    """Asks the daemon without straitctl, which would be started thousands of times."""
+
+    def __init__(self, switch):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(60)
+        self._socket.connect(str(switch.run_dir / "control.sock"))
+        self._answers = self._socket.makefile("rb")
+
+    def ask(self, method, **parameters):
+        """The result; FlowsRefused if there is none."""
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(self._answers.readline())
+        if "error" in answer:
+            raise parts.FlowsRefused(answer["error"]["message"])
+        return answer["result"]
 
 
 class _Side:
@@ -20,22 +42,16 @@ class _Side:
         listed = {port["name"]: port["number"] for port in switch.ctl("port list")}
         if listed != {name: number for number, name in self.names.items()}:
             raise parts.LabError(f"ports are numbered {listed}")
+        self._daemon = _Daemon(switch)
 
     def flows(self):
         """What is loaded, without what is counted of it."""
         return [{name: value for name, value in flow.items()
-                 if name not in ("packets", "bytes", "age", "idle")}
-                for flow in self.switch.ctl("flow list --bridge br0")["flows"]]
+                 if name not in ("packets", "bytes", "age_ms", "idle_ms")}
+                for flow in self._daemon.ask("flow.list", bridge="br0")["flows"]]
 
     def _replace(self, lines):
-        path = self.switch.folder / "flows"
-        # As in a bundle of ovs-ofctl's, what are groups is said.
-        path.write_text("".join(f"{'group ' if line.startswith('group_id=') else ''}{line}\n"
-                                for line in lines))
-        try:
-            self.switch.ctl("flow", "replace", "--bridge", "br0", path)
-        except parts.Refused as refusal:
-            raise parts.FlowsRefused(refusal.sentence) from None
+        self._daemon.ask("flow.replace", bridge="br0", flows="".join(f"{line}\n" for line in lines))
 
 
 class Traced(_Side):
@@ -54,12 +70,8 @@ class Traced(_Side):
     def forward(self, frames):
         return [self._one(port, data) for port, data in frames]
 
-    def trace(self, port, data):
-        """Its own account of what becomes of a frame."""
-        return self.switch.text("trace", self.names[port], data.hex())[1]
-
     def _one(self, port, data):
-        traced = self.switch.ctl("trace", self.names[port], data.hex())
+        traced = self._daemon.ask("trace", port=self.names[port], packet=data.hex())
         return [(output["number"], bytes.fromhex(output["frame"])) for output in traced["outputs"]]
 
 
@@ -79,7 +91,6 @@ class Live(_Side):
 
     def load(self, lines):
         self._replace([self._marks.flow, *lines])
-        self.switch.ctl("ct flush")
         self.switch.ctl("mac flush --bridge br0")
 
     def forward(self, frames):

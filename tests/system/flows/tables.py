@@ -29,7 +29,6 @@ class _State:
     table: int
     context: str
     tagged: bool = None  # or not known
-    oldest: bool = False  # of OpenFlow's versions
     depth: int = 0
 
 
@@ -186,7 +185,8 @@ class TableMaker:
         if not tci:
             return False, r.choice(("vlan_tci=0", "dl_vlan=0xffff", "vlan_tci=0/0x1000",
                                     "vlan_vid=0/0x1000"))
-        mask = r.getrandbits(16) | 0x1000
+        # Of a part of the priority OpenFlow 1.3 does not speak.
+        mask = r.getrandbits(12) | r.choice((0x1000, 0xf000))
         return True, r.choice((
             f"dl_vlan={vlan}", f"dl_vlan={vlan},dl_vlan_pcp={priority}", f"dl_vlan_pcp={priority}",
             "vlan_tci=0x1000/0x1000", f"vlan_tci={tci & mask:#x}/{mask:#x}",
@@ -311,7 +311,7 @@ class TableMaker:
                 mask = self._mask(field)
                 ways.append(lambda: f"set_field:{field.text(value & mask, mask)}->{word}")
         if field.nxm:
-            width = r.randint(1, min(field.width, 64))
+            width = field.width if field.whole else r.randint(1, min(field.width, 64))
             first = r.randrange(field.width - width + 1)
             bits = value >> first & (1 << width) - 1
             ways.append(lambda: f"load:{bits:#x}->{self._part(name, context, first, width)}")
@@ -335,12 +335,17 @@ class TableMaker:
             return f"{word}[{first}]"
         return f"{word}[{first}..{first + width - 1}]"
 
+    def _any_part(self, name, context, width):
+        """So many bits of a field."""
+        first = self._random.choice((0, self._random.randint(0, FIELDS[name].width - width)))
+        return self._part(name, context, first, width)
+
     def _parts(self, context, to):
         """The names of fields that bits can be moved from, or to."""
         names = []
         for name in of_context(context):
             field = FIELDS[name]
-            if not field.nxm or field.layer and field.layer not in self._layers:
+            if not field.nxm or field.whole or field.layer and field.layer not in self._layers:
                 continue
             if not to or field.sets or name == "in_port" and "registers" in self._layers:
                 names.append(name)
@@ -352,38 +357,31 @@ class TableMaker:
         target = r.choice(self._parts(state.context, True))
         most = min(FIELDS[source].width, FIELDS[target].width)
         width = r.choice((most, r.randint(1, most)))
-        parts = [self._part(name, state.context,
-                            r.choice((0, r.randrange(FIELDS[name].width - width + 1))), width)
-                 for name in (source, target)]
+        parts = [self._any_part(name, state.context, width) for name in (source, target)]
         return [Action(f"move:{parts[0]}->{parts[1]}")]
 
     def _stack(self, state):
         r = self._random
-        name = r.choice(self._parts(state.context, False))
-        width = r.randint(1, FIELDS[name].width)
-        pushed = self._part(name, state.context, r.randrange(FIELDS[name].width - width + 1), width)
-        name = r.choice(self._parts(state.context, True))
-        width = r.randint(1, FIELDS[name].width)
-        popped = self._part(name, state.context, r.randrange(FIELDS[name].width - width + 1), width)
+        pushed, popped = (
+            self._any_part(name, state.context, r.randint(1, FIELDS[name].width))
+            for name in (r.choice(self._parts(state.context, to)) for to in (False, True)))
         return r.choice(([Action(f"push:{pushed}")], [Action(f"pop:{popped}")],
                          [Action(f"push:{pushed}"), Action(f"pop:{popped}")]))
 
     def _vlan(self, state):
         r = self._random
         vlan, priority = r.choice(values.VLANS), r.randrange(8)
-        ways = [(f"mod_vlan_vid:{vlan}", True), (f"mod_vlan_pcp:{priority}", True),
-                (f"load:{priority << 13 | 0x1000 | vlan:#x}->NXM_OF_VLAN_TCI[]", True),
-                ("load:0->NXM_OF_VLAN_TCI[]", False)]
-        if not state.oldest:
-            ways.append((f"push_vlan:{r.choice(('0x8100', '0x88a8'))}", True))
+        # Not 0: of two tags OVS takes both away then, of one it keeps the type for the next.
+        ways = [(f"load:{priority << 13 | 0x1000 | vlan:#x}->NXM_OF_VLAN_TCI[]", True)]
+        if state.tagged is not None and state.depth < 9:
+            # Else, and in an action set, which is done when that may have changed, ovs-ofctl makes
+            # another tag of it, Strait one only where there is none.
+            ways += [(f"mod_vlan_vid:{vlan}", True), (f"mod_vlan_pcp:{priority}", True)]
+        ways.append((f"push_vlan:{r.choice(('0x8100', '0x88a8'))}", True))
         if state.tagged:
-            ways += [("pop_vlan", False), ("strip_vlan", False),
+            ways += [("pop_vlan", None), ("strip_vlan", None),
                      (f"set_field:{0x1000 | vlan:#x}->vlan_vid", True),
                      (f"set_field:{priority}->vlan_pcp", True)]
-        elif state.tagged is None and r.random() < 0.1:
-            # Of a tag that may not be there only OpenFlow 1.0 speaks.
-            state.oldest = True
-            return [Action("strip_vlan")]
         text, state.tagged = r.choice(ways)
         return [Action(text)]
 
@@ -407,8 +405,10 @@ class TableMaker:
         return [Action("clone", self._actions(inside) or (self._output(),))]
 
     def _length(self, state):
-        # Elsewhere OVS forgets the answer when it comes back from a table.
-        if state.table or state.depth or "registers" not in self._layers:
+        # Elsewhere OVS forgets the answer when it comes back from a table, and an action set it
+        # does once for each answer.
+        if state.table or state.depth or "registers" not in self._layers or \
+                "action_set" in self._layers:
             return None
         r = self._random
         length = r.choice((59, 60, 61, 64, 100, 118, 400, 1000, 1500))
@@ -425,7 +425,7 @@ class TableMaker:
             if written:
                 made.append(Action("write_actions", written))
         if "goto" in self._layers:
-            if "registers" in self._layers and not state.oldest and r.random() < 0.2:
+            if "registers" in self._layers and r.random() < 0.2:
                 value, mask = r.choice(values.REGISTERS), r.choice((0xffff, 0xff00ff00ff, 1))
                 made.append(Action(f"write_metadata:{value & mask:#x}/{mask:#x}"))
             table = self._further(state)
@@ -476,7 +476,8 @@ def _without(actions, heads):
         before, after = actions[:i], actions[i + 1:]
         if action.head.startswith(heads):
             # What comes after a push may set the tag.
-            return before + ((Action("mod_vlan_vid:1"),) if "push_vlan" in heads else ()) + after
+            instead = Action("load:0x1001->NXM_OF_VLAN_TCI[]")
+            return before + ((instead,) if "push_vlan" in heads else ()) + after
         inner = _without(action.inner or (), heads)
         if inner != (action.inner or ()):
             return before + ((dataclasses.replace(action, inner=inner),) if inner else ()) + after

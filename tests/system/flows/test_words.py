@@ -9,6 +9,7 @@ import pytest
 
 import lab as parts
 
+_NOT_YET = re.compile(r"actions=.*\bct(_clear)?\b(?!_)")
 _WORDS = pathlib.Path(__file__).parent / "words.txt"
 
 
@@ -21,17 +22,17 @@ def words(*signs):
 
 
 def test_ovs_takes_them(ovs):
-    ovs.load([line for _, line, _ in words("+", "?", "~")])
+    ovs.load([line for _, line, _ in words("+", "=", "?", "~")])
 
 
 def test_ovs_takes_the_lines_that_it_prints(ovs):
-    ovs.load([printed for _, _, printed in words("+") if printed])
+    ovs.load([printed for _, _, printed in words("+", "=") if printed])
 
 
 @pytest.mark.soak
 def test_ovs_refuses_and_prints_them(ovs):
-    for sign, line, printed in words("-", "+"):
-        if sign == "-":
+    for sign, line, printed in words("-", ">", "+", "="):
+        if sign in "->":
             with pytest.raises(parts.FlowsRefused):
                 ovs.load([line])
         else:
@@ -51,11 +52,14 @@ def _outcome(side, line):
 
 def test_strait_takes_and_refuses_what_ovs_does(traced):
     faults = []
-    for sign, line, printed in words("+", "-", "?", "~"):
+    for sign, line, printed in words("+", "-", "?", "~", ">", "="):
         got = _outcome(traced, line)
-        if isinstance(got, str):
-            if sign == "+":
-                faults.append(f"refused, but OVS takes it: {line}: {got}")
+        if sign == "+" and _NOT_YET.search(line):
+            if not str(got).endswith("is not done by this switch yet"):
+                faults.append(f"not refused by name: {line}: {got}")
+        elif isinstance(got, str):
+            if sign in "+=>":
+                faults.append(f"refused: {line}: {got}")
             elif "\n" in got.strip():
                 faults.append(f"not refused by one sentence: {line}: {got}")
         elif sign == "-":
