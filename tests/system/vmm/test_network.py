@@ -207,9 +207,10 @@ def test_queue_size(bridge):
 
 
 def test_two_devices(bridge):
-    """Each has its own port."""
+    """Each has its own port: what the second sends is none of the first's VLAN."""
     one, two, three = (bridge.add(name) for name in ("vm1", "vm2", "vm3"))
-    bridge.switch.ctl("port set vm2 --vlan 7")
+    for port, vlan in (("vm1", 8), ("vm2", 7), ("vm3", 8)):
+        bridge.switch.ctl("port", "set", port, "--vlan", vlan)
     other = echoing(bridge, three)
     guest = bridge.lab.bare_guest(
         f"{PATIENT} dst={ECHO} net device=0 ping=100 stop net device=1 tx=50",
