@@ -483,7 +483,7 @@ public:
         case 0:
             return {set_field{field::eth_dst, 0x020000000000 + upto(1), wide::ones(48)}};
         case 1:
-            if (ip) {
+            if (ip && !six) {
                 return {set_field{field::nw_dst, 0x0a000000 + upto(3),
                                   of<std::uint64_t>({0xffffffff, 3})}};
             }
@@ -697,6 +697,25 @@ protected:
         return sent_;
     }
 
+    // Of a frame, newly translated.
+    std::string program_of(std::size_t port, const bytes& frame)
+    {
+        auto room = std::make_unique<burst>();
+        put(room->slots[0], frame, *room);
+        key k;
+        header_layout at;
+        (void)extract(room->slots[0], k, at);
+        k.set(field::in_port, port);
+        const auto made = std::make_unique<translation>();
+        translate(*current_, k, *made);
+        std::ostringstream out;
+        out << std::hex;
+        for (const std::uint64_t word : made->words()) {
+            out << ' ' << word;
+        }
+        return out.str();
+    }
+
     dataplane::snapshot config_;
     dataplane::snapshot plain_config_;
     std::shared_ptr<const port_numbers> numbers_;
@@ -723,6 +742,22 @@ std::string hexadecimal(const bytes& frame)
         out << std::to_integer<int>(b);
     }
     return out.str();
+}
+
+// The beginnings of frames by port.
+std::string describe(const sent& all)
+{
+    constexpr std::size_t shown = 40;
+    std::string out;
+    for (const auto& [port, frames] : all) {
+        for (const bytes& f : frames) {
+            out +=
+                "\n  " + std::to_string(port) + ": " + std::to_string(f.size()) + " bytes " +
+                hexadecimal({f.begin(),
+                             f.begin() + static_cast<std::ptrdiff_t>(std::min(f.size(), shown))});
+        }
+    }
+    return out;
 }
 
 TEST_P(flows_of_a_bridge, are_as_a_plain_walk_has_them)
@@ -761,7 +796,9 @@ TEST_P(flows_of_a_bridge, are_as_a_plain_walk_has_them)
                     const sent alone = walk.send(port, f);
                     const sent here = send(port, {f});
                     ASSERT_EQ(alone == here, true)
-                        << "turn " << turn << ", from port " << port << ": " << hexadecimal(f);
+                        << "turn " << turn << ", from port " << port << ": " << hexadecimal(f)
+                        << "\nexpected" << describe(alone) << "\ngot" << describe(here)
+                        << "\nprogram" << program_of(port, f);
                 }
                 FAIL() << "turn " << turn << ": frames alone are right, the burst is not";
             }
