@@ -12,9 +12,8 @@ using flow::field;
 
 flow_result<void> action_reader::take_ct(const flow_word& word)
 {
-    if (!holds(prerequisite::ip, state_)) {
-        return flow_fault{word.all,
-                          "ct needs in the match " + std::string{describe(prerequisite::ip)}};
+    if (const auto ip = check_needs("ct", prerequisite::ip, word.all); ip.has_error()) {
+        return ip.error();
     }
     if (word.mark != '(' && word.mark != 0) {
         return flow_fault{word.all, "ct must be like ct(commit,zone=1)"};
@@ -121,9 +120,8 @@ flow_result<void> action_reader::take_ct_helper(const flow_word& word, flow::ct&
                           "there is no helper " + shown(word.value) + "; alg must be ftp or tftp"};
     }
     const prerequisite needs = is_ftp ? prerequisite::tcp : prerequisite::udp;
-    if (!holds(needs, state_)) {
-        return flow_fault{word.all,
-                          shown(word.all) + " needs in the match " + std::string{describe(needs)}};
+    if (const auto there = check_needs(word.all, needs, word.all); there.has_error()) {
+        return there.error();
     }
     out.alg = is_ftp ? flow::ct::helper::ftp : flow::ct::helper::tftp;
     return {};
@@ -150,11 +148,8 @@ flow_result<void> action_reader::check_ct(const flow_word& word, const flow::ct&
     }
     const bool has_address = !out.translation->last.is_zero();
     const prerequisite needs = out.translation->ipv6 ? prerequisite::ipv6 : prerequisite::ipv4;
-    if (has_address && !holds(needs, state_)) {
-        return flow_fault{word.all, "an address of this kind needs in the match " +
-                                        std::string{describe(needs)}};
-    }
-    return {};
+    return has_address ? check_needs("an address of this kind", needs, word.all)
+                       : flow_result<void>{};
 }
 
 flow_result<void> action_reader::take_ct_clear(const flow_word& word)

@@ -3,6 +3,7 @@
 #include "control/flow_action_reader.hh"
 
 #include <algorithm>
+#include <array>
 
 namespace strait::control {
 
@@ -55,16 +56,38 @@ void action_reader::set(field of, wide value, wide mask)
     }
 }
 
+flow_result<void> action_reader::check_needs(std::string_view name, prerequisite p,
+                                             std::string_view at) const
+{
+    if (any_packets_) {
+        constexpr std::array<prerequisite, 6> shared{
+            prerequisite::arp,
+            prerequisite::icmp4,
+            prerequisite::icmp6,
+            prerequisite::neighbour,
+            prerequisite::neighbour_solicitation,
+            prerequisite::neighbour_advertisement,
+        };
+        if (std::ranges::find(shared, p) == shared.end()) {
+            return {};
+        }
+        return flow_fault{at, "packets of any kind meet a bucket: " + std::string{name} +
+                                  " cannot be told from another field there"};
+    }
+    if (!holds(p, state_)) {
+        return flow_fault{at,
+                          std::string{name} + " needs in the match " + std::string{describe(p)}};
+    }
+    return {};
+}
+
 flow_result<void> action_reader::check_readable(const flow_field& f, std::string_view at) const
 {
     const std::string name{at.substr(0, at.find('['))};
     if (f.form == value_form::port_32) {
         return flow_fault{at, name + " cannot be copied; in_port can"};
     }
-    if (!holds(f.needs, state_)) {
-        return flow_fault{at, name + " needs in the match " + std::string{describe(f.needs)}};
-    }
-    return {};
+    return check_needs(name, f.needs, at);
 }
 
 flow_result<void> action_reader::check_writable(const flow_field& f, std::string_view at) const
@@ -78,10 +101,7 @@ flow_result<void> action_reader::check_writable(const flow_field& f, std::string
                                                     "ct(commit,exec(...)) alone"
                                            : "exec sets ct_mark and ct_label alone, not " + name};
     }
-    if (!holds(f.needs, state_)) {
-        return flow_fault{at, name + " needs in the match " + std::string{describe(f.needs)}};
-    }
-    return {};
+    return check_needs(name, f.needs, at);
 }
 
 // Bits that are in the key as they are in text.

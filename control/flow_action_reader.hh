@@ -23,6 +23,11 @@ public:
         : state_{m}, table_{table}, ports_{&ports}
     {}
 
+    // Of a group's bucket.
+    explicit action_reader(const port_names& ports)
+        : table_{flow::all_tables}, ports_{&ports}, place_{place::action_set}, any_packets_{true}
+    {}
+
     [[nodiscard]] flow_result<flow::action_list> read(std::string_view text);
 
     // Instructions stand in the order of their ranks, each once, and in flows themselves alone.
@@ -74,6 +79,9 @@ private:
                              std::uint64_t maximum, prerequisite may_not_contradict);
     flow_result<void> modify_address(const flow_word& word, flow::field to, value_form form,
                                      prerequisite may_not_contradict);
+    // Whether the packets have what a field needs; nothing, or a fault of the word `at`, which
+    // calls it `name`.
+    flow_result<void> check_needs(std::string_view name, prerequisite p, std::string_view at) const;
     // Whether an action may read or set a field.
     flow_result<void> check_readable(const flow_field& f, std::string_view at) const;
     flow_result<void> check_writable(const flow_field& f, std::string_view at) const;
@@ -120,6 +128,7 @@ private:
     const port_names* ports_;
     place place_{place::flow};
     unsigned depth_{1};
+    bool any_packets_{false}; // there is no match that says what they are
     rank last_{rank::meter};
     std::string_view last_word_;
     unsigned count_{0}; // words so far

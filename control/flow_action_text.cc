@@ -171,6 +171,11 @@ flow_result<action_list> parse_actions(std::string_view text, const flow::match&
     return action_reader{m, table, ports}.read(text);
 }
 
+flow_result<action_list> parse_bucket_actions(std::string_view text, const port_names& ports)
+{
+    return action_reader{ports}.read(text);
+}
+
 flow_result<action_list> action_reader::read(std::string_view text)
 {
     flow_words words{text};
@@ -273,6 +278,7 @@ flow_result<action_list> action_reader::read_inner(place where, const flow_word&
     action_reader inner{state_, table_, *ports_};
     inner.place_ = where;
     inner.depth_ = depth_ + 1;
+    inner.any_packets_ = any_packets_;
     return inner.read(word.value);
 }
 

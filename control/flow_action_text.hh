@@ -29,6 +29,11 @@ inline constexpr unsigned deepest_actions = 16;
                                                            flow::table_id table,
                                                            const port_names& ports);
 
+// Those of a group's bucket, an action set, which packets of any kind may meet. Fields of ARP, ICMP
+// and neighbour discovery are refused: in the key they are others' too (above).
+[[nodiscard]] flow_result<flow::action_list> parse_bucket_actions(std::string_view text,
+                                                                  const port_names& ports);
+
 // Appends what parse_actions() reads: what ovs-ofctl dump-flows prints (in OpenFlow 1.0's words),
 // but for masks that it would have to say as several actions; these are one set_field.
 void append_actions(std::string& out, const flow::action_list& actions, const flow::match& m,

@@ -199,7 +199,9 @@ flow_result<void> match_reader::take_bits(const flow_word& word)
         return flow_fault{word.key,
                           "bits of " + std::string{f.name} + " are matched as bits of vlan_tci"};
     }
-    return add({&f, word.all, in_key(f, text)});
+    wish w{&f, word.all, in_key(f, text)};
+    w.in_part = true;
+    return add(std::move(w));
 }
 
 // Tags: of what these say of a VLAN, the bit that there is a tag is a part.
@@ -272,12 +274,19 @@ flow_result<void> match_reader::take_range(const flow_field& f, const flow_word&
 flow_result<void> match_reader::add(wish w)
 {
     for (const wish& before : wishes_) {
-        if (is_same(*before.field, *w.field) &&
-            (before.in_key != w.in_key || before.choices != w.choices)) {
+        if (before.field->of != w.field->of) {
+            continue;
+        }
+        const bool is_other_part =
+            before.in_part && w.in_part && (before.in_key.mask & w.in_key.mask).is_zero();
+        if (is_same(*before.field, *w.field) && !is_other_part) {
+            if (before.in_key == w.in_key && before.choices == w.choices) {
+                return {}; // says it once more
+            }
             return flow_fault{w.word, shown(w.word) + " contradicts " + shown(before.word) +
                                           "; a field may be matched once"};
         }
-        if (before.field->of == w.field->of && before.choices.empty() != w.choices.empty()) {
+        if (before.choices.empty() != w.choices.empty()) {
             return flow_fault{w.word, shown(w.word) + " and " + shown(before.word) +
                                           " are the same field; it may be matched once"};
         }

@@ -40,6 +40,7 @@ private:
         std::string_view word;
         masked_value in_key;
         std::vector<masked_value> choices{}; // of a range, in the key
+        bool in_part{false};                 // some bits, as field[0..3]=5
     };
 
     flow_result<bool> take_shorthand(const flow_word& word);

@@ -434,6 +434,15 @@ result<flow::action_list> parse_action_list(std::string_view text, const flow::m
     return std::move(*actions);
 }
 
+result<flow::action_list> parse_bucket_list(std::string_view text, const port_names& names)
+{
+    auto actions = parse_bucket_actions(text, names);
+    if (actions.has_error()) {
+        return error{at_column(text, actions.error())};
+    }
+    return std::move(*actions);
+}
+
 std::string format_flow(const flow_spec& f, const port_names* names)
 {
     std::string out = properties(f);

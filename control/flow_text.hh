@@ -92,6 +92,9 @@ parse_flow_file(std::string_view text, const std::string& file, const port_names
                                                                   const port_names& names = {});
 [[nodiscard]] ports::result<flow::action_list>
 parse_action_list(std::string_view text, const flow::match& m, const port_names& names = {});
+// Those of a group's bucket, which has no match.
+[[nodiscard]] ports::result<flow::action_list> parse_bucket_list(std::string_view text,
+                                                                 const port_names& names = {});
 
 // What `parse_flow(..., add)` reads as the same flow, as ovs-ofctl --no-stats dump-flows prints
 // flows. Ports are named if there are names.

@@ -253,7 +253,7 @@ TEST(flow_actions, that_are_wrong_are_refused)
              {"ip,actions=ct(zone=65536)", "zones are numbers from 0 to 65535"},
              {"ip,actions=ct(zone=reg0)", "a zone is taken from 16 bits"},
              {"ip,actions=ct(table=255)", "ct goes on in a table from 0 to 254"},
-             {"ip,actions=ct(alg=ftp)", "\"alg=ftp\" needs in the match tcp"},
+             {"ip,actions=ct(alg=ftp)", "alg=ftp needs in the match tcp"},
              {"tcp,actions=ct(alg=sip)", "there is no helper \"sip\""},
              {"ip,actions=ct(comit)", "ct has no \"comit\"; did you mean commit?"},
              {"ip,actions=ct(nat,nat)", "nat may be there once"},
@@ -263,6 +263,30 @@ TEST(flow_actions, that_are_wrong_are_refused)
          }) {
         EXPECT_THAT(wrong(text), HasSubstr(why)) << text;
     }
+}
+
+// A bucket is met by packets of any kind: what they have is seen when they come.
+TEST(flow_actions, of_buckets_need_no_match)
+{
+    const auto again = [](std::string_view text) {
+        const auto list = parse_bucket_list(text);
+        return list.has_error() ? list.error().message : format_actions(*list, {});
+    };
+    EXPECT_EQ(again("ct(commit,table=5,nat(dst=10.0.0.2:80),exec(load:0x1->NXM_NX_CT_MARK[1]))"),
+              "ct(commit,table=5,nat(dst=10.0.0.2:80),exec(load:0x1->NXM_NX_CT_MARK[1]))");
+    EXPECT_EQ(again("set_field:10.0.0.2->ip_dst,set_field:80->udp_dst,mod_dl_dst:0:0:0:0:0:1,2"),
+              "mod_nw_dst:10.0.0.2,mod_tp_dst:80,mod_dl_dst:00:00:00:00:00:01,output:2");
+    EXPECT_EQ(again("set_field:5->vlan_vid,push_vlan:0x8100,resubmit(,3),dec_ttl,group:5"),
+              "mod_vlan_vid:5,push_vlan:0x8100,resubmit(,3),dec_ttl,group:5");
+    EXPECT_EQ(again(""), "drop");
+    EXPECT_EQ(again("1,set_field:2->arp_op"),
+              "column 16: packets of any kind meet a bucket: arp_op cannot be told from another "
+              "field there");
+    EXPECT_THAT(again("set_field:2->icmp_type"), HasSubstr("icmp_type cannot be told"));
+    EXPECT_THAT(again("move:nd_target->xxreg0"), HasSubstr("nd_target cannot be told"));
+    EXPECT_EQ(again("exit"), "column 1: exit cannot be in an action set");
+    EXPECT_THAT(again("goto_table:5"), HasSubstr("goto_table stands in a flow itself"));
+    EXPECT_THAT(again("meter:5"), HasSubstr("meter stands in a flow itself"));
 }
 
 TEST(flow_actions, within_actions_have_an_end)

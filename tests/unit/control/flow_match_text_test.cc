@@ -43,6 +43,7 @@ TEST(flow_match, is_written_by_one_name_of_each_field)
              {"icmp,tp_src=8,tp_dst=0", "icmp,icmp_type=8,icmp_code=0"},
              {"reg0[3..5]=5", "reg0=0x28/0x38"},
              {"reg0[]=5", "reg0=0x5"},
+             {"reg0[0..3]=5,reg0[8..11]=6,reg0[0..3]=5", "reg0=0x605/0xf0f"},
              {"reg0[31]=1", "reg0=0x80000000/0x80000000"},
              {"xreg0=5", "reg0=0,reg1=0x5"},
              {"vlan_tci[12]=1", "vlan_tci=0x1000/0x1000"},
@@ -83,6 +84,10 @@ TEST(flow_match, that_contradicts_itself_is_refused)
               "column 22: " + twice("ip_src=10.0.0.0/16", "nw_src=10.0.0.0/8"));
     EXPECT_EQ(again("tcp,tp_src=1-9,tp_src=1-8"),
               "column 16: " + twice("tp_src=1-8", "tp_src=1-9"));
+    EXPECT_EQ(again("reg0[0..3]=5,reg0[3..4]=0"),
+              "column 14: " + twice("reg0[3..4]=0", "reg0[0..3]=5"));
+    EXPECT_EQ(again("reg0=1/1,reg0=2/2"), "column 10: " + twice("reg0=2/2", "reg0=1/1"));
+    EXPECT_EQ(again("tcp,tp_src=1-9,tcp_src=5"), "column 16: " + twice("tcp_src=5", "tp_src=1-9"));
     EXPECT_EQ(again("reg0=5,xreg0=6"),
               "column 8: \"xreg0=6\" contradicts what stands before it: no packet has both");
     EXPECT_EQ(again("dl_vlan=5,vlan_tci=0x1006"),
@@ -90,6 +95,17 @@ TEST(flow_match, that_contradicts_itself_is_refused)
               "both");
     EXPECT_EQ(again("dl_vlan=0xffff,dl_vlan_pcp=1"),
               "column 16: \"dl_vlan_pcp=1\" contradicts what stands before it: no packet has both");
+}
+
+// However often the same is said.
+TEST(flow_match, that_says_the_same_often_is_read_fast)
+{
+    std::string text;
+    constexpr int often = 200'000;
+    for (int i = 0; i < often; ++i) {
+        text += "tcp,reg0=5,";
+    }
+    EXPECT_EQ(again(text), "tcp,reg0=0x5");
 }
 
 TEST(flow_match, of_what_no_packet_has_is_refused)
