@@ -232,7 +232,8 @@ private:
                 return flow_fault{word.all, "a cookie that is looked for has a mask: cookie=" +
                                                 std::string{word.value} + "/-1"};
             }
-            flow_.cookie = *value;
+            // 0 is what a flow has that is added without one.
+            flow_.cookie = command_ == flow_command::add && *value == 0 ? std::nullopt : value;
             return {};
         }
         if (command_ == flow_command::add) {

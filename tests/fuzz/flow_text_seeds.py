@@ -20,6 +20,7 @@ _OTHERS = [
           "exec(set_field:0x5/0x5->ct_label),alg=ftp),meter:1"),
     (ADD, "arp,actions=move:NXM_OF_ARP_OP[]->reg0[0..15],move:reg1[0..15]->NXM_OF_ARP_OP[]"),
     (ADD, "ip,actions=move:NXM_OF_IP_TOS[]->reg0[0..7],set_field:1.2.3.4/24->ip_src"),
+    (ADD, "cookie=0,table=255,actions=drop"),
     (MODIFY, "cookie=1/-1,cookie=2,tcp6,actions=2"),
     (REMOVE_STRICT, "priority=5,cookie=0x5/0xff,out_port=vm1,out_group=3,table=4,ip"),
     (LIST, "modify ip,actions=1\n# nothing\n\ndelete_strict tcp\r\n"),

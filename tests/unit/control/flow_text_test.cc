@@ -156,6 +156,8 @@ TEST(flow_text, of_removal_may_name_cookies_and_outputs)
     const flow_spec changed = one("cookie=1/-1,cookie=2,actions=drop", flow_command::modify);
     EXPECT_EQ(changed.cookie_wanted, 1U);
     EXPECT_EQ(changed.cookie, 2U);
+    EXPECT_EQ(one("cookie=0,actions=drop", flow_command::modify).cookie, 0U);
+    EXPECT_FALSE(one("cookie=0,actions=drop").cookie.has_value());
 }
 
 TEST(flow_text, has_words_that_are_not_for_all_commands)
