@@ -56,14 +56,17 @@ public:
     };
 
     // All of these: the worker alone. The size of a layout is a template's parameter where it is
-    // known to be `count`; 0: it is what the layout says.
+    // known to be `count`; 0: it is what the layout says. Ports of two bridges may have one number.
     template <std::size_t count = 0>
-    void ask(const key& packet, const key_layout& layout, question& out) const noexcept
+    void ask(const key& packet, const key_layout& layout, dataplane::bridge_index bridge,
+             question& out) const noexcept
     {
         const std::size_t words = count == 0 ? layout.count : count;
         for (std::size_t i = 0; i < words; ++i) {
             out.words[i] = packet.words[layout.words[i]] & layout.masks[i];
         }
+        static_assert(place_of(field::in_port).width == 32 && place_of(field::in_port).shift == 0);
+        out.words[0] |= std::uint64_t{to_index(bridge)} << 32; // of conj_id, which no packet has
         out.hash = hash_of(out.words, words);
     }
     void prefetch_bucket(const question& q) const noexcept
@@ -91,6 +94,8 @@ public:
     // Null: there is no room.
     entry* put(const question& q, const key_layout& layout, const translation& made,
                std::uint32_t version, entry* old) noexcept;
+    // It holds in this version, too.
+    static void renew(entry& e, std::uint32_t version) noexcept;
     // One packet more went through it.
     void count(entry& e, std::uint32_t bytes, seconds_t now) noexcept;
 
@@ -315,6 +320,11 @@ inline std::span<const std::uint64_t> cache::program_of(const entry& e) noexcept
 inline std::uint32_t cache::version_of(const entry& e) noexcept
 {
     return e.version;
+}
+
+inline void cache::renew(entry& e, std::uint32_t version) noexcept
+{
+    e.version = version;
 }
 
 inline dataplane::drop_reason cache::reason_of(const entry& e) noexcept

@@ -284,7 +284,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         c.varying = key_.words[varying_word];
         c.asked.words = words;
         words += count == 0 ? layout.count : count;
-        cache_.ask<count>(key_, layout, c.asked);
+        cache_.ask<count>(key_, layout, around.in.bridge, c.asked);
         cache_.prefetch_bucket(c.asked);
         ++end;
     }
@@ -296,7 +296,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
     port_index usual = dataplane::no_port; // a port that may be sent to
     for (candidate& c : candidates) {
         cache::entry* const found = cache_.find<count>(c.asked, layout, c.facts());
-        if (found == nullptr || cache::version_of(*found) != around.flows.version) [[unlikely]] {
+        if (found == nullptr || !is_current(*found, c, around.flows)) [[unlikely]] {
             translate_anew(c, found, b, around);
             continue;
         }
@@ -314,6 +314,22 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         }
     }
     cache_.counters.hits.add(hits);
+}
+
+bool switcher::is_current(cache::entry& e, const candidate& c, const pipeline& flows) noexcept
+{
+    const std::uint32_t version = cache::version_of(e);
+    if (version == flows.version) [[likely]] {
+        return true;
+    }
+    // Of fragments rules do not see the ports that are told by.
+    constexpr std::uint64_t fragment = std::uint64_t{frag_any} << place_of(field::nw_frag).shift;
+    static_assert(place_of(field::nw_frag).word == varying_word);
+    if ((c.varying & fragment) != 0 || !flows.still_holds(version, c.asked.words)) {
+        return false;
+    }
+    cache::renew(e, flows.version);
+    return true;
 }
 
 void switcher::run(std::span<const std::uint64_t> program, drop_reason reason, candidate& c,

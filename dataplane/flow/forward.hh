@@ -91,6 +91,8 @@ private:
     template <std::size_t count>
     void forward_by(dataplane::burst& b, const surroundings& around) noexcept;
 
+    // Whether an entry holds among the flows there are; then it is of their version.
+    static bool is_current(cache::entry& e, const candidate& c, const pipeline& flows) noexcept;
     void run(std::span<const std::uint64_t> program, dataplane::drop_reason reason, candidate& c,
              const surroundings& around) noexcept;
     void translate_anew(candidate& c, cache::entry* old, dataplane::burst& b,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/flow/action.hh"
+#include "dataplane/flow/changed_values.hh"
 #include "dataplane/flow/extract.hh"
 #include "dataplane/flow/flow_tables.hh"
 #include "dataplane/types.hh"
@@ -37,7 +38,8 @@ private:
 };
 
 // The bits of a key that tell flows apart: all that rules may match on and actions may read, but
-// for what varies within a flow, which entries test (tests in translate.hh).
+// for what varies within a flow, which entries test (tests in translate.hh). The first word is
+// in_port's.
 struct key_layout {
     std::size_t count{0};
     std::array<std::uint8_t, key_words> words{};  // indices into a key
@@ -58,7 +60,34 @@ struct pipeline {
     flow_tables tables;
     std::shared_ptr<const port_numbers> ports;
     key_layout layout;
-    std::uint32_t version{0}; // of no other pipeline of this bridge
+    std::uint32_t version{0}; // of no other pipeline, of any bridge
+
+    // Flows that were looked up in one of so many versions before, of this bridge, go where they
+    // went, unless their values were changed since (rule_changes.hh).
+    std::uint32_t kept{0};
+    struct by_word {
+        std::shared_ptr<changed_values> values; // null: there are no more
+        std::uint8_t at{0};                     // in the layout
+    };
+    using changes_by_word = std::array<by_word, 4>;
+    changes_by_word changed;
+
+    // Whether a flow does that was looked up in `older`. `asked`: its key by the layout.
+    [[nodiscard]] bool still_holds(std::uint32_t older, const std::uint64_t* asked) const noexcept
+    {
+        if (version - older > kept) {
+            return false;
+        }
+        for (const by_word& c : changed) {
+            if (!c.values) {
+                break;
+            }
+            if (c.values->after(older, asked[c.at])) {
+                return false;
+            }
+        }
+        return true;
+    }
 };
 
 // Of tables whose rules match under `matched` and read with their actions `read`.

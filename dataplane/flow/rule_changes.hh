@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a change of rules leaves as it is: says in a pipeline which entries that workers' caches
+// made by older ones hold. Control's; the entries are cache.hh's, the asking is pipeline.hh's.
+#pragma once
+
+#include "dataplane/flow/action.hh"
+#include "dataplane/flow/pipeline.hh"
+#include "dataplane/flow/rule.hh"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace strait::flow {
+
+// Adds the bits of a packet's key that actions change before it may meet another rule.
+void add_written(const action_list& actions, key& bits);
+
+// Rules that came or went; of one that took another's place, either. More than `most` are all.
+class changed_rules {
+public:
+    static constexpr std::size_t most = 1024;
+
+    void add(const rule& changed);
+    void add(const changed_rules& others);
+    // What is not a rule has changed, or nobody knows what.
+    void add_all() noexcept;
+
+    [[nodiscard]] bool all() const noexcept { return all_; }
+    [[nodiscard]] const std::vector<match>& matches() const noexcept { return matches_; }
+
+private:
+    std::vector<match> matches_;
+    bool all_{false};
+};
+
+// Of one bridge. A rule that came or went concerns packets that have its bits where it matches,
+// before anything was written to them. Of these bits, those of one word are told to the workers.
+class rule_changes {
+public:
+    // Since the last pipeline it was told of.
+    template <typename Changed>
+    void add(const Changed& changed)
+    {
+        changed_.add(changed);
+    }
+    void add_all() noexcept { changed_.add_all(); }
+
+    // What of older entries holds in `next`, whose version and layout are as they will be and which
+    // workers do not see yet. Each pipeline that they see is told of, in the order of versions.
+    // `written`: add_written() of all rules that are there or were.
+    void tell(pipeline& next, const key& written);
+
+private:
+    using word_bits = std::array<std::uint64_t, key_words>;
+
+    [[nodiscard]] bool note(const match& one, const pipeline& next, const key& written);
+    [[nodiscard]] changed_values* find(const word_bits& usable, unsigned enough) const noexcept;
+    [[nodiscard]] changed_values* make(const word_bits& usable);
+    void restart(const pipeline& next) noexcept;
+
+    changed_rules changed_;
+    // Its words are those of all pipelines since `since_`, its masks have all bits of theirs. Where
+    // keys are equal that were made under different masks, so are the flows: neither tells more.
+    key_layout layout_;
+    std::uint32_t since_{0}; // all older entries are stale
+    pipeline::changes_by_word by_word_;
+};
+
+} // namespace strait::flow

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What changes of rules leave of a cache. That no flow goes where it should not, whatever changes,
+// is forward_test.cc's business.
+#include "dataplane/flow/rule_changes.hh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+
+namespace strait::flow {
+namespace {
+
+rule_ptr rule_for(field f, std::uint64_t value, std::uint64_t mask)
+{
+    match what;
+    what.require(field::eth_type, 0x0800);
+    what.require(f, value, mask);
+    return rule::make({}, what, std::make_shared<const action_list>());
+}
+rule_ptr rule_for_address(std::uint32_t address, unsigned length)
+{
+    return rule_for(field::nw_dst, address, 0xffffffff & ~(0xffffffffULL >> length));
+}
+
+class changes_of_rules : public ::testing::Test {
+protected:
+    changes_of_rules()
+    {
+        matched_.set(field::eth_type, ~wide{});
+        matched_.set(field::nw_dst, ~wide{});
+        matched_.set(field::tp_dst, ~wide{});
+    }
+
+    const pipeline& tell()
+    {
+        current_.layout = make_layout(matched_, {});
+        current_.version = ++version_;
+        changes_.tell(current_, written_);
+        return current_;
+    }
+    // Whether what was looked up in `older` is to be looked up again.
+    bool stale(std::uint32_t older, std::uint32_t address, std::uint16_t port = 80)
+    {
+        key k;
+        k.set(field::eth_type, 0x0800);
+        k.set(field::nw_dst, address);
+        k.set(field::tp_dst, port);
+        std::array<std::uint64_t, key_words> asked{};
+        const key_layout& l = current_.layout;
+        for (std::size_t i = 0; i < l.count; ++i) {
+            asked[i] = k.words[l.words[i]] & l.masks[i];
+        }
+        return !current_.still_holds(older, asked.data());
+    }
+    std::size_t how_many_stale(std::uint32_t older)
+    {
+        std::size_t out = 0;
+        for (std::uint32_t i = 0; i < all; ++i) {
+            out += stale(older, first + i) ? 1U : 0U;
+        }
+        return out;
+    }
+
+    static constexpr std::uint32_t first = 0x0a000000;
+    static constexpr std::uint32_t all = 10'000;
+    std::uint32_t version_{0xfffffffc}; // 0 is among those that come
+    key matched_;
+    key written_;
+    pipeline current_;
+    rule_changes changes_;
+};
+
+TEST_F(changes_of_rules, leave_nothing_of_what_was_before_the_first)
+{
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    EXPECT_EQ(how_many_stale(version_), 0U);
+}
+
+TEST_F(changes_of_rules, concern_the_flows_that_a_rule_matches_and_hardly_any_other)
+{
+    const std::uint32_t before = tell().version;
+    changes_.add(*rule_for_address(first + 77, 32));
+    tell();
+    EXPECT_TRUE(stale(before, first + 77));
+    EXPECT_FALSE(stale(version_, first + 77));
+    EXPECT_LT(how_many_stale(before), 20U);
+    for (int i = 0; i < 8; ++i) { // also after others, past the number's end
+        tell();
+        EXPECT_TRUE(stale(before, first + 77));
+        EXPECT_LT(how_many_stale(before), 20U);
+    }
+    changes_.add(*rule_for_address(first + 256, 24));
+    tell();
+    for (std::uint32_t i = 256; i < 512; ++i) {
+        EXPECT_TRUE(stale(version_ - 1, first + i));
+    }
+    EXPECT_LT(how_many_stale(version_ - 1), 600U);
+    changes_.add(*rule_for(field::tp_dst, 0x0040, 0xffc0));
+    tell();
+    EXPECT_TRUE(stale(version_ - 1, first, 80));
+    EXPECT_FALSE(stale(version_ - 1, first, 60));
+}
+
+TEST_F(changes_of_rules, concern_all_where_a_rule_has_no_bits_to_tell_flows_by)
+{
+    const std::uint32_t before = tell().version;
+    changes_.add(*rule_for(field::nw_proto, 17, 0xff));
+    tell();
+    EXPECT_EQ(how_many_stale(before), all);
+    changes_.add(*rule_for_address(first, 0));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+}
+
+TEST_F(changes_of_rules, are_not_told_by_bits_that_are_written_or_vary)
+{
+    tell();
+    written_.set(field::nw_dst, 0xff, 0xff);
+    changes_.add(*rule_for_address(first + 256 + 7, 32));
+    tell();
+    EXPECT_TRUE(stale(version_ - 1, first + 256 + 7));
+    EXPECT_TRUE(stale(version_ - 1, first + 256 + 8)); // which may become the other
+    EXPECT_FALSE(stale(version_ - 1, first));
+    written_.set(field::nw_dst, ~wide{});
+    changes_.add(*rule_for_address(first + 7, 32));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    changes_.add(*rule_for(field::nw_ttl, 64, 0xff));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    changes_.add(*rule_for(field::reg0, 64, 0xff));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+}
+
+TEST_F(changes_of_rules, concern_all_when_keys_have_other_words)
+{
+    tell();
+    matched_.set(field::tp_dst, 0xff, 0xffff); // other bits of the same
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), 0U);
+    matched_.set(field::tp_dst, 0, 0xffff);
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    matched_.set(field::eth_src, ~wide{}); // as many as before, but others
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+}
+
+TEST_F(changes_of_rules, concern_all_when_they_are_many_or_unknown)
+{
+    tell();
+    changes_.add_all();
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    for (std::uint32_t i = 0; i < 100'000; ++i) {
+        changes_.add(*rule_for_address(first + i, 32));
+    }
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), 0U);
+}
+
+TEST_F(changes_of_rules, of_more_kinds_than_are_kept_are_told_by_fewer_bits_or_concern_all)
+{
+    tell();
+    for (const unsigned length : {11U, 10U, 9U, 8U}) {
+        changes_.add(*rule_for_address(0xf0000000, length));
+        tell();
+        EXPECT_TRUE(stale(version_ - 1, 0xf0000001));
+        EXPECT_FALSE(stale(version_ - 1, first));
+    }
+    changes_.add(*rule_for_address(first + 5, 32));
+    tell();
+    EXPECT_TRUE(stale(version_ - 1, first + 5));
+    EXPECT_FALSE(stale(version_ - 1, 0x14000000));
+    changes_.add(*rule_for(field::tp_dst, 80, 0xffff));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+    changes_.add(*rule_for(field::tp_dst, 81, 0xffff));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), 0U);
+}
+
+TEST_F(changes_of_rules, are_forgotten_before_versions_come_round)
+{
+    const std::uint32_t before = tell().version;
+    version_ += 1U << 31;
+    tell();
+    EXPECT_EQ(how_many_stale(before), all);
+    EXPECT_EQ(how_many_stale(version_ - 1), all);
+}
+
+key written_by(const action& a)
+{
+    key out;
+    add_written({a}, out);
+    return out;
+}
+
+TEST(written_bits, are_those_of_all_actions_that_write)
+{
+    EXPECT_EQ(written_by({output{1}}), key{});
+    EXPECT_EQ(written_by({resubmit{std::nullopt, table_id{1}}}), key{});
+    EXPECT_EQ(written_by({set_field{field::nw_dst, 7, 0xff}}).get(field::nw_dst), wide{0xff});
+    EXPECT_EQ(
+        written_by({move_field{{field::nw_src, 0, 8}, {field::nw_dst, 8, 8}}}).get(field::nw_dst),
+        wide{0xff00});
+    EXPECT_EQ(written_by({stack_pop{{field::reg3, 0, 4}}}).get(field::reg3), wide{0xf});
+    EXPECT_EQ(written_by({check_pkt_larger{100, {field::reg0, 3, 1}}}).get(field::reg0), wide{8});
+    EXPECT_EQ(written_by({resubmit{port_number{4}, std::nullopt}}).get(field::in_port),
+              wide::ones(32));
+    EXPECT_EQ(written_by({dec_ttl{}}).get(field::nw_ttl), wide{0xff});
+    for (const action& tags :
+         {action{push_vlan{0x8100}}, action{pop_vlan{}},
+          action{set_field{field::vlan_tci, 0, 0xffff}},
+          action{move_field{{field::reg0, 0, 12}, {field::vlan_tci, 0, 12}}},
+          action{clone{{{pop_vlan{}}}}}, action{write_actions{{{pop_vlan{}}}}}}) {
+        for (const field f : {field::vlan_tci, field::inner_vlan_tci, field::eth_type}) {
+            EXPECT_EQ(written_by(tags).get(f), wide{0xffff});
+        }
+    }
+    EXPECT_EQ(written_by({ct{}}).get(field::ct_state), wide::ones(32));
+    EXPECT_EQ(written_by({ct{}}).get(field::nw_dst), wide{});
+    EXPECT_EQ(written_by({ct_clear{}}).get(field::ct_mark), wide::ones(32));
+    ct translating;
+    translating.translation = nat{};
+    EXPECT_EQ(written_by({translating}).get(field::tp_dst), wide{0xffff});
+    EXPECT_EQ(written_by({group{1}}).get(field::eth_src), wide::ones(48));
+}
+
+} // namespace
+} // namespace strait::flow
