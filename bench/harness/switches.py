@@ -325,7 +325,7 @@ class Strait(Switch):
     def load_rules(self, text, count):
         file = self.folder.path / "rules"
         file.write_text(text)
-        self.ctl("flow", "replace", str(file), timeout=300)
+        self.ctl("flow", "replace", "--bridge", "br0", str(file), timeout=300)
         loaded = self.ctl_json("flow", "list", "--limit", "0")["total"]
         if loaded != count:
             raise BenchError(f"straitd has {loaded} rules of {count}")
