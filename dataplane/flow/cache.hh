@@ -151,6 +151,7 @@ private:
     [[nodiscard]] std::uint32_t unit_of(const entry& e) const noexcept;
     [[nodiscard]] entry* allocate(unsigned units) noexcept;
     [[nodiscard]] entry* evict(unsigned units) noexcept;
+    void prepare_to_evict(std::size_t offset, std::size_t size) const noexcept;
     void remove(entry& e) noexcept;
     void put_on_free_list(entry& e) noexcept;
     void unlink(const entry& e) noexcept;
@@ -260,6 +261,12 @@ inline cache::bucket& cache::first_bucket(std::uint64_t hash) const noexcept
     return buckets_[hash & bucket_mask_];
 }
 
+inline cache::bucket& cache::other_bucket(std::uint64_t hash) const noexcept
+{
+    constexpr std::uint64_t any = 0x9fb21c651e98df25;
+    return buckets_[word_hash::fold(hash, any) & bucket_mask_];
+}
+
 inline cache::entry* cache::at(std::uint32_t u) const noexcept
 {
     return reinterpret_cast<entry*>(memory_ + std::size_t{u} * unit);
@@ -282,8 +289,10 @@ inline void cache::prefetch_entry(question& q) const noexcept
             q.likely = at(u);
             __builtin_prefetch(q.likely);
             __builtin_prefetch(reinterpret_cast<const std::byte*>(q.likely) + unit);
+            return;
         }
     }
+    __builtin_prefetch(&other_bucket(q.hash));
 }
 
 inline bool cache::fits(const entry& e, const question& q, std::size_t count,
