@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 #include <random>
+#include <utility>
 
 #include <rte_cycles.h>
 #include <sys/mman.h>
@@ -143,14 +144,16 @@ void cache::prepare_to_evict(std::size_t offset, std::size_t size) const noexcep
     }
     __builtin_prefetch(memory_ + offset + 2 * soon * size, 1);
     const auto& e = *reinterpret_cast<const entry*>(memory_ + offset + soon * size);
-    __builtin_prefetch(&first_bucket(hash_of(e.key(), e.key_count)), 1);
+    if (e.is == entry::state::live && !e.listed) {
+        __builtin_prefetch(&first_bucket(hash_of(e.key(), e.key_count)), 1);
+    }
 }
 
 // Looks at some entries of the class, from where it ended last, for one that carried nothing
 // lately.
 cache::entry* cache::evict(unsigned units) noexcept
 {
-    constexpr int looks = 64;
+    constexpr int looks = 16;
     size_class_state& c = classes_[units];
     const std::size_t size = units * unit;
     for (int i = 0; i < looks; ++i) {
@@ -224,6 +227,7 @@ cache::entry* cache::put(const question& q, const key_layout& layout, const tran
             counters.uncached.add(1);
             return nullptr;
         }
+        ++fresh_;
         e->bytes = 0;
         e->packets = 0;
         e->last_used = 0;
@@ -281,9 +285,11 @@ void cache::deliver(entry& e) noexcept
 
 void cache::bring_home(std::uint64_t tsc, bool settle) noexcept
 {
-    constexpr int most = 8;
-    constexpr std::uint64_t ahead = most;
-    for (int i = 0; i < most && carried_first_ != round_end_; ++i) {
+    constexpr std::size_t usual = 8;
+    constexpr std::uint64_t ahead = usual;
+    // Entries make way for new ones once nothing of theirs is left here: as fast as these come.
+    const std::size_t most = usual + 2 * std::exchange(fresh_, 0);
+    for (std::size_t i = 0; i < most && carried_first_ != round_end_; ++i) {
         // Neither an entry nor its rules are where this worker looked last.
         if (carried_last_ - carried_first_ > ahead) {
             __builtin_prefetch(at(carried_[(carried_first_ + ahead) & carried_mask_]));

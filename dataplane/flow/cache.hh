@@ -184,6 +184,7 @@ private:
     std::uint64_t carried_first_{0};
     std::uint64_t carried_last_{0}; // behind it
     std::uint64_t round_end_{0};    // up to here they go home in this round
+    std::size_t fresh_{0};          // entries made since some went home
     std::uint64_t next_round_{0};   // TSC
     const std::uint64_t round_cycles_;
     std::atomic<std::uint64_t> rounds_{0};
