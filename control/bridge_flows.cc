@@ -282,6 +282,7 @@ bridge_flows::bundle bridge_flows::begin() const
     bundle b;
     b.tables_ = tables_;
     b.read_ = read_;
+    b.written_ = written_;
     b.timed_ = timed_;
     b.commits_ = commits_;
     return b;
@@ -298,6 +299,8 @@ bridge_flows::bundle bridge_flows::begin_empty() const
 void bridge_flows::put(bundle& b, rule_ptr fresh)
 {
     read_by(fresh->actions(), b.read_);
+    flow::add_written(fresh->actions(), b.written_);
+    b.changed_.add(*fresh);
     if (fresh->settings().idle_timeout != 0 || fresh->settings().hard_timeout != 0) {
         b.timed_.push_back(fresh);
     }
@@ -345,6 +348,7 @@ void bridge_flows::remove(bundle& b, const flow_change& change)
     for (const rule_ptr& old :
          chosen(b.tables_, change.flow, change.command == flow_command::remove_strict)) {
         b.tables_.own(old->table()).erase(*old);
+        b.changed_.add(*old);
         ++b.done_.removed;
     }
 }
@@ -413,6 +417,7 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
         b = begin();
         for (const rule_ptr& old : differs.removed) {
             b.tables_.own(old->table()).erase(*old);
+            b.changed_.add(*old);
             ++b.done_.removed;
         }
         for (rule_ptr& fresh : differs.added) {
@@ -422,6 +427,8 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
     }
     tables_ = std::move(b.tables_);
     read_ = b.read_;
+    written_ = b.written_;
+    changes_.add(b.changed_);
     timed_ = std::move(b.timed_);
     commits_ = next_commit();
     publish(std::move(b.heirs_));
@@ -431,10 +438,16 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
 void bridge_flows::set_ports(std::shared_ptr<const flow::port_numbers> ports)
 {
     ports_ = std::move(ports);
+    changes_.add_all();
     publish({});
 }
 
 std::unique_ptr<const flow::pipeline> bridge_flows::pipeline() const
+{
+    return make_pipeline();
+}
+
+std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
 {
     auto made = std::make_unique<flow::pipeline>();
     made->tables = tables_;
@@ -454,7 +467,13 @@ std::unique_ptr<const flow::pipeline> bridge_flows::pipeline() const
 
 void bridge_flows::publish(std::vector<heir> heirs)
 {
-    std::unique_ptr<const flow::pipeline> next = only_switches() ? nullptr : pipeline();
+    std::unique_ptr<flow::pipeline> next;
+    if (only_switches()) {
+        changes_.add_all();
+    } else {
+        next = make_pipeline();
+        changes_.tell(*next, written_);
+    }
     live_->current.store(next.get(), std::memory_order_release);
     std::unique_ptr<const flow::pipeline> old = std::exchange(current_, std::move(next));
     if (!old && heirs.empty()) {
@@ -518,6 +537,7 @@ void bridge_flows::look()
     }
     for (const rule_ptr& r : over) {
         tables_.own(r->table()).erase(*r);
+        changes_.add(*r);
     }
     commits_ = next_commit();
     publish({});

@@ -8,6 +8,7 @@
 #include "control/flow_text.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/flow/pipeline.hh"
+#include "dataplane/flow/rule_changes.hh"
 
 #include <chrono>
 #include <cstdint>
@@ -115,6 +116,7 @@ private:
     static void put(bundle& b, flow::rule_ptr fresh);
     static std::size_t modify(bundle& b, const flow_change& change);
     static void remove(bundle& b, const flow_change& change);
+    [[nodiscard]] std::unique_ptr<flow::pipeline> make_pipeline() const;
     void publish(std::vector<heir> heirs);
 
     dataplane::engine& engine_;
@@ -122,7 +124,9 @@ private:
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
     flow::flow_tables tables_;
-    flow::key read_; // by actions; of rules that are gone, too
+    flow::key read_;    // by actions; of rules that are gone, too
+    flow::key written_; // likewise
+    flow::rule_changes changes_;
     std::vector<flow::rule_ptr> timed_;
     std::unique_ptr<const flow::pipeline> current_; // null: only_switches()
     std::uint64_t commits_;                         // the last one
@@ -137,6 +141,8 @@ private:
 
     flow::flow_tables tables_;
     flow::key read_;
+    flow::key written_;
+    flow::changed_rules changed_;
     std::vector<heir> heirs_;
     std::vector<flow::rule_ptr> timed_;
     flow_summary done_;

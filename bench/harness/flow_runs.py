@@ -167,7 +167,7 @@ def _changes(kind):
                    f"{number >> 8 & 255}.{number & 255},tp_src={number & 1023},tp_dst=80,"
                    f"actions=output:2"]
         elif kind == "1 %":
-            ports = f"tp_dst={chance.randrange(100) * 512:#x}/0xfe00" # 1 of 128
+            ports = "tp_dst=0x200/0xfe00"  # 1 of 128
             yield [f"priority=200,in_port={near},udp,{ports},actions=output:{far}"
                    for near, far in flow_rules.PORTS.values()]
         else:
