@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a flow's ct action asks of connection tracking for one packet, and what comes of it. Who
+// asks is flow/forward.cc, who answers the tracker of this folder; neither knows more of the other.
+#pragma once
+
+#include "dataplane/drop_reason.hh"
+#include "dataplane/flow/action.hh"
+#include "dataplane/flow/extract.hh"
+#include "dataplane/flow/key.hh"
+#include "dataplane/packet.hh"
+
+#include <cstdint>
+
+namespace strait::conntrack {
+
+// Bits of ct_state, as ovs-fields(7) numbers them.
+namespace state {
+inline constexpr std::uint32_t fresh = 0x01; // new: would make a connection if committed
+inline constexpr std::uint32_t established = 0x02;
+inline constexpr std::uint32_t related = 0x04;
+inline constexpr std::uint32_t reply = 0x08;
+inline constexpr std::uint32_t invalid = 0x10;
+inline constexpr std::uint32_t tracked = 0x20;
+inline constexpr std::uint32_t source_translated = 0x40;
+inline constexpr std::uint32_t destination_translated = 0x80;
+} // namespace state
+
+// A ct action as it is for the packets of one flow.
+struct parameters {
+    std::uint16_t zone{0};
+    bool commit{false};
+    bool force{false};
+    flow::ct::helper alg{flow::ct::helper::none};
+    const flow::nat* translation{nullptr}; // null: addresses stay
+    // What exec() sets in a connection that is committed: the bits of a mask become a value's.
+    std::uint32_t mark{0};
+    std::uint32_t mark_mask{0};
+    flow::wide label{};
+    flow::wide label_mask{};
+};
+
+// What a packet knows of its connection, in the key's fields ct_*: all zero before the first ct.
+struct result {
+    std::uint32_t state{0};
+    std::uint32_t mark{0};
+    flow::wide label{};
+    std::uint16_t zone{0};
+    // Of the connection's first packet, before any translation; zero: none.
+    std::uint8_t protocol{0};
+    bool ipv6{false};
+    std::uint16_t source_port{0};
+    std::uint16_t destination_port{0};
+    flow::wide source{};
+    flow::wide destination{};
+};
+
+struct request {
+    dataplane::packet_slot* p{nullptr}; // its headers are changed where NAT says so
+    flow::header_layout at;             // as extract() has it, at depth::transport
+    // Its headers as they stand: the fields from eth_dst to packet_length.
+    const flow::key* headers{nullptr};
+    parameters asked;
+    result answer;          // comes with what the packet knows from ct actions before
+    bool translated{false}; // headers are not as they were
+    bool dropped{false};    // for this reason
+    dataplane::drop_reason reason{};
+};
+
+} // namespace strait::conntrack
