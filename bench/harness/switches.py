@@ -192,10 +192,11 @@ class Ovs(Switch):
             "other_config:min-revalidate-pps=0", "other_config:max-revalidator=10000",
             "other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1",
             wait=False)
+        # It makes devices for its bridges, and leaves them behind.
         self.daemon = Child(
-            [str(OVS_DPDK), f"unix:{at}/db.sock", f"--unixctl={at}/vswitchd.ctl",
-             f"--pidfile={at}/vswitchd.pid", f"--log-file={at}/vswitchd.log", "--no-chdir",
-             "-vconsole:err"],
+            ["unshare", "--net", str(OVS_DPDK), f"unix:{at}/db.sock",
+             f"--unixctl={at}/vswitchd.ctl", f"--pidfile={at}/vswitchd.pid",
+             f"--log-file={at}/vswitchd.log", "--no-chdir", "-vconsole:err"],
             # It pins its polling thread itself, but to a CPU it was started on only.
             cpus={self.settings.other_cpu, self.settings.worker_cpu}, env=self.env)
         wait_until((at / "vswitchd.ctl").is_socket, 20, "ovs-vswitchd's control socket")
