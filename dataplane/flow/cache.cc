@@ -46,8 +46,7 @@ cache::cache(std::size_t bytes)
     memory_ = reserve(bytes_ + buckets * sizeof(bucket) + entries * sizeof(std::uint32_t));
     buckets_ = reinterpret_cast<bucket*>(memory_ + bytes_);
     carried_ = reinterpret_cast<std::uint32_t*>(buckets_ + buckets);
-    next_chunk_ = std::make_unique<std::uint32_t[]>(bytes_ / chunk);
-    used_ = 0;
+    chunks_ = std::make_unique<chunk_state[]>(bytes_ / chunk + 1);
 }
 
 cache::~cache()
@@ -108,29 +107,86 @@ void cache::unlink(const entry& e) noexcept
     }
 }
 
+// Of the first one the first unit stands for "none".
+std::size_t cache::begin_of(std::size_t number) noexcept
+{
+    return (number - 1) * chunk + (number == 1 ? unit : 0);
+}
+
+// Gives a chunk, which is nobody's, to a class.
+void cache::cut(std::size_t number, unsigned units) noexcept
+{
+    chunk_state& c = chunks_[number];
+    c = {};
+    c.units = static_cast<std::uint8_t>(units);
+    const std::size_t size = units * unit;
+    for (std::size_t at = begin_of(number); at + size <= number * chunk; at += size) {
+        auto* const e = new (memory_ + at) entry{};
+        e->units = static_cast<std::uint8_t>(units);
+        e->version = c.free;
+        c.free = unit_of(*e);
+    }
+    ++classes_[units].chunks;
+    prepend(number);
+}
+
+void cache::prepend(std::size_t number) noexcept
+{
+    chunk_state& c = chunks_[number];
+    size_class_state& of = classes_[c.units];
+    c.previous = no_chunk;
+    c.next = of.first_chunk;
+    (of.first_chunk == no_chunk ? of.last_chunk : chunks_[of.first_chunk].previous) =
+        static_cast<std::uint32_t>(number);
+    of.first_chunk = static_cast<std::uint32_t>(number);
+}
+
+void cache::append(std::size_t number) noexcept
+{
+    chunk_state& c = chunks_[number];
+    size_class_state& of = classes_[c.units];
+    c.next = no_chunk;
+    c.previous = of.last_chunk;
+    (of.last_chunk == no_chunk ? of.first_chunk : chunks_[of.last_chunk].next) =
+        static_cast<std::uint32_t>(number);
+    of.last_chunk = static_cast<std::uint32_t>(number);
+}
+
+void cache::take_out(std::size_t number) noexcept
+{
+    const chunk_state& c = chunks_[number];
+    size_class_state& of = classes_[c.units];
+    (c.previous == no_chunk ? of.first_chunk : chunks_[c.previous].next) = c.next;
+    (c.next == no_chunk ? of.last_chunk : chunks_[c.next].previous) = c.previous;
+    if (of.hand_chunk == number) {
+        of.hand_chunk = c.next;
+        of.hand = 0;
+    }
+}
+
 cache::entry* cache::allocate(unsigned units) noexcept
 {
-    size_class_state& c = classes_[units];
-    if (c.free == no_unit && used_ < bytes_) {
-        // A chunk for this size; of the first one the first unit stands for "none".
-        const auto number = static_cast<std::uint32_t>(used_ / chunk);
-        const std::size_t begin = used_ + (number == 0 ? unit : 0);
-        const std::size_t size = units * unit;
-        for (std::size_t offset = begin; offset + size <= used_ + chunk; offset += size) {
-            auto* const e = new (memory_ + offset) entry{};
-            e->units = static_cast<std::uint8_t>(units);
-            put_on_free_list(*e);
-        }
-        next_chunk_[number] = c.first_chunk;
-        c.first_chunk = number + 1;
+    const size_class_state& c = classes_[units];
+    const auto has_free = [&] {
+        return c.first_chunk != no_chunk && chunks_[c.first_chunk].free != no_unit;
+    };
+    if (!has_free() && used_ < bytes_) {
         used_ += chunk;
+        cut(used_ / chunk, units);
         counters.bytes.set(used_);
     }
-    if (c.free == no_unit) {
+    if (!has_free()) {
         return evict(units);
     }
-    entry* const e = at(c.free);
-    c.free = e->version;
+    const std::uint32_t number = c.first_chunk;
+    chunk_state& from = chunks_[number];
+    entry* const e = at(from.free);
+    from.free = e->version;
+    ++from.in_use;
+    if (from.free == no_unit && number != c.last_chunk) {
+        take_out(number);
+        append(number);
+    }
     return e;
 }
 
@@ -155,41 +211,129 @@ cache::entry* cache::evict(unsigned units) noexcept
 {
     constexpr int looks = 16;
     size_class_state& c = classes_[units];
+    if (c.chunks == 0) {
+        want_chunk(units, 0, true); // all memory is other sizes'
+        return nullptr;
+    }
     const std::size_t size = units * unit;
-    for (int i = 0; i < looks; ++i) {
-        if (c.hand_chunk == no_unit) {
+    seconds_t used = 0;
+    entry* found = nullptr;
+    for (int i = 0; i < looks && found == nullptr; ++i) {
+        if (c.hand_chunk == no_chunk) {
             c.hand_chunk = c.first_chunk;
             c.hand = 0;
-            if (c.hand_chunk == no_unit) {
-                return nullptr; // all memory is other sizes'
-            }
         }
-        const std::size_t number = c.hand_chunk - 1;
-        const std::size_t begin = number * chunk + (number == 0 ? unit : 0);
-        const std::size_t offset = begin + c.hand;
-        if (offset + size > (number + 1) * chunk) {
-            c.hand_chunk = next_chunk_[number];
+        const std::size_t number = c.hand_chunk;
+        const std::size_t offset = begin_of(number) + c.hand;
+        if (offset + size > number * chunk) {
+            c.hand_chunk = chunks_[number].next;
             c.hand = 0;
+            ++c.passed;
             continue;
         }
         c.hand += static_cast<std::uint32_t>(size);
         prepare_to_evict(offset, size);
         auto& e = *reinterpret_cast<entry*>(memory_ + offset);
+        used = e.last_used;
         if (e.is == entry::state::live && !e.listed) {
             unlink(e);
             counters.evictions.add(1);
             counters.entries.add(~std::uint64_t{0});
-            return &e;
+            found = &e;
         }
     }
-    return nullptr;
+    // All of them were looked at: another size may have some that are missed less.
+    if (c.passed >= c.chunks) {
+        c.passed = 0;
+        want_chunk(units, used, false);
+    }
+    return found;
 }
 
-void cache::put_on_free_list(entry& e) noexcept
+// Of some of its entries.
+seconds_t cache::newest_use(std::size_t number) const noexcept
 {
+    constexpr std::size_t looks = 8;
+    const std::size_t size = chunks_[number].units * unit;
+    const std::size_t begin = begin_of(number);
+    const std::size_t entries = (number * chunk - begin) / size;
+    const std::size_t step = std::max<std::size_t>(entries / looks, 1);
+    seconds_t newest = 0;
+    for (std::size_t i = 0; i < entries; i += step) {
+        const auto& e = *reinterpret_cast<const entry*>(memory_ + begin + i * size);
+        newest = e.is == entry::state::none ? newest : std::max(newest, e.last_used);
+    }
+    return newest;
+}
+
+// Looks at some chunks of other classes, from where it ended last, for one to take: of those the
+// one that was used least lately, if that was before `used_before` or if it may be `any`.
+void cache::want_chunk(unsigned units, seconds_t used_before, bool any) noexcept
+{
+    constexpr int looks = 4;
+    if (leaving_ != no_chunk) {
+        return; // one at a time
+    }
+    const auto count = static_cast<std::uint32_t>(used_ / chunk);
+    std::uint32_t best = no_chunk;
+    seconds_t best_use = 0;
+    for (int i = 0; i < looks; ++i) {
+        take_hand_ = take_hand_ >= count ? 1 : take_hand_ + 1;
+        if (chunks_[take_hand_].units == units) {
+            continue;
+        }
+        const seconds_t use = newest_use(take_hand_);
+        if (best == no_chunk || use < best_use) {
+            best = take_hand_;
+            best_use = use;
+        }
+    }
+    if (best == no_chunk || (!any && best_use >= used_before)) {
+        return;
+    }
+    take_out(best);
+    --classes_[chunks_[best].units].chunks;
+    chunks_[best].free = no_unit;
+    leaving_ = best;
+    leaving_for_ = units;
+    leaving_at_ = begin_of(best);
+}
+
+// Some of its entries go; it is the other class's when all have gone and brought home what they
+// carried. Not during a burst, whose packets may be about to look at entries there.
+void cache::empty_leaving_chunk() noexcept
+{
+    constexpr int looks = 16;
+    const std::size_t size = chunks_[leaving_].units * unit;
+    const std::size_t end = leaving_ * chunk;
+    for (int i = 0; i < looks && leaving_at_ + size <= end; ++i, leaving_at_ += size) {
+        auto& e = *reinterpret_cast<entry*>(memory_ + leaving_at_);
+        if (e.is == entry::state::live) {
+            remove(e);
+            counters.evictions.add(1);
+        }
+    }
+    if (leaving_at_ + size > end && chunks_[leaving_].in_use == 0) {
+        cut(std::exchange(leaving_, no_chunk), leaving_for_);
+    }
+}
+
+// Of one that nothing leads to.
+void cache::free(entry& e) noexcept
+{
+    const auto number = static_cast<std::uint32_t>(unit_of(e) / (chunk / unit) + 1);
+    chunk_state& c = chunks_[number];
     e.is = entry::state::none;
-    e.version = classes_[e.units].free;
-    classes_[e.units].free = unit_of(e);
+    --c.in_use;
+    if (number == leaving_) {
+        return;
+    }
+    e.version = c.free;
+    c.free = unit_of(e);
+    if (e.version == no_unit && number != classes_[c.units].first_chunk) {
+        take_out(number);
+        prepend(number);
+    }
 }
 
 // Of a live one. What it carried goes home with its list.
@@ -200,7 +344,7 @@ void cache::remove(entry& e) noexcept
     if (e.listed) {
         e.is = entry::state::removed;
     } else {
-        put_on_free_list(e);
+        free(e);
     }
 }
 
@@ -251,7 +395,7 @@ cache::entry* cache::put(const question& q, const key_layout& layout, const tran
         return e;
     }
     if (!link(*e, q.hash)) {
-        put_on_free_list(*e);
+        free(*e);
         counters.uncached.add(1);
         return nullptr;
     }
@@ -287,6 +431,9 @@ void cache::bring_home(std::uint64_t tsc, bool settle) noexcept
 {
     constexpr std::size_t usual = 8;
     constexpr std::uint64_t ahead = usual;
+    if (leaving_ != no_chunk) {
+        empty_leaving_chunk();
+    }
     // Entries make way for new ones once nothing of theirs is left here: as fast as these come.
     const std::size_t most = usual + 2 * std::exchange(fresh_, 0);
     for (std::size_t i = 0; i < most && carried_first_ != round_end_; ++i) {
@@ -302,7 +449,7 @@ void cache::bring_home(std::uint64_t tsc, bool settle) noexcept
         e.listed = false;
         deliver(e);
         if (e.is == entry::state::removed) {
-            put_on_free_list(e);
+            free(e);
         }
         pending_.store(pending_.load(std::memory_order_relaxed) - 1, std::memory_order_release);
     }

@@ -99,12 +99,13 @@ public:
     // One packet more went through it.
     void count(entry& e, std::uint32_t bytes, seconds_t now) noexcept;
 
-    // Brings what some entries carried to their rules; to be called often. `settle`: begins anew as
-    // soon as a round has ended, until settled().
+    // Brings what some entries carried to their rules, and lets a chunk that another size wants go
+    // on; to be called often, between bursts. `settle`: begins anew as soon as a round has ended,
+    // until settled().
     void bring_home(std::uint64_t tsc, bool settle) noexcept;
     [[nodiscard]] bool settled() const noexcept
     {
-        return pending_.load(std::memory_order_relaxed) == 0;
+        return pending_.load(std::memory_order_relaxed) == 0 && leaving_ == no_chunk;
     }
 
     // Any thread. What was to go home when rounds() was asked is there when it has grown by two, or
@@ -153,7 +154,17 @@ private:
     [[nodiscard]] entry* evict(unsigned units) noexcept;
     void prepare_to_evict(std::size_t offset, std::size_t size) const noexcept;
     void remove(entry& e) noexcept;
-    void put_on_free_list(entry& e) noexcept;
+    void free(entry& e) noexcept;
+
+    // Chunks.
+    [[nodiscard]] static std::size_t begin_of(std::size_t number) noexcept;
+    void cut(std::size_t number, unsigned units) noexcept;
+    void prepend(std::size_t number) noexcept;
+    void append(std::size_t number) noexcept;
+    void take_out(std::size_t number) noexcept;
+    void want_chunk(unsigned units, seconds_t used_before, bool any) noexcept;
+    [[nodiscard]] seconds_t newest_use(std::size_t number) const noexcept;
+    void empty_leaving_chunk() noexcept;
     void unlink(const entry& e) noexcept;
     bool link(const entry& e, std::uint64_t hash) noexcept;
     void list(entry& e) noexcept;
@@ -163,6 +174,7 @@ private:
     static constexpr std::size_t chunk = 64 * 1024; // bytes that one size class gets at a time
     static constexpr std::size_t size_classes = 64; // 1 to 64 units
     static constexpr std::uint32_t no_unit = 0;     // the first is not used
+    static constexpr std::uint32_t no_chunk = 0;    // they are counted from 1
 
     std::array<std::uint64_t, key_words + 1> seeds_;
     std::size_t bucket_mask_;
@@ -170,14 +182,28 @@ private:
     std::byte* memory_;
     bucket* buckets_;
     std::size_t used_{0}; // bytes of memory_ that are some class's
-    struct size_class_state {
+    struct chunk_state {
+        std::uint32_t next{no_chunk}; // of its class; those with free entries come first
+        std::uint32_t previous{no_chunk};
         std::uint32_t free{no_unit};
-        std::uint32_t first_chunk{no_unit};
-        std::uint32_t hand_chunk{no_unit}; // where to look for one to evict
-        std::uint32_t hand{0};             // bytes in that chunk
+        std::uint16_t in_use{0}; // entries that are not free
+        std::uint8_t units{0};
+    };
+    struct size_class_state {
+        std::uint32_t first_chunk{no_chunk};
+        std::uint32_t last_chunk{no_chunk};
+        std::uint32_t hand_chunk{no_chunk}; // where to look for one to evict
+        std::uint32_t hand{0};              // bytes in that chunk
+        std::uint32_t chunks{0};
+        std::uint32_t passed{0}; // by the hand since a chunk was wanted
     };
     std::array<size_class_state, size_classes + 1> classes_{};
-    std::unique_ptr<std::uint32_t[]> next_chunk_; // by chunk
+    std::unique_ptr<chunk_state[]> chunks_; // by number, from 1
+    // The one that is no class's until its entries are gone; then it is leaving_for_'s.
+    std::uint32_t leaving_{no_chunk};
+    unsigned leaving_for_{0};
+    std::size_t leaving_at_{0};         // where its entries are looked at next
+    std::uint32_t take_hand_{no_chunk}; // where to look for one to take
     // Entries that carried something, by their units: a ring with room for all there can be.
     std::uint32_t* carried_;
     std::size_t carried_mask_;
@@ -201,7 +227,7 @@ struct alignas(8) cache::entry {
     static constexpr std::size_t test_words = sizeof(tests) / sizeof(std::uint64_t);
     static_assert(sizeof(tests) == test_words * sizeof(std::uint64_t));
 
-    std::uint32_t version; // on a free list: the next one there
+    std::uint32_t version; // on a chunk's free list: the next one there
     seconds_t last_used;
     std::uint32_t packets; // carried, and not brought home yet
     std::uint32_t bytes;
