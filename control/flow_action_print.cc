@@ -32,6 +32,13 @@ public:
     void operator()(const flow::output& a)
     {
         const bool is_reserved = a.port > last_port_number;
+        if (a.max_length != 0) {
+            out_ += "output(port=";
+            append_port(out_, a.port, is_reserved ? nullptr : ports_);
+            print_number(",max_len=", a.max_length);
+            out_ += ')';
+            return;
+        }
         out_ += is_reserved ? "" : "output:";
         append_port(out_, a.port, is_reserved ? nullptr : ports_);
     }

@@ -52,6 +52,8 @@ private:
     flow_result<void> take_drop(const flow_word& word);
     flow_result<void> take_group(const flow_word& word);
     flow_result<void> output_to(std::string_view word);
+    flow_result<void> output_cut_to(std::string_view word, std::uint32_t max_length);
+    static flow_result<std::uint32_t> parse_max_length(const flow_word& word);
 
     // Fields (flow_action_fields.cc).
     flow_result<void> take_set_field(const flow_word& word);

@@ -59,9 +59,12 @@ bool may_be_written(const flow::action& a)
     return std::visit(
         [](const auto& of) {
             using type = std::decay_t<decltype(of)>;
-            return std::is_same_v<type, flow::output> || std::is_same_v<type, flow::group> ||
-                   std::is_same_v<type, flow::resubmit> || std::is_same_v<type, flow::ct> ||
-                   std::is_same_v<type, flow::ct_clear> || std::is_same_v<type, flow::set_field> ||
+            if constexpr (std::is_same_v<type, flow::output>) {
+                return of.max_length == 0;
+            }
+            return std::is_same_v<type, flow::group> || std::is_same_v<type, flow::resubmit> ||
+                   std::is_same_v<type, flow::ct> || std::is_same_v<type, flow::ct_clear> ||
+                   std::is_same_v<type, flow::set_field> ||
                    std::is_same_v<type, flow::move_field> ||
                    std::is_same_v<type, flow::push_vlan> || std::is_same_v<type, flow::pop_vlan> ||
                    std::is_same_v<type, flow::dec_ttl>;
@@ -296,7 +299,7 @@ flow_result<void> action_reader::take_drop(const flow_word& word)
     return without_value(word);
 }
 
-// output:1, output:name, output:reg0[0..15], output(port=1).
+// output:1, output:name, output:reg0[0..15], output(port=1), output(port=1,max_len=100).
 flow_result<void> action_reader::take_output(const flow_word& word)
 {
     if (word.mark != '(') {
@@ -304,6 +307,7 @@ flow_result<void> action_reader::take_output(const flow_word& word)
     }
     flow_words arguments{word.value};
     std::string_view port;
+    std::optional<std::uint32_t> max_length;
     for (;;) {
         const auto argument = arguments.next();
         if (argument.has_error()) {
@@ -313,16 +317,55 @@ flow_result<void> action_reader::take_output(const flow_word& word)
             break;
         }
         const flow_word& a = **argument;
-        if (a.key == "max_len") {
-            return flow_fault{a.all, "packets are not cut: output takes no max_len"};
+        if (a.key == "max_len" && !max_length) {
+            const auto length = parse_max_length(a);
+            if (length.has_error()) {
+                return length.error();
+            }
+            max_length = *length;
+            continue;
         }
         const bool bare = a.mark == 0 || a.mark == '['; // the port alone, or a field
         if ((!bare && a.key != "port") || !port.empty()) {
-            return flow_fault{a.all, "output takes port=PORT in parentheses, once"};
+            return flow_fault{a.all, "output takes port=PORT and max_len=BYTES in parentheses, "
+                                     "each once"};
         }
         port = bare ? a.all : a.value;
     }
-    return output_to(port.empty() ? word.value : port);
+    if (!max_length) {
+        return output_to(port.empty() ? word.value : port);
+    }
+    if (port.empty()) {
+        return flow_fault{word.all, "output needs a port beside max_len: "
+                                    "output(port=1,max_len=100)"};
+    }
+    return output_cut_to(port, *max_length);
+}
+
+flow_result<std::uint32_t> action_reader::parse_max_length(const flow_word& word)
+{
+    constexpr std::uint64_t shortest = 14; // an Ethernet header
+    const auto length = parse_number(word.value, 0xffff'ffff, "max_len");
+    if (length.has_error()) {
+        return length.error();
+    }
+    if (*length < shortest) {
+        return flow_fault{word.value, "max_len must be 14 at least, an Ethernet header"};
+    }
+    return static_cast<std::uint32_t>(*length);
+}
+
+flow_result<void> action_reader::output_cut_to(std::string_view word, std::uint32_t max_length)
+{
+    const auto port = parse_port(word, *ports_);
+    if (port.has_error()) {
+        return port.error();
+    }
+    if (*port > last_port_number && *port != flow::ports::in_port && *port != flow::ports::local) {
+        return flow_fault{word, shown(word) + " takes whole packets; max_len is for a port's "
+                                              "number, its name, IN_PORT or LOCAL"};
+    }
+    return put(flow::output{*port, max_length});
 }
 
 flow_result<void> action_reader::output_to(std::string_view word)

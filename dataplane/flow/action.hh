@@ -56,6 +56,7 @@ using action_list = std::vector<action>;
 
 struct output {
     port_number port;
+    std::uint32_t max_length{0}; // in bytes, of what leaves there; 0: all of it
     bool operator==(const output&) const = default;
 };
 // To the port whose number a field has.

@@ -2,6 +2,7 @@
 // The stages of a burst among flows, and the running of programs.
 #include "dataplane/flow/forward.hh"
 
+#include "dataplane/flow/cut.hh"
 #include "dataplane/flow/rewrite.hh"
 #include "dataplane/parse.hh"
 
@@ -59,6 +60,19 @@ bool runner::send(packet_slot& p, port_index to, const surroundings& around) noe
     }
     p.tagged = dataplane::as_it_is;
     around.out.add(to, p);
+    return true;
+}
+
+// A copy's first bytes: what comes after has all of the frame.
+bool runner::send_cut(packet_slot& p, std::uint16_t longest, port_index to,
+                      const surroundings& around) noexcept
+{
+    packet_slot* const some = copy(p, around);
+    if (some == nullptr) {
+        return false;
+    }
+    cut(*some, longest, copies_);
+    (void)send(*some, to, around);
     return true;
 }
 
@@ -138,6 +152,14 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
     for (std::size_t i = 0; i < program.size();) {
         const operation o = operation::of(program[i++]);
         switch (o.code) {
+        case operation_code::output_cut:
+            if (f.p->length > o.a) {
+                if (!send_cut(*f.p, o.a, port_index{static_cast<std::uint16_t>(o.b)}, around)) {
+                    return;
+                }
+                break;
+            }
+            [[fallthrough]];
         case operation_code::output:
             if (!make_own(f, use::as_it_is, around)) {
                 return;

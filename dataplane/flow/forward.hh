@@ -52,6 +52,8 @@ private:
     [[nodiscard]] bool make_own(frame_state& f, use next, const surroundings& around) noexcept;
     [[nodiscard]] dataplane::packet_slot* copy(dataplane::packet_slot& p,
                                                const surroundings& around) noexcept;
+    [[nodiscard]] bool send_cut(dataplane::packet_slot& p, std::uint16_t longest,
+                                dataplane::port_index to, const surroundings& around) noexcept;
     [[nodiscard]] bool switch_frame(frame_state& f, dataplane::port_index from, bool last,
                                     const surroundings& around) noexcept;
     static void flood(frame_state& f, dataplane::port_index from,

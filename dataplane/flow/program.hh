@@ -13,11 +13,12 @@
 namespace strait::flow {
 
 enum class operation_code : std::uint8_t {
-    output,    // b: port_index. The frame as it is by then
-    normal,    // a: port_index that it is to have come from. L2 switching
-    flood,     // a: port_index. To all ports of the bridge but this one, as it is
-    set,       // count times three words: index of a key's word, value, mask
-    push_vlan, // a: TPID; b: TCI
+    output,     // b: port_index. The frame as it is by then
+    output_cut, // a: bytes of it that leave at the most; b: port_index
+    normal,     // a: port_index that it is to have come from. L2 switching
+    flood,      // a: port_index. To all ports of the bridge but this one, as it is
+    set,        // count times three words: index of a key's word, value, mask
+    push_vlan,  // a: TPID; b: TCI
     pop_vlan,
     decrement_ttl, // the TTL is more than 1
     clone,         // b: so many words that follow are done to a copy
@@ -50,8 +51,8 @@ inline constexpr std::size_t words_per_change = 3;
     std::size_t times = 0;
     for (std::size_t i = 0; i < program.size();) {
         const operation o = operation::of(program[i++]);
-        times += o.code == operation_code::output || o.code == operation_code::normal ||
-                 o.code == operation_code::flood;
+        times += o.code == operation_code::output || o.code == operation_code::output_cut ||
+                 o.code == operation_code::normal || o.code == operation_code::flood;
         i += o.code == operation_code::set ? o.count * words_per_change : 0;
     }
     return times > 1;

@@ -270,7 +270,7 @@ private:
     // Each returns whether the rest of its list is to be done.
     bool perform(const output& what) noexcept
     {
-        output_to(what.port);
+        output_to(what.port, what.max_length);
         return true;
     }
     bool perform(const output_field& what) noexcept
@@ -282,14 +282,15 @@ private:
         }
         return true;
     }
-    void output_to(port_number to) noexcept
+    // `max_length` 0: all of the frame.
+    void output_to(port_number to, std::uint32_t max_length = 0) noexcept
     {
         const auto from = flows_.ports->index(now_.number(field::in_port));
         const auto source = static_cast<std::uint16_t>(to_index(from));
         switch (to) {
         case ports::in_port:
             if (from != dataplane::no_port) {
-                emit_output({operation_code::output, 0, 0, source});
+                emit_output(output_operation(source, max_length));
             }
             return;
         case ports::normal:
@@ -318,7 +319,15 @@ private:
             say("there is no such port");
             return;
         }
-        emit_output({operation_code::output, 0, 0, static_cast<std::uint32_t>(to_index(port))});
+        emit_output(output_operation(static_cast<std::uint16_t>(to_index(port)), max_length));
+    }
+    static operation output_operation(std::uint16_t to, std::uint32_t max_length) noexcept
+    {
+        constexpr std::uint32_t longest = 0xffff; // no frame is
+        return max_length == 0 || max_length > longest
+                   ? operation{operation_code::output, 0, 0, to}
+                   : operation{operation_code::output_cut, 0,
+                               static_cast<std::uint16_t>(max_length), to};
     }
     bool perform(const set_field& what) noexcept
     {

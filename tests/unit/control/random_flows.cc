@@ -501,6 +501,10 @@ std::string random_flows::own_action()
                       "set_field:" + std::to_string(below(8)) + "->vlan_pcp",
                       std::string{"move:reg0[0..11]->vlan_vid"});
     }
+    if (chance(10)) {
+        return "output(port=" + one_of("5", "in_port", "LOCAL") +
+               ",max_len=" + std::to_string(14 + below(70'000)) + ")";
+    }
     return one_of(std::string{"push_vlan:0x8100"}, std::string{"push_vlan:0x88a8"},
                   "set_field:" + number(32) + "/" + hex(below(0xffff'ffff) | 0x10001) + "->reg3",
                   "set_field:" + hex(random_()) + "->xxreg1",

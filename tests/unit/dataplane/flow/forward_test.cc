@@ -136,11 +136,16 @@ private:
             }
         }
     }
-    void send_to(std::uint64_t port, const state& s)
+    void send_to(std::uint64_t port, const state& s, std::uint32_t max_length = 0)
     {
         if (port >= 1 && port <= port_count && port != s.meta.number(field::in_port)) {
-            out_[port].push_back(bytes_of(*s.p));
+            out_[port].push_back(cut(bytes_of(*s.p), max_length));
         }
+    }
+    static bytes cut(bytes frame, std::uint32_t max_length)
+    {
+        frame.resize(std::min<std::size_t>(frame.size(), max_length == 0 ? ~0U : max_length));
+        return frame;
     }
     // On a copy: what comes after is to have the frame as it was.
     void by_switching(const state& s)
@@ -232,9 +237,9 @@ private:
                     send_to(port, s);
                 }
             } else if (o->port == ports::in_port) {
-                out_[s.meta.number(field::in_port)].push_back(bytes_of(*s.p));
+                out_[s.meta.number(field::in_port)].push_back(cut(bytes_of(*s.p), o->max_length));
             } else {
-                send_to(o->port, s);
+                send_to(o->port, s, o->max_length);
             }
         } else if (const auto* const f = std::get_if<output_field>(&a.is)) {
             send_to(f->port.read(k).low, s);
@@ -529,7 +534,12 @@ public:
     }
     action leave()
     {
-        switch (upto(8)) {
+        switch (upto(9)) {
+        case 9: {
+            const auto port = static_cast<port_number>(1 + upto(port_count));
+            return {output{upto(3) == 0 ? ports::in_port : port,
+                           static_cast<std::uint32_t>(14 + upto(upto(1) == 0 ? 60 : 2000))}};
+        }
         case 6:
             return {output{ports::normal}};
         case 7:
