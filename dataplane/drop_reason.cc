@@ -35,6 +35,18 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {flow_drop, "flow_drop", true, "the flows that it met send it nowhere: trace PORT PACKET"},
         {flow_too_complex, "flow_too_complex", true,
          "the flows that it met lead into one another without end, or copy it too often"},
+        {ct_table_full, "ct_table_full", true,
+         "a new connection was to be committed, and there is no room for one: ct stats"},
+        {ct_zone_full, "ct_zone_full", true,
+         "a new connection was to be committed in a zone that has as many as it may: ct limit"},
+        {ct_no_translation, "ct_no_translation", true,
+         "no address and port are left that nat could translate to, or another connection has "
+         "them"},
+        {ct_fragment, "ct_fragment", true,
+         "a fragment came to ct before the first of its datagram, overlaps another, or is too "
+         "late"},
+        {ct_payload, "ct_payload", true,
+         "what an FTP connection says of another cannot be translated as its addresses are"},
         {egress_disabled, "egress_disabled", false, "the port is down: port set NAME --admin up"},
         {mtu_exceeded, "mtu_exceeded", false, "larger than the port's MTU: port set NAME --mtu N"},
         {nested_tag, "nested_tag", false,

@@ -29,6 +29,11 @@ enum class drop_reason : std::uint8_t {
     flow_miss,
     flow_drop,
     flow_too_complex,
+    ct_table_full,
+    ct_zone_full,
+    ct_no_translation,
+    ct_fragment,
+    ct_payload,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,

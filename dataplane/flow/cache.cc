@@ -10,23 +10,10 @@
 #include <utility>
 
 #include <rte_cycles.h>
-#include <sys/mman.h>
 
 namespace strait::flow {
 
 namespace {
-
-std::byte* reserve(std::size_t bytes)
-{
-    void* const at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED) {
-        throw std::bad_alloc{};
-    }
-    // Packets of many flows miss in the TLB otherwise, three times each.
-    (void)::madvise(at, bytes, MADV_HUGEPAGE);
-    return static_cast<std::byte*>(at);
-}
 
 constexpr std::size_t smallest_entry = 128; // what the buckets are counted by
 
@@ -43,16 +30,12 @@ cache::cache(std::size_t bytes)
     bucket_mask_ = buckets - 1;
     const std::size_t entries = std::bit_ceil(bytes_ / unit);
     carried_mask_ = entries - 1;
-    memory_ = reserve(bytes_ + buckets * sizeof(bucket) + entries * sizeof(std::uint32_t));
+    all_ = std::make_unique<dataplane::reserved_memory>(bytes_ + buckets * sizeof(bucket) +
+                                                        entries * sizeof(std::uint32_t));
+    memory_ = all_->data();
     buckets_ = reinterpret_cast<bucket*>(memory_ + bytes_);
     carried_ = reinterpret_cast<std::uint32_t*>(buckets_ + buckets);
     chunks_ = std::make_unique<chunk_state[]>(bytes_ / chunk + 1);
-}
-
-cache::~cache()
-{
-    ::munmap(memory_, bytes_ + (bucket_mask_ + 1) * sizeof(bucket) +
-                          (carried_mask_ + 1) * sizeof(std::uint32_t));
 }
 
 cache::entry* cache::search(const question& q, std::size_t count,

@@ -13,6 +13,7 @@
 #include "dataplane/counters.hh"
 #include "dataplane/flow/translate.hh"
 #include "dataplane/mac_table.hh"
+#include "dataplane/reserved_memory.hh"
 
 #include <algorithm>
 #include <array>
@@ -43,9 +44,6 @@ class cache {
 public:
     // Memory for entries is reserved, and taken as it is used: 1 MiB to 16 GiB.
     explicit cache(std::size_t bytes);
-    ~cache();
-    cache(const cache&) = delete;
-    cache& operator=(const cache&) = delete;
 
     struct entry;
     // `words` has a key's bits in the layout's order; whoever asks owns them.
@@ -179,6 +177,7 @@ private:
     std::array<std::uint64_t, key_words + 1> seeds_;
     std::size_t bucket_mask_;
     std::size_t bytes_;
+    std::unique_ptr<dataplane::reserved_memory> all_; // entries, buckets, and the ring
     std::byte* memory_;
     bucket* buckets_;
     std::size_t used_{0}; // bytes of memory_ that are some class's

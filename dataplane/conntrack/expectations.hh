@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Connections that others have announced: found by the first packet's tuple but for its source
+// port. Bounded in number and time. One tracker's.
+#pragma once
+
+#include "dataplane/conntrack/announcement.hh"
+#include "dataplane/conntrack/table.hh"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+namespace strait::conntrack {
+
+struct expectation {
+    // What its first packet will have; the source port is 0, for any.
+    whole_tuple coming{};
+    // What answers will have if addresses are translated; the destination port is 0, for the first
+    // packet's source port.
+    whole_tuple answers{};
+    std::uint32_t mark{0}; // as the connection had that announced it
+    flow::wide label{};
+    seconds_t deadline{0}; // 0: none
+};
+
+class expectations {
+public:
+    expectations();
+
+    void add(const expectation& e, seconds_t now) noexcept;
+    // Null: nobody announced it.
+    [[nodiscard]] expectation* find(const whole_tuple& first, seconds_t now) noexcept
+    {
+        return now >= last_deadline_ ? nullptr : search(first, now);
+    }
+    static void remove(expectation& e) noexcept { e.deadline = 0; }
+
+    // What one side of a connection announces, which packets of that side have the tuple
+    // `announcing` of, and those of the other side `other`.
+    [[nodiscard]] static expectation make(const announcement& a, const whole_tuple& announcing,
+                                          const whole_tuple& other) noexcept;
+    // Whether it says of itself where it waits, and nothing of somebody else.
+    [[nodiscard]] static bool is_credible(const announcement& a,
+                                          const whole_tuple& announcing) noexcept;
+
+private:
+    static constexpr std::size_t sets = 256;
+    static constexpr std::size_t ways = 4;
+    using set = std::array<expectation, ways>;
+
+    [[nodiscard]] expectation* search(const whole_tuple& first, seconds_t now) noexcept;
+    [[nodiscard]] set& set_of(const whole_tuple& coming) noexcept;
+
+    seconds_t last_deadline_{0};
+    std::unique_ptr<std::array<set, sets>> sets_;
+};
+
+} // namespace strait::conntrack

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What control asks of a tracker whose worker goes on meanwhile: to show connections, or to forget
+// them. The worker serves a job itself, some places of its table at a time. How words become a
+// filter is control's business.
+#pragma once
+
+#include "dataplane/conntrack/table.hh"
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace strait::conntrack {
+
+// Connections that have all of this, in their first packet's direction.
+struct connection_filter {
+    std::optional<std::uint16_t> zone{};
+    std::optional<bool> ipv6{};
+    std::optional<std::uint8_t> protocol{};
+    std::optional<flow::wide> source{};
+    std::optional<flow::wide> destination{};
+    std::optional<std::uint16_t> source_port{};
+    std::optional<std::uint16_t> destination_port{};
+
+    [[nodiscard]] bool has(const tuple& original) const noexcept
+    {
+        const auto fits = [](const auto& wanted, const auto& is) noexcept {
+            return !wanted || *wanted == is;
+        };
+        return fits(zone, original.zone) && fits(ipv6, original.ipv6) &&
+               fits(protocol, original.protocol) && fits(source, original.source) &&
+               fits(destination, original.destination) && fits(source_port, original.source_port) &&
+               fits(destination_port, original.destination_port);
+    }
+};
+
+// A connection as it was when the worker looked.
+struct connection_record {
+    tuple original;
+    tuple reply;
+    std::uint32_t mark{0};
+    flow::wide label{};
+    seconds_t seconds_left{0};
+    tcp::state tcp{};      // none: another protocol
+    std::uint8_t notes{0}; // bits of `note`
+};
+
+class job {
+public:
+    enum class kind : std::uint8_t { show, forget };
+    // Shows as many as there is room for; a further job goes on where this one ended.
+    job(kind what, const connection_filter& which, std::span<connection_record> room = {}) noexcept
+        : what_{what}, which_{which}, room_{room}
+    {}
+    void go_on_after(const job& other) noexcept
+    {
+        ipv6_ = other.ipv6_;
+        position_ = other.position_;
+    }
+
+    // Any thread: the rest may be read once this is true.
+    [[nodiscard]] bool done() const noexcept { return done_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::size_t count() const noexcept { return count_; } // shown, or forgotten
+    [[nodiscard]] bool at_end() const noexcept { return at_end_; }
+
+private:
+    friend class tracker;
+
+    kind what_;
+    connection_filter which_;
+    std::span<connection_record> room_;
+    std::size_t count_{0};
+    bool ipv6_{false};
+    std::uint32_t position_{0}; // of the last place that was looked at
+    bool at_end_{false};
+    std::atomic<bool> done_{false};
+};
+
+} // namespace strait::conntrack

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What addresses and ports a new connection is translated to: from the ranges that a flow gives,
+// so that answers tell whose they are, and come to this worker if that can be had.
+#pragma once
+
+#include "dataplane/conntrack/table.hh"
+#include "dataplane/flow/action.hh"
+
+#include <cstdint>
+#include <optional>
+
+namespace strait::conntrack {
+
+class port_chooser {
+public:
+    port_chooser(unsigned worker, unsigned workers) noexcept;
+
+    struct choice {
+        whole_tuple reply; // as packets will have it that answer
+        bool foreign;      // to another worker
+    };
+    // Nothing: all that were tried are taken. The work is bounded: a few hundred tuples.
+    [[nodiscard]] std::optional<choice> choose(const table& connections, const flow::nat& asked,
+                                               const whole_tuple& original) noexcept;
+
+private:
+    struct range {
+        std::uint16_t first;
+        std::uint32_t count;
+        std::uint32_t start;               // where to begin in it
+        std::optional<std::uint16_t> kept; // to be tried first: what it is
+    };
+    struct search;
+
+    [[nodiscard]] range ports_of(const flow::nat& asked, const whole_tuple& original) noexcept;
+    [[nodiscard]] bool try_port(search& s, std::uint16_t port) const noexcept;
+    [[nodiscard]] bool try_range(search& s, const range& ports) const noexcept;
+    [[nodiscard]] std::uint64_t random() noexcept;
+
+    unsigned worker_;
+    unsigned workers_;
+    std::uint64_t random_;
+};
+
+} // namespace strait::conntrack

@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A burst's packets in stages: what each asks for, and the bucket; the connection; the answer.
+#include "dataplane/conntrack/tracker.hh"
+
+#include "dataplane/ip.hh"
+
+#include <algorithm>
+
+namespace strait::conntrack {
+
+using dataplane::drop_reason;
+
+tracker::tracker(const tracker_settings& settings, zones& limits)
+    : settings_{settings},
+      zones_{limits},
+      table_{settings.connections},
+      wheel_{2 * table_.capacity()},
+      ports_{settings.worker, settings.workers},
+      questions_{std::make_unique<std::array<question, batch>>()}
+{}
+
+void tracker::track(std::span<request> requests, seconds_t now) noexcept
+{
+    while (!requests.empty()) {
+        const std::span<request> some = requests.first(std::min(batch, requests.size()));
+        requests = requests.subspan(some.size());
+        question* q = questions_->data();
+        for (request& r : some) {
+            q->kind = classify(r, q->asked);
+            q->again = (r.answer.state & state::tracked) != 0 && r.answer.zone == r.asked.zone;
+            q->hash = q->asked.packed.hash();
+            table_.prefetch_bucket(q->hash);
+            ++q;
+        }
+        q = questions_->data();
+        for (std::size_t i = 0; i < some.size(); ++i, ++q) {
+            q->likely = table_.prefetch_likely(q->hash);
+        }
+        q = questions_->data();
+        for (request& r : some) {
+            if (r.at.fragment) [[unlikely]] {
+                answer_fragment(r, *q++, now);
+            } else {
+                answer(r, *q++, now);
+            }
+        }
+    }
+}
+
+void tracker::answer_fragment(request& r, question& q, seconds_t now) noexcept
+{
+    const bool later = q.kind == packet_kind::later_fragment;
+    if (!later && q.kind == packet_kind::unknown) {
+        set_invalid(r);
+        return;
+    }
+    fragments::datagram* const whole = fragments_.meet(r, q.asked, later, q.again, now);
+    if (whole == nullptr) {
+        drop(r, drop_reason::ct_fragment);
+        return;
+    }
+    if (later && whole->dropped) {
+        drop(r, whole->reason);
+        return;
+    }
+    if (later && whole->invalid) {
+        set_invalid(r);
+        return;
+    }
+    if (later) {
+        q.hash = q.asked.packed.hash();
+        q.likely = no_connection;
+    }
+    answer(r, q, now);
+    if (!later) {
+        whole->invalid = (r.answer.state & state::invalid) != 0;
+        whole->dropped = r.dropped;
+        whole->reason = r.reason;
+    }
+}
+
+void tracker::answer(request& r, const question& q, seconds_t now) noexcept
+{
+    if (q.kind == packet_kind::unknown || (q.again && (r.answer.state & state::invalid) != 0))
+        [[unlikely]] {
+        set_invalid(r);
+        return;
+    }
+    const match m = find(q, now);
+    if (q.kind == packet_kind::error) [[unlikely]] {
+        answer_error(r, m);
+        return;
+    }
+    if (m.of == nullptr || !follow(r, q, m, now)) [[unlikely]] {
+        begin(r, q, now);
+    }
+}
+
+match tracker::find(const question& q, seconds_t now) noexcept
+{
+    match m;
+    if (q.likely != no_connection && table::fits(table_.at(q.likely), q.asked, m.reply))
+        [[likely]] {
+        m.id = q.likely;
+        m.of = &table_.at(q.likely);
+    } else {
+        m = table_.find(q.asked, q.hash);
+        if (m.of == nullptr && q.again) {
+            // A packet that has been translated is the opposite of those that answer.
+            const whole_tuple opposite = q.asked.reversed();
+            m = table_.find(opposite, opposite.packed.hash());
+            m.reply = !m.reply;
+        }
+    }
+    if (m.of != nullptr && m.of->deadline <= now) [[unlikely]] {
+        counters.ended.add(1);
+        remove(m.id);
+        return {};
+    }
+    return m;
+}
+
+void tracker::answer_error(request& r, const match& m) noexcept
+{
+    if (m.of == nullptr) {
+        set_invalid(r);
+        return;
+    }
+    tell(r, *m.of, m.id, m.reply);
+    r.answer.state &= ~(state::fresh | state::established);
+    r.answer.state |= state::related;
+    counters.related.add(1);
+    if (r.asked.translation == nullptr || !m.of->has(note::translated)) {
+        return;
+    }
+    // The message goes the way of the connection's packets that its sender would send.
+    const whole_tuple seen_there = m.reply ? table_.original(*m.of) : table_.reply(*m.of);
+    const bool source_end = m.of->has(note::source_translated);
+    const bool destination_end = m.of->has(note::destination_translated);
+    const translator::error_change wanted{seen_there, seen_there.reversed(),
+                                          m.reply ? destination_end : source_end,
+                                          m.reply ? source_end : destination_end};
+    if (!translator_.translate_error(r, wanted)) {
+        drop(r, drop_reason::ct_no_translation);
+        return;
+    }
+    counters.translated.add(1);
+}
+
+tracker::progress tracker::advance(const request& r, const question& q, const match& m,
+                                   seconds_t now) noexcept
+{
+    connection& c = *m.of;
+    const timeouts& times = settings_.times;
+    switch (q.kind) {
+    case packet_kind::tcp: {
+        const tcp::segment s = read_segment(r);
+        if (!tcp::has_valid_flags(s.flags)) [[unlikely]] {
+            return progress::invalid;
+        }
+        const tcp::state before = c.stream.is;
+        const tcp::verdict v = tcp::advance(c.stream, table_.details(m.id).ignored, s, m.reply);
+        if (v != tcp::verdict::valid) [[unlikely]] {
+            return v == tcp::verdict::invalid ? progress::invalid : progress::begins_anew;
+        }
+        const tcp::state is = c.stream.is;
+        if (is == tcp::state::established && (before == tcp::state::syn_received || before == is) &&
+            c.has(note::seen_reply)) {
+            c.set(note::assured);
+        }
+        c.deadline = now + times.tcp[static_cast<std::size_t>(is)];
+        break;
+    }
+    case packet_kind::query:
+        c.deadline = now + times.query;
+        break;
+    case packet_kind::later_fragment: // it tells nothing that the first did not
+        break;
+    default: {
+        const bool answered = m.reply || c.has(note::seen_reply);
+        const auto protocol = c.original.protocol();
+        const bool ports =
+            protocol == dataplane::protocol_udp || protocol == dataplane::protocol_sctp;
+        const seconds_t datagram = answered ? times.datagram : times.datagram_first;
+        c.deadline = now + (ports ? datagram : times.other_protocol);
+        if (m.reply) {
+            c.set(note::assured);
+        }
+        break;
+    }
+    }
+    if (m.reply) {
+        c.set(note::seen_reply);
+    }
+    return progress::goes_on;
+}
+
+bool tracker::follow(request& r, const question& q, const match& m, seconds_t now) noexcept
+{
+    connection& c = *m.of;
+    if (r.asked.force && r.asked.commit && m.reply) [[unlikely]] {
+        counters.ended.add(1);
+        remove(m.id);
+        return false;
+    }
+    if (!q.again) [[likely]] {
+        const progress p = advance(r, q, m, now);
+        if (p != progress::goes_on) [[unlikely]] {
+            if (p == progress::invalid) {
+                set_invalid(r);
+                return true;
+            }
+            counters.ended.add(1);
+            remove(m.id);
+            return false;
+        }
+    }
+    counters.found.add(1);
+    if (r.asked.commit) [[unlikely]] {
+        set_marks(r, c, m.id);
+    }
+    tell(r, c, m.id, m.reply);
+    if (c.has(note::helped) && !q.again) [[unlikely]] {
+        look_for_announcement(r, c, m.id, m.reply, now);
+    }
+    if (r.asked.translation != nullptr && c.has(note::translated)) {
+        translate(r, c, m.reply);
+    }
+    return true;
+}
+
+bool tracker::may_begin(const request& r, const question& q) noexcept
+{
+    switch (q.kind) {
+    case packet_kind::tcp: {
+        const tcp::segment s = read_segment(r);
+        return tcp::has_valid_flags(s.flags) && tcp::may_begin(s);
+    }
+    case packet_kind::query:
+        return may_begin_query(q.asked.packed);
+    default:
+        return true;
+    }
+}
+
+void tracker::begin(request& r, const question& q, seconds_t now) noexcept
+{
+    if (!may_begin(r, q)) {
+        set_invalid(r);
+        return;
+    }
+    counters.fresh.add(1);
+    const tuple t = q.asked.open();
+    const bool icmp = is_icmp(t.protocol);
+    r.answer = {.state = state::tracked | state::fresh,
+                .zone = r.asked.zone,
+                .protocol = t.protocol,
+                .ipv6 = t.ipv6,
+                .source_port =
+                    icmp ? static_cast<std::uint16_t>(t.destination_port >> 8) : t.source_port,
+                .destination_port = icmp ? static_cast<std::uint16_t>(t.destination_port & 0xff)
+                                         : t.destination_port,
+                .source = t.source,
+                .destination = t.destination};
+    expectation* const announced = expected_.find(q.asked, now);
+    if (announced != nullptr) {
+        r.answer.state |= state::related;
+        r.answer.mark = announced->mark;
+        r.answer.label = announced->label;
+    }
+    if (r.asked.commit && q.kind != packet_kind::later_fragment) {
+        commit(r, q, announced, now);
+    }
+}
+
+std::optional<whole_tuple> tracker::reply_to(const request& r, const question& q,
+                                             const expectation* announced) noexcept
+{
+    const flow::nat* const nat = r.asked.translation;
+    if (nat != nullptr && announced != nullptr) {
+        const whole_tuple out = answers_to(*announced, q.asked);
+        return table_.find(out, out.packed.hash()).of == nullptr ? std::optional{out}
+                                                                 : std::nullopt;
+    }
+    if (nat != nullptr && nat->which != flow::nat::side::restore) {
+        const auto chosen = ports_.choose(table_, *nat, q.asked);
+        if (!chosen) {
+            return std::nullopt;
+        }
+        counters.foreign.add(chosen->foreign ? 1 : 0);
+        return chosen->reply;
+    }
+    const whole_tuple straight = q.asked.reversed();
+    return table_.find(straight, straight.packed.hash()).of == nullptr ? std::optional{straight}
+                                                                       : std::nullopt;
+}
+
+void tracker::commit(request& r, const question& q, expectation* announced, seconds_t now) noexcept
+{
+    if (!zones_.has_room(r.asked.zone)) {
+        drop(r, drop_reason::ct_zone_full);
+        return;
+    }
+    const std::optional<whole_tuple> reply = reply_to(r, q, announced);
+    if (!reply) {
+        drop(r, drop_reason::ct_no_translation);
+        return;
+    }
+    const connection_id id = make(q.asked, *reply, now);
+    if (id == no_connection) {
+        drop(r, drop_reason::ct_table_full);
+        return;
+    }
+    connection& c = table_.at(id);
+    set_translated(c);
+    const timeouts& times = settings_.times;
+    switch (q.kind) {
+    case packet_kind::tcp:
+        tcp::begin(c.stream, read_segment(r));
+        c.deadline = now + times.tcp[static_cast<std::size_t>(c.stream.is)];
+        break;
+    case packet_kind::query:
+        c.deadline = now + times.query;
+        break;
+    default:
+        c.deadline =
+            now + (q.asked.packed.ports() != 0 ? times.datagram_first : times.other_protocol);
+        break;
+    }
+    schedule(id, c, now);
+    if (announced != nullptr) {
+        inherit(c, id, *announced);
+        expectations::remove(*announced);
+    }
+    set_marks(r, c, id);
+    take_helper(r, c);
+    tell(r, c, id, false);
+    if (c.has(note::helped)) {
+        look_for_announcement(r, c, id, false, now);
+    }
+    if (c.has(note::translated)) {
+        translate(r, c, false);
+    }
+}
+
+void tracker::inherit(connection& c, connection_id id, const expectation& from) noexcept
+{
+    c.set(note::related);
+    counters.related.add(1);
+    if (from.mark != 0 || !from.label.is_zero()) {
+        connection_details& d = table_.details(id);
+        d.mark = from.mark;
+        d.label = from.label;
+        c.set(note::marked);
+    }
+}
+
+// What differs between where a packet goes to and where its answers come from is translated.
+void tracker::set_translated(connection& c) const noexcept
+{
+    const whole_tuple there = table_.original(c).reversed();
+    const whole_tuple back = table_.reply(c);
+    if (there == back) {
+        return;
+    }
+    const tuple a = there.open();
+    const tuple b = back.open();
+    const bool icmp = is_icmp(a.protocol);
+    if (a.destination != b.destination || a.destination_port != b.destination_port ||
+        (icmp && a.source_port != b.source_port)) {
+        c.set(note::source_translated);
+    }
+    if (a.source != b.source || (!icmp && a.source_port != b.source_port)) {
+        c.set(note::destination_translated);
+    }
+}
+
+connection_id tracker::make(const whole_tuple& original, const whole_tuple& reply,
+                            seconds_t now) noexcept
+{
+    connection_id id = table_.insert(original, reply);
+    if (id == no_connection && evict(original.packed.ipv6())) {
+        id = table_.insert(original, reply);
+    }
+    if (id == no_connection) {
+        return id;
+    }
+    connection& c = table_.at(id);
+    const auto timed = static_cast<std::uint8_t>(c.stream.note & note::timed);
+    c.stream = {};
+    c.stream.note = timed;
+    c.deadline = now;
+    zones_.add(settings_.worker, original.packed.zone(), 1);
+    counters.created.add(1);
+    counters.connections.set(table_.size());
+    ++made_;
+    return id;
+}
+
+void tracker::set_marks(const request& r, connection& c, connection_id id) noexcept
+{
+    const parameters& a = r.asked;
+    if (a.mark_mask == 0 && a.label_mask.is_zero()) {
+        return;
+    }
+    connection_details& d = table_.details(id);
+    d.mark = (d.mark & ~a.mark_mask) | (a.mark & a.mark_mask);
+    d.label = (d.label & ~a.label_mask) | (a.label & a.label_mask);
+    c.set(note::marked);
+}
+
+void tracker::translate(request& r, const connection& c, bool reply) noexcept
+{
+    const whole_tuple wanted = (reply ? table_.original(c) : table_.reply(c)).reversed();
+    if (!translator_.translate(r, wanted)) {
+        drop(r, drop_reason::ct_no_translation);
+        return;
+    }
+    counters.translated.add(1);
+}
+
+void tracker::tell(request& r, const connection& c, connection_id id, bool reply) const noexcept
+{
+    static_assert(note::source_translated << 4 == state::source_translated &&
+                  note::destination_translated << 4 == state::destination_translated &&
+                  note::related >> 2 == state::related);
+    const unsigned n = c.stream.note;
+    result& a = r.answer;
+    a.state = state::tracked | (n & note::translated) << 4 | (n & note::related) >> 2 |
+              (reply                         ? state::established | state::reply
+               : (n & note::seen_reply) != 0 ? state::established
+                                             : state::fresh);
+    a.zone = c.original.zone();
+    a.protocol = c.original.protocol();
+    a.ipv6 = c.original.ipv6();
+    a.source_port = c.original.source_port();
+    a.destination_port = c.original.destination_port();
+    if (is_icmp(a.protocol)) [[unlikely]] {
+        a.source_port = a.destination_port >> 8;
+        a.destination_port &= 0xff;
+    }
+    if (a.ipv6) {
+        const ipv6_addresses& from = static_cast<const ipv6_connection&>(c).original_addresses;
+        a.source = {from[0], from[1]};
+        a.destination = {from[2], from[3]};
+    } else {
+        a.source = c.original.addresses >> 32;
+        a.destination = c.original.addresses & 0xffff'ffff;
+    }
+    if ((n & note::marked) != 0) {
+        const connection_details& d = table_.details(id);
+        a.mark = d.mark;
+        a.label = d.label;
+    } else {
+        a.mark = 0;
+        a.label = {};
+    }
+}
+
+void tracker::set_invalid(request& r) noexcept
+{
+    counters.invalid.add(1);
+    r.answer = {.state = state::tracked | state::invalid, .zone = r.asked.zone};
+}
+
+void tracker::drop(request& r, drop_reason reason) noexcept
+{
+    r.dropped = true;
+    r.reason = reason;
+}
+
+void tracker::remove(connection_id id) noexcept
+{
+    zones_.add(settings_.worker, table_.at(id).original.zone(), -1);
+    table_.erase(id);
+    counters.connections.set(table_.size());
+}
+
+bool tracker::evict(bool ipv6) noexcept
+{
+    constexpr std::uint32_t looks = 32;
+    constexpr std::uint32_t ahead = 4;
+    const std::uint32_t places = table_.places(ipv6);
+    std::uint32_t& hand = hands_[ipv6 ? 1 : 0];
+    for (std::uint32_t i = 0; i < looks && i < places; ++i) {
+        hand = hand >= places ? 1 : hand + 1;
+        if (hand + ahead <= places) {
+            __builtin_prefetch(&table_.at(table::place(ipv6, hand + ahead)));
+        }
+        const connection_id id = table::place(ipv6, hand);
+        const connection& c = table_.at(id);
+        // One that never came about, or that is closing.
+        if (c.in_use() && (!c.has(note::assured) || c.stream.is >= tcp::state::fin_wait)) {
+            counters.evicted.add(1);
+            remove(id);
+            return true;
+        }
+    }
+    return false;
+}
+
+void tracker::schedule(connection_id id, connection& c, seconds_t now) noexcept
+{
+    if (!c.has(note::timed)) {
+        c.set(note::timed);
+        wheel_.add(id, c.deadline, now);
+    }
+}
+
+void tracker::maintain(seconds_t now) noexcept
+{
+    constexpr std::size_t usual = 16;
+    std::size_t left = usual + 2 * made_;
+    made_ = 0;
+    std::array<connection_id, 32> due;
+    while (left > 0) {
+        const std::size_t n = wheel_.take(std::span{due}.first(std::min(left, due.size())), now);
+        if (n == 0) {
+            break;
+        }
+        forget(std::span{due}.first(n), now);
+        left -= n;
+    }
+    counters.bytes.set(table_.bytes());
+    if (job* const j = job_.load(std::memory_order_acquire); j != nullptr) {
+        serve(*j, now);
+    }
+}
+
+void tracker::forget(std::span<const connection_id> due, seconds_t now) noexcept
+{
+    for (const connection_id id : due) {
+        __builtin_prefetch(&table_.at(id), 1);
+    }
+    for (const connection_id id : due) {
+        const connection& c = table_.at(id);
+        if (c.in_use() && c.deadline <= now) {
+            table_.prefetch_erase(c);
+            __builtin_prefetch(&table_.details(id), 1);
+        }
+    }
+    for (const connection_id id : due) {
+        connection& c = table_.at(id);
+        c.stream.note = static_cast<std::uint8_t>(c.stream.note & ~note::timed);
+        if (!c.in_use()) {
+            continue;
+        }
+        if (c.deadline > now) {
+            schedule(id, c, now);
+            continue;
+        }
+        counters.ended.add(1);
+        remove(id);
+    }
+}
+
+} // namespace strait::conntrack

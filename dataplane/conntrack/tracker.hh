@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Connection tracking of one worker: finds the connections of a burst's packets, says what state
+// they are in, makes new ones, translates their packets, and forgets connections in time. Which
+// packets come here is the flows' business (request.hh); tables, windows, translation have files of
+// their own.
+#pragma once
+
+#include "dataplane/conntrack/expectations.hh"
+#include "dataplane/conntrack/fragments.hh"
+#include "dataplane/conntrack/job.hh"
+#include "dataplane/conntrack/nat.hh"
+#include "dataplane/conntrack/parse.hh"
+#include "dataplane/conntrack/request.hh"
+#include "dataplane/conntrack/table.hh"
+#include "dataplane/conntrack/timer_wheel.hh"
+#include "dataplane/conntrack/tracking.hh"
+#include "dataplane/conntrack/translate.hh"
+#include "dataplane/conntrack/zones.hh"
+#include "dataplane/counters.hh"
+#include "dataplane/packet.hh"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+namespace strait::conntrack {
+
+// Seconds without a packet after which a connection is forgotten.
+struct timeouts {
+    std::array<seconds_t, tcp::state_count> tcp{
+        30,     // none
+        120,    // syn_sent
+        120,    // syn_sent_by_both
+        60,     // syn_received
+        86'400, // established
+        120,    // fin_wait
+        60,     // close_wait
+        30,     // last_ack
+        120,    // time_wait
+        10,     // closed
+    };
+    seconds_t datagram_first{30}; // nobody has answered
+    seconds_t datagram{120};
+    seconds_t query{30};
+    seconds_t other_protocol{600};
+};
+
+struct tracker_settings {
+    std::size_t connections{std::size_t{1} << 20}; // at most
+    unsigned worker{0};                            // of so many
+    unsigned workers{1};
+    timeouts times{};
+};
+
+struct tracker_counters {
+    dataplane::counter connections; // now
+    dataplane::counter bytes;       // of memory that they have, or had
+    dataplane::counter created;
+    dataplane::counter ended;   // forgotten in time, or because a new one began
+    dataplane::counter evicted; // forgotten before that, for another's sake
+    dataplane::counter flushed;
+    dataplane::counter found;   // packets of connections
+    dataplane::counter fresh;   // that would begin one
+    dataplane::counter invalid; // of none
+    dataplane::counter related; // that announce, or are announced by, others
+    dataplane::counter translated;
+    dataplane::counter foreign; // translated to what other workers will get the answers of
+};
+
+class tracker final : public tracking {
+public:
+    // `limits` is all trackers' and outlives them.
+    tracker(const tracker_settings& settings, zones& limits);
+
+    // All of these: the worker alone. Requests in the order of their packets.
+    void track(std::span<request> requests, seconds_t now) noexcept override;
+    // To be called often: forgets what is due, some at a time, as fast as new ones come.
+    void maintain(seconds_t now) noexcept;
+
+    // Any thread. False: there is another job, which must be done first. The worker serves it in
+    // maintain(), and looks at it no more once it is done.
+    [[nodiscard]] bool submit(job& j) noexcept
+    {
+        job* none = nullptr;
+        return job_.compare_exchange_strong(none, &j, std::memory_order_acq_rel);
+    }
+    tracker_counters counters;
+
+    [[nodiscard]] const table& connections() const noexcept { return table_; }
+
+private:
+    struct question {
+        whole_tuple asked;
+        std::uint64_t hash;
+        connection_id likely; // of the same signature
+        packet_kind kind;
+        bool again; // the packet was here before, in this zone
+    };
+
+    // What is asked of a fragment is known when those in front of it are.
+    void answer_fragment(request& r, question& q, seconds_t now) noexcept;
+    void answer(request& r, const question& q, seconds_t now) noexcept;
+    void answer_error(request& r, const match& m) noexcept;
+    // What is known of a packet's connection; one whose time is over is forgotten.
+    [[nodiscard]] match find(const question& q, seconds_t now) noexcept;
+    // False: the connection is gone, the packet is as one of none.
+    [[nodiscard]] bool follow(request& r, const question& q, const match& m,
+                              seconds_t now) noexcept;
+    // Whether the packet may be one of it.
+    enum class progress : std::uint8_t { goes_on, invalid, begins_anew };
+    [[nodiscard]] progress advance(const request& r, const question& q, const match& m,
+                                   seconds_t now) noexcept;
+    void begin(request& r, const question& q, seconds_t now) noexcept;
+    [[nodiscard]] static bool may_begin(const request& r, const question& q) noexcept;
+    void commit(request& r, const question& q, expectation* announced, seconds_t now) noexcept;
+    [[nodiscard]] connection_id make(const whole_tuple& original, const whole_tuple& reply,
+                                     seconds_t now) noexcept;
+    void set_marks(const request& r, connection& c, connection_id id) noexcept;
+    static void take_helper(const request& r, connection& c) noexcept;
+    void look_for_announcement(request& r, const connection& c, connection_id id, bool reply,
+                               seconds_t now) noexcept;
+    // How answers to an announced connection's first packet look if addresses are translated.
+    [[nodiscard]] whole_tuple answers_to(const expectation& e, const whole_tuple& first) noexcept;
+    // As packets have it that answer. Nothing: it cannot be had.
+    [[nodiscard]] std::optional<whole_tuple> reply_to(const request& r, const question& q,
+                                                      const expectation* announced) noexcept;
+    void inherit(connection& c, connection_id id, const expectation& from) noexcept;
+    void set_translated(connection& c) const noexcept;
+    void translate(request& r, const connection& c, bool reply) noexcept;
+    void tell(request& r, const connection& c, connection_id id, bool reply) const noexcept;
+    void set_invalid(request& r) noexcept;
+    static void drop(request& r, dataplane::drop_reason reason) noexcept;
+    void remove(connection_id id) noexcept;
+    // Makes room by forgetting one of this family that never came about, or is closing.
+    [[nodiscard]] bool evict(bool ipv6) noexcept;
+    void schedule(connection_id id, connection& c, seconds_t now) noexcept;
+    void forget(std::span<const connection_id> due, seconds_t now) noexcept;
+
+    void serve(job& j, seconds_t now) noexcept;
+    void finish(job& j) noexcept;
+    [[nodiscard]] connection_record record_of(const connection& c, connection_id id,
+                                              seconds_t now) const noexcept;
+
+    static constexpr std::size_t batch = dataplane::burst::capacity;
+
+    tracker_settings settings_;
+    zones& zones_;
+    table table_;
+    timer_wheel wheel_;
+    translator translator_;
+    port_chooser ports_;
+    fragments fragments_;
+    expectations expected_;
+    std::size_t made_{0};                      // since something was forgotten
+    std::array<std::uint32_t, 2> hands_{1, 1}; // by family: where to look for one to evict
+    std::unique_ptr<std::array<question, batch>> questions_;
+    std::atomic<job*> job_{nullptr};
+};
+
+} // namespace strait::conntrack

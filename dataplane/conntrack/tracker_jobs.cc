@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The worker's side of what control asks (job.hh).
+#include "dataplane/conntrack/tracker.hh"
+
+namespace strait::conntrack {
+
+connection_record tracker::record_of(const connection& c, connection_id id,
+                                     seconds_t now) const noexcept
+{
+    connection_record out{.original = table_.original(c).open(),
+                          .reply = table_.reply(c).open(),
+                          .seconds_left = c.deadline > now ? c.deadline - now : 0,
+                          .tcp = c.stream.is,
+                          .notes = c.stream.note};
+    if (c.has(note::marked)) {
+        const connection_details& d = table_.details(id);
+        out.mark = d.mark;
+        out.label = d.label;
+    }
+    return out;
+}
+
+void tracker::serve(job& j, seconds_t now) noexcept
+{
+    constexpr unsigned looks = 64;
+    for (unsigned i = 0; i < looks; ++i) {
+        if (j.position_ >= table_.places(j.ipv6_)) {
+            if (j.ipv6_) {
+                j.at_end_ = true;
+                finish(j);
+                return;
+            }
+            j.ipv6_ = true;
+            j.position_ = 0;
+            continue;
+        }
+        const connection_id id = table::place(j.ipv6_, j.position_ + 1);
+        const connection& c = table_.at(id);
+        const bool wanted =
+            c.in_use() && c.deadline > now && j.which_.has(table_.original(c).open());
+        if (wanted && j.what_ == job::kind::show) {
+            if (j.count_ == j.room_.size()) {
+                finish(j);
+                return;
+            }
+            j.room_[j.count_] = record_of(c, id, now);
+        } else if (wanted) {
+            counters.flushed.add(1);
+            remove(id);
+        }
+        j.count_ += wanted ? 1 : 0;
+        ++j.position_;
+    }
+}
+
+void tracker::finish(job& j) noexcept
+{
+    job_.store(nullptr, std::memory_order_relaxed);
+    j.done_.store(true, std::memory_order_release);
+}
+
+} // namespace strait::conntrack

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who answers ct actions. Each worker has its own; what is asked is in request.hh.
+#pragma once
+
+#include "dataplane/conntrack/request.hh"
+#include "dataplane/mac_table.hh"
+
+#include <span>
+
+namespace strait::conntrack {
+
+class tracking {
+public:
+    tracking() = default;
+    virtual ~tracking() = default;
+    tracking(const tracking&) = delete;
+    tracking& operator=(const tracking&) = delete;
+
+    // Answers all of them, in their order: those of a burst, so that looking one up may overlap
+    // with looking up others.
+    virtual void track(std::span<request> asked, dataplane::seconds_t now) noexcept = 0;
+};
+
+} // namespace strait::conntrack
