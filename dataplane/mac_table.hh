@@ -27,9 +27,6 @@
 
 namespace strait::dataplane {
 
-// Time in whole seconds since the switch started.
-using seconds_t = std::uint32_t;
-
 struct mac_entry {
     mac_address mac;
     vlan_id vlan;

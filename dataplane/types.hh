@@ -25,6 +25,9 @@ enum class bridge_index : std::uint16_t {};
 // Index of a worker, 0 to max_workers - 1.
 enum class worker_index : std::uint16_t {};
 
+// Time in whole seconds since the switch started.
+using seconds_t = std::uint32_t;
+
 inline constexpr std::size_t max_ports = 1024;
 inline constexpr std::size_t max_bridges = 256;
 inline constexpr std::size_t max_workers = 64;
