@@ -227,7 +227,8 @@ std::optional<std::string> check_members(const std::string& where, const paramet
             }
             return where + " has no " +
                    shown(json::value(w == wording::program ? name : with_dashes(name)), w) +
-                   unknown_name(member_label(name, w), names);
+                   (p.members_form.empty() ? unknown_name(member_label(name, w), names)
+                                           : "; it takes " + std::string{p.members_form});
         }
         if (auto wrong = check_one(where + ' ' + member_label(name, w), *member, value, w)) {
             return wrong;

@@ -46,6 +46,7 @@ struct parameter {
     // without its key. Those without help are not listed.
     std::size_t repeats{0};
     std::vector<parameter> members{};
+    std::string_view members_form{}; // which there are, where no list of them would be read
     // Of text that is not right in any form: whether this one is.
     bool (*fits)(std::string_view text){nullptr};
     std::string_view form{}; // what is right, where the kind alone does not say it well

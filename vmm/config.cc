@@ -174,10 +174,12 @@ control::parameter vcpu_pin()
         }
         return all;
     }();
+    static const std::string which = "vCPUs from " + names.front() + " to " + names.back();
     control::parameter p{.name = "vcpu_pin",
                          .kind = kind::options,
                          .help = "the host's CPU for each vCPU",
                          .placeholder = "VCPU=CPU,...",
+                         .members_form = which,
                          .form = "vCPUs with the host's CPUs for them, like 0=2,1=3"};
     for (const auto& name : names) {
         p.members.push_back(number(name, {}, "CPU", 0, CPU_SETSIZE - 1));

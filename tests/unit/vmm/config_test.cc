@@ -168,7 +168,7 @@ TEST_F(configuration, that_is_wrong_is_told_what_would_be_right)
              {"--vcpu-pin 0=1024", "from 0 to 1023"},
              {"--vcpu-pin 0=1,0=2", "--vcpu-pin has two values for 0; one is right"},
              {"--vcpu-pin 1=1", "--vcpu-pin has vCPU 1, but --cpus is 1: they are numbered from 0"},
-             {"--vcpu-pin 32=1", "--vcpu-pin has no 32"},
+             {"--vcpu-pin 32=1", "--vcpu-pin has no 32; it takes vCPUs from 0 to 31"},
              {"--vcpu-pin 0=1 --vcpu-pin 1=1", "--vcpu-pin is given twice"},
              {"--numa-node -1", "--numa-node is -1"},
              {"--realtime 100", "from 1 to 99"},
