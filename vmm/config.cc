@@ -368,24 +368,39 @@ result<void> add_nets(config& c, const json::object& p)
     return {};
 }
 
+// With links followed.
+bool is_named_alike(const std::string& one, const std::string& other)
+{
+    const auto real = [](const std::string& given) {
+        std::error_code missing;
+        const auto path = std::filesystem::canonical(given, missing);
+        return missing ? control::absolute_path(given) : path.string();
+    };
+    return real(one) == real(other);
+}
+
+bool is_same_file(const std::string& one, const std::string& other)
+{
+    std::error_code missing;
+    return is_named_alike(one, other) || std::filesystem::equivalent(one, other, missing);
+}
+
 result<void> add_disks(config& c, const json::object& p)
 {
     const auto* list = p.if_contains("disk");
     if (list == nullptr) {
         return {};
     }
-    const auto real = [](const disk_config& d) {
-        std::error_code missing;
-        const auto path = std::filesystem::canonical(d.path, missing);
-        return missing ? control::absolute_path(d.path) : path.string();
-    };
     for (const auto& element : list->as_array()) {
         const auto& d = element.as_object();
         disk_config made{text_of(d, "path").value(), is_set(d, "read_only"),
                          text_of(d, "serial").value_or("")};
         for (const auto& other : c.disks) {
-            if (real(other) == real(made) && !(other.read_only && made.read_only)) {
+            if (is_same_file(other.path, made.path) && !(other.read_only && made.read_only)) {
                 return error{"two --disk have the file " + made.path +
+                             (is_named_alike(other.path, made.path)
+                                  ? ""
+                                  : ", of which " + other.path + " is another name") +
                              "; each needs one of its own, or read-only=on for both"};
             }
         }

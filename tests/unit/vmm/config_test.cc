@@ -250,6 +250,24 @@ TEST_F(configuration, may_have_one_file_for_two_disks_that_are_not_written_to)
     EXPECT_EQ(parsed("run --kernel K --disk a --disk b --disk c/a").disks.size(), 3U);
 }
 
+TEST_F(configuration, has_no_two_disks_in_one_file_by_whatever_names)
+{
+    const std::string folder = testing::TempDir() + "links." + std::to_string(::getpid());
+    std::filesystem::create_directories(folder);
+    const std::string one = folder + "/a";
+    const std::string other = folder + "/b";
+    std::ofstream{one} << "disk";
+    std::filesystem::create_hard_link(one, other);
+    EXPECT_EQ(refused("run --kernel K --disk " + one + " --disk " + other),
+              "two --disk have the file " + other + ", of which " + one +
+                  " is another name; each needs one of its own, or read-only=on for both");
+    EXPECT_EQ(parsed("run --kernel K --disk " + one + ",read-only=on --disk " + other +
+                     ",read-only=on")
+                  .disks.size(),
+              2U);
+    std::filesystem::remove_all(folder);
+}
+
 TEST_F(configuration, of_a_file_is_the_same_in_json)
 {
     const auto c = parsed(write(R"({
