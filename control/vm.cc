@@ -3,6 +3,7 @@
 #include "control/vm.hh"
 
 #include "control/client.hh"
+#include "control/ignored_signal.hh"
 #include "control/methods.hh"
 #include "control/parameters.hh"
 #include "control/vm_console.hh"
@@ -49,7 +50,8 @@ T or_refuse(ports::result<T> r)
     return std::move(r).value();
 }
 
-// While this lives, a signal that would end the process only says so: what was begun is undone.
+// While this lives, a signal that would end the process only says so: what was begun is undone. One
+// that would not still does nothing.
 class interruption {
 public:
     interruption()
@@ -58,7 +60,8 @@ public:
         struct sigaction action {};
         action.sa_handler = [](int) { came = 1; };
         for (std::size_t i = 0; i < signals.size(); ++i) {
-            (void)::sigaction(signals[i], &action, &before_[i]);
+            const bool heard = !is_ignored(signals[i]);
+            (void)::sigaction(signals[i], heard ? &action : nullptr, &before_[i]);
         }
     }
     ~interruption()

@@ -2,6 +2,7 @@
 // Relaying it.
 #include "control/vm_console.hh"
 
+#include "control/ignored_signal.hh"
 #include "dataplane/file_descriptor.hh"
 #include "ports/unix_socket.hh"
 
@@ -41,7 +42,9 @@ public:
         struct sigaction action {};
         action.sa_handler = [](int) { ended = 1; };
         for (const int signal : {SIGTERM, SIGHUP, SIGINT}) {
-            (void)::sigaction(signal, &action, nullptr);
+            if (!is_ignored(signal)) {
+                (void)::sigaction(signal, &action, nullptr);
+            }
         }
         termios raw = before_;
         ::cfmakeraw(&raw);

@@ -185,6 +185,9 @@ int become(const kept_process& p, pid_t keeper) noexcept
     if (!note_itself(p.lock)) {
         return EIO;
     }
+    for (const int heard : {SIGHUP, SIGINT, SIGTERM}) { // whatever straitctl's caller ignores
+        (void)::signal(heard, SIG_DFL);
+    }
     (void)!::chdir("/");
     (void)::dup2(p.log, STDOUT_FILENO);
     (void)::dup2(p.log, STDERR_FILENO);

@@ -265,6 +265,30 @@ TEST_F(vm, that_is_interrupted_while_it_starts_leaves_nothing)
     EXPECT_THAT(daemon_->ports(), IsEmpty());
 }
 
+// As nohup, or a shell that runs straitctl in the background.
+TEST_F(vm, is_not_interrupted_by_what_the_caller_ignores)
+{
+    host_.start_patience = 1s;
+    for (const int ignored : {SIGHUP, SIGINT}) {
+        (void)::signal(ignored, SIG_IGN);
+        std::thread user{[ignored] {
+            std::this_thread::sleep_for(300ms);
+            ::kill(::getpid(), ignored);
+        }};
+        EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0 --command-line 'never answers'"),
+                  "virtual machine vm1 does not answer after 1 s");
+        user.join();
+        (void)done("vm run vm1 --kernel k --bridge br0");
+        const pid_t process = noted_process(vm_folder{run_dir_, "vm1"});
+        (void)::signal(ignored, SIG_DFL);
+        ::kill(process, ignored);
+        wait_for_end("vm1");
+        EXPECT_EQ(done("vm stop vm1").at("ended"),
+                  json::value("it was killed by SIG" + std::string{::sigabbrev_np(ignored)}))
+            << "the machine is not told by straitctl's caller what to hear";
+    }
+}
+
 TEST_F(vm, whose_port_is_somebody_elses_is_refused_and_the_port_left)
 {
     client c{daemon_in(run_dir_)};
