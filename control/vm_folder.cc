@@ -79,31 +79,51 @@ bool vm_folder::exists() const
 
 result<file_descriptor> vm_folder::make_and_lock() const
 {
-    std::error_code code;
-    fs::create_directories(fs::path{path_}.parent_path(), code);
-    constexpr mode_t mode = 0711; // whoever may open it may lock it
-    if (code || (::mkdir(path_.c_str(), mode) != 0 && errno != EEXIST)) {
-        return error{"the folder " + path_ +
-                     " cannot be made: " + describe(code ? code.value() : errno)};
+    for (;;) {
+        std::error_code code;
+        fs::create_directories(fs::path{path_}.parent_path(), code);
+        constexpr mode_t mode = 0711; // whoever may open it may lock it
+        if (code || (::mkdir(path_.c_str(), mode) != 0 && errno != EEXIST)) {
+            return error{"the folder " + path_ +
+                         " cannot be made: " + describe(code ? code.value() : errno)};
+        }
+        auto locked = lock_if_there();
+        if (locked.has_error()) {
+            return locked.error();
+        }
+        if (*locked) {
+            return std::move(**locked);
+        }
     }
-    return lock();
 }
 
 result<file_descriptor> vm_folder::lock() const
+{
+    auto locked = lock_if_there();
+    if (locked.has_error()) {
+        return locked.error();
+    }
+    if (!*locked) {
+        return error{"virtual machine " + name_ + " was removed meanwhile"};
+    }
+    return std::move(**locked);
+}
+
+result<std::optional<file_descriptor>> vm_folder::lock_if_there() const
 {
     // `vm list` may have the lock for a moment.
     constexpr int tries = 20;
     constexpr std::chrono::milliseconds moment{10};
     for (int i = 0; i < tries; ++i) {
         auto folder = open_folder(path_);
+        if (!folder && errno == ENOENT) {
+            return std::nullopt;
+        }
         if (!folder) {
             return error{"the folder " + path_ + " cannot be opened: " + describe(errno)};
         }
         if (::flock(folder.get(), LOCK_EX | LOCK_NB) == 0) {
-            if (is_at(folder, path_)) {
-                return folder;
-            }
-            return error{"virtual machine " + name_ + " was removed meanwhile"};
+            return is_at(folder, path_) ? std::optional{std::move(folder)} : std::nullopt;
         }
         std::this_thread::sleep_for(moment);
     }

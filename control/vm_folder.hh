@@ -44,7 +44,7 @@ public:
 
     [[nodiscard]] bool exists() const;
     // Makes it if need be, and locks it; it stays locked until the descriptor goes. Refused while
-    // another straitctl has the lock.
+    // another straitctl has the lock; one that removes it meanwhile is no reason.
     [[nodiscard]] ports::result<dataplane::file_descriptor> make_and_lock() const;
     [[nodiscard]] ports::result<dataplane::file_descriptor> lock() const;
     [[nodiscard]] bool is_locked() const;
@@ -66,6 +66,9 @@ public:
     [[nodiscard]] boost::json::object look() const;
 
 private:
+    // Nothing: it is not there, or was removed meanwhile.
+    [[nodiscard]] ports::result<std::optional<dataplane::file_descriptor>> lock_if_there() const;
+
     std::string name_;
     std::string path_;
 };

@@ -333,6 +333,35 @@ TEST_F(vm, that_nothing_is_known_of_has_ended)
     EXPECT_THAT(said("vm run vm1 --kernel k --bridge b"), HasSubstr("another straitctl is at"));
 }
 
+// By another straitctl, whose vm stop is at its end.
+TEST_F(vm, whose_folder_is_being_removed_has_one_of_its_own)
+{
+    const vm_folder old{run_dir_, "vm1"};
+    for (int i = 0; i < 20; ++i) {
+        auto lock = old.make_and_lock();
+        ASSERT_TRUE(lock.has_value());
+        std::thread other{[&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds{i});
+            old.remove();
+            std::this_thread::sleep_for(std::chrono::milliseconds{i % 3});
+            lock.value() = {};
+        }};
+        const auto next = old.make_and_lock();
+        other.join();
+        ASSERT_TRUE(next.has_value()) << next.error().message;
+        EXPECT_TRUE(old.is_locked());
+        old.remove();
+    }
+    auto lock = old.make_and_lock();
+    std::thread other{[&] {
+        std::this_thread::sleep_for(50ms);
+        old.remove();
+        lock.value() = {};
+    }};
+    EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0"), "");
+    other.join();
+}
+
 TEST_F(vm, ends_as_its_process_says)
 {
     fs::create_directories(folder("vm1"));

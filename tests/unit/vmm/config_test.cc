@@ -261,10 +261,10 @@ TEST_F(configuration, has_no_two_disks_in_one_file_by_whatever_names)
     EXPECT_EQ(refused("run --kernel K --disk " + one + " --disk " + other),
               "two --disk have the file " + other + ", of which " + one +
                   " is another name; each needs one of its own, or read-only=on for both");
-    EXPECT_EQ(parsed("run --kernel K --disk " + one + ",read-only=on --disk " + other +
-                     ",read-only=on")
-                  .disks.size(),
-              2U);
+    EXPECT_EQ(
+        parsed("run --kernel K --disk " + one + ",read-only=on --disk " + other + ",read-only=on")
+            .disks.size(),
+        2U);
     std::filesystem::remove_all(folder);
 }
 
