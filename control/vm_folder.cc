@@ -199,11 +199,13 @@ result<void> vm_folder::give_sockets_to(uid_t user, gid_t group) const
 result<void> vm_folder::write_config(const json::object& parameters) const
 {
     std::ofstream file{config()};
-    // As the log: a command line may have secrets.
-    (void)::chmod(config().c_str(), 0640); // NOLINT(*-magic-numbers)
-    file << json::serialize(parameters) << '\n';
+    if (file) {
+        // As the log: a command line may have secrets.
+        (void)::chmod(config().c_str(), 0640); // NOLINT(*-magic-numbers)
+        file << json::serialize(parameters) << '\n';
+    }
     if (!file.flush()) {
-        return error{config() + " cannot be written"};
+        return error{config() + " cannot be written: " + describe(errno)};
     }
     return {};
 }

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -89,6 +90,19 @@ std::string_view start_time(std::string_view stat) noexcept
     return stat.substr(at, stat.find(' ', at) - at);
 }
 
+// What a process that was to run a program comes to, with errno where that says why.
+struct start {
+    enum class stage : std::uint8_t {
+        keeper,  // nobody has said anything
+        fork,    // no process
+        note,    // the process file is not written
+        program, // it cannot be run
+        done
+    };
+    stage at{stage::keeper};
+    int code{0};
+};
+
 // False at the end of what was written.
 template <typename T>
 bool read_from(int pipe, T& out) noexcept
@@ -152,15 +166,19 @@ void call_it(const char* name) noexcept
     std::copy_n(name, std::min(std::strlen(name), room - 1), program_invocation_name);
 }
 
-// Into the process file, before the program runs.
-bool note_itself(int file) noexcept
+// Into the process file, before the program runs. 0, or errno.
+int note_itself(int file) noexcept
 {
     std::array<char, 1024> stat{};
     std::array<char, 64> text{};
     const auto began = start_time(read_all("/proc/self/stat", stat));
     const int size = std::snprintf(text.data(), text.size(), "%d %.*s\n", ::getpid(),
                                    static_cast<int>(began.size()), began.data());
-    return !began.empty() && ::pwrite(file, text.data(), static_cast<std::size_t>(size), 0) == size;
+    if (began.empty()) {
+        return EIO;
+    }
+    const ssize_t written = ::pwrite(file, text.data(), static_cast<std::size_t>(size), 0);
+    return written == size ? 0 : written < 0 ? errno : ENOSPC;
 }
 
 struct kept_process {
@@ -169,21 +187,26 @@ struct kept_process {
     int log;
     int folder;
     int lock; // of the process file, which stays locked for as long as this has it
-    int news; // 0, or why the program could not be run
+    int news; // takes a start
 };
 
+void tell(int pipe, start how) noexcept
+{
+    (void)!::write(pipe, &how, sizeof how);
+}
+
 // Only returns if it cannot.
-int become(const kept_process& p, pid_t keeper) noexcept
+start become(const kept_process& p, pid_t keeper) noexcept
 {
     // It does not outlive whoever waits for it, and whose lock says that it is there.
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
-        return errno;
+        return {start::stage::fork, errno};
     }
     if (::getppid() != keeper) {
-        return ESRCH;
+        return {}; // and nobody hears of it
     }
-    if (!note_itself(p.lock)) {
-        return EIO;
+    if (const int code = note_itself(p.lock); code != 0) {
+        return {start::stage::note, code};
     }
     for (const int heard : {SIGHUP, SIGINT, SIGTERM}) { // whatever straitctl's caller ignores
         (void)::signal(heard, SIG_DFL);
@@ -193,7 +216,7 @@ int become(const kept_process& p, pid_t keeper) noexcept
     (void)::dup2(p.log, STDERR_FILENO);
     (void)::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
     ::execv(p.words[0], p.words);
-    return errno;
+    return {start::stage::program, errno};
 }
 
 // The program's parent: nobody hears of its end otherwise.
@@ -214,19 +237,18 @@ int become(const kept_process& p, pid_t keeper) noexcept
         program = ::fork();
     }
     if (program == 0) {
-        const int code = become(p, self);
-        (void)!::write(ends[1], &code, sizeof code);
+        tell(ends[1], become(p, self));
         ::_exit(1);
     }
-    int code = program < 0 ? errno : 0;
+    start how = program < 0 ? start{start::stage::fork, errno} : start{start::stage::done};
     ::close(ends[1]);
-    (void)read_from(ends[0], code); // nothing, once it runs
+    (void)read_from(ends[0], how); // nothing, once it runs
     // Whoever started it may be gone: that is no reason to leave it alone.
     for (const int ignored : {SIGHUP, SIGINT, SIGTERM, SIGPIPE}) {
         (void)::signal(ignored, SIG_IGN);
     }
-    (void)!::write(p.news, &code, sizeof code);
-    if (code != 0) {
+    tell(p.news, how);
+    if (how.at != start::stage::done) {
         ::_exit(1); // the folder is its maker's to remove: nothing more goes into it
     }
     // Whoever waits for the end of one of these is not to wait for this process.
@@ -243,6 +265,26 @@ int become(const kept_process& p, pid_t keeper) noexcept
     }
     write_end(ended);
     ::_exit(0);
+}
+
+// Nothing: the program runs.
+result<void> judge(start how, const vm_folder& folder, const std::string& program,
+                   const std::string& keeper)
+{
+    switch (how.at) {
+    case start::stage::keeper:
+        return error{"the process " + keeper + ", which was to start " + program +
+                     ", was killed before it had"};
+    case start::stage::fork:
+        return error{"no process can be started: " + describe(how.code)};
+    case start::stage::note:
+        return error{folder.process() + " cannot be written: " + describe(how.code)};
+    case start::stage::program:
+        return error{program + " cannot be run: " + describe(how.code)};
+    case start::stage::done:
+        break;
+    }
+    return {};
 }
 
 struct tool_end {
@@ -370,7 +412,10 @@ result<void> start_detached(const vm_folder& folder, const std::vector<std::stri
         // Nobody's terminal, and not even able to get one.
         ::setsid();
         if (const pid_t second = ::fork(); second != 0) {
-            ::_exit(second < 0 ? 1 : 0);
+            if (second < 0) {
+                tell(out.get(), {start::stage::fork, errno});
+            }
+            ::_exit(0);
         }
         keep({.name = name.c_str(),
               .words = arguments.data(),
@@ -380,16 +425,13 @@ result<void> start_detached(const vm_folder& folder, const std::vector<std::stri
               .news = out.get()});
     }
     if (first < 0) {
-        return error{"no process can be started: " + describe(errno)};
+        return judge({start::stage::fork, errno}, folder, words.front(), name);
     }
     out = file_descriptor{};
     while (::waitpid(first, nullptr, 0) < 0 && errno == EINTR) {}
-    int code = EAGAIN;
-    (void)read_from(in.get(), code);
-    if (code != 0) {
-        return error{words.front() + " cannot be run: " + describe(code)};
-    }
-    return {};
+    start how;
+    (void)read_from(in.get(), how);
+    return judge(how, folder, words.front(), name);
 }
 
 result<void> start_service(const vm_folder& folder, const std::vector<std::string>& words)
@@ -398,9 +440,10 @@ result<void> start_service(const vm_folder& folder, const std::vector<std::strin
     if (lock.has_error()) {
         return lock.error();
     }
-    if (::write(lock->get(), by_systemd.data(), by_systemd.size()) !=
-        static_cast<ssize_t>(by_systemd.size())) {
-        return error{folder.process() + " cannot be written: " + describe(errno)};
+    const ssize_t written = ::write(lock->get(), by_systemd.data(), by_systemd.size());
+    if (written != static_cast<ssize_t>(by_systemd.size())) {
+        return error{folder.process() +
+                     " cannot be written: " + describe(written < 0 ? errno : ENOSPC)};
     }
     // Time to ask the guest to switch itself off, and then some.
     constexpr int stop_seconds = 45;

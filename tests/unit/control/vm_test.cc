@@ -23,7 +23,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -37,6 +39,9 @@
 #include <grp.h>
 #include <poll.h>
 #include <pty.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -698,6 +703,40 @@ TEST_F(vm, is_kept_by_a_process_of_that_name_which_it_does_not_outlive)
     EXPECT_EQ(done("vm list").at(0).at("ended"), "nothing is known of its end");
 }
 
+TEST_F(vm, whose_keeper_is_killed_before_it_begins_says_so)
+{
+    ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    const std::string children = "/proc/self/task/" + std::to_string(::getpid()) + "/children";
+    const std::string expected = "the process strait-vm:vm1, which was to start " +
+                                 std::string{fake_vmm} + ", was killed before it had";
+    std::string told;
+    for (int i = 0; i < 200 && told != expected; ++i) {
+        std::atomic<bool> over{false};
+        std::thread killer{[&] {
+            while (!over) {
+                std::ifstream all{children};
+                for (pid_t child = 0; all >> child;) {
+                    std::ifstream comm{"/proc/" + std::to_string(child) + "/comm"};
+                    std::string name;
+                    std::getline(comm, name);
+                    if (name.starts_with("strait-vm:")) {
+                        ::kill(child, SIGKILL);
+                    }
+                }
+            }
+        }};
+        told = said("vm run vm1 --kernel k --bridge br0");
+        over = true;
+        killer.join();
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {}
+        (void)said("vm stop vm1 --force");
+    }
+    EXPECT_EQ(told, expected);
+    EXPECT_FALSE(fs::exists(folder("vm1")));
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
+    (void)::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+}
+
 // A number that was noted may be another process's by now.
 TEST_F(vm, that_is_killed_is_no_other_process)
 {
@@ -770,6 +809,34 @@ TEST_F(vm, of_another_user_may_not_be_reached)
                     .shows("the folder " + folder("vm1") + " cannot be opened: Permission denied"))
         << "who could open it could lock it";
     EXPECT_EQ(done("vm list").at(0).at("state"), "running");
+}
+
+TEST_F(vm, on_a_full_disk_says_so)
+{
+    if (::geteuid() != 0) {
+        GTEST_SKIP() << "needs to be root";
+    }
+    fs::create_directory(run_dir_ + "/vm");
+    const auto with_free = [this](std::size_t pages) {
+        return at_terminal{[this, pages] {
+            const std::string disk = run_dir_ + "/vm";
+            if (::unshare(CLONE_NEWNS) != 0 ||
+                ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+                ::mount("full", disk.c_str(), "tmpfs", 0, "size=64k") != 0) {
+                return 1;
+            }
+            std::ofstream{disk + "/other"} << std::string(65536 - pages * 4096, 'x');
+            (void)std::fprintf(stderr, "%s\n", said("vm run vm1 --kernel k --bridge br0").c_str());
+            return fs::exists(folder("vm1")) ? 2 : 0;
+        }};
+    };
+    auto none = with_free(0);
+    EXPECT_TRUE(none.shows(folder("vm1") + "/config.json cannot be written: No space left on"));
+    EXPECT_EQ(none.status(), 0);
+    auto one = with_free(1);
+    EXPECT_TRUE(one.shows(folder("vm1") + "/process cannot be written: No space left on device"));
+    EXPECT_EQ(one.status(), 0);
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
 }
 
 TEST_F(vm, started_by_who_ignores_its_children_ends_as_any)
