@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include <poll.h>
@@ -59,6 +61,7 @@ public:
     }
     raw_terminal(const raw_terminal&) = delete;
     raw_terminal& operator=(const raw_terminal&) = delete;
+    [[nodiscard]] bool is_one() const noexcept { return is_terminal_; }
 
 private:
     termios before_{};
@@ -76,6 +79,116 @@ bool write_all(int fd, std::string_view text) noexcept
     }
     return true;
 }
+
+// What was typed, on its way to a guest that may not take it.
+class typed_text {
+public:
+    explicit typed_text(int socket) noexcept : socket_{socket} {}
+
+    [[nodiscard]] bool is_empty() const noexcept { return unsent_.empty(); }
+    // As a terminal's: what has no room is lost, with a bell.
+    void add(std::string_view text)
+    {
+        const auto some = text.substr(0, room - std::min(room, unsent_.size()));
+        unsent_ += some;
+        if (some.size() < text.size()) {
+            (void)std::fputs("\a", stderr);
+        }
+    }
+    // What the socket takes now. False: nobody has it open any more.
+    [[nodiscard]] bool send()
+    {
+        while (!unsent_.empty()) {
+            const ssize_t sent =
+                ::send(socket_, unsent_.data(), unsent_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (sent < 0) {
+                return errno == EAGAIN || errno == EINTR;
+            }
+            unsent_.erase(0, static_cast<std::size_t>(sent));
+        }
+        return true;
+    }
+
+private:
+    static constexpr std::size_t room = 65536;
+    int socket_;
+    std::string unsent_;
+};
+
+// Both ways, until one of the ends.
+class relay {
+public:
+    // A terminal is read whatever becomes of what is typed: Ctrl-] may be among it.
+    relay(int socket, bool terminal) noexcept : socket_{socket}, terminal_{terminal}, typed_{socket}
+    {}
+
+    result<console_end> run()
+    {
+        while (ended == 0) {
+            const bool reads = terminal_ || typed_.is_empty();
+            const auto wanted = static_cast<short>(POLLIN | (typed_.is_empty() ? 0 : POLLOUT));
+            std::array<pollfd, 2> both{
+                {{.fd = reads ? STDIN_FILENO : -1, .events = POLLIN, .revents = 0},
+                 {.fd = socket_, .events = wanted, .revents = 0}}};
+            if (::poll(both.data(), both.size(), -1) < 0) {
+                continue; // a signal
+            }
+            if (both[0].revents != 0) {
+                if (const auto end = take_input()) {
+                    return *end;
+                }
+            }
+            if ((both[1].revents & POLLOUT) != 0 && !typed_.send()) {
+                return console_end::gone;
+            }
+            if ((both[1].revents & ~POLLOUT) != 0) {
+                const auto end = show_output();
+                if (end.has_error()) {
+                    return end.error();
+                }
+                if (*end) {
+                    return **end;
+                }
+            }
+        }
+        return error{"a signal ended the console"};
+    }
+
+private:
+    std::optional<console_end> take_input()
+    {
+        const ssize_t size = ::read(STDIN_FILENO, chunk_.data(), chunk_.size());
+        if (size <= 0) {
+            return console_end::no_input;
+        }
+        const std::string_view text{chunk_.data(), static_cast<std::size_t>(size)};
+        const auto end = text.find(leave);
+        typed_.add(text.substr(0, end));
+        if (!typed_.send()) {
+            return console_end::gone;
+        }
+        return end == std::string_view::npos ? std::nullopt : std::optional{console_end::left};
+    }
+
+    result<std::optional<console_end>> show_output()
+    {
+        const ssize_t size = ::read(socket_, chunk_.data(), chunk_.size());
+        if (size <= 0) {
+            return std::optional{console_end::gone};
+        }
+        if (!write_all(STDOUT_FILENO, {chunk_.data(), static_cast<std::size_t>(size)}) &&
+            ended == 0) {
+            return error{"what the guest says cannot be written to the standard output: " +
+                         describe(errno)};
+        }
+        return std::optional<console_end>{};
+    }
+
+    int socket_;
+    bool terminal_;
+    typed_text typed_;
+    std::array<char, 4096> chunk_{};
+};
 
 } // namespace
 
@@ -95,38 +208,7 @@ result<console_end> relay_console(const std::string& socket)
         (void)std::fputs("Ctrl-] leaves this console.\n", stderr);
     }
     const raw_terminal terminal;
-    std::array<pollfd, 2> both{{{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0},
-                                {.fd = peer.get(), .events = POLLIN, .revents = 0}}};
-    std::array<char, 4096> chunk{};
-    while (ended == 0) {
-        if (::poll(both.data(), both.size(), -1) < 0) {
-            continue; // a signal
-        }
-        for (const auto& from : both) {
-            if (from.revents == 0) {
-                continue;
-            }
-            const bool typed = from.fd == STDIN_FILENO;
-            const ssize_t size = ::read(from.fd, chunk.data(), chunk.size());
-            if (size <= 0) {
-                return typed ? console_end::no_input : console_end::gone;
-            }
-            std::string_view text{chunk.data(), static_cast<std::size_t>(size)};
-            const auto end = typed ? text.find(leave) : std::string_view::npos;
-            text = text.substr(0, end);
-            if (!write_all(typed ? peer.get() : STDOUT_FILENO, text) && ended == 0) {
-                if (typed) {
-                    return console_end::gone;
-                }
-                return error{"what the guest says cannot be written to the standard output: " +
-                             describe(errno)};
-            }
-            if (end != std::string_view::npos) {
-                return console_end::left;
-            }
-        }
-    }
-    return error{"a signal ended the console"};
+    return relay{peer.get(), terminal.is_one()}.run();
 }
 
 } // namespace strait::control

@@ -35,10 +35,11 @@ using local = asio::local::stream_protocol;
     ::_exit(static_cast<int>(how));
 }
 
-// A guest that says what is typed.
+// A guest that says what is typed, if it takes any of it.
 class echo {
 public:
-    echo(asio::io_context& io, const std::string& path) : acceptor_{io, local::endpoint{path}}
+    echo(asio::io_context& io, const std::string& path, bool takes)
+        : acceptor_{io, local::endpoint{path}}, takes_{takes}
     {
         accept();
     }
@@ -50,7 +51,9 @@ private:
         acceptor_.async_accept([this](boost::system::error_code, local::socket s) {
             socket_.emplace(std::move(s));
             (void)asio::write(*socket_, asio::buffer("login: ", 7));
-            read();
+            if (takes_) {
+                read();
+            }
             accept();
         });
     }
@@ -66,6 +69,7 @@ private:
     }
 
     local::acceptor acceptor_;
+    bool takes_;
     std::optional<local::socket> socket_;
     std::array<char, 1024> chunk_{};
 };
@@ -88,7 +92,7 @@ int run(const config& c)
     asio::io_context io;
     std::optional<echo> console;
     if (const auto socket = path_of(c.console, console_socket)) {
-        console.emplace(io, std::string{*socket});
+        console.emplace(io, std::string{*socket}, how != "takes no input");
     }
     std::string state = "running";
     const machine_calls calls{.pause = [&] { state = "paused"; },

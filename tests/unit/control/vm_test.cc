@@ -560,6 +560,17 @@ public:
     {
         EXPECT_EQ(::write(master_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
     }
+    // Whether it took all of it soon.
+    [[nodiscard]] bool takes(std::string_view text) const
+    {
+        (void)::fcntl(master_, F_SETFL, O_NONBLOCK);
+        pollfd state{.fd = master_, .events = POLLOUT, .revents = 0};
+        while (!text.empty() && ::poll(&state, 1, 5000) == 1) {
+            const ssize_t size = ::write(master_, text.data(), text.size());
+            text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+        }
+        return text.empty();
+    }
     // Until it has shown this.
     [[nodiscard]] bool shows(std::string_view text)
     {
@@ -614,6 +625,21 @@ TEST_F(console, is_left_by_a_key)
     EXPECT_TRUE(t.shows("a\x03z"));
     t.type("\x1d");
     EXPECT_TRUE(t.shows("straitctl: the console of virtual machine vm1 was left with Ctrl-]"));
+    EXPECT_EQ(t.status(), 0);
+}
+
+TEST_F(console, is_left_by_a_key_also_where_the_guest_takes_nothing)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0 --command-line 'takes no input'");
+    at_terminal t{relay()};
+    wait_for_login(t);
+    const std::string line(1000, 'x');
+    for (int i = 0; i < 1000; ++i) { // more than a socket holds
+        ASSERT_TRUE(t.takes(line)) << "after " << i << " lines";
+    }
+    EXPECT_TRUE(t.shows("\a")) << "some of it is lost";
+    ASSERT_TRUE(t.takes("\x1d"));
+    EXPECT_TRUE(t.shows("was left with Ctrl-]"));
     EXPECT_EQ(t.status(), 0);
 }
 
