@@ -56,6 +56,15 @@ fs::path last_one(const std::string& folder)
     return fs::path{folder} / "last";
 }
 
+// Whether the machine that has this process file may still be on its way to its control socket.
+bool has_just_begun(const std::string& process)
+{
+    constexpr std::chrono::minutes a_while{1};
+    std::error_code code;
+    const auto begun = fs::last_write_time(process, code);
+    return code || fs::file_time_type::clock::now() - begun < a_while;
+}
+
 // Whether the path still leads there.
 bool is_at(const file_descriptor& folder, const std::string& path)
 {
@@ -308,8 +317,9 @@ json::object vm_folder::look() const
         }
     }
     auto ended = end();
-    if (!ended && (is_locked() || runs(*this))) {
-        seen["state"] = "starting";
+    const bool begins = !ended && is_locked();
+    if (begins || (!ended && runs(*this))) {
+        seen["state"] = begins || has_just_begun(process()) ? "starting" : "silent";
         if (const pid_t process = noted_process(*this); process > 0) {
             seen["pid"] = process;
         }

@@ -367,6 +367,24 @@ TEST_F(vm, whose_folder_is_being_removed_has_one_of_its_own)
     other.join();
 }
 
+TEST_F(vm, that_nobody_can_ask_any_more_is_silent)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0 --command-line 'hears nothing'");
+    fs::remove(folder("vm1") + "/sock/control");
+    EXPECT_EQ(done("vm list").at(0).at("state"), "starting") << "so it looks";
+    fs::last_write_time(folder("vm1") + "/process", fs::file_time_type::clock::now() - 61s);
+    const auto seen = done("vm list").at(0);
+    EXPECT_EQ(seen.at("state"), "silent");
+    EXPECT_EQ(seen.at("pid"), noted_process(vm_folder{run_dir_, "vm1"}));
+    EXPECT_THAT(said("vm run vm1 --kernel k --bridge br0"),
+                HasSubstr("; straitctl vm stop vm1 ends it"));
+    {
+        const auto lock = vm_folder{run_dir_, "vm1"}.lock().value();
+        EXPECT_EQ(done("vm list").at(0).at("state"), "starting") << "somebody waits for it";
+    }
+    EXPECT_EQ(done("vm stop vm1 --force").at("ended"), "it was killed by SIGKILL");
+}
+
 TEST_F(vm, ends_as_its_process_says)
 {
     fs::create_directories(folder("vm1"));
