@@ -284,6 +284,44 @@ json::object port_again(const json::object& shown)
     return port;
 }
 
+// The port of the machine's name; nothing: there is none.
+std::optional<json::object> port_named(client& daemon, const std::string& name)
+{
+    try {
+        return daemon.call("port.show", {{"name", name}}).as_object();
+    } catch (const call_error& e) {
+        if (!e.reached) {
+            throw;
+        }
+        return std::nullopt;
+    }
+}
+
+// Whether a port that is shown is the machine's, and not another's of its name.
+bool is_port_of(const vm_folder& folder, const json::object& shown)
+{
+    const auto* options = shown.if_contains("options");
+    const auto* socket = options != nullptr && options->is_object()
+                             ? options->get_object().if_contains("socket")
+                             : nullptr;
+    const auto real = [](const fs::path& path) {
+        std::error_code missing;
+        const fs::path found = fs::weakly_canonical(path, missing);
+        return missing ? path : found;
+    };
+    return socket != nullptr && socket->is_string() &&
+           real(std::string{std::string_view{socket->get_string()}}) == real(folder.net());
+}
+
+// With what the daemon keeps of one by that name. Another's stays.
+void remove_port(client& daemon, const vm_folder& folder)
+{
+    const auto shown = port_named(daemon, folder.name());
+    if (!shown || is_port_of(folder, *shown)) {
+        daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}});
+    }
+}
+
 // `left`: a sentence's end, what of it could not be undone.
 json::value run_or_undo(const vm_host& host, const json::object& p, std::string& left)
 {
@@ -308,8 +346,6 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     constexpr std::chrono::seconds soon{1}; // somebody waits
     address.patience = std::min(host.insist_patience, soon);
     client undoing{address};
-    const json::object the_port{{"name", folder.name()}, {"if_exists", true}};
-
     const bool was_there = folder.exists();
     const auto lock = or_refuse(folder.make_and_lock());
     const std::string port_left =
@@ -323,18 +359,11 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
             refuse("virtual machine " + folder.name() + " is " + state + "; straitctl vm stop " +
                    folder.name() + " ends it");
         }
-        std::optional<json::object> before;
-        try {
-            before = port_again(daemon.call("port.show", {{"name", folder.name()}}).as_object());
-        } catch (const call_error& e) {
-            if (!e.reached) {
-                throw;
-            }
-        }
-        daemon.call("port.del", the_port);
-        undo.add([&undoing, &left, before] {
-            if (before && left.empty()) {
-                undoing.call("port.add", *before);
+        const auto before = port_named(daemon, folder.name());
+        remove_port(daemon, folder);
+        undo.add([&undoing, &left, &folder, before] {
+            if (before && is_port_of(folder, *before) && left.empty()) {
+                undoing.call("port.add", port_again(*before));
             }
         });
     }
@@ -348,9 +377,9 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     if (config.jail.user) {
         or_refuse(folder.give_sockets_to(*config.jail.user, config.jail.group.value()));
     }
-    const auto remove_port = [&] {
+    const auto undo_port = [&] {
         try {
-            undoing.call("port.del", the_port);
+            remove_port(undoing, folder);
         } catch (const call_error&) {
             left = port_left;
         }
@@ -359,11 +388,11 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
         daemon.call("port.add", port);
     } catch (const call_error& e) {
         if (!e.reached && !e.absent) {
-            remove_port();
+            undo_port();
         }
         throw;
     }
-    undo.add(remove_port);
+    undo.add(undo_port);
     undo.add([&] {
         if (!kill_within(folder, host.insist_patience)) {
             left = "; its process does not end: see straitctl vm list";
@@ -465,7 +494,7 @@ json::value stop(const vm_host& host, const json::object& p)
     const std::string how = how_it_ended(folder);
     client daemon{daemon_in(host.run_dir)};
     try {
-        daemon.call("port.del", {{"name", folder.name()}, {"if_exists", true}});
+        remove_port(daemon, folder);
     } catch (call_error& e) {
         e.message = "virtual machine " + folder.name() +
                     " has ended, but its port is not removed: " + e.message;

@@ -123,7 +123,7 @@ def test_show_tells_what_was_agreed_on(machines):
 @pytest.mark.parametrize("back", [False, True], ids=["unknown", "there"])
 def test_ring_positions_go_with_the_port(lab, back):
     """Also after a restart of the switch that does not know the port any more; one that does goes
-    on with the guest."""
+    on with the guest. Another port that has got its name is left alone."""
     switch = lab.switch(config=["bridge add br0"])
     machines = Machines(switch)
     state = switch.run_dir / "state" / "one.rings"
@@ -132,10 +132,16 @@ def test_ring_positions_go_with_the_port(lab, back):
     switch.start()
     assert state.exists()
     if back:
-        switch.add_vhost("one")  # at another socket: nobody's business here
+        switch.ctl("port", "add", "one", "--bridge", "br0", "--type", "vhost-user", "--socket",
+                   machines.folder / "one" / "sock" / "net")
     switch.ctl("vm stop one --force")
     assert not state.exists()
     assert switch.ctl("port list") == []
+    machines.run("two")
+    switch.ctl("port del two")
+    switch.add_vhost("two")  # at another socket
+    switch.ctl("vm stop two --force")
+    assert [port["name"] for port in switch.ctl("port list")] == ["two"]
 
 
 def test_interrupted_while_the_daemon_is_stopped(lab):

@@ -88,8 +88,10 @@ public:
                 return failure{failure_kind::not_found, "there is no such port"};
             }
             json::object shown = found->second;
-            shown["options"] = {{"socket", shown.at("socket")}};
-            shown.erase("socket");
+            if (const auto* socket = shown.if_contains("socket")) {
+                shown["options"] = {{"socket", *socket}};
+                shown.erase("socket");
+            }
             shown["link"] = "down";
             return json::value(shown);
         });
@@ -301,6 +303,39 @@ TEST_F(vm, whose_port_is_somebody_elses_is_refused_and_the_port_left)
     EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0"), "port vm1 exists already");
     EXPECT_TRUE(daemon_->ports().contains("vm1"));
     EXPECT_FALSE(fs::exists(folder("vm1")));
+}
+
+TEST_F(vm, leaves_the_port_that_has_got_its_name_alone)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    client c{daemon_in(run_dir_)};
+    for (const json::object& other :
+         {json::object{{"name", "vm1"}, {"type", "vhost-user"}, {"socket", "/run/other"}},
+          json::object{{"name", "vm1"}, {"type", "xen"}, {"domain", 1}}}) {
+        c.call("port.del", {{"name", "vm1"}});
+        json::object added = other;
+        added["bridge"] = "b";
+        c.call("port.add", added);
+        if (!fs::exists(folder("vm1"))) { // as what a killed straitctl left
+            fs::create_directories(folder("vm1"));
+        }
+        EXPECT_EQ(done("vm list").at(0).at("name"), "vm1");
+        (void)done("vm stop vm1");
+        EXPECT_EQ(daemon_->ports().at("vm1"), added);
+
+        fs::create_directories(folder("vm1"));
+        EXPECT_EQ(said("vm run vm1 --kernel k --bridge br0"), "port vm1 exists already");
+        EXPECT_EQ(daemon_->ports().at("vm1"), added);
+    }
+    c.call("port.del", {{"name", "vm1"}});
+    // Another path to the same folder is no other's.
+    fs::create_directory_symlink(run_dir_, run_dir_ + ".link");
+    (void)done("vm run vm1 --kernel k --bridge br0");
+    host_.run_dir = run_dir_ + ".link";
+    (void)done("vm stop vm1");
+    host_.run_dir = run_dir_;
+    fs::remove(run_dir_ + ".link");
+    EXPECT_THAT(daemon_->ports(), IsEmpty());
 }
 
 TEST_F(vm, that_died_is_shown_as_such_and_its_place_is_taken_by_the_next)
