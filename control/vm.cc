@@ -322,6 +322,17 @@ void remove_port(client& daemon, const vm_folder& folder)
     }
 }
 
+void add_again(client& daemon, const json::object& port, std::string& left)
+{
+    try {
+        daemon.call("port.add", port);
+    } catch (const call_error& e) {
+        if (!e.reached) {
+            left = "; the port of the machine that has ended may be gone";
+        }
+    }
+}
+
 // `left`: a sentence's end, what of it could not be undone.
 json::value run_or_undo(const vm_host& host, const json::object& p, std::string& left)
 {
@@ -360,12 +371,13 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
                    folder.name() + " ends it");
         }
         const auto before = port_named(daemon, folder.name());
-        remove_port(daemon, folder);
+        // Also where the daemon does not say whether it was removed: then it may be there still.
         undo.add([&undoing, &left, &folder, before] {
             if (before && is_port_of(folder, *before) && left.empty()) {
-                undoing.call("port.add", port_again(*before));
+                add_again(undoing, port_again(*before), left);
             }
         });
+        remove_port(daemon, folder);
     }
     undo.add([&] {
         if (left.empty()) {

@@ -77,6 +77,9 @@ public:
             return json::value(p);
         });
         rpc_.add("port.del", [this](const json::object& p) -> outcome<json::value> {
+            while (delay_) {
+                std::this_thread::sleep_for(1ms);
+            }
             const std::scoped_lock lock{mutex_};
             const auto name = std::string_view{p.at("name").as_string()};
             return json::value{{"removed", ports_.erase(std::string{name}) != 0}};
@@ -107,6 +110,8 @@ public:
     daemon& operator=(const daemon&) = delete;
 
     void refuse(bool yes = true) { refuse_ = yes; }
+    // Whether it takes its time, until it is told otherwise, to remove a port.
+    void delay(bool yes) { delay_ = yes; }
     [[nodiscard]] std::map<std::string, json::object> ports()
     {
         const std::scoped_lock lock{mutex_};
@@ -115,6 +120,7 @@ public:
 
 private:
     std::atomic<bool> refuse_{false};
+    std::atomic<bool> delay_{false};
     std::mutex mutex_;
     std::map<std::string, json::object> ports_;
     asio::io_context io_;
@@ -863,6 +869,32 @@ TEST_F(vm, that_has_ended_stays_until_the_next_one_runs)
     (void)done("vm run vm1 --kernel k --bridge br1");
     EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br1");
     EXPECT_FALSE(fs::exists(folder("vm1") + "/last"));
+}
+
+TEST_F(vm, that_has_ended_keeps_its_port_if_its_removal_is_not_answered)
+{
+    (void)done("vm run vm1 --kernel k --bridge br0 --vlan 7");
+    ::kill(noted_process(vm_folder{run_dir_, "vm1"}), SIGKILL);
+    wait_for_end("vm1");
+    for (const bool answers : {true, false}) {
+        daemon_->delay(true);
+        std::thread user{[&] {
+            std::this_thread::sleep_for(200ms);
+            ::kill(::getpid(), SIGINT);
+            std::this_thread::sleep_for(answers ? 300ms : 2s);
+            daemon_->delay(false);
+        }};
+        EXPECT_THAT(said("vm run vm1 --kernel k --bridge br1"),
+                    AllOf(HasSubstr("no answer: interrupted before the daemon at "),
+                          testing::EndsWith(
+                              answers ? "is not known"
+                                      : "; the port of the machine that has ended may be gone")));
+        user.join();
+        EXPECT_EQ(done("vm show vm1").at("ended"), "it was killed by SIGKILL");
+        client{daemon_in(run_dir_)}.call("port.show", {{"name", "vm1"}}); // all is done
+        EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br0");
+        EXPECT_EQ(daemon_->ports().at("vm1").at("vlan"), 7);
+    }
 }
 
 TEST_F(vm, of_another_user_may_not_be_reached)
