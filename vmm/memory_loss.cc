@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A SIGBUS handler. What it reads is lock-free, and it calls nothing but writev and _exit.
+// A SIGBUS handler. What it reads is lock-free, and it calls nothing but what puts the terminal
+// back, writev and _exit.
 #include "vmm/memory_loss.hh"
 
 #include "vmm/exit_status.hh"
+#include "vmm/stdio.hh"
 
 #include <array>
 #include <atomic>
@@ -56,6 +58,7 @@ void on_sigbus(int /*number*/, siginfo_t* info, void* /*context*/)
         line[i] = {const_cast<char*>(parts[i]), std::strlen(parts[i])}; // NOLINT: it only reads
     }
     [[maybe_unused]] const ssize_t ignored = ::writev(STDERR_FILENO, line.data(), line.size());
+    put_stdio_back();
     ::_exit(static_cast<int>(exit_status::failed));
 }
 

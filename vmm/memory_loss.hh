@@ -9,8 +9,8 @@
 
 namespace strait::vmm {
 
-// From now on a SIGBUS has the process say in one line on stderr what was lost, and end with
-// exit_status::failed. `ram` is the guest's, one guest's at a time.
+// From now on a SIGBUS has the process say in one line on stderr what was lost, put the terminal
+// back (stdio.hh), and end with exit_status::failed. `ram` is the guest's, one guest's at a time.
 void explain_losses(std::span<const memory::region> ram, bool huge_pages) noexcept;
 
 // What is said of the guest's memory, a sentence's end: KVM does not tell its loss by a signal.

@@ -8,6 +8,7 @@
 #include "vmm/devices/console.hh"
 #include "vmm/jail.hh"
 #include "vmm/seccomp.hh"
+#include "vmm/stdio.hh"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -327,10 +328,15 @@ int run(const config& c, boot_times::clock::time_point begun)
     }
     const auto folders = folders_of(c);
     warn_of_company(c, folders);
+    const stdio_settings stdio;
     const auto status = run_jailed(c.jail, folders, [&] {
         const auto ended = runner{c, std::move(opened).value(), begun}.run();
         return ended.has_error() ? refuse(ended.error()) : static_cast<int>(*ended);
     });
+    constexpr int by_signal = 128;
+    if (c.console == "stdio" && status.has_value() && *status > by_signal) {
+        stdio.put_back(); // who was killed did not
+    }
     return status.has_error() ? refuse(status.error()) : *status;
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -100,10 +101,12 @@ constexpr std::array starting = {SCMP_SYS(memfd_create),
                                  SCMP_SYS(prlimit64),
                                  SCMP_SYS(openat)};
 
-// Of a vCPU, and of the registers by which a guest moves its interrupts and queues.
-constexpr std::array<unsigned long, 4> running_requests = {KVM_RUN, KVM_IRQFD, KVM_IOEVENTFD,
-                                                           kvm_set_gsi_routing};
-constexpr std::array<unsigned long, 19> starting_requests = {KVM_GET_API_VERSION,
+// Of a vCPU, of the registers by which a guest moves its interrupts and queues, and of whatever
+// thread puts the terminal back when memory is lost.
+constexpr std::array<unsigned long, 6> running_requests = {
+    KVM_RUN, KVM_IRQFD, KVM_IOEVENTFD, kvm_set_gsi_routing, TCGETS, TCSETS};
+constexpr std::array<unsigned long, 1> flag_requests = {F_SETFL};
+constexpr std::array<unsigned long, 17> starting_requests = {KVM_GET_API_VERSION,
                                                              KVM_CHECK_EXTENSION,
                                                              KVM_GET_VCPU_MMAP_SIZE,
                                                              KVM_CREATE_VM,
@@ -118,8 +121,6 @@ constexpr std::array<unsigned long, 19> starting_requests = {KVM_GET_API_VERSION
                                                              kvm_get_supported_cpuid,
                                                              kvm_set_cpuid,
                                                              kvm_set_msrs,
-                                                             TCGETS,
-                                                             TCSETS,
                                                              TCSETSW,
                                                              TCSETSF};
 constexpr std::array<unsigned long, 1> device_requests = {FIONBIO};
@@ -134,13 +135,13 @@ public:
             keep(::seccomp_rule_add(context_.get(), SCMP_ACT_ALLOW, call, 0));
         }
     }
-    void allow_requests(std::span<const unsigned long> requests)
+    // Of a call that has them second: ioctl and fcntl.
+    void allow_requests(int call, std::span<const unsigned long> requests)
     {
         for (const unsigned long request : requests) {
             // The kernel looks at 32 bits of it. As an array: the macro is C99's.
             const scmp_arg_cmp second{1, SCMP_CMP_MASKED_EQ, 0xffff'ffff, request};
-            keep(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                          &second));
+            keep(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, call, 1, &second));
         }
     }
     // 0, or a negative error.
@@ -165,14 +166,15 @@ ports::result<void> confine(thread_kind kind)
 {
     filter f;
     f.allow(every_thread);
-    f.allow_requests(running_requests);
+    f.allow_requests(SCMP_SYS(ioctl), running_requests);
+    f.allow_requests(SCMP_SYS(fcntl), flag_requests);
     if (kind != thread_kind::vcpu) {
         f.allow(devices);
-        f.allow_requests(device_requests);
+        f.allow_requests(SCMP_SYS(ioctl), device_requests);
     }
     if (kind == thread_kind::main) {
         f.allow(starting);
-        f.allow_requests(starting_requests);
+        f.allow_requests(SCMP_SYS(ioctl), starting_requests);
     }
     if (const int error = f.load(); error != 0) {
         return ports::error{"the kernel takes no filter of system calls: " +

@@ -8,6 +8,7 @@
 #include "vmm/devices/output_history.hh"
 #include "vmm/event.hh"
 #include "vmm/file_lock.hh"
+#include "vmm/stdio.hh"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
@@ -27,7 +28,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 namespace strait::vmm {
@@ -44,40 +44,6 @@ using ports::result;
 using input_function = std::function<std::size_t(std::span<const std::byte>)>;
 
 namespace {
-
-// The terminal, or whatever stdin and stdout are, as others share it: put back as it was.
-class stdio_state {
-public:
-    stdio_state() noexcept
-        : terminal_{::tcgetattr(STDIN_FILENO, &settings_) == 0},
-          in_flags_{::fcntl(STDIN_FILENO, F_GETFL)},
-          out_flags_{::fcntl(STDOUT_FILENO, F_GETFL)}
-    {
-        if (terminal_) {
-            termios raw = settings_;
-            ::cfmakeraw(&raw);
-            raw.c_oflag |= OPOST; // our own lines on stderr go to the same place
-            (void)::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-        }
-    }
-    stdio_state(const stdio_state&) = delete;
-    stdio_state& operator=(const stdio_state&) = delete;
-    ~stdio_state()
-    {
-        // Asio has them not block.
-        (void)::fcntl(STDOUT_FILENO, F_SETFL, out_flags_);
-        (void)::fcntl(STDIN_FILENO, F_SETFL, in_flags_);
-        if (terminal_) {
-            (void)::tcsetattr(STDIN_FILENO, TCSANOW, &settings_);
-        }
-    }
-
-private:
-    termios settings_{};
-    bool terminal_;
-    int in_flags_;
-    int out_flags_;
-};
 
 // A file of bounded size that ends with the newest output.
 class bounded_file {
@@ -512,7 +478,7 @@ private:
     asio::posix::stream_descriptor wake_;
     bool closed_{false};
 
-    std::optional<stdio_state> stdio_;
+    std::optional<raw_stdio> stdio_;
     std::optional<bounded_file> file_;
     std::shared_ptr<channel> channel_;
     std::uint64_t position_{0}; // of the history

@@ -3,17 +3,20 @@
 it refuses."""
 
 import contextlib
+import ctypes
 import errno
 import functools
 import json
 import mmap
 import os
 import pathlib
+import pty
 import re
 import signal
 import stat
 import struct
 import subprocess
+import termios
 
 import pytest
 
@@ -171,6 +174,45 @@ def test_cannot_go_on(lab, tmp_path):
     assert len(guest.log()) == 1
     assert re.fullmatch(r"error vm: the guest cannot go on: KVM cannot execute what it does "
                         r"\(internal error \d+\)", guest.log()[0])
+
+
+def kill_thread(pid, name):
+    """SIGBUS, as one has whose memory is gone."""
+    tgkill = 234
+    thread = next(int(task.name) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                  if (task / "comm").read_text(encoding="ascii").strip() == name)
+    assert ctypes.CDLL(None).syscall(tgkill, pid, thread, signal.SIGBUS) == 0
+
+
+@pytest.mark.parametrize("end, status", [
+    (lambda pid: kill_thread(pid, "strait-vmm"), 3),
+    (lambda pid: kill_thread(pid, "vcpu0"), 3),
+    (lambda pid: os.kill(pid, signal.SIGKILL), 137)], ids=["main", "vcpu", "killed"])
+def test_terminal_is_put_back(end, status):
+    """Also by a process that does not end as it wants to."""
+    jailed = "ASAN_OPTIONS" not in os.environ  # as in lab/bare.py
+    if status == 137 and not jailed:
+        pytest.skip("without a jail nobody is there to do it")
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    with subprocess.Popen(
+            [parts.BareGuest.program(), "run", "--kernel", parts.BareGuest.image(), "--memory",
+             "64M", "--command-line", f"{parts.BareGuest.PATIENT} button",
+             *([] if jailed else ["--no-jail"])],
+            stdin=slave, stdout=slave, stderr=subprocess.DEVNULL) as vmm:
+        try:
+            shown = b""
+            while b"button=waiting" not in shown:
+                shown += os.read(master, 4096)
+            assert termios.tcgetattr(slave) != before
+            children = pathlib.Path(f"/proc/{vmm.pid}/task/{vmm.pid}/children")
+            end(int((children.read_text(encoding="ascii").split() or [vmm.pid])[0]))
+            assert vmm.wait(30) == status
+            assert termios.tcgetattr(slave) == before
+        finally:
+            vmm.kill()
+            os.close(master)
+            os.close(slave)
 
 
 def sigterm(guest):

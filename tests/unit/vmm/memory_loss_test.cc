@@ -2,10 +2,17 @@
 // What a process says when memory is taken from it. The memory here is a file that was cut off.
 #include "vmm/memory_loss.hh"
 
+#include "dataplane/file_descriptor.hh"
+#include "vmm/stdio.hh"
+
 #include <csignal>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 namespace strait::vmm {
@@ -57,6 +64,38 @@ TEST(memory_loss, is_not_what_a_signal_that_was_sent_says)
             (void)std::raise(SIGBUS);
         },
         testing::ExitedWithCode(3), "somebody sent its VMM a SIGBUS");
+}
+
+TEST(memory_loss, puts_the_terminal_back)
+{
+    int master = -1;
+    int slave = -1;
+    ASSERT_EQ(::openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
+    const dataplane::file_descriptor screen{master};
+    const dataplane::file_descriptor terminal{slave};
+    const auto is_raw = [slave] {
+        termios now{};
+        return ::tcgetattr(slave, &now) == 0 && (now.c_lflag & ICANON) == 0;
+    };
+    const auto blocks = [slave] { return (::fcntl(slave, F_GETFL) & O_NONBLOCK) == 0; };
+    ASSERT_FALSE(is_raw());
+    const pid_t process = ::fork();
+    if (process == 0) {
+        (void)::dup2(slave, STDIN_FILENO);
+        (void)::dup2(slave, STDOUT_FILENO);
+        const raw_stdio raw;
+        (void)::fcntl(STDOUT_FILENO, F_SETFL, O_RDWR | O_NONBLOCK);
+        explain_losses({}, false);
+        if (is_raw() && !blocks()) {
+            (void)std::raise(SIGBUS);
+        }
+        ::_exit(1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(process, &status, 0), process);
+    EXPECT_EQ(WEXITSTATUS(status), 3);
+    EXPECT_FALSE(is_raw());
+    EXPECT_TRUE(blocks());
 }
 
 } // namespace
