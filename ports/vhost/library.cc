@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Dispatch of the vhost library's callbacks, and the thread that looks after ports.
+// Dispatch of the vhost library's callbacks, and the threads that look after ports.
 #include "ports/vhost/library.hh"
 
 #include "dataplane/guest_span.hh"
@@ -142,9 +142,13 @@ constexpr rte_vhost_device_ops callbacks{
     .reserved = {},
 };
 
-// Runs while there is an endpoint.
+// Its thread runs while there is an endpoint, and looks at each.
 class watcher {
 public:
+    using look = bool (*)(endpoint&) noexcept; // true: again a moment later
+
+    watcher(look what, const char* name) noexcept : look_{what}, name_{name} {}
+
     void add(endpoint& e)
     {
         const std::scoped_lock lock{mutex_};
@@ -152,7 +156,7 @@ public:
         if (!thread_.joinable()) {
             stop_ = false;
             thread_ = std::thread{[this] { run(); }};
-            rte_thread_setname(thread_.native_handle(), "strait-vhost");
+            rte_thread_setname(thread_.native_handle(), name_);
         }
     }
     // The endpoint is not looked at when this returned.
@@ -178,13 +182,17 @@ private:
     {
         std::unique_lock lock{mutex_};
         while (!stop_) {
+            bool again = false;
             for (endpoint* const e : endpoints_) {
-                e->look();
+                again = look_(*e) || again;
             }
-            wake_.wait_for(lock, look_interval, [this] { return stop_; });
+            constexpr std::chrono::milliseconds moment{1};
+            wake_.wait_for(lock, again ? moment : look_interval, [this] { return stop_; });
         }
     }
 
+    look look_;
+    const char* name_;
     std::mutex mutex_;
     std::condition_variable wake_;
     std::vector<endpoint*> endpoints_;
@@ -194,7 +202,17 @@ private:
 
 watcher& the_watcher()
 {
-    static watcher instance;
+    static watcher instance{[](endpoint& e) noexcept {
+                                e.look();
+                                return false;
+                            },
+                            "strait-vhost"};
+    return instance;
+}
+
+watcher& the_liberator()
+{
+    static watcher instance{[](endpoint& e) noexcept { return e.free_workers(); }, "strait-free"};
     return instance;
 }
 
@@ -288,6 +306,7 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
         rte_vhost_driver_callback_register(path.c_str(), &callbacks) != 0) {
         return failed(true);
     }
+    the_liberator().add(e);
     the_watcher().add(e);
     // The umask, so that a new socket is nobody else's until it is given to its owner.
     constexpr mode_t no_others = 0177;
@@ -296,6 +315,7 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
     ::umask(umask_before);
     if (started != 0) {
         the_watcher().remove(e);
+        the_liberator().remove(e);
         return failed(true);
     }
     if (!client) {
@@ -312,6 +332,7 @@ ports::result<void> register_socket(endpoint& e, const std::string& path, bool c
 void unregister_socket(endpoint& e, const std::string& path) noexcept
 {
     the_watcher().remove(e);
+    the_liberator().remove(e);
     // The library removes whatever stands at the path by now. What is not its own steps aside.
     const std::string aside = path + "~";
     const auto file = ports::socket_file::at(path);

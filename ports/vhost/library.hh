@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // DPDK's vhost library as ports use it: its callbacks and message hooks, dispatched to the port
-// whose socket a connection came by, and a thread that looks after all ports a few times a second.
+// whose socket a connection came by, and threads that look after all ports a few times a second.
 #pragma once
 
 #include "ports/port.hh"
@@ -32,8 +32,11 @@ public:
     virtual void after(int vid, message m) noexcept = 0;
     // The library met guest memory that is no longer there.
     virtual void memory_lost(int vid) noexcept = 0;
-    // From the thread that looks after ports, every look_interval.
+    // From the thread that looks after ports, every look_interval. May wait for workers.
     virtual void look() noexcept = 0;
+    // From a thread that waits for nobody, so that whoever waits for a worker is not the one to set
+    // it free. True: again a moment later, else after look_interval.
+    virtual bool free_workers() noexcept = 0;
 
 protected:
     ~endpoint() = default;

@@ -193,6 +193,7 @@ private:
     void after(int vid, message m) noexcept override;
     void memory_lost(int vid) noexcept override;
     void look() noexcept override;
+    bool free_workers() noexcept override;
 
     void stop_serving() noexcept;
     // Calls `what` with the connection of `vid`, with the lock held.
@@ -207,9 +208,8 @@ private:
     ports::queue_pair pair_;
     bool serving_{false}; // control thread
     std::atomic<bool> link_up_{false};
-    // The thread that looks after ports:
-    bool tampered_{false};
-    bool positions_lost_{false};
+    std::atomic<bool> tampered_{false};
+    bool positions_lost_{false}; // the thread that looks after ports
 
     mutable std::mutex mutex_; // what is below
     port_parts parts_;
@@ -373,21 +373,29 @@ void vhost_port::memory_lost(int vid) noexcept
     with(vid, [](connection& c) { c.memory_lost(); });
 }
 
+bool vhost_port::free_workers() noexcept
+{
+    if (!parts_.calls.tampered()) {
+        return false;
+    }
+    tampered_ = true;
+    return true;
+}
+
 void vhost_port::look() noexcept
 {
-    tampered_ = parts_.calls.tampered() || tampered_;
-    // Whoever holds it may wait for a worker that only the line above, for some port, sets free.
+    // Other ports are not to wait for whoever holds it.
     const std::unique_lock lock{mutex_, std::try_to_lock};
     if (!lock || stopping_) {
         return;
     }
+    const bool tampered = tampered_.exchange(false);
     for (auto& s : connections_) {
-        if (tampered_ && !s.front_end->expelled()) {
+        if (tampered && !s.front_end->expelled()) {
             s.front_end->expel("its front end made a call descriptor block");
         }
         s.front_end->look();
     }
-    tampered_ = false;
     if (parts_.positions.lost() && !std::exchange(positions_lost_, true)) {
         ports::log_warning("vhost", "port " + parts_.name +
                                         ": its ring positions in the run folder were cut off; a "
