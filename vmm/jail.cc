@@ -2,6 +2,7 @@
 // Namespaces, a root of its own, and rights given up.
 #include "vmm/jail.hh"
 
+#include "control/ignored_signal.hh"
 #include "dataplane/file_descriptor.hh"
 
 #include <array>
@@ -206,7 +207,9 @@ result<int> run_jailed(const jail_config& j, const std::vector<shown_folder>& fo
     // waits.
     std::signal(SIGCHLD, SIG_DFL);
     for (const int number : ending_signals) {
-        std::signal(number, pass_on);
+        if (!control::is_ignored(number)) {
+            std::signal(number, pass_on);
+        }
     }
     mask_ending_signals(SIG_BLOCK);
     std::array<int, 2> pipe{-1, -1};
@@ -222,7 +225,9 @@ result<int> run_jailed(const jail_config& j, const std::vector<shown_folder>& fo
     }
     if (pid == 0) {
         for (const int number : ending_signals) {
-            std::signal(number, SIG_DFL);
+            if (!control::is_ignored(number)) {
+                std::signal(number, SIG_DFL);
+            }
         }
         here = {};
         (void)::setsid(); // a signal to the group comes once, from the parent

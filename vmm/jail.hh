@@ -16,7 +16,7 @@
 
 namespace strait::vmm {
 
-// The signals that ask a guest to end.
+// The signals that ask a guest to end, but for those that the process began with ignored (nohup).
 inline constexpr std::array ending_signals = {SIGTERM, SIGINT, SIGHUP};
 // SIG_BLOCK or SIG_UNBLOCK them, for the calling thread.
 void mask_ending_signals(int how) noexcept;

@@ -2,6 +2,7 @@
 // Signals, consoles and reboots around a machine.
 #include "vmm/runner.hh"
 
+#include "control/ignored_signal.hh"
 #include "control/log.hh"
 #include "ports/vhost/feature_names.hh"
 #include "vmm/control.hh"
@@ -67,7 +68,9 @@ public:
             control_ = std::move(listening).value();
         }
         for (const int number : ending_signals) {
-            signals_.add(number);
+            if (!control::is_ignored(number)) {
+                signals_.add(number);
+            }
         }
         wait_for_signals();
         mask_ending_signals(SIG_UNBLOCK);

@@ -15,6 +15,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent():
+    # A shell lets what it runs in the background ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

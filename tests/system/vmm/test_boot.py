@@ -236,6 +236,17 @@ def test_power_button(lab, ask, end, reboot):
     assert guest.number("button_after_read") == 0
 
 
+def test_hangup_is_not_heard_under_nohup(lab):
+    guest = lab.bare_guest("seconds=600 button end=poweroff", wrapper=["nohup"])
+    guest.wait_told("button", "waiting")
+    os.kill(guest.process.pid, signal.SIGHUP)
+    os.kill(guest.pid, signal.SIGHUP)
+    assert guest.vm("info")["state"] == "running"
+    sigterm(guest)
+    assert guest.wait() == 0
+    assert guest.told("button") == ["waiting", "1"]
+
+
 def sighup(guest):
     guest.process.signal(signal.SIGHUP)
 
