@@ -75,7 +75,7 @@ public:
     void operator()(const flow::dec_ttl& /*a*/) { out_ += "dec_ttl"; }
     void operator()(const flow::resubmit& a)
     {
-        if (!a.table) {
+        if (!a.table && !a.by_connection) {
             out_ += "resubmit:";
             append_port(out_, a.in_port.value_or(flow::ports::in_port), ports_);
             return;
@@ -85,8 +85,10 @@ public:
             append_port(out_, *a.in_port, ports_);
         }
         out_ += ',';
-        append_decimal(out_, *a.table);
-        out_ += ')';
+        if (a.table) {
+            append_decimal(out_, *a.table);
+        }
+        out_ += a.by_connection ? ",ct)" : ")";
     }
     void operator()(const flow::goto_table& a) { print_number("goto_table:", a.table); }
     void operator()(const flow::clear_actions& /*a*/) { out_ += "clear_actions"; }

@@ -465,7 +465,7 @@ flow_result<void> action_reader::take_dec_ttl(const flow_word& word)
     return put(flow::dec_ttl{});
 }
 
-// resubmit:port, resubmit([port],[table]).
+// resubmit:port, resubmit([port],[table][,ct]).
 flow_result<void> action_reader::take_resubmit(const flow_word& word)
 {
     flow::resubmit out;
@@ -483,10 +483,16 @@ flow_result<void> action_reader::take_resubmit(const flow_word& word)
     if (comma != std::string_view::npos) {
         std::string_view table = word.value.substr(comma + 1);
         if (const std::size_t more = table.find(','); more != std::string_view::npos) {
-            return flow_fault{table.substr(more + 1),
-                              trimmed(table.substr(more + 1)) == "ct"
-                                  ? "resubmit does not look up a connection's addresses (ct)"
-                                  : "resubmit takes a port and a table, and nothing more"};
+            if (trimmed(table.substr(more + 1)) != "ct") {
+                return flow_fault{table.substr(more + 1),
+                                  "resubmit takes a port, a table and ct, and nothing more"};
+            }
+            if (const auto known = check_needs("ct", prerequisite::tracked, word.all);
+                known.has_error()) {
+                return known.error();
+            }
+            out.by_connection = true;
+            table = table.substr(0, more);
         }
         table = trimmed(table);
         if (!table.empty()) {

@@ -88,10 +88,13 @@ struct pop_vlan {
 struct dec_ttl {
     bool operator==(const dec_ttl&) const = default;
 };
-// Goes through a table, and comes back. With another in_port, what matches there sees that one.
+// Goes through a table, and comes back. With another in_port, what matches there sees that one; by
+// connection, it sees the addresses, ports and protocol of the connection's first packet in place
+// of the packet's own.
 struct resubmit {
     std::optional<port_number> in_port;
     std::optional<table_id> table; // the same one
+    bool by_connection{false};
     bool operator==(const resubmit&) const = default;
 };
 struct goto_table {
