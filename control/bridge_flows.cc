@@ -14,8 +14,6 @@ namespace strait::control {
 using flow::action;
 using flow::action_list;
 using flow::classifier;
-using flow::field;
-using flow::key;
 using flow::rule;
 using flow::rule_ptr;
 using flow::table_id;
@@ -36,60 +34,6 @@ std::uint64_t next_commit() noexcept
     return ++last;
 }
 
-void need(key& bits, field f)
-{
-    bits.set(f, ~flow::wide{});
-}
-void need(key& bits, const flow::subfield& s)
-{
-    bits.set(s.of, ~flow::wide{}, s.mask());
-}
-// Whether there is a tag, and what comes up when one goes.
-void need_tags(key& bits)
-{
-    need(bits, field::vlan_tci);
-    need(bits, field::inner_vlan_tci);
-}
-
-// The bits of a packet that actions read.
-void read_by(const action_list& actions, key& bits)
-{
-    for (const action& a : actions) {
-        if (const auto* const move = std::get_if<flow::move_field>(&a.is)) {
-            need(bits, move->from);
-            if (move->to.of == field::vlan_tci) {
-                need_tags(bits);
-            }
-        } else if (const auto* const push = std::get_if<flow::stack_push>(&a.is)) {
-            need(bits, push->from);
-        } else if (const auto* const out = std::get_if<flow::output_field>(&a.is)) {
-            need(bits, out->port);
-        } else if (const auto* const set = std::get_if<flow::set_field>(&a.is)) {
-            if (set->of == field::vlan_tci) {
-                need_tags(bits);
-            }
-        } else if (std::holds_alternative<flow::push_vlan>(a.is) ||
-                   std::holds_alternative<flow::pop_vlan>(a.is)) {
-            need_tags(bits);
-        } else if (std::holds_alternative<flow::dec_ttl>(a.is)) {
-            need(bits, field::eth_type);
-            need(bits, field::nw_ttl);
-        } else if (const auto* const pop = std::get_if<flow::stack_pop>(&a.is)) {
-            if (pop->to.of == field::vlan_tci) {
-                need_tags(bits);
-            }
-        } else if (const auto* const check = std::get_if<flow::check_pkt_larger>(&a.is)) {
-            if (check->to.of == field::vlan_tci) {
-                need_tags(bits);
-            }
-        } else if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
-            read_by(copy->actions, bits);
-        } else if (const auto* const later = std::get_if<flow::write_actions>(&a.is)) {
-            read_by(later->actions, bits);
-        }
-    }
-}
-
 // What the data plane does not do yet; empty: all of it can be done.
 std::string_view not_done(const action_list& actions)
 {
@@ -99,10 +43,6 @@ std::string_view not_done(const action_list& actions)
             what = "group";
         } else if (std::holds_alternative<flow::meter>(a.is)) {
             what = "meter";
-        } else if (std::holds_alternative<flow::ct>(a.is)) {
-            what = "ct";
-        } else if (std::holds_alternative<flow::ct_clear>(a.is)) {
-            what = "ct_clear";
         } else if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
             what = not_done(copy->actions);
         } else if (const auto* const later = std::get_if<flow::write_actions>(&a.is)) {
@@ -281,7 +221,7 @@ bridge_flows::bundle bridge_flows::begin() const
 {
     bundle b;
     b.tables_ = tables_;
-    b.read_ = read_;
+    b.uses_ = uses_;
     b.written_ = written_;
     b.timed_ = timed_;
     b.commits_ = commits_;
@@ -298,7 +238,7 @@ bridge_flows::bundle bridge_flows::begin_empty() const
 
 void bridge_flows::put(bundle& b, rule_ptr fresh)
 {
-    read_by(fresh->actions(), b.read_);
+    b.uses_.add(fresh->table(), fresh->actions());
     flow::add_written(fresh->actions(), b.written_);
     b.changed_.add(*fresh);
     if (fresh->settings().idle_timeout != 0 || fresh->settings().hard_timeout != 0) {
@@ -426,7 +366,7 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
         }
     }
     tables_ = std::move(b.tables_);
-    read_ = b.read_;
+    uses_ = b.uses_;
     written_ = b.written_;
     changes_.add(b.changed_);
     timed_ = std::move(b.timed_);
@@ -452,15 +392,7 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
     auto made = std::make_unique<flow::pipeline>();
     made->tables = tables_;
     made->ports = ports_;
-    key matched;
-    flow_spec all;
-    all.table = flow::all_tables;
-    for_each_table(tables_, all, [&matched](const classifier& rules) {
-        for (std::size_t i = 0; i < flow::key_words; ++i) {
-            matched.words[i] |= rules.union_mask().words[i];
-        }
-    });
-    made->layout = flow::make_layout(matched, read_);
+    uses_.make_layouts(*made);
     made->version = next_version();
     return made;
 }

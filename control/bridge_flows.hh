@@ -7,6 +7,7 @@
 #include "control/failure.hh"
 #include "control/flow_text.hh"
 #include "dataplane/engine.hh"
+#include "dataplane/flow/pass_layouts.hh"
 #include "dataplane/flow/pipeline.hh"
 #include "dataplane/flow/rule_changes.hh"
 
@@ -124,8 +125,8 @@ private:
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
     flow::flow_tables tables_;
-    flow::key read_;    // by actions; of rules that are gone, too
-    flow::key written_; // likewise
+    flow::action_uses uses_; // of rules that are gone, too
+    flow::key written_;      // likewise
     flow::rule_changes changes_;
     std::vector<flow::rule_ptr> timed_;
     std::unique_ptr<const flow::pipeline> current_; // null: only_switches()
@@ -140,7 +141,7 @@ private:
     friend class bridge_flows;
 
     flow::flow_tables tables_;
-    flow::key read_;
+    flow::action_uses uses_;
     flow::key written_;
     flow::changed_rules changed_;
     std::vector<heir> heirs_;

@@ -2,10 +2,12 @@
 // The watching of a translation, and the catching of what its program sends.
 #include "control/flow_trace.hh"
 
+#include "control/flow_flags.hh"
 #include "control/flow_frame.hh"
 #include "control/flow_packet.hh"
 #include "control/flow_text.hh"
 #include "dataplane/flow/forward.hh"
+#include "dataplane/flow/passes.hh"
 #include "dataplane/parse.hh"
 
 #include <boost/json/array.hpp>
@@ -82,6 +84,15 @@ public:
     {
         if (!is_full()) {
             steps_.push_back({{"depth", depth_}, {"note", sentence}});
+        }
+    }
+    // Behind a ct action.
+    void goes_on(flow::table_id table, const flow::key& with)
+    {
+        if (!is_full()) {
+            std::string key = format_key(with, &names_);
+            length_ += key.size();
+            steps_.push_back({{"depth", depth_}, {"goes_on", table}, {"flow", std::move(key)}});
         }
     }
     [[nodiscard]] json::array take() noexcept { return std::move(steps_); }
@@ -196,6 +207,107 @@ private:
     json::array drops_;
 };
 
+// A packet's passes, each with all that comes of it before what follows.
+class walk_through_passes {
+public:
+    walk_through_passes(const flow::pipeline& flows, const flow::surroundings& around,
+                        step_list& steps, std::span<const std::uint32_t> ct_states)
+        : flows_{flows}, around_{around}, steps_{steps}, ct_states_{ct_states}
+    {
+        left_.fill(flow::max_passes_in_all);
+        for (std::size_t i = 0; i <= flow::max_passes; ++i) {
+            levels_.push_back(std::make_unique<level>(left_));
+        }
+    }
+
+    void run(traced_frame& frame, const flow::key& k, const flow::header_layout& at)
+    {
+        packet_slot& p = frame.get();
+        p.destinations = 1; // nothing of it goes anywhere
+        translate_and_run(0, p, at, k, {nullptr, around_.in.number, &frame.burst(), 0}, {});
+    }
+
+private:
+    struct level {
+        explicit level(flow::pass_stage::budget& left) : asked{left} {}
+        dataplane::burst copies;
+        dataplane::burst forks;
+        flow::pass_stage asked;
+        flow::runner runs{copies, asked};
+    };
+
+    void translate_and_run(std::size_t number, packet_slot& p, const flow::header_layout& at,
+                           const flow::key& k, const flow::pass_state& state,
+                           const flow::pass_start& begin)
+    {
+        flow::translate(flows_, k, *made_, &steps_, begin);
+        if (made_->words().empty()) {
+            around_.in_counters.drop(made_->reason);
+            return;
+        }
+        run_words(number, made_->words(), p, at, state);
+    }
+    void run_words(std::size_t number, std::span<const std::uint64_t> words, packet_slot& p,
+                   const flow::header_layout& at, const flow::pass_state& state)
+    {
+        level& here = *levels_[number];
+        here.runs.run(words, p, at, state, around_);
+        if (here.asked.count() > 0) {
+            go_on(number);
+        }
+        around_.lists.deliver_lists();
+        here.copies.clear();
+    }
+    void go_on(std::size_t number)
+    {
+        level& here = *levels_[number];
+        flow::pass_stage& stage = here.asked;
+        if (number == flow::max_passes) {
+            around_.in_counters.drop(drop_reason::flow_too_complex, stage.count());
+            stage.clear();
+            return;
+        }
+        for (std::size_t i = 0; i < stage.count(); ++i) {
+            auto& asked = stage.requests()[i];
+            answer(asked);
+            stage.complete(i);
+            if (stage.goes_on(i)) {
+                here.forks.clear();
+                packet_slot* const p = flow::runner::copy(*asked.p, here.forks, around_);
+                if (p != nullptr) {
+                    p->destinations = 1;
+                    steps_.goes_on(stage.table(i), stage.fields(i));
+                    flow::pass_state state = stage.state(i);
+                    state.payload = &here.forks;
+                    translate_and_run(number + 1, *p, asked.at, stage.fields(i), state,
+                                      stage.start(i));
+                }
+            }
+            if (!stage.rest(i).empty()) {
+                run_words(number + 1, stage.rest(i), *asked.p, asked.at, stage.state(i));
+            }
+        }
+        stage.clear();
+    }
+    void answer(conntrack::request& asked)
+    {
+        using namespace conntrack::state;
+        asked.answer = {.state = tracked | fresh, .zone = asked.asked.zone};
+        if (!ct_states_.empty()) {
+            asked.answer.state = ct_states_.front();
+            ct_states_ = ct_states_.subspan(1);
+        }
+    }
+
+    const flow::pipeline& flows_;
+    const flow::surroundings& around_;
+    step_list& steps_;
+    std::span<const std::uint32_t> ct_states_;
+    flow::pass_stage::budget left_{};
+    std::unique_ptr<flow::translation> made_{std::make_unique<flow::translation>()};
+    std::vector<std::unique_ptr<level>> levels_;
+};
+
 } // namespace
 
 ports::result<std::vector<std::byte>> parse_frame(std::string_view text, const port_names& names)
@@ -221,8 +333,23 @@ ports::result<std::vector<std::byte>> parse_frame(std::string_view text, const p
     return out;
 }
 
+ports::result<std::vector<std::uint32_t>> parse_ct_states(std::string_view text)
+{
+    std::vector<std::uint32_t> out;
+    while (!text.empty()) {
+        const std::size_t comma = std::min(text.find(','), text.size());
+        const auto state = parse_flags(value_form::ct_flags, 32, "ct_state", text.substr(0, comma));
+        if (state.has_error()) {
+            return ports::error{state.error().why};
+        }
+        out.push_back(static_cast<std::uint32_t>(state->value.low) | conntrack::state::tracked);
+        text.remove_prefix(std::min(comma + 1, text.size()));
+    }
+    return out;
+}
+
 json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
-                   std::span<const std::byte> frame)
+                   std::span<const std::byte> frame, std::span<const std::uint32_t> ct_states)
 {
     const dataplane::snapshot& config = sw.engine().current();
     const dataplane::port_config& in = *from.config;
@@ -243,29 +370,18 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
     p.tags = at.tags;
 
     step_list steps{names};
-    const auto made = std::make_unique<flow::translation>();
-    flow::translate(*pipeline, k, *made, &steps);
-
     dataplane::output_lists lists;
     dataplane::worker_counters worker;
     dataplane::port_counters counters;
     catcher caught{config, lists, names};
-    const auto copies = std::make_unique<dataplane::burst>();
-    if (made->words().empty()) {
-        counters.drop(made->reason);
-    } else if (!in.admin_up) {
-        counters.drop(drop_reason::ingress_disabled);
+    const flow::surroundings around{
+        *pipeline,         in,    {&config, sw.engine().now(), &worker, false},
+        counters,          lists, caught,
+        sw.engine().pool()};
+    if (in.admin_up) {
+        walk_through_passes{*pipeline, around, steps, ct_states}.run(traced, k, at);
     } else {
-        p.destinations = 1; // nothing of it goes anywhere
-        flow::runner runner{*copies};
-        runner.run(made->words(), p, at,
-                   {*pipeline,
-                    in,
-                    {&config, sw.engine().now(), &worker, false},
-                    counters,
-                    lists,
-                    caught,
-                    sw.engine().pool()});
+        counters.drop(drop_reason::ingress_disabled);
     }
     caught.deliver_lists();
     caught.count(counters, in);

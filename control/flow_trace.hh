@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One frame through a bridge's flows without sending it: with the tables, the translation and the
-// execution that workers use, and the MACs that they have learned; nothing is learned or counted.
+// execution that workers use, and the MACs that they have learned; nothing is learned, tracked or
+// counted.
 #pragma once
 
 #include "control/switch.hh"
@@ -8,6 +9,7 @@
 #include <boost/json/object.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -18,9 +20,14 @@ namespace strait::control {
 [[nodiscard]] ports::result<std::vector<std::byte>> parse_frame(std::string_view text,
                                                                 const port_names& names);
 
+// States of connections, one for each ct action that is met: flags of ct_state with | between them,
+// and commas between states. What is not said is tracked and new.
+[[nodiscard]] ports::result<std::vector<std::uint32_t>> parse_ct_states(std::string_view text);
+
 // The frame comes from `from`, a port of the switch; it has at least an Ethernet header. Members:
 // flow (of the packet, in words), steps, outputs, drops.
 [[nodiscard]] boost::json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
-                                        std::span<const std::byte> frame);
+                                        std::span<const std::byte> frame,
+                                        std::span<const std::uint32_t> ct_states);
 
 } // namespace strait::control

@@ -559,11 +559,14 @@ std::vector<method> flow_methods()
                          .placeholder = "PACKET",
                          .required = true,
                          .positional = true,
-                         .maximum = 200'000}},
+                         .maximum = 200'000},
+                        {.name = "ct_next",
+                         .help = "what each ct action finds, in turn, like new,est|rpl; new "
+                                 "unless given"}},
          .result = {{"flow", "string", "the packet as flows see it"},
                     {"steps", "array",
                      "of each: depth and either table, flow and rule (null: none matches), or "
-                     "action, or note"},
+                     "action, or note, or goes_on (the table behind a ct action) and flow"},
                     {"outputs", "array", "of each: port, number, frame and flow"},
                     {"drops", "array", "of each: port, reason and explanation"}}},
         {.name = "cache.stats",

@@ -75,6 +75,10 @@ std::string step_text(const json::object& step)
     if (step.contains("note")) {
         return indent + "(" + plain(member(step, "note")) + ")\n";
     }
+    if (step.contains("goes_on")) {
+        return indent + "goes on in table " + plain(member(step, "goes_on")) + ": " +
+               plain(member(step, "flow")) + "\n";
+    }
     return indent + "table " + plain(member(step, "table")) + ": " +
            (member(step, "rule").is_null() ? "no flow matches" : plain(member(step, "rule"))) +
            "\n";

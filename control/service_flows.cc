@@ -281,7 +281,11 @@ service::result service::trace_frame(const object& p) const
     if (frame.has_error()) {
         return failure{failure_kind::invalid, frame.error().message};
     }
-    return json::value(trace(switch_, **port, *frame));
+    const auto states = parse_ct_states(text_of(p, "ct_next").value_or(""));
+    if (states.has_error()) {
+        return failure{failure_kind::invalid, "ct_next: " + states.error().message};
+    }
+    return json::value(trace(switch_, **port, *frame, *states));
 }
 
 service::result service::cache_stats() const

@@ -31,7 +31,7 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {grant_error, "grant_error", true,
          "the memory that the guest granted for the frame could not be read"},
         {flow_miss, "flow_miss", true,
-         "no flow of the bridge's table 0 matches: flow list, trace PORT PACKET"},
+         "no flow matches in table 0, or where a ct action goes on: flow list, trace PORT PACKET"},
         {flow_drop, "flow_drop", true, "the flows that it met send it nowhere: trace PORT PACKET"},
         {flow_too_complex, "flow_too_complex", true,
          "the flows that it met lead into one another without end, or copy it too often"},

@@ -331,12 +331,12 @@ void cache::remove(entry& e) noexcept
     }
 }
 
-cache::entry* cache::put(const question& q, const key_layout& layout, const translation& made,
+cache::entry* cache::put(const question& q, std::size_t words, const translation& made,
                          std::uint32_t version, entry* old) noexcept
 {
     const bool tested = !made.tests.empty();
     const std::size_t size =
-        sizeof(entry) + sizeof(std::uint64_t) * (layout.count + (tested ? entry::test_words : 0) +
+        sizeof(entry) + sizeof(std::uint64_t) * (words + (tested ? entry::test_words : 0) +
                                                  made.program_words + made.rule_count);
     const std::size_t units = (size + unit - 1) / unit;
     constexpr std::size_t most_rules = 0xff;
@@ -363,11 +363,11 @@ cache::entry* cache::put(const question& q, const key_layout& layout, const tran
     }
     e->version = version;
     e->program_words = static_cast<std::uint16_t>(made.program_words);
-    e->key_count = static_cast<std::uint8_t>(layout.count);
+    e->key_count = static_cast<std::uint8_t>(words);
     e->rule_count = static_cast<std::uint8_t>(made.rule_count);
     e->tested = tested;
     e->reason = made.reason;
-    std::uint64_t* to = std::copy_n(q.words, layout.count, e->key());
+    std::uint64_t* to = std::copy_n(q.words, words, e->key());
     if (tested) {
         const auto kept = std::bit_cast<std::array<std::uint64_t, entry::test_words>>(made.tests);
         to = std::copy(kept.begin(), kept.end(), to);

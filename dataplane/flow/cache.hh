@@ -52,20 +52,41 @@ public:
         std::uint64_t* words;
         entry* likely; // of the same signature
     };
+    // Words of a question at most: a layout's, and what else a later pass is told apart by.
+    static constexpr std::size_t most_words = 240;
+
+    // Which pass of which bridge, in place of conj_id in the first word, which no packet has: ports
+    // of two bridges may have one number.
+    static_assert(place_of(field::in_port).width == 32 && place_of(field::in_port).shift == 0);
+    [[nodiscard]] static constexpr std::uint64_t first_pass(dataplane::bridge_index bridge) noexcept
+    {
+        return std::uint64_t{to_index(bridge)} << 32;
+    }
+    // Behind the layout's words come those of what is on the stack and in the action set.
+    [[nodiscard]] static constexpr std::uint64_t
+    later_pass(dataplane::bridge_index bridge, table_id table, std::size_t on_stack) noexcept
+    {
+        static_assert(sizeof bridge == 2 && 2 * max_stack <= 0xff);
+        return first_pass(bridge) | std::uint64_t{table} << 48 |
+               (std::uint64_t{2} * on_stack + 1) << 56;
+    }
 
     // All of these: the worker alone. The size of a layout is a template's parameter where it is
-    // known to be `count`; 0: it is what the layout says. Ports of two bridges may have one number.
+    // known to be `count`; 0: it is what the layout says.
     template <std::size_t count = 0>
-    void ask(const key& packet, const key_layout& layout, dataplane::bridge_index bridge,
+    void ask(const key& packet, const key_layout& layout, std::uint64_t pass,
              question& out) const noexcept
     {
         const std::size_t words = count == 0 ? layout.count : count;
-        for (std::size_t i = 0; i < words; ++i) {
-            out.words[i] = packet.words[layout.words[i]] & layout.masks[i];
-        }
-        static_assert(place_of(field::in_port).width == 32 && place_of(field::in_port).shift == 0);
-        out.words[0] |= std::uint64_t{to_index(bridge)} << 32; // of conj_id, which no packet has
+        fill<count>(packet, layout, pass, out);
         out.hash = hash_of(out.words, words);
+    }
+    void ask(const key& packet, const key_layout& layout, std::uint64_t pass,
+             std::span<const std::uint64_t> more, question& out) const noexcept
+    {
+        fill<0>(packet, layout, pass, out);
+        std::ranges::copy(more, out.words + layout.count);
+        out.hash = hash_of(out.words, layout.count + more.size());
     }
     void prefetch_bucket(const question& q) const noexcept
     {
@@ -77,12 +98,13 @@ public:
         std::uint64_t varying; // the key's varying_word
         std::uint32_t length;
     };
-    // Null: there is none for this packet. Its version may be another than the tables'.
+    // Null: there is none for this packet. Its version may be another than the tables'. The
+    // question's words are `count`, or as they were counted.
     template <std::size_t count = 0>
-    [[nodiscard]] entry* find(const question& q, const key_layout& layout,
+    [[nodiscard]] entry* find(const question& q, std::size_t counted,
                               const packet_facts& facts) const noexcept
     {
-        const std::size_t words = count == 0 ? layout.count : count;
+        const std::size_t words = count == 0 ? counted : count;
         if (q.likely != nullptr && fits(*q.likely, q, words, facts)) [[likely]] {
             return q.likely;
         }
@@ -90,8 +112,8 @@ public:
     }
     // Makes the entry of a packet that find() found none for, or had `old` of an older version.
     // Null: there is no room.
-    entry* put(const question& q, const key_layout& layout, const translation& made,
-               std::uint32_t version, entry* old) noexcept;
+    entry* put(const question& q, std::size_t words, const translation& made, std::uint32_t version,
+               entry* old) noexcept;
     // It holds in this version, too.
     static void renew(entry& e, std::uint32_t version) noexcept;
     // One packet more went through it.
@@ -125,6 +147,16 @@ public:
 private:
     struct bucket;
 
+    template <std::size_t count>
+    void fill(const key& packet, const key_layout& layout, std::uint64_t pass,
+              question& out) const noexcept
+    {
+        const std::size_t words = count == 0 ? layout.count : count;
+        for (std::size_t i = 0; i < words; ++i) {
+            out.words[i] = packet.words[layout.words[i]] & layout.masks[i];
+        }
+        out.words[0] |= pass;
+    }
     // Of a key's bits, by seeds that nobody knows.
     [[nodiscard]] std::uint64_t hash_of(const std::uint64_t* words,
                                         std::size_t count) const noexcept
@@ -174,7 +206,7 @@ private:
     static constexpr std::uint32_t no_unit = 0;     // the first is not used
     static constexpr std::uint32_t no_chunk = 0;    // they are counted from 1
 
-    std::array<std::uint64_t, key_words + 1> seeds_;
+    std::array<std::uint64_t, most_words + 1> seeds_;
     std::size_t bucket_mask_;
     std::size_t bytes_;
     std::unique_ptr<dataplane::reserved_memory> all_; // entries, buckets, and the ring

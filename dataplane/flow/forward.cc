@@ -22,11 +22,12 @@ struct runner::frame_state {
     packet_slot* p;
     header_layout at;
     use used; // by what is on a list
+    pass_state state;
 };
 
-packet_slot* runner::copy(packet_slot& p, const surroundings& around) noexcept
+packet_slot* runner::copy(packet_slot& p, burst& to, const surroundings& around) noexcept
 {
-    packet_slot* const made = dataplane::clone_packet(p, copies_, around.pool);
+    packet_slot* const made = dataplane::clone_packet(p, to, around.pool);
     if (made == nullptr) {
         around.in_counters.drop(p.remote == nullptr ? drop_reason::flow_too_complex
                                                     : drop_reason::no_memory);
@@ -38,11 +39,12 @@ packet_slot* runner::copy(packet_slot& p, const surroundings& around) noexcept
 bool runner::make_own(frame_state& f, use next, const surroundings& around) noexcept
 {
     if (f.used != use::none && f.used != next) {
-        packet_slot* const fresh = copy(*f.p, around);
+        packet_slot* const fresh = copy(*f.p, copies_, around);
         if (fresh == nullptr) {
             return false;
         }
         f.p = fresh;
+        f.state.payload = &copies_;
     }
     f.used = next;
     return true;
@@ -67,7 +69,7 @@ bool runner::send(packet_slot& p, port_index to, const surroundings& around) noe
 bool runner::send_cut(packet_slot& p, std::uint16_t longest, port_index to,
                       const surroundings& around) noexcept
 {
-    packet_slot* const some = copy(p, around);
+    packet_slot* const some = copy(p, copies_, around);
     if (some == nullptr) {
         return false;
     }
@@ -111,7 +113,7 @@ bool runner::switch_frame(frame_state& f, port_index from, bool last,
 {
     packet_slot* p = f.p;
     if (f.used != use::none || (!last && f.at.tags > 0)) {
-        p = copy(*f.p, around);
+        p = copy(*f.p, copies_, around);
         if (p == nullptr) {
             return false;
         }
@@ -204,23 +206,39 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
             (void)decrement_ttl(*f.p, f.at);
             break;
         case operation_code::clone: {
-            packet_slot* const other = copy(*f.p, around);
+            packet_slot* const other = copy(*f.p, copies_, around);
             if (other == nullptr) {
                 return;
             }
-            frame_state inner{other, f.at, use::none};
+            frame_state inner{other, f.at, use::none, f.state};
+            inner.state.payload = &copies_;
             run(program.subspan(i, o.b), inner, around);
             i += o.b;
             break;
         }
+        case operation_code::ct:
+            ask(f, {o, program.data() + i}, program.subspan(i + words_of(o)), around);
+            return;
+        case operation_code::drop:
+            around.in_counters.drop(static_cast<drop_reason>(o.a));
+            return;
         }
     }
 }
 
-void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const header_layout& at,
+void runner::ask(frame_state& f, const ct_operation& what, std::span<const std::uint64_t> rest,
                  const surroundings& around) noexcept
 {
-    frame_state f{&p, at, use::none};
+    // Its headers may be changed: what is on lists is not to be.
+    if (make_own(f, use::none, around) && !asked_.take(*f.p, f.state, what, rest)) [[unlikely]] {
+        around.in_counters.drop(drop_reason::flow_too_complex);
+    }
+}
+
+void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const header_layout& at,
+                 const pass_state& state, const surroundings& around) noexcept
+{
+    frame_state f{&p, at, use::none, state};
     run(program, f, around);
 }
 
@@ -228,10 +246,12 @@ switcher::switcher(std::size_t cache_bytes)
     : cache_{cache_bytes},
       candidates_{new std::array<candidate, burst::capacity>},
       asked_{new std::array<std::uint64_t, key_words * burst::capacity>},
-      made_{new translation},
-      copies_{new burst},
-      runner_{*copies_}
-{}
+      made_{new translation}
+{
+    for (std::size_t i = 0; i < levels_.size(); ++i) {
+        levels_[i] = std::make_unique<level>(passes_left_, i + 1 == levels_.size());
+    }
+}
 
 namespace {
 
@@ -247,18 +267,6 @@ bool read(packet_slot& p, burst& b, depth deepest, key& k, header_layout& at) no
     return true;
 }
 
-// Where a program of one output sends; no_port: it is another.
-port_index only_output(std::span<const std::uint64_t> program) noexcept
-{
-    if (program.size() == 1) [[likely]] {
-        const operation o = operation::of(program.front());
-        if (o.code == operation_code::output) [[likely]] {
-            return port_index{static_cast<std::uint16_t>(o.b)};
-        }
-    }
-    return dataplane::no_port;
-}
-
 } // namespace
 
 void switcher::forward(burst& b, const surroundings& around) noexcept
@@ -267,7 +275,9 @@ void switcher::forward(burst& b, const surroundings& around) noexcept
         around.in_counters.drop(drop_reason::ingress_disabled, b.count);
         return;
     }
-    copies_->clear(); // of the last burst
+    clear_copies(); // of the last burst
+    passes_left_.fill(max_passes_in_all);
+    burst_ = &b;
     switch (around.flows.layout.count) {
     case 2:
         return forward_by<2>(b, around);
@@ -289,6 +299,7 @@ template <std::size_t count>
 void switcher::forward_by(burst& b, const surroundings& around) noexcept
 {
     const key_layout& layout = around.flows.layout;
+    const std::uint64_t pass = cache::first_pass(around.in.bridge);
     candidate* end = candidates_->data();
     std::uint64_t* words = asked_->data();
     key_.clear();
@@ -306,7 +317,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         c.varying = key_.words[varying_word];
         c.asked.words = words;
         words += count == 0 ? layout.count : count;
-        cache_.ask<count>(key_, layout, around.in.bridge, c.asked);
+        cache_.ask<count>(key_, layout, pass, c.asked);
         cache_.prefetch_bucket(c.asked);
         ++end;
     }
@@ -317,8 +328,8 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
     std::uint64_t hits = 0;
     port_index usual = dataplane::no_port; // a port that may be sent to
     for (candidate& c : candidates) {
-        cache::entry* const found = cache_.find<count>(c.asked, layout, c.facts());
-        if (found == nullptr || !is_current(*found, c, around.flows)) [[unlikely]] {
+        cache::entry* const found = cache_.find<count>(c.asked, layout.count, c.facts());
+        if (found == nullptr || !is_current(*found, c, layout, around.flows)) [[unlikely]] {
             translate_anew(c, found, b, around);
             continue;
         }
@@ -327,18 +338,22 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         const std::span<const std::uint64_t> program = cache::program_of(*found);
         const port_index to = only_output(program);
         if (to == dataplane::no_port) [[unlikely]] {
-            run(program, cache::reason_of(*found), c, around);
+            run_first(program, cache::reason_of(*found), c, around);
         } else if (to == usual && !around.out.is_full(to)) [[likely]] {
             c.p->tagged = dataplane::as_it_is;
             around.out.add(to, *c.p);
-        } else if (runner_.send(*c.p, to, around)) {
+        } else if (runner::send(*c.p, to, around)) {
             usual = to;
         }
     }
     cache_.counters.hits.add(hits);
+    if (levels_[0]->asked.count() > 0) {
+        go_on(0, around);
+    }
 }
 
-bool switcher::is_current(cache::entry& e, const candidate& c, const pipeline& flows) noexcept
+bool switcher::is_current(cache::entry& e, const candidate& c, const key_layout& layout,
+                          const pipeline& flows) noexcept
 {
     const std::uint32_t version = cache::version_of(e);
     if (version == flows.version) [[likely]] {
@@ -347,29 +362,34 @@ bool switcher::is_current(cache::entry& e, const candidate& c, const pipeline& f
     // Of fragments rules do not see the ports that are told by.
     constexpr std::uint64_t fragment = std::uint64_t{frag_any} << place_of(field::nw_frag).shift;
     static_assert(place_of(field::nw_frag).word == varying_word);
-    if ((c.varying & fragment) != 0 || !flows.still_holds(version, c.asked.words)) {
+    if ((c.varying & fragment) != 0 || !flows.still_holds(version, c.asked.words, layout)) {
         return false;
     }
     cache::renew(e, flows.version);
     return true;
 }
 
-void switcher::run(std::span<const std::uint64_t> program, drop_reason reason, candidate& c,
-                   const surroundings& around) noexcept
+void switcher::run_first(std::span<const std::uint64_t> program, drop_reason reason, candidate& c,
+                         const surroundings& around) noexcept
 {
     if (program.empty()) {
         around.in_counters.drop(reason);
         return;
     }
+    const auto origin = static_cast<std::uint8_t>(c.p - burst_->slots.data());
+    run(0, program, *c.p, c.at, {nullptr, around.in.number, burst_, origin}, around);
+}
+
+void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packet_slot& p,
+                   const header_layout& headers, const pass_state& state,
+                   const surroundings& around) noexcept
+{
     // With several outputs an mbuf must not go with the first.
-    c.p->destinations = leaves_more_than_once(program) ? 1 : 0;
-    runner_.run(program, *c.p, c.at, around);
-    // Each program finds half of the room free.
-    if (copies_->count > burst::capacity / 2 ||
-        copies_->segments_used > burst::segment_capacity / 2) {
-        around.lists.deliver_lists();
-        copies_->clear();
+    if (leaves_more_than_once(program)) {
+        ++p.destinations;
     }
+    levels_[at]->runs.run(program, p, headers, state, around);
+    settle(at, around);
 }
 
 void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
@@ -383,16 +403,21 @@ void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
     key_.set(field::in_port, around.in.number);
     (void)read(*c.p, b, depth::transport, key_, c.at);
     translate(around.flows, key_, *made_);
-    cache::entry* const made =
-        cache_.put(c.asked, around.flows.layout, *made_, around.flows.version, old);
+    account(cache_.put(c.asked, around.flows.layout.count, *made_, around.flows.version, old), c,
+            around);
+    run_first(made_->words(), made_->reason, c, around);
+}
+
+// Of a packet that was translated for: by its entry, or by the rules themselves.
+void switcher::account(cache::entry* made, const candidate& c, const surroundings& around) noexcept
+{
     if (made != nullptr) {
         cache_.count(*made, c.p->length, around.context.now);
-    } else {
-        for (const rule* const r : made_->met()) {
-            r->count(1, c.p->length, instant{std::chrono::seconds{around.context.now}});
-        }
+        return;
     }
-    run(made_->words(), made_->reason, c, around);
+    for (const rule* const r : made_->met()) {
+        r->count(1, c.p->length, instant{std::chrono::seconds{around.context.now}});
+    }
 }
 
 } // namespace strait::flow

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Switching by flows: a burst's packets are looked up in the worker's cache in stages, translated
-// where it has none, and run through their programs. Knows no queue; what leaves is put on lists.
+// where it has none, and run through their programs; those that ct actions send on are looked up
+// again, all that a burst has at once. Knows no queue; what leaves is put on lists.
 #pragma once
 
+#include "dataplane/conntrack/tracking.hh"
 #include "dataplane/flow/cache.hh"
 #include "dataplane/flow/extract.hh"
+#include "dataplane/flow/passes.hh"
 #include "dataplane/forward.hh"
 
 #include <algorithm>
@@ -33,15 +36,19 @@ struct surroundings {
 };
 
 // Runs a program on a packet, of which `at` tells the headers. `copies` is room for the copies that
-// are made of it; they stay there until the lists are delivered.
+// are made of it; they stay there until the lists are delivered. At a ct action it ends, and the
+// rest is `asked`'s to be run later.
 class runner {
 public:
-    explicit runner(dataplane::burst& copies) noexcept : copies_{copies} {}
+    runner(dataplane::burst& copies, ct_taker& asked) noexcept : copies_{copies}, asked_{asked} {}
     void run(std::span<const std::uint64_t> program, dataplane::packet_slot& p,
-             const header_layout& at, const surroundings& around) noexcept;
+             const header_layout& at, const pass_state& state, const surroundings& around) noexcept;
     // The frame as it stands, by one port. False: it cannot be sent there.
     static bool send(dataplane::packet_slot& p, dataplane::port_index to,
                      const surroundings& around) noexcept;
+    // Null: there is no room, which is counted.
+    [[nodiscard]] static dataplane::packet_slot*
+    copy(dataplane::packet_slot& p, dataplane::burst& to, const surroundings& around) noexcept;
 
 private:
     struct frame_state;
@@ -50,10 +57,10 @@ private:
     void run(std::span<const std::uint64_t> program, frame_state& f,
              const surroundings& around) noexcept;
     [[nodiscard]] bool make_own(frame_state& f, use next, const surroundings& around) noexcept;
-    [[nodiscard]] dataplane::packet_slot* copy(dataplane::packet_slot& p,
-                                               const surroundings& around) noexcept;
     [[nodiscard]] bool send_cut(dataplane::packet_slot& p, std::uint16_t longest,
                                 dataplane::port_index to, const surroundings& around) noexcept;
+    void ask(frame_state& f, const ct_operation& what, std::span<const std::uint64_t> rest,
+             const surroundings& around) noexcept;
     [[nodiscard]] bool switch_frame(frame_state& f, dataplane::port_index from, bool last,
                                     const surroundings& around) noexcept;
     static void flood(frame_state& f, dataplane::port_index from,
@@ -62,6 +69,7 @@ private:
     void change(frame_state& f, std::span<const std::uint64_t> changes) noexcept;
 
     dataplane::burst& copies_;
+    ct_taker& asked_;
     key value_; // both are zero, but while a change is made
     key mask_;
 };
@@ -71,6 +79,9 @@ class switcher {
 public:
     // Memory for the cache: see cache.
     explicit switcher(std::size_t cache_bytes);
+
+    // Who answers ct actions; without, no packet has a valid connection.
+    void set_tracking(conntrack::tracking& t) noexcept { tracking_ = &t; }
 
     void forward(dataplane::burst& b, const surroundings& around) noexcept;
     [[nodiscard]] cache& entries() noexcept { return cache_; }
@@ -89,24 +100,94 @@ private:
             return {varying, std::min(p->length, longest)};
         }
     };
+    // Of a pass behind a ct action.
+    struct later_candidate : candidate {
+        const key_layout* layout; // null: nobody knows how to tell its flow
+        std::size_t words;        // of the question
+        std::size_t number;       // in the stage
+    };
+    struct level;
 
     template <std::size_t count>
     void forward_by(dataplane::burst& b, const surroundings& around) noexcept;
 
     // Whether an entry holds among the flows there are; then it is of their version.
-    static bool is_current(cache::entry& e, const candidate& c, const pipeline& flows) noexcept;
-    void run(std::span<const std::uint64_t> program, dataplane::drop_reason reason, candidate& c,
+    static bool is_current(cache::entry& e, const candidate& c, const key_layout& layout,
+                           const pipeline& flows) noexcept;
+    void run_first(std::span<const std::uint64_t> program, dataplane::drop_reason reason,
+                   candidate& c, const surroundings& around) noexcept;
+    void run(std::size_t at, std::span<const std::uint64_t> program, dataplane::packet_slot& p,
+             const header_layout& headers, const pass_state& state,
              const surroundings& around) noexcept;
     void translate_anew(candidate& c, cache::entry* old, dataplane::burst& b,
                         const surroundings& around) noexcept;
+    void account(cache::entry* made, const candidate& c, const surroundings& around) noexcept;
+
+    // Later passes: later_passes.cc. Levels are counted by the ct actions before.
+    void settle(std::size_t at, const surroundings& around) noexcept;
+    void go_on(std::size_t from, const surroundings& around) noexcept;
+    void track(std::span<conntrack::request> requests, dataplane::seconds_t now) noexcept;
+    void look_up(std::size_t first, std::size_t last, pass_stage& stage, level& here,
+                 const surroundings& around) noexcept;
+    void ask(later_candidate& c, pass_stage& stage, std::uint64_t*& words,
+             const surroundings& around) noexcept;
+    void act(later_candidate& c, pass_stage& stage, std::size_t at,
+             const surroundings& around) noexcept;
+    void translate_anew(later_candidate& c, cache::entry* old, pass_stage& stage, std::size_t at,
+                        const surroundings& around) noexcept;
+    void run_rest(std::size_t number, pass_stage& stage, std::size_t at,
+                  const surroundings& around) noexcept;
+    void clear_copies() noexcept;
 
     cache cache_;
+    conntrack::tracking* tracking_{nullptr};
     key key_; // of one packet at a time
     std::unique_ptr<std::array<candidate, dataplane::burst::capacity>> candidates_;
     std::unique_ptr<std::array<std::uint64_t, key_words * dataplane::burst::capacity>> asked_;
     std::unique_ptr<translation> made_;
-    std::unique_ptr<dataplane::burst> copies_;
-    runner runner_;
+    dataplane::burst* burst_{nullptr}; // that is forwarded
+    pass_stage::budget passes_left_{};
+    std::size_t deepest_{0}; // level that was come to since copies were cleared
+    std::array<std::unique_ptr<level>, max_passes + 1> levels_;
 };
+
+// What belongs to the programs of one level.
+struct switcher::level {
+    // Of the last level nothing goes on.
+    struct nobody final : ct_taker {
+        bool take(dataplane::packet_slot&, const pass_state&, const ct_operation&,
+                  std::span<const std::uint64_t>) noexcept override
+        {
+            return false;
+        }
+    };
+
+    level(pass_stage::budget& left, bool last) noexcept
+        : asked{left}, runs{copies, last ? static_cast<ct_taker&>(none) : asked}
+    {}
+
+    dataplane::burst copies; // that its programs make
+    pass_stage asked;        // what they ask for
+    nobody none;
+    runner runs;
+    // Of packets that go on here: those that something is left for, too, and all of them.
+    dataplane::burst forks;
+    std::size_t count{0};
+    std::array<later_candidate, dataplane::burst::capacity> candidates;
+    std::array<std::uint64_t, key_words * dataplane::burst::capacity + 4 * max_program> questions;
+};
+
+// Where a program of one output sends; no_port: it is another.
+[[nodiscard]] inline dataplane::port_index
+only_output(std::span<const std::uint64_t> program) noexcept
+{
+    if (program.size() == 1) [[likely]] {
+        const operation o = operation::of(program.front());
+        if (o.code == operation_code::output) [[likely]] {
+            return dataplane::port_index{static_cast<std::uint16_t>(o.b)};
+        }
+    }
+    return dataplane::no_port;
+}
 
 } // namespace strait::flow

@@ -9,8 +9,10 @@
 #include "dataplane/flow/flow_tables.hh"
 #include "dataplane/types.hh"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -37,14 +39,29 @@ private:
     std::vector<dataplane::port_index> indices_;
 };
 
-// The bits of a key that tell flows apart: all that rules may match on and actions may read, but
-// for what varies within a flow, which entries test (tests in translate.hh). The first word is
-// in_port's.
+// Words of keys that a pipeline tells changes by, at most.
+inline constexpr std::size_t most_changed_words = 4;
+
+// The bits of a key that tell flows apart in a pass: all that rules may match on and actions may
+// read there, but for what varies within a flow, which entries test (tests in translate.hh). The
+// first word is in_port's.
 struct key_layout {
+    static constexpr std::uint8_t absent = 0xff;
+
     std::size_t count{0};
     std::array<std::uint8_t, key_words> words{};  // indices into a key
     std::array<std::uint64_t, key_words> masks{}; // of these
     depth deepest{depth::link};                   // how far into a frame that takes to look
+    // Where the words are that pipeline::changed is asked by; absent: it does not concern the pass.
+    std::array<std::uint8_t, most_changed_words> changed_at{absent, absent, absent, absent};
+    std::bitset<all_tables> tables{std::bitset<all_tables>{}.set()}; // that the pass may come to
+
+    [[nodiscard]] std::uint8_t place_of_word(std::uint8_t word) const noexcept
+    {
+        const auto* const end = words.begin() + count;
+        const auto* const found = std::find(words.begin(), end, word);
+        return found == end ? absent : static_cast<std::uint8_t>(found - words.begin());
+    }
 };
 
 // Of the key's word with nw_tos, nw_ttl and tcp_flags: what varies within a flow.
@@ -59,39 +76,51 @@ static_assert(place_of(field::nw_tos).word == varying_word &&
 struct pipeline {
     flow_tables tables;
     std::shared_ptr<const port_numbers> ports;
-    key_layout layout;
+    key_layout layout; // of the first pass
+    // Of those that begin in a table behind a ct action.
+    struct later_pass {
+        table_id table;
+        key_layout layout;
+    };
+    std::vector<later_pass> later;
     std::uint32_t version{0}; // of no other pipeline, of any bridge
 
     // Flows that were looked up in one of so many versions before, of this bridge, go where they
     // went, unless their values were changed since (rule_changes.hh).
     std::uint32_t kept{0};
-    struct by_word {
-        std::shared_ptr<changed_values> values; // null: there are no more
-        std::uint8_t at{0};                     // in the layout
-    };
-    using changes_by_word = std::array<by_word, 4>;
+    // Null from where on there are no more.
+    using changes_by_word = std::array<std::shared_ptr<changed_values>, most_changed_words>;
     changes_by_word changed;
 
-    // Whether a flow does that was looked up in `older`. `asked`: its key by the layout.
-    [[nodiscard]] bool still_holds(std::uint32_t older, const std::uint64_t* asked) const noexcept
+    // Whether a flow does that was looked up in `older`. `asked`: its key by the layout of its
+    // pass.
+    [[nodiscard]] bool still_holds(std::uint32_t older, const std::uint64_t* asked,
+                                   const key_layout& by) const noexcept
     {
         if (version - older > kept) {
             return false;
         }
-        for (const by_word& c : changed) {
-            if (!c.values) {
-                break;
-            }
-            if (c.values->after(older, asked[c.at])) {
+        for (std::size_t i = 0; i < changed.size() && changed[i]; ++i) {
+            const std::uint8_t at = by.changed_at[i];
+            if (at != key_layout::absent && changed[i]->after(older, asked[at])) {
                 return false;
             }
         }
         return true;
     }
+
+    // Of the pass that begins in a table. Null: no action leads there.
+    [[nodiscard]] const key_layout* layout_from(table_id table) const noexcept
+    {
+        const auto found = std::ranges::find(later, table, &later_pass::table);
+        return found == later.end() ? nullptr : &found->layout;
+    }
 };
 
-// Of tables whose rules match under `matched` and read with their actions `read`.
+// Of a pass whose rules match under `matched` and read with their actions `read`. The first one's
+// packets come without registers and connections.
 [[nodiscard]] key_layout make_layout(const key& matched, const key& read) noexcept;
+[[nodiscard]] key_layout make_later_layout(const key& matched, const key& read) noexcept;
 
 // What a bridge's snapshots share, so that flows change without a new one. Null: there is but
 // NORMAL.

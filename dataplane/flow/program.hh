@@ -22,6 +22,8 @@ enum class operation_code : std::uint8_t {
     pop_vlan,
     decrement_ttl, // the TTL is more than 1
     clone,         // b: so many words that follow are done to a copy
+    ct,            // see ct_operation.hh; b, its lower half: so many words follow
+    drop,          // what was asked for is done, and the frame goes nowhere; a: drop_reason
 };
 
 struct operation {
@@ -45,6 +47,19 @@ struct operation {
 // Words of one change that `set` carries.
 inline constexpr std::size_t words_per_change = 3;
 
+// How many words belong to an operation; what `clone` does to its copy are operations themselves.
+[[nodiscard]] constexpr std::size_t words_of(const operation& o) noexcept
+{
+    switch (o.code) {
+    case operation_code::set:
+        return o.count * words_per_change;
+    case operation_code::ct:
+        return o.b & 0xffff;
+    default:
+        return 0;
+    }
+}
+
 // Whether a frame leaves at more than one place of the program.
 [[nodiscard]] constexpr bool leaves_more_than_once(std::span<const std::uint64_t> program) noexcept
 {
@@ -53,7 +68,7 @@ inline constexpr std::size_t words_per_change = 3;
         const operation o = operation::of(program[i++]);
         times += o.code == operation_code::output || o.code == operation_code::output_cut ||
                  o.code == operation_code::normal || o.code == operation_code::flood;
-        i += o.code == operation_code::set ? o.count * words_per_change : 0;
+        i += words_of(o);
     }
     return times > 1;
 }

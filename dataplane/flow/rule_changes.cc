@@ -65,6 +65,13 @@ struct writer {
         if (a.in_port) {
             add(bits, field::in_port);
         }
+        if (a.by_connection) { // what a rule asks for stands elsewhere
+            connection();
+            for (const field f : {field::nw_proto, field::nw_src, field::nw_dst, field::ipv6_src,
+                                  field::ipv6_dst, field::tp_src, field::tp_dst}) {
+                add(bits, f);
+            }
+        }
     }
     void operator()(const goto_table&) const {}
     void operator()(const clear_actions&) const {}
@@ -79,17 +86,8 @@ struct writer {
     void operator()(const ct_clear&) const { connection(); }
     void operator()(const clone& a) const { add_written(a.actions, bits); }
     void operator()(const write_actions& a) const { add_written(a.actions, bits); }
-    void operator()(const ct& a) const
-    {
-        connection();
-        add_written(a.exec, bits);
-        if (a.translation) {
-            for (const field f : {field::nw_src, field::nw_dst, field::ipv6_src, field::ipv6_dst,
-                                  field::tp_src, field::tp_dst}) {
-                add(bits, f);
-            }
-        }
-    }
+    // Who goes on has other headers, if addresses are translated, but from the pass's begin on.
+    void operator()(const ct&) const { connection(); }
 
 private:
     void to(const subfield& s) const
@@ -130,47 +128,69 @@ void add_written(const action_list& actions, key& bits)
 
 void changed_rules::add(const rule& changed)
 {
-    if (all_ || matches_.size() == most) {
+    if (all_ || rules_.size() == most) {
         add_all();
         return;
     }
-    matches_.push_back(changed.match());
+    rules_.push_back({changed.table(), changed.match()});
 }
 
 void changed_rules::add(const changed_rules& others)
 {
-    if (all_ || others.all_ || matches_.size() + others.matches_.size() > most) {
+    if (all_ || others.all_ || rules_.size() + others.rules_.size() > most) {
         add_all();
         return;
     }
-    matches_.insert(matches_.end(), others.matches_.begin(), others.matches_.end());
+    rules_.insert(rules_.end(), others.rules_.begin(), others.rules_.end());
 }
 
 void changed_rules::add_all() noexcept
 {
     all_ = true;
-    matches_ = {};
+    rules_ = {};
 }
 
 // Everything is another from here on.
-void rule_changes::restart(const pipeline& next) noexcept
+void rule_changes::restart(const pipeline& next)
 {
-    layout_ = next.layout;
+    passes_.clear();
+    (void)take_in(first_pass, next.layout);
+    for (const auto& [table, layout] : next.later) {
+        (void)take_in(table, layout);
+    }
     since_ = next.version;
     by_word_ = {};
+}
+
+// False: its keys have other words than before.
+bool rule_changes::take_in(unsigned begins, const key_layout& layout)
+{
+    const auto known = std::ranges::find(passes_, begins, &pass::begins);
+    if (known == passes_.end()) { // nor are there entries of it
+        passes_.push_back({begins, layout});
+        return true;
+    }
+    if (!same_words(known->layout, layout)) {
+        return false;
+    }
+    for (std::size_t i = 0; i < layout.count; ++i) {
+        known->layout.masks[i] |= layout.masks[i];
+    }
+    known->layout.tables |= layout.tables;
+    return true;
 }
 
 void rule_changes::tell(pipeline& next, const key& written)
 {
     // Versions are compared by their distance.
     constexpr std::uint32_t longest = 1U << 30;
-    bool all =
-        changed_.all() || !same_words(layout_, next.layout) || next.version - since_ > longest;
-    for (std::size_t i = 0; i < layout_.count; ++i) {
-        layout_.masks[i] |= next.layout.masks[i];
+    bool all = changed_.all() || next.version - since_ > longest;
+    all = !take_in(first_pass, next.layout) || all;
+    for (const auto& [table, layout] : next.later) {
+        all = !take_in(table, layout) || all;
     }
-    for (const match& one : changed_.matches()) {
-        all = all || !note(one, next, written);
+    for (const changed_rules::one& rule : changed_.rules()) {
+        all = all || !note(rule, next, written);
     }
     if (all) {
         restart(next);
@@ -178,19 +198,56 @@ void rule_changes::tell(pipeline& next, const key& written)
     changed_ = {};
     next.kept = next.version - since_;
     next.changed = by_word_;
+    const auto place = [this](key_layout& layout) {
+        for (std::size_t i = 0; i < by_word_.size(); ++i) {
+            layout.changed_at[i] =
+                by_word_[i] ? layout.place_of_word(by_word_[i]->word()) : key_layout::absent;
+        }
+    };
+    place(next.layout);
+    for (auto& one : next.later) {
+        place(one.layout);
+    }
+}
+
+bool rule_changes::concerns_any(table_id table) const noexcept
+{
+    return std::ranges::any_of(passes_,
+                               [table](const pass& p) { return p.layout.tables.test(table); });
+}
+
+// Bits of a rule's that the keys of all passes have which may meet it, and which packets are asked
+// for as they came.
+rule_changes::word_bits rule_changes::usable_for(const changed_rules::one& rule,
+                                                 const key& written) const
+{
+    static constexpr key telling = telling_fields();
+    word_bits usable{};
+    for (std::size_t i = 0; i < key_words; ++i) {
+        usable[i] = rule.match.mask.words[i] & ~written.words[i] & telling.words[i];
+    }
+    for (const pass& p : passes_) {
+        if (!p.layout.tables.test(rule.table)) {
+            continue;
+        }
+        word_bits here{};
+        for (std::size_t i = 0; i < p.layout.count; ++i) {
+            here[p.layout.words[i]] = p.layout.masks[i];
+        }
+        for (std::size_t i = 0; i < key_words; ++i) {
+            usable[i] &= here[i];
+        }
+    }
+    return usable;
 }
 
 // False: there are no bits that it could be told by.
-bool rule_changes::note(const match& one, const pipeline& next, const key& written)
+bool rule_changes::note(const changed_rules::one& rule, const pipeline& next, const key& written)
 {
-    // Bits that packets are asked about as they came.
-    static constexpr key telling = telling_fields();
-    word_bits usable{};
-    for (std::size_t i = 0; i < layout_.count; ++i) {
-        const std::size_t word = layout_.words[i];
-        usable[word] =
-            one.mask.words[word] & layout_.masks[i] & ~written.words[word] & telling.words[word];
+    if (!concerns_any(rule.table)) {
+        return true;
     }
+    const word_bits usable = usable_for(rule, written);
     const unsigned most =
         count(*std::ranges::max_element(usable, {}, [](std::uint64_t b) { return count(b); }));
     if (most == 0) {
@@ -206,7 +263,7 @@ bool rule_changes::note(const match& one, const pipeline& next, const key& writt
     if (to == nullptr) {
         return false;
     }
-    to->note(one.value.words[to->word()], next.version);
+    to->note(rule.match.value.words[to->word()], next.version);
     return true;
 }
 
@@ -215,10 +272,9 @@ changed_values* rule_changes::find(const word_bits& usable, unsigned enough) con
 {
     changed_values* best = nullptr;
     for (const auto& c : by_word_) {
-        if (c.values && (c.values->mask() & ~usable[c.values->word()]) == 0 &&
-            count(c.values->mask()) >= enough &&
-            (best == nullptr || count(c.values->mask()) > count(best->mask()))) {
-            best = c.values.get();
+        if (c && (c->mask() & ~usable[c->word()]) == 0 && count(c->mask()) >= enough &&
+            (best == nullptr || count(c->mask()) > count(best->mask()))) {
+            best = c.get();
         }
     }
     return best;
@@ -227,17 +283,15 @@ changed_values* rule_changes::find(const word_bits& usable, unsigned enough) con
 // Null: there are as many as there may be.
 changed_values* rule_changes::make(const word_bits& usable)
 {
-    const auto free = std::ranges::find_if(by_word_, [](const auto& c) { return !c.values; });
+    const auto free = std::ranges::find_if(by_word_, [](const auto& c) { return !c; });
     if (free == by_word_.end()) {
         return nullptr;
     }
     const auto word = static_cast<std::uint8_t>(
         std::ranges::max_element(usable, {}, [](std::uint64_t b) { return count(b); }) -
         usable.begin());
-    const auto* const place = std::find(layout_.words.begin(), layout_.words.end(), word);
-    free->values = std::make_shared<changed_values>(word, usable[word], since_);
-    free->at = static_cast<std::uint8_t>(place - layout_.words.begin());
-    return free->values.get();
+    *free = std::make_shared<changed_values>(word, usable[word], since_);
+    return free->get();
 }
 
 } // namespace strait::flow

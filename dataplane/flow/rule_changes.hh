@@ -27,11 +27,15 @@ public:
     // What is not a rule has changed, or nobody knows what.
     void add_all() noexcept;
 
+    struct one {
+        table_id table;
+        flow::match match;
+    };
     [[nodiscard]] bool all() const noexcept { return all_; }
-    [[nodiscard]] const std::vector<match>& matches() const noexcept { return matches_; }
+    [[nodiscard]] const std::vector<one>& rules() const noexcept { return rules_; }
 
 private:
-    std::vector<match> matches_;
+    std::vector<one> rules_;
     bool all_{false};
 };
 
@@ -47,23 +51,33 @@ public:
     }
     void add_all() noexcept { changed_.add_all(); }
 
-    // What of older entries holds in `next`, whose version and layout are as they will be and which
-    // workers do not see yet. Each pipeline that they see is told of, in the order of versions.
-    // `written`: add_written() of all rules that are there or were.
+    // What of older entries holds in `next`, whose version and layouts are as they will be and
+    // which workers do not see yet. Each pipeline that they see is told of, in the order of
+    // versions. `written`: add_written() of all rules that are there or were.
     void tell(pipeline& next, const key& written);
 
 private:
     using word_bits = std::array<std::uint64_t, key_words>;
 
-    [[nodiscard]] bool note(const match& one, const pipeline& next, const key& written);
+    // A pass, the first one or one that begins in a table, and its layout: the words are those of
+    // all pipelines since `since_`, the masks and the tables have all bits of theirs. Where keys
+    // are equal that were made under different masks, so are the flows: neither tells more.
+    static constexpr unsigned first_pass = all_tables;
+    struct pass {
+        unsigned begins;
+        key_layout layout;
+    };
+    [[nodiscard]] bool take_in(unsigned begins, const key_layout& layout);
+    [[nodiscard]] word_bits usable_for(const changed_rules::one& rule, const key& written) const;
+    [[nodiscard]] bool concerns_any(table_id table) const noexcept;
+    [[nodiscard]] bool note(const changed_rules::one& rule, const pipeline& next,
+                            const key& written);
     [[nodiscard]] changed_values* find(const word_bits& usable, unsigned enough) const noexcept;
     [[nodiscard]] changed_values* make(const word_bits& usable);
-    void restart(const pipeline& next) noexcept;
+    void restart(const pipeline& next);
 
     changed_rules changed_;
-    // Its words are those of all pipelines since `since_`, its masks have all bits of theirs. Where
-    // keys are equal that were made under different masks, so are the flows: neither tells more.
-    key_layout layout_;
+    std::vector<pass> passes_;
     std::uint32_t since_{0}; // all older entries are stale
     pipeline::changes_by_word by_word_;
 };

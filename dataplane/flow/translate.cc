@@ -2,9 +2,11 @@
 // The walk through the tables.
 #include "dataplane/flow/translate.hh"
 
+#include "dataplane/flow/ct_operation.hh"
 #include "dataplane/flow/rewrite.hh"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace strait::flow {
@@ -25,8 +27,45 @@ bool is_header(field f) noexcept
     return word >= place_of(field::eth_dst).word && word < place_of(field::metadata).word;
 }
 
+// What is known of a connection.
+void clear_connection(key& k) noexcept
+{
+    std::fill(k.words.begin() + place_of(field::ct_state).word,
+              k.words.begin() + place_of(field::tun_id).word, 0);
+}
+
+void swap_fields(key& k, field a, field b) noexcept
+{
+    const wide kept = k.get(a);
+    k.set(a, k.get(b));
+    k.set(b, kept);
+}
+
+// The packet's addresses, ports and protocol for those of its connection's first packet.
+void swap_with_connection(key& k, bool ipv6) noexcept
+{
+    swap_fields(k, field::nw_proto, field::ct_nw_proto);
+    swap_fields(k, ipv6 ? field::ipv6_src : field::nw_src,
+                ipv6 ? field::ct_ipv6_src : field::ct_nw_src);
+    swap_fields(k, ipv6 ? field::ipv6_dst : field::nw_dst,
+                ipv6 ? field::ct_ipv6_dst : field::ct_nw_dst);
+    swap_fields(k, field::tp_src, field::ct_tp_src);
+    swap_fields(k, field::tp_dst, field::ct_tp_dst);
+}
+
 // OpenFlow's action set: of each kind the last one, done in this order (OpenFlow 1.5, 5.6).
-enum class set_order : std::uint8_t { pop_vlan, push_vlan, dec_ttl, set, group, output, count };
+// Of those from `group` on there is but one, the first that there is (ovs-actions(7)).
+enum class set_order : std::uint8_t {
+    pop_vlan,
+    push_vlan,
+    dec_ttl,
+    set,
+    group,
+    output,
+    resubmit,
+    ct_clear,
+    ct
+};
 
 class walker {
 public:
@@ -34,22 +73,33 @@ public:
         : flows_{flows}, packet_{packet}, now_{packet}, out_{out}, watching_{watching}
     {}
 
-    void run() noexcept
+    void run(const pass_start& begin) noexcept
     {
         out_.program_words = 0;
         out_.rule_count = 0;
         out_.tests = {};
-        const bool found = go_through(0, std::nullopt);
+        for (std::size_t i = 0; i + 1 < begin.stack.size(); i += 2) {
+            stack_[stack_size_++] = {begin.stack[i], begin.stack[i + 1]};
+        }
+        for (const std::uint64_t address : begin.set) {
+            action_set_[action_set_size_++] = std::bit_cast<const action*>(address);
+        }
+        table_ = begin.table;
+        const bool found = go_through(begin.table, {});
         if (!failed_ && !exited_) {
             do_action_set();
+        }
+        if (!failed_) {
+            out_.program_words = useful_words_; // what follows the last output changes nothing
+            out_.reason = found ? drop_reason::flow_drop : drop_reason::flow_miss;
+            if (useful_words_ > 0 && !leaves_) {
+                emit({operation_code::drop, 0, static_cast<std::uint16_t>(out_.reason), 0});
+            }
         }
         if (failed_) {
             out_.program_words = 0;
             out_.reason = drop_reason::flow_too_complex;
-            return;
         }
-        out_.program_words = useful_words_; // what follows the last output changes nothing
-        out_.reason = found ? drop_reason::flow_drop : drop_reason::flow_miss;
     }
 
 private:
@@ -109,6 +159,7 @@ private:
     {
         emit(o);
         useful_words_ = out_.program_words;
+        leaves_ = true;
     }
 
     void emit_set(std::size_t word, std::uint64_t value, std::uint64_t mask) noexcept
@@ -142,6 +193,7 @@ private:
         }
         now_.set(f, value, mask);
         if (!is_header(f)) {
+            changed_.set(f, ~wide{}, mask);
             return;
         }
         const field_place at = place_of(f);
@@ -199,8 +251,13 @@ private:
         emit({operation_code::pop_vlan, 0, 0, 0});
     }
 
+    // What is asked for with another key than the packet has by now.
+    struct lookup {
+        std::optional<port_number> in_port;
+        bool by_connection{false};
+    };
     // False: nothing in the table matched.
-    bool go_through(table_id table, std::optional<port_number> in_port) noexcept
+    bool go_through(table_id table, const lookup& as) noexcept
     {
         if (depth_ == max_depth) {
             fail("tables lead into one another too deeply; the packet is dropped");
@@ -214,8 +271,11 @@ private:
         const classifier* const rules = flows_.tables.find(table);
         const rule* found = nullptr;
         key with = now_;
-        if (in_port) {
-            with.set(field::in_port, *in_port);
+        if (as.by_connection) {
+            swap_with_connection(with, now_.number(field::eth_type) == ipv6_type);
+        }
+        if (as.in_port) {
+            with.set(field::in_port, *as.in_port);
         }
         // Rules are not to tell a datagram's first fragment from the others: none has ports (what
         // ovs-ofctl calls fragment handling "normal").
@@ -305,7 +365,7 @@ private:
             emit_output({operation_code::flood, 0, source, 0});
             return;
         case ports::table:
-            go_through(0, std::nullopt);
+            go_through(0, {});
             return;
         default:
             break;
@@ -352,8 +412,7 @@ private:
     }
     bool perform(const dec_ttl&) noexcept
     {
-        const auto type = now_.number(field::eth_type);
-        if (type != ip_type && type != ipv6_type) {
+        if (!is_ip()) {
             return true;
         }
         const auto ttl = static_cast<std::uint8_t>(now_.number(field::nw_ttl));
@@ -385,12 +444,16 @@ private:
     }
     bool perform(const resubmit& what) noexcept
     {
-        go_through(what.table.value_or(table_), what.in_port);
+        if (what.by_connection && (!is_ip() || now_.number(field::ct_nw_proto) == 0)) {
+            say("there is no connection whose addresses could be looked up");
+            return true;
+        }
+        go_through(what.table.value_or(table_), {what.in_port, what.by_connection});
         return true;
     }
     bool perform(const goto_table& what) noexcept
     {
-        go_through(what.table, std::nullopt);
+        go_through(what.table, {});
         return true;
     }
     bool perform(const clear_actions&) noexcept
@@ -455,8 +518,113 @@ private:
         return false;
     }
     bool perform(const note&) noexcept { return true; }
-    bool perform(const ct_clear&) noexcept { return true; }
-    bool perform(const ct&) noexcept { return true; }
+    bool perform(const ct_clear&) noexcept
+    {
+        forget_connection();
+        return true;
+    }
+    void forget_connection() noexcept
+    {
+        clear_connection(now_);
+        knows_ = false;
+    }
+    bool perform(const ct& what) noexcept
+    {
+        std::uint16_t zone = 0;
+        if (const auto* const from = std::get_if<subfield>(&what.zone)) {
+            depend_on(*from);
+            zone = static_cast<std::uint16_t>(from->read(now_).low);
+        } else {
+            zone = std::get<std::uint16_t>(what.zone);
+        }
+        key committed = now_;
+        key bits;
+        for (const action& a : what.exec) {
+            commit_field(a, committed, bits);
+        }
+        emit_ct(what, zone, committed, bits);
+        if (what.table) {
+            say("it is tracked, and a copy goes on by what is known of its connection then");
+        }
+        forget_connection(); // what the copy knows
+        return true;
+    }
+    // One of exec's. Bits of `to` that it sets are added to `bits`.
+    void commit_field(const action& a, key& to, key& bits) noexcept
+    {
+        if (watching_ != nullptr) {
+            watching_->does(a);
+        }
+        if (const auto* const set = std::get_if<set_field>(&a.is)) {
+            to.set(set->of, set->value, set->mask);
+            bits.set(set->of, ~wide{}, set->mask);
+        } else if (const auto* const move = std::get_if<move_field>(&a.is)) {
+            depend_on(move->from);
+            to.set(move->to.of, move->from.read(to) << move->to.first, move->to.mask());
+            bits.set(move->to.of, ~wide{}, move->to.mask());
+        }
+    }
+    void emit_ct(const ct& what, std::uint16_t zone, const key& committed, const key& bits) noexcept
+    {
+        const auto mark_mask = bits.number(field::ct_mark);
+        const wide label_mask = bits.get(field::ct_label);
+        const auto flag = [](bool is, std::uint8_t f) noexcept { return is ? f : std::uint8_t{0}; };
+        const auto flags = static_cast<std::uint8_t>(
+            flag(what.commit, ct_flag::commits) | flag(what.force, ct_flag::forces) |
+            flag(what.table.has_value(), ct_flag::goes_on) | flag(knows_, ct_flag::knows) |
+            flag(what.translation.has_value(), ct_flag::translates) |
+            flag(mark_mask != 0, ct_flag::marks) | flag(!label_mask.is_zero(), ct_flag::labels));
+        const std::size_t at = out_.program_words;
+        emit({operation_code::ct, flags, zone, 0});
+        if (what.translation) {
+            emit(std::bit_cast<std::uint64_t>(&*what.translation));
+        }
+        if (mark_mask != 0) {
+            emit((committed.number(field::ct_mark) & mark_mask) | mark_mask << 32);
+        }
+        if (!label_mask.is_zero()) {
+            const wide label = committed.get(field::ct_label) & label_mask;
+            for (const std::uint64_t word :
+                 {label.high, label.low, label_mask.high, label_mask.low}) {
+                emit(word);
+            }
+        }
+        if (what.table) {
+            emit_frozen();
+            leaves_ = true;
+        }
+        if (failed_) {
+            return;
+        }
+        useful_words_ = out_.program_words;
+        const auto follow = static_cast<std::uint32_t>(useful_words_ - at - 1);
+        out_.program[at] = operation{operation_code::ct, flags, zone,
+                                     follow | std::uint32_t{what.table.value_or(0)} << 16 |
+                                         static_cast<std::uint32_t>(what.alg) << 24}
+                               .word();
+    }
+    // What the rules made of it that a packet has with it when it goes on.
+    void emit_frozen() noexcept
+    {
+        frozen state{0, static_cast<std::uint8_t>(stack_size_),
+                     static_cast<std::uint8_t>(action_set_size_)};
+        for (std::size_t i = 0; i < key_words; ++i) {
+            state.changed |= std::uint64_t{changed_.words[i] != 0} << i;
+        }
+        emit(state.word());
+        for (std::uint64_t left = state.changed; left != 0; left &= left - 1) {
+            const auto word = static_cast<std::size_t>(std::countr_zero(left));
+            emit(now_.words[word] & changed_.words[word]);
+            emit(changed_.words[word]);
+        }
+        for (std::size_t i = 0; i < stack_size_; ++i) {
+            emit(stack_[i].high);
+            emit(stack_[i].low);
+        }
+        for (const action* const a : action_set()) {
+            emit(std::bit_cast<std::uint64_t>(a));
+        }
+    }
     bool perform(const clone& what) noexcept
     {
         const std::size_t begin = out_.program_words;
@@ -468,6 +636,8 @@ private:
         const auto set = action_set_;
         const std::size_t on_stack = stack_size_;
         const auto stack = stack_;
+        const key changed = changed_;
+        const bool knows = knows_;
         emit({operation_code::clone, 0, 0, 0});
         do_all(what.actions);
         if (!stopped() && !in_action_set_) {
@@ -480,6 +650,8 @@ private:
         action_set_ = set;
         stack_size_ = on_stack;
         stack_ = stack;
+        changed_ = changed;
+        knows_ = knows;
         exited_ = false;
         if (failed_) {
             return false;
@@ -514,6 +686,15 @@ private:
         if (std::holds_alternative<output>(a.is) || std::holds_alternative<output_field>(a.is)) {
             return set_order::output;
         }
+        if (std::holds_alternative<resubmit>(a.is)) {
+            return set_order::resubmit;
+        }
+        if (std::holds_alternative<ct_clear>(a.is)) {
+            return set_order::ct_clear;
+        }
+        if (std::holds_alternative<ct>(a.is)) {
+            return set_order::ct;
+        }
         return set_order::set;
     }
     [[nodiscard]] std::span<const action* const> action_set() const noexcept
@@ -529,6 +710,7 @@ private:
             }
         }
         now_.set(field::actset_output, port);
+        changed_.set(field::actset_output, ~wide{});
     }
     void do_action_set() noexcept
     {
@@ -547,7 +729,8 @@ private:
         };
         const auto all =
             std::to_array({set_order::pop_vlan, set_order::push_vlan, set_order::dec_ttl,
-                           set_order::set, set_order::group, set_order::output});
+                           set_order::set, set_order::group, set_order::output, set_order::resubmit,
+                           set_order::ct_clear, set_order::ct});
         for (const set_order which : all) {
             if (stopped()) {
                 return;
@@ -558,9 +741,8 @@ private:
                         return;
                     }
                 }
-            } else if (which == set_order::output && last(set_order::group) != nullptr) {
-                return; // a group stands in for it
-            } else if (const action* const a = last(which); a != nullptr && !do_one(*a)) {
+            } else if (const action* const a = last(which);
+                       a != nullptr && (!do_one(*a) || which >= set_order::group)) {
                 return;
             }
         }
@@ -574,12 +756,19 @@ private:
         return std::visit([this](const auto& what) noexcept { return perform(what); }, a.is);
     }
 
+    [[nodiscard]] bool is_ip() const noexcept
+    {
+        const auto type = now_.number(field::eth_type);
+        return type == ip_type || type == ipv6_type;
+    }
+
     static constexpr std::uint64_t ip_type = 0x0800;
     static constexpr std::uint64_t ipv6_type = 0x86dd;
 
     const pipeline& flows_;
     const key& packet_; // as it came
     key now_;
+    key changed_; // bits that rules set which are no header's
     translation& out_;
     observer* watching_;
     std::uint64_t constant_{0}; // bits of varying_word that are a rule's, no more the packet's
@@ -592,6 +781,8 @@ private:
     bool failed_{false};
     bool exited_{false};
     bool in_action_set_{false};
+    bool leaves_{false};
+    bool knows_{true}; // of its connection what it came with
     std::size_t stack_size_{0};
     std::array<wide, max_stack> stack_;
     std::size_t action_set_size_{0};
@@ -600,20 +791,21 @@ private:
 
 } // namespace
 
-key_layout make_layout(const key& matched, const key& read) noexcept
+namespace {
+
+key both(const key& a, const key& b) noexcept
 {
-    key bits;
+    key out;
     for (std::size_t i = 0; i < key_words; ++i) {
-        bits.words[i] = matched.words[i] | read.words[i];
+        out.words[i] = a.words[i] | b.words[i];
     }
-    // What a packet comes without.
-    for (std::size_t i = place_of(field::metadata).word; i < place_of(field::ct_state).word; ++i) {
-        bits.words[i] = 0;
-    }
-    bits.set(field::conj_id, 0);
-    bits.set(field::pkt_mark, 0);
-    bits.set(field::actset_output, 0);
+    return out;
+}
+
+key_layout layout_of(key bits) noexcept
+{
     key_layout out;
+    bits.set(field::conj_id, 0);
     out.deepest = depth_to_match(bits);
     bits.words[varying_word] &= ~varying_bits;
     bits.set(field::packet_length, 0);
@@ -630,10 +822,29 @@ key_layout make_layout(const key& matched, const key& read) noexcept
     return out;
 }
 
-void translate(const pipeline& flows, const key& packet, translation& out,
-               observer* watching) noexcept
+} // namespace
+
+key_layout make_layout(const key& matched, const key& read) noexcept
 {
-    walker{flows, packet, out, watching}.run();
+    key bits = both(matched, read);
+    // What a packet comes without.
+    for (std::size_t i = place_of(field::metadata).word; i < place_of(field::tun_id).word; ++i) {
+        bits.words[i] = 0;
+    }
+    bits.set(field::pkt_mark, 0);
+    bits.set(field::actset_output, 0);
+    return layout_of(bits);
+}
+
+key_layout make_later_layout(const key& matched, const key& read) noexcept
+{
+    return layout_of(both(matched, read));
+}
+
+void translate(const pipeline& flows, const key& packet, translation& out, observer* watching,
+               const pass_start& begin) noexcept
+{
+    walker{flows, packet, out, watching}.run(begin);
 }
 
 } // namespace strait::flow

@@ -72,8 +72,17 @@ public:
     virtual void says(std::string_view sentence) = 0;
 };
 
-// `packet` is its key as it came, with in_port. Any thread that may read the pipeline.
+// Where a pass begins: the first one so; behind a ct action, in the table and with the stack and
+// the action set that it was given, as words of a ct_operation.
+struct pass_start {
+    table_id table{0};
+    std::span<const std::uint64_t> stack; // two each
+    std::span<const std::uint64_t> set;   // addresses of actions
+};
+
+// `packet` is its key as it is when the pass begins: what its headers say, in_port, and behind a ct
+// action the registers and what is known of its connection. Any thread that may read the pipeline.
 void translate(const pipeline& flows, const key& packet, translation& out,
-               observer* watching = nullptr) noexcept;
+               observer* watching = nullptr, const pass_start& begin = {}) noexcept;
 
 } // namespace strait::flow

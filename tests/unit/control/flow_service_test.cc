@@ -51,10 +51,12 @@ protected:
         }
         return out;
     }
-    json::object trace(std::string_view port, std::string_view packet)
+    json::object trace(std::string_view port, std::string_view packet,
+                       std::string_view ct_next = "")
     {
         return ask("trace", R"({"port":")" + std::string{port} + R"(","packet":")" +
-                                std::string{packet} + R"("})")
+                                std::string{packet} + R"(","ct_next":")" + std::string{ct_next} +
+                                R"("})")
             .as_object();
     }
     static std::vector<std::string> outputs(const json::object& traced)
@@ -318,6 +320,35 @@ TEST_F(flows_of_the_service, are_traced_to_the_reason_of_a_drop)
     const auto traced = trace("a", "udp");
     EXPECT_EQ(traced.at("drops").at(0).at("reason"), "flow_miss");
     EXPECT_EQ(traced.at("steps").at(0).at("rule"), nullptr);
+}
+
+TEST_F(flows_of_the_service, are_traced_through_the_states_of_connections)
+{
+    give("flow.add", "priority=9,ip,actions=set_field:7->reg0,ct(table=1,zone=5),output:c\n"
+                     "table=1,ct_state=+trk+new,ct_zone=5,reg0=7,actions=ct(commit,table=2)\n"
+                     "table=1,ct_state=+est,actions=output:b\n"
+                     "table=2,ct_state=+inv,actions=drop\n"
+                     "table=2,priority=1,ct_state=+trk,actions=output:b,output:c\n");
+    EXPECT_EQ(outputs(trace("a", "tcp", "est|rpl")), (names{"b", "c"}));
+    EXPECT_EQ(outputs(trace("a", "tcp")), (names{"b", "c", "c"}));
+    const auto traced = trace("a", "tcp", "new,inv");
+    EXPECT_EQ(outputs(traced), names{"c"});
+    EXPECT_EQ(traced.at("drops").at(0).at("reason"), "flow_drop");
+    std::vector<std::string> passes;
+    for (const auto& step : traced.at("steps").as_array()) {
+        if (const auto* const table = step.as_object().if_contains("goes_on")) {
+            passes.push_back(std::to_string(table->to_number<int>()) + " " +
+                             std::string{std::string_view{step.at("flow").as_string()}});
+        }
+    }
+    ASSERT_EQ(passes.size(), 2U);
+    EXPECT_THAT(passes[0], StartsWith("1 "));
+    EXPECT_THAT(passes[0], HasSubstr("ct_state=new|trk,ct_zone=5"));
+    EXPECT_THAT(passes[0], HasSubstr("reg0=0x7"));
+    EXPECT_THAT(passes[1], StartsWith("2 "));
+    EXPECT_THAT(passes[1], HasSubstr("ct_state=inv|trk"));
+    EXPECT_THAT(why("trace", R"({"port":"a","packet":"tcp","ct_next":"est,old"})"),
+                HasSubstr("ct_state has no flag old"));
 }
 
 TEST_F(flows_of_the_service, are_traced_without_learning_or_counting)

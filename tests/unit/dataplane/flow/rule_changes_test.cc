@@ -6,17 +6,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <bitset>
 #include <memory>
 
 namespace strait::flow {
 namespace {
 
-rule_ptr rule_for(field f, std::uint64_t value, std::uint64_t mask)
+rule_ptr rule_for(field f, std::uint64_t value, std::uint64_t mask, table_id table = 0)
 {
     match what;
     what.require(field::eth_type, 0x0800);
     what.require(f, value, mask);
-    return rule::make({}, what, std::make_shared<const action_list>());
+    return rule::make({.table = table}, what, std::make_shared<const action_list>());
 }
 rule_ptr rule_for_address(std::uint32_t address, unsigned length)
 {
@@ -35,6 +37,7 @@ protected:
     const pipeline& tell()
     {
         current_.layout = make_layout(matched_, {});
+        current_.layout.tables = tables_;
         current_.version = ++version_;
         changes_.tell(current_, written_);
         return current_;
@@ -51,7 +54,7 @@ protected:
         for (std::size_t i = 0; i < l.count; ++i) {
             asked[i] = k.words[l.words[i]] & l.masks[i];
         }
-        return !current_.still_holds(older, asked.data());
+        return !current_.still_holds(older, asked.data(), l);
     }
     std::size_t how_many_stale(std::uint32_t older)
     {
@@ -67,6 +70,7 @@ protected:
     std::uint32_t version_{0xfffffffc}; // 0 is among those that come
     key matched_;
     key written_;
+    std::bitset<all_tables> tables_{std::bitset<all_tables>{}.set()};
     pipeline current_;
     rule_changes changes_;
 };
@@ -101,6 +105,35 @@ TEST_F(changes_of_rules, concern_the_flows_that_a_rule_matches_and_hardly_any_ot
     tell();
     EXPECT_TRUE(stale(version_ - 1, first, 80));
     EXPECT_FALSE(stale(version_ - 1, first, 60));
+}
+
+TEST_F(changes_of_rules, concern_the_passes_alone_that_may_come_to_the_rule)
+{
+    tables_ = 1; // the first pass comes to table 0
+    tell();
+    changes_.add(*rule_for(field::nw_dst, first + 77, 0xffffffff, 5));
+    tell();
+    EXPECT_EQ(how_many_stale(version_ - 1), 0U);
+    // A pass that has other words, and a rule that it may meet.
+    key later;
+    later.set(field::eth_type, ~wide{});
+    later.set(field::nw_dst, ~wide{});
+    current_.later.push_back({5, make_later_layout(later, {})});
+    current_.later.front().layout.tables = 0x20;
+    tell();
+    changes_.add(*rule_for(field::nw_dst, first + 78, 0xffffffff, 5));
+    tell();
+    const key_layout& l = current_.later.front().layout;
+    const auto stale_there = [&](std::uint32_t address) {
+        std::array<std::uint64_t, key_words> asked{};
+        asked[l.place_of_word(place_of(field::nw_dst).word)] = address;
+        return !current_.still_holds(version_ - 1, asked.data(), l);
+    };
+    EXPECT_TRUE(stale_there(first + 78));
+    EXPECT_FALSE(stale_there(first + 80));
+    changes_.add(*rule_for(field::tp_dst, 80, 0xffff, 5)); // which its keys do not have
+    tell();
+    EXPECT_TRUE(stale_there(first + 80));
 }
 
 TEST_F(changes_of_rules, concern_all_where_a_rule_has_no_bits_to_tell_flows_by)
@@ -226,9 +259,12 @@ TEST(written_bits, are_those_of_all_actions_that_write)
     EXPECT_EQ(written_by({ct{}}).get(field::ct_state), wide::ones(32));
     EXPECT_EQ(written_by({ct{}}).get(field::nw_dst), wide{});
     EXPECT_EQ(written_by({ct_clear{}}).get(field::ct_mark), wide::ones(32));
-    ct translating;
+    ct translating; // for who goes on, whose key is another
     translating.translation = nat{};
-    EXPECT_EQ(written_by({translating}).get(field::tp_dst), wide{0xffff});
+    EXPECT_EQ(written_by({translating}).get(field::tp_dst), wide{});
+    const key swapped = written_by({resubmit{std::nullopt, table_id{1}, true}});
+    EXPECT_EQ(swapped.get(field::nw_dst), wide::ones(32));
+    EXPECT_EQ(swapped.get(field::ct_nw_dst), wide::ones(32));
     EXPECT_EQ(written_by({group{1}}).get(field::eth_src), wide::ones(48));
 }
 

@@ -2,9 +2,15 @@
 // Programs that tables come to, and what of a packet they hang on.
 #include "dataplane/flow/translate.hh"
 
+#include "dataplane/flow/ct_operation.hh"
+
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace strait::flow {
@@ -57,7 +63,7 @@ protected:
         const auto words = made_.words();
         for (std::size_t i = 0; i < words.size();) {
             out.push_back(operation::of(words[i++]));
-            i += out.back().code == operation_code::set ? out.back().count * words_per_change : 0;
+            i += words_of(out.back());
         }
         return out;
     }
@@ -389,6 +395,150 @@ TEST_F(translation_of, no_fragment_has_ports)
     EXPECT_EQ(outputs(), (ports_out{2}));
     packet_.set(field::nw_frag, frag_any);
     EXPECT_EQ(outputs(), (ports_out{3}));
+}
+
+class tracking_of : public translation_of {
+protected:
+    // The program's first operation.
+    ct_operation first() const
+    {
+        const auto words = made_.words();
+        const operation o = operation::of(words.front());
+        EXPECT_EQ(o.code, operation_code::ct);
+        return {o, words.data() + 1};
+    }
+    static action track(ct what, std::optional<table_id> table)
+    {
+        what.table = table;
+        return {std::move(what)};
+    }
+};
+
+TEST_F(tracking_of, a_packet_carries_what_the_action_says)
+{
+    ct what;
+    what.zone = subfield{field::reg2, 8, 16};
+    what.commit = what.force = true;
+    what.alg = ct::helper::ftp;
+    what.translation = nat{};
+    what.exec = {{set_field{field::ct_mark, 0xab, 0xff}},
+                 {move_field{{field::ct_mark, 4, 4}, {field::ct_label, 64, 4}}}};
+    always(0, {set(field::reg2, 0x123400), track(what, std::nullopt), out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    const ct_operation made = first();
+    EXPECT_EQ(made.asked.zone, 0x1234);
+    EXPECT_TRUE(made.asked.commit);
+    EXPECT_TRUE(made.asked.force);
+    EXPECT_EQ(made.asked.alg, ct::helper::ftp);
+    ASSERT_NE(made.asked.translation, nullptr);
+    EXPECT_EQ(*made.asked.translation, nat{});
+    EXPECT_EQ(made.asked.mark, 0xabU);
+    EXPECT_EQ(made.asked.mark_mask, 0xffU);
+    EXPECT_EQ(made.asked.label, (wide{0xa, 0}));
+    EXPECT_EQ(made.asked.label_mask, (wide{0xf, 0}));
+    EXPECT_FALSE(made.goes_on);
+}
+
+TEST_F(tracking_of, who_goes_on_has_what_rules_changed)
+{
+    always(0, {set(field::reg1, 7), action{stack_push{{field::eth_type, 0, 16}}},
+               action{write_actions{{out(3)}}}, go(1)});
+    always(1, {track({}, table_id{9})});
+    (void)outputs();
+    const ct_operation made = first();
+    EXPECT_TRUE(made.goes_on);
+    EXPECT_EQ(made.table, 9);
+    const auto register_word = place_of(field::reg1).word;
+    EXPECT_NE(made.state.changed >> register_word & 1, 0U);
+    EXPECT_EQ(made.changes[0], 7U) << "the first of them";
+    EXPECT_EQ(made.changes[1], 0xffffffffU);
+    EXPECT_EQ(made.state.stack, 1);
+    EXPECT_EQ(made.state.actions, 1);
+    ASSERT_EQ(made.behind.size(), 3U);
+    EXPECT_EQ(made.behind[1], ipv4);
+    EXPECT_EQ(*std::bit_cast<const action*>(made.behind[2]), out(3));
+}
+
+TEST_F(tracking_of, a_packet_is_not_tracked_behind_the_action)
+{
+    match tracked;
+    tracked.require(field::ct_state, 0x20, 0x20);
+    rule_in(1, 2, tracked, {out(3)});
+    always(1, {out(4)});
+    packet_.set(field::ct_state, 0x22);
+    always(0, {go(1), track({}, std::nullopt), go(1)});
+    EXPECT_EQ(outputs(), (ports_out{3, 4}));
+    always(0, {go(1), action{ct_clear{}}, go(1)});
+    EXPECT_EQ(outputs(), (ports_out{3, 4}));
+    always(0, {action{clone{{action{ct_clear{}}}}}, go(1)});
+    EXPECT_EQ(outputs(), (ports_out{3})) << "what a copy does is its own";
+}
+
+TEST_F(tracking_of, a_packet_begins_with_the_stack_and_the_set_it_had)
+{
+    always(7,
+           {action{stack_pop{{field::reg0, 0, 16}}}, action{output_field{{field::reg0, 0, 16}}}});
+    const action five = out(5);
+    const std::array<std::uint64_t, 2> stack{0, 6};
+    const std::array<std::uint64_t, 1> written{std::bit_cast<std::uint64_t>(&five)};
+    translate(flows_, packet_, made_, nullptr, {7, stack, written});
+    ASSERT_EQ(operations().size(), 2U);
+    EXPECT_EQ(operations()[0].b, 6U);
+    EXPECT_EQ(operations()[1].b, 5U);
+}
+
+TEST_F(tracking_of, one_last_action_of_a_set_is_done)
+{
+    always(1, {out(7)});
+    always(0, {action{write_actions{{track({}, table_id{1}), go(1), out(4)}}}});
+    EXPECT_EQ(outputs(), (ports_out{4}));
+    ASSERT_EQ(operations().size(), 1U);
+    always(0, {action{write_actions{{track({}, table_id{1}), go(1)}}}});
+    EXPECT_EQ(outputs(), (ports_out{7}));
+    ASSERT_EQ(operations().size(), 1U);
+}
+
+TEST_F(tracking_of, a_packet_is_looked_up_by_its_connection)
+{
+    packet_.set(field::nw_src, 1);
+    packet_.set(field::nw_dst, 2);
+    packet_.set(field::ct_nw_src, 8);
+    packet_.set(field::ct_nw_dst, 9);
+    match of_connection;
+    of_connection.require(field::nw_dst, 9);
+    of_connection.require(field::ct_nw_src, 1);
+    rule_in(1, 2, of_connection, {out(3), go(2)});
+    match as_it_is;
+    as_it_is.require(field::nw_dst, 2);
+    rule_in(2, 2, as_it_is, {out(4)});
+    always(0, {action{resubmit{std::nullopt, table_id{1}, true}}, out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2})) << "it has no connection";
+    packet_.set(field::ct_nw_proto, 6);
+    EXPECT_EQ(outputs(), (ports_out{3, 4, 2}));
+}
+
+TEST_F(tracking_of, what_is_tracked_and_goes_nowhere_is_dropped)
+{
+    ct what;
+    what.commit = true;
+    always(0, {track(what, std::nullopt)});
+    (void)outputs();
+    const auto all = operations();
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_EQ(all[1].code, operation_code::drop);
+    EXPECT_EQ(static_cast<drop_reason>(all[1].a), drop_reason::flow_drop);
+}
+
+TEST(layout, of_a_later_pass_has_registers_and_connections)
+{
+    key matched;
+    matched.set(field::reg0, 0xff);
+    matched.set(field::ct_state, 0x20);
+    EXPECT_EQ(make_layout(matched, {}).count, 1U);
+    const key_layout made = make_later_layout(matched, {});
+    ASSERT_EQ(made.count, 3U);
+    EXPECT_EQ(made.words[1], place_of(field::reg0).word);
+    EXPECT_EQ(made.words[2], place_of(field::ct_state).word);
 }
 
 TEST(layout, has_the_port_and_what_rules_ask_for)

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// How a program has a ct action: what connection tracking is asked for, and, if the packet goes on
+// in a table, what rules have made of its registers until then. What is done with it is
+// passes.hh's business.
+//
+// The operation's word has in count `flag`s, in a the zone, in b from bit 0: how many words follow
+// (16), the table (8), the helper (8). Those that follow are, as far as the flags have them: where
+// the translation lies; the mark (32) and its mask (32); the label's value and mask in two words
+// each; and of who goes on a `frozen` word, with two words for each changed one of the key, its
+// value and mask, two for each field on the stack, and one for each action in the set.
+#pragma once
+
+#include "dataplane/conntrack/request.hh"
+#include "dataplane/flow/program.hh"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace strait::flow {
+
+struct ct_flag {
+    static constexpr std::uint8_t commits = 1;
+    static constexpr std::uint8_t forces = 2;
+    static constexpr std::uint8_t goes_on = 4;
+    static constexpr std::uint8_t knows = 8; // what ct fields there are from actions before
+    static constexpr std::uint8_t translates = 16;
+    static constexpr std::uint8_t marks = 32;
+    static constexpr std::uint8_t labels = 64;
+};
+
+// In a word: which words of the key were changed (40), fields on the stack (8), actions (8).
+struct frozen {
+    std::uint64_t changed;
+    std::uint8_t stack;
+    std::uint8_t actions;
+
+    static_assert(key_words == 40);
+    static constexpr std::uint64_t any_word = (std::uint64_t{1} << key_words) - 1;
+
+    [[nodiscard]] static constexpr frozen of(std::uint64_t word) noexcept
+    {
+        return {word & any_word, static_cast<std::uint8_t>(word >> 40),
+                static_cast<std::uint8_t>(word >> 48)};
+    }
+    [[nodiscard]] constexpr std::uint64_t word() const noexcept
+    {
+        return changed | std::uint64_t{stack} << 40 | std::uint64_t{actions} << 48;
+    }
+    // Of stack and set.
+    [[nodiscard]] constexpr std::size_t words_behind() const noexcept
+    {
+        return std::size_t{2} * stack + actions;
+    }
+};
+
+// What the words say.
+struct ct_operation {
+    conntrack::parameters asked;
+    bool knows{false};
+    bool goes_on{false};
+    table_id table{0};
+    frozen state{};
+    const std::uint64_t* changes{nullptr};   // value and mask of each
+    std::span<const std::uint64_t> behind{}; // the stack, the set
+
+    ct_operation(const operation& o, const std::uint64_t* words) noexcept
+        : knows{(o.count & ct_flag::knows) != 0},
+          goes_on{(o.count & ct_flag::goes_on) != 0},
+          table{static_cast<table_id>(o.b >> 16)}
+    {
+        asked.zone = o.a;
+        asked.commit = (o.count & ct_flag::commits) != 0;
+        asked.force = (o.count & ct_flag::forces) != 0;
+        asked.alg = static_cast<ct::helper>(o.b >> 24);
+        if ((o.count & ct_flag::translates) != 0) {
+            asked.translation = std::bit_cast<const nat*>(*words++);
+        }
+        if ((o.count & ct_flag::marks) != 0) {
+            asked.mark = static_cast<std::uint32_t>(*words);
+            asked.mark_mask = static_cast<std::uint32_t>(*words++ >> 32);
+        }
+        if ((o.count & ct_flag::labels) != 0) {
+            asked.label = {words[0], words[1]};
+            asked.label_mask = {words[2], words[3]};
+            words += 4;
+        }
+        if (goes_on) {
+            state = frozen::of(*words++);
+            changes = words;
+            words += 2 * static_cast<std::size_t>(std::popcount(state.changed));
+            behind = {words, state.words_behind()};
+        }
+    }
+};
+
+} // namespace strait::flow

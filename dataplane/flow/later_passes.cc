@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The passes behind ct actions: all that the programs of one level asked for is tracked at once,
+// then the packets are looked up in stages as a burst is, run, and so on to the next level.
+#include "dataplane/flow/forward.hh"
+
+#include <algorithm>
+
+namespace strait::flow {
+
+using dataplane::burst;
+using dataplane::drop_reason;
+using dataplane::packet_slot;
+using dataplane::port_index;
+
+void switcher::clear_copies() noexcept
+{
+    for (std::size_t i = 0; i <= deepest_; ++i) {
+        levels_[i]->copies.clear();
+        levels_[i]->forks.clear();
+    }
+    deepest_ = 0;
+}
+
+// After a program of a level: the next one finds half of the room free.
+void switcher::settle(std::size_t at, const surroundings& around) noexcept
+{
+    level& here = *levels_[at];
+    const bool full = here.copies.count > burst::capacity / 2 ||
+                      here.copies.segments_used > burst::segment_capacity / 2;
+    if (full || here.asked.is_full()) [[unlikely]] {
+        if (here.asked.count() > 0) { // among them may be copies
+            go_on(at, around);
+        }
+    }
+    if (full) {
+        around.lists.deliver_lists();
+        here.copies.clear();
+    }
+}
+
+void switcher::track(std::span<conntrack::request> requests, dataplane::seconds_t now) noexcept
+{
+    if (tracking_ != nullptr) {
+        tracking_->track(requests, now);
+        return;
+    }
+    for (conntrack::request& r : requests) {
+        r.answer = {.state = conntrack::state::tracked | conntrack::state::invalid,
+                    .zone = r.asked.zone};
+    }
+}
+
+// What programs of the level `from` asked for is done, and all that comes of it.
+void switcher::go_on(std::size_t from, const surroundings& around) noexcept
+{
+    const std::size_t at = from + 1;
+    pass_stage& stage = levels_[from]->asked;
+    level& here = *levels_[at];
+    deepest_ = std::max(deepest_, at);
+    track(stage.requests(), around.context.now);
+    for (std::size_t first = 0; first < stage.count(); first += burst::capacity) {
+        const std::size_t last = std::min(first + burst::capacity, stage.count());
+        if (here.forks.count > 0) { // of those before
+            if (here.asked.count() > 0) {
+                go_on(at, around);
+            }
+            around.lists.deliver_lists();
+            here.forks.clear();
+        }
+        look_up(first, last, stage, here, around);
+        const std::span candidates = std::span{here.candidates}.first(here.count);
+        for (later_candidate& c : candidates) {
+            cache_.prefetch_entry(c.asked);
+        }
+        for (later_candidate& c : candidates) {
+            act(c, stage, at, around);
+        }
+        for (std::size_t i = first; i < last; ++i) {
+            if (!stage.rest(i).empty()) {
+                run_rest(i, stage, at, around);
+            }
+        }
+    }
+    stage.clear();
+    if (here.asked.count() > 0) {
+        go_on(at, around);
+    }
+}
+
+// Those of them that go on in tables become candidates.
+void switcher::look_up(std::size_t first, std::size_t last, pass_stage& stage, level& here,
+                       const surroundings& around) noexcept
+{
+    here.count = 0;
+    std::uint64_t* words = here.questions.data();
+    for (std::size_t i = first; i < last; ++i) {
+        const conntrack::request& r = stage.answered(i);
+        if (r.dropped) [[unlikely]] {
+            around.in_counters.drop(r.reason);
+            continue;
+        }
+        stage.complete(i);
+        if (!stage.goes_on(i)) {
+            continue;
+        }
+        packet_slot* p = r.p;
+        if (!stage.rest(i).empty()) {
+            p = runner::copy(*p, here.forks, around);
+            if (p == nullptr) {
+                continue;
+            }
+        }
+        later_candidate& c = here.candidates[here.count++];
+        c.p = p;
+        c.at = r.at;
+        c.varying = stage.fields(i).words[varying_word];
+        c.number = i;
+        ask(c, stage, words, around);
+    }
+}
+
+void switcher::ask(later_candidate& c, pass_stage& stage, std::uint64_t*& words,
+                   const surroundings& around) noexcept
+{
+    const table_id table = stage.table(c.number);
+    const auto more = stage.stack_and_set(c.number);
+    c.layout = around.flows.layout_from(table);
+    c.asked.words = words;
+    c.asked.likely = nullptr;
+    if (c.layout == nullptr) [[unlikely]] {
+        c.asked.hash = 0;
+        return;
+    }
+    c.words = c.layout->count + more.size();
+    words += c.words;
+    const std::uint64_t pass =
+        cache::later_pass(around.in.bridge, table, stage.stack_size(c.number));
+    cache_.ask(stage.fields(c.number), *c.layout, pass, more, c.asked);
+    cache_.prefetch_bucket(c.asked);
+}
+
+void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at,
+                   const surroundings& around) noexcept
+{
+    cache::entry* const found =
+        c.layout == nullptr ? nullptr : cache_.find(c.asked, c.words, c.facts());
+    // Actions are known by where they lie, which others may by now.
+    const bool current =
+        found != nullptr &&
+        (cache::version_of(*found) == around.flows.version ||
+         (c.words == c.layout->count && is_current(*found, c, *c.layout, around.flows)));
+    if (!current) [[unlikely]] {
+        translate_anew(c, found, stage, at, around);
+        return;
+    }
+    cache_.counters.hits.add(1);
+    cache_.count(*found, c.p->length, around.context.now);
+    const auto program = cache::program_of(*found);
+    const port_index to = only_output(program);
+    if (to != dataplane::no_port) [[likely]] {
+        (void)runner::send(*c.p, to, around);
+    } else if (program.empty()) {
+        around.in_counters.drop(cache::reason_of(*found));
+    } else {
+        pass_state state = stage.state(c.number);
+        if (c.p != stage.answered(c.number).p) {
+            state.payload = &levels_[at]->forks;
+        }
+        run(at, program, *c.p, c.at, state, around);
+    }
+}
+
+void switcher::translate_anew(later_candidate& c, cache::entry* old, pass_stage& stage,
+                              std::size_t at, const surroundings& around) noexcept
+{
+    cache_.counters.misses.add(1);
+    if (old != nullptr) {
+        cache_.counters.stale.add(1);
+    }
+    translate(around.flows, stage.fields(c.number), *made_, nullptr, stage.start(c.number));
+    account(c.layout == nullptr ? nullptr
+                                : cache_.put(c.asked, c.words, *made_, around.flows.version, old),
+            c, around);
+    if (made_->words().empty()) {
+        around.in_counters.drop(made_->reason);
+        return;
+    }
+    pass_state state = stage.state(c.number);
+    if (c.p != stage.answered(c.number).p) {
+        state.payload = &levels_[at]->forks;
+    }
+    run(at, made_->words(), *c.p, c.at, state, around);
+}
+
+// The packet itself, behind the ct action.
+void switcher::run_rest(std::size_t number, pass_stage& stage, std::size_t at,
+                        const surroundings& around) noexcept
+{
+    const conntrack::request& r = stage.answered(number);
+    if (!r.dropped) {
+        levels_[at]->runs.run(stage.rest(number), *r.p, r.at, stage.state(number), around);
+        settle(at, around);
+    }
+}
+
+} // namespace strait::flow

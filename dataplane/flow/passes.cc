@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/flow/passes.hh"
+
+#include "dataplane/flow/extract.hh"
+
+#include <algorithm>
+#include <bit>
+
+namespace strait::flow {
+
+namespace {
+
+constexpr std::size_t first_of_connection = place_of(field::ct_state).word;
+constexpr std::size_t behind_connection = place_of(field::tun_id).word;
+constexpr std::size_t first_behind_headers = place_of(field::metadata).word;
+
+} // namespace
+
+void put_connection(const conntrack::result& known, key& to) noexcept
+{
+    static_assert(first_of_connection == 23 && behind_connection == 32);
+    to.words[23] = known.state | std::uint64_t{known.mark} << 32;
+    to.words[24] = known.zone | std::uint64_t{known.source_port} << 16 |
+                   std::uint64_t{known.destination_port} << 32 |
+                   std::uint64_t{known.protocol} << 48;
+    to.words[25] = known.label.high;
+    to.words[26] = known.label.low;
+    if (!known.ipv6) {
+        to.words[27] = known.destination.low | known.source.low << 32;
+        std::fill_n(to.words.begin() + 28, 4, 0);
+        return;
+    }
+    to.words[27] = 0;
+    to.words[28] = known.source.high;
+    to.words[29] = known.source.low;
+    to.words[30] = known.destination.high;
+    to.words[31] = known.destination.low;
+}
+
+conntrack::result connection_of(const key& k) noexcept
+{
+    conntrack::result out;
+    const auto number = [&k](field f) noexcept { return k.number(f); };
+    out.state = static_cast<std::uint32_t>(number(field::ct_state));
+    out.mark = static_cast<std::uint32_t>(number(field::ct_mark));
+    out.label = k.get(field::ct_label);
+    out.zone = static_cast<std::uint16_t>(number(field::ct_zone));
+    out.protocol = static_cast<std::uint8_t>(number(field::ct_nw_proto));
+    out.source_port = static_cast<std::uint16_t>(number(field::ct_tp_src));
+    out.destination_port = static_cast<std::uint16_t>(number(field::ct_tp_dst));
+    const wide source = k.get(field::ct_ipv6_src);
+    const wide destination = k.get(field::ct_ipv6_dst);
+    out.ipv6 = !(source | destination).is_zero();
+    out.source = out.ipv6 ? source : k.get(field::ct_nw_src);
+    out.destination = out.ipv6 ? destination : k.get(field::ct_nw_dst);
+    return out;
+}
+
+bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const ct_operation& what,
+                      std::span<const std::uint64_t> rest) noexcept
+{
+    const std::size_t words = what.behind.size() + rest.size();
+    if (count_ == capacity || words > words_.size() - words_used_ || left_[state.origin] == 0)
+        [[unlikely]] {
+        return false;
+    }
+    --left_[state.origin];
+    const std::size_t i = count_++;
+    conntrack::request& r = requests_[i];
+    key& k = keys_[i];
+    r = {};
+    r.p = &p;
+    r.headers = &k;
+    r.asked = what.asked;
+    // What the packet has from the pass that it leaves, and what that made of it.
+    if (state.fields != nullptr) {
+        if (what.knows) {
+            r.answer = connection_of(*state.fields);
+        }
+        k.words[0] = state.fields->words[0];
+        std::copy(state.fields->words.begin() + first_behind_headers, state.fields->words.end(),
+                  k.words.begin() + first_behind_headers);
+    } else {
+        k.words[0] = state.in_port;
+        std::fill(k.words.begin() + first_behind_headers, k.words.end(), 0);
+    }
+    if (!extract(p, k, r.at)) [[unlikely]] {
+        dataplane::lengthen_head(p, *state.payload);
+        (void)extract(p, k, r.at);
+    }
+    const std::uint64_t* change = what.changes;
+    for (std::uint64_t left = what.state.changed; left != 0; left &= left - 1) {
+        std::uint64_t& word = k.words[static_cast<std::size_t>(std::countr_zero(left))];
+        word = (word & ~change[1]) | change[0];
+        change += 2;
+    }
+    items_[i] = {state.payload,
+                 static_cast<std::uint16_t>(words_used_),
+                 static_cast<std::uint16_t>(rest.size()),
+                 what.table,
+                 what.state.stack,
+                 what.state.actions,
+                 state.origin,
+                 what.goes_on};
+    std::uint64_t* const to = std::ranges::copy(what.behind, words_.data() + words_used_).out;
+    std::ranges::copy(rest, to);
+    words_used_ += words;
+    return true;
+}
+
+void pass_stage::complete(std::size_t i) noexcept
+{
+    conntrack::request& r = requests_[i];
+    if (r.translated) {
+        (void)extract(*r.p, keys_[i], r.at);
+    }
+    put_connection(r.answer, keys_[i]);
+}
+
+} // namespace strait::flow
