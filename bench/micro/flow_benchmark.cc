@@ -7,6 +7,7 @@
 #include "bench/generator/frames.hh"
 #include "bench/micro/cycles.hh"
 #include "dataplane/flow/forward.hh"
+#include "dataplane/flow/pass_layouts.hh"
 
 #include <algorithm>
 #include <array>
@@ -26,7 +27,7 @@ using flow::field;
 constexpr std::uint16_t frame_length = 64;
 constexpr std::size_t cache_bytes = std::size_t{256} << 20;
 
-flow::match of_flow(flow_kind kind, std::uint32_t number)
+flow::match of_flow(flow_kind kind, std::uint32_t number, bool tracked)
 {
     const flow_fields f = fields_of(kind, side::a, number);
     flow::match out;
@@ -38,6 +39,9 @@ flow::match of_flow(flow_kind kind, std::uint32_t number)
         out.require(field::nw_src, f.source);
         out.require(field::tp_src, f.source_port);
         out.require(field::tp_dst, f.destination_port);
+    }
+    if (tracked) {
+        out.require(field::ct_state, conntrack::state::tracked | conntrack::state::established);
     }
     return out;
 }
@@ -94,12 +98,29 @@ public:
             numbers->add(port->number, port->index);
             config_.ports.push_back(port);
         }
-        flow::classifier& table = flows.tables.own(0);
-        fill(table, std::make_shared<const flow::action_list>(
-                        flow::action_list{flow::action{flow::output{2}}}));
+        fill(flows.tables.own(0), std::make_shared<const flow::action_list>(
+                                      flow::action_list{flow::action{flow::output{2}}}));
         flows.ports = numbers;
-        flows.layout = flow::make_layout(table.union_mask(), {});
+        flow::action_uses{}.make_layouts(flows);
         flows.version = 1;
+    }
+    // Has all packets tracked before they come to the rules.
+    void track_first()
+    {
+        flows.tables.own(1) = flows.tables.own(0);
+        flow::classifier& first = flows.tables.own(0);
+        first = {};
+        flow::ct to_next;
+        to_next.table = 1;
+        const auto track =
+            std::make_shared<const flow::action_list>(flow::action_list{flow::action{to_next}});
+        flow::match ip;
+        ip.require(field::eth_type, 0x0800);
+        first.insert(flow::rule::make({.priority = 1}, ip, track));
+        flow::action_uses uses;
+        uses.add(0, *track);
+        uses.make_layouts(flows);
+        switcher.set_tracking(established_);
     }
 
     // The first port's packets; returns how many of them went to the second.
@@ -125,17 +146,28 @@ public:
     flow::switcher switcher{cache_bytes};
 
 private:
+    // What passes cost, without what it costs to find a connection.
+    struct all_established final : conntrack::tracking {
+        void track(std::span<conntrack::request> asked, seconds_t) noexcept override
+        {
+            for (conntrack::request& r : asked) {
+                r.answer.state = conntrack::state::tracked | conntrack::state::established;
+            }
+        }
+    };
+
     snapshot config_;
     worker_counters worker_;
     port_counters counters_;
     output_lists out_;
+    all_established established_;
 };
 
-flow_switch with_rule_a_flow(flow_kind kind, std::uint32_t count)
+flow_switch with_rule_a_flow(flow_kind kind, std::uint32_t count, bool tracked = false)
 {
     return flow_switch{[&](flow::classifier& table, const auto& actions) {
         for (std::uint32_t i = 0; i < count; ++i) {
-            table.insert(flow::rule::make({.priority = 100}, of_flow(kind, i), actions));
+            table.insert(flow::rule::make({.priority = 100}, of_flow(kind, i, tracked), actions));
         }
     }};
 }
@@ -196,10 +228,13 @@ private:
     std::unique_ptr<burst> b_{new burst};
 };
 
-void forward_flows(benchmark::State& state, flow_kind kind)
+void forward_flows(benchmark::State& state, flow_kind kind, bool tracked = false)
 {
     const auto count = static_cast<std::uint32_t>(state.range(0));
-    flow_switch here = with_rule_a_flow(kind, count);
+    flow_switch here = with_rule_a_flow(kind, count, tracked);
+    if (tracked) {
+        here.track_first();
+    }
     frames_in_order frames{kind, count};
     std::size_t arrived = 0;
     std::size_t sent = 0;
@@ -219,7 +254,7 @@ void forward_flows(benchmark::State& state, flow_kind kind)
     meter.report();
     // One in a hundred thousand flows finds no place of its own.
     if (const auto misses = here.switcher.entries().counters.misses.read();
-        arrived != sent || misses > count + count / 1000) {
+        arrived != sent || misses > count + count / 1000 + (tracked ? 1 : 0)) {
         state.SkipWithError("not every packet met an entry and went to the other port");
     }
 }
@@ -232,6 +267,11 @@ void flow_forward_nw_dst(benchmark::State& state)
 void flow_forward_5tuple(benchmark::State& state)
 {
     forward_flows(state, flow_kind::five_tuple);
+}
+
+void flow_forward_5tuple_tracked(benchmark::State& state)
+{
+    forward_flows(state, flow_kind::five_tuple, true);
 }
 
 void flow_translate(benchmark::State& state, const flow_switch& here, std::uint32_t flows)
@@ -305,6 +345,7 @@ void flow_first_packets(benchmark::State& state)
 
 BENCHMARK(flow_forward_nw_dst)->Arg(1)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
 BENCHMARK(flow_forward_5tuple)->Arg(1)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
+BENCHMARK(flow_forward_5tuple_tracked)->Arg(1)->Arg(1000)->Arg(100'000)->UseManualTime();
 BENCHMARK(flow_translate_exact)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
 BENCHMARK(flow_translate_masks)
     ->ArgNames({"rules", "masks"})
