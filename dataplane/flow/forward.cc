@@ -384,6 +384,17 @@ void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packe
                    const header_layout& headers, const pass_state& state,
                    const surroundings& around) noexcept
 {
+    // Most that have a ct action have nothing else, behind which the packet itself is done with.
+    const operation first = operation::of(program.front());
+    if (first.code == operation_code::ct && program.size() == 1 + words_of(first)) [[likely]] {
+        if (at < max_passes && levels_[at]->asked.take(p, state, {first, program.data() + 1}, {}))
+            [[likely]] {
+            settle(at, around);
+        } else {
+            around.in_counters.drop(drop_reason::flow_too_complex);
+        }
+        return;
+    }
     // With several outputs an mbuf must not go with the first.
     if (leaves_more_than_once(program)) {
         ++p.destinations;

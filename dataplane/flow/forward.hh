@@ -125,13 +125,14 @@ private:
 
     // Later passes: later_passes.cc. Levels are counted by the ct actions before.
     void settle(std::size_t at, const surroundings& around) noexcept;
+    void make_room(std::size_t at, const surroundings& around) noexcept;
     void go_on(std::size_t from, const surroundings& around) noexcept;
     void track(std::span<conntrack::request> requests, dataplane::seconds_t now) noexcept;
     void look_up(std::size_t first, std::size_t last, pass_stage& stage, level& here,
                  const surroundings& around) noexcept;
-    void ask(later_candidate& c, pass_stage& stage, std::uint64_t*& words,
+    void ask(later_candidate& c, const pass_stage& stage, std::uint64_t* words,
              const surroundings& around) noexcept;
-    void act(later_candidate& c, pass_stage& stage, std::size_t at,
+    void act(later_candidate& c, pass_stage& stage, std::size_t at, dataplane::port_index& usual,
              const surroundings& around) noexcept;
     void translate_anew(later_candidate& c, cache::entry* old, pass_stage& stage, std::size_t at,
                         const surroundings& around) noexcept;
@@ -176,6 +177,16 @@ struct switcher::level {
     std::array<later_candidate, dataplane::burst::capacity> candidates;
     std::array<std::uint64_t, key_words * dataplane::burst::capacity + 4 * max_program> questions;
 };
+
+// After a program of a level: the next one finds half of the room free.
+inline void switcher::settle(std::size_t at, const surroundings& around) noexcept
+{
+    const level& here = *levels_[at];
+    if (here.asked.is_full() || here.copies.count > dataplane::burst::capacity / 2 ||
+        here.copies.segments_used > dataplane::burst::segment_capacity / 2) [[unlikely]] {
+        make_room(at, around);
+    }
+}
 
 // Where a program of one output sends; no_port: it is another.
 [[nodiscard]] inline dataplane::port_index

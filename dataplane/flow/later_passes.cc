@@ -21,18 +21,13 @@ void switcher::clear_copies() noexcept
     deepest_ = 0;
 }
 
-// After a program of a level: the next one finds half of the room free.
-void switcher::settle(std::size_t at, const surroundings& around) noexcept
+void switcher::make_room(std::size_t at, const surroundings& around) noexcept
 {
     level& here = *levels_[at];
-    const bool full = here.copies.count > burst::capacity / 2 ||
-                      here.copies.segments_used > burst::segment_capacity / 2;
-    if (full || here.asked.is_full()) [[unlikely]] {
-        if (here.asked.count() > 0) { // among them may be copies
-            go_on(at, around);
-        }
+    if (here.asked.count() > 0) { // among them may be copies
+        go_on(at, around);
     }
-    if (full) {
+    if (here.copies.count > 0) {
         around.lists.deliver_lists();
         here.copies.clear();
     }
@@ -72,8 +67,9 @@ void switcher::go_on(std::size_t from, const surroundings& around) noexcept
         for (later_candidate& c : candidates) {
             cache_.prefetch_entry(c.asked);
         }
+        port_index usual = dataplane::no_port; // a port that may be sent to
         for (later_candidate& c : candidates) {
-            act(c, stage, at, around);
+            act(c, stage, at, usual, around);
         }
         for (std::size_t i = first; i < last; ++i) {
             if (!stage.rest(i).empty()) {
@@ -116,10 +112,13 @@ void switcher::look_up(std::size_t first, std::size_t last, pass_stage& stage, l
         c.varying = stage.fields(i).words[varying_word];
         c.number = i;
         ask(c, stage, words, around);
+        words += c.words;
     }
 }
 
-void switcher::ask(later_candidate& c, pass_stage& stage, std::uint64_t*& words,
+// Keys of few words are told apart by their number, as those of a first pass.
+
+void switcher::ask(later_candidate& c, const pass_stage& stage, std::uint64_t* words,
                    const surroundings& around) noexcept
 {
     const table_id table = stage.table(c.number);
@@ -129,17 +128,38 @@ void switcher::ask(later_candidate& c, pass_stage& stage, std::uint64_t*& words,
     c.asked.likely = nullptr;
     if (c.layout == nullptr) [[unlikely]] {
         c.asked.hash = 0;
+        c.words = 0;
         return;
     }
-    c.words = c.layout->count + more.size();
-    words += c.words;
+    const key_layout& layout = *c.layout;
+    const key& k = stage.fields(c.number);
     const std::uint64_t pass =
         cache::later_pass(around.in.bridge, table, stage.stack_size(c.number));
-    cache_.ask(stage.fields(c.number), *c.layout, pass, more, c.asked);
+    c.words = layout.count + more.size();
+    switch (c.words == layout.count ? layout.count : 0) {
+    case 3:
+        cache_.ask<3>(k, layout, pass, c.asked);
+        break;
+    case 4:
+        cache_.ask<4>(k, layout, pass, c.asked);
+        break;
+    case 5:
+        cache_.ask<5>(k, layout, pass, c.asked);
+        break;
+    case 6:
+        cache_.ask<6>(k, layout, pass, c.asked);
+        break;
+    case 7:
+        cache_.ask<7>(k, layout, pass, c.asked);
+        break;
+    default:
+        cache_.ask(k, layout, pass, more, c.asked);
+        break;
+    }
     cache_.prefetch_bucket(c.asked);
 }
 
-void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at,
+void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at, port_index& usual,
                    const surroundings& around) noexcept
 {
     cache::entry* const found =
@@ -158,7 +178,12 @@ void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at,
     const auto program = cache::program_of(*found);
     const port_index to = only_output(program);
     if (to != dataplane::no_port) [[likely]] {
-        (void)runner::send(*c.p, to, around);
+        if (to == usual && !around.out.is_full(to)) [[likely]] {
+            c.p->tagged = dataplane::as_it_is;
+            around.out.add(to, *c.p);
+        } else if (runner::send(*c.p, to, around)) {
+            usual = to;
+        }
     } else if (program.empty()) {
         around.in_counters.drop(cache::reason_of(*found));
     } else {

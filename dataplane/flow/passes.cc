@@ -67,32 +67,16 @@ bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const 
     --left_[state.origin];
     const std::size_t i = count_++;
     conntrack::request& r = requests_[i];
-    key& k = keys_[i];
-    r = {};
     r.p = &p;
-    r.headers = &k;
+    r.headers = &keys_[i];
     r.asked = what.asked;
-    // What the packet has from the pass that it leaves, and what that made of it.
-    if (state.fields != nullptr) {
-        if (what.knows) {
-            r.answer = connection_of(*state.fields);
-        }
-        k.words[0] = state.fields->words[0];
-        std::copy(state.fields->words.begin() + first_behind_headers, state.fields->words.end(),
-                  k.words.begin() + first_behind_headers);
-    } else {
-        k.words[0] = state.in_port;
-        std::fill(k.words.begin() + first_behind_headers, k.words.end(), 0);
-    }
-    if (!extract(p, k, r.at)) [[unlikely]] {
+    r.answer = {};
+    r.translated = false;
+    r.dropped = false;
+    bring_along(i, state, what);
+    if (!extract(p, keys_[i], r.at)) [[unlikely]] {
         dataplane::lengthen_head(p, *state.payload);
-        (void)extract(p, k, r.at);
-    }
-    const std::uint64_t* change = what.changes;
-    for (std::uint64_t left = what.state.changed; left != 0; left &= left - 1) {
-        std::uint64_t& word = k.words[static_cast<std::size_t>(std::countr_zero(left))];
-        word = (word & ~change[1]) | change[0];
-        change += 2;
+        (void)extract(p, keys_[i], r.at);
     }
     items_[i] = {state.payload,
                  static_cast<std::uint16_t>(words_used_),
@@ -102,10 +86,44 @@ bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const 
                  what.state.actions,
                  state.origin,
                  what.goes_on};
-    std::uint64_t* const to = std::ranges::copy(what.behind, words_.data() + words_used_).out;
-    std::ranges::copy(rest, to);
-    words_used_ += words;
+    if (words > 0) {
+        std::uint64_t* const to = std::ranges::copy(what.behind, words_.data() + words_used_).out;
+        std::ranges::copy(rest, to);
+        words_used_ += words;
+    }
     return true;
+}
+
+// What the packet has from the pass that it leaves, and what that made of it.
+void pass_stage::bring_along(std::size_t i, const pass_state& state,
+                             const ct_operation& what) noexcept
+{
+    key& k = keys_[i];
+    if (state.fields != nullptr) {
+        if (what.knows) {
+            requests_[i].answer = connection_of(*state.fields);
+        }
+        k.words[0] = state.fields->words[0];
+        std::copy(state.fields->words.begin() + first_behind_headers, state.fields->words.end(),
+                  k.words.begin() + first_behind_headers);
+        plain_[i] = false;
+    } else {
+        k.words[0] = state.in_port;
+        if (!plain_[i]) {
+            std::fill(k.words.begin() + first_behind_headers, k.words.end(), 0);
+            plain_[i] = true;
+        }
+    }
+    if (what.state.changed == 0) {
+        return;
+    }
+    plain_[i] = false;
+    const std::uint64_t* change = what.changes;
+    for (std::uint64_t left = what.state.changed; left != 0; left &= left - 1) {
+        std::uint64_t& word = k.words[static_cast<std::size_t>(std::countr_zero(left))];
+        word = (word & ~change[1]) | change[0];
+        change += 2;
+    }
 }
 
 void pass_stage::complete(std::size_t i) noexcept

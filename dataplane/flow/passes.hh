@@ -121,11 +121,15 @@ private:
         bool goes_on;
     };
 
+    void bring_along(std::size_t i, const pass_state& state, const ct_operation& what) noexcept;
+
     budget& left_;
     std::size_t count_{0};
     std::size_t words_used_{0};
     std::array<conntrack::request, capacity> requests_;
     std::array<key, capacity> keys_;
+    // Whose key has nothing but headers, in_port, and what is known of a connection, once it is.
+    std::array<bool, capacity> plain_{};
     std::array<item, capacity> items_;
     std::array<std::uint64_t, 4 * max_program> words_; // stacks, sets and rests
 };
