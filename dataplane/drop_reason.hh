@@ -48,10 +48,23 @@ enum class drop_reason : std::uint8_t {
     no_memory,
     handover_full,
     port_removed,
+    // to a tunnel's port, or to a bridge's own
+    tunnel_too_big,
+    tunnel_no_route,
+    tunnel_nested,
+    neighbour_unresolved,
+    neighbour_queue_full,
+    tunnel_malformed,
+    tunnel_checksum,
+    tunnel_fragment,
+    tunnel_option,
+    tunnel_unknown,
+    tunnel_congestion,
+    endpoint_unwanted,
 };
 
 inline constexpr std::size_t drop_reason_count =
-    static_cast<std::size_t>(drop_reason::port_removed) + 1;
+    static_cast<std::size_t>(drop_reason::endpoint_unwanted) + 1;
 
 struct drop_reason_text {
     drop_reason reason;

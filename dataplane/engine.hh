@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/counters.hh"
+#include "dataplane/endpoint/neighbours.hh"
 #include "dataplane/rcu.hh"
 #include "dataplane/snapshot.hh"
 #include "dataplane/types.hh"
@@ -65,6 +66,8 @@ public:
                                                 port_index port) const noexcept;
     [[nodiscard]] unsigned lcore(worker_index worker) const noexcept;
     [[nodiscard]] const flow::cache& flow_cache(worker_index worker) const noexcept;
+    // Of the switch's own addresses.
+    [[nodiscard]] endpoint::neighbours& neighbours() noexcept { return neighbours_; }
 
 private:
     friend class worker;
@@ -74,6 +77,7 @@ private:
 
     engine_settings settings_;
     rcu_domain rcu_;
+    endpoint::neighbours neighbours_;
     std::uint64_t start_tsc_;
     std::uint64_t tsc_hz_;
     std::atomic<published*> current_{nullptr};

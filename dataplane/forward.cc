@@ -167,12 +167,26 @@ struct verdict {
 
 } // namespace
 
-void forward(burst& b, const port_config& in, const forward_context& context,
-             port_counters& in_counters, output_lists& out) noexcept
+namespace {
+
+// A burst's slots, or packets wherever they lie.
+[[nodiscard]] packet_slot& slot_of(packet_slot& p) noexcept
+{
+    return p;
+}
+[[nodiscard]] packet_slot& slot_of(packet_slot* p) noexcept
+{
+    return *p;
+}
+
+template <typename Packet>
+[[gnu::always_inline]] inline void
+forward_all(std::span<Packet> packets, const port_config& in, const forward_context& context,
+            port_counters& in_counters, output_lists& out) noexcept
 {
     const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
     if (!in.admin_up) [[unlikely]] {
-        in_counters.drop(drop_reason::ingress_disabled, b.count);
+        in_counters.drop(drop_reason::ingress_disabled, packets.size());
         return;
     }
 
@@ -186,9 +200,11 @@ void forward(burst& b, const port_config& in, const forward_context& context,
     const bool untagged_allowed = in.vlan.carries(in.vlan.native);
     std::uint64_t last_front = 0;
     std::uint64_t last_back = 0;
-    for (packet_slot& p : b.packets()) {
+    for (Packet& each : packets) {
+        packet_slot& p = slot_of(each);
         p.in_port = in.index;
         p.destinations = 0;
+        p.note = 0;
         if (p.length < ethernet_header) [[unlikely]] {
             in_counters.drop(drop_reason::frame_too_short);
             continue;
@@ -256,6 +272,20 @@ void forward(burst& b, const port_config& in, const forward_context& context,
     }
 }
 
+} // namespace
+
+void forward(burst& b, const port_config& in, const forward_context& context,
+             port_counters& in_counters, output_lists& out) noexcept
+{
+    forward_all(b.packets(), in, context, in_counters, out);
+}
+
+void forward(std::span<packet_slot* const> packets, const port_config& in,
+             const forward_context& context, port_counters& in_counters, output_lists& out) noexcept
+{
+    forward_all(packets, in, context, in_counters, out);
+}
+
 void forward_one(packet& p, const port_config& in, const forward_context& context,
                  port_counters& in_counters, output_lists& out) noexcept
 {
@@ -301,8 +331,9 @@ admitted admit(std::span<packet*> packets, const port_config& port,
         if (p->length > longest) [[unlikely]] {
             // What is still to be cut must fit when it is.
             const offload_intent& todo = p->offload;
-            if (todo.segment_size == 0 ||
-                std::uint32_t{todo.header_length} + todo.segment_size > longest) {
+            const bool too_long = todo.segment_size == 0 ||
+                                  std::uint32_t{todo.header_length} + todo.segment_size > longest;
+            if (too_long && !port.tunnel) { // whose senders are told
                 counters.drop(drop_reason::mtu_exceeded);
                 continue;
             }

@@ -8,6 +8,8 @@
 #include "dataplane/packet.hh"
 #include "dataplane/snapshot.hh"
 
+#include <span>
+
 namespace strait::dataplane {
 
 struct forward_context {
@@ -21,6 +23,10 @@ struct forward_context {
 // ports it goes to. What goes nowhere is counted in `in_counters`.
 void forward(burst& b, const port_config& in, const forward_context& context,
              port_counters& in_counters, output_lists& out) noexcept;
+
+void forward(std::span<packet_slot* const> packets, const port_config& in,
+             const forward_context& context, port_counters& in_counters,
+             output_lists& out) noexcept;
 
 // The same for one packet as it stands, as if it had come from `in`: what flows that send it on by
 // L2 switching come to.

@@ -285,14 +285,13 @@ void lengthen_head(packet_slot& p, burst& b) noexcept
     }
 }
 
-packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool) noexcept
+packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool,
+                          std::size_t most_head) noexcept
 {
-    // All that flows may have changed or pushed; half of the room is left for what they still push.
-    constexpr std::size_t most = longest_head + head_room / 2;
     if (!is_local(from, pool)) [[unlikely]] {
         return nullptr;
     }
-    const std::size_t head = std::min<std::size_t>(from.head_length, most);
+    const std::size_t head = std::min<std::size_t>(from.head_length, most_head);
     const std::size_t left = from.head_length - head;
     const std::size_t count = from.segment_count + (left > 0 ? 1U : 0U);
     if (to.count == burst::capacity || count > burst::max_segments ||
@@ -317,6 +316,25 @@ packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool) noexcept
     std::copy_n(from.segments, from.segment_count, to.segments.data() + to.segments_used);
     to.segments_used += from.segment_count;
     ++from.destinations;
+    return &p;
+}
+
+packet_slot* move_packet(packet_slot& from, burst& to) noexcept
+{
+    if (to.count == burst::capacity ||
+        to.segments_used + from.segment_count > burst::segment_capacity) {
+        return nullptr;
+    }
+    packet_slot& p = to.slots[to.count++];
+    static_cast<packet&>(p) = from;
+    if (from.mbuf == nullptr) { // the head lies in the slot
+        p.data = p.room.data() + (from.data - from.room.data());
+        std::memcpy(p.data, from.data, from.head_length);
+    }
+    p.segments = to.segments.data() + to.segments_used;
+    std::copy_n(from.segments, from.segment_count, to.segments.data() + to.segments_used);
+    to.segments_used += from.segment_count;
+    from.mbuf = nullptr;
     return &p;
 }
 

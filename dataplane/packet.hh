@@ -88,6 +88,7 @@ struct packet {
     std::uint8_t tagged;        // 1: the frame as it stands carries an 802.1Q tag; as_it_is
     std::uint8_t tags;          // number of tags in front of its EtherType as it stands
     std::uint16_t destinations; // transmits to come, counted down if several; see own()
+    std::uint16_t note;         // what flows know of its tunnel (tunnel/notes.hh); 0: nothing
     offload_intent offload;
 };
 
@@ -147,7 +148,14 @@ void lengthen_head(packet_slot& p, burst& b) noexcept;
 // then on has one destination more than it will ever be sent to: its mbuf stays where it is until
 // both are done with. Remote payload is made local first. Null: `to` is full, or there is no memory
 // for that, or it cannot be read (localise()).
-[[nodiscard]] packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool) noexcept;
+// `most_head` bytes of the head at most: half of the room is left for what flows still push.
+inline constexpr std::size_t cloned_head = longest_head + head_room / 2;
+[[nodiscard]] packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool,
+                                        std::size_t most_head = cloned_head) noexcept;
+
+// A packet that goes nowhere else, with all that it owns, to the next slot of `to`; null: that is
+// full.
+[[nodiscard]] packet_slot* move_packet(packet_slot& from, burst& to) noexcept;
 
 // Fills `p` from an mbuf chain received or handed over; the mbuf stays owned by the packet. False
 // when the chain has more than burst::max_segments segments, or its headers cannot be made

@@ -20,6 +20,13 @@ class tx_queue;
 namespace strait::flow {
 struct live_pipeline;
 } // namespace strait::flow
+namespace strait::endpoint {
+struct config;
+} // namespace strait::endpoint
+namespace strait::tunnel {
+struct settings;
+class table;
+} // namespace strait::tunnel
 
 namespace strait::dataplane {
 
@@ -50,12 +57,20 @@ struct port_config {
     std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top
     vlan_policy vlan{vlan_policy::transparent()};
     std::vector<queue_config> queues;
+    // Ports without queues: a tunnel's, and a bridge's LOCAL.
+    std::shared_ptr<const tunnel::settings> tunnel{};
+    bool local{false};
+
+    [[nodiscard]] bool has_no_queues() const noexcept { return local || tunnel; }
 };
 
 struct snapshot {
     // Indexed by port_index and bridge_index; null where there is none.
     std::vector<std::shared_ptr<const port_config>> ports;
     std::vector<std::shared_ptr<const bridge_config>> bridges;
+    // The switch's own addresses, and whose packets to them are tunnels'; null: none.
+    std::shared_ptr<const endpoint::config> endpoint{};
+    std::shared_ptr<const tunnel::table> tunnels{};
 
     [[nodiscard]] const port_config* port(port_index index) const noexcept
     {

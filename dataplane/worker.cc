@@ -6,6 +6,7 @@
 #include "dataplane/forward.hh"
 #include "dataplane/offload.hh"
 #include "dataplane/remote.hh"
+#include "dataplane/worker_rounds.hh"
 
 #include <cstdlib>
 #include <new>
@@ -124,6 +125,8 @@ unsigned handover_ring::take(std::span<rte_mbuf*> packets) noexcept
                                      static_cast<unsigned>(packets.size()), nullptr);
 }
 
+worker::~worker() = default;
+
 worker::worker(engine& e, worker_index index, std::size_t workers)
     : engine_{e},
       index_{index},
@@ -132,8 +135,12 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
       cut_{new burst},
-      flows_{e.settings_.flow_cache_bytes}
+      flows_{e.settings_.flow_cache_bytes},
+      carrier_{e.neighbours_, e.tsc_hz_}
 {
+    for (auto& r : rounds_) {
+        r = std::make_unique<round>(flows_);
+    }
     expected_.fill(no_port);
     e.rcu_.bell(index).open();
     inboxes_.resize(workers);
@@ -163,13 +170,17 @@ void worker::run() noexcept
             now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
                 return poll(now.plan->sources[source], now);
             });
+        if (carrier_.due(tsc)) [[unlikely]] {
+            look_at_waiting(now);
+        }
         notifications_.flush(); // before the rings in it may go
         if (!flows_.entries().settled()) {
             flows_.entries().bring_home(tsc, !busy);
         }
         if (busy) {
             awake_until_ = tsc + patience_;
-        } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled()) {
+        } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled() &&
+                   carrier_.idle()) {
             sleep(now);
         }
         engine_.rcu_.quiescent(index_);
@@ -211,15 +222,16 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     } else {
         struct at_once final : flow::delivery {
             at_once(worker& w, const iteration& i) noexcept : w_{w}, now_{i} {}
-            void deliver_lists() noexcept override { w_.deliver(now_); }
+            void deliver_lists() noexcept override { w_.deliver(now_, w_.outputs_, 0); }
             worker& w_;
             const iteration& now_;
         } lists{*this, now};
-        flows_.forward(
-            b, {*flows, *source.port, around, counters, outputs_, lists, engine_.settings_.pool});
+        flows_.forward(b, {*flows, *source.port, around, counters, outputs_, lists,
+                           engine_.settings_.pool, &carrier_.notes()});
     }
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
-    deliver(now);
+    deliver(now, outputs_, 0);
+    carrier_.notes().clear();
     source.queue->release(b, context);
     return true;
 }
@@ -270,7 +282,7 @@ bool worker::poll_inboxes(const iteration& now) noexcept
             outputs_.add(note.destination, p);
             ++b.count;
         }
-        deliver(now);
+        deliver(now, outputs_, 0);
         for (packet_slot& p : b.packets()) {
             rte_pktmbuf_free(p.mbuf);
         }
@@ -278,14 +290,14 @@ bool worker::poll_inboxes(const iteration& now) noexcept
     return busy;
 }
 
-void worker::deliver(const iteration& now) noexcept
+void worker::deliver(const iteration& now, output_lists& lists, std::size_t depth) noexcept
 {
-    const bool several = outputs_.ports().size() > 1; // else nobody reads `destinations` again
-    for (const port_index to : outputs_.ports()) {
+    const bool several = lists.ports().size() > 1; // else nobody reads `destinations` again
+    for (const port_index to : lists.ports()) {
         const port_config& port = *now.config->ports[to_index(to)];
         const worker_plan::sink& sink = now.plan->sinks[to_index(to)];
         port_counters& counters = port_counters_[to_index(to)];
-        const std::span<packet*> listed = outputs_.packets(to);
+        const std::span<packet*> listed = lists.packets(to);
         const admitted kept = admit(listed, port, counters);
         const std::span<packet* const> packets = listed.first(kept.count);
         if (packets.empty()) {
@@ -306,6 +318,8 @@ void worker::deliver(const iteration& now) noexcept
                 make_local(packets, counters);
             }
             hand_over(packets, port, sink, counters);
+        } else if (port.has_no_queues()) {
+            carry(packets, port, now, depth);
         } else {
             counters.drop(drop_reason::receiver_not_connected, packets.size());
         }
@@ -315,7 +329,7 @@ void worker::deliver(const iteration& now) noexcept
             }
         }
     }
-    outputs_.clear();
+    lists.clear();
 }
 
 // Gives packets to a queue in their order, with everything done that it does not do itself.

@@ -10,6 +10,7 @@
 #include "dataplane/packet.hh"
 #include "dataplane/poll_order.hh"
 #include "dataplane/snapshot.hh"
+#include "dataplane/tunnel/carrier.hh"
 #include "dataplane/types.hh"
 #include "ports/port.hh"
 
@@ -78,6 +79,7 @@ private:
 class worker {
 public:
     worker(engine& e, worker_index index, std::size_t workers);
+    ~worker();
     worker(const worker&) = delete;
     worker& operator=(const worker&) = delete;
 
@@ -107,7 +109,16 @@ private:
 
     [[nodiscard]] bool poll(const worker_plan::source& source, const iteration& now) noexcept;
     [[nodiscard]] bool poll_inboxes(const iteration& now) noexcept;
-    void deliver(const iteration& now) noexcept;
+    void deliver(const iteration& now, output_lists& lists, std::size_t depth) noexcept;
+    void carry(std::span<packet* const> packets, const port_config& port, const iteration& now,
+               std::size_t depth) noexcept;
+    struct round;
+    void go_on(round& r, const iteration& now, std::size_t depth) noexcept;
+    void forward_again(round& r, std::span<packet_slot* const> packets, const port_config& in,
+                       const iteration& now, std::size_t depth) noexcept;
+    void look_at_waiting(const iteration& now) noexcept;
+    [[nodiscard]] tunnel::surroundings around(round& r, const iteration& now,
+                                              tunnel::continuation& next) noexcept;
     void transmit(std::span<packet* const> packets, ports::tx_queue& queue,
                   const ports::queue_context& context) noexcept;
     void make_local(std::span<packet* const> packets, port_counters& counters) noexcept;
@@ -138,6 +149,11 @@ private:
     std::unique_ptr<burst> cut_; // segments on their way to one queue
     output_lists outputs_;
     flow::switcher flows_;
+    tunnel::carrier carrier_;
+    // What goes into tunnels and comes out of them is forwarded again, while what it came with is
+    // not done yet: by its depth.
+    static constexpr std::size_t most_rounds = 4;
+    std::array<std::unique_ptr<round>, most_rounds> rounds_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     ports::notification_list notifications_;

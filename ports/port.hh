@@ -23,6 +23,10 @@
 
 #include <poll.h>
 
+namespace strait::tunnel {
+struct settings;
+} // namespace strait::tunnel
+
 namespace strait::ports {
 
 class tx_queue;
@@ -129,6 +133,8 @@ public:
 
     // Carrier: a guest or peer is there and its driver is up.
     [[nodiscard]] virtual bool link_up() const noexcept = 0;
+    // Of a tunnel's port, which has no queues.
+    [[nodiscard]] virtual std::shared_ptr<const tunnel::settings> tunnel() const { return {}; }
     // Type-specific facts, in the order to be shown.
     [[nodiscard]] virtual std::vector<std::pair<std::string, port_detail>> details() const = 0;
 };

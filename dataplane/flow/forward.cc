@@ -148,6 +148,24 @@ void runner::change(frame_state& f, std::span<const std::uint64_t> changes) noex
     }
 }
 
+bool runner::change_tunnel(frame_state& f, std::span<const std::uint64_t> changes,
+                           const surroundings& around) noexcept
+{
+    if (around.notes == nullptr) {
+        return true;
+    }
+    tunnel::notes::words words = around.notes->at(f.p->note);
+    for (std::size_t i = 0; i < changes.size(); i += words_per_change) {
+        std::uint64_t& word = words[changes[i] - tunnel::notes::first_word];
+        word = (word & ~changes[i + 2]) | changes[i + 1];
+    }
+    f.p->note = around.notes->add(words);
+    if (f.p->note == tunnel::notes::none) {
+        around.in_counters.drop(drop_reason::flow_too_complex);
+    }
+    return f.p->note != tunnel::notes::none;
+}
+
 void runner::run(std::span<const std::uint64_t> program, frame_state& f,
                  const surroundings& around) noexcept
 {
@@ -184,6 +202,13 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
                 return;
             }
             change(f, program.subspan(i, o.count * words_per_change));
+            i += o.count * words_per_change;
+            break;
+        case operation_code::set_tunnel:
+            if (!make_own(f, use::none, around) ||
+                !change_tunnel(f, program.subspan(i, o.count * words_per_change), around)) {
+                return;
+            }
             i += o.count * words_per_change;
             break;
         case operation_code::push_vlan:
@@ -242,8 +267,13 @@ void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const h
     run(program, f, around);
 }
 
-switcher::switcher(std::size_t cache_bytes)
-    : cache_{cache_bytes},
+switcher::switcher(std::size_t cache_bytes) : switcher{std::make_shared<cache>(cache_bytes)} {}
+
+switcher::switcher(switcher& first) : switcher{first.shared_} {}
+
+switcher::switcher(std::shared_ptr<cache> entries)
+    : shared_{std::move(entries)},
+      cache_{*shared_},
       candidates_{new std::array<candidate, burst::capacity>},
       asked_{new std::array<std::uint64_t, key_words * burst::capacity>},
       made_{new translation}
@@ -294,6 +324,15 @@ void switcher::forward(burst& b, const surroundings& around) noexcept
     }
 }
 
+// Of a packet out of a tunnel, its key has what that says.
+void switcher::read_note(const packet_slot& p, key& to, const surroundings& around) noexcept
+{
+    if (around.notes != nullptr) {
+        const tunnel::notes::words& words = around.notes->at(p.note);
+        std::copy(words.begin(), words.end(), to.words.begin() + tunnel::notes::first_word);
+    }
+}
+
 // By keys of `count` words; 0: of any number.
 template <std::size_t count>
 void switcher::forward_by(burst& b, const surroundings& around) noexcept
@@ -307,6 +346,11 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
     for (packet_slot& p : b.packets()) {
         p.in_port = around.in.index;
         p.destinations = 0;
+        if (around.in.tunnel) [[unlikely]] {
+            read_note(p, key_, around);
+        } else {
+            p.note = 0;
+        }
         candidate& c = *end;
         if (!read(p, b, layout.deepest, key_, c.at)) [[unlikely]] {
             around.in_counters.drop(drop_reason::frame_too_short);
@@ -377,7 +421,13 @@ void switcher::run_first(std::span<const std::uint64_t> program, drop_reason rea
         return;
     }
     const auto origin = static_cast<std::uint8_t>(c.p - burst_->slots.data());
-    run(0, program, *c.p, c.at, {nullptr, around.in.number, burst_, origin}, around);
+    const key* fields = nullptr;
+    if (around.in.tunnel) {
+        tunnel_.words[0] = around.in.number;
+        read_note(*c.p, tunnel_, around);
+        fields = &tunnel_;
+    }
+    run(0, program, *c.p, c.at, {fields, around.in.number, burst_, origin}, around);
 }
 
 void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packet_slot& p,
@@ -395,11 +445,15 @@ void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packe
         }
         return;
     }
+    // What it delivers may go on in other flows, for which the cache may need the entry's place.
+    level& here = *levels_[at];
+    std::copy(program.begin(), program.end(), here.running.begin());
+    program = std::span{here.running}.first(program.size());
     // With several outputs an mbuf must not go with the first.
     if (leaves_more_than_once(program)) {
         ++p.destinations;
     }
-    levels_[at]->runs.run(program, p, headers, state, around);
+    here.runs.run(program, p, headers, state, around);
     settle(at, around);
 }
 
@@ -412,6 +466,9 @@ void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
     }
     key_.clear();
     key_.set(field::in_port, around.in.number);
+    if (around.in.tunnel) {
+        read_note(*c.p, key_, around);
+    }
     (void)read(*c.p, b, depth::transport, key_, c.at);
     translate(around.flows, key_, *made_);
     account(cache_.put(c.asked, around.flows.layout.count, *made_, around.flows.version, old), c,

@@ -9,6 +9,7 @@
 #include "dataplane/flow/extract.hh"
 #include "dataplane/flow/passes.hh"
 #include "dataplane/forward.hh"
+#include "dataplane/tunnel/notes.hh"
 
 #include <algorithm>
 #include <array>
@@ -32,7 +33,8 @@ struct surroundings {
     dataplane::port_counters& in_counters;
     dataplane::output_lists& out;
     delivery& lists;
-    rte_mempool* pool; // for copies of packets whose payload cannot be shared
+    rte_mempool* pool;             // for copies of packets whose payload cannot be shared
+    tunnel::notes* notes{nullptr}; // of packets' tunnels; null: there are none
 };
 
 // Runs a program on a packet, of which `at` tells the headers. `copies` is room for the copies that
@@ -67,6 +69,8 @@ private:
                       const surroundings& around) noexcept;
     void look_deeper(frame_state& f) noexcept;
     void change(frame_state& f, std::span<const std::uint64_t> changes) noexcept;
+    [[nodiscard]] static bool change_tunnel(frame_state& f, std::span<const std::uint64_t> changes,
+                                            const surroundings& around) noexcept;
 
     dataplane::burst& copies_;
     ct_taker& asked_;
@@ -79,6 +83,9 @@ class switcher {
 public:
     // Memory for the cache: see cache.
     explicit switcher(std::size_t cache_bytes);
+    // One more, with the same entries: for packets that go on while the first one's burst is not
+    // done yet.
+    explicit switcher(switcher& first);
 
     // Who answers ct actions; without, no packet has a valid connection.
     void set_tracking(conntrack::tracking& t) noexcept { tracking_ = &t; }
@@ -108,6 +115,8 @@ private:
     };
     struct level;
 
+    static void read_note(const dataplane::packet_slot& p, key& to,
+                          const surroundings& around) noexcept;
     template <std::size_t count>
     void forward_by(dataplane::burst& b, const surroundings& around) noexcept;
 
@@ -140,12 +149,16 @@ private:
                   const surroundings& around) noexcept;
     void clear_copies() noexcept;
 
-    cache cache_;
+    explicit switcher(std::shared_ptr<cache> entries);
+
+    std::shared_ptr<cache> shared_;
+    cache& cache_;
     conntrack::tracking* tracking_{nullptr};
     key key_; // of one packet at a time
     std::unique_ptr<std::array<candidate, dataplane::burst::capacity>> candidates_;
     std::unique_ptr<std::array<std::uint64_t, key_words * dataplane::burst::capacity>> asked_;
     std::unique_ptr<translation> made_;
+    key tunnel_; // what a packet out of a tunnel brings into its first pass
     dataplane::burst* burst_{nullptr}; // that is forwarded
     pass_stage::budget passes_left_{};
     std::size_t deepest_{0}; // level that was come to since copies were cleared
@@ -171,6 +184,7 @@ struct switcher::level {
     pass_stage asked;        // what they ask for
     nobody none;
     runner runs;
+    std::array<std::uint64_t, max_program> running;
     // Of packets that go on here: those that something is left for, too, and all of them.
     dataplane::burst forks;
     std::size_t count{0};

@@ -21,6 +21,7 @@ enum class operation_code : std::uint8_t {
     push_vlan,  // a: TPID; b: TCI
     pop_vlan,
     decrement_ttl, // the TTL is more than 1
+    set_tunnel,    // as `set`, of what is known of its tunnel beside the frame
     clone,         // b: so many words that follow are done to a copy
     ct,            // see ct_operation.hh; b, its lower half: so many words follow
     drop,          // what was asked for is done, and the frame goes nowhere; a: drop_reason
@@ -52,6 +53,7 @@ inline constexpr std::size_t words_per_change = 3;
 {
     switch (o.code) {
     case operation_code::set:
+    case operation_code::set_tunnel:
         return o.count * words_per_change;
     case operation_code::ct:
         return o.b & 0xffff;

@@ -27,6 +27,13 @@ bool is_header(field f) noexcept
     return word >= place_of(field::eth_dst).word && word < place_of(field::metadata).word;
 }
 
+// Or one that is kept beside the frame, for a tunnel that it may go into.
+bool is_tunnels(field f) noexcept
+{
+    const std::size_t word = place_of(f).word;
+    return word >= place_of(field::tun_id).word && word <= place_of(field::tun_gbp_id).word;
+}
+
 // What is known of a connection.
 void clear_connection(key& k) noexcept
 {
@@ -162,19 +169,20 @@ private:
         leaves_ = true;
     }
 
-    void emit_set(std::size_t word, std::uint64_t value, std::uint64_t mask) noexcept
+    void emit_set(std::size_t word, std::uint64_t value, std::uint64_t mask,
+                  operation_code code = operation_code::set) noexcept
     {
         constexpr std::uint8_t most = 0xff;
         if (out_.program_words > useful_words_ && last_operation_ < out_.program_words) {
             operation last = operation::of(out_.program[last_operation_]);
-            if (last.code == operation_code::set && last.count < most) {
+            if (last.code == code && last.count < most) {
                 ++last.count;
                 out_.program[last_operation_] = last.word();
                 emit_change(word, value, mask);
                 return;
             }
         }
-        emit({operation_code::set, 1, 0, 0});
+        emit({code, 1, 0, 0});
         emit_change(word, value, mask);
     }
     void emit_change(std::size_t word, std::uint64_t value, std::uint64_t mask) noexcept
@@ -194,22 +202,25 @@ private:
         now_.set(f, value, mask);
         if (!is_header(f)) {
             changed_.set(f, ~wide{}, mask);
+        }
+        if (!is_header(f) && !is_tunnels(f)) {
             return;
         }
+        const auto code = is_header(f) ? operation_code::set : operation_code::set_tunnel;
         const field_place at = place_of(f);
         if (at.width > 64) {
             if (mask.high != 0) {
-                emit_set(at.word, value.high, mask.high);
+                emit_set(at.word, value.high, mask.high, code);
             }
             if (mask.low != 0) {
-                emit_set(at.word + std::size_t{1}, value.low, mask.low);
+                emit_set(at.word + std::size_t{1}, value.low, mask.low, code);
             }
             return;
         }
         if (at.word == varying_word) {
             constant_ |= mask.low << at.shift;
         }
-        emit_set(at.word, value.low << at.shift, mask.low << at.shift);
+        emit_set(at.word, value.low << at.shift, mask.low << at.shift, code);
     }
 
     // A tag comes, goes or is changed, by whether the bit for "there is one" is set before and

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -30,7 +31,7 @@ struct settings {
     std::uint8_t traffic_class{0}; // DSCP; the ECN is the inner packet's
     bool inherits_traffic_class{false};
     bool dont_fragment{true};
-    bool checksum{false};
+    std::optional<bool> checksum; // not set: UDP over IPv6 has one, others have none
     bool sequence{false};
     bool policy{false}; // VXLAN's group policy extension
     // All workers count in one.

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a worker does for ports without queues: frames to a tunnel port get their outer headers and
+// go on from the underlay bridge's LOCAL port; frames to a LOCAL port are the switch's own (ARP,
+// neighbour discovery, echo) or a tunnel's, and then go on, without their outer headers, from the
+// tunnel port. Packets whose next hop is not known wait here, bounded in number, bytes and time.
+// How what goes on is forwarded is the worker's business.
+#pragma once
+
+#include "dataplane/counters.hh"
+#include "dataplane/endpoint/messages.hh"
+#include "dataplane/endpoint/neighbours.hh"
+#include "dataplane/packet.hh"
+#include "dataplane/snapshot.hh"
+#include "dataplane/tunnel/notes.hh"
+#include "dataplane/tunnel/ports.hh"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace strait::tunnel {
+
+// Packets that are to be forwarded, each as if it had come from a port.
+struct ready_packets {
+    dataplane::burst copies; // memory of those that were made or copied
+    std::size_t count{0};
+    std::array<dataplane::packet_slot*, dataplane::burst::capacity> packets;
+    std::array<dataplane::port_index, dataplane::burst::capacity> from;
+
+    // After they were forwarded and delivered.
+    void clear() noexcept;
+};
+
+class continuation {
+public:
+    virtual ~continuation() = default;
+    // Forwards and delivers what is ready, of which nothing is left then.
+    virtual void go_on() noexcept = 0;
+};
+
+struct surroundings {
+    const dataplane::snapshot& config;
+    dataplane::seconds_t now;
+    std::uint64_t tsc;
+    rte_mempool* pool;
+    dataplane::port_counters* counters; // by port_index
+    ready_packets& ready;
+    continuation& next;
+};
+
+// One worker's.
+class carrier {
+public:
+    static constexpr std::size_t most_waiting = 256;                // packets
+    static constexpr std::size_t most_waiting_for_one = 32;         // of a neighbour
+    static constexpr std::size_t most_waiting_bytes = 512 * 1024UL; // of all
+    static constexpr unsigned patience = 2;                         // seconds
+
+    carrier(endpoint::neighbours& known, std::uint64_t tsc_hz);
+    ~carrier();
+    carrier(const carrier&) = delete;
+    carrier& operator=(const carrier&) = delete;
+
+    // To a port without queues: a tunnel's, or a bridge's LOCAL.
+    void take(std::span<dataplane::packet* const> packets, const dataplane::port_config& to,
+              const surroundings& around) noexcept;
+
+    // Whether packets wait for their next hops, and it is time to look at them again.
+    [[nodiscard]] bool idle() const noexcept { return waiting_.empty(); }
+    [[nodiscard]] bool due(std::uint64_t tsc) const noexcept
+    {
+        return !waiting_.empty() && (tsc >= next_look_ || known_.generation() != seen_);
+    }
+    void look(const surroundings& around) noexcept;
+
+    [[nodiscard]] tunnel::notes& notes() noexcept { return notes_; }
+
+private:
+    // The way to a tunnel's far end, as it was found this second.
+    struct path {
+        endpoint::ip_address remote;
+        endpoint::ip_address local; // as it was asked for
+        endpoint::ip_address source;
+        endpoint::ip_address next_hop;
+        dataplane::mac_address mac; // zero: not known
+        std::uint64_t version{0};   // of the endpoint's configuration
+        std::uint64_t generation{0};
+        dataplane::seconds_t found{0};
+        std::uint16_t out{0};
+    };
+    struct waiting_packet {
+        rte_mbuf* mbuf; // with a link-layer header that lacks its destination
+        endpoint::neighbours::key who;
+        endpoint::ip_address out;   // the interface's
+        dataplane::port_index port; // the tunnel's
+        std::uint32_t incarnation;
+        std::uint32_t bytes;
+        std::uint32_t inner_bytes;
+        std::uint64_t until; // TSC
+    };
+
+    void make_room(const surroundings& around) noexcept;
+    static void add_ready(dataplane::packet_slot& p, dataplane::port_index from,
+                          const surroundings& around) noexcept;
+    struct owned {
+        dataplane::packet_slot* p; // null: there is none, and why
+        dataplane::drop_reason reason{};
+    };
+    [[nodiscard]] static owned make_own(dataplane::packet_slot& p, std::size_t room,
+                                        const surroundings& around) noexcept;
+
+    // Outwards.
+    void transmit(dataplane::packet_slot& p, const dataplane::port_config& to,
+                  const surroundings& around) noexcept;
+    [[nodiscard]] const path* find_path(const endpoint::ip_address& remote,
+                                        const endpoint::ip_address& local,
+                                        const surroundings& around) noexcept;
+    void ask(const path& via, const surroundings& around) noexcept;
+    [[nodiscard]] static bool fits(const dataplane::packet_slot& p, const description& d,
+                                   const endpoint::interface& out, const dataplane::port_config& to,
+                                   const surroundings& around) noexcept;
+    void send_segments(dataplane::packet_slot& p, const dataplane::port_config& to, description& d,
+                       const path& via, const surroundings& around) noexcept;
+    void send(dataplane::packet_slot& p, const dataplane::port_config& to, description& d,
+              const path& via, const surroundings& around) noexcept;
+    void wait(dataplane::packet_slot& p, std::uint32_t inner_bytes,
+              const dataplane::port_config& to, const path& via,
+              const surroundings& around) noexcept;
+
+    [[nodiscard]] std::optional<dataplane::drop_reason>
+    look_at(const waiting_packet& w, const surroundings& around) noexcept;
+
+    // Inwards. What was not for the switch has a reason why.
+    using refusal = std::optional<dataplane::drop_reason>;
+    void receive(dataplane::packet_slot& p, const dataplane::port_config& to,
+                 const surroundings& around) noexcept;
+    [[nodiscard]] refusal handle(dataplane::packet_slot& p, const dataplane::port_config& to,
+                                 const surroundings& around) noexcept;
+    [[nodiscard]] refusal handle_ip(dataplane::packet_slot& p, const endpoint::arrival& a,
+                                    const dataplane::port_config& to,
+                                    const surroundings& around) noexcept;
+    [[nodiscard]] refusal answer_neighbour(const endpoint::neighbour_message& m,
+                                           const endpoint::arrival& a,
+                                           const dataplane::port_config& to,
+                                           const surroundings& around) noexcept;
+    [[nodiscard]] static refusal read_tunnel(const dataplane::packet& p, const outer_ip& ip,
+                                             const table* tunnels, contents& out) noexcept;
+    [[nodiscard]] refusal decapsulate(dataplane::packet_slot& p, const outer_ip& ip,
+                                      const surroundings& around) noexcept;
+
+    endpoint::neighbours& known_;
+    const std::uint64_t tsc_hz_;
+    std::uint64_t next_look_{0};
+    std::uint64_t seen_{0}; // generation of the neighbours
+    std::size_t waiting_bytes_{0};
+    std::vector<waiting_packet> waiting_;
+    std::vector<waiting_packet> looked_at_; // by look(), while others may come to wait
+    std::vector<path> paths_;
+    path lone_; // of a far end whose next hop is not known
+    tunnel::notes notes_;
+};
+
+} // namespace strait::tunnel

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Packets that a worker forwards more than once: into tunnels, out of them, and from the switch
+// itself.
+#include "dataplane/worker_rounds.hh"
+
+#include "dataplane/engine.hh"
+#include "dataplane/forward.hh"
+
+#include <rte_mbuf.h>
+
+namespace strait::dataplane {
+
+tunnel::surroundings worker::around(round& r, const iteration& now,
+                                    tunnel::continuation& next) noexcept
+{
+    return {*now.config,          now_,    now.tsc, engine_.settings_.pool,
+            port_counters_.get(), r.ready, next};
+}
+
+namespace {
+
+// To a member function that does it.
+template <typename Function>
+class continuation final : public tunnel::continuation {
+public:
+    explicit continuation(const Function& f) noexcept : f_{f} {}
+    void go_on() noexcept override { f_(); }
+
+private:
+    const Function& f_;
+};
+
+} // namespace
+
+void worker::carry(std::span<packet* const> packets, const port_config& port, const iteration& now,
+                   std::size_t depth) noexcept
+{
+    if (depth == most_rounds) {
+        port_counters_[to_index(port.index)].drop(drop_reason::tunnel_nested, packets.size());
+        return;
+    }
+    round& r = *rounds_[depth];
+    const auto forwarded = [&]() noexcept { go_on(r, now, depth + 1); };
+    continuation next{forwarded};
+    carrier_.take(packets, port, around(r, now, next));
+    next.go_on();
+}
+
+void worker::look_at_waiting(const iteration& now) noexcept
+{
+    round& r = *rounds_.front();
+    const auto forwarded = [&]() noexcept { go_on(r, now, 1); };
+    continuation next{forwarded};
+    carrier_.look(around(r, now, next));
+    next.go_on();
+    carrier_.notes().clear();
+}
+
+// Those that come from one port together, in the order of the first of each.
+void worker::go_on(round& r, const iteration& now, std::size_t depth) noexcept
+{
+    tunnel::ready_packets& ready = r.ready;
+    while (ready.count > 0) {
+        const port_index from = ready.from[0];
+        std::array<packet_slot*, burst::capacity> same;
+        std::size_t count = 0;
+        std::size_t left = 0;
+        for (std::size_t i = 0; i < ready.count; ++i) {
+            if (ready.from[i] == from) {
+                same[count++] = ready.packets[i];
+            } else {
+                ready.packets[left] = ready.packets[i];
+                ready.from[left++] = ready.from[i];
+            }
+        }
+        ready.count = left;
+        if (const port_config* const in = now.config->port(from)) {
+            forward_again(r, std::span{same}.first(count), *in, now, depth);
+        }
+    }
+    ready.clear();
+}
+
+void worker::forward_again(round& r, std::span<packet_slot* const> packets, const port_config& in,
+                           const iteration& now, std::size_t depth) noexcept
+{
+    port_counters& counters = port_counters_[to_index(in.index)];
+    const forward_context context{now.config, now_, &counters_};
+    const auto& live = now.config->bridges[to_index(in.bridge)]->flows;
+    const flow::pipeline* const flows =
+        live ? live->current.load(std::memory_order_acquire) : nullptr;
+    if (flows == nullptr) {
+        forward(packets, in, context, counters, r.outputs);
+        deliver(now, r.outputs, depth);
+        return;
+    }
+    struct at_once final : flow::delivery {
+        at_once(worker& w, round& l, const iteration& i, std::size_t d) noexcept
+            : w_{w}, r_{l}, now_{i}, depth_{d}
+        {}
+        void deliver_lists() noexcept override { w_.deliver(now_, r_.outputs, depth_); }
+        worker& w_;
+        round& r_;
+        const iteration& now_;
+        std::size_t depth_;
+    } lists{*this, r, now, depth};
+    while (!packets.empty()) {
+        r.row.clear();
+        std::size_t moved = 0;
+        while (moved < packets.size() && move_packet(*packets[moved], r.row) != nullptr) {
+            ++moved;
+        }
+        packets = packets.subspan(moved);
+        r.flows.forward(r.row, {*flows, in, context, counters, r.outputs, lists,
+                                engine_.settings_.pool, &carrier_.notes()});
+        deliver(now, r.outputs, depth);
+        for (packet_slot& p : r.row.packets()) {
+            rte_pktmbuf_free(p.mbuf);
+        }
+    }
+}
+
+} // namespace strait::dataplane
