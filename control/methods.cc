@@ -2,6 +2,7 @@
 // The table of methods, parameters and results.
 #include "control/methods.hh"
 
+#include "control/methods_endpoints.hh"
 #include "dataplane/types.hh"
 
 #include <limits>
@@ -101,6 +102,7 @@ std::vector<result_member> bridge_members()
         {"forward_bpdu", "boolean", "whether reserved multicast is flooded"},
         {"mac_ageing", "integer", "seconds; 0: MACs do not age"},
         {"mac_table_size", "integer", "MACs that the table has room for"},
+        {"mac", "string", "the bridge's own, which its addresses have"},
         {"macs", "integer", "MACs in the table now"},
     };
 }
@@ -111,7 +113,9 @@ std::vector<result_member> port_members()
         {"name", "string", "the port's name"},
         {"number", "integer", "its number, unique in the switch and stable"},
         {"bridge", "string", "the bridge it belongs to"},
-        {"type", "string", "vhost-user, xen, nic or host"},
+        {"type", "string",
+         "vhost-user, xen, nic, host, a tunnel's (vxlan, geneve, gre, nvgre) or local: the "
+         "bridge's own"},
         {"admin", "string", "up or down"},
         {"link", "string", "up or down: whether a guest or peer is there"},
         {"mtu", "integer", "L3 MTU in bytes"},
@@ -168,7 +172,11 @@ std::vector<method> bridge_methods()
          .parameters = {bridge_name(),
                         flag("forward_bpdu",
                              "flood reserved multicast (STP, LACP, LLDP) like any other"),
-                        ageing()},
+                        ageing(),
+                        {.name = "mac",
+                         .kind = kind::mac,
+                         .help = "the bridge's own MAC; made from its name unless given",
+                         .placeholder = "MAC"}},
          .result = bridge_members()},
         {.name = "bridge.list",
          .summary = "List the bridges",
@@ -196,7 +204,8 @@ std::vector<method> port_methods()
                   .kind = kind::choice,
                   .help = "what the port is",
                   .required = true,
-                  .choices = {"vhost-user", "xen", "nic", "host"}},
+                  .choices = {"vhost-user", "xen", "nic", "host", "vxlan", "geneve", "gre",
+                              "nvgre"}},
                  {.name = "socket",
                   .kind = kind::text,
                   .help = "the vhost-user socket's path",
@@ -270,13 +279,14 @@ std::vector<method> port_methods()
                   .help = "name of the tap interface; the port's name unless given",
                   .placeholder = "IFNAME",
                   .maximum = 15,
-                  .port_types = {"host"}},
-                 {.name = "number",
-                  .kind = kind::integer,
-                  .help = "the port's number; the lowest free one unless given",
-                  .placeholder = "N",
-                  .minimum = 1,
-                  .maximum = 65279}} +
+                  .port_types = {"host"}}} +
+             tunnel_parameters() +
+             std::vector<parameter>{{.name = "number",
+                                     .kind = kind::integer,
+                                     .help = "the port's number; the lowest free one unless given",
+                                     .placeholder = "N",
+                                     .minimum = 1,
+                                     .maximum = 65279}} +
              port_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
@@ -631,8 +641,8 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part :
-             {port_methods(), mac_methods(), xen_methods(), flow_methods(), other_methods()}) {
+        for (auto part : {port_methods(), mac_methods(), endpoint_methods(), xen_methods(),
+                          flow_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -3,9 +3,11 @@
 #include "control/port_types.hh"
 
 #include "control/accounts.hh"
+#include "control/tunnel_options.hh"
 #include "control/xen_host.hh"
 #include "ports/nic/nic.hh"
 #include "ports/number.hh"
+#include "ports/tunnel/tunnel.hh"
 #include "ports/vhost/vhost.hh"
 #include "ports/xen-netback/netback.hh"
 
@@ -187,6 +189,13 @@ std::map<std::string, port_type> port_types(const port_environment& environment)
         [&environment](made_port (*make)(const port_request&, const port_environment&)) {
             return [make, environment](const port_request& r) { return make(r, environment); };
         };
+    const port_type tunnels{claims_of_tunnel, [](const port_request& r) -> made_port {
+                                auto s = tunnel_settings(r);
+                                if (s.has_error()) {
+                                    return s.error();
+                                }
+                                return tunnel::make_port(*s);
+                            }};
     return {
         {"vhost-user",
          {claims_of_vhost_user, with(make_vhost_user),
@@ -194,6 +203,13 @@ std::map<std::string, port_type> port_types(const port_environment& environment)
         {"xen", {claims_of_xen, with(make_xen)}},
         {"nic", {claims_of_nic, with(make_nic)}},
         {"host", {claims_of_host, with(make_host)}},
+        {"vxlan", tunnels},
+        {"geneve", tunnels},
+        {"gre", tunnels},
+        {"nvgre", tunnels},
+        {"local",
+         {[](const port_request&) { return claims{}; },
+          [](const port_request&) -> made_port { return tunnel::make_local_port(); }}},
     };
 }
 

@@ -2,6 +2,7 @@
 // Tables.
 #include "control/print.hh"
 
+#include "control/print_endpoints.hh"
 #include "control/print_flows.hh"
 #include "control/print_parts.hh"
 
@@ -410,6 +411,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mac.list") {
         return macs_text(as_object(result));
+    }
+    if (m.name == "address.list" || m.name == "route.list" || m.name == "neighbour.list") {
+        return endpoints_text(m, as_array(result));
     }
     if (m.name == "xen.list") {
         return xen_text(as_object(result));

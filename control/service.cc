@@ -5,6 +5,7 @@
 #include "control/parameters.hh"
 
 #include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
 
 #include <algorithm>
 #include <string_view>
@@ -145,7 +146,7 @@ std::optional<failure> difference(const virtual_switch::port& p, const port_requ
             const auto& value = made.value();
             return differs(made.key(), value.is_string()
                                            ? std::string{std::string_view{value.get_string()}}
-                                           : std::to_string(value.as_int64()));
+                                           : json::serialize(value));
         }
     }
     for (const auto& given : asked.options) {
@@ -165,6 +166,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, host_facts facts)
     add_port_methods();
     add_mac_methods();
     add_xen_methods();
+    add_endpoint_methods();
     add_flow_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
@@ -230,6 +232,7 @@ json::object service::describe(const virtual_switch::bridge& b) const
             {"forward_bpdu", b.config->forward_bpdu},
             {"mac_ageing", macs.ageing()},
             {"mac_table_size", b.mac_table_size},
+            {"mac", b.mac.to_string()},
             {"macs", macs.size(switch_.engine().now())}};
 }
 
@@ -316,6 +319,15 @@ service::result service::bridge_set(const object& p)
     bridge_change change;
     change.forward_bpdu = truth(p, "forward_bpdu");
     change.mac_ageing = number_as<dataplane::seconds_t>(p, "mac_ageing");
+    if (p.contains("mac")) {
+        change.mac = dataplane::mac_address::parse(text(p, "mac"));
+        if (change.mac->is_multicast() || change.mac->is_zero()) {
+            return failure{failure_kind::invalid,
+                           "--mac " + change.mac->to_string() +
+                               " is no address of a station: it is " +
+                               (change.mac->is_zero() ? "zero" : "multicast")};
+        }
+    }
     if (auto done = switch_.set_bridge(name, change); done.has_error()) {
         return done.error();
     }
@@ -360,6 +372,14 @@ service::result service::port_del(const object& p)
     if (is_set(p, "if_exists") && !switch_.ports().contains(name)) {
         switch_.forget_port(name);
         return json::value(removed(false));
+    }
+    if (const auto found = switch_.find_port(name);
+        found.has_value() && (*found)->request.type == local_type) {
+        return failure{failure_kind::in_use,
+                       "port " + name +
+                           " is the bridge's own, and goes with its last address: "
+                           "address del " +
+                           name + " ADDRESS"};
     }
     if (auto done = switch_.remove_port(name); done.has_error()) {
         return done.error();

@@ -36,6 +36,7 @@ private:
     void add_port_methods();
     void add_mac_methods();
     void add_xen_methods();
+    void add_endpoint_methods();
     void add_flow_methods();
     void add_other_methods();
 
@@ -53,6 +54,14 @@ private:
     result xen_release(const object& p);
     result xen_check(const object& p) const;
     result xen_list() const;
+    result address_add(const object& p);
+    result address_del(const object& p);
+    result address_list() const;
+    result route_add(const object& p);
+    result route_del(const object& p);
+    result route_list() const;
+    result neighbour_list(const object& p) const;
+    result neighbour_flush(const object& p);
     result flow_change_all(const object& p, flow_command command);
     result flow_replace(const object& p);
     result flow_diff(const object& p) const;

@@ -153,8 +153,8 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->flows = flows->live();
     auto next = draft();
     put(*next, std::shared_ptr<const bridge_config>{config});
-    bridges_[request.name] = {request.name, config->index, request.mac_table_size, config,
-                              std::move(flows)};
+    bridges_[request.name] = {request.name, config->index,    request.mac_table_size,
+                              config,       std::move(flows), mac_of_bridge(request.name)};
     used_bridges_.set(index);
     publish(std::move(next));
     log(log_level::info, "control", "bridge " + request.name + " added");
@@ -175,6 +175,12 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
         b.config = config;
         put(*next, b.config);
         publish(std::move(next));
+    }
+    if (change.mac && *change.mac != b.mac) {
+        b.mac = *change.mac;
+        publish_endpoints();
+        forget_own_macs(b);
+        keep_own_macs(b);
     }
     if (change.mac_ageing) {
         b.config->macs->set_ageing(*change.mac_ageing);
@@ -202,12 +208,14 @@ outcome<void> virtual_switch::remove_bridge(const std::string& name, bool with_p
                                                  others +
                                                  "); remove them first or give --with-ports"};
     }
+    endpoints_.remove_bridge(name);
     for (const auto& member : members) {
         if (auto removed = remove_port(member); removed.has_error()) {
             return removed;
         }
     }
     const std::size_t index = to_index(found->second.index);
+    engine_.neighbours().flush(&found->second.index);
     auto next = draft();
     next->bridges[index].reset();
     while (!next->bridges.empty() && !next->bridges.back()) {
@@ -222,8 +230,14 @@ outcome<void> virtual_switch::remove_bridge(const std::string& name, bool with_p
 
 outcome<std::uint16_t> virtual_switch::choose_number(const port_request& request) const
 {
+    if (request.type == local_type) {
+        return flow::ports::local; // of its bridge
+    }
     std::bitset<max_port_number + 1> used;
     for (const auto& [name, p] : ports_) {
+        if (p.number > max_port_number) {
+            continue;
+        }
         if (request.number == p.number) {
             return failure{failure_kind::in_use, "the number " + std::to_string(p.number) +
                                                      " is port " + name +
@@ -340,6 +354,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->mtu = request.mtu;
     config->vlan = request.vlan.policy();
     config->queues = assign_queues(*p.device);
+    config->tunnel = p.device->tunnel();
+    config->local = request.type == local_type;
     p.config = config;
     p.base = counted(config->index);
 
@@ -358,7 +374,11 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     log(log_level::info, "control",
         "port " + request.name + " (" + request.type + ", number " + std::to_string(p.number) +
             ") added to bridge " + request.bridge);
+    const bool is_tunnel = p.config->tunnel != nullptr;
     ports_.emplace(request.name, std::move(p));
+    if (is_tunnel) {
+        publish_endpoints();
+    }
     number_ports(on->second);
     return {};
 }
@@ -396,6 +416,7 @@ void virtual_switch::withdraw(const port& p)
     erase_port(*next, index);
     on.config = without_member(*on.config, index);
     put(*next, on.config);
+    put_endpoints(*next, &p);
     publish(std::move(next));
     // No worker learns on it any more; whoever gets its index next finds nothing of it.
     on.config->macs->remove_port(index);

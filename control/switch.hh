@@ -5,6 +5,7 @@
 #pragma once
 
 #include "control/bridge_flows.hh"
+#include "control/endpoints.hh"
 #include "control/failure.hh"
 #include "dataplane/engine.hh"
 #include "ports/port.hh"
@@ -18,12 +19,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace strait::control {
 
 inline constexpr std::uint16_t max_port_number = 65279;
 inline constexpr std::uint32_t default_mtu = 1500;
+inline constexpr std::string_view local_type = "local"; // of bridges' own ports
 
 // What an operator says of a port's VLANs: nothing, access or trunk, never both.
 struct vlan_settings {
@@ -63,6 +66,7 @@ struct bridge_request {
 
 struct bridge_change {
     std::optional<bool> forward_bpdu{};
+    std::optional<dataplane::mac_address> mac{};
     std::optional<dataplane::seconds_t> mac_ageing{};
 };
 
@@ -93,6 +97,7 @@ public:
         std::size_t mac_table_size;
         std::shared_ptr<const dataplane::bridge_config> config; // what is published
         std::unique_ptr<bridge_flows> flows;
+        dataplane::mac_address mac; // its own
     };
     struct port {
         port_request request; // as it was made
@@ -154,6 +159,13 @@ public:
                              const std::optional<std::string>& port,
                              std::optional<std::uint16_t> vlan);
 
+    // The switch's own addresses. The first of a bridge makes its LOCAL port, named as the bridge.
+    outcome<void> add_address(const endpoints::address& a);
+    outcome<bool> remove_address(const std::string& name, const endpoint::ip_prefix& at);
+    outcome<void> add_route(const endpoints::route& r);
+    bool remove_route(const endpoint::ip_prefix& to);
+    [[nodiscard]] const endpoints& own_endpoints() const noexcept { return endpoints_; }
+
     [[nodiscard]] port_totals totals(const port& p) const;
     [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
 
@@ -184,12 +196,18 @@ private:
     [[nodiscard]] static std::shared_ptr<dataplane::bridge_config>
     without_member(const dataplane::bridge_config& from, dataplane::port_index index);
     void withdraw(const port& p);
+    // Addresses, routes and tunnels as they are now, without a port that goes.
+    void put_endpoints(snapshot& next, const port* without) const;
+    void publish_endpoints();
+    void keep_own_macs(const bridge& b);
+    void forget_own_macs(const bridge& b);
 
     dataplane::engine& engine_;
     std::map<std::string, port_type> types_;
     retired_flows retired_flows_;
     std::map<std::string, bridge> bridges_;
     std::map<std::string, port> ports_;
+    endpoints endpoints_;
     std::bitset<dataplane::max_ports> used_ports_;
     std::bitset<dataplane::max_bridges> used_bridges_;
     std::uint32_t last_incarnation_{0};

@@ -1,0 +1,543 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tunnels: the switch's own addresses beside Linux's stack, Linux's tunnel devices as far ends,
+every outer header byte by byte as scapy makes and reads it, and what is hostile, dropped and
+counted."""
+
+import contextlib
+import struct
+import time
+
+import pytest
+from scapy.contrib.geneve import GENEVE, GeneveOptions
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr,
+                                ICMPv6PacketTooBig, IPv6)
+from scapy.layers.l2 import ARP, GRE, Dot1Q, Ether
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Raw
+
+import lab as parts
+
+A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+FAR = "02:00:00:00:00:0f"
+HERE, THERE = {4: "10.0.0.1", 6: "fd00::1"}, {4: "10.0.0.2", 6: "fd00::2"}
+QUIET = 0.2
+TYPE = 0x88b5
+
+
+def heard(wire, timeout):
+    """What comes within timeout seconds, as bytes."""
+    end = time.monotonic() + timeout
+    frames = []
+    while (data := wire.receive_raw(max(0.0, end - time.monotonic()))) is not None:
+        frames.append(data)
+    return frames
+
+
+class Bench:
+    """A switch with an underlay bridge and a tenants' bridge, each with taps in one namespace."""
+
+    def __init__(self, lab):
+        self.netns = lab.netns()
+        self.switch = lab.switch(netns=self.netns)
+        self.ctl = self.switch.ctl
+        self.ctl("bridge add under")
+        self.ctl("bridge add tenants")
+        self.switch.add_nic("up0", "net_tap_up0,iface=up0", bridge="under")
+        self.switch.add_nic("g0", "net_tap_g0,iface=g0", bridge="tenants")
+        self.up = self.netns.wire("up0")
+        self.guest = self.netns.wire("g0")
+        self.mac = next(b["mac"] for b in self.ctl("bridge list") if b["name"] == "under")
+        self.ctl("address add under 10.0.0.1/24")
+        self.ctl("address add under fd00::1/64")
+        for wire in (self.up, self.guest):
+            parts.wait_until(lambda w=wire: self._passes(w), 5, "the taps passing frames")
+
+    def _passes(self, wire):
+        """Until the taps are up, what is sent into them is lost."""
+        wire.drain()
+        port = {self.up: "up0", self.guest: "g0"}[wire]
+        before = self.stats(port)["rx_packets"]
+        wire.send(bytes(Ether(src=FAR, dst="02:ff:ff:ff:ff:ff", type=TYPE) / Raw(bytes(46))))
+        time.sleep(0.05)
+        return self.stats(port)["rx_packets"] > before
+
+    def stats(self, port):
+        return self.ctl("stats", port)["ports"][0]
+
+    def drops(self, port):
+        return {reason: count for reason, count in
+                self.ctl("drops", port)["ports"][0]["drops"].items() if count}
+
+    @contextlib.contextmanager
+    def tunnel(self, kind, *words, version=4, resolve=True, name="t0"):
+        self.ctl("port", "add", name, "--bridge", "tenants", "--type", kind, *words)
+        try:
+            self.ctl("neighbour flush")
+            if resolve:
+                self.resolve(version)
+            self.drain()
+            yield
+        finally:
+            self.ctl("port", "del", name)
+
+    def resolve(self, version, timeout=5):
+        """Has the switch ask for the far end, and answers."""
+        end = time.monotonic() + timeout
+        self.guest.send(bytes(Ether(dst=B, src=A, type=TYPE) / Raw(bytes(46))))
+        while time.monotonic() < end:
+            for frame in heard(self.up, 0.2):
+                if self.answer(frame, version):
+                    time.sleep(0.3)
+                    return
+        raise AssertionError("the switch did not ask for its neighbour")
+
+    def answer(self, frame, version):
+        asked = Ether(frame)
+        if version == 4 and ARP in asked and asked.op == 1 and asked.pdst == THERE[4]:
+            self.up.send(bytes(Ether(dst=asked.src, src=FAR) / ARP(
+                op=2, hwsrc=FAR, psrc=THERE[4], hwdst=asked.hwsrc, pdst=asked.psrc)))
+            return True
+        if version == 6 and ICMPv6ND_NS in asked and asked[ICMPv6ND_NS].tgt == THERE[6]:
+            self.up.send(bytes(Ether(dst=asked.src, src=FAR) / IPv6(
+                src=THERE[6], dst=asked[IPv6].src, hlim=255) / ICMPv6ND_NA(
+                    tgt=THERE[6], S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=FAR)))
+            return True
+        return False
+
+    def drain(self):
+        time.sleep(0.05)
+        self.up.drain()
+        self.guest.drain()
+
+    def out(self, frame):
+        """What leaves by the uplink for a guest's frame."""
+        self.drain()
+        self.guest.send(bytes(frame))
+        return heard(self.up, QUIET)
+
+    def into(self, frame):
+        """What comes to the guest for a frame of the underlay's."""
+        self.drain()
+        self.up.send(bytes(frame))
+        return heard(self.guest, QUIET)
+
+
+@pytest.fixture(scope="module")
+def bench(module_lab):
+    return Bench(module_lab)
+
+
+def inner(size=100, **fields):
+    return (Ether(dst=B, src=A) / IP(src="10.1.0.1", dst="10.1.0.2", **fields)
+            / UDP(sport=1000, dport=2000) / Raw(bytes(i & 0xff for i in range(size))))
+
+
+def outer(version, tos=0, ttl=64, reverse=False, **fields):
+    here, there = HERE[version], THERE[version]
+    source, destination = (there, here) if reverse else (here, there)
+    if version == 4:
+        return IP(src=source, dst=destination, tos=tos, ttl=ttl, flags="DF", id=0, **fields)
+    return IPv6(src=source, dst=destination, tc=tos, hlim=ttl, fl=0, **fields)
+
+
+def udp(port, checksum, sport):
+    return UDP(sport=sport, dport=port) if checksum else UDP(sport=sport, dport=port, chksum=0)
+
+
+# Words of the port, and what scapy puts between the outer IP header and the frame.
+HEADERS = {
+    "vxlan": (["vxlan", "--key", "0x123456"], lambda sport, six: udp(4789, six, sport)
+              / VXLAN(flags=8, vni=0x123456)),
+    "vxlan_csum": (["vxlan", "--key", "42", "--csum"], lambda sport, six: udp(4789, True, sport)
+                   / VXLAN(flags=8, vni=42)),
+    "vxlan_without": (["vxlan", "--key", "42", "--csum", "off"],
+                      lambda sport, six: udp(4789, False, sport) / VXLAN(flags=8, vni=42)),
+    "vxlan_port": (["vxlan", "--key", "42", "--dst-port", "8472"],
+                   lambda sport, six: udp(8472, six, sport) / VXLAN(flags=8, vni=42)),
+    "geneve": (["geneve", "--key", "7"], lambda sport, six: udp(6081, six, sport)
+               / GENEVE(vni=7, proto=0x6558)),
+    "geneve_csum": (["geneve", "--key", "7", "--csum"], lambda sport, six: udp(6081, True, sport)
+                    / GENEVE(vni=7, proto=0x6558)),
+    "gre": (["gre"], lambda sport, six: GRE(proto=0x6558)),
+    "gre_key": (["gre", "--key", "0xdeadbeef"],
+                lambda sport, six: GRE(proto=0x6558, key_present=1, key=0xdeadbeef)),
+    "gre_csum": (["gre", "--key", "5", "--csum"],
+                 lambda sport, six: GRE(proto=0x6558, chksum_present=1, key_present=1, key=5)),
+    "nvgre": (["nvgre", "--key", "0x123456"], lambda sport, six: GRE(
+        proto=0x6558, key_present=1, key=0x12345600 | (sport & 0xff))),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("kind", HEADERS)
+def test_outer_headers_are_scapys(bench, kind, version):
+    words, layers = HEADERS[kind]
+    before = bench.drops("under")
+    with bench.tunnel(*words, "--remote", THERE[version], version=version):
+        frame = inner()
+        out = [f for f in bench.out(frame) if f[:6] == bytes.fromhex(FAR.replace(":", ""))]
+        assert len(out) == 1
+        seen = Ether(out[0])
+        if isinstance(seen.payload.payload, UDP):
+            sport = seen.payload.payload.sport
+            assert sport >= 49152
+        else:
+            sport = out[0][14 + (20 if version == 4 else 40) + 7]  # NVGRE's flow number
+        expected = (Ether(dst=FAR, src=bench.mac) / outer(version) / layers(sport, version == 6)
+                    / Raw(bytes(frame)))
+        assert out[0] == bytes(expected)
+        # And back: what the far end says comes out as it was.
+        back = bytes(Ether(dst=A, src=B) / frame.payload)
+        came = bench.into(Ether(dst=bench.mac, src=FAR) / outer(version, reverse=True)
+                          / layers(50000, version == 6) / Raw(back))
+        assert came == [back]
+    after = bench.drops("under")
+    assert {r: n for r, n in after.items() if r.startswith("tunnel")} == {
+        r: n for r, n in before.items() if r.startswith("tunnel")}
+
+
+def test_switch_answers_arp_and_echo(bench):
+    bench.drain()
+    bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / ARP(
+        op=1, hwsrc=FAR, psrc="10.0.0.2", pdst="10.0.0.1")))
+    answers = [Ether(f) for f in heard(bench.up, QUIET)]
+    assert [(a.op, a.hwsrc, a.psrc, a.hwdst, a.pdst) for a in answers if ARP in a] == [
+        (2, bench.mac, "10.0.0.1", FAR, "10.0.0.2")]
+    echo = IP(src="10.0.0.2", dst="10.0.0.1", ttl=1) / ICMP(id=7, seq=3) / Raw(bytes(range(200)))
+    bench.up.send(bytes(Ether(dst=bench.mac, src=FAR) / echo))
+    expected = Ether(dst=FAR, src=bench.mac) / IP(src="10.0.0.1", dst="10.0.0.2", ttl=64) / ICMP(
+        type=0, id=7, seq=3) / Raw(bytes(range(200)))
+    assert heard(bench.up, QUIET) == [bytes(expected)]
+
+
+def test_traffic_class_and_ttl(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--tos", "inherit", "--ttl", "inherit"):
+        out = Ether(bench.out(inner(tos=0xba, ttl=17))[-1])
+        assert (out[IP].tos, out[IP].ttl) == (0xba, 17)
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--tos", "0x20", "--ttl", "9", "--df", "off"):
+        out = Ether(bench.out(inner(tos=0xba, ttl=17))[-1])
+        assert (out[IP].tos, out[IP].ttl, str(out[IP].flags)) == (0x22, 9, "")
+
+
+def test_congestion_is_told_on_or_kills(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1"):
+        for ecn, told in ((1, 3), (2, 3), (3, 3), (0, None)):
+            frame = Ether(dst=A, src=B) / IP(src="10.1.0.2", dst="10.1.0.1", tos=ecn) / UDP() / Raw(
+                bytes(40))
+            came = bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, tos=3, reverse=True)
+                              / udp(4789, False, 50000) / VXLAN(flags=8, vni=1) / Raw(bytes(frame)))
+            if told is None:
+                assert came == []
+            else:
+                frame[IP].tos = told
+                assert came == [bytes(Ether(bytes(frame)))] or came == [
+                    bytes(Ether(dst=A, src=B) / IP(src="10.1.0.2", dst="10.1.0.1", tos=told)
+                          / UDP() / Raw(bytes(40)))]
+        assert bench.drops("under").get("tunnel_congestion") == 1
+
+
+def test_flows_choose_far_end_and_key_and_see_them(bench):
+    with bench.tunnel("vxlan", "--remote", "flow", "--key", "flow", resolve=False):
+        try:
+            number = bench.ctl("port show t0")["number"]
+            bench.ctl("flow", "replace", "--bridge", "tenants",
+                      f"priority=5,in_port=g0,actions=set_field:{THERE[4]}->tun_dst,"
+                      f"set_tunnel:77,output:t0\n"
+                      f"priority=5,in_port=t0,tun_id=78,tun_src={THERE[4]},actions=output:g0\n"
+                      f"priority=4,in_port=t0,actions=drop\n")
+            bench.resolve(4)
+            out = Ether(bench.out(inner())[-1])
+            assert (out[IP].dst, out[VXLAN].vni) == (THERE[4], 77)
+            back = bytes(inner())
+            for vni, came in ((78, [back]), (79, [])):
+                assert bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
+                                  / udp(4789, False, 50000) / VXLAN(flags=8, vni=vni)
+                                  / Raw(back)) == came
+            flows = bench.ctl("flow", "list", "--bridge", "tenants")["flows"]
+            assert {f["match"]: f["packets"] for f in flows if f"in_port={number}" in f["match"]
+                    or "in_port=t0" in f["match"]}
+        finally:
+            bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
+
+
+def test_one_frame_with_two_keys(bench):
+    with bench.tunnel("vxlan", "--remote", "flow", "--key", "flow", resolve=False):
+        try:
+            bench.ctl("flow", "replace", "--bridge", "tenants",
+                      f"in_port=g0,actions=set_field:{THERE[4]}->tun_dst,set_tunnel:1,output:t0,"
+                      "set_tunnel:2,output:t0,set_tunnel:3,output:t0")
+            bench.resolve(4)
+            out = [Ether(f) for f in bench.out(inner())]
+            assert sorted(f[VXLAN].vni for f in out if VXLAN in f) == [1, 2, 3]
+            assert len({bytes(f[VXLAN].payload) for f in out if VXLAN in f}) == 1
+        finally:
+            bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_senders_are_told_what_is_too_big(bench, version):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1"):
+        network = (IP(src="10.1.0.1", dst="10.1.0.2", flags="DF") if version == 4 else
+                   IPv6(src="fd01::1", dst="fd01::2"))
+        overhead = 20 + 8 + 8 + 14
+        room = 1500 - overhead
+        header = 28 if version == 4 else 48
+        for size, passes in ((room - header, True), (room - header + 1, False)):
+            bench.drain()
+            frame = Ether(dst=B, src=A) / network / UDP(sport=1, dport=2) / Raw(bytes(size))
+            bench.guest.send(bytes(frame))
+            came = [Ether(f) for f in heard(bench.guest, QUIET)]
+            out = [f for f in heard(bench.up, QUIET) if VXLAN in Ether(f)]
+            assert len(out) == int(passes)
+            if passes:
+                assert came == []
+                continue
+            assert [(f.dst, f.src) for f in came] == [(A, B)]
+            if version == 4:
+                told = came[0][ICMP]
+                assert (told.type, told.code, told.nexthopmtu) == (3, 4, room)
+                assert (came[0][IP].src, came[0][IP].dst) == ("10.1.0.2", "10.1.0.1")
+            else:
+                assert came[0][ICMPv6PacketTooBig].mtu == room
+            # The checksums are those that scapy would have made.
+            again = came[0].copy()
+            layer = again[ICMP] if version == 4 else again[ICMPv6PacketTooBig]
+            before = bytes(came[0])
+            if version == 4:
+                del layer.chksum
+                del again[IP].chksum
+            else:
+                del layer.cksum
+            assert bytes(again)[:len(before)] == before
+        assert bench.drops("t0").get("tunnel_too_big") == 1
+
+
+def test_packets_wait_for_the_neighbour(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1", resolve=False):
+        frames = [inner(size) for size in range(60, 100)]
+        bench.guest.send(*map(bytes, frames))
+        asked = heard(bench.up, QUIET)
+        assert sum(ARP in Ether(f) for f in asked) in (1, 2)
+        assert not [f for f in asked if VXLAN in Ether(f)]
+        assert bench.drops("t0").get("neighbour_queue_full") == 40 - 32
+        assert any(bench.answer(f, 4) for f in asked)
+        out = [Ether(f) for f in heard(bench.up, 1) if VXLAN in Ether(f)]
+        assert [bytes(f[VXLAN].payload) for f in out] == [bytes(f) for f in frames[:32]]
+        listed = [n for n in bench.ctl("neighbour list") if n["address"] == THERE[4]]
+        assert [n["mac"] for n in listed] == [FAR]
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1", resolve=False):
+        bench.guest.send(bytes(inner()))
+        parts.wait_until(lambda: bench.drops("t0").get("neighbour_unresolved"), 6,
+                         "the packet being dropped")
+        assert not [f for f in heard(bench.up, QUIET) if VXLAN in Ether(f)]
+
+
+def hostile():
+    """Name, frame behind the outer IP header (None: whole), drop reason."""
+    frame = Raw(bytes(inner()))
+    vxlan = lambda **fields: udp(4789, False, 50000) / VXLAN(**{"flags": 8, "vni": 1, **fields})
+    geneve = lambda **fields: udp(6081, False, 50000) / GENEVE(
+        **{"vni": 1, "proto": 0x6558, **fields})
+    yield "another key", vxlan(vni=2) / frame, "tunnel_unknown"
+    yield "no vni", vxlan(flags=0) / frame, "tunnel_malformed"
+    yield "a policy that was not asked for", vxlan(flags=0x88, gpid=1) / frame, "tunnel_malformed"
+    yield "no frame", vxlan() / Raw(b"short"), "tunnel_malformed"
+    yield "a wrong checksum", UDP(sport=1, dport=4789, chksum=1) / VXLAN(
+        flags=8, vni=1) / frame, "tunnel_checksum"
+    yield "a udp length too long", UDP(sport=1, dport=4789, chksum=0, len=900) / VXLAN(
+        flags=8, vni=1) / frame, "tunnel_malformed"
+    yield "a udp length too short", UDP(sport=1, dport=4789, chksum=0, len=9) / VXLAN(
+        flags=8, vni=1) / frame, "tunnel_malformed"
+    yield "another port", udp(5555, False, 1) / frame, "endpoint_unwanted"
+    yield "a critical option", geneve(options=[
+        GeneveOptions(classid=1, type=0x81, data=bytes(4))]) / frame, "tunnel_option"
+    yield "an option beyond the end", geneve(optionlen=1, options=[]) / Raw(
+        struct.pack("!HBB", 1, 1, 5)) / frame, "tunnel_malformed"
+    yield "geneve of IP", geneve(proto=0x0800) / frame, "tunnel_malformed"
+    yield "gre of IP", GRE(proto=0x0800) / frame, "tunnel_malformed"
+    yield "gre with routing", GRE(proto=0x6558, routing_present=1) / frame, "tunnel_malformed"
+
+
+def test_hostile_packets_are_dropped_and_counted(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1"), \
+            bench.tunnel("geneve", "--remote", THERE[4], "--key", "1", name="t1"), \
+            bench.tunnel("gre", "--remote", THERE[4], name="t2"):
+        for name, layers, reason in hostile():
+            before = bench.drops("under").get(reason, 0)
+            assert bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
+                              / layers) == [], name
+            assert bench.drops("under").get(reason, 0) == before + 1, name
+        good = udp(4789, False, 50000) / VXLAN(flags=8, vni=1) / Raw(bytes(inner()))
+        whole = Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True) / good
+        assert len(bench.into(whole)) == 1
+        for field, value, reason in (("chksum", 1, "tunnel_checksum"),
+                                     ("frag", 1, "tunnel_fragment"),
+                                     ("ihl", 4, "tunnel_malformed"),
+                                     ("len", 900, "tunnel_malformed")):
+            bad = whole.copy()
+            setattr(bad[IP], field, value)
+            before = bench.drops("under").get(reason, 0)
+            assert bench.into(bad) == [], field
+            assert bench.drops("under").get(reason, 0) == before + 1, field
+
+
+def test_tunnels_in_tunnels_end(bench):
+    """A tunnel whose far end is reached through itself."""
+    bench.ctl("bridge add ring")
+    bench.ctl("address add ring 10.9.0.1/24")
+    try:
+        bench.ctl("port add loop --bridge ring --type vxlan --remote 10.9.0.2 --key 1")
+        bench.switch.add_nic("r0", "net_tap_r0,iface=r0", bridge="ring")
+        wire = bench.netns.wire("r0")
+        mac = next(b["mac"] for b in bench.ctl("bridge list") if b["name"] == "ring")
+        time.sleep(0.3)
+        wire.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=A) / ARP(
+            op=1, hwsrc=A, psrc="10.9.0.2", pdst="10.9.0.9")))
+        end = time.monotonic() + 5
+        while time.monotonic() < end and not bench.drops("loop").get("tunnel_nested"):
+            for frame in heard(wire, 0.1):
+                asked = Ether(frame)
+                if ARP in asked and asked.op == 1 and asked.pdst == "10.9.0.2":
+                    wire.send(bytes(Ether(dst=mac, src=FAR) / ARP(
+                        op=2, hwsrc=FAR, psrc="10.9.0.2", hwdst=mac, pdst="10.9.0.1")))
+            bench.ctl("mac flush --bridge ring")
+            wire.send(bytes(Ether(dst=B, src=A, type=TYPE) / Raw(bytes(46))))
+        assert bench.drops("loop").get("tunnel_nested")
+        wire.send(bytes(Ether(dst=mac, src=FAR) / IP(src="10.9.0.2", dst="10.9.0.1") / ICMP()))
+        assert bench.ctl("version")["pid"]
+    finally:
+        bench.ctl("bridge del ring --with-ports")
+
+
+def test_address_in_a_vlan(bench):
+    bench.ctl("address add under 10.7.0.1/24 --vlan 7")
+    try:
+        bench.drain()
+        bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / Dot1Q(vlan=7) / ARP(
+            op=1, hwsrc=FAR, psrc="10.7.0.2", pdst="10.7.0.1")))
+        answers = [Ether(f) for f in heard(bench.up, QUIET)]
+        assert [(a[Dot1Q].vlan, a[ARP].psrc) for a in answers if ARP in a] == [(7, "10.7.0.1")]
+        # Without its tag nobody has it.
+        bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / ARP(
+            op=1, hwsrc=FAR, psrc="10.7.0.2", pdst="10.7.0.1")))
+        assert not [f for f in heard(bench.up, QUIET) if ARP in Ether(f)]
+    finally:
+        bench.ctl("address del under 10.7.0.1/24")
+
+
+@pytest.mark.parametrize("words, sentence", [
+    ("address add under 10.0.0.1", "10.0.0.1 is no address with a prefix length"),
+    ("address add under 10.0.0.1/33", "no address with a prefix length"),
+    ("address add under 224.0.0.1/24", "224.0.0.1 is no address of a host"),
+    ("address add under 10.0.0.1/24", "10.0.0.1/24 is an address of bridge under already"),
+    ("address add nobody 10.0.0.9/24", "there is no bridge nobody"),
+    ("route add 10.5.0.1/16 --via 10.0.0.254", "has bits behind its prefix; 10.5.0.0/16 has not"),
+    ("route add 10.5.0.0/16 --via 10.6.0.254", "no address of the switch is in one network"),
+    ("route add 10.5.0.0/16 --via fd00::9", "is no gateway for 10.5.0.0/16"),
+    ("route del 10.5.0.0/16", "there is no route to 10.5.0.0/16"),
+    ("port del under", "is the bridge's own, and goes with its last address"),
+    ("port add t0 --bridge tenants --type vxlan --remote 10.0.0.300", "it must be an address of a"),
+    ("port add t0 --bridge tenants --type vxlan --remote 10.0.0.2 --key 16777216",
+     "it must be a number of 24 bits, or flow"),
+    ("port add t0 --bridge tenants --type vxlan --remote 10.0.0.2 --local fd00::1",
+     "are not of one IP version"),
+    ("port add t0 --bridge tenants --type gre --remote 10.0.0.2 --ttl 0", "a number from 1 to 255"),
+    ("port add t0 --bridge tenants --type gre --remote 10.0.0.2 --gbp",
+     "is for ports of type vxlan"),
+])
+def test_errors_are_the_interface(bench, words, sentence):
+    with pytest.raises(parts.Refused) as refused:
+        bench.ctl(words)
+    assert sentence in refused.value.sentence
+
+
+def test_two_tunnels_alike_are_refused(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "5", resolve=False):
+        with pytest.raises(parts.Refused) as refused:
+            bench.ctl(f"port add t9 --bridge tenants --type vxlan --remote {THERE[4]} --key 5")
+        assert "is held by port t0" in refused.value.sentence
+
+
+# Linux as the far end.
+
+KINDS = {
+    "vxlan": "vxlan id 42 dstport 4789 local {far} remote {near}",
+    "geneve": "geneve id 42 remote {near}",
+    "gre": "gretap key 42 local {far} remote {near}",
+}
+
+
+class Far:
+    """A guest behind a tenants' bridge, and a namespace at the underlay with Linux's stack."""
+
+    def __init__(self, lab):
+        self.switch = lab.switch()
+        self.ctl = self.switch.ctl
+        self.ctl("bridge add under")
+        self.ctl("bridge add tenants")
+        self.switch.add_nic("tu0", "net_tap_tu0,iface=tu0", bridge="under")
+        self.switch.add_nic("tg0", "net_tap_tg0,iface=tg0", bridge="tenants")
+        self.near = lab.netns().adopt("tg0", "10.1.0.1")
+        self.far = lab.netns().adopt("tu0", "10.0.0.2")
+        self.far.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.tu0.disable_ipv6=0;"
+                    "ip addr add fd00::2/64 dev tu0 nodad")
+        self.ctl("address add under 10.0.0.1/24")
+        self.ctl("address add under fd00::1/64")
+
+    def make(self, kind, version):
+        words = KINDS[kind].format(near=HERE[version], far=THERE[version])
+        if version == 6:
+            words = words.replace("gretap", "ip6gretap")
+        status, output = self.far.run(f"ip link add x0 type {words}")
+        if status:
+            pytest.skip(f"skipped: this kernel has no {kind} device: {output.strip()}")
+        self.far.sh("ip addr add 10.1.0.2/24 dev x0; ip link set x0 up")
+
+
+@pytest.fixture(scope="module")
+def linux(module_lab):
+    return Far(module_lab)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_linux_pings_the_switch(linux, version):
+    if version == 4:
+        linux.far.wait_ping(HERE[4], 5)
+        assert linux.far.ping(HERE[4], count=5, size=1400).lost == 0
+        return
+    parts.wait_until(lambda: linux.far.run(f"ping -6 -c 1 -W 1 {HERE[6]}")[0] == 0, 10,
+                     "an echo over IPv6")
+    linux.far.sh(f"ping -6 -c 3 -i 0.2 -W 1 -s 1200 {HERE[6]}")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("kind", KINDS)
+def test_linux_at_the_far_end(linux, kind, version):
+    linux.make(kind, version)
+    try:
+        linux.ctl("port", "add", "t0", "--bridge", "tenants", "--type", kind, "--remote",
+                  THERE[version], "--local", HERE[version], "--key", "42")
+        linux.near.wait_ping("10.1.0.2", 10)
+        for size in (1, 56, 1000, 1300):
+            assert linux.near.ping("10.1.0.2", count=3, size=size).lost == 0
+        linux.near.stream(linux.far, size=4 << 20, address="10.1.0.2")
+        linux.far.stream(linux.near, size=4 << 20, address="10.1.0.1")
+    finally:
+        linux.far.sh("ip link del x0")
+        linux.ctl("port del t0 --if-exists")
+
+
+def test_path_mtu_reaches_the_guest(linux):
+    linux.make("vxlan", 4)
+    try:
+        linux.ctl("port add t0 --bridge tenants --type vxlan --remote 10.0.0.2 --key 42")
+        linux.near.wait_ping("10.1.0.2", 10)
+        # A guest that knows nothing of the tunnel learns what passes.
+        status, output = linux.near.run("ping -c 2 -i 0.3 -W 1 -M do -s 1472 10.1.0.2")
+        assert status != 0 and "1450" in output, output
+        assert linux.ctl("drops", "t0")["ports"][0]["drops"]["tunnel_too_big"] >= 1
+        linux.near.stream(linux.far, size=4 << 20, address="10.1.0.2")
+    finally:
+        linux.far.sh("ip link del x0")
+        linux.ctl("port del t0 --if-exists")
