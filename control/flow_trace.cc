@@ -340,7 +340,7 @@ ports::result<std::vector<std::uint32_t>> parse_ct_states(std::string_view text)
         const std::size_t comma = std::min(text.find(','), text.size());
         const auto state = parse_flags(value_form::ct_flags, 32, "ct_state", text.substr(0, comma));
         if (state.has_error()) {
-            return ports::error{state.error().why};
+            return ports::error{state.error().message};
         }
         out.push_back(static_cast<std::uint32_t>(state->value.low) | conntrack::state::tracked);
         text.remove_prefix(std::min(comma + 1, text.size()));

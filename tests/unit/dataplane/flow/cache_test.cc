@@ -46,14 +46,14 @@ protected:
     {
         cache::question q{};
         q.words = words_.data();
-        cache_->ask(packet(address), layout_, of, q);
+        cache_->ask(packet(address), layout_, cache::first_pass(of), q);
         cache_->prefetch_bucket(q);
         cache_->prefetch_entry(q);
         return q;
     }
     cache::entry* find(std::uint64_t address, cache::packet_facts facts = {0, line})
     {
-        return cache_->find(ask(address), layout_, facts);
+        return cache_->find(ask(address), layout_.count, facts);
     }
     // An entry's size comes of its program's.
     cache::entry* put(std::uint64_t address, std::size_t program_words, std::uint32_t version = 1)
@@ -61,7 +61,8 @@ protected:
         made_->program_words = program_words;
         std::fill_n(made_->program.begin(), program_words, address);
         const cache::question q = ask(address);
-        return cache_->put(q, layout_, *made_, version, cache_->find(q, layout_, {0, line}));
+        return cache_->put(q, layout_.count, *made_, version,
+                           cache_->find(q, layout_.count, {0, line}));
     }
     // As a worker does it between bursts.
     void end_burst() { cache_->bring_home(++tsc_, true); }
@@ -129,7 +130,7 @@ TEST_F(flow_cache, finds_what_was_put_into_it_and_nothing_else)
 TEST_F(flow_cache, tells_the_ports_of_two_bridges_apart)
 {
     ASSERT_NE(put(1, 1), nullptr);
-    EXPECT_EQ(cache_->find(ask(1, dataplane::bridge_index{1}), layout_, {0, line}), nullptr);
+    EXPECT_EQ(cache_->find(ask(1, dataplane::bridge_index{1}), layout_.count, {0, line}), nullptr);
 }
 
 TEST_F(flow_cache, asks_an_entry_s_tests_of_the_packet)
@@ -144,7 +145,7 @@ TEST_F(flow_cache, asks_an_entry_s_tests_of_the_packet)
     made_->tests.shortest = 101;
     made_->program_words = 1;
     const cache::question q = ask(1);
-    cache::entry* const other = cache_->put(q, layout_, *made_, 1, nullptr);
+    cache::entry* const other = cache_->put(q, layout_.count, *made_, 1, nullptr);
     ASSERT_NE(other, nullptr);
     EXPECT_EQ(find(1, {0, 101}), other);
     EXPECT_EQ(find(1, {0, 100}), e);

@@ -168,7 +168,7 @@ private:
             out_[port].push_back(cut(bytes_of(*s.p), max_length));
         }
     }
-    static bytes cut(bytes frame, std::uint32_t max_length)
+    static frame_bytes cut(frame_bytes frame, std::uint32_t max_length)
     {
         frame.resize(std::min<std::size_t>(frame.size(), max_length == 0 ? ~0U : max_length));
         return frame;
