@@ -53,7 +53,7 @@ bool read(const dataplane::packet& p, arrival& a, neighbour_message& m)
 TEST(messages, questions_are_answered)
 {
     for (const bool ipv6 : {false, true}) {
-        for (const std::uint16_t vlan : {0, 100}) {
+        for (const std::uint16_t vlan : {std::uint16_t{0}, std::uint16_t{100}}) {
             const interface a = make(ipv6, 1, mac_a, vlan);
             const interface b = make(ipv6, 2, mac_b, vlan);
             const auto p = std::make_unique<packet_slot>();

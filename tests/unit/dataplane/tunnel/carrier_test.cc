@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Packets to tunnel and LOCAL ports: what is left undone is finished before it is wrapped, what
+// goes elsewhere too stays as it is, what waits is bounded and comes out again, and no mbuf is
+// lost.
+#include "dataplane/tunnel/carrier.hh"
+
+#include "dataplane/offload.hh"
+#include "tests/unit/dataplane/ip_frame.hh"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <rte_mbuf.h>
+
+namespace strait::tunnel {
+namespace {
+
+using namespace dataplane;
+using endpoint::ip_address;
+using test::frame;
+
+constexpr port_index vxlan{0};
+constexpr port_index local{1};
+constexpr mac_address far_mac{0x0f00'0000'0002};
+constexpr mac_address own_mac{0x0100'0000'0002};
+constexpr ip_address here = ip_address::v4(0x0a00'0001);
+constexpr ip_address there = ip_address::v4(0x0a00'0002);
+constexpr std::size_t overhead = 50;
+constexpr std::uint64_t hz = 1000;
+
+class carrier_of_vxlan : public testing::Test {
+protected:
+    carrier_of_vxlan() : pool_{(test::start_eal(), test::make_pool())}, carrier_{known_, hz}
+    {
+        auto s = std::make_shared<settings>();
+        s->remote = there;
+        s->key = 42;
+        s->has_key = true;
+        s->destination_port = vxlan_port;
+        auto tunnels = std::make_shared<table>();
+        tunnels->add(*s, vxlan);
+        for (std::uint16_t i = 0; i < 2; ++i) {
+            auto port = std::make_shared<port_config>();
+            port->index = port_index{i};
+            port->incarnation = i + 1U;
+            port->bridge = bridge_index{i};
+            port->local = port->index == local;
+            port->tunnel = port->index == vxlan ? s : nullptr;
+            config_.ports.push_back(port);
+        }
+        config_.tunnels = tunnels;
+        auto addresses = std::make_shared<endpoint::config>();
+        addresses->interfaces.push_back({{here, 120}, {}, bridge_index{1}, local, own_mac});
+        addresses->routes.push_back({{ip_address::v4(0x0a00'0000), 120}, {}, 0});
+        addresses->version = 1;
+        config_.endpoint = addresses;
+    }
+
+    void know(seconds_t now)
+    {
+        const endpoint::neighbours::key who{there, bridge_index{1}, {}};
+        (void)known_.use(who, now);
+        known_.learn(who, far_mac, now);
+    }
+
+    // What came out, as bytes, by the port it goes on from.
+    struct out {
+        port_index from;
+        frame bytes;
+    };
+    struct collect final : continuation {
+        collect(ready_packets& r, std::vector<out>& a) : ready{r}, all{a} {}
+        void go_on() noexcept override
+        {
+            for (std::size_t i = 0; i < ready.count; ++i) {
+                packet& p = *ready.packets[i];
+                if (!p.offload.empty()) {
+                    finish_checksum(p);
+                }
+                frame f(p.length);
+                copy_frame(p, 0, f.data(), f.size());
+                all.push_back({ready.from[i], std::move(f)});
+            }
+            ready.clear();
+        }
+        ready_packets& ready;
+        std::vector<out>& all;
+    };
+
+    std::vector<out> take(packet& p, port_index to, seconds_t now = 1)
+    {
+        std::vector<out> all;
+        collect next{ready_, all};
+        packet* const one[] = {&p};
+        carrier_.take(one, *config_.port(to), around(next, now));
+        next.go_on();
+        return all;
+    }
+    std::vector<out> look(std::uint64_t tsc, seconds_t now)
+    {
+        std::vector<out> all;
+        collect next{ready_, all};
+        surroundings a = around(next, now);
+        a.tsc = tsc;
+        carrier_.look(a);
+        next.go_on();
+        return all;
+    }
+    surroundings around(continuation& next, seconds_t now)
+    {
+        return {config_, now, 1, pool_.get(), counters_.data(), ready_, next};
+    }
+    std::uint64_t dropped(drop_reason r, port_index at = vxlan) const
+    {
+        return counters_[to_index(at)].drops[static_cast<std::size_t>(r)].read();
+    }
+
+    // A guest's frame: its head private, the rest its own memory.
+    packet_slot& put(const frame& f)
+    {
+        memory_ = f;
+        burst_->clear();
+        packet_slot& p = burst_->slots[burst_->count++];
+        static_cast<packet&>(p) = {};
+        const std::size_t head = std::min<std::size_t>(f.size(), head_copy);
+        p.data = p.head.data();
+        std::memcpy(p.data, f.data(), head);
+        p.length = static_cast<std::uint32_t>(f.size());
+        p.head_length = static_cast<std::uint16_t>(head);
+        p.segments = burst_->segments.data();
+        p.destinations = 1;
+        if (head < f.size()) {
+            burst_->segments[0] = {memory_.data() + head, f.size() - head};
+            p.segment_count = 1;
+        }
+        return p;
+    }
+    static frame inner_of(const frame& outer) { return {outer.begin() + overhead, outer.end()}; }
+
+    test::pool_ptr pool_;
+    endpoint::neighbours known_;
+    snapshot config_;
+    std::array<port_counters, 2> counters_;
+    ready_packets ready_;
+    std::unique_ptr<burst> burst_{new burst};
+    frame memory_;
+    carrier carrier_;
+};
+
+TEST_F(carrier_of_vxlan, fills_the_checksum_that_a_guest_left)
+{
+    know(1);
+    for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
+        for (const bool ipv6 : {false, true}) {
+            const test::ip_frame f{.ipv6 = ipv6, .protocol = protocol, .payload = 300};
+            packet_slot& p = put(f.build(true));
+            ASSERT_EQ(infer_offload(p, true, segmentation::none, 0), offload_fault::none);
+            const auto all = take(p, vxlan);
+            ASSERT_EQ(all.size(), 1U);
+            EXPECT_EQ(all[0].from, local);
+            EXPECT_EQ(inner_of(all[0].bytes), f.build(false));
+        }
+    }
+}
+
+TEST_F(carrier_of_vxlan, wraps_each_segment_of_its_own)
+{
+    know(1);
+    const test::ip_frame f{.payload = 9000};
+    packet_slot& p = put(f.build(true));
+    constexpr std::uint16_t size = 100;
+    ASSERT_EQ(infer_offload(p, true, segmentation::tcp_ipv4, size), offload_fault::none);
+    const auto all = take(p, vxlan);
+    ASSERT_EQ(all.size(), 90U);
+    std::uint32_t sequence = f.sequence;
+    for (const out& o : all) {
+        EXPECT_EQ(o.from, local);
+        const frame inner = inner_of(o.bytes);
+        EXPECT_TRUE(f.correct(inner));
+        EXPECT_EQ(test::get32(inner, f.transport() + 4), sequence);
+        sequence += size;
+        EXPECT_EQ(test::get16(o.bytes, 16), o.bytes.size() - 14);           // the outer IP length
+        EXPECT_EQ(test::get16(o.bytes, 34), test::get16(all[0].bytes, 34)); // one flow
+    }
+    EXPECT_EQ(counters_[0].tx_packets.read(), 90U);
+}
+
+TEST_F(carrier_of_vxlan, what_goes_elsewhere_too_stays_as_it_is)
+{
+    know(1);
+    const frame f = test::ip_frame{.payload = 400}.build(false);
+    packet_slot& p = put(f);
+    p.destinations = 2;
+    const auto all = take(p, vxlan);
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(inner_of(all[0].bytes), f);
+    EXPECT_EQ(p.length, f.size());
+    EXPECT_EQ(std::memcmp(p.data, f.data(), p.head_length), 0);
+}
+
+TEST_F(carrier_of_vxlan, what_has_no_room_in_front_is_copied)
+{
+    know(1);
+    const frame f = test::ip_frame{.payload = 30}.build(false);
+    for (const std::size_t room : {0U, 53U, 54U}) {
+        packet_slot& p = put(f);
+        std::byte* const at = p.room.data() + room;
+        std::memmove(at, p.data, p.head_length);
+        p.data = at;
+        const auto all = take(p, vxlan);
+        ASSERT_EQ(all.size(), 1U) << room;
+        EXPECT_EQ(inner_of(all[0].bytes), f);
+        EXPECT_EQ(p.length == f.size(), room < 54U); // or it is the one that went
+    }
+}
+
+TEST_F(carrier_of_vxlan, mbufs_are_wrapped_where_they_are_or_copied)
+{
+    know(1);
+    const frame f = test::ip_frame{.payload = 1200}.build(false);
+    for (const bool elsewhere : {false, true}) {
+        burst_->clear();
+        packet_slot& p = burst_->slots[burst_->count++];
+        rte_mbuf* const m = test::to_mbuf(f, pool_.get());
+        ASSERT_TRUE(from_mbuf(p, m, *burst_));
+        p.destinations = elsewhere ? 2 : 1;
+        p.note = 0;
+        const auto all = take(p, vxlan);
+        ASSERT_EQ(all.size(), 1U);
+        EXPECT_EQ(inner_of(all[0].bytes), f);
+        rte_pktmbuf_free(m);
+    }
+    EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+}
+
+TEST_F(carrier_of_vxlan, senders_of_segments_that_are_too_big_are_told)
+{
+    know(1);
+    const test::ip_frame f{.payload = 9000};
+    frame blank = f.build(true);
+    blank[f.network() + 12] = blank[f.network() + 16] = 10; // hosts' addresses
+    for (const std::uint16_t size :
+         {std::uint16_t{1398}, std::uint16_t{1399}}) { // 1450 less IPv4 and TCP with its options
+        packet_slot& p = put(blank);
+        ASSERT_EQ(infer_offload(p, true, segmentation::tcp_ipv4, size), offload_fault::none);
+        const auto all = take(p, vxlan);
+        ASSERT_FALSE(all.empty());
+        const bool fits = size == 1398;
+        EXPECT_EQ(all[0].from, fits ? local : vxlan) << size;
+        EXPECT_EQ(dropped(drop_reason::tunnel_too_big), fits ? 0U : 1U);
+    }
+}
+
+TEST_F(carrier_of_vxlan, packets_wait_within_bounds)
+{
+    const frame f = test::ip_frame{.payload = 100}.build(false);
+    const std::size_t bound = carrier::most_waiting_for_one;
+    std::size_t questions = 0;
+    for (std::size_t i = 0; i < bound + 3; ++i) {
+        for (const out& o : take(put(f), vxlan, 5)) {
+            EXPECT_EQ(o.bytes.size(), 60U); // ARP
+            ++questions;
+        }
+    }
+    EXPECT_EQ(questions, 1U);
+    EXPECT_EQ(dropped(drop_reason::neighbour_queue_full), 3U);
+    EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), bound);
+    EXPECT_FALSE(carrier_.idle());
+    EXPECT_FALSE(carrier_.due(2));
+    know(5);
+    EXPECT_TRUE(carrier_.due(2));
+    const auto all = look(2, 5);
+    ASSERT_EQ(all.size(), bound);
+    for (const out& o : all) {
+        EXPECT_EQ(inner_of(o.bytes), f);
+        EXPECT_EQ(std::memcmp(o.bytes.data(), far_mac.bytes().data(), 6), 0);
+    }
+    EXPECT_TRUE(carrier_.idle());
+    EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+    EXPECT_EQ(counters_[0].tx_packets.read(), bound);
+}
+
+TEST_F(carrier_of_vxlan, packets_do_not_wait_for_ever)
+{
+    const frame f = test::ip_frame{.payload = 100}.build(false);
+    (void)take(put(f), vxlan, 5);
+    EXPECT_TRUE(carrier_.due(1 + hz));
+    EXPECT_EQ(look(1 + hz, 6).size(), 1U); // asked again
+    EXPECT_FALSE(carrier_.idle());
+    (void)look(1 + carrier::patience * hz, 7);
+    EXPECT_TRUE(carrier_.idle());
+    EXPECT_EQ(dropped(drop_reason::neighbour_unresolved), 1U);
+    EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+}
+
+TEST_F(carrier_of_vxlan, packets_do_not_outlive_their_port_or_their_address)
+{
+    const frame f = test::ip_frame{.payload = 100}.build(false);
+    (void)take(put(f), vxlan, 5);
+    auto reused = std::make_shared<port_config>(*config_.port(vxlan));
+    reused->incarnation = 9;
+    const auto before = config_.ports[0];
+    config_.ports[0] = reused;
+    (void)look(2, 5);
+    EXPECT_EQ(dropped(drop_reason::port_removed), 1U);
+    config_.ports[0] = before;
+    (void)take(put(f), vxlan, 6);
+    config_.endpoint = nullptr;
+    (void)look(2, 6);
+    EXPECT_EQ(dropped(drop_reason::tunnel_no_route), 1U);
+    (void)take(put(f), vxlan, 6);
+    EXPECT_EQ(dropped(drop_reason::tunnel_no_route), 2U);
+    EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+}
+
+TEST_F(carrier_of_vxlan, what_comes_back_is_what_went)
+{
+    know(1);
+    const frame f = test::ip_frame{.payload = 1000}.build(false);
+    auto all = take(put(f), vxlan);
+    ASSERT_EQ(all.size(), 1U);
+    frame outer = all[0].bytes;
+    // From the far end: addresses changed over, which IPv4's checksum does not mind.
+    std::swap_ranges(outer.begin() + 26, outer.begin() + 30, outer.begin() + 30);
+    std::memcpy(outer.data(), own_mac.bytes().data(), 6);
+    all = take(put(outer), local);
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(all[0].from, vxlan);
+    EXPECT_EQ(all[0].bytes, f);
+    EXPECT_EQ(counters_[1].tx_packets.read(), 1U);
+}
+
+} // namespace
+} // namespace strait::tunnel
