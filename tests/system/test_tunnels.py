@@ -21,17 +21,25 @@ import lab as parts
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 FAR = "02:00:00:00:00:0f"
 HERE, THERE = {4: "10.0.0.1", 6: "fd00::1"}, {4: "10.0.0.2", 6: "fd00::2"}
-QUIET = 0.2
+QUIET = 0.4  # seconds in which a frame that must not come would have come
 TYPE = 0x88b5
 
 
-def heard(wire, timeout):
-    """What comes within timeout seconds, as bytes."""
-    end = time.monotonic() + timeout
+def heard(wire, timeout, least=0, match=lambda frame: True):
+    """What comes within timeout seconds, as bytes; longer, until at least so many match."""
+    start = time.monotonic()
     frames = []
-    while (data := wire.receive_raw(max(0.0, end - time.monotonic()))) is not None:
+    while True:
+        limit = timeout if sum(map(match, frames)) >= least else 5
+        data = wire.receive_raw(max(0.0, start + limit - time.monotonic()))
+        if data is None:
+            return frames
         frames.append(data)
-    return frames
+
+
+def is_tunnels(frame):
+    """Whether it is not one of the switch's own questions."""
+    return ARP not in Ether(frame) and ICMPv6ND_NS not in Ether(frame)
 
 
 class Bench:
@@ -110,17 +118,17 @@ class Bench:
         self.up.drain()
         self.guest.drain()
 
-    def out(self, frame):
-        """What leaves by the uplink for a guest's frame."""
+    def out(self, frame, count=1):
+        """What leaves by the uplink for a guest's frame, of which so many are expected."""
         self.drain()
         self.guest.send(bytes(frame))
-        return heard(self.up, QUIET)
+        return list(filter(is_tunnels, heard(self.up, QUIET, count, is_tunnels)))
 
-    def into(self, frame):
+    def into(self, frame, count=1):
         """What comes to the guest for a frame of the underlay's."""
         self.drain()
         self.up.send(bytes(frame))
-        return heard(self.guest, QUIET)
+        return heard(self.guest, QUIET, count)
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +209,14 @@ def test_switch_answers_arp_and_echo(bench):
     bench.drain()
     bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / ARP(
         op=1, hwsrc=FAR, psrc="10.0.0.2", pdst="10.0.0.1")))
-    answers = [Ether(f) for f in heard(bench.up, QUIET)]
+    answers = [Ether(f) for f in heard(bench.up, QUIET, 1)]
     assert [(a.op, a.hwsrc, a.psrc, a.hwdst, a.pdst) for a in answers if ARP in a] == [
         (2, bench.mac, "10.0.0.1", FAR, "10.0.0.2")]
     echo = IP(src="10.0.0.2", dst="10.0.0.1", ttl=1) / ICMP(id=7, seq=3) / Raw(bytes(range(200)))
     bench.up.send(bytes(Ether(dst=bench.mac, src=FAR) / echo))
     expected = Ether(dst=FAR, src=bench.mac) / IP(src="10.0.0.1", dst="10.0.0.2", ttl=64) / ICMP(
         type=0, id=7, seq=3) / Raw(bytes(range(200)))
-    assert heard(bench.up, QUIET) == [bytes(expected)]
+    assert heard(bench.up, QUIET, 1) == [bytes(expected)]
 
 
 def test_traffic_class_and_ttl(bench):
@@ -226,7 +234,8 @@ def test_congestion_is_told_on_or_kills(bench):
             frame = Ether(dst=A, src=B) / IP(src="10.1.0.2", dst="10.1.0.1", tos=ecn) / UDP() / Raw(
                 bytes(40))
             came = bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, tos=3, reverse=True)
-                              / udp(4789, False, 50000) / VXLAN(flags=8, vni=1) / Raw(bytes(frame)))
+                              / udp(4789, False, 50000) / VXLAN(flags=8, vni=1)
+                              / Raw(bytes(frame)), 0 if told is None else 1)
             if told is None:
                 assert came == []
             else:
@@ -253,7 +262,7 @@ def test_flows_choose_far_end_and_key_and_see_them(bench):
             for vni, came in ((78, [back]), (79, [])):
                 assert bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
                                   / udp(4789, False, 50000) / VXLAN(flags=8, vni=vni)
-                                  / Raw(back)) == came
+                                  / Raw(back), len(came)) == came
             flows = bench.ctl("flow", "list", "--bridge", "tenants")["flows"]
             assert {f["match"]: f["packets"] for f in flows if f"in_port={number}" in f["match"]
                     or "in_port=t0" in f["match"]}
@@ -268,11 +277,82 @@ def test_one_frame_with_two_keys(bench):
                       f"in_port=g0,actions=set_field:{THERE[4]}->tun_dst,set_tunnel:1,output:t0,"
                       "set_tunnel:2,output:t0,set_tunnel:3,output:t0")
             bench.resolve(4)
-            out = [Ether(f) for f in bench.out(inner())]
+            out = [Ether(f) for f in bench.out(inner(), 3)]
             assert sorted(f[VXLAN].vni for f in out if VXLAN in f) == [1, 2, 3]
             assert len({bytes(f[VXLAN].payload) for f in out if VXLAN in f}) == 1
         finally:
             bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
+
+
+def test_underlay_by_flows(bench):
+    """The switch's own port in flows: what it sends, and what is for it."""
+    back = bytes(inner())
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1"):
+        try:
+            bench.ctl("flow", "replace", "--bridge", "under",
+                      "priority=9,in_port=LOCAL,udp,tp_dst=4789,actions=mod_nw_ttl:7,output:up0\n"
+                      "priority=9,in_port=up0,udp,tp_dst=4789,actions=LOCAL\n"
+                      "priority=1,actions=drop")
+            out = [Ether(f) for f in bench.out(inner())]
+            assert [(f[IP].ttl, bytes(f[VXLAN].payload)) for f in out] == [(7, back)]
+            whole = Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True) / udp(
+                4789, False, 50000) / VXLAN(flags=8, vni=1) / Raw(back)
+            assert bench.into(whole) == [back]
+            flows = bench.ctl("flow", "list", "--bridge", "under")["flows"]
+            assert sorted(f["packets"] for f in flows if f["priority"] == 9) == [1, 1] or \
+                parts.wait_until(lambda: sorted(
+                    f["packets"] for f in bench.ctl("flow", "list", "--bridge", "under")["flows"]
+                    if f["priority"] == 9) == [1, 1], 3, "the flows' counts")
+        finally:
+            bench.ctl("flow", "replace", "--bridge", "under", "priority=0,actions=NORMAL")
+
+
+def test_route_by_a_gateway(bench):
+    bench.ctl(f"route add 192.0.2.0/24 --via {THERE[4]}")
+    try:
+        with bench.tunnel("vxlan", "--remote", "192.0.2.9", "--key", "1"):
+            out = Ether(bench.out(inner())[-1])
+            assert (out.dst, out[IP].src, out[IP].dst) == (FAR, HERE[4], "192.0.2.9")
+        ways = {r["to"]: r["via"] for r in bench.ctl("route list")}
+        assert ways["192.0.2.0/24"] == THERE[4] and ways["10.0.0.0/24"] is None
+    finally:
+        bench.ctl("route del 192.0.2.0/24")
+    with bench.tunnel("vxlan", "--remote", "192.0.2.9", "--key", "1", resolve=False):
+        assert bench.out(inner(), 0) == []
+        assert bench.drops("t0") == {"tunnel_no_route": 1}
+
+
+def test_tunnels_in_a_vlan_of_the_underlay(bench):
+    bench.ctl("address add under 10.7.0.1/24 --vlan 7")
+    try:
+        with bench.tunnel("vxlan", "--remote", "10.7.0.2", "--key", "1", resolve=False):
+            bench.guest.send(bytes(inner()))
+            asked = [Ether(f) for f in heard(bench.up, QUIET, 1)]
+            assert [(f[Dot1Q].vlan, f[ARP].pdst) for f in asked if ARP in f][:1] == [
+                (7, "10.7.0.2")]
+            bench.up.send(bytes(Ether(dst=bench.mac, src=FAR) / Dot1Q(vlan=7) / ARP(
+                op=2, hwsrc=FAR, psrc="10.7.0.2", hwdst=bench.mac, pdst="10.7.0.1")))
+            out = [Ether(f) for f in heard(bench.up, 1, 1) if VXLAN in Ether(f)]
+            assert [(f[Dot1Q].vlan, f.dst, f[IP].src) for f in out] == [(7, FAR, "10.7.0.1")]
+            back = bytes(inner())
+            assert bench.into(Ether(dst=bench.mac, src=FAR) / Dot1Q(vlan=7) / IP(
+                src="10.7.0.2", dst="10.7.0.1") / udp(4789, False, 50000)
+                / VXLAN(flags=8, vni=1) / Raw(back)) == [back]
+            # The same without the tag is not for that address.
+            assert bench.into(Ether(dst=bench.mac, src=FAR) / IP(
+                src="10.7.0.2", dst="10.7.0.1") / udp(4789, False, 50000)
+                / VXLAN(flags=8, vni=1) / Raw(back), 0) == []
+    finally:
+        bench.ctl("address del under 10.7.0.1/24")
+
+
+def test_nobody_else_gets_the_bridges_own_mac(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1"):
+        bench.up.send(bytes(Ether(dst=B, src=bench.mac, type=TYPE) / Raw(bytes(46))))
+        time.sleep(0.1)
+        entry = [m for m in bench.ctl("mac list --bridge under")["entries"]
+                 if m["mac"] == bench.mac]
+        assert [(m["port"], m["static"]) for m in entry] == [("under", True)]
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -287,8 +367,8 @@ def test_senders_are_told_what_is_too_big(bench, version):
             bench.drain()
             frame = Ether(dst=B, src=A) / network / UDP(sport=1, dport=2) / Raw(bytes(size))
             bench.guest.send(bytes(frame))
-            came = [Ether(f) for f in heard(bench.guest, QUIET)]
-            out = [f for f in heard(bench.up, QUIET) if VXLAN in Ether(f)]
+            came = [Ether(f) for f in heard(bench.guest, QUIET, 0 if passes else 1)]
+            out = [f for f in heard(bench.up, QUIET, 1 if passes else 0) if VXLAN in Ether(f)]
             assert len(out) == int(passes)
             if passes:
                 assert came == []
@@ -316,13 +396,16 @@ def test_senders_are_told_what_is_too_big(bench, version):
 def test_packets_wait_for_the_neighbour(bench):
     with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1", resolve=False):
         frames = [inner(size) for size in range(60, 100)]
+        received = bench.stats("g0")["rx_packets"]
         bench.guest.send(*map(bytes, frames))
-        asked = heard(bench.up, QUIET)
+        asked = heard(bench.up, QUIET, 1)
+        parts.wait_until(lambda: bench.stats("g0")["rx_packets"] >= received + 40, 5,
+                         "the frames being taken")
         assert sum(ARP in Ether(f) for f in asked) in (1, 2)
         assert not [f for f in asked if VXLAN in Ether(f)]
         assert bench.drops("t0").get("neighbour_queue_full") == 40 - 32
         assert any(bench.answer(f, 4) for f in asked)
-        out = [Ether(f) for f in heard(bench.up, 1) if VXLAN in Ether(f)]
+        out = [Ether(f) for f in heard(bench.up, 1, 32, is_tunnels) if VXLAN in Ether(f)]
         assert [bytes(f[VXLAN].payload) for f in out] == [bytes(f) for f in frames[:32]]
         listed = [n for n in bench.ctl("neighbour list") if n["address"] == THERE[4]]
         assert [n["mac"] for n in listed] == [FAR]
@@ -366,7 +449,7 @@ def test_hostile_packets_are_dropped_and_counted(bench):
         for name, layers, reason in hostile():
             before = bench.drops("under").get(reason, 0)
             assert bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
-                              / layers) == [], name
+                              / layers, 0) == [], name
             assert bench.drops("under").get(reason, 0) == before + 1, name
         good = udp(4789, False, 50000) / VXLAN(flags=8, vni=1) / Raw(bytes(inner()))
         whole = Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True) / good
@@ -378,7 +461,7 @@ def test_hostile_packets_are_dropped_and_counted(bench):
             bad = whole.copy()
             setattr(bad[IP], field, value)
             before = bench.drops("under").get(reason, 0)
-            assert bench.into(bad) == [], field
+            assert bench.into(bad, 0) == [], field
             assert bench.drops("under").get(reason, 0) == before + 1, field
 
 
@@ -416,7 +499,7 @@ def test_address_in_a_vlan(bench):
         bench.drain()
         bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / Dot1Q(vlan=7) / ARP(
             op=1, hwsrc=FAR, psrc="10.7.0.2", pdst="10.7.0.1")))
-        answers = [Ether(f) for f in heard(bench.up, QUIET)]
+        answers = [Ether(f) for f in heard(bench.up, QUIET, 1)]
         assert [(a[Dot1Q].vlan, a[ARP].psrc) for a in answers if ARP in a] == [(7, "10.7.0.1")]
         # Without its tag nobody has it.
         bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / ARP(
