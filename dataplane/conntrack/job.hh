@@ -1,39 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What control asks of a tracker whose worker goes on meanwhile: to show connections, or to forget
 // them. The worker serves a job itself, some places of its table at a time. How words become a
-// filter is control's business.
+// match is control's business.
 #pragma once
 
 #include "dataplane/conntrack/table.hh"
+#include "dataplane/flow/key.hh"
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
 #include <span>
 
 namespace strait::conntrack {
-
-// Connections that have all of this, in their first packet's direction.
-struct connection_filter {
-    std::optional<std::uint16_t> zone{};
-    std::optional<bool> ipv6{};
-    std::optional<std::uint8_t> protocol{};
-    std::optional<flow::wide> source{};
-    std::optional<flow::wide> destination{};
-    std::optional<std::uint16_t> source_port{};
-    std::optional<std::uint16_t> destination_port{};
-
-    [[nodiscard]] bool has(const tuple& original) const noexcept
-    {
-        const auto fits = [](const auto& wanted, const auto& is) noexcept {
-            return !wanted || *wanted == is;
-        };
-        return fits(zone, original.zone) && fits(ipv6, original.ipv6) &&
-               fits(protocol, original.protocol) && fits(source, original.source) &&
-               fits(destination, original.destination) && fits(source_port, original.source_port) &&
-               fits(destination_port, original.destination_port);
-    }
-};
 
 // A connection as it was when the worker looked.
 struct connection_record {
@@ -49,8 +27,9 @@ struct connection_record {
 class job {
 public:
     enum class kind : std::uint8_t { show, forget };
-    // Shows as many as there is room for; a further job goes on where this one ended.
-    job(kind what, const connection_filter& which, std::span<connection_record> room = {}) noexcept
+    // Of connections whose first packets `which` matches, with the connection's zone, mark and
+    // label. Shows as many as there is room for; a further job goes on where this one ended.
+    job(kind what, const flow::match& which, std::span<connection_record> room = {}) noexcept
         : what_{what}, which_{which}, room_{room}
     {}
     void go_on_after(const job& other) noexcept
@@ -68,7 +47,7 @@ private:
     friend class tracker;
 
     kind what_;
-    connection_filter which_;
+    flow::match which_;
     std::span<connection_record> room_;
     std::size_t count_{0};
     bool ipv6_{false};

@@ -85,7 +85,7 @@ std::uint64_t port_chooser::random() noexcept
 }
 
 struct port_chooser::search {
-    const table& connections;
+    occupancy& connections;
     side which;
     const tuple& reply;
     wide address{};
@@ -144,7 +144,7 @@ bool port_chooser::try_port(search& s, std::uint16_t port) const noexcept
         return false;
     }
     ++s.tried;
-    if (s.connections.find(candidate, candidate.packed.hash()).of != nullptr) {
+    if (!s.connections.is_free(candidate)) {
         return false;
     }
     (ours ? s.found : s.foreign) = choice{candidate, !ours};
@@ -165,7 +165,7 @@ bool port_chooser::try_range(search& s, const range& ports) const noexcept
     return false;
 }
 
-std::optional<port_chooser::choice> port_chooser::choose(const table& connections,
+std::optional<port_chooser::choice> port_chooser::choose(occupancy& connections,
                                                          const flow::nat& asked,
                                                          const whole_tuple& original) noexcept
 {

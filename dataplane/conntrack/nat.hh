@@ -3,13 +3,20 @@
 // so that answers tell whose they are, and come to this worker if that can be had.
 #pragma once
 
-#include "dataplane/conntrack/table.hh"
+#include "dataplane/conntrack/tuple.hh"
 #include "dataplane/flow/action.hh"
 
 #include <cstdint>
 #include <optional>
 
 namespace strait::conntrack {
+
+// Who knows which tuples are some connection's.
+class occupancy {
+public:
+    virtual ~occupancy() = default;
+    [[nodiscard]] virtual bool is_free(const whole_tuple& t) noexcept = 0;
+};
 
 class port_chooser {
 public:
@@ -20,7 +27,7 @@ public:
         bool foreign;      // to another worker
     };
     // Nothing: all that were tried are taken. The work is bounded: a few hundred tuples.
-    [[nodiscard]] std::optional<choice> choose(const table& connections, const flow::nat& asked,
+    [[nodiscard]] std::optional<choice> choose(occupancy& connections, const flow::nat& asked,
                                                const whole_tuple& original) noexcept;
 
 private:

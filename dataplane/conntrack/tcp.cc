@@ -233,17 +233,23 @@ void begin_side(stream& k, unsigned side, const segment& s) noexcept
 }
 
 // Whether an end closes by this reset as the other would take it (RFC 5961).
-enum class reset : std::uint8_t { closes, passes, invalid };
+enum class reset : std::uint8_t {
+    closes_anyway, // wherever it lies
+    closes,
+    passes,
+    invalid
+};
 [[nodiscard]] reset judge_reset(const stream& k, const resync& ignored, const segment& s,
                                 unsigned from) noexcept
 {
     const unsigned to = 1 - from;
-    if (is_closing(k.is)) {
-        return reset::closes;
+    // Numbers may be of another connection by now, as those are that answer a SYN which we did not
+    // believe in.
+    if (is_closing(k.is) || (k.has(syn_ignored) && s.acknowledged == ignored.end)) {
+        return reset::closes_anyway;
     }
     if (k.has(syn_ignored)) {
-        // The answer to a SYN that we did not believe in: the connection is another.
-        return s.acknowledged == ignored.end ? reset::closes : reset::passes;
+        return reset::closes;
     }
     const bool established = k.is == state::established;
     if (!k.has(has_acknowledged, to) || (s.sequence == 0 && !established)) {
@@ -339,8 +345,16 @@ void move_windows(stream& k, const segment& s, unsigned from, std::uint32_t ackn
     if ((s.flags & rst) != 0 && sequence == 0 && k.is == state::syn_sent) [[unlikely]] {
         sequence = end = k.end[from]; // a SYN that is refused
     }
-    if (after(sequence, k.limit[from]) || after(received, k.end[to])) [[unlikely]] {
+    if (after(received, k.end[to])) [[unlikely]] {
         return fit::outside;
+    }
+    if (after(sequence, k.limit[from])) [[unlikely]] {
+        // Some TCPs send more than they may; what comes of it must not be invalid for ever.
+        if (end - k.limit[from] >= window_of(k, to)) {
+            return fit::outside;
+        }
+        k.end[from] = after(end, k.end[from]) ? end : k.end[from];
+        return fit::tolerated;
     }
     const bool old = k.window[to] != 0 && !after(end, k.end[from] - window_of(k, to) - 1);
     if (old || !after(received, k.end[to] - std::max(window_of(k, from), least_delay) - 1))
@@ -363,6 +377,18 @@ void resynchronise(stream& k, const resync& ignored, unsigned from) noexcept
     k.window[to] = in_units(at_least_one(ignored.window), ignored.scale);
     k.window[from] = 0;
     k.is = state::syn_sent;
+}
+
+// A SYN may be the beginning of what comes next; anything else ends that doubt.
+void note_ignored(stream& k, resync& ignored, const segment& s, bool reply) noexcept
+{
+    k.flags = static_cast<std::uint8_t>(k.flags & ~(syn_ignored | ignored_was_reply));
+    if (event_of(s.flags) == event::syn) {
+        const scale_option scale = scale_of(s);
+        ignored = {s.end(), s.window, scale.scale, scale.present};
+        k.set(syn_ignored);
+        k.flags = static_cast<std::uint8_t>(k.flags | (reply ? ignored_was_reply : 0));
+    }
 }
 
 } // namespace
@@ -420,13 +446,7 @@ verdict advance(stream& known, resync& ignored, const segment& s, bool reply) no
         const bool answers = what == event::syn_ack && known.has(syn_ignored) &&
                              known.has(ignored_was_reply) != reply && s.acknowledged == ignored.end;
         if (!answers) {
-            if (what == event::syn) {
-                const scale_option scale = scale_of(s);
-                ignored = {s.end(), s.window, scale.scale, scale.present};
-                known.flags =
-                    static_cast<std::uint8_t>((known.flags & ~ignored_was_reply) | syn_ignored |
-                                              (reply ? ignored_was_reply : 0));
-            }
+            note_ignored(known, ignored, s, reply);
             return verdict::valid;
         }
         resynchronise(known, ignored, from);
@@ -443,11 +463,11 @@ verdict advance(stream& known, resync& ignored, const segment& s, bool reply) no
         if (judged == reset::invalid) {
             return verdict::invalid;
         }
-        next.next = judged == reset::closes ? state::closed : known.is;
-        if (is_closing(known.is)) {
+        if (judged == reset::closes_anyway) {
             known.is = state::closed;
             return verdict::valid;
         }
+        next.next = judged == reset::closes ? state::closed : known.is;
     }
     if (!s.partial) [[likely]] {
         const fit fits = check_window(known, s, from);

@@ -189,10 +189,12 @@ tracker::progress tracker::advance(const request& r, const question& q, const ma
         break;
     }
     }
+    const bool refused = m.reply && !c.has(note::seen_reply) && q.kind == packet_kind::tcp &&
+                         c.stream.is == tcp::state::closed;
     if (m.reply) {
         c.set(note::seen_reply);
     }
-    return progress::goes_on;
+    return refused ? progress::ends : progress::goes_on;
 }
 
 bool tracker::follow(request& r, const question& q, const match& m, seconds_t now) noexcept
@@ -203,17 +205,18 @@ bool tracker::follow(request& r, const question& q, const match& m, seconds_t no
         remove(m.id);
         return false;
     }
+    progress p = progress::goes_on;
     if (!q.again) [[likely]] {
-        const progress p = advance(r, q, m, now);
-        if (p != progress::goes_on) [[unlikely]] {
-            if (p == progress::invalid) {
-                set_invalid(r);
-                return true;
-            }
-            counters.ended.add(1);
-            remove(m.id);
-            return false;
-        }
+        p = advance(r, q, m, now);
+    }
+    if (p == progress::invalid) [[unlikely]] {
+        set_invalid(r);
+        return true;
+    }
+    if (p == progress::begins_anew) [[unlikely]] {
+        counters.ended.add(1);
+        remove(m.id);
+        return false;
     }
     counters.found.add(1);
     if (r.asked.commit) [[unlikely]] {
@@ -225,6 +228,10 @@ bool tracker::follow(request& r, const question& q, const match& m, seconds_t no
     }
     if (r.asked.translation != nullptr && c.has(note::translated)) {
         translate(r, c, m.reply);
+    }
+    if (p == progress::ends) [[unlikely]] { // nothing came of it that anybody must remember
+        counters.ended.add(1);
+        remove(m.id);
     }
     return true;
 }
@@ -273,26 +280,37 @@ void tracker::begin(request& r, const question& q, seconds_t now) noexcept
     }
 }
 
+bool tracker::is_free(const whole_tuple& t, seconds_t now) noexcept
+{
+    const match m = table_.find(t, t.packed.hash());
+    if (m.of == nullptr) {
+        return true;
+    }
+    if (m.of->deadline > now) {
+        return false;
+    }
+    counters.ended.add(1);
+    remove(m.id);
+    return true;
+}
+
 std::optional<whole_tuple> tracker::reply_to(const request& r, const question& q,
-                                             const expectation* announced) noexcept
+                                             const expectation* announced, seconds_t now) noexcept
 {
     const flow::nat* const nat = r.asked.translation;
+    whole_tuple out = q.asked.reversed();
     if (nat != nullptr && announced != nullptr) {
-        const whole_tuple out = answers_to(*announced, q.asked);
-        return table_.find(out, out.packed.hash()).of == nullptr ? std::optional{out}
-                                                                 : std::nullopt;
-    }
-    if (nat != nullptr && nat->which != flow::nat::side::restore) {
-        const auto chosen = ports_.choose(table_, *nat, q.asked);
+        out = answers_to(*announced, q.asked, now);
+    } else if (nat != nullptr && nat->which != flow::nat::side::restore) {
+        free_tuples all{*this, now};
+        const auto chosen = ports_.choose(all, *nat, q.asked);
         if (!chosen) {
             return std::nullopt;
         }
         counters.foreign.add(chosen->foreign ? 1 : 0);
         return chosen->reply;
     }
-    const whole_tuple straight = q.asked.reversed();
-    return table_.find(straight, straight.packed.hash()).of == nullptr ? std::optional{straight}
-                                                                       : std::nullopt;
+    return is_free(out, now) ? std::optional{out} : std::nullopt;
 }
 
 void tracker::commit(request& r, const question& q, expectation* announced, seconds_t now) noexcept
@@ -301,7 +319,7 @@ void tracker::commit(request& r, const question& q, expectation* announced, seco
         drop(r, drop_reason::ct_zone_full);
         return;
     }
-    const std::optional<whole_tuple> reply = reply_to(r, q, announced);
+    const std::optional<whole_tuple> reply = reply_to(r, q, announced, now);
     if (!reply) {
         drop(r, drop_reason::ct_no_translation);
         return;

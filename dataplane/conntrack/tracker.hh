@@ -88,6 +88,13 @@ public:
         job* none = nullptr;
         return job_.compare_exchange_strong(none, &j, std::memory_order_acq_rel);
     }
+    // Whether there is nothing to maintain.
+    [[nodiscard]] bool rests() const noexcept { return table_.size() == 0 && !has_job(); }
+    // Whether control waits for the worker.
+    [[nodiscard]] bool has_job() const noexcept
+    {
+        return job_.load(std::memory_order_relaxed) != nullptr;
+    }
     tracker_counters counters;
 
     [[nodiscard]] const table& connections() const noexcept { return table_; }
@@ -111,7 +118,7 @@ private:
     [[nodiscard]] bool follow(request& r, const question& q, const match& m,
                               seconds_t now) noexcept;
     // Whether the packet may be one of it.
-    enum class progress : std::uint8_t { goes_on, invalid, begins_anew };
+    enum class progress : std::uint8_t { goes_on, ends, invalid, begins_anew };
     [[nodiscard]] progress advance(const request& r, const question& q, const match& m,
                                    seconds_t now) noexcept;
     void begin(request& r, const question& q, seconds_t now) noexcept;
@@ -124,10 +131,20 @@ private:
     void look_for_announcement(request& r, const connection& c, connection_id id, bool reply,
                                seconds_t now) noexcept;
     // How answers to an announced connection's first packet look if addresses are translated.
-    [[nodiscard]] whole_tuple answers_to(const expectation& e, const whole_tuple& first) noexcept;
+    [[nodiscard]] whole_tuple answers_to(const expectation& e, const whole_tuple& first,
+                                         seconds_t now) noexcept;
     // As packets have it that answer. Nothing: it cannot be had.
     [[nodiscard]] std::optional<whole_tuple> reply_to(const request& r, const question& q,
-                                                      const expectation* announced) noexcept;
+                                                      const expectation* announced,
+                                                      seconds_t now) noexcept;
+    // Whether no connection has it; one whose time is over is forgotten.
+    [[nodiscard]] bool is_free(const whole_tuple& t, seconds_t now) noexcept;
+    struct free_tuples final : occupancy {
+        free_tuples(tracker& t, seconds_t s) noexcept : all{t}, now{s} {}
+        bool is_free(const whole_tuple& t) noexcept override { return all.is_free(t, now); }
+        tracker& all;
+        seconds_t now;
+    };
     void inherit(connection& c, connection_id id, const expectation& from) noexcept;
     void set_translated(connection& c) const noexcept;
     void translate(request& r, const connection& c, bool reply) noexcept;

@@ -96,7 +96,8 @@ void tracker::look_for_announcement(request& r, const connection& c, connection_
     counters.related.add(1);
 }
 
-whole_tuple tracker::answers_to(const expectation& e, const whole_tuple& first) noexcept
+whole_tuple tracker::answers_to(const expectation& e, const whole_tuple& first,
+                                seconds_t now) noexcept
 {
     // The source port stays if it may.
     const whole_tuple straight = first.reversed();
@@ -104,10 +105,11 @@ whole_tuple tracker::answers_to(const expectation& e, const whole_tuple& first) 
     const std::uint16_t port = first.packed.source_port();
     const flow::nat any{.which = flow::nat::side::source};
     out.packed.rest |= std::uint64_t{port} << 16;
-    if (table_.find(out, out.packed.hash()).of == nullptr) {
+    if (is_free(out, now)) {
         return out;
     }
-    const auto chosen = ports_.choose(table_, any, out.reversed());
+    free_tuples all{*this, now};
+    const auto chosen = ports_.choose(all, any, out.reversed());
     return chosen ? chosen->reply : straight;
 }
 

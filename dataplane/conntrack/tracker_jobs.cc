@@ -1,8 +1,32 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The worker's side of what control asks (job.hh).
 #include "dataplane/conntrack/tracker.hh"
+#include "dataplane/parse.hh"
 
 namespace strait::conntrack {
+
+namespace {
+
+// What matches see of a connection's first packet.
+[[nodiscard]] flow::key key_of(const connection_record& c) noexcept
+{
+    using enum flow::field;
+    const tuple& t = c.original;
+    flow::key k;
+    k.set(eth_type, t.ipv6 ? dataplane::ethertype_ipv6 : dataplane::ethertype_ipv4);
+    k.set(t.ipv6 ? ipv6_src : nw_src, t.source);
+    k.set(t.ipv6 ? ipv6_dst : nw_dst, t.destination);
+    k.set(nw_proto, t.protocol);
+    const bool icmp = is_icmp(t.protocol);
+    k.set(tp_src, icmp ? t.destination_port >> 8 : t.source_port);
+    k.set(tp_dst, icmp ? t.destination_port & 0xff : t.destination_port);
+    k.set(ct_zone, t.zone);
+    k.set(ct_mark, c.mark);
+    k.set(ct_label, c.label);
+    return k;
+}
+
+} // namespace
 
 connection_record tracker::record_of(const connection& c, connection_id id,
                                      seconds_t now) const noexcept
@@ -36,14 +60,19 @@ void tracker::serve(job& j, seconds_t now) noexcept
         }
         const connection_id id = table::place(j.ipv6_, j.position_ + 1);
         const connection& c = table_.at(id);
-        const bool wanted =
-            c.in_use() && c.deadline > now && j.which_.has(table_.original(c).open());
+        connection_record record;
+        // Those whose time is over are not shown, but they are somebody's that is to be forgotten.
+        bool wanted = c.in_use() && (j.what_ == job::kind::forget || c.deadline > now);
+        if (wanted) {
+            record = record_of(c, id, now);
+            wanted = j.which_.matches(key_of(record));
+        }
         if (wanted && j.what_ == job::kind::show) {
             if (j.count_ == j.room_.size()) {
                 finish(j);
                 return;
             }
-            j.room_[j.count_] = record_of(c, id, now);
+            j.room_[j.count_] = record;
         } else if (wanted) {
             counters.flushed.add(1);
             remove(id);

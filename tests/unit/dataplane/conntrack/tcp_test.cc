@@ -115,9 +115,11 @@ TEST(conntrack_tcp, data_beyond_the_window_is_invalid)
     c.handshake();
     EXPECT_TRUE(c.client(ack, 1000, 5000, 1000));
     EXPECT_TRUE(c.client(ack, 2000, 5000, 1)) << "up to where the window ends it may begin";
-    EXPECT_FALSE(c.client(ack, 2002, 5000, 1));
-    EXPECT_TRUE(c.server(ack, 5000, 2000));
-    EXPECT_TRUE(c.client(ack, 2002, 5000, 1)) << "the server has taken some";
+    EXPECT_TRUE(c.client(ack, 2500, 5000, 100)) << "some send up to a window more than they may";
+    EXPECT_TRUE(c.server(ack, 5000, 2600)) << "and it may be taken";
+    EXPECT_FALSE(c.client(ack, 3600 + 1000, 5000, 1));
+    EXPECT_TRUE(c.server(ack, 5000, 2600, 0, 2000));
+    EXPECT_TRUE(c.client(ack, 3600 + 1000, 5000, 1)) << "the server has room for more";
 }
 
 TEST(conntrack_tcp, what_was_never_sent_cannot_be_acknowledged)
@@ -135,9 +137,9 @@ TEST(conntrack_tcp, windows_are_as_large_as_both_scales_make_them)
     c.handshake(4, 7);
     EXPECT_TRUE(c.server(ack, 5000, 1000, 0, 1000)); // 128,000 bytes
     EXPECT_TRUE(c.client(ack, 1000 + 127'000, 5000, 500));
-    EXPECT_FALSE(c.client(ack, 1000 + 128'001, 5000, 500));
+    EXPECT_FALSE(c.client(ack, 1000 + 256'001, 5000, 500));
     EXPECT_TRUE(c.client(ack, 1000, 5000, 0, 1000)); // 16,000 bytes
-    EXPECT_FALSE(c.server(ack, 5000 + 16'001, 1000, 10));
+    EXPECT_FALSE(c.server(ack, 5000 + 32'001, 1000, 10));
     EXPECT_TRUE(c.server(ack, 5000 + 15'000, 1000, 10));
 }
 
@@ -147,7 +149,7 @@ TEST(conntrack_tcp, one_side_that_does_not_scale_keeps_the_other_from_it)
     EXPECT_TRUE(c.client(syn, 999, 0, 0, 1000, scale(7)));
     EXPECT_TRUE(c.server(syn | ack, 4999, 1000));
     EXPECT_TRUE(c.client(ack, 1000, 5000, 0, 1000));
-    EXPECT_FALSE(c.server(ack, 5000 + 2000, 1000, 10));
+    EXPECT_FALSE(c.server(ack, 5000 + 2100, 1000, 10));
     EXPECT_TRUE(c.server(ack, 5000 + 900, 1000, 10));
 }
 
@@ -243,6 +245,17 @@ TEST(conntrack_tcp, a_syn_that_was_not_believed_is_if_it_is_answered)
     EXPECT_FALSE(c.client(ack, 1000, 5000 + 200'000));
 }
 
+TEST(conntrack_tcp, an_answer_that_fits_no_syn_ends_the_doubt)
+{
+    conversation c;
+    c.handshake();
+    EXPECT_TRUE(c.client(syn, 70'000));
+    EXPECT_TRUE(c.server(syn | ack, 90'000, 60'000)) << "to something else";
+    EXPECT_TRUE(c.server(syn | ack, 90'000, 70'001)) << "too late";
+    EXPECT_EQ(c.is(), state::established);
+    EXPECT_FALSE(c.server(rst, 1)) << "resets are as they were before";
+}
+
 TEST(conntrack_tcp, numbers_go_round)
 {
     conversation c;
@@ -251,7 +264,7 @@ TEST(conntrack_tcp, numbers_go_round)
     EXPECT_TRUE(c.client(ack, 0xffff'ff01, 0xffff'fff1));
     EXPECT_TRUE(c.client(ack, 0xffff'ff01, 0xffff'fff1, 600));
     EXPECT_TRUE(c.server(ack, 0xffff'fff1, 0xffff'ff01 + 600, 100));
-    EXPECT_FALSE(c.client(ack, 0xffff'ff01 + 600 + 1001, 0xffff'fff1));
+    EXPECT_FALSE(c.client(ack, 0xffff'ff01 + 600 + 2500, 0xffff'fff1));
     EXPECT_TRUE(c.client(ack, 0xffff'ff01 + 600, 0xffff'fff1 + 100, 900));
 }
 
@@ -262,7 +275,7 @@ TEST(conntrack_tcp, a_window_that_is_shut_may_be_probed)
     EXPECT_TRUE(c.client(ack, 1000, 5000, 1000));
     EXPECT_TRUE(c.server(ack, 5000, 2000, 0, 0));
     EXPECT_TRUE(c.client(ack, 2000, 5000, 1));
-    EXPECT_FALSE(c.client(ack, 2002, 5000, 1));
+    EXPECT_FALSE(c.client(ack, 3100, 5000, 1));
 }
 
 } // namespace

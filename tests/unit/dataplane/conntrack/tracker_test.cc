@@ -154,6 +154,14 @@ TEST_F(conntrack_tracker, tcp_begins_with_a_syn_and_ends_when_both_have_closed)
     EXPECT_EQ(connections(), 0U);
 }
 
+TEST_F(conntrack_tracker, a_connection_that_is_refused_is_forgotten_at_once)
+{
+    commit(tcp_packet{client, server, tcp::syn, 100}.build());
+    EXPECT_EQ(state(tcp_packet{server, client, tcp::rst | tcp::ack, 0, 101}.build()),
+              ct::tracked | ct::established | ct::reply);
+    EXPECT_EQ(connections(), 0U);
+}
+
 TEST_F(conntrack_tracker, flags_that_no_tcp_sends_are_invalid)
 {
     for (const unsigned flags : {0x00U, 0x01U, 0x03U, 0x06U, 0x05U, 0x08U, 0x3fU, 0x14U | 0x20U}) {
@@ -248,7 +256,7 @@ TEST_F(conntrack_tracker, force_turns_a_connection_round)
 TEST_F(conntrack_tracker, a_second_look_in_the_same_zone_is_no_second_packet)
 {
     commit(tcp_packet{client, server, tcp::syn, 100}.build());
-    asking a{tcp_packet{server, client, tcp::rst | tcp::ack, 0, 101}.build()};
+    asking a{tcp_packet{server, client, tcp::syn | tcp::ack, 0, 101}.build()};
     track(a);
     EXPECT_EQ(a.request().answer.state, ct::tracked | ct::established | ct::reply);
     a.ask({.commit = true});
@@ -291,6 +299,24 @@ TEST_F(conntrack_tracker, one_whose_time_is_over_is_not_found_even_if_it_is_stil
     now_ += 30;
     EXPECT_EQ(state(udp_frame(server, client)), ct::tracked | ct::fresh);
     EXPECT_EQ(connections(), 0U);
+}
+
+TEST_F(conntrack_tracker, what_is_flushed_counts_no_more_even_if_its_time_was_over)
+{
+    // Reset, it is to be forgotten long before somebody looks at it again.
+    commit(tcp_packet{client, server, tcp::syn, 100}.build());
+    state(tcp_packet{server, client, tcp::syn | tcp::ack, 500, 101}.build());
+    state(tcp_packet{client, server, tcp::ack, 101, 501}.build());
+    state(tcp_packet{client, server, tcp::rst, 101}.build());
+    pass(20);
+    ASSERT_EQ(connections(), 1U);
+    conntrack::job j{conntrack::job::kind::forget, {}};
+    ASSERT_TRUE(tracker_->submit(j));
+    while (!j.done()) {
+        tracker_->maintain(now_);
+    }
+    EXPECT_EQ(connections(), 0U);
+    EXPECT_EQ(zones_->used(0), 0U);
 }
 
 TEST_F(conntrack_tracker, a_zone_has_no_more_connections_than_it_may)
