@@ -185,12 +185,14 @@ void retired_flows::look()
     }
 }
 
-bridge_flows::bridge_flows(dataplane::engine& engine, retired_flows& retired)
-    : engine_{engine}, retired_{retired}, commits_{next_commit()}
+bridge_flows::bridge_flows(dataplane::engine& engine, retired_flows& retired,
+                           std::function<traffic()> received)
+    : engine_{engine}, retired_{retired}, received_{std::move(received)}, commits_{next_commit()}
 {
     const auto normal =
         std::make_shared<const action_list>(action_list{action{flow::output{flow::ports::normal}}});
-    tables_.own(0).insert(rule::make({.created = now(), .priority = 0}, {}, normal));
+    switching_ = rule::make({.created = time(), .priority = 0}, {}, normal);
+    tables_.own(0).insert(switching_);
 }
 
 bridge_flows::~bridge_flows()
@@ -200,21 +202,35 @@ bridge_flows::~bridge_flows()
     }
 }
 
-flow::instant bridge_flows::now() const
+flow::instant bridge_flows::time() const
 {
     return std::chrono::duration_cast<flow::instant>(
         std::chrono::seconds{engine_.now()}); // as workers count it
 }
 
-bool bridge_flows::only_switches() const
+rule_ptr bridge_flows::only_switching_rule() const
 {
     const classifier* const first = tables_.find(0);
     if (tables_.size() != 1 || first == nullptr || first->size() != 1) {
-        return false;
+        return nullptr;
     }
     const rule* const all = first->find_exact({}, 0);
-    return all != nullptr && switches(all->actions()) && all->settings().idle_timeout == 0 &&
-           all->settings().hard_timeout == 0;
+    const bool does = all != nullptr && switches(all->actions()) &&
+                      all->settings().idle_timeout == 0 && all->settings().hard_timeout == 0;
+    return does ? rule_ptr{all} : nullptr;
+}
+
+void bridge_flows::count_switched()
+{
+    if (!received_) {
+        return;
+    }
+    const traffic now_received = received_();
+    if (switching_ && now_received.packets != switched_.packets) {
+        switching_->count(now_received.packets - switched_.packets,
+                          now_received.bytes - switched_.bytes, time());
+    }
+    switched_ = now_received;
 }
 
 bridge_flows::bundle bridge_flows::begin() const
@@ -249,7 +265,7 @@ void bridge_flows::put(bundle& b, rule_ptr fresh)
 
 outcome<void> bridge_flows::add(bundle& b, const flow_spec& spec) const
 {
-    flow::rule_settings settings = settings_of(spec, now());
+    flow::rule_settings settings = settings_of(spec, time());
     if (settings.table == flow::all_tables) { // of a change that found none to change
         settings.table = 0;
     }
@@ -400,13 +416,16 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
 void bridge_flows::publish(std::vector<heir> heirs)
 {
     std::unique_ptr<flow::pipeline> next;
-    if (only_switches()) {
+    rule_ptr switching = only_switching_rule();
+    if (switching) {
         changes_.add_all();
     } else {
         next = make_pipeline();
         changes_.tell(*next, written_);
     }
     live_->current.store(next.get(), std::memory_order_release);
+    count_switched(); // for the one that was there until now
+    switching_ = std::move(switching);
     std::unique_ptr<const flow::pipeline> old = std::exchange(current_, std::move(next));
     if (!old && heirs.empty()) {
         return;
@@ -447,7 +466,7 @@ void bridge_flows::for_each(const flow_spec& filter,
 
 void bridge_flows::look()
 {
-    const flow::instant t = now();
+    const flow::instant t = time();
     std::vector<rule_ptr> left;
     std::vector<rule_ptr> over;
     for (const rule_ptr& r : timed_) {

@@ -64,8 +64,16 @@ private:
 
 class bridge_flows {
 public:
-    // What a new bridge has: table 0 with one rule, priority 0, that switches.
-    bridge_flows(dataplane::engine& engine, retired_flows& retired);
+    // What the bridge's ports have sent into it so far.
+    struct traffic {
+        std::uint64_t packets{0};
+        std::uint64_t bytes{0};
+    };
+
+    // What a new bridge has: table 0 with one rule, priority 0, that switches. As long as there is
+    // no other, packets do not meet it: it has carried what `received` grew by.
+    bridge_flows(dataplane::engine& engine, retired_flows& retired,
+                 std::function<traffic()> received = {});
     // No worker sees the bridge any more.
     ~bridge_flows();
     bridge_flows(const bridge_flows&) = delete;
@@ -99,26 +107,29 @@ public:
 
     [[nodiscard]] const flow::flow_tables& tables() const noexcept { return tables_; }
     [[nodiscard]] std::size_t size() const noexcept { return tables_.size(); }
-    // Whether there is but the rule that a new bridge has.
-    [[nodiscard]] bool only_switches() const;
     // For tracing: the same tables, ports and layout that workers see. Null never.
     [[nodiscard]] std::unique_ptr<const flow::pipeline> pipeline() const;
     // In order of tables, priorities from the highest.
     void for_each(const flow_spec& filter,
                   const std::function<void(const flow::rule&)>& visit) const;
+    // That flows' ages are counted by.
+    [[nodiscard]] flow::instant time() const;
 
     // From time to time: removes rules whose time is up.
     void look();
+    // Before counters are read: gives the rule that all packets would meet what they were.
+    void count_switched();
 
 private:
     using heir = retired_flows::heir;
-    [[nodiscard]] flow::instant now() const;
     outcome<void> add(bundle& b, const flow_spec& spec) const;
     static void put(bundle& b, flow::rule_ptr fresh);
     static std::size_t modify(bundle& b, const flow_change& change);
     static void remove(bundle& b, const flow_change& change);
     [[nodiscard]] std::unique_ptr<flow::pipeline> make_pipeline() const;
     void publish(std::vector<heir> heirs);
+    // If there is no other than what a new bridge has; else null.
+    [[nodiscard]] flow::rule_ptr only_switching_rule() const;
 
     dataplane::engine& engine_;
     retired_flows& retired_;
@@ -129,8 +140,11 @@ private:
     flow::key written_;      // likewise
     flow::rule_changes changes_;
     std::vector<flow::rule_ptr> timed_;
-    std::unique_ptr<const flow::pipeline> current_; // null: only_switches()
-    std::uint64_t commits_;                         // the last one
+    std::unique_ptr<const flow::pipeline> current_; // null: there is but a rule that switches
+    flow::rule_ptr switching_;                      // that rule
+    traffic switched_;                              // what is counted of it, or was others'
+    std::function<traffic()> received_;
+    std::uint64_t commits_; // the last one
 };
 
 // As it was said, or as it would be said now.

@@ -186,6 +186,7 @@ service::result service::flow_list(const object& p) const
     }
     const auto limit = static_cast<std::size_t>(number_of(p, "limit").value_or(usual_flow_limit));
     const flow::instant now = std::chrono::seconds{switch_.engine().now()};
+    (*bridge)->flows->count_switched();
     json::array list;
     std::size_t total = 0;
     for (const flow_spec& filter : filters) {

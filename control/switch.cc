@@ -149,12 +149,15 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->macs = std::make_shared<dataplane::mac_table>(request.mac_table_size);
     config->macs->set_ageing(request.mac_ageing);
     config->forward_bpdu = request.forward_bpdu;
-    auto flows = std::make_unique<bridge_flows>(engine_, retired_flows_);
+    auto flows =
+        std::make_unique<bridge_flows>(engine_, retired_flows_, [this, name = request.name] {
+            return received(bridges_.at(name));
+        });
     config->flows = flows->live();
     auto next = draft();
     put(*next, std::shared_ptr<const bridge_config>{config});
     bridges_[request.name] = {request.name, config->index,    request.mac_table_size,
-                              config,       std::move(flows), mac_of_bridge(request.name)};
+                              config,       std::move(flows), mac_of_bridge(request.name), {}};
     used_bridges_.set(index);
     publish(std::move(next));
     log(log_level::info, "control", "bridge " + request.name + " added");
@@ -406,6 +409,31 @@ void virtual_switch::number_ports(bridge& b)
     b.flows->set_ports(std::move(numbers));
 }
 
+// What a port sends while it is down goes nowhere, and what is no frame is none.
+void virtual_switch::receive(bridge& b, port& p) const
+{
+    const port_totals now = totals(p);
+    const auto too_short = [](const port_totals& t) {
+        return t.drops[static_cast<std::size_t>(dataplane::drop_reason::frame_too_short)];
+    };
+    if (p.config->admin_up) {
+        b.received.packets +=
+            now.rx_packets - p.seen.rx_packets - (too_short(now) - too_short(p.seen));
+        b.received.bytes += now.rx_bytes - p.seen.rx_bytes;
+    }
+    p.seen = now;
+}
+
+bridge_flows::traffic virtual_switch::received(bridge& b)
+{
+    for (auto& [name, p] : ports_) {
+        if (p.request.bridge == b.name) {
+            receive(b, p);
+        }
+    }
+    return b.received;
+}
+
 // Takes a port from the workers; it serves nobody any more when this returns.
 void virtual_switch::withdraw(const port& p)
 {
@@ -432,6 +460,7 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     }
     withdraw(found->second);
     bridge& on = bridges_.at(found->second.request.bridge);
+    receive(on, found->second);
     ports_.erase(found);
     number_ports(on);
     log(log_level::info, "control", "port " + name + " removed");
@@ -479,10 +508,11 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     }
     const bool forget = config->vlan != p.config->vlan || (p.config->admin_up && !config->admin_up);
     auto next = draft();
+    put(*next, config);
+    publish(std::move(next));
+    receive(bridges_.at(p.request.bridge), p); // as it was until now
     p.config = config;
     p.vlan = std::move(vlan);
-    put(*next, p.config);
-    publish(std::move(next));
     if (forget) {
         bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
     }

@@ -98,6 +98,7 @@ public:
         std::shared_ptr<const dataplane::bridge_config> config; // what is published
         std::unique_ptr<bridge_flows> flows;
         dataplane::mac_address mac; // its own
+        bridge_flows::traffic received; // by ports that were up then, those that are gone, too
     };
     struct port {
         port_request request; // as it was made
@@ -106,6 +107,7 @@ public:
         vlan_settings vlan;
         std::shared_ptr<const dataplane::port_config> config; // what is published
         port_totals base; // what the index had counted before this port
+        port_totals seen; // and what of it is in the bridge's `received`, or was not for it
         bool link_up{false};
         std::unique_ptr<ports::port> device;
     };
@@ -184,6 +186,9 @@ private:
     static void erase_port(snapshot& next, dataplane::port_index index);
 
     void number_ports(bridge& b);
+    // Adds up what came since the last time.
+    void receive(bridge& b, port& p) const;
+    bridge_flows::traffic received(bridge& b);
     [[nodiscard]] outcome<std::uint16_t> choose_number(const port_request& request) const;
     [[nodiscard]] outcome<dataplane::port_index> free_port_index() const;
     [[nodiscard]] std::vector<dataplane::queue_config>

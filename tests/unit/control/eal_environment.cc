@@ -45,13 +45,19 @@ const auto* const registered = testing::AddGlobalTestEnvironment(new environment
 
 class fake_rx : public ports::rx_queue {
 public:
-    explicit fake_rx(std::atomic<std::uint64_t>& packets) : packets_{packets} {}
+    fake_rx(std::atomic<std::uint64_t>& too_short, std::atomic<std::uint64_t>& packets)
+        : too_short_{too_short}, packets_{packets}
+    {}
     poll receive(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept override
     {
-        const std::uint64_t n = packets_.exchange(0);
-        if (n > 0) {
+        if (const std::uint64_t n = too_short_.exchange(0); n > 0) {
             context.counters->rx_packets.add(n);
             context.counters->drop(dataplane::drop_reason::frame_too_short, n);
+        }
+        if (const std::uint64_t n = packets_.exchange(0); n > 0) {
+            constexpr std::uint64_t size = 100;
+            context.counters->rx_bytes.add(n * size);
+            context.counters->rx_packets.add(n);
         }
         return poll::empty;
     }
@@ -59,6 +65,7 @@ public:
     {}
 
 private:
+    std::atomic<std::uint64_t>& too_short_;
     std::atomic<std::uint64_t>& packets_;
 };
 
@@ -78,7 +85,8 @@ public:
     {
         note("make");
         for (std::size_t i = 0; i < control.queues; ++i) {
-            rx_.push_back(std::make_unique<fake_rx>(control.to_count[name_]));
+            rx_.push_back(
+                std::make_unique<fake_rx>(control.to_count[name_], control.to_carry[name_]));
             tx_.push_back(std::make_unique<fake_tx>());
             queues_.push_back({rx_.back().get(), tx_.back().get()});
         }

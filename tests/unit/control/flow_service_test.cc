@@ -362,6 +362,60 @@ TEST_F(flows_of_the_service, are_traced_without_learning_or_counting)
     EXPECT_EQ(ask("flow.list").at("flows").at(0).at("packets"), 0);
 }
 
+// Packets do not meet the only rule of a bridge: it is the ports that count them.
+TEST_F(flows_of_the_service, that_only_switch_have_carried_what_the_ports_sent)
+{
+    const auto carried = [this](const char* what) {
+        return ask("flow.list", R"({"bridge":"br0"})").at("flows").at(0).at(what);
+    };
+    const auto send = [this](const char* port, std::uint64_t packets) {
+        const auto before = switch_.totals(switch_.ports().at(port)).rx_packets;
+        fakes_.to_carry[port] = packets;
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+        while (switch_.totals(switch_.ports().at(port)).rx_packets < before + packets &&
+               std::chrono::steady_clock::now() < end) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{1});
+        }
+    };
+    EXPECT_EQ(carried("packets"), 0);
+    send("a", 7);
+    send("b", 3);
+    EXPECT_EQ(carried("packets"), 10);
+    EXPECT_EQ(carried("bytes"), 1000);
+    // One that goes takes nothing along, and another bridge's port is none of this one's.
+    send("c", 5);
+    ask("port.del", R"({"name":"c"})");
+    ask("bridge.add", R"({"name":"br1"})");
+    ask("port.add", R"({"name":"c","bridge":"br1","type":"nic","device":"dc"})");
+    send("c", 100);
+    EXPECT_EQ(carried("packets"), 15);
+    // What no rule would have met is not counted.
+    fakes_.to_count["a"] = 1000;
+    ask("port.set", R"({"name":"b","admin":"down"})");
+    send("b", 50);
+    EXPECT_EQ(carried("packets"), 15);
+    ask("port.set", R"({"name":"b","admin":"up"})");
+    send("b", 1);
+    EXPECT_EQ(carried("packets"), 16);
+    // Nor while there are other rules, which packets do meet.
+    ask("flow.add", R"({"flows":"priority=5,tcp,actions=1","bridge":"br0"})");
+    send("a", 1000);
+    ask("flow.del", R"({"flows":"tcp","bridge":"br0"})");
+    EXPECT_EQ(live(), nullptr);
+    send("a", 2);
+    EXPECT_EQ(carried("packets"), 18);
+    // Its successor inherits them, or begins anew.
+    send("a", 2);
+    ask("flow.mod", R"({"flows":"cookie=9,actions=NORMAL","bridge":"br0"})");
+    send("a", 1);
+    switch_.look_at_flows();
+    EXPECT_EQ(carried("packets"), 21);
+    EXPECT_EQ(carried("cookie"), 9);
+    ask("flow.add", R"({"flows":"priority=0,actions=NORMAL","bridge":"br0"})");
+    send("a", 4);
+    EXPECT_EQ(carried("packets"), 4);
+}
+
 TEST_F(flows_of_the_service, are_traced_to_the_end_but_not_shown_without_one)
 {
     std::string many = "table=1,actions=1";
