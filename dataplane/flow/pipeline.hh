@@ -24,6 +24,10 @@ class port_numbers {
 public:
     void add(port_number number, dataplane::port_index index)
     {
+        if (number == ports::local) {
+            local_ = index;
+            return;
+        }
         if (number >= indices_.size()) {
             indices_.resize(std::size_t{number} + 1, dataplane::no_port);
         }
@@ -32,11 +36,14 @@ public:
     // no_port: there is none of that number.
     [[nodiscard]] dataplane::port_index index(std::uint64_t number) const noexcept
     {
-        return number < indices_.size() ? indices_[number] : dataplane::no_port;
+        return number < indices_.size() ? indices_[number]
+               : number == ports::local ? local_
+                                        : dataplane::no_port;
     }
 
 private:
     std::vector<dataplane::port_index> indices_;
+    dataplane::port_index local_{dataplane::no_port}; // far above the others
 };
 
 // Words of keys that a pipeline tells changes by, at most.

@@ -387,7 +387,8 @@ private:
         }
         const auto port = flows_.ports->index(to);
         if (port == dataplane::no_port) {
-            say("there is no such port");
+            say(to == ports::local ? "this bridge has no LOCAL port; nothing goes there"
+                                   : "there is no such port");
             return;
         }
         emit_output(output_operation(static_cast<std::uint16_t>(to_index(port)), max_length));

@@ -441,6 +441,18 @@ TEST_F(flows_of_the_service, are_not_traced_with_what_is_no_frame)
     EXPECT_THAT(why("trace", R"({"port":"a","packet":"nosuch"})"), HasSubstr("nosuch"));
 }
 
+TEST_F(flows_of_the_service, may_name_a_local_port_that_there_is_not)
+{
+    give("flow.add", "priority=9,tcp,actions=LOCAL\npriority=9,in_port=LOCAL,udp,actions=a\n");
+    EXPECT_EQ(listed("tcp"), names{"0 9 tcp LOCAL"});
+    EXPECT_EQ(listed("udp"), names{"0 9 udp,in_port=LOCAL output:1"});
+    const auto traced = trace("a", "tcp");
+    EXPECT_EQ(outputs(traced), names{});
+    EXPECT_EQ(traced.at("drops").at(0).at("reason"), "flow_drop");
+    EXPECT_THAT(json::serialize(traced.at("steps")),
+                HasSubstr("this bridge has no LOCAL port; nothing goes there"));
+}
+
 TEST_F(flows_of_the_service, do_not_go_to_a_port_that_went)
 {
     give("flow.add", "priority=9,tcp,actions=output:b,output:c");
