@@ -28,6 +28,9 @@ public:
         : table_{flow::all_tables}, ports_{&ports}, place_{place::action_set}, any_packets_{true}
     {}
 
+    action_reader(const action_reader&) = delete;
+    action_reader& operator=(const action_reader&) = delete;
+
     [[nodiscard]] flow_result<flow::action_list> read(std::string_view text);
 
     // Instructions stand in the order of their ranks, each once, and in flows themselves alone.
@@ -134,6 +137,8 @@ private:
     rank last_{rank::meter};
     std::string_view last_word_;
     unsigned count_{0}; // words so far
+    unsigned own_total_{0};
+    unsigned* total_{&own_total_}; // of the whole flow
     bool dropped_{false};
     flow::action_list out_;
 };

@@ -217,6 +217,10 @@ flow_result<void> action_reader::take(const flow_word& word)
     }
     const std::size_t before = out_.size();
     ++count_;
+    if (++*total_ > most_actions) {
+        return flow_fault{word.all, "a flow has " + std::to_string(most_actions) +
+                                        " actions at the most, and this is one more"};
+    }
     if (const auto done = (this->*h.read)(word); done.has_error()) {
         return done.error();
     }
@@ -281,6 +285,7 @@ flow_result<action_list> action_reader::read_inner(place where, const flow_word&
     action_reader inner{state_, table_, *ports_};
     inner.place_ = where;
     inner.depth_ = depth_ + 1;
+    inner.total_ = total_;
     inner.any_packets_ = any_packets_;
     return inner.read(word.value);
 }

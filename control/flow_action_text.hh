@@ -16,6 +16,8 @@ namespace strait::control {
 
 // Levels of actions within actions.
 inline constexpr unsigned deepest_actions = 16;
+// Actions of a flow, those within others too.
+inline constexpr unsigned most_actions = 4096;
 
 // The actions of a flow in `table` (flow::all_tables: it is not known) that matches `m`, which says
 // what fields there are to be set. "drop", or nothing, is no action.

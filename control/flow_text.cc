@@ -48,6 +48,25 @@ std::string_view command_word(flow_command c)
     return words.at(static_cast<std::size_t>(c));
 }
 
+// Of all flows that a line's ranges make of it.
+constexpr std::size_t most_actions_of_ranges = 65'536;
+
+// Those within others, too.
+std::size_t count_of(const flow::action_list& actions)
+{
+    std::size_t out = actions.size();
+    for (const flow::action& a : actions) {
+        if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
+            out += count_of(copy->actions);
+        } else if (const auto* const later = std::get_if<flow::write_actions>(&a.is)) {
+            out += count_of(later->actions);
+        } else if (const auto* const connection = std::get_if<flow::ct>(&a.is)) {
+            out += count_of(connection->exec);
+        }
+    }
+    return out;
+}
+
 // The words before the actions.
 class flow_reader {
 public:
@@ -284,6 +303,12 @@ private:
                 return list.error();
             }
             flow_.actions = std::move(*list);
+            const std::size_t each = count_of(flow_.actions);
+            if (each * matches->size() > most_actions_of_ranges) {
+                return flow_fault{*actions, "the ranges make " + std::to_string(matches->size()) +
+                                                " flows of " + std::to_string(each) +
+                                                " actions each; resubmit to a table that has them"};
+            }
         }
         std::vector<flow_spec> out(matches->size(), flow_);
         for (std::size_t i = 0; i < out.size(); ++i) {

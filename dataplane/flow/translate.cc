@@ -762,6 +762,11 @@ private:
     // Whether the others are to be done.
     bool do_one(const action& a) noexcept
     {
+        if (actions_ == max_actions) {
+            fail("more actions than a packet may take; it is dropped");
+            return false;
+        }
+        ++actions_;
         if (watching_ != nullptr) {
             watching_->does(a);
         }
@@ -789,6 +794,7 @@ private:
     std::size_t useful_words_{0}; // up to the last output
     std::size_t depth_{0};
     std::size_t tables_{0};
+    std::size_t actions_{0}; // done
     table_id table_{0};
     bool failed_{false};
     bool exited_{false};

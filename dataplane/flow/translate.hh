@@ -43,6 +43,7 @@ inline constexpr std::size_t max_resubmits = 4096; // tables gone through in all
 inline constexpr std::size_t max_program = 1024;   // words
 inline constexpr std::size_t max_rules = 512;      // different or not
 inline constexpr std::size_t max_stack = 64;       // fields pushed
+inline constexpr std::size_t max_actions = 16384;  // done, of all rules
 
 struct translation {
     std::size_t program_words{0};

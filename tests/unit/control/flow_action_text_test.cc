@@ -317,6 +317,30 @@ TEST(flow_actions, within_actions_have_an_end)
     EXPECT_THAT(wrong(nested(100'000)), HasSubstr("more than 16 times"));
 }
 
+TEST(flow_actions, are_not_more_than_there_may_be)
+{
+    const auto many = [](unsigned count, std::string_view before, std::string_view behind) {
+        std::string out = "actions=" + std::string{before};
+        for (unsigned i = 0; i < count; ++i) {
+            out += i == 0 ? "dec_ttl" : ",dec_ttl";
+        }
+        return out + std::string{behind};
+    };
+    EXPECT_EQ(actions_of("ip," + many(most_actions, "", "")).size(), most_actions);
+    EXPECT_THAT(wrong("ip," + many(most_actions + 1, "", "")),
+                HasSubstr("a flow has 4096 actions at the most, and this is one more"));
+    // Those within others are among them.
+    EXPECT_EQ(actions_of("ip," + many(most_actions - 2, "1,clone(", ")")).size(), 2U);
+    EXPECT_THAT(wrong("ip," + many(most_actions - 1, "1,clone(", ")")), HasSubstr("4096 actions"));
+    EXPECT_THAT(wrong("ip," + many(most_actions - 1, "clone(1),write_actions(", ")")),
+                HasSubstr("4096 actions"));
+    // Nor in all the flows that ranges are.
+    EXPECT_THAT(wrong("tcp,tp_src=1-65534," + many(4000, "", "")),
+                HasSubstr("the ranges make 30 flows of 4000 actions each"));
+    EXPECT_THAT(wrong("tcp,tp_src=1-65534," + many(4000, "clone(", ")")),
+                HasSubstr("flows of 4001 actions each"));
+}
+
 TEST(flow_actions, of_ports_of_the_bridge_may_be_names)
 {
     port_names names;

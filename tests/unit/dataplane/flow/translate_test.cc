@@ -124,6 +124,59 @@ TEST_F(translation_of, ports_that_there_are_not_get_nothing)
     EXPECT_EQ(outputs(), (ports_out{2}));
 }
 
+TEST_F(translation_of, the_local_port_is_one_like_others_if_there_is_one)
+{
+    always(0, {out(ports::local), out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2}));
+    auto numbers = std::make_shared<port_numbers>(*flows_.ports);
+    numbers->add(ports::local, port_index{70});
+    EXPECT_EQ(numbers->index(9), port_index{9});
+    EXPECT_EQ(numbers->index(10), dataplane::no_port);
+    EXPECT_EQ(numbers->index(0xffff'fffe), dataplane::no_port);
+    flows_.ports = numbers;
+    EXPECT_EQ(outputs(), (ports_out{70, 2}));
+    packet_.set(field::in_port, ports::local); // and nothing goes back there
+    EXPECT_EQ(outputs(), (ports_out{2}));
+}
+
+TEST_F(translation_of, frames_may_leave_in_part)
+{
+    always(0, {{output{3, 100}},
+               {output{1, 100}},
+               {output{ports::in_port, 0xffff}},
+               {output{2, 0x10000}},
+               {output{2}}});
+    EXPECT_EQ(outputs(), (ports_out{2, 2})) << "no frame is longer";
+    const auto all = operations();
+    ASSERT_EQ(all.size(), 4U);
+    EXPECT_EQ(all[0].code, operation_code::output_cut);
+    EXPECT_EQ(all[0].a, 100);
+    EXPECT_EQ(all[0].b, 3U);
+    EXPECT_EQ(all[1].code, operation_code::output_cut);
+    EXPECT_EQ(all[1].a, 0xffff);
+    EXPECT_EQ(all[1].b, 1U);
+    EXPECT_TRUE(leaves_more_than_once(made_.words().first(2)));
+    EXPECT_FALSE(leaves_more_than_once(made_.words().first(1)));
+}
+
+TEST_F(translation_of, more_actions_than_a_packet_may_take_drop_it)
+{
+    action_list many(64, set(field::reg0, 1));
+    many.push_back(out(2));
+    always(1, many);
+    const auto times = [this](std::size_t count) {
+        action_list all;
+        for (std::size_t i = 0; i < count; ++i) {
+            all.push_back(go(1));
+        }
+        always(0, all);
+    };
+    times(max_actions / 66);
+    EXPECT_EQ(outputs().size(), max_actions / 66);
+    times(max_actions / 66 + 1);
+    EXPECT_EQ(why(), drop_reason::flow_too_complex);
+}
+
 TEST_F(translation_of, a_table_is_come_back_from)
 {
     always(0, {go(5), out(2)});
