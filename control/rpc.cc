@@ -186,8 +186,16 @@ std::string rpc::answer_one(const json::value& request) const
     return silent ? std::string{} : text;
 }
 
-std::string rpc::answer(std::string_view message) const
+void rpc::left(client_id who) const
 {
+    for (const auto& then : left_) {
+        then(who);
+    }
+}
+
+std::string rpc::answer(std::string_view message, client_id from) const
+{
+    caller_ = from;
     constexpr std::size_t levels = 16;
     const auto parsed = parse_json(message, levels);
     if (parsed.has_error()) {

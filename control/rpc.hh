@@ -9,15 +9,22 @@
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace strait::control {
 
+// A connection; there is no other of the same number, before or after.
+using client_id = std::uint64_t;
+
 class rpc {
 public:
+    static constexpr client_id nobody = 0; // what is called without a connection
+
     using handler = std::function<outcome<boost::json::value>(const boost::json::object&)>;
 
     static constexpr std::size_t longest_request = std::size_t{1} << 20U; // bytes
@@ -33,8 +40,15 @@ public:
     // The names in the table that have no handler; for start-up.
     [[nodiscard]] std::vector<std::string_view> missing() const;
 
-    // One request or batch. Empty when there is nothing to answer. Does not throw but bad_alloc.
-    [[nodiscard]] std::string answer(std::string_view message) const;
+    // One request or batch of a client. Empty when there is nothing to answer. Does not throw but
+    // bad_alloc.
+    [[nodiscard]] std::string answer(std::string_view message, client_id from = nobody) const;
+    // Whom the handler that is called answers.
+    [[nodiscard]] client_id caller() const noexcept { return caller_; }
+    // For those who keep something for a client until it is gone.
+    void when_left(std::function<void(client_id)> then) { left_.push_back(std::move(then)); }
+    void left(client_id who) const;
+
     // For what never became a message: cut off, too long.
     [[nodiscard]] static std::string parse_error(std::string_view why);
     [[nodiscard]] static std::string too_long();
@@ -49,6 +63,8 @@ private:
     [[nodiscard]] std::string answer_one(const boost::json::value& request) const;
 
     const method_table* table_;
+    mutable client_id caller_{nobody};
+    std::vector<std::function<void(client_id)>> left_;
     std::map<std::string, handler, std::less<>> handlers_;
 };
 

@@ -61,6 +61,7 @@ struct context {
     server_limits limits;
     reserve kept;
     std::list<std::shared_ptr<session>> sessions; // the longest silent first
+    client_id last_client{rpc::nobody};
 };
 
 // Reads a line, answers it, writes the answer, and only then reads on: a client has at most one
@@ -68,7 +69,10 @@ struct context {
 class session : public std::enable_shared_from_this<session> {
 public:
     session(local::socket socket, std::shared_ptr<context> c)
-        : socket_{std::move(socket)}, timer_{socket_.get_executor()}, context_{std::move(c)}
+        : socket_{std::move(socket)},
+          timer_{socket_.get_executor()},
+          context_{std::move(c)},
+          id_{++context_->last_client}
     {}
 
     void begin(std::list<std::shared_ptr<session>>::iterator self)
@@ -98,6 +102,7 @@ public:
         timer_.cancel();
         socket_.close(ignored);
         context_->kept.keep();
+        context_->handler.left(id_);
         context_->sessions.erase(self_);
     }
 
@@ -161,7 +166,7 @@ private:
         }
         const std::string_view line{input_.data(), end};
         const bool blank = line.find_first_not_of(" \t\r") == std::string_view::npos;
-        output_ = blank ? std::string{} : context_->handler.answer(line);
+        output_ = blank ? std::string{} : context_->handler.answer(line, id_);
         input_.erase(0, end + 1);
         searched_ = 0;
         if (output_.empty()) {
@@ -239,6 +244,7 @@ private:
     local::socket socket_;
     asio::steady_timer timer_;
     std::shared_ptr<context> context_;
+    client_id id_;
     std::list<std::shared_ptr<session>>::iterator self_;
     std::array<char, 16384> chunk_{};
     std::string input_;

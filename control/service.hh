@@ -84,6 +84,7 @@ private:
     struct open_bundle {
         std::string bridge;
         bridge_flows::bundle changes;
+        client_id client; // who began it, and alone may go on
         std::chrono::steady_clock::time_point used;
     };
     static constexpr std::size_t most_bundles = 8;
@@ -99,7 +100,7 @@ private:
     virtual_switch& switch_;
     xen_adoption& adoption_;
     host_facts facts_;
-    std::map<std::int64_t, open_bundle> bundles_;
+    std::map<std::int64_t, open_bundle> bundles_; // none of a client that is gone
     std::int64_t last_bundle_{0};
     std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
     control::rpc rpc_{methods()};

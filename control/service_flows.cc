@@ -59,6 +59,9 @@ void service::add_flow_methods()
     rpc_.add("flow.begin", [this](const object& p) { return flow_begin(p); });
     rpc_.add("flow.put", [this](const object& p) { return flow_put(p); });
     rpc_.add("flow.commit", [this](const object& p) { return flow_commit(p); });
+    rpc_.when_left([this](client_id who) {
+        std::erase_if(bundles_, [who](const auto& b) { return b.second.client == who; });
+    });
     rpc_.add("trace", [this](const object& p) { return trace_frame(p); });
     rpc_.add("cache.stats", [this](const object&) { return cache_stats(); });
 }
@@ -216,16 +219,16 @@ service::result service::flow_begin(const object& p)
     bundles_.emplace(id, open_bundle{(*bridge)->name,
                                      is_set(p, "replace") ? (*bridge)->flows->begin_empty()
                                                           : (*bridge)->flows->begin(),
-                                     now});
+                                     rpc_.caller(), now});
     return json::value{{"bundle", id}};
 }
 
 outcome<service::open_bundle*> service::find_bundle(const object& p)
 {
     const auto found = bundles_.find(number_of(p, "bundle").value());
-    if (found == bundles_.end()) {
-        return failure{failure_kind::not_found,
-                       "there is no such bundle; it was refused, committed or given up"};
+    if (found == bundles_.end() || found->second.client != rpc_.caller()) {
+        return failure{failure_kind::not_found, "this connection has no such bundle; it was "
+                                                "refused, committed, given up or another's"};
     }
     if (!switch_.bridges().contains(found->second.bridge)) {
         bundles_.erase(found);

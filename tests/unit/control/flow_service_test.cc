@@ -240,6 +240,39 @@ TEST_F(flows_of_the_service, have_only_so_many_bundles_under_way)
         EXPECT_TRUE(ask("flow.begin").as_object().contains("bundle"));
     }
     EXPECT_THAT(why("flow.begin", "{}"), HasSubstr("bundles under way"));
+    service_.rpc().left(rpc::nobody); // who asks here has no connection
+    EXPECT_TRUE(ask("flow.begin").as_object().contains("bundle"));
+}
+
+TEST_F(flows_of_the_service, of_a_bundle_that_failed_make_room_for_others)
+{
+    for (int i = 0; i < 20; ++i) {
+        const auto id = json::serialize(ask("flow.begin").at("bundle"));
+        EXPECT_THAT(refusal("flow.put", "nosuch", R"(,"bundle":)" + id), HasSubstr("nosuch"));
+    }
+}
+
+TEST_F(flows_of_the_service, of_a_bundle_are_its_connection_s_alone)
+{
+    const auto ask_as = [this](client_id who, std::string_view method, const std::string& p) {
+        return service_.rpc().answer(R"({"jsonrpc":"2.0","id":1,"method":")" + std::string{method} +
+                                         R"(","params":)" + p + "}",
+                                     who);
+    };
+    const auto id =
+        json::serialize(json::parse(ask_as(7, "flow.begin", "{}")).at("result").at("bundle"));
+    const std::string put = R"({"flows":"tcp,actions=1","bundle":)" + id + "}";
+    const std::string commit = R"({"bundle":)" + id + "}";
+    EXPECT_THAT(ask_as(8, "flow.put", put), HasSubstr("this connection has no such bundle"));
+    EXPECT_THAT(ask_as(8, "flow.commit", commit), HasSubstr("this connection has no such bundle"));
+    EXPECT_THAT(ask_as(7, "flow.put", put), HasSubstr("\"put\":true"));
+    service_.rpc().left(8);
+    EXPECT_THAT(ask_as(7, "flow.commit", commit), HasSubstr("\"added\":1"));
+    const auto next =
+        json::serialize(json::parse(ask_as(7, "flow.begin", "{}")).at("result").at("bundle"));
+    service_.rpc().left(7);
+    EXPECT_THAT(ask_as(7, "flow.commit", R"({"bundle":)" + next + "}"),
+                HasSubstr("no such bundle"));
 }
 
 TEST_F(flows_of_the_service, are_the_only_bridges_or_a_named_ones)

@@ -14,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -345,6 +347,48 @@ TEST_F(control_socket, survives_clients_that_vanish)
         (void)c.send(i % 2 == 0 ? large : ping.substr(0, 10));
     }
     expect_service();
+}
+
+TEST_F(control_socket, tells_clients_apart_and_when_they_have_left)
+{
+    std::vector<client_id> callers;
+    std::vector<client_id> left;
+    std::mutex mutex;
+    rpc_.add("version", [&](const json::object&) -> outcome<json::value> {
+        const std::lock_guard lock{mutex};
+        callers.push_back(rpc_.caller());
+        return json::value("ok");
+    });
+    rpc_.when_left([&](client_id who) {
+        const std::lock_guard lock{mutex};
+        left.push_back(who);
+    });
+    start({.clients = 2});
+    {
+        raw_client a{path_};
+        raw_client b{path_};
+        for (raw_client* const c : {&a, &b, &a}) {
+            ASSERT_TRUE(c->send(ping));
+            EXPECT_THAT(c->line(), HasSubstr("\"ok\""));
+        }
+        raw_client third{path_}; // in whose favour the one silent for longest goes
+        ASSERT_TRUE(third.send(ping));
+        EXPECT_THAT(third.line(), HasSubstr("\"ok\""));
+        const std::lock_guard lock{mutex};
+        ASSERT_EQ(callers.size(), 4U);
+        EXPECT_EQ(callers[0], callers[2]);
+        EXPECT_EQ(std::set<client_id>(callers.begin(), callers.end()).size(), 3U);
+        EXPECT_EQ(std::ranges::count(callers, rpc::nobody), 0);
+        EXPECT_EQ(left, std::vector<client_id>{callers[1]});
+    }
+    const auto all_left = [&] {
+        const std::lock_guard lock{mutex};
+        return left.size() == 3;
+    };
+    for (int i = 0; i < 1000 && !all_left(); ++i) {
+        std::this_thread::sleep_for(10ms);
+    }
+    EXPECT_TRUE(all_left());
 }
 
 TEST_F(control_socket, is_for_its_owner_and_group_and_gone_afterwards)
