@@ -2,6 +2,7 @@
 // Bundles of changes, their publication, and the end of what they replaced.
 #include "control/bridge_flows.hh"
 
+#include "control/memory_left.hh"
 #include "dataplane/flow/cache.hh"
 
 #include <algorithm>
@@ -34,6 +35,14 @@ std::uint64_t next_commit() noexcept
     return ++last;
 }
 
+// Whether a packet's key hangs on them.
+bool uses_bits(const action_list& actions)
+{
+    return std::ranges::any_of(actions, [](const flow::action& a) {
+        return !std::holds_alternative<flow::output>(a.is);
+    });
+}
+
 // What the data plane does not do yet; empty: all of it can be done.
 std::string_view not_done(const action_list& actions)
 {
@@ -53,6 +62,12 @@ std::string_view not_done(const action_list& actions)
         }
     }
     return {};
+}
+
+bool memory_is_low()
+{
+    const auto left = look_at_memory();
+    return left && left->is_low();
 }
 
 bool switches(const action_list& actions)
@@ -187,7 +202,11 @@ void retired_flows::look()
 
 bridge_flows::bridge_flows(dataplane::engine& engine, retired_flows& retired,
                            std::function<traffic()> received)
-    : engine_{engine}, retired_{retired}, received_{std::move(received)}, commits_{next_commit()}
+    : engine_{engine},
+      retired_{retired},
+      memory_is_low_{memory_is_low},
+      received_{std::move(received)},
+      commits_{next_commit()}
 {
     const auto normal =
         std::make_shared<const action_list>(action_list{action{flow::output{flow::ports::normal}}});
@@ -237,8 +256,8 @@ bridge_flows::bundle bridge_flows::begin() const
 {
     bundle b;
     b.tables_ = tables_;
-    b.uses_ = uses_;
-    b.written_ = written_;
+    b.size_ = tables_.size();
+    b.used_ = used_;
     b.timed_ = timed_;
     b.commits_ = commits_;
     return b;
@@ -254,13 +273,51 @@ bridge_flows::bundle bridge_flows::begin_empty() const
 
 void bridge_flows::put(bundle& b, rule_ptr fresh)
 {
-    b.uses_.add(fresh->table(), fresh->actions());
-    flow::add_written(fresh->actions(), b.written_);
+    b.used_.read.add(fresh->table(), fresh->actions());
+    flow::add_written(fresh->actions(), b.used_.written);
     b.changed_.add(*fresh);
     if (fresh->settings().idle_timeout != 0 || fresh->settings().hard_timeout != 0) {
         b.timed_.push_back(fresh);
     }
-    b.tables_.own(fresh->table()).insert(std::move(fresh));
+    const rule_ptr old = b.tables_.own(fresh->table()).insert(std::move(fresh));
+    if (!old) {
+        ++b.size_;
+    } else if (uses_bits(old->actions())) {
+        ++b.used_by_gone_;
+    }
+}
+
+void bridge_flows::take_out(bundle& b, const rule& old)
+{
+    if (uses_bits(old.actions())) {
+        ++b.used_by_gone_;
+    }
+    b.changed_.add(old);
+    --b.size_;
+    b.tables_.own(old.table()).erase(old);
+}
+
+// Once for many rules that are made: to look takes longer than to make them.
+outcome<void> bridge_flows::check_memory(bundle& b) const
+{
+    constexpr std::size_t many = 256;
+    if (b.made_++ % many == 0 && memory_is_low_()) {
+        return failure{failure_kind::limit, "there is too little memory left for more flows"};
+    }
+    return {};
+}
+
+outcome<void> bridge_flows::check_room(bundle& b, table_id table, const flow_spec& spec) const
+{
+    if (b.size_ >= limit_) {
+        const classifier* const there = b.tables_.find(table);
+        if (there == nullptr || there->find_exact(spec.match, spec.priority) == nullptr) {
+            return failure{failure_kind::limit,
+                           "this would be more than " + std::to_string(limit_) +
+                               " flows, the bridge's flow limit (bridge set --flow-limit)"};
+        }
+    }
+    return check_memory(b);
 }
 
 outcome<void> bridge_flows::add(bundle& b, const flow_spec& spec) const
@@ -268,6 +325,9 @@ outcome<void> bridge_flows::add(bundle& b, const flow_spec& spec) const
     flow::rule_settings settings = settings_of(spec, time());
     if (settings.table == flow::all_tables) { // of a change that found none to change
         settings.table = 0;
+    }
+    if (auto room = check_room(b, settings.table, spec); room.has_error()) {
+        return room;
     }
     const classifier* const there = b.tables_.find(settings.table);
     if (spec.flags.check_overlap && there != nullptr &&
@@ -280,11 +340,14 @@ outcome<void> bridge_flows::add(bundle& b, const flow_spec& spec) const
     return {};
 }
 
-std::size_t bridge_flows::modify(bundle& b, const flow_change& change)
+outcome<std::size_t> bridge_flows::modify(bundle& b, const flow_change& change) const
 {
     const auto actions = std::make_shared<const action_list>(change.flow.actions);
     const auto olds = chosen(b.tables_, change.flow, change.command == flow_command::modify_strict);
     for (const rule_ptr& old : olds) {
+        if (auto room = check_memory(b); room.has_error()) {
+            return room.error();
+        }
         flow::rule_settings settings = old->settings();
         settings.cookie = change.flow.cookie.value_or(settings.cookie);
         rule_ptr fresh = rule::make(settings, old->match(), actions);
@@ -303,8 +366,7 @@ void bridge_flows::remove(bundle& b, const flow_change& change)
 {
     for (const rule_ptr& old :
          chosen(b.tables_, change.flow, change.command == flow_command::remove_strict)) {
-        b.tables_.own(old->table()).erase(*old);
-        b.changed_.add(*old);
+        take_out(b, *old);
         ++b.done_.removed;
     }
 }
@@ -319,12 +381,14 @@ outcome<void> bridge_flows::apply(bundle& b, const flow_change& change) const
     case flow_command::add:
         return add(b, change.flow);
     case flow_command::modify:
-    case flow_command::modify_strict:
-        if (const std::size_t changed = modify(b, change); changed > 0) {
-            b.done_.modified += changed;
-            return {};
+    case flow_command::modify_strict: {
+        const auto changed = modify(b, change);
+        if (changed.has_error()) {
+            return changed.error();
         }
-        return add(b, change.flow);
+        b.done_.modified += *changed;
+        return *changed > 0 ? outcome<void>{} : add(b, change.flow);
+    }
     case flow_command::remove:
     case flow_command::remove_strict:
         remove(b, change);
@@ -363,6 +427,7 @@ bridge_flows::difference bridge_flows::compare(const bundle& b) const
 
 outcome<flow_summary> bridge_flows::commit(bundle b)
 {
+    std::optional<used_bits> left;
     if (b.commits_ != commits_) {
         return failure{failure_kind::in_use,
                        "the bridge's flows were changed by somebody else meanwhile; nothing of "
@@ -370,10 +435,10 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
     }
     if (b.replaces_) {
         difference differs = compare(b);
+        left = b.used_;
         b = begin();
         for (const rule_ptr& old : differs.removed) {
-            b.tables_.own(old->table()).erase(*old);
-            b.changed_.add(*old);
+            take_out(b, *old);
             ++b.done_.removed;
         }
         for (rule_ptr& fresh : differs.added) {
@@ -382,13 +447,47 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
         }
     }
     tables_ = std::move(b.tables_);
-    uses_ = b.uses_;
-    written_ = b.written_;
+    used_ = b.used_;
+    used_by_gone_ += b.used_by_gone_;
     changes_.add(b.changed_);
     timed_ = std::move(b.timed_);
     commits_ = next_commit();
-    publish(std::move(b.heirs_));
+    if (!left) {
+        left = used_now();
+    }
+    publish_less(left, std::move(b.heirs_));
     return b.done_;
+}
+
+// Nothing: it would take too long to find out, for what it is good for.
+std::optional<bridge_flows::used_bits> bridge_flows::used_now() const
+{
+    constexpr std::size_t few = 4096;
+    constexpr std::size_t times = 16; // rules looked at for one that went
+    const std::size_t size = tables_.size();
+    if (used_by_gone_ == 0 || (size > few && used_by_gone_ * times < size)) {
+        return std::nullopt;
+    }
+    used_bits out;
+    for_each_in_no_order([&out](const rule& r) {
+        out.read.add(r.table(), r.actions());
+        flow::add_written(r.actions(), out.written);
+    });
+    return out;
+}
+
+// What entries of caches did that are stale now may have been written by rules that are gone: those
+// count once more.
+void bridge_flows::publish_less(const std::optional<used_bits>& left, std::vector<heir> heirs)
+{
+    if (left) {
+        used_.read = left->read;
+    }
+    publish(std::move(heirs));
+    if (left) {
+        used_.written = left->written;
+        used_by_gone_ = 0;
+    }
 }
 
 void bridge_flows::set_ports(std::shared_ptr<const flow::port_numbers> ports)
@@ -408,7 +507,7 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
     auto made = std::make_unique<flow::pipeline>();
     made->tables = tables_;
     made->ports = ports_;
-    uses_.make_layouts(*made);
+    used_.read.make_layouts(*made);
     made->version = next_version();
     return made;
 }
@@ -421,7 +520,7 @@ void bridge_flows::publish(std::vector<heir> heirs)
         changes_.add_all();
     } else {
         next = make_pipeline();
-        changes_.tell(*next, written_);
+        changes_.tell(*next, used_.written);
     }
     live_->current.store(next.get(), std::memory_order_release);
     count_switched(); // for the one that was there until now
@@ -464,6 +563,13 @@ void bridge_flows::for_each(const flow_spec& filter,
     }
 }
 
+void bridge_flows::for_each_in_no_order(const std::function<void(const rule&)>& visit) const
+{
+    flow_spec all;
+    all.table = flow::all_tables;
+    for_each_table(tables_, all, [&visit](const classifier& rules) { rules.for_each(visit); });
+}
+
 void bridge_flows::look()
 {
     const flow::instant t = time();
@@ -489,9 +595,10 @@ void bridge_flows::look()
     for (const rule_ptr& r : over) {
         tables_.own(r->table()).erase(*r);
         changes_.add(*r);
+        used_by_gone_ += uses_bits(r->actions());
     }
     commits_ = next_commit();
-    publish({});
+    publish_less(used_now(), {});
 }
 
 } // namespace strait::control

@@ -16,10 +16,14 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace strait::control {
+
+// Flows that a bridge may have unless it is told otherwise.
+inline constexpr std::size_t usual_flow_limit_of_bridges = 4'000'000;
 
 // What a bundle came to.
 struct flow_summary {
@@ -102,6 +106,12 @@ public:
     };
     [[nodiscard]] difference compare(const bundle& b) const;
 
+    // How many there may be; those that are there already stay.
+    void set_limit(std::size_t flows) noexcept { limit_ = flows; }
+    [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
+    // Whether there is too little memory for more flows; for tests.
+    void set_memory_check(std::function<bool()> is_low) { memory_is_low_ = std::move(is_low); }
+
     // The bridge's ports, whenever they change.
     void set_ports(std::shared_ptr<const flow::port_numbers> ports);
 
@@ -112,6 +122,7 @@ public:
     // In order of tables, priorities from the highest.
     void for_each(const flow_spec& filter,
                   const std::function<void(const flow::rule&)>& visit) const;
+    void for_each_in_no_order(const std::function<void(const flow::rule&)>& visit) const;
     // That flows' ages are counted by.
     [[nodiscard]] flow::instant time() const;
 
@@ -123,21 +134,35 @@ public:
 private:
     using heir = retired_flows::heir;
     outcome<void> add(bundle& b, const flow_spec& spec) const;
+    [[nodiscard]] outcome<void> check_room(bundle& b, flow::table_id table,
+                                           const flow_spec& spec) const;
     static void put(bundle& b, flow::rule_ptr fresh);
-    static std::size_t modify(bundle& b, const flow_change& change);
+    static void take_out(bundle& b, const flow::rule& old);
+    [[nodiscard]] outcome<void> check_memory(bundle& b) const;
+    // How many.
+    [[nodiscard]] outcome<std::size_t> modify(bundle& b, const flow_change& change) const;
     static void remove(bundle& b, const flow_change& change);
     [[nodiscard]] std::unique_ptr<flow::pipeline> make_pipeline() const;
     void publish(std::vector<heir> heirs);
     // If there is no other than what a new bridge has; else null.
     [[nodiscard]] flow::rule_ptr only_switching_rule() const;
+    // Bits of keys that actions read and write.
+    struct used_bits {
+        flow::action_uses read;
+        flow::key written;
+    };
+    [[nodiscard]] std::optional<used_bits> used_now() const;
+    void publish_less(const std::optional<used_bits>& left, std::vector<heir> heirs);
 
     dataplane::engine& engine_;
     retired_flows& retired_;
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
     flow::flow_tables tables_;
-    flow::action_uses uses_; // of rules that are gone, too
-    flow::key written_;      // likewise
+    used_bits used_;              // of some rules that are gone, too
+    std::size_t used_by_gone_{0}; // so many
+    std::size_t limit_{usual_flow_limit_of_bridges};
+    std::function<bool()> memory_is_low_;
     flow::rule_changes changes_;
     std::vector<flow::rule_ptr> timed_;
     std::unique_ptr<const flow::pipeline> current_; // null: there is but a rule that switches
@@ -155,8 +180,10 @@ private:
     friend class bridge_flows;
 
     flow::flow_tables tables_;
-    flow::action_uses uses_;
-    flow::key written_;
+    std::size_t size_{0}; // of the tables
+    std::size_t made_{0};
+    used_bits used_;
+    std::size_t used_by_gone_{0};
     flow::changed_rules changed_;
     std::vector<heir> heirs_;
     std::vector<flow::rule_ptr> timed_;

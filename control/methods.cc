@@ -94,6 +94,16 @@ parameter ageing()
             .maximum = 1'000'000};
 }
 
+parameter flow_limit()
+{
+    return {.name = "flow_limit",
+            .kind = kind::integer,
+            .help = "flows that it may have; 4000000 unless given",
+            .placeholder = "FLOWS",
+            .minimum = 1,
+            .maximum = 100'000'000};
+}
+
 std::vector<result_member> bridge_members()
 {
     return {
@@ -104,6 +114,8 @@ std::vector<result_member> bridge_members()
         {"mac_table_size", "integer", "MACs that the table has room for"},
         {"mac", "string", "the bridge's own, which its addresses have"},
         {"macs", "integer", "MACs in the table now"},
+        {"flow_limit", "integer", "flows that it may have"},
+        {"flows", "integer", "flows that it has"},
     };
 }
 
@@ -157,7 +169,8 @@ std::vector<method> bridge_methods()
                          .help = "MACs that the table has room for; 65536 unless given",
                          .placeholder = "MACS",
                          .minimum = 64,
-                         .maximum = 1'048'576}},
+                         .maximum = 1'048'576},
+                        flow_limit()},
          .result = bridge_members()},
         {.name = "bridge.del",
          .summary = "Remove a bridge",
@@ -172,7 +185,7 @@ std::vector<method> bridge_methods()
          .parameters = {bridge_name(),
                         flag("forward_bpdu",
                              "flood reserved multicast (STP, LACP, LLDP) like any other"),
-                        ageing(),
+                        ageing(), flow_limit(),
                         {.name = "mac",
                          .kind = kind::mac,
                          .help = "the bridge's own MAC; made from its name unless given",

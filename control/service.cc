@@ -233,7 +233,9 @@ json::object service::describe(const virtual_switch::bridge& b) const
             {"mac_ageing", macs.ageing()},
             {"mac_table_size", b.mac_table_size},
             {"mac", b.mac.to_string()},
-            {"macs", macs.size(switch_.engine().now())}};
+            {"macs", macs.size(switch_.engine().now())},
+            {"flow_limit", b.flows->limit()},
+            {"flows", b.flows->size()}};
 }
 
 json::object service::describe(const virtual_switch::port& p) const
@@ -288,6 +290,7 @@ service::result service::bridge_add(const object& p)
         number_as<dataplane::seconds_t>(p, "mac_ageing").value_or(request.mac_ageing);
     request.mac_table_size =
         number_as<std::size_t>(p, "mac_table_size").value_or(request.mac_table_size);
+    request.flow_limit = number_as<std::size_t>(p, "flow_limit").value_or(request.flow_limit);
     if (auto done = switch_.add_bridge(request); done.has_error()) {
         return done.error();
     }
@@ -328,6 +331,7 @@ service::result service::bridge_set(const object& p)
                                (change.mac->is_zero() ? "zero" : "multicast")};
         }
     }
+    change.flow_limit = number_as<std::size_t>(p, "flow_limit");
     if (auto done = switch_.set_bridge(name, change); done.has_error()) {
         return done.error();
     }

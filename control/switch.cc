@@ -153,6 +153,7 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
         std::make_unique<bridge_flows>(engine_, retired_flows_, [this, name = request.name] {
             return received(bridges_.at(name));
         });
+    flows->set_limit(request.flow_limit);
     config->flows = flows->live();
     auto next = draft();
     put(*next, std::shared_ptr<const bridge_config>{config});
@@ -188,6 +189,7 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
     if (change.mac_ageing) {
         b.config->macs->set_ageing(*change.mac_ageing);
     }
+    b.flows->set_limit(change.flow_limit.value_or(b.flows->limit()));
     log(log_level::info, "control", "bridge " + name + " changed");
     return {};
 }

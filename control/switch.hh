@@ -62,12 +62,14 @@ struct bridge_request {
     bool forward_bpdu{false};
     dataplane::seconds_t mac_ageing{300};
     std::size_t mac_table_size{65536};
+    std::size_t flow_limit{usual_flow_limit_of_bridges};
 };
 
 struct bridge_change {
     std::optional<bool> forward_bpdu{};
     std::optional<dataplane::mac_address> mac{};
     std::optional<dataplane::seconds_t> mac_ageing{};
+    std::optional<std::size_t> flow_limit{};
 };
 
 // How the switch makes ports of one type.

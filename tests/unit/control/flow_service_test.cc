@@ -275,6 +275,114 @@ TEST_F(flows_of_the_service, of_a_bundle_are_its_connection_s_alone)
                 HasSubstr("no such bundle"));
 }
 
+TEST_F(flows_of_the_service, are_no_more_than_the_bridge_s_limit)
+{
+    EXPECT_EQ(ask("bridge.list").at(0).at("flow_limit"), 4'000'000);
+    EXPECT_EQ(ask("bridge.set", R"({"name":"br0","flow_limit":3})").at("flow_limit"), 3);
+    EXPECT_EQ(give("flow.add", "tcp,actions=1\nudp,actions=1\n").at("added"), 2);
+    EXPECT_EQ(ask("bridge.list").at(0).at("flows"), 3);
+    EXPECT_EQ(refusal("flow.add", "tcp,actions=2\n\narp,actions=1\n", R"(,"file":"rules.txt")"),
+              "rules.txt:3: this would be more than 3 flows, the bridge's flow limit (bridge set "
+              "--flow-limit)");
+    EXPECT_EQ(listed("tcp"), names{"0 32768 tcp output:1"}) << "nothing of it is done";
+    EXPECT_EQ(give("flow.add", "tcp,actions=2").at("added"), 1) << "in another's place";
+    EXPECT_EQ(give("flow.mod", "tcp,actions=3").at("modified"), 1);
+    EXPECT_THAT(refusal("flow.mod", "icmp,actions=3"), HasSubstr("more than 3 flows"));
+    // A range is as many flows as it has masks.
+    EXPECT_THAT(refusal("flow.replace", "tcp,tp_dst=1-1000,actions=2\n"),
+                HasSubstr("flows:1: this would be more than 3 flows"));
+    EXPECT_EQ(give("flow.replace", "tcp,actions=1\nudp,actions=1\narp,actions=1\n").at("added"), 2);
+    EXPECT_EQ(give("flow.del", "arp").at("removed"), 1);
+    EXPECT_EQ(give("flow.add", "arp,actions=1").at("added"), 1);
+    // Those that are there stay when it is less.
+    ask("bridge.set", R"({"name":"br0","flow_limit":1})");
+    EXPECT_EQ(listed().size(), 3U);
+    EXPECT_THAT(refusal("flow.add", "icmp,actions=3"), HasSubstr("more than 1 flows"));
+}
+
+TEST_F(flows_of_the_service, are_not_added_when_memory_is_low)
+{
+    bool low = false;
+    std::size_t looks = 0;
+    switch_.bridges().at("br0").flows->set_memory_check([&] {
+        ++looks;
+        return low;
+    });
+    std::string many;
+    for (int i = 0; i < 1000; ++i) {
+        many += "tcp,tp_dst=" + std::to_string(i) + ",actions=1\n";
+    }
+    EXPECT_EQ(give("flow.add", many).at("added"), 1000);
+    EXPECT_EQ(looks, 4U);
+    low = true;
+    EXPECT_EQ(refusal("flow.add", "\nudp,actions=1"),
+              "flows:2: there is too little memory left for more flows");
+    EXPECT_EQ(refusal("flow.mod", "tcp,actions=2"),
+              "flows:1: there is too little memory left for more flows");
+    EXPECT_EQ(listed("tcp").size(), 1000U);
+    EXPECT_EQ(give("flow.del", "tcp").at("removed"), 1000) << "which makes room";
+}
+
+// Bits that actions use widen keys for as long as these actions are there.
+TEST_F(flows_of_the_service, have_keys_as_narrow_as_their_actions_let_them)
+{
+    give("flow.add", "priority=9,tcp,actions=1");
+    const auto words = [this] { return live()->layout.count; };
+    const std::size_t narrow = words();
+    const std::string wide = "priority=8,ip,actions=move:NXM_OF_IP_SRC[]->NXM_NX_REG0[],"
+                             "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],2";
+    give("flow.add", wide);
+    EXPECT_GT(words(), narrow);
+    give("flow.del", "tcp");
+    EXPECT_GT(words(), narrow) << "the other one is there still";
+    give("flow.add", "priority=9,tcp,actions=1");
+    give("flow.del", "priority=8,ip", R"(,"strict":true)");
+    EXPECT_EQ(words(), narrow);
+    give("flow.add", wide);
+    EXPECT_GT(words(), narrow);
+    give("flow.mod", "ip,actions=2");
+    EXPECT_EQ(words(), narrow);
+    give("flow.add", wide);
+    EXPECT_GT(words(), narrow);
+    give("flow.add", "priority=8,ip,actions=2");
+    EXPECT_EQ(words(), narrow);
+    give("flow.add", wide);
+    give("flow.replace", "priority=9,tcp,actions=1\npriority=0,actions=NORMAL\n");
+    EXPECT_EQ(words(), narrow);
+    give("flow.add", "hard_timeout=1," + wide);
+    EXPECT_GT(words(), narrow);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+    while (listed().size() > 2 && std::chrono::steady_clock::now() < end) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        switch_.look_at_flows();
+    }
+    EXPECT_EQ(words(), narrow);
+}
+
+// To look through many flows for the sake of one that went takes too long.
+TEST_F(flows_of_the_service, are_looked_through_for_narrow_keys_when_many_of_them_went)
+{
+    std::string many;
+    for (int i = 0; i < 10'000; ++i) {
+        many += "tcp,tp_dst=" + std::to_string(i) + ",actions=1\n";
+    }
+    give("flow.add", many);
+    const std::size_t narrow = live()->layout.count;
+    std::string wide;
+    for (int i = 0; i < 1000; ++i) {
+        wide += "udp,tp_dst=" + std::to_string(i) +
+                ",actions=move:NXM_OF_ETH_SRC[]->"
+                "NXM_OF_ETH_DST[],2\n";
+    }
+    give("flow.add", wide);
+    give("flow.del", "udp,tp_dst=0/0xff00");
+    EXPECT_GT(live()->layout.count, narrow);
+    give("flow.del", "udp,tp_dst=256/0xff00");
+    EXPECT_GT(live()->layout.count, narrow);
+    give("flow.del", "udp");
+    EXPECT_EQ(live()->layout.count, narrow);
+}
+
 TEST_F(flows_of_the_service, are_the_only_bridges_or_a_named_ones)
 {
     ask("bridge.add", R"({"name":"br1"})");
