@@ -38,36 +38,40 @@ std::uint64_t next_commit() noexcept
 // Whether a packet's key hangs on them.
 bool uses_bits(const action_list& actions)
 {
-    return std::ranges::any_of(actions, [](const flow::action& a) {
-        return !std::holds_alternative<flow::output>(a.is);
-    });
-}
-
-// What the data plane does not do yet; empty: all of it can be done.
-std::string_view not_done(const action_list& actions)
-{
-    for (const action& a : actions) {
-        std::string_view what;
-        if (std::holds_alternative<flow::group>(a.is)) {
-            what = "group";
-        } else if (std::holds_alternative<flow::meter>(a.is)) {
-            what = "meter";
-        } else if (const auto* const copy = std::get_if<flow::clone>(&a.is)) {
-            what = not_done(copy->actions);
-        } else if (const auto* const later = std::get_if<flow::write_actions>(&a.is)) {
-            what = not_done(later->actions);
-        }
-        if (!what.empty()) {
-            return what;
-        }
-    }
-    return {};
+    return std::ranges::any_of(
+        actions, [](const flow::action& a) { return !std::holds_alternative<flow::output>(a.is); });
 }
 
 bool memory_is_low()
 {
     const auto left = look_at_memory();
     return left && left->is_low();
+}
+
+// A sentence about a group or meter that actions name and that there is not; empty: there are all.
+std::string missing(const action_list& actions, const flow::group_map& groups,
+                    const flow::meter_map& meters)
+{
+    std::string out;
+    flow::for_each_group(actions, [&](std::uint32_t id) {
+        if (groups.find(id) == nullptr) {
+            out = "there is no group " + std::to_string(id) + "; make it first: group add";
+        }
+    });
+    flow::for_each_meter(actions, [&](std::uint32_t id) {
+        if (meters.find(id) == nullptr) {
+            out = "there is no meter " + std::to_string(id) + "; make it first: meter add";
+        }
+    });
+    return out;
+}
+
+bool names_group(const action_list& actions, std::uint32_t wanted)
+{
+    bool found = false;
+    flow::for_each_group(actions,
+                         [&found, wanted](std::uint32_t id) { found = found || id == wanted; });
+    return found;
 }
 
 bool switches(const action_list& actions)
@@ -92,7 +96,8 @@ bool sends_to(const action_list& actions, flow::port_number port)
 bool fits(const rule& r, const flow_spec& filter)
 {
     return (r.cookie() & filter.cookie_mask) == filter.cookie_wanted &&
-           (!filter.out_port || sends_to(r.actions(), *filter.out_port));
+           (!filter.out_port || sends_to(r.actions(), *filter.out_port)) &&
+           (!filter.out_group || names_group(r.actions(), *filter.out_group));
 }
 
 flow::rule_settings settings_of(const flow_spec& spec, flow::instant now)
@@ -258,6 +263,8 @@ bridge_flows::bundle bridge_flows::begin() const
     b.tables_ = tables_;
     b.size_ = tables_.size();
     b.used_ = used_;
+    b.groups_ = groups_;
+    b.meters_ = meters_;
     b.timed_ = timed_;
     b.commits_ = commits_;
     return b;
@@ -266,15 +273,36 @@ bridge_flows::bundle bridge_flows::begin() const
 bridge_flows::bundle bridge_flows::begin_empty() const
 {
     bundle b;
+    b.groups_ = groups_;
+    b.meters_ = meters_;
     b.commits_ = commits_;
     b.replaces_ = true;
     return b;
 }
 
+void bridge_flows::used_bits::add(const rule& r)
+{
+    read.add(r.table(), r.actions());
+    flow::add_written(r.actions(), written);
+}
+
+void bridge_flows::used_bits::add(const flow::bucket_group& g)
+{
+    for (const flow::bucket& one : g.buckets()) {
+        read.add_everywhere(one.actions);
+        flow::add_written(one.actions, written);
+    }
+    // What does not come with a frame is looked at when a flow is translated.
+    for (const flow::selection::part& p : g.settings().select.fields) {
+        key bits;
+        bits.set(p.of, ~flow::wide{}, p.mask);
+        read.add_everywhere(bits);
+    }
+}
+
 void bridge_flows::put(bundle& b, rule_ptr fresh)
 {
-    b.used_.read.add(fresh->table(), fresh->actions());
-    flow::add_written(fresh->actions(), b.used_.written);
+    b.used_.add(*fresh);
     b.changed_.add(*fresh);
     if (fresh->settings().idle_timeout != 0 || fresh->settings().hard_timeout != 0) {
         b.timed_.push_back(fresh);
@@ -371,11 +399,18 @@ void bridge_flows::remove(bundle& b, const flow_change& change)
     }
 }
 
+outcome<void> bridge_flows::check_actions(const bundle& b, const action_list& actions)
+{
+    if (std::string why = missing(actions, b.groups_, b.meters_); !why.empty()) {
+        return failure{failure_kind::not_found, std::move(why)};
+    }
+    return {};
+}
+
 outcome<void> bridge_flows::apply(bundle& b, const flow_change& change) const
 {
-    if (const std::string_view what = not_done(change.flow.actions); !what.empty()) {
-        return failure{failure_kind::invalid,
-                       "the action " + std::string{what} + " is not done by this switch yet"};
+    if (auto good = check_actions(b, change.flow.actions); good.has_error()) {
+        return good;
     }
     switch (change.command) {
     case flow_command::add:
@@ -425,6 +460,16 @@ bridge_flows::difference bridge_flows::compare(const bundle& b) const
     return {not_in(tables_, b.tables_), not_in(b.tables_, tables_)};
 }
 
+outcome<object_summary> bridge_flows::commit_objects(bundle b)
+{
+    const object_summary objects = b.objects_;
+    const auto done = commit(std::move(b));
+    if (done.has_error()) {
+        return done.error();
+    }
+    return objects;
+}
+
 outcome<flow_summary> bridge_flows::commit(bundle b)
 {
     std::optional<used_bits> left;
@@ -449,6 +494,8 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
     tables_ = std::move(b.tables_);
     used_ = b.used_;
     used_by_gone_ += b.used_by_gone_;
+    groups_ = std::move(b.groups_);
+    meters_ = std::move(b.meters_);
     changes_.add(b.changed_);
     timed_ = std::move(b.timed_);
     commits_ = next_commit();
@@ -469,10 +516,8 @@ std::optional<bridge_flows::used_bits> bridge_flows::used_now() const
         return std::nullopt;
     }
     used_bits out;
-    for_each_in_no_order([&out](const rule& r) {
-        out.read.add(r.table(), r.actions());
-        flow::add_written(r.actions(), out.written);
-    });
+    for_each_in_no_order([&out](const rule& r) { out.add(r); });
+    groups_.for_each([&out](const flow::bucket_group& g) { out.add(g); });
     return out;
 }
 
@@ -506,6 +551,8 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
 {
     auto made = std::make_unique<flow::pipeline>();
     made->tables = tables_;
+    made->groups = groups_;
+    made->meters = meters_;
     made->ports = ports_;
     used_.read.make_layouts(*made);
     made->version = next_version();

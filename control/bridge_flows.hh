@@ -5,6 +5,8 @@
 #pragma once
 
 #include "control/failure.hh"
+#include "control/flow_group_text.hh"
+#include "control/flow_meter_text.hh"
 #include "control/flow_text.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/flow/pass_layouts.hh"
@@ -18,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 namespace strait::control {
@@ -30,6 +33,13 @@ struct flow_summary {
     std::size_t added{0};
     std::size_t modified{0};
     std::size_t removed{0};
+};
+// And what one came to that is about groups, or meters; `flows` counts those that went with them.
+struct object_summary {
+    std::size_t added{0};
+    std::size_t modified{0};
+    std::size_t removed{0};
+    std::size_t flows{0};
 };
 
 // Pipelines that workers do not use any more, until what their rules carried was brought home.
@@ -95,9 +105,13 @@ public:
     [[nodiscard]] bundle begin_empty() const; // of what is to take the place of all
     // After an error the bundle is good for nothing.
     [[nodiscard]] outcome<void> apply(bundle& b, const flow_change& change) const;
+    // Flows go with the groups and meters that they name.
+    [[nodiscard]] outcome<void> apply(bundle& b, const group_change& change) const;
+    [[nodiscard]] outcome<void> apply(bundle& b, const meter_change& change) const;
     // Refused if others were committed since it began. Of one that was begun empty: rules that
     // were there already keep their counters and their age.
     outcome<flow_summary> commit(bundle b);
+    outcome<object_summary> commit_objects(bundle b);
     // What committing one that was begun empty would do; a rule that does something else than
     // before is in both.
     struct difference {
@@ -116,6 +130,12 @@ public:
     void set_ports(std::shared_ptr<const flow::port_numbers> ports);
 
     [[nodiscard]] const flow::flow_tables& tables() const noexcept { return tables_; }
+    [[nodiscard]] const flow::group_map& groups() const noexcept { return groups_; }
+    [[nodiscard]] const flow::meter_map& meters() const noexcept { return meters_; }
+    // How many flows, or buckets of groups, name a group; how many flows a meter.
+    using references = std::unordered_map<std::uint32_t, std::size_t>;
+    [[nodiscard]] references group_references() const;
+    [[nodiscard]] references meter_references() const;
     [[nodiscard]] std::size_t size() const noexcept { return tables_.size(); }
     // For tracing: the same tables, ports and layout that workers see. Null never.
     [[nodiscard]] std::unique_ptr<const flow::pipeline> pipeline() const;
@@ -142,6 +162,17 @@ private:
     // How many.
     [[nodiscard]] outcome<std::size_t> modify(bundle& b, const flow_change& change) const;
     static void remove(bundle& b, const flow_change& change);
+    // Whether the switch can do them, and has what they name.
+    [[nodiscard]] static outcome<void> check_actions(const bundle& b,
+                                                     const flow::action_list& actions);
+    outcome<void> add_group(bundle& b, flow::group_settings settings) const;
+    outcome<void> modify_group(bundle& b, flow::group_settings settings) const;
+    outcome<void> put_group(bundle& b, flow::group_settings settings,
+                            const flow::bucket_group* before) const;
+    static outcome<void> remove_group(bundle& b, const group_change& change);
+    outcome<void> change_buckets(bundle& b, const group_change& change) const;
+    template <typename Names>
+    static void remove_flows_that(bundle& b, const Names& names);
     [[nodiscard]] std::unique_ptr<flow::pipeline> make_pipeline() const;
     void publish(std::vector<heir> heirs);
     // If there is no other than what a new bridge has; else null.
@@ -150,6 +181,9 @@ private:
     struct used_bits {
         flow::action_uses read;
         flow::key written;
+
+        void add(const flow::rule& r);
+        void add(const flow::bucket_group& g);
     };
     [[nodiscard]] std::optional<used_bits> used_now() const;
     void publish_less(const std::optional<used_bits>& left, std::vector<heir> heirs);
@@ -159,6 +193,8 @@ private:
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
     flow::flow_tables tables_;
+    flow::group_map groups_;
+    flow::meter_map meters_;
     used_bits used_;              // of some rules that are gone, too
     std::size_t used_by_gone_{0}; // so many
     std::size_t limit_{usual_flow_limit_of_bridges};
@@ -180,6 +216,8 @@ private:
     friend class bridge_flows;
 
     flow::flow_tables tables_;
+    flow::group_map groups_;
+    flow::meter_map meters_;
     std::size_t size_{0}; // of the tables
     std::size_t made_{0};
     used_bits used_;
@@ -188,6 +226,7 @@ private:
     std::vector<heir> heirs_;
     std::vector<flow::rule_ptr> timed_;
     flow_summary done_;
+    object_summary objects_;
     std::uint64_t commits_{0};
     bool replaces_{false};
 };

@@ -393,8 +393,9 @@ result<std::vector<flow_spec>> parse_flow(std::string_view text, flow_command co
     return std::move(*flows);
 }
 
-result<void> read_flows(const flow_lines& lines, const port_names& names,
-                        const std::function<result<void>(flow_change&&)>& take)
+result<void> read_lines(
+    const flow_lines& lines,
+    const std::function<flow_result<result<void>>(std::string_view line, std::size_t number)>& read)
 {
     std::string_view text = lines.text;
     std::size_t number = lines.first_line - 1;
@@ -403,24 +404,40 @@ result<void> read_flows(const flow_lines& lines, const port_names& names,
         const std::string_view whole = text.substr(0, end);
         text.remove_prefix(std::min(end + 1, text.size()));
         ++number;
-        std::string_view line = whole.substr(0, whole.find('#'));
+        const std::string_view line = whole.substr(0, whole.find('#'));
         if (trimmed(line).empty()) {
             continue;
         }
         const std::string place = lines.file + ':' + std::to_string(number) + ':';
-        const flow_command command = take_command(line, lines.command);
-        auto flows = read_flow(line, command, names);
-        if (flows.has_error()) {
-            const flow_fault& f = flows.error();
+        const auto done = read(line, number);
+        if (done.has_error()) {
+            const flow_fault& f = done.error();
             return error{place + std::to_string(column_of(whole, f)) + ": " + f.message};
         }
-        for (auto& f : *flows) {
-            if (auto taken = take({command, std::move(f), number}); taken.has_error()) {
-                return error{place + ' ' + taken.error().message};
-            }
+        if (done->has_error()) {
+            return error{place + ' ' + done->error().message};
         }
     }
     return {};
+}
+
+result<void> read_flows(const flow_lines& lines, const port_names& names,
+                        const std::function<result<void>(flow_change&&)>& take)
+{
+    const auto read = [&](std::string_view line, std::size_t number) -> flow_result<result<void>> {
+        const flow_command command = take_command(line, lines.command);
+        auto flows = read_flow(line, command, names);
+        if (flows.has_error()) {
+            return flows.error();
+        }
+        for (auto& f : *flows) {
+            if (auto taken = take({command, std::move(f), number}); taken.has_error()) {
+                return taken;
+            }
+        }
+        return result<void>{};
+    };
+    return read_lines(lines, read);
 }
 
 result<std::vector<flow_change>> parse_flow_file(std::string_view text, const std::string& file,

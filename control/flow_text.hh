@@ -9,6 +9,7 @@
 #include "ports/error.hh"
 
 #include "control/flow_ports.hh"
+#include "control/flow_words.hh"
 
 #include <cstddef>
 #include <cstdint>
@@ -77,6 +78,12 @@ struct flow_lines {
     std::size_t first_line{1};
     flow_command command{flow_command::add}; // of lines that say none
 };
+// Calls `read` for each line that says something, without its comment, and ends with the first
+// fault, or the first error that `read` got elsewhere: "file:line:column: ", "file:line: ".
+[[nodiscard]] ports::result<void>
+read_lines(const flow_lines& lines,
+           const std::function<flow_result<ports::result<void>>(std::string_view line,
+                                                                std::size_t number)>& read);
 // Calls `take` for each flow of a text, in their order, and ends with the first error, its own or
 // take's. # begins a comment. A line may begin with add, modify, modify_strict, delete or
 // delete_strict. Errors begin with "file:line:column: ", take's with "file:line: ".

@@ -18,6 +18,8 @@
 #include <memory>
 #include <vector>
 
+#include <rte_cycles.h>
+
 namespace strait::control {
 
 namespace json = boost::json;
@@ -80,6 +82,15 @@ public:
         --depth_;
         match_.pop_back();
     }
+    void begins(const flow::bucket_group& of, const flow::bucket& one) override
+    {
+        match_.emplace_back();
+        const std::size_t depth = depth_++;
+        if (!is_full()) {
+            steps_.push_back({{"depth", depth}, {"group", of.id()}, {"bucket", one.id}});
+        }
+    }
+    void ends_bucket() override { came_back(); }
     void says(std::string_view sentence) override
     {
         if (!is_full()) {
@@ -119,6 +130,40 @@ private:
     bool told_{false};
     std::vector<flow::match> match_; // of the rules that are under way
     json::array steps_;
+};
+
+// Writes down what is found when the packet is there.
+class choice_list final : public flow::run_observer {
+public:
+    void took(const flow::bucket_group& of, std::size_t bucket, std::uint64_t hash) override
+    {
+        if (bucket == flow::bucket_group::no_bucket) {
+            choices_.push_back(
+                {{"group", of.id()}, {"bucket", nullptr}, {"why", "no bucket is live"}});
+            return;
+        }
+        std::string why = "it is the first that is live";
+        if (of.type() == flow::group_type::select) {
+            const std::size_t first = of.slot_of(hash);
+            const bool usual = of.choose(hash, [](const flow::bucket&) { return true; }) == bucket;
+            why = "the packet's hash leads to slot " + std::to_string(first) + " of " +
+                  std::to_string(of.slots()) +
+                  (usual ? "" : ", whose own bucket is not live; it takes this one's place");
+        }
+        choices_.push_back(
+            {{"group", of.id()}, {"bucket", of.buckets()[bucket].id}, {"why", std::move(why)}});
+    }
+    void met(const flow::packet_meter& m, bool passes) override
+    {
+        choices_.push_back({{"meter", m.id()},
+                            {"passes", passes},
+                            {"why", passes ? "it is within the meter's rate"
+                                           : "it is more than the meter's rate at this moment"}});
+    }
+    [[nodiscard]] json::array take() noexcept { return std::move(choices_); }
+
+private:
+    json::array choices_;
 };
 
 // A frame as a worker has it: its head in a slot, the rest as if it were a guest's.
@@ -374,10 +419,12 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
     dataplane::worker_counters worker;
     dataplane::port_counters counters;
     catcher caught{config, lists, names};
+    choice_list choices;
     const flow::surroundings around{
-        *pipeline,         in,    {&config, sw.engine().now(), &worker, false},
-        counters,          lists, caught,
-        sw.engine().pool()};
+        *pipeline,          in,      {&config, sw.engine().now(), &worker, false},
+        counters,           lists,   caught,
+        sw.engine().pool(), nullptr, {},
+        rte_rdtsc(),        &choices};
     if (in.admin_up) {
         walk_through_passes{*pipeline, around, steps, ct_states}.run(traced, k, at);
     } else {
@@ -387,6 +434,7 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
     caught.count(counters, in);
     return {{"flow", format_key(k, &names)},
             {"steps", steps.take()},
+            {"choices", choices.take()},
             {"outputs", caught.outputs()},
             {"drops", caught.drops()}};
 }

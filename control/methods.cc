@@ -185,7 +185,8 @@ std::vector<method> bridge_methods()
          .parameters = {bridge_name(),
                         flag("forward_bpdu",
                              "flood reserved multicast (STP, LACP, LLDP) like any other"),
-                        ageing(), flow_limit(),
+                        ageing(),
+                        flow_limit(),
                         {.name = "mac",
                          .kind = kind::mac,
                          .help = "the bridge's own MAC; made from its name unless given",
@@ -586,18 +587,139 @@ std::vector<method> flow_methods()
                         {.name = "ct_next",
                          .help = "what each ct action finds, in turn, like new,est|rpl; new "
                                  "unless given"}},
-         .result = {{"flow", "string", "the packet as flows see it"},
-                    {"steps", "array",
-                     "of each: depth and either table, flow and rule (null: none matches), or "
-                     "action, or note, or goes_on (the table behind a ct action) and flow"},
-                    {"outputs", "array", "of each: port, number, frame and flow"},
-                    {"drops", "array", "of each: port, reason and explanation"}}},
+         .result =
+             {{"flow", "string", "the packet as flows see it"},
+              {"steps", "array",
+               "of each: depth and either table, flow and rule (null: none matches), or "
+               "action, or group and bucket (one of its ways), or note, or goes_on (the table "
+               "behind a ct action) and flow"},
+              {"choices", "array",
+               "of each group that the packet takes one bucket of: group, bucket (null: none "
+               "is live) and why; of each meter: meter, passes and why"},
+              {"outputs", "array", "of each: port, number, frame and flow"},
+              {"drops", "array", "of each: port, reason and explanation"}}},
         {.name = "cache.stats",
          .summary = "What the workers' flow caches hold, and how often they answered",
          .changes = false,
          .result = {{"workers", "array",
                      "of each: worker, entries, bytes, hits, misses, stale (misses because flows "
                      "had changed), evictions and uncached"}}},
+    };
+}
+
+parameter object_lines(std::string_view name, std::string_view help, std::string_view placeholder)
+{
+    parameter p = flow_lines(help);
+    p.name = name;
+    p.placeholder = placeholder;
+    return p;
+}
+
+std::vector<result_member> object_changes()
+{
+    return {
+        {"added", "integer", "how many were added"},
+        {"modified", "integer", "how many were changed"},
+        {"removed", "integer", "how many were removed"},
+        {"flows_removed", "integer", "flows that named one that was removed, and went with it"}};
+}
+
+parameter object_number(std::string_view name, std::string_view help)
+{
+    return {.name = name,
+            .kind = kind::integer,
+            .help = help,
+            .placeholder = "ID",
+            .positional = true,
+            .minimum = 0,
+            .maximum = std::numeric_limits<std::uint32_t>::max()};
+}
+
+std::vector<method> group_methods()
+{
+    const auto groups = [](std::string_view help) {
+        return object_lines("groups", help, "GROUP|FILE|-");
+    };
+    parameter which = groups("group_id=N, or a file with one a line; all, if none is given");
+    which.required = false;
+    return {
+        {.name = "group.add",
+         .summary = "Add groups",
+         .changes = true,
+         .parameters = {groups("a group, or a file with one a line"), flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "group.mod",
+         .summary = "Change groups; buckets that stay keep their counters",
+         .changes = true,
+         .parameters = {groups("a group, or a file with one a line"), flow_bridge(),
+                        flag("may_create", "add those that there are not"), file_name()},
+         .result = object_changes()},
+        {.name = "group.del",
+         .summary = "Remove groups, and the flows that name them; all, if none is given",
+         .changes = true,
+         .parameters = {which, flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "group.insert-buckets",
+         .summary = "Add buckets to a group",
+         .changes = true,
+         .parameters = {groups("group_id=N,command_bucket_id=first, last or a bucket_id, and the "
+                               "buckets"),
+                        flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "group.remove-buckets",
+         .summary = "Remove buckets of a group",
+         .changes = true,
+         .parameters = {groups("group_id=N,command_bucket_id=first, last, all or a bucket_id"),
+                        flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "group.list",
+         .summary = "List the groups of a bridge, with what each and its buckets have carried",
+         .changes = false,
+         .parameters = {object_number("group", "this one only"), flow_bridge(),
+                        flag("names", "ports by their names")},
+         .result = {{"bridge", "string", "the bridge"},
+                    {"groups", "array",
+                     "of each: group_id, type, selection_method, selection_method_param, fields, "
+                     "text, references (flows and buckets that name it), packets, bytes, age_ms "
+                     "and buckets, of each: bucket_id, weight, watch_port, watch_group, actions, "
+                     "live, packets and bytes"}}},
+    };
+}
+
+std::vector<method> meter_methods()
+{
+    const auto meters = [](std::string_view help) {
+        return object_lines("meters", help, "METER|FILE|-");
+    };
+    parameter which = meters("meter=N, or a file with one a line; all, if none is given");
+    which.required = false;
+    return {
+        {.name = "meter.add",
+         .summary = "Add meters",
+         .changes = true,
+         .parameters = {meters("a meter, or a file with one a line"), flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "meter.mod",
+         .summary = "Change meters, which begin anew",
+         .changes = true,
+         .parameters = {meters("a meter, or a file with one a line"), flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "meter.del",
+         .summary = "Remove meters, and the flows that name them; all, if none is given",
+         .changes = true,
+         .parameters = {which, flow_bridge(), file_name()},
+         .result = object_changes()},
+        {.name = "meter.list",
+         .summary =
+             "List the meters of a bridge, with what went through them and what they dropped",
+         .changes = false,
+         .parameters = {object_number("meter", "this one only"), flow_bridge()},
+         .result =
+             {{"bridge", "string", "the bridge"},
+              {"meters", "array",
+               "of each: meter, unit (kbps or pktps), text, flows (that name it), packets and "
+               "bytes that came, age_ms and bands, of each: type, rate, burst_size (0: a "
+               "second's), and packets and bytes that it dropped"}}},
     };
 }
 
@@ -655,7 +777,7 @@ const method_table& methods()
     static const method_table all = [] {
         method_table list = bridge_methods();
         for (auto part : {port_methods(), mac_methods(), endpoint_methods(), xen_methods(),
-                          flow_methods(), other_methods()}) {
+                          flow_methods(), group_methods(), meter_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -79,9 +79,27 @@ std::string step_text(const json::object& step)
         return indent + "goes on in table " + plain(member(step, "goes_on")) + ": " +
                plain(member(step, "flow")) + "\n";
     }
+    if (step.contains("bucket")) {
+        return indent + "group " + plain(member(step, "group")) + ", bucket " +
+               plain(member(step, "bucket")) + ":\n";
+    }
     return indent + "table " + plain(member(step, "table")) + ": " +
            (member(step, "rule").is_null() ? "no flow matches" : plain(member(step, "rule"))) +
            "\n";
+}
+
+std::string choice_text(const json::object& choice)
+{
+    const std::string why = ": " + plain(member(choice, "why")) + "\n";
+    if (choice.contains("meter")) {
+        const auto* const passes = member(choice, "passes").if_bool();
+        return "meter " + plain(member(choice, "meter")) +
+               (passes != nullptr && *passes ? " lets it through" : " drops it") + why;
+    }
+    return "group " + plain(member(choice, "group")) + ": it takes " +
+           (member(choice, "bucket").is_null() ? "no bucket"
+                                               : "bucket " + plain(member(choice, "bucket"))) +
+           why;
 }
 
 std::string trace_text(const json::object& result)
@@ -89,6 +107,9 @@ std::string trace_text(const json::object& result)
     std::string out = "packet: " + plain(member(result, "flow")) + "\n";
     for (const auto& step : as_array(member(result, "steps"))) {
         out += step_text(as_object(step));
+    }
+    for (const auto& c : as_array(member(result, "choices"))) {
+        out += choice_text(as_object(c));
     }
     for (const auto& o : as_array(member(result, "outputs"))) {
         const auto& output = as_object(o);

@@ -168,6 +168,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, host_facts facts)
     add_xen_methods();
     add_endpoint_methods();
     add_flow_methods();
+    add_group_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};

@@ -38,6 +38,7 @@ private:
     void add_xen_methods();
     void add_endpoint_methods();
     void add_flow_methods();
+    void add_group_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -69,6 +70,10 @@ private:
     result flow_begin(const object& p);
     result flow_put(const object& p);
     result flow_commit(const object& p);
+    result group_change_all(const object& p, group_command command);
+    result group_list(const object& p) const;
+    result meter_change_all(const object& p, meter_command command);
+    result meter_list(const object& p) const;
     result trace_frame(const object& p) const;
     result cache_stats() const;
     result stats(const object& p) const;

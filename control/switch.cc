@@ -157,8 +157,13 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->flows = flows->live();
     auto next = draft();
     put(*next, std::shared_ptr<const bridge_config>{config});
-    bridges_[request.name] = {request.name, config->index,    request.mac_table_size,
-                              config,       std::move(flows), mac_of_bridge(request.name), {}};
+    bridges_[request.name] = {request.name,
+                              config->index,
+                              request.mac_table_size,
+                              config,
+                              std::move(flows),
+                              mac_of_bridge(request.name),
+                              {}};
     used_bridges_.set(index);
     publish(std::move(next));
     log(log_level::info, "control", "bridge " + request.name + " added");
@@ -361,6 +366,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->queues = assign_queues(*p.device);
     config->tunnel = p.device->tunnel();
     config->local = request.type == local_type;
+    p.link = std::make_shared<std::atomic<bool>>(false);
+    config->link = p.link;
     p.config = config;
     p.base = counted(config->index);
 
@@ -376,6 +383,7 @@ outcome<void> virtual_switch::add_port(const port_request& request)
             return failure{std::move(started).error()};
         }
     }
+    p.link->store(p.device->link_up(), std::memory_order_relaxed);
     log(log_level::info, "control",
         "port " + request.name + " (" + request.type + ", number " + std::to_string(p.number) +
             ") added to bridge " + request.bridge);
@@ -543,6 +551,7 @@ void virtual_switch::look_at_links()
             continue;
         }
         p.link_up = up;
+        p.link->store(up, std::memory_order_relaxed);
         if (!up) {
             bridges_.at(p.request.bridge).config->macs->flush_port(p.config->index);
         }

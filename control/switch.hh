@@ -12,6 +12,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <atomic>
 #include <bitset>
 #include <cstdint>
 #include <functional>
@@ -99,7 +100,7 @@ public:
         std::size_t mac_table_size;
         std::shared_ptr<const dataplane::bridge_config> config; // what is published
         std::unique_ptr<bridge_flows> flows;
-        dataplane::mac_address mac; // its own
+        dataplane::mac_address mac;     // its own
         bridge_flows::traffic received; // by ports that were up then, those that are gone, too
     };
     struct port {
@@ -111,6 +112,7 @@ public:
         port_totals base; // what the index had counted before this port
         port_totals seen; // and what of it is in the bridge's `received`, or was not for it
         bool link_up{false};
+        std::shared_ptr<std::atomic<bool>> link; // the same, for workers
         std::unique_ptr<ports::port> device;
     };
 

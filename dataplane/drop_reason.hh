@@ -34,6 +34,8 @@ enum class drop_reason : std::uint8_t {
     ct_no_translation,
     ct_fragment,
     ct_payload,
+    no_live_bucket,
+    metered,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,

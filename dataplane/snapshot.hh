@@ -8,6 +8,7 @@
 #include "dataplane/vlan.hh"
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -57,6 +58,7 @@ struct port_config {
     std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top
     vlan_policy vlan{vlan_policy::transparent()};
     std::vector<queue_config> queues;
+    std::shared_ptr<const std::atomic<bool>> link; // carrier, as control saw it last; null: there
     // Ports without queues: a tunnel's, and a bridge's LOCAL.
     std::shared_ptr<const tunnel::settings> tunnel{};
     bool local{false};

@@ -227,7 +227,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
             const iteration& now_;
         } lists{*this, now};
         flows_.forward(b, {*flows, *source.port, around, counters, outputs_, lists,
-                           engine_.settings_.pool, &carrier_.notes()});
+                           engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
     }
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now, outputs_, 0);

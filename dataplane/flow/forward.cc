@@ -3,6 +3,7 @@
 #include "dataplane/flow/forward.hh"
 
 #include "dataplane/flow/cut.hh"
+#include "dataplane/flow/liveness.hh"
 #include "dataplane/flow/rewrite.hh"
 #include "dataplane/parse.hh"
 
@@ -29,6 +30,7 @@ packet_slot* runner::copy(packet_slot& p, burst& to, const surroundings& around)
 {
     packet_slot* const made = dataplane::clone_packet(p, to, around.pool);
     if (made == nullptr) {
+        accounted_ = true;
         around.in_counters.drop(p.remote == nullptr ? drop_reason::flow_too_complex
                                                     : drop_reason::no_memory);
     }
@@ -161,9 +163,74 @@ bool runner::change_tunnel(frame_state& f, std::span<const std::uint64_t> change
     }
     f.p->note = around.notes->add(words);
     if (f.p->note == tunnel::notes::none) {
+        accounted_ = true;
         around.in_counters.drop(drop_reason::flow_too_complex);
     }
     return f.p->note != tunnel::notes::none;
+}
+
+// What follows is to have the frame as it is, unless this is the last.
+bool runner::run_copy(std::span<const std::uint64_t> program, bool last, frame_state& f,
+                      const surroundings& around) noexcept
+{
+    if (last) {
+        run(program, f, around);
+        return true;
+    }
+    packet_slot* const other = copy(*f.p, copies_, around);
+    if (other == nullptr) {
+        return false;
+    }
+    frame_state inner{other, f.at, use::none, f.state};
+    inner.state.payload = &copies_;
+    run(program, inner, around);
+    return true;
+}
+
+// By the headers as they are by now.
+bool runner::choose(std::span<const std::uint64_t> ways, bool last, frame_state& f,
+                    const surroundings& around) noexcept
+{
+    const auto& group = *reinterpret_cast<const bucket_group*>(ways[0]);
+    std::uint64_t hash = 0;
+    if (group.type() == group_type::select) {
+        (void)extract(*f.p, value_, f.at);
+        hash = bucket_group::join(ways[1], group.hash_of_headers(value_));
+        value_.clear();
+    }
+    const std::size_t taken =
+        group.choose(hash, liveness{around.flows, *around.context.config, around.in.bridge});
+    if (around.watching != nullptr) {
+        around.watching->took(group, taken, hash);
+    } else if (taken != bucket_group::no_bucket) {
+        group.count(around.worker, taken, f.p->length);
+    }
+    if (taken == bucket_group::no_bucket) {
+        why_not_ = drop_reason::no_live_bucket;
+        return true;
+    }
+    for (std::size_t i = words_of({operation_code::choose, 0, 0, 0}); i < ways.size();) {
+        const operation way = operation::of(ways[i++]);
+        if (way.a == taken) {
+            return run_copy(ways.subspan(i, way.b), last, f, around);
+        }
+        i += way.b;
+    }
+    return true;
+}
+
+bool runner::pass(const packet_meter& m, const frame_state& f, const surroundings& around) noexcept
+{
+    const bool passes = around.watching != nullptr ? m.would_pass(f.p->length, around.tsc)
+                                                   : m.pass(around.worker, f.p->length, around.tsc);
+    if (around.watching != nullptr) {
+        around.watching->met(m, passes);
+    }
+    if (!passes) {
+        accounted_ = true;
+        around.in_counters.drop(drop_reason::metered);
+    }
+    return passes;
 }
 
 void runner::run(std::span<const std::uint64_t> program, frame_state& f,
@@ -181,18 +248,21 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
             }
             [[fallthrough]];
         case operation_code::output:
+            accounted_ = true;
             if (!make_own(f, use::as_it_is, around)) {
                 return;
             }
             (void)send(*f.p, port_index{static_cast<std::uint16_t>(o.b)}, around);
             break;
         case operation_code::flood:
+            accounted_ = true;
             if (!make_own(f, use::as_it_is, around)) {
                 return;
             }
             flood(f, port_index{o.a}, around);
             break;
         case operation_code::normal:
+            accounted_ = true;
             if (!switch_frame(f, port_index{o.a}, i == program.size(), around)) {
                 return;
             }
@@ -230,22 +300,47 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
             look_deeper(f);
             (void)decrement_ttl(*f.p, f.at);
             break;
-        case operation_code::clone: {
-            packet_slot* const other = copy(*f.p, copies_, around);
-            if (other == nullptr) {
+        case operation_code::clone:
+            if (!run_copy(program.subspan(i, o.b), i + o.b == program.size(), f, around)) {
                 return;
             }
-            frame_state inner{other, f.at, use::none, f.state};
-            inner.state.payload = &copies_;
-            run(program.subspan(i, o.b), inner, around);
             i += o.b;
+            break;
+        case operation_code::count_group:
+            if (around.watching == nullptr) {
+                reinterpret_cast<const bucket_group*>(program[i])
+                    ->count(around.worker, bucket_group::no_bucket, f.p->length);
+            }
+            ++i;
+            break;
+        case operation_code::count_rule:
+            if (around.watching == nullptr) {
+                reinterpret_cast<const rule*>(program[i])
+                    ->count(1, f.p->length, instant{std::chrono::seconds{around.context.now}});
+            }
+            ++i;
+            break;
+        case operation_code::meter:
+            if (!pass(*reinterpret_cast<const packet_meter*>(program[i++]), f, around)) {
+                return;
+            }
+            break;
+        case operation_code::choose: {
+            const std::size_t size = words_of(o) + o.b;
+            if (!choose(program.subspan(i, size), i + size == program.size(), f, around)) {
+                return;
+            }
+            i += size;
             break;
         }
         case operation_code::ct:
             ask(f, {o, program.data() + i}, program.subspan(i + words_of(o)), around);
             return;
         case operation_code::drop:
+            accounted_ = true;
             around.in_counters.drop(static_cast<drop_reason>(o.a));
+            return;
+        case operation_code::alternative: // within the others' words
             return;
         }
     }
@@ -254,6 +349,7 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
 void runner::ask(frame_state& f, const ct_operation& what, std::span<const std::uint64_t> rest,
                  const surroundings& around) noexcept
 {
+    accounted_ = true; // with what comes of it
     // Its headers may be changed: what is on lists is not to be.
     if (make_own(f, use::none, around) && !asked_.take(*f.p, f.state, what, rest)) [[unlikely]] {
         around.in_counters.drop(drop_reason::flow_too_complex);
@@ -264,7 +360,12 @@ void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const h
                  const pass_state& state, const surroundings& around) noexcept
 {
     frame_state f{&p, at, use::none, state};
+    accounted_ = false;
+    why_not_ = drop_reason::flow_drop;
     run(program, f, around);
+    if (!accounted_) {
+        around.in_counters.drop(why_not_);
+    }
 }
 
 switcher::switcher(std::size_t cache_bytes) : switcher{std::make_shared<cache>(cache_bytes)} {}

@@ -26,6 +26,14 @@ public:
     virtual void deliver_lists() noexcept = 0;
 };
 
+// Is told by which ways a packet went that are found when it is there.
+class run_observer {
+public:
+    virtual ~run_observer() = default;
+    virtual void took(const bucket_group& of, std::size_t bucket, std::uint64_t hash) = 0;
+    virtual void met(const packet_meter& m, bool passes) = 0;
+};
+
 struct surroundings {
     const pipeline& flows;
     const dataplane::port_config& in;
@@ -35,6 +43,9 @@ struct surroundings {
     delivery& lists;
     rte_mempool* pool;             // for copies of packets whose payload cannot be shared
     tunnel::notes* notes{nullptr}; // of packets' tunnels; null: there are none
+    dataplane::worker_index worker{};
+    std::uint64_t tsc{0};            // of the iteration
+    run_observer* watching{nullptr}; // nothing is counted then, and no meter's credit taken
 };
 
 // Runs a program on a packet, of which `at` tells the headers. `copies` is room for the copies that
@@ -69,13 +80,21 @@ private:
                       const surroundings& around) noexcept;
     void look_deeper(frame_state& f) noexcept;
     void change(frame_state& f, std::span<const std::uint64_t> changes) noexcept;
-    [[nodiscard]] static bool change_tunnel(frame_state& f, std::span<const std::uint64_t> changes,
-                                            const surroundings& around) noexcept;
+    [[nodiscard]] bool change_tunnel(frame_state& f, std::span<const std::uint64_t> changes,
+                                     const surroundings& around) noexcept;
+    [[nodiscard]] bool run_copy(std::span<const std::uint64_t> program, bool last, frame_state& f,
+                                const surroundings& around) noexcept;
+    [[nodiscard]] bool choose(std::span<const std::uint64_t> ways, bool last, frame_state& f,
+                              const surroundings& around) noexcept;
+    [[nodiscard]] bool pass(const packet_meter& m, const frame_state& f,
+                            const surroundings& around) noexcept;
 
     dataplane::burst& copies_;
     ct_taker& asked_;
     key value_; // both are zero, but while a change is made
     key mask_;
+    bool accounted_{false};            // the packet left, or was counted as a drop
+    dataplane::drop_reason why_not_{}; // if it is not
 };
 
 // One worker's.
@@ -158,7 +177,7 @@ private:
     std::unique_ptr<std::array<candidate, dataplane::burst::capacity>> candidates_;
     std::unique_ptr<std::array<std::uint64_t, key_words * dataplane::burst::capacity>> asked_;
     std::unique_ptr<translation> made_;
-    key tunnel_; // what a packet out of a tunnel brings into its first pass
+    key tunnel_;                       // what a packet out of a tunnel brings into its first pass
     dataplane::burst* burst_{nullptr}; // that is forwarded
     pass_stage::budget passes_left_{};
     std::size_t deepest_{0}; // level that was come to since copies were cleared

@@ -140,6 +140,11 @@ void action_uses::add_everywhere(const action_list& actions)
     add(all_tables, actions, everywhere_, everywhere_);
 }
 
+void action_uses::add_everywhere(const key& bits)
+{
+    add_bits(bits, everywhere_.read);
+}
+
 action_uses::table_set action_uses::reached_from(table_id first) const
 {
     table_set reached = everywhere_.leads_to;

@@ -19,6 +19,7 @@ public:
     void add(table_id table, const action_list& actions);
     // Of what any packet may come to.
     void add_everywhere(const action_list& actions);
+    void add_everywhere(const key& bits);
 
     // Sets the layouts of a pipeline that has its tables.
     void make_layouts(pipeline& p) const;

@@ -7,6 +7,8 @@
 #include "dataplane/flow/changed_values.hh"
 #include "dataplane/flow/extract.hh"
 #include "dataplane/flow/flow_tables.hh"
+#include "dataplane/flow/group.hh"
+#include "dataplane/flow/meter.hh"
 #include "dataplane/types.hh"
 
 #include <algorithm>
@@ -82,6 +84,8 @@ static_assert(place_of(field::nw_tos).word == varying_word &&
 
 struct pipeline {
     flow_tables tables;
+    group_map groups;
+    meter_map meters;
     std::shared_ptr<const port_numbers> ports;
     key_layout layout; // of the first pass
     // Of those that begin in a table behind a ct action.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What a flow's packets go through, as words that a worker runs: made by translate.cc, run by
-// execute.cc, kept in the flow cache. It refers to tables and ports, and has none of their answers.
+// forward.cc, kept in the flow cache. It refers to tables, ports, groups and meters, and has none
+// of their answers.
 //
 // An operation is a word, from bit 0: code (8), count (8), a (16), b (32); and the words that
 // follow it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -25,6 +27,14 @@ enum class operation_code : std::uint8_t {
     clone,         // b: so many words that follow are done to a copy
     ct,            // see ct_operation.hh; b, its lower half: so many words follow
     drop,          // what was asked for is done, and the frame goes nowhere; a: drop_reason
+    // A word behind these points at the group, meter or rule, which the pipeline has.
+    count_group, // a packet takes all buckets
+    count_rule,  // a packet has met it
+    meter,       // what is too much goes no further
+    // A packet takes one of a group's buckets. Behind the pointer there is a word that its hash
+    // begins with; then b words of alternatives.
+    choose,
+    alternative, // a: the bucket's place in the group; b: so many words that follow are its program
 };
 
 struct operation {
@@ -48,7 +58,7 @@ struct operation {
 // Words of one change that `set` carries.
 inline constexpr std::size_t words_per_change = 3;
 
-// How many words belong to an operation; what `clone` does to its copy are operations themselves.
+// Words that belong to an operation, behind it, and are none themselves.
 [[nodiscard]] constexpr std::size_t words_of(const operation& o) noexcept
 {
     switch (o.code) {
@@ -57,22 +67,42 @@ inline constexpr std::size_t words_per_change = 3;
         return o.count * words_per_change;
     case operation_code::ct:
         return o.b & 0xffff;
+    case operation_code::count_group:
+    case operation_code::count_rule:
+    case operation_code::meter:
+        return 1;
+    case operation_code::choose:
+        return 2;
     default:
         return 0;
     }
 }
 
-// Whether a frame leaves at more than one place of the program.
-[[nodiscard]] constexpr bool leaves_more_than_once(std::span<const std::uint64_t> program) noexcept
+// At how many places of the program a frame leaves at most.
+[[nodiscard]] constexpr std::size_t most_exits(std::span<const std::uint64_t> program) noexcept
 {
-    std::size_t times = 0;
+    std::size_t exits = 0;
     for (std::size_t i = 0; i < program.size();) {
         const operation o = operation::of(program[i++]);
-        times += o.code == operation_code::output || o.code == operation_code::output_cut ||
+        exits += o.code == operation_code::output || o.code == operation_code::output_cut ||
                  o.code == operation_code::normal || o.code == operation_code::flood;
         i += words_of(o);
+        if (o.code == operation_code::choose) {
+            std::size_t most = 0;
+            for (const std::size_t end = i + o.b; i < end;) {
+                const operation way = operation::of(program[i++]);
+                most = std::max(most, most_exits(program.subspan(i, way.b)));
+                i += way.b;
+            }
+            exits += most;
+        }
     }
-    return times > 1;
+    return exits;
+}
+
+[[nodiscard]] constexpr bool leaves_more_than_once(std::span<const std::uint64_t> program) noexcept
+{
+    return most_exits(program) > 1;
 }
 
 } // namespace strait::flow

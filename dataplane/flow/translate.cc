@@ -160,7 +160,24 @@ private:
     void emit(operation o) noexcept
     {
         last_operation_ = out_.program_words;
+        frame_changed_ = frame_changed_ || changes_what_follows(o.code);
         emit(o.word());
+    }
+    [[nodiscard]] static bool changes_what_follows(operation_code code) noexcept
+    {
+        return code == operation_code::set || code == operation_code::push_vlan ||
+               code == operation_code::pop_vlan || code == operation_code::decrement_ttl ||
+               code == operation_code::meter || code == operation_code::set_tunnel ||
+               code == operation_code::ct;
+    }
+    // What is done even if nothing leaves behind it.
+    template <typename Object>
+    void emit_reference(operation_code code, const Object* object) noexcept
+    {
+        emit(operation{code, 0, 0, 0});
+        emit(reinterpret_cast<std::uint64_t>(object));
+        useful_words_ = out_.program_words;
+        last_operation_ = out_.program_words;
     }
     void emit_output(operation o) noexcept
     {
@@ -306,11 +323,14 @@ private:
             came_back();
             return false;
         }
-        if (out_.rule_count == max_rules) {
+        if (alternatives_ > 0) {
+            emit_reference(operation_code::count_rule, found);
+        } else if (out_.rule_count == max_rules) {
             fail("more rules than a packet may meet; it is dropped");
             return false;
+        } else {
+            out_.rules[out_.rule_count++] = found;
         }
-        out_.rules[out_.rule_count++] = found;
         ++depth_;
         const table_id before = std::exchange(table_, table);
         do_all(found->actions());
@@ -486,8 +506,98 @@ private:
         update_actset_output();
         return true;
     }
-    bool perform(const group&) noexcept { return true; }
-    bool perform(const meter&) noexcept { return true; }
+    bool perform(const group& what) noexcept
+    {
+        const bucket_group* const g = flows_.groups.find(what.id);
+        if (g == nullptr) {
+            say("there is no such group");
+            return false;
+        }
+        if (depth_ == max_depth) {
+            fail("groups lead into one another too deeply; the packet is dropped");
+            return false;
+        }
+        ++depth_;
+        if (g->chooses()) {
+            choose(*g);
+        } else {
+            emit_reference(operation_code::count_group, g);
+            for (const bucket& b : g->buckets()) {
+                if (failed_) {
+                    break;
+                }
+                in_copy([&]() noexcept { do_bucket(*g, b); });
+            }
+        }
+        --depth_;
+        return !failed_;
+    }
+    // All ways that its packets may go; which one goes is found when it is there.
+    void choose(const bucket_group& g) noexcept
+    {
+        const std::size_t begin = out_.program_words;
+        emit({operation_code::choose, 0, 0, 0});
+        emit(reinterpret_cast<std::uint64_t>(&g));
+        emit(g.hash_of_metadata(now_));
+        ++alternatives_;
+        const std::size_t first = out_.program_words;
+        for (std::size_t i = 0; i < g.buckets().size() && !failed_; ++i) {
+            if (g.type() == group_type::select && g.buckets()[i].weight == 0) {
+                continue;
+            }
+            const std::size_t at = out_.program_words;
+            const saved_state before = save();
+            emit({operation_code::alternative, 0, static_cast<std::uint16_t>(i), 0});
+            do_bucket(g, g.buckets()[i]);
+            restore(before);
+            if (failed_) {
+                break;
+            }
+            out_.program_words = std::max(useful_words_, at + 1);
+            out_.program[at] =
+                operation{operation_code::alternative, 0, static_cast<std::uint16_t>(i),
+                          static_cast<std::uint32_t>(out_.program_words - at - 1)}
+                    .word();
+        }
+        --alternatives_;
+        if (failed_) {
+            return;
+        }
+        out_.program[begin] = operation{operation_code::choose, 0, 0,
+                                        static_cast<std::uint32_t>(out_.program_words - first)}
+                                  .word();
+        useful_words_ = out_.program_words;
+        last_operation_ = out_.program_words;
+        leaves_ = true; // or what it chooses from does not: that is counted when it is done
+    }
+    // An action set.
+    void do_bucket(const bucket_group& g, const bucket& b) noexcept
+    {
+        if (watching_ != nullptr) {
+            watching_->begins(g, b);
+        }
+        std::array<const action*, 64> set;
+        if (b.actions.size() > set.size()) {
+            fail("more actions in a bucket than a packet may have; it is dropped");
+        } else {
+            const auto end = std::ranges::transform(b.actions, set.begin(), [](const action& a) {
+                                 return &a;
+                             }).out;
+            do_in_order({set.begin(), end});
+        }
+        if (watching_ != nullptr) {
+            watching_->ends_bucket();
+        }
+    }
+    bool perform(const meter& what) noexcept
+    {
+        if (const packet_meter* const m = flows_.meters.find(what.id)) {
+            emit_reference(operation_code::meter, m);
+        } else {
+            say("there is no such meter");
+        }
+        return !failed_;
+    }
     bool perform(const conjunction&) noexcept { return true; } // the classifier's
     bool perform(const check_pkt_larger& what) noexcept
     {
@@ -639,46 +749,84 @@ private:
     }
     bool perform(const clone& what) noexcept
     {
+        in_copy([&]() noexcept {
+            do_all(what.actions);
+            if (!stopped() && !in_action_set_) {
+                do_action_set(); // the copy's
+            }
+        });
+        return !failed_;
+    }
+
+    struct saved_state {
+        key now;
+        std::uint64_t constant;
+        unsigned ttl_steps;
+        key changed;
+        bool knows;
+        bool frame_changed;
+        std::size_t in_set;
+        std::array<const action*, 64> set;
+        std::size_t on_stack;
+        std::array<wide, max_stack> stack;
+    };
+    [[nodiscard]] saved_state save() noexcept
+    {
+        return {now_,
+                constant_,
+                ttl_steps_,
+                changed_,
+                knows_,
+                std::exchange(frame_changed_, false),
+                action_set_size_,
+                action_set_,
+                stack_size_,
+                stack_};
+    }
+    void restore(const saved_state& before) noexcept
+    {
+        now_ = before.now;
+        constant_ = before.constant;
+        ttl_steps_ = before.ttl_steps;
+        changed_ = before.changed;
+        knows_ = before.knows;
+        frame_changed_ = before.frame_changed;
+        action_set_size_ = before.in_set;
+        action_set_ = before.set;
+        stack_size_ = before.on_stack;
+        stack_ = before.stack;
+        exited_ = false;
+        last_operation_ = out_.program_words; // nothing is joined to what is in the copy
+    }
+    // What `act` does is done to a copy of the packet, if it is one that what follows could see.
+    template <typename Act>
+    void in_copy(const Act& act) noexcept
+    {
         const std::size_t begin = out_.program_words;
         const std::size_t useful = useful_words_;
-        const key before = now_;
-        const std::uint64_t constant = constant_;
-        const unsigned steps = ttl_steps_;
-        const std::size_t in_set = action_set_size_;
-        const auto set = action_set_;
-        const std::size_t on_stack = stack_size_;
-        const auto stack = stack_;
-        const key changed = changed_;
-        const bool knows = knows_;
         emit({operation_code::clone, 0, 0, 0});
-        do_all(what.actions);
-        if (!stopped() && !in_action_set_) {
-            do_action_set(); // the copy's
-        }
-        now_ = before;
-        constant_ = constant;
-        ttl_steps_ = steps;
-        action_set_size_ = in_set;
-        action_set_ = set;
-        stack_size_ = on_stack;
-        stack_ = stack;
-        changed_ = changed;
-        knows_ = knows;
-        exited_ = false;
+        const saved_state before = save();
+        act();
+        const bool changed = frame_changed_;
+        restore(before);
         if (failed_) {
-            return false;
+            return;
         }
         if (useful_words_ <= begin) { // nothing left by any port
             out_.program_words = begin;
             useful_words_ = useful;
-        } else {
+        } else if (changed) {
             out_.program_words = useful_words_;
             out_.program[begin] = operation{operation_code::clone, 0, 0,
                                             static_cast<std::uint32_t>(useful_words_ - begin - 1)}
                                       .word();
+        } else { // it left as it was
+            std::copy(out_.program.begin() + static_cast<std::ptrdiff_t>(begin) + 1,
+                      out_.program.begin() + static_cast<std::ptrdiff_t>(useful_words_),
+                      out_.program.begin() + static_cast<std::ptrdiff_t>(begin));
+            out_.program_words = --useful_words_;
         }
-        last_operation_ = out_.program_words; // nothing is joined to what is in the copy
-        return true;
+        last_operation_ = out_.program_words;
     }
 
     [[nodiscard]] static set_order order_of(const action& a) noexcept
@@ -727,34 +875,33 @@ private:
     void do_action_set() noexcept
     {
         in_action_set_ = true;
-        do_in_order();
+        do_in_order(action_set());
         in_action_set_ = false;
     }
-    void do_in_order() noexcept
+    void do_in_order(std::span<const action* const> set) noexcept
     {
-        const auto last = [this](set_order which) noexcept {
+        const auto last = [set](set_order which) noexcept {
             const action* found = nullptr;
-            for (const action* const a : action_set()) {
+            for (const action* const a : set) {
                 found = order_of(*a) == which ? a : found;
             }
             return found;
         };
-        const auto all =
-            std::to_array({set_order::pop_vlan, set_order::push_vlan, set_order::dec_ttl,
-                           set_order::set, set_order::group, set_order::output, set_order::resubmit,
-                           set_order::ct_clear, set_order::ct});
-        for (const set_order which : all) {
-            if (stopped()) {
+        for (const set_order which :
+             {set_order::pop_vlan, set_order::push_vlan, set_order::dec_ttl}) {
+            if (const action* const a = last(which); a != nullptr && (stopped() || !do_one(*a))) {
                 return;
             }
-            if (which == set_order::set) {
-                for (const action* const a : action_set()) {
-                    if (order_of(*a) == which && !do_one(*a)) {
-                        return;
-                    }
-                }
-            } else if (const action* const a = last(which);
-                       a != nullptr && (!do_one(*a) || which >= set_order::group)) {
+        }
+        for (const action* const a : set) {
+            if (order_of(*a) == set_order::set && (stopped() || !do_one(*a))) {
+                return;
+            }
+        }
+        for (const set_order which : {set_order::group, set_order::output, set_order::resubmit,
+                                      set_order::ct_clear, set_order::ct}) {
+            if (const action* const a = last(which); a != nullptr && !stopped()) {
+                (void)do_one(*a);
                 return;
             }
         }
@@ -792,6 +939,8 @@ private:
     unsigned ttl_steps_{0};
     std::size_t last_operation_{0};
     std::size_t useful_words_{0}; // up to the last output
+    bool frame_changed_{false};   // the frame, or what goes on with it, within this copy
+    std::size_t alternatives_{0}; // that what is done now is within
     std::size_t depth_{0};
     std::size_t tables_{0};
     std::size_t actions_{0}; // done

@@ -70,6 +70,8 @@ public:
     virtual void looked_up(table_id table, const rule* found, const key& with) = 0;
     virtual void does(const action& what) = 0;
     virtual void came_back() = 0; // from the table looked up last and not come back from
+    virtual void begins(const bucket_group& /*of*/, const bucket& /*one*/) {}
+    virtual void ends_bucket() {}
     virtual void says(std::string_view sentence) = 0;
 };
 

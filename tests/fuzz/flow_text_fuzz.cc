@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Text that somebody wrote as flows. An input is
+// Text that somebody wrote as flows, groups or meters. An input is
 //   which command (8 bits), the text
 // What is refused is told in one line that names a place in the text. What is taken and written
 // must be read as the same; a packet's frame must be as long as the packet says.
 #include "control/flow_frame.hh"
+#include "control/flow_group_text.hh"
+#include "control/flow_meter_text.hh"
 #include "control/flow_packet.hh"
 #include "control/flow_text.hh"
 #include "tests/fuzz/check.hh"
@@ -55,6 +57,36 @@ void check_flow(const flow_spec& f)
     }
 }
 
+void check_group(group_command command, std::string_view text)
+{
+    const auto change = parse_group(text, command, names());
+    if (change.has_error()) {
+        check_message(change.error().message, text);
+        return;
+    }
+    if (command != group_command::add) {
+        return;
+    }
+    for (const port_names* named : {static_cast<const port_names*>(nullptr), &names()}) {
+        const auto read = parse_group(format_group(change->group, named), command, names());
+        check(read.has_value() && read->group == change->group);
+    }
+    flow::group_settings g = change->group;
+    number_buckets(g);
+    check(group_fault(g).empty());
+}
+
+void check_meter(meter_command command, std::string_view text)
+{
+    const auto change = parse_meter(text, command);
+    if (change.has_error()) {
+        check_message(change.error().message, text);
+    } else if (command == meter_command::add) {
+        const auto read = parse_meter(format_meter(change->meter), command);
+        check(read.has_value() && read->meter == change->meter);
+    }
+}
+
 void check_packet(std::string_view text)
 {
     const auto key = parse_packet(text, names());
@@ -75,8 +107,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     constexpr unsigned commands = 6;
-    const auto command = static_cast<flow_command>(data[0] % commands);
+    constexpr unsigned group_commands = 6;
+    constexpr unsigned meter_commands = 3;
+    const unsigned which = data[0] % (commands + group_commands + meter_commands);
     const std::string text{data + 1, data + size};
+    if (which >= commands + group_commands) {
+        check_meter(static_cast<meter_command>(which - commands - group_commands), text);
+        return 0;
+    }
+    if (which >= commands) {
+        check_group(static_cast<group_command>(which - commands), text);
+        return 0;
+    }
+    const auto command = static_cast<flow_command>(which);
     const auto flows = parse_flow(text, command, names());
     if (flows.has_error()) {
         check_message(flows.error().message, text);

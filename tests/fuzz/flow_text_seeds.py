@@ -9,7 +9,8 @@ import sys
 _HERE = pathlib.Path(__file__).parent
 _FLOWS = _HERE.parent / "unit/control/flows"
 _EVERY = 7
-ADD, MODIFY, MODIFY_STRICT, REMOVE, REMOVE_STRICT, LIST = range(6)
+ADD, MODIFY, MODIFY_STRICT, REMOVE, REMOVE_STRICT, LIST, GROUP, _, _, _, INSERT, TAKE, METER = \
+    range(13)
 
 _OTHERS = [
     (ADD, "tcp,tp_src=1000-1999,tp_dst=1-65534,actions=drop"),
@@ -28,6 +29,14 @@ _OTHERS = [
     (LIST, "icmp6,icmp_type=135,nd_target=fe80::1,nd_sll=00:00:00:00:00:01,nw_frag=no"),
     (LIST, "sctp6,nw_frag=first,packet_length=1500,ct_state=+trk+est,tun_id=5,xxreg1=7"),
     (LIST, "arp,arp_spa=10.0.0.1,metadata=3,in_port=LOCAL"),
+    (GROUP, "group_id=1,type=select,selection_method=hash,selection_method_param=7,"
+            "fields(ip_src=255.0.0.0,tcp_src,reg0=0xff,vlan_vid,tcp_flags=0x2,eth_dst),"
+            "bucket=weight:10,bucket_id:5,watch_port:vm1,actions=output:1,bucket=watch_group=9,2"),
+    (GROUP, 'group_id=0xffffff00 type=ff,bucket=watch_port:"a,b \\"c\\" (d",set_field:5->reg0,'
+            "weight:1,group:3,bucket=watch_group:1,bucket_id:4294967040,drop"),
+    (INSERT, "group_id=1,command_bucket_id=last,bucket=bucket_id:4,resubmit(,3)"),
+    (TAKE, "group_id=1,command_bucket_id=all"),
+    (METER, "meter=1,pktps,burst,stats,bands=type=drop,rate=10,burst_size=5,type=drop,rate=9"),
 ]
 
 

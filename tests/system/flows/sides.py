@@ -51,7 +51,11 @@ class _Side:
                 for flow in self._daemon.ask("flow.list", bridge="br0")["flows"]]
 
     def _replace(self, lines):
-        self._daemon.ask("flow.replace", bridge="br0", flows="".join(f"{line}\n" for line in lines))
+        groups = [line for line in lines if line.startswith("group_id=")]
+        self._daemon.ask("group.del", bridge="br0")
+        self._daemon.ask("group.add", bridge="br0", groups="".join(f"{line}\n" for line in groups))
+        self._daemon.ask("flow.replace", bridge="br0",
+                         flows="".join(f"{line}\n" for line in lines if line not in groups))
 
 
 class Traced(_Side):

@@ -19,11 +19,9 @@ _WITH = {
     "outputs": ("registers",), "vlan": ("tables",), "registers": ("tables", "outputs"),
     "move": ("registers", "tables"), "goto": ("registers", "rewrite"), "clone": ("rewrite", "vlan"),
     "action_set": ("rewrite", "vlan", "goto", "ttl"), "stack": ("registers",),
-    "length": ("registers", "tables")}
-# Groups, Strait has none yet.
-_LAYERS = tuple(layer for layer in LAYERS if layer != "groups")
-VOCABULARIES = {"matches": (), **{layer: (layer, *_WITH.get(layer, ())) for layer in _LAYERS},
-                "everything": _LAYERS}
+    "length": ("registers", "tables"), "groups": ("rewrite", "vlan", "tables")}
+VOCABULARIES = {"matches": (), **{layer: (layer, *_WITH.get(layer, ())) for layer in LAYERS},
+                "everything": LAYERS}
 
 
 def random_flows(seed, layers):
@@ -75,7 +73,7 @@ def test_strait_forwards_as_ovs_does(ovs, live, layers):
 def test_strait_makes_of_damaged_frames_what_ovs_does(ovs, live):
     def cases():
         for seed in seeds_from_environment(20):
-            rules, frames = random_flows(seed, _LAYERS)
+            rules, frames = random_flows(seed, LAYERS)
             yield seed, (rules, damage(frames, seed))
     run(Comparison(ovs, live), cases())
 
@@ -84,4 +82,4 @@ def test_strait_makes_of_damaged_frames_what_ovs_does(ovs, live):
 @pytest.mark.parametrize("side", ["traced", "live"])
 def test_strait_forwards_as_ovs_does_for_minutes(ovs, side, request):
     run(Comparison(ovs, request.getfixturevalue(side)),
-        ((seed, random_flows(seed, _LAYERS)) for seed in soak()))
+        ((seed, random_flows(seed, LAYERS)) for seed in soak()))

@@ -33,6 +33,8 @@ protected:
             port->incarnation = 1;
             port->vlan = dataplane::vlan_policy::transparent();
             port->mtu = 9000;
+            links_.push_back(std::make_shared<std::atomic<bool>>(true));
+            port->link = links_.back();
             config_.ports.push_back(port);
             bridge->members.push_back(port->index);
             numbers->add(i, port->index);
@@ -46,6 +48,20 @@ protected:
         switcher_.set_tracking(connections_);
     }
 
+    void put(const group_ptr& g)
+    {
+        for (const bucket& b : g->buckets()) {
+            uses_.add_everywhere(b.actions);
+            add_written(b.actions, written_);
+        }
+        for (const selection::part& p : g->settings().select.fields) {
+            key bits;
+            bits.set(p.of, ~wide{}, p.mask);
+            uses_.add_everywhere(bits);
+        }
+        groups_.put(g);
+        changes_.add_all();
+    }
     void publish(const std::vector<plain_rule>& rules)
     {
         auto next = std::make_unique<pipeline>();
@@ -73,6 +89,7 @@ protected:
         }
         uses_.make_layouts(*next);
         next->ports = numbers_;
+        next->groups = groups_;
         next->version = ++version_;
         changes_.tell(*next, written_);
         old_.push_back(std::move(current_));
@@ -116,7 +133,7 @@ protected:
         taken_.clear();
         burst_->clear();
         for (const frame_bytes& f : frames) {
-            put(burst_->slots[burst_->count++], f, *burst_);
+            flow::put(burst_->slots[burst_->count++], f, *burst_);
         }
         at_once lists{*this};
         switcher_.forward(*burst_, {*current_,
@@ -152,6 +169,8 @@ protected:
     dataplane::snapshot config_;
     dataplane::snapshot plain_config_;
     std::shared_ptr<const port_numbers> numbers_;
+    std::vector<std::shared_ptr<std::atomic<bool>>> links_;
+    group_map groups_;
     std::unique_ptr<const pipeline> current_;
     std::vector<std::unique_ptr<const pipeline>> old_;
     struct compiled {

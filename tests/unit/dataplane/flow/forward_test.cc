@@ -73,6 +73,9 @@ TEST_P(random_flows_of_a_bridge, are_as_a_plain_walk_has_them)
     for (int i = 0; i < 24; ++i) {
         rules.push_back(random.rule(static_cast<priority_t>(i + 1)));
     }
+    for (std::uint32_t id = 0; id < random_flows::group_count; ++id) {
+        put(random.a_group(id));
+    }
     std::vector<frame_bytes> pool;
     for (int i = 0; i < 60; ++i) {
         pool.push_back(random.frame());
@@ -89,7 +92,8 @@ TEST_P(random_flows_of_a_bridge, are_as_a_plain_walk_has_them)
                 frames.push_back(pool[random.upto(pool.size() - 1)]);
             }
             sent expected;
-            plain_walk walk{rules, plain_config_, plain_connections_, learns_};
+            links_[random.upto(port_count - 1)]->store(!random.one_in(3)); // no change of flows
+            plain_walk walk{rules, groups_, plain_config_, plain_connections_, learns_};
             for (const frame_bytes& f : frames) {
                 for (const auto& [to, all] : walk.send(port, f)) {
                     expected[to].insert(expected[to].end(), all.begin(), all.end());
@@ -117,6 +121,10 @@ TEST_P(random_flows_of_a_bridge, are_as_a_plain_walk_has_them)
         for (std::size_t i = 0; i < rules.size() && !drops; ++i) {
             ASSERT_EQ(compiled_[i].made->packets() - compiled_[i].packets_before, rules[i].packets)
                 << "of the rule of priority " << rules[i].priority << " in turn " << turn;
+        }
+        if (random.one_in(4)) {
+            put(random.a_group(
+                static_cast<std::uint32_t>(random.upto(random_flows::group_count - 1))));
         }
         for (std::uint64_t changed = random.upto(4); changed > 0; --changed) {
             const std::size_t which = random.upto(rules.size() - 1);

@@ -69,9 +69,14 @@ struct plain_rule {
 // The plain walk: no cache, no program, no key that is kept.
 class plain_walk {
 public:
-    plain_walk(std::vector<plain_rule>& rules, const dataplane::snapshot& config,
-               fake_tracking& connections, bool learns)
-        : rules_{rules}, config_{config}, connections_{connections}, learns_{learns}, b_{new burst}
+    plain_walk(std::vector<plain_rule>& rules, const group_map& groups,
+               const dataplane::snapshot& config, fake_tracking& connections, bool learns)
+        : rules_{rules},
+          groups_{groups},
+          config_{config},
+          connections_{connections},
+          learns_{learns},
+          b_{new burst}
     {}
 
     sent send(std::size_t port, const frame_bytes& frame)
@@ -87,7 +92,7 @@ public:
         set_.clear();
         table(0, s);
         if (!exited_) {
-            action_set(s);
+            action_set(set_, s);
         }
         return out_;
     }
@@ -193,9 +198,8 @@ private:
         lists_.clear();
     }
     // The last of each kind, in OpenFlow's order; of changes all.
-    void action_set(state& s)
+    void action_set(const action_list all, state& s) // NOLINT(performance-unnecessary-value-param)
     {
-        const action_list all = set_;
         const auto last = [&](auto&& is) {
             const action* found = nullptr;
             for (const action& a : all) {
@@ -212,16 +216,59 @@ private:
         const auto decrements = [](const action& a) {
             return std::holds_alternative<dec_ttl>(a.is);
         };
-        in_set_ = true;
+        const auto groups = [](const action& a) { return std::holds_alternative<group>(a.is); };
+        const auto goes_on = [](const action& a) { return std::holds_alternative<resubmit>(a.is); };
+        const bool inside = std::exchange(in_set_, true);
         if (last(pops) && last(pushes) && last(decrements)) {
             for (const action& a : all) {
-                if (!leaves(a) && !pops(a) && !pushes(a) && !decrements(a)) {
+                if (!leaves(a) && !pops(a) && !pushes(a) && !decrements(a) && !groups(a) &&
+                    !goes_on(a)) {
                     (void)one(a, 0, s);
                 }
             }
-            (void)last(leaves);
+            if (std::ranges::any_of(all, groups)) {
+                (void)last(groups);
+            } else if (std::ranges::any_of(all, leaves)) {
+                (void)last(leaves);
+            } else {
+                (void)last(goes_on);
+            }
         }
-        in_set_ = false;
+        in_set_ = inside;
+    }
+    void to_group(std::uint32_t id, state& s)
+    {
+        const bucket_group* const g = groups_.find(id);
+        if (!g->chooses()) {
+            for (const bucket& b : g->buckets()) {
+                to_bucket(b, s);
+            }
+            return;
+        }
+        header_layout at;
+        const key k = read(s, at);
+        const std::size_t taken = g->choose(
+            bucket_group::join(g->hash_of_metadata(k), g->hash_of_headers(k)),
+            [this](const bucket& b) {
+                return !b.watch_port || (*b.watch_port >= 1 && *b.watch_port <= port_count &&
+                                         config_.ports[*b.watch_port]->link->load());
+            });
+        if (taken != bucket_group::no_bucket) {
+            to_bucket(g->buckets()[taken], s);
+        }
+    }
+    void to_bucket(const bucket& b, const state& s)
+    {
+        auto room = std::make_unique<burst>();
+        const frame_bytes frame = bytes_of(*s.p);
+        put(room->slots[0], frame, *room);
+        state copy{&room->slots[0], s.meta};
+        const auto stack = stack_;
+        const action_list set = set_;
+        action_set(b.actions, copy);
+        exited_ = false;
+        stack_ = stack;
+        set_ = set;
     }
     void set(field f, wide value, wide mask, state& s)
     {
@@ -300,7 +347,7 @@ private:
             const action_list set = set_;
             all(other->actions, id, copy);
             if (!exited_ && !in_set_) {
-                action_set(copy);
+                action_set(set_, copy);
             }
             exited_ = false;
             stack_ = stack;
@@ -315,6 +362,8 @@ private:
             }
         } else if (const auto* const later = std::get_if<write_actions>(&a.is)) {
             set_.insert(set_.end(), later->actions.begin(), later->actions.end());
+        } else if (const auto* const to = std::get_if<group>(&a.is)) {
+            to_group(to->id, s);
         } else if (std::holds_alternative<clear_actions>(a.is)) {
             set_.clear();
         } else if (std::holds_alternative<exit_processing>(a.is)) {
@@ -414,6 +463,7 @@ private:
     }
 
     std::vector<plain_rule>& rules_;
+    const group_map& groups_;
     const dataplane::snapshot& config_; // with MACs of its own
     fake_tracking& connections_;
     bool learns_;

@@ -304,8 +304,12 @@ public:
         }
         return {set_field{field::reg0, 1, 1}};
     }
-    action leave()
+    // From table 3 no packet comes to a group, whose buckets may lead there.
+    action leave(table_id table = 3)
     {
+        if (table < 3 && one_in(8)) {
+            return {group{static_cast<std::uint32_t>(upto(group_count - 1))}};
+        }
         switch (upto(9)) {
         case 9: {
             const auto port = static_cast<port_number>(1 + upto(port_count));
@@ -339,7 +343,7 @@ public:
             } else if (kind < 4) {
                 out.push_back(change(m));
             } else if (kind < 8) {
-                out.push_back(leave());
+                out.push_back(leave(table));
             } else if (kind == 8 && depth < 2) {
                 out.push_back({clone{actions(table, m, depth + 1)}});
             } else if (table < 3) {
@@ -352,7 +356,7 @@ public:
         if (depth == 0 && one_in(5)) {
             action_list later;
             for (std::uint64_t n = upto(3); n > 0; --n) {
-                later.push_back(one_in(2) ? change(m) : leave());
+                later.push_back(one_in(2) ? change(m) : leave(table));
             }
             out.push_back({write_actions{later}});
         }
@@ -363,6 +367,47 @@ public:
             out.push_back({goto_table{static_cast<table_id>(table + 1)}});
         }
         return out;
+    }
+    static constexpr std::uint32_t group_count = 4;
+    // Buckets lead to later groups alone.
+    group_ptr a_group(std::uint32_t id)
+    {
+        group_settings s{.id = id,
+                         .type = of({group_type::all, group_type::select, group_type::indirect,
+                                     group_type::fast_failover}),
+                         .select = {},
+                         .buckets = {}};
+        if (one_in(2)) {
+            s.select = {.by = selection::method::hash,
+                        .parameter = upto(3),
+                        .fields = {{of({field::tp_src, field::nw_dst, field::ipv6_src, field::reg0,
+                                        field::in_port, field::eth_dst}),
+                                    wide{3}}}};
+        }
+        const std::uint64_t count = s.type == group_type::indirect ? 1 : upto(3);
+        for (std::uint32_t i = 0; i < count; ++i) {
+            bucket b;
+            b.id = i;
+            b.weight = static_cast<std::uint16_t>(upto(3));
+            if (one_in(2)) {
+                b.watch_port = static_cast<port_number>(upto(port_count));
+            }
+            for (std::uint64_t n = upto(2); n > 0; --n) {
+                b.actions.push_back(change({}));
+            }
+            if (one_in(5)) {
+                b.actions.push_back({resubmit{std::nullopt, table_id{3}}});
+            }
+            if (one_in(5) && id + 1 < group_count) {
+                b.actions.push_back(
+                    {group{static_cast<std::uint32_t>(id + 1 + upto(group_count - id - 2))}});
+            }
+            if (!one_in(3)) {
+                b.actions.push_back(leave());
+            }
+            s.buckets.push_back(std::move(b));
+        }
+        return group_ptr{new bucket_group{std::move(s), {}, 1, nullptr}};
     }
     plain_rule rule(priority_t priority)
     {

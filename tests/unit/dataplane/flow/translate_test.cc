@@ -67,6 +67,22 @@ protected:
         }
         return out;
     }
+    std::vector<operation_code> codes() const
+    {
+        std::vector<operation_code> out;
+        for (const operation& o : operations()) {
+            out.push_back(o.code);
+        }
+        return out;
+    }
+    void group_of(std::uint32_t id, group_type type, std::vector<bucket> buckets)
+    {
+        flows_.groups.put(group_ptr{
+            new bucket_group{{.id = id, .type = type, .select = {}, .buckets = std::move(buckets)},
+                             {},
+                             1,
+                             nullptr}});
+    }
     drop_reason why()
     {
         translate(flows_, packet_, made_);
@@ -80,6 +96,7 @@ protected:
 };
 
 using ports_out = std::vector<std::uint32_t>;
+using codes_t = std::vector<operation_code>;
 
 action out(port_number port)
 {
@@ -110,6 +127,101 @@ TEST_F(translation_of, outputs_are_in_their_order)
 {
     always(0, {out(3), out(2), out(3)});
     EXPECT_EQ(outputs(), (ports_out{3, 2, 3}));
+}
+
+bucket doing(action_list actions, std::optional<port_number> watch = std::nullopt)
+{
+    bucket b;
+    b.actions = std::move(actions);
+    b.watch_port = watch;
+    return b;
+}
+
+TEST_F(translation_of, a_group_of_all_does_each_bucket_to_the_packet_as_it_came)
+{
+    group_of(1, group_type::all, {doing({set(field::nw_dst, 1), out(2)}), doing({out(3)})});
+    always(0, {{group{1}}, out(4)});
+    EXPECT_EQ(outputs(), (ports_out{2, 3, 4}));
+    EXPECT_EQ(codes(),
+              (codes_t{operation_code::count_group, operation_code::clone, operation_code::set,
+                       operation_code::output, operation_code::output, operation_code::output}))
+        << "what changes nothing needs no copy";
+}
+
+TEST_F(translation_of, a_group_without_buckets_counts_and_drops)
+{
+    group_of(1, group_type::all, {});
+    always(0, {{group{1}}});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), codes_t{operation_code::count_group});
+}
+
+TEST_F(translation_of, a_group_that_chooses_has_all_its_ways)
+{
+    group_of(1, group_type::fast_failover,
+             {doing({out(2), set(field::nw_dst, 1)}, port_number{2}),
+              doing({set(field::nw_dst, 1), out(3)}, port_number{3})});
+    always(0, {{group{1}}, out(4)});
+    EXPECT_EQ(outputs(), (ports_out{2, 3, 4}));
+    EXPECT_EQ(codes(),
+              (codes_t{operation_code::choose, operation_code::alternative, operation_code::set,
+                       operation_code::output, operation_code::alternative, operation_code::set,
+                       operation_code::output, operation_code::output}));
+    EXPECT_EQ(most_exits(made_.words()), 2U) << "of the ways, one";
+}
+
+TEST_F(translation_of, a_bucket_of_a_selecting_group_without_a_weight_is_no_way)
+{
+    auto heavy = doing({out(2)});
+    auto light = doing({out(3)});
+    light.weight = 0;
+    group_of(1, group_type::select, {heavy, light});
+    always(0, {{group{1}}});
+    EXPECT_EQ(outputs(), ports_out{2});
+}
+
+TEST_F(translation_of, rules_met_on_one_of_several_ways_are_counted_there)
+{
+    group_of(1, group_type::fast_failover,
+             {doing({go(1)}, port_number{2}), doing({out(3)}, port_number{3})});
+    always(0, {{group{1}}});
+    always(1, {out(2)});
+    EXPECT_EQ(outputs(), (ports_out{2, 3}));
+    EXPECT_EQ(made_.rule_count, 1U);
+    EXPECT_EQ(codes(), (codes_t{operation_code::choose, operation_code::alternative,
+                                operation_code::count_rule, operation_code::output,
+                                operation_code::alternative, operation_code::output}));
+}
+
+TEST_F(translation_of, of_a_set_a_group_then_an_output_then_a_resubmit_is_done)
+{
+    group_of(1, group_type::indirect, {doing({out(4)})});
+    always(1, {out(5)});
+    always(0, {{write_actions{{go(1), out(2), {group{1}}}}}});
+    EXPECT_EQ(outputs(), ports_out{4});
+    rule_in(0, 2, {}, {{write_actions{{go(1), out(2)}}}});
+    EXPECT_EQ(outputs(), ports_out{2});
+    rule_in(0, 3, {}, {{write_actions{{go(1)}}}});
+    EXPECT_EQ(outputs(), ports_out{5});
+}
+
+TEST_F(translation_of, groups_that_tables_lead_back_into_end)
+{
+    group_of(1, group_type::indirect, {doing({go(0)})});
+    always(0, {{group{1}}});
+    EXPECT_EQ(why(), drop_reason::flow_too_complex);
+}
+
+TEST_F(translation_of, a_meter_is_asked_before_what_follows_even_if_that_is_nothing)
+{
+    flows_.meters.put(
+        meter_ptr{new packet_meter{{.id = 7, .bands = {{.rate = 1}}}, {}, 1, {1, 1'000'000}}});
+    always(0, {{meter{7}}, out(2)});
+    EXPECT_EQ(outputs(), ports_out{2});
+    EXPECT_EQ(codes(), (codes_t{operation_code::meter, operation_code::output}));
+    rule_in(0, 2, {}, {{meter{7}}});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), codes_t{operation_code::meter});
 }
 
 TEST_F(translation_of, no_packet_goes_back_unless_it_is_said)
