@@ -5,6 +5,7 @@
 #include "control/methods_endpoints.hh"
 #include "dataplane/types.hh"
 
+#include <array>
 #include <limits>
 
 namespace strait::control {
@@ -48,6 +49,39 @@ parameter vlan(std::string_view help)
 parameter flag(std::string_view name, std::string_view help)
 {
     return {.name = name, .kind = kind::truth, .help = help};
+}
+
+// A limit on what a port sends or is given.
+std::vector<parameter> rate_settings()
+{
+    struct one {
+        std::string_view name;
+        std::string_view help;
+        std::string_view placeholder;
+    };
+    constexpr std::array<one, 8> all{{
+        {"ingress_rate", "kbit a second that the port may send, 0: no limit", "KBPS"},
+        {"ingress_burst", "kbit that may come at once; a tenth of a second's unless given", "KBIT"},
+        {"ingress_packet_rate", "packets a second that the port may send, 0: no limit", "N"},
+        {"ingress_packet_burst",
+         "packets that may come at once; a tenth of a second's unless given", "N"},
+        {"egress_rate", "kbit a second that the port is given, 0: no limit", "KBPS"},
+        {"egress_burst", "kbit that it may be given at once; a tenth of a second's unless given",
+         "KBIT"},
+        {"egress_packet_rate", "packets a second that the port is given, 0: no limit", "N"},
+        {"egress_packet_burst",
+         "packets that it may be given at once; a tenth of a second's unless given", "N"},
+    }};
+    std::vector<parameter> out;
+    for (const one& o : all) {
+        out.push_back({.name = o.name,
+                       .kind = kind::integer,
+                       .help = o.help,
+                       .placeholder = o.placeholder,
+                       .minimum = 0,
+                       .maximum = std::numeric_limits<std::uint32_t>::max()});
+    }
+    return out;
 }
 
 // What `port add` and `port set` share.
@@ -134,6 +168,9 @@ std::vector<result_member> port_members()
         {"vlan", "integer", "VLAN of an access port", true},
         {"trunk", "array", "VLANs of a trunk port", true},
         {"native", "integer", "VLAN of untagged frames on a trunk port", true},
+        {"ingress", "object",
+         "limit on what it sends: kbps, burst_kbit, packets (a second) and burst_packets", true},
+        {"egress", "object", "limit on what it is given, likewise", true},
         {"options", "object", "what the port was made with"},
         {"queues", "array", "its queue pairs, each with the worker that serves it"},
         {"details", "object", "what its type tells of it"},
@@ -301,7 +338,7 @@ std::vector<method> port_methods()
                                      .placeholder = "N",
                                      .minimum = 1,
                                      .maximum = 65279}} +
-             port_settings() +
+             port_settings() + rate_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -317,7 +354,7 @@ std::vector<method> port_methods()
          .summary = "Change a port",
          .changes = true,
          .parameters =
-             std::vector<parameter>{port_name()} + port_settings() +
+             std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",

@@ -22,6 +22,31 @@ std::string text(const json::object& p, std::string_view name)
     return std::string{std::string_view{p.at(name).as_string()}};
 }
 
+// A limit as it was, but for what is given.
+std::optional<dataplane::port_rate> rate(const json::object& p, const std::string& direction,
+                                         const dataplane::port_rate& before)
+{
+    const auto value = [&](std::string_view what, std::uint32_t otherwise) {
+        return number_as<std::uint32_t>(p, direction + std::string{what}).value_or(otherwise);
+    };
+    const dataplane::port_rate now{.kbps = value("_rate", before.kbps),
+                                   .burst_kbit = value("_burst", before.burst_kbit),
+                                   .packets = value("_packet_rate", before.packets),
+                                   .burst_packets = value("_packet_burst", before.burst_packets)};
+    return now == before ? std::nullopt : std::optional{now};
+}
+
+json::value to_json(const dataplane::port_rate& r)
+{
+    if (!r.limits()) {
+        return nullptr;
+    }
+    return {{"kbps", r.kbps},
+            {"burst_kbit", r.kbps == 0 ? 0 : r.usual_burst_kbit()},
+            {"packets", r.packets},
+            {"burst_packets", r.packets == 0 ? 0 : r.usual_burst_packets()}};
+}
+
 std::optional<bool> truth(const json::object& p, std::string_view name)
 {
     const auto* value = p.if_contains(name);
@@ -264,6 +289,8 @@ json::object service::describe(const virtual_switch::port& p) const
             {"vlan", or_null(p.vlan.access)},
             {"trunk", std::move(trunk)},
             {"native", or_null(p.vlan.native)},
+            {"ingress", to_json(p.ingress)},
+            {"egress", to_json(p.egress)},
             {"options", p.request.options},
             {"queues", std::move(queues)},
             {"details", std::move(details)}};
@@ -365,6 +392,8 @@ service::result service::port_add(const object& p)
     request.vlan = (*vlan).value_or(vlan_settings{});
     request.mtu = number_as<std::uint32_t>(p, "mtu").value_or(request.mtu);
     request.admin_up = !p.contains("admin") || text(p, "admin") == "up";
+    request.ingress = rate(p, "ingress", {}).value_or(request.ingress);
+    request.egress = rate(p, "egress", {}).value_or(request.egress);
     if (auto done = switch_.add_port(request); done.has_error()) {
         return done.error();
     }
@@ -407,6 +436,10 @@ service::result service::port_set(const object& p)
     change.mtu = number_as<std::uint32_t>(p, "mtu");
     if (p.contains("admin")) {
         change.admin_up = text(p, "admin") == "up";
+    }
+    if (const auto there = switch_.ports().find(name); there != switch_.ports().end()) {
+        change.ingress = rate(p, "ingress", there->second.ingress);
+        change.egress = rate(p, "egress", there->second.egress);
     }
     if (auto done = switch_.set_port(name, change); done.has_error()) {
         return done.error();

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include <rte_cycles.h>
+
 namespace strait::control {
 
 using dataplane::bridge_config;
@@ -294,6 +296,15 @@ std::vector<dataplane::queue_config> virtual_switch::assign_queues(const ports::
     return queues;
 }
 
+// Null: there is no limit.
+std::shared_ptr<dataplane::policer>
+virtual_switch::make_policer(const dataplane::port_rate& rate) const
+{
+    return rate.limits() ? std::make_shared<dataplane::policer>(rate, rte_get_tsc_hz(),
+                                                                engine_.worker_count(), rte_rdtsc())
+                         : nullptr;
+}
+
 std::shared_ptr<bridge_config> virtual_switch::with_member(const bridge_config& from,
                                                            port_index index)
 {
@@ -368,6 +379,10 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->local = request.type == local_type;
     p.link = std::make_shared<std::atomic<bool>>(false);
     config->link = p.link;
+    p.ingress = request.ingress;
+    p.egress = request.egress;
+    config->ingress = make_policer(p.ingress);
+    config->egress = make_policer(p.egress);
     p.config = config;
     p.base = counted(config->index);
 
@@ -509,6 +524,12 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     auto config = std::make_shared<port_config>(*p.config);
     config->vlan = vlan.policy();
     config->admin_up = change.admin_up.value_or(config->admin_up);
+    if (change.ingress) {
+        config->ingress = make_policer(*change.ingress);
+    }
+    if (change.egress) {
+        config->egress = make_policer(*change.egress);
+    }
     if (change.mtu && *change.mtu != config->mtu) {
         // The one part that can fail comes first.
         if (auto set = p.device->set_mtu(*change.mtu); set.has_error()) {
@@ -523,6 +544,8 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     receive(bridges_.at(p.request.bridge), p); // as it was until now
     p.config = config;
     p.vlan = std::move(vlan);
+    p.ingress = change.ingress.value_or(p.ingress);
+    p.egress = change.egress.value_or(p.egress);
     if (forget) {
         bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
     }

@@ -8,6 +8,7 @@
 #include "control/endpoints.hh"
 #include "control/failure.hh"
 #include "dataplane/engine.hh"
+#include "dataplane/policer.hh"
 #include "ports/port.hh"
 
 #include <boost/json/object.hpp>
@@ -48,6 +49,8 @@ struct port_request {
     vlan_settings vlan;
     std::uint32_t mtu{default_mtu};
     bool admin_up{true};
+    dataplane::port_rate ingress{};
+    dataplane::port_rate egress{};
 };
 
 // What is not set stays.
@@ -56,6 +59,8 @@ struct port_change {
     std::optional<std::uint16_t> native{}; // of the trunk that the port is already
     std::optional<std::uint32_t> mtu{};
     std::optional<bool> admin_up{};
+    std::optional<dataplane::port_rate> ingress{};
+    std::optional<dataplane::port_rate> egress{};
 };
 
 struct bridge_request {
@@ -113,6 +118,8 @@ public:
         port_totals seen; // and what of it is in the bridge's `received`, or was not for it
         bool link_up{false};
         std::shared_ptr<std::atomic<bool>> link; // the same, for workers
+        dataplane::port_rate ingress;
+        dataplane::port_rate egress;
         std::unique_ptr<ports::port> device;
     };
 
@@ -197,6 +204,8 @@ private:
     [[nodiscard]] outcome<dataplane::port_index> free_port_index() const;
     [[nodiscard]] std::vector<dataplane::queue_config>
     assign_queues(const ports::port& device) const;
+    [[nodiscard]] std::shared_ptr<dataplane::policer>
+    make_policer(const dataplane::port_rate& rate) const;
     [[nodiscard]] port_totals counted(dataplane::port_index index) const;
     // Of VLANs that add_mac() would refuse on the port; how many there were.
     std::size_t remove_static_macs_not_carried(const port& p);

@@ -36,6 +36,7 @@ enum class drop_reason : std::uint8_t {
     ct_payload,
     no_live_bucket,
     metered,
+    ingress_policed,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,
@@ -50,6 +51,7 @@ enum class drop_reason : std::uint8_t {
     no_memory,
     handover_full,
     port_removed,
+    egress_policed,
     // to a tunnel's port, or to a bridge's own
     tunnel_too_big,
     tunnel_no_route,

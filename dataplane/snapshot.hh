@@ -31,6 +31,8 @@ class table;
 
 namespace strait::dataplane {
 
+class policer;
+
 struct bridge_config {
     bridge_index index{};
     std::string name;
@@ -59,6 +61,8 @@ struct port_config {
     vlan_policy vlan{vlan_policy::transparent()};
     std::vector<queue_config> queues;
     std::shared_ptr<const std::atomic<bool>> link; // carrier, as control saw it last; null: there
+    std::shared_ptr<policer> ingress;              // null: no limit
+    std::shared_ptr<policer> egress;
     // Ports without queues: a tunnel's, and a bridge's LOCAL.
     std::shared_ptr<const tunnel::settings> tunnel{};
     bool local{false};

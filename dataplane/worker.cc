@@ -5,6 +5,7 @@
 #include "dataplane/engine.hh"
 #include "dataplane/forward.hh"
 #include "dataplane/offload.hh"
+#include "dataplane/policer.hh"
 #include "dataplane/remote.hh"
 #include "dataplane/worker_rounds.hh"
 
@@ -213,6 +214,11 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     notifications_.flush();
     counters_.rx_packets.add(b.count);
     taken_ += b.count;
+    const std::size_t received = b.count;
+    if (source.port->ingress) [[unlikely]] {
+        b.count = source.port->ingress->take(index_, b.packets(), now.tsc);
+        counters.drop(drop_reason::ingress_policed, received - b.count);
+    }
     const forward_context around{now.config, now_, &counters_};
     const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;
     const flow::pipeline* const flows =
@@ -232,6 +238,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now, outputs_, 0);
     carrier_.notes().clear();
+    b.count = received;
     source.queue->release(b, context);
     return true;
 }
@@ -299,7 +306,11 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         port_counters& counters = port_counters_[to_index(to)];
         const std::span<packet*> listed = lists.packets(to);
         const admitted kept = admit(listed, port, counters);
-        const std::span<packet* const> packets = listed.first(kept.count);
+        std::span<packet* const> packets = listed.first(kept.count);
+        if (port.egress && sink.queue != nullptr) [[unlikely]] {
+            packets = packets.first(port.egress->take(index_, packets, now.tsc));
+            counters.drop(drop_reason::egress_policed, kept.count - packets.size());
+        }
         if (packets.empty()) {
             continue;
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Groups and meters where it counts: with links that go down, with more packets
+"""Groups, meters and limits of ports where it counts: with links that go down, with more packets
 than may pass, and beside OVS with groups that choose by chance."""
 
 import time
@@ -42,7 +42,9 @@ class Bench:
         self.ctl("meter del")
         for number in self.wires:
             self.netns.sh(f"ip link set p{number} up")
-            self.ctl("port", "set", f"p{number}", "--admin", "up")
+            self.ctl("port", "set", f"p{number}", "--admin", "up", *(
+                word for way in ("ingress", "egress") for what in ("rate", "packet-rate")
+                for word in (f"--{way}-{what}", 0)))
         parts.wait_until(self._all_up, 10, "all links")
         self.receive()
 
@@ -156,6 +158,21 @@ def test_a_meter_drops_what_is_too_much_and_counts_it(bench):
     assert meter["bands"][0]["packets"] == SENT - passed
     assert meter["bands"][0]["bytes"] == 60 * (SENT - passed)
     assert bench.drops("p1")["metered"] == before + SENT - passed
+
+
+@pytest.mark.parametrize("way,port,reason", [("ingress", "p1", "ingress_policed"),
+                                             ("egress", "p2", "egress_policed")])
+@pytest.mark.parametrize("words", [("--{}-packet-rate", 10, "--{}-packet-burst", 20),
+                                   # Of 60 bytes each.
+                                   ("--{}-rate", 5, "--{}-burst", 10)], ids=["packets", "bytes"])
+def test_a_limit_of_a_port_drops_what_is_too_much(bench, way, port, reason, words):
+    bench.ctl("flow", "add", "in_port=1,actions=2")
+    bench.ctl("port", "set", port, *(str(word).format(way) for word in words))
+    before = bench.drops(port)[reason]
+    passed = bench.send([flow(1)] * SENT)[2]
+    assert 20 <= passed <= 60
+    assert bench.drops(port)[reason] == before + SENT - passed
+    assert bench.ctl("port", "show", port)[way] is not None
 
 
 def test_a_file_of_groups_is_read_as_ovs_ofctl_reads_it(bench, tmp_path):

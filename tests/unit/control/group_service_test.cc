@@ -321,5 +321,25 @@ TEST_F(groups_of_the_service, beside_meters_that_a_trace_asks_and_leaves_as_they
     EXPECT_EQ(ask("meter.list").at("meters").at(0).at("packets"), 0);
 }
 
+TEST_F(groups_of_the_service, beside_limits_of_ports)
+{
+    EXPECT_TRUE(ask("port.show", R"({"name":"a"})").at("ingress").is_null());
+    auto shown = ask("port.set", R"({"name":"a","ingress_rate":1000,"egress_packet_rate":50})");
+    EXPECT_EQ(shown.at("ingress").at("kbps"), 1000);
+    EXPECT_EQ(shown.at("ingress").at("burst_kbit"), 525) << "room for one frame of any size";
+    EXPECT_EQ(shown.at("egress").at("packets"), 50);
+    EXPECT_EQ(shown.at("egress").at("kbps"), 0);
+    const auto* const before = switch_.ports().at("a").config->ingress.get();
+    shown = ask("port.set", R"({"name":"a","mtu":1400})");
+    EXPECT_EQ(shown.at("ingress").at("kbps"), 1000);
+    EXPECT_EQ(switch_.ports().at("a").config->ingress.get(), before) << "with its credit";
+    shown = ask("port.set", R"({"name":"a","ingress_rate":0})");
+    EXPECT_TRUE(shown.at("ingress").is_null());
+    EXPECT_EQ(switch_.ports().at("a").config->ingress, nullptr) << "it costs nothing";
+    shown = ask("port.add", R"({"name":"d","bridge":"br0","type":"nic","device":"dd",
+                                "egress_rate":8,"egress_burst":4})");
+    EXPECT_EQ(shown.at("egress").at("burst_kbit"), 4);
+}
+
 } // namespace
 } // namespace strait::control
