@@ -112,7 +112,7 @@ void worker::forward_again(round& r, std::span<packet_slot* const> packets, cons
         }
         packets = packets.subspan(moved);
         r.flows.forward(r.row, {*flows, in, context, counters, r.outputs, lists,
-                                engine_.settings_.pool, &carrier_.notes()});
+                                engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
         deliver(now, r.outputs, depth);
         for (packet_slot& p : r.row.packets()) {
             rte_pktmbuf_free(p.mbuf);
