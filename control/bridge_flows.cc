@@ -294,7 +294,7 @@ void bridge_flows::used_bits::add(const flow::bucket_group& g)
     }
     // What does not come with a frame is looked at when a flow is translated.
     for (const flow::selection::part& p : g.settings().select.fields) {
-        key bits;
+        flow::key bits;
         bits.set(p.of, ~flow::wide{}, p.mask);
         read.add_everywhere(bits);
     }

@@ -145,7 +145,7 @@ outcome<void> bridge_flows::put_group(bundle& b, group_settings settings,
 {
     number_buckets(settings);
     const group_ptr made{
-        new bucket_group{std::move(settings), now(), engine_.worker_count(), before}};
+        new bucket_group{std::move(settings), time(), engine_.worker_count(), before}};
     b.groups_.put(made);
     const auto refuse = [&made](failure_kind kind, const std::string& why) {
         return failure{kind, numbered(made->id()) + ": " + why};
@@ -278,7 +278,7 @@ outcome<void> bridge_flows::apply(bundle& b, const meter_change& change) const
     ++(adds ? b.objects_.added : b.objects_.modified);
     const flow::packet_meter::clock clock{rte_rdtsc(), rte_get_tsc_hz()};
     b.meters_.put(flow::meter_ptr{
-        new flow::packet_meter{change.meter, now(), engine_.worker_count(), clock}});
+        new flow::packet_meter{change.meter, time(), engine_.worker_count(), clock}});
     b.changed_.add_all();
     return {};
 }

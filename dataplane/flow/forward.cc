@@ -30,10 +30,16 @@ packet_slot* runner::copy(packet_slot& p, burst& to, const surroundings& around)
 {
     packet_slot* const made = dataplane::clone_packet(p, to, around.pool);
     if (made == nullptr) {
-        accounted_ = true;
         around.in_counters.drop(p.remote == nullptr ? drop_reason::flow_too_complex
                                                     : drop_reason::no_memory);
     }
+    return made;
+}
+
+packet_slot* runner::copy(packet_slot& p, const surroundings& around) noexcept
+{
+    packet_slot* const made = copy(p, copies_, around);
+    accounted_ = accounted_ || made == nullptr;
     return made;
 }
 
@@ -41,7 +47,7 @@ packet_slot* runner::copy(packet_slot& p, burst& to, const surroundings& around)
 bool runner::make_own(frame_state& f, use next, const surroundings& around) noexcept
 {
     if (f.used != use::none && f.used != next) {
-        packet_slot* const fresh = copy(*f.p, copies_, around);
+        packet_slot* const fresh = copy(*f.p, around);
         if (fresh == nullptr) {
             return false;
         }
@@ -71,7 +77,7 @@ bool runner::send(packet_slot& p, port_index to, const surroundings& around) noe
 bool runner::send_cut(packet_slot& p, std::uint16_t longest, port_index to,
                       const surroundings& around) noexcept
 {
-    packet_slot* const some = copy(p, copies_, around);
+    packet_slot* const some = copy(p, around);
     if (some == nullptr) {
         return false;
     }
@@ -115,7 +121,7 @@ bool runner::switch_frame(frame_state& f, port_index from, bool last,
 {
     packet_slot* p = f.p;
     if (f.used != use::none || (!last && f.at.tags > 0)) {
-        p = copy(*f.p, copies_, around);
+        p = copy(*f.p, around);
         if (p == nullptr) {
             return false;
         }
@@ -164,6 +170,7 @@ bool runner::change_tunnel(frame_state& f, std::span<const std::uint64_t> change
     f.p->note = around.notes->add(words);
     if (f.p->note == tunnel::notes::none) {
         accounted_ = true;
+        accounted_ = true;
         around.in_counters.drop(drop_reason::flow_too_complex);
     }
     return f.p->note != tunnel::notes::none;
@@ -177,7 +184,7 @@ bool runner::run_copy(std::span<const std::uint64_t> program, bool last, frame_s
         run(program, f, around);
         return true;
     }
-    packet_slot* const other = copy(*f.p, copies_, around);
+    packet_slot* const other = copy(*f.p, around);
     if (other == nullptr) {
         return false;
     }
@@ -349,7 +356,7 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
 void runner::ask(frame_state& f, const ct_operation& what, std::span<const std::uint64_t> rest,
                  const surroundings& around) noexcept
 {
-    accounted_ = true; // with what comes of it
+    accounted_ = accounted_ || what.goes_on || !rest.empty(); // with what comes of these
     // Its headers may be changed: what is on lists is not to be.
     if (make_own(f, use::none, around) && !asked_.take(*f.p, f.state, what, rest)) [[unlikely]] {
         around.in_counters.drop(drop_reason::flow_too_complex);

@@ -69,6 +69,8 @@ private:
 
     void run(std::span<const std::uint64_t> program, frame_state& f,
              const surroundings& around) noexcept;
+    [[nodiscard]] dataplane::packet_slot* copy(dataplane::packet_slot& p,
+                                               const surroundings& around) noexcept;
     [[nodiscard]] bool make_own(frame_state& f, use next, const surroundings& around) noexcept;
     [[nodiscard]] bool send_cut(dataplane::packet_slot& p, std::uint16_t longest,
                                 dataplane::port_index to, const surroundings& around) noexcept;

@@ -99,7 +99,7 @@ public:
         if (!failed_) {
             out_.program_words = useful_words_; // what follows the last output changes nothing
             out_.reason = found ? drop_reason::flow_drop : drop_reason::flow_miss;
-            if (useful_words_ > 0 && !leaves_) {
+            if (tracks_ && !leaves_) {
                 emit({operation_code::drop, 0, static_cast<std::uint16_t>(out_.reason), 0});
             }
         }
@@ -697,6 +697,7 @@ private:
             flag(what.translation.has_value(), ct_flag::translates) |
             flag(mark_mask != 0, ct_flag::marks) | flag(!label_mask.is_zero(), ct_flag::labels));
         const std::size_t at = out_.program_words;
+        tracks_ = true;
         emit({operation_code::ct, flags, zone, 0});
         if (what.translation) {
             emit(std::bit_cast<std::uint64_t>(&*what.translation));
@@ -949,6 +950,7 @@ private:
     bool exited_{false};
     bool in_action_set_{false};
     bool leaves_{false};
+    bool tracks_{false};
     bool knows_{true}; // of its connection what it came with
     std::size_t stack_size_{0};
     std::array<wide, max_stack> stack_;

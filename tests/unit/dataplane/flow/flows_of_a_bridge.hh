@@ -48,7 +48,7 @@ protected:
         switcher_.set_tracking(connections_);
     }
 
-    void put(const group_ptr& g)
+    void put_group(const group_ptr& g)
     {
         for (const bucket& b : g->buckets()) {
             uses_.add_everywhere(b.actions);
@@ -133,7 +133,7 @@ protected:
         taken_.clear();
         burst_->clear();
         for (const frame_bytes& f : frames) {
-            flow::put(burst_->slots[burst_->count++], f, *burst_);
+            put(burst_->slots[burst_->count++], f, *burst_);
         }
         at_once lists{*this};
         switcher_.forward(*burst_, {*current_,

@@ -74,7 +74,7 @@ TEST_P(random_flows_of_a_bridge, are_as_a_plain_walk_has_them)
         rules.push_back(random.rule(static_cast<priority_t>(i + 1)));
     }
     for (std::uint32_t id = 0; id < random_flows::group_count; ++id) {
-        put(random.a_group(id));
+        put_group(random.a_group(id));
     }
     std::vector<frame_bytes> pool;
     for (int i = 0; i < 60; ++i) {
@@ -123,7 +123,7 @@ TEST_P(random_flows_of_a_bridge, are_as_a_plain_walk_has_them)
                 << "of the rule of priority " << rules[i].priority << " in turn " << turn;
         }
         if (random.one_in(4)) {
-            put(random.a_group(
+            put_group(random.a_group(
                 static_cast<std::uint32_t>(random.upto(random_flows::group_count - 1))));
         }
         for (std::uint64_t changed = random.upto(4); changed > 0; --changed) {

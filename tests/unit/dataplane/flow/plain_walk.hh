@@ -239,6 +239,9 @@ private:
     void to_group(std::uint32_t id, state& s)
     {
         const bucket_group* const g = groups_.find(id);
+        if (g == nullptr) {
+            return;
+        }
         if (!g->chooses()) {
             for (const bucket& b : g->buckets()) {
                 to_bucket(b, s);
@@ -440,7 +443,7 @@ private:
             const bool in_set = std::exchange(in_set_, false);
             table(*what.table, copy);
             if (!exited_) {
-                action_set(copy);
+                action_set(set_, copy);
             }
             in_set_ = in_set;
             exited_ = false;
