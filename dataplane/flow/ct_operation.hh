@@ -56,43 +56,63 @@ struct frozen {
 };
 
 // What the words say.
-struct ct_operation {
-    conntrack::parameters asked;
-    bool knows{false};
-    bool goes_on{false};
-    table_id table{0};
+class ct_operation {
+public:
+    bool knows;
+    bool goes_on;
+    table_id table;
     frozen state{};
     const std::uint64_t* changes{nullptr};   // value and mask of each
     std::span<const std::uint64_t> behind{}; // the stack, the set
 
     ct_operation(const operation& o, const std::uint64_t* words) noexcept
-        : knows{(o.count & ct_flag::knows) != 0},
-          goes_on{(o.count & ct_flag::goes_on) != 0},
-          table{static_cast<table_id>(o.b >> 16)}
+        : knows{has(o, ct_flag::knows)},
+          goes_on{has(o, ct_flag::goes_on)},
+          table{static_cast<table_id>(o.b >> 16)},
+          operation_{o},
+          words_{words}
     {
-        asked.zone = o.a;
-        asked.commit = (o.count & ct_flag::commits) != 0;
-        asked.force = (o.count & ct_flag::forces) != 0;
-        asked.alg = static_cast<ct::helper>(o.b >> 24);
-        if ((o.count & ct_flag::translates) != 0) {
-            asked.translation = std::bit_cast<const nat*>(*words++);
-        }
-        if ((o.count & ct_flag::marks) != 0) {
-            asked.mark = static_cast<std::uint32_t>(*words);
-            asked.mark_mask = static_cast<std::uint32_t>(*words++ >> 32);
-        }
-        if ((o.count & ct_flag::labels) != 0) {
-            asked.label = {words[0], words[1]};
-            asked.label_mask = {words[2], words[3]};
-            words += 4;
-        }
         if (goes_on) {
+            words += std::size_t{has(o, ct_flag::translates)} + has(o, ct_flag::marks) +
+                     label_words * has(o, ct_flag::labels);
             state = frozen::of(*words++);
             changes = words;
             words += 2 * static_cast<std::size_t>(std::popcount(state.changed));
             behind = {words, state.words_behind()};
         }
     }
+
+    // Written where it stays: to be copied at once, it would have to be waited for.
+    void write_to(conntrack::parameters& asked) const noexcept
+    {
+        const operation& o = operation_;
+        const std::uint64_t* words = words_;
+        asked.zone = o.a;
+        asked.commit = has(o, ct_flag::commits);
+        asked.force = has(o, ct_flag::forces);
+        asked.alg = static_cast<ct::helper>(o.b >> 24);
+        asked.translation =
+            has(o, ct_flag::translates) ? std::bit_cast<const nat*>(*words++) : nullptr;
+        const std::uint64_t mark = has(o, ct_flag::marks) ? *words++ : 0;
+        asked.mark = static_cast<std::uint32_t>(mark);
+        asked.mark_mask = static_cast<std::uint32_t>(mark >> 32);
+        asked.label = {};
+        asked.label_mask = {};
+        if (has(o, ct_flag::labels)) {
+            asked.label = {words[0], words[1]};
+            asked.label_mask = {words[2], words[3]};
+        }
+    }
+
+private:
+    static constexpr std::size_t label_words = 4;
+    [[nodiscard]] static constexpr bool has(const operation& o, std::uint8_t flag) noexcept
+    {
+        return (o.count & flag) != 0;
+    }
+
+    operation operation_;
+    const std::uint64_t* words_;
 };
 
 } // namespace strait::flow

@@ -69,7 +69,7 @@ bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const 
     conntrack::request& r = requests_[i];
     r.p = &p;
     r.headers = &keys_[i];
-    r.asked = what.asked;
+    what.write_to(r.asked);
     r.answer = {};
     r.translated = false;
     r.dropped = false;

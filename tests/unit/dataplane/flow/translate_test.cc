@@ -591,16 +591,18 @@ TEST_F(tracking_of, a_packet_carries_what_the_action_says)
     always(0, {set(field::reg2, 0x123400), track(what, std::nullopt), out(2)});
     EXPECT_EQ(outputs(), (ports_out{2}));
     const ct_operation made = first();
-    EXPECT_EQ(made.asked.zone, 0x1234);
-    EXPECT_TRUE(made.asked.commit);
-    EXPECT_TRUE(made.asked.force);
-    EXPECT_EQ(made.asked.alg, ct::helper::ftp);
-    ASSERT_NE(made.asked.translation, nullptr);
-    EXPECT_EQ(*made.asked.translation, nat{});
-    EXPECT_EQ(made.asked.mark, 0xabU);
-    EXPECT_EQ(made.asked.mark_mask, 0xffU);
-    EXPECT_EQ(made.asked.label, (wide{0xa, 0}));
-    EXPECT_EQ(made.asked.label_mask, (wide{0xf, 0}));
+    conntrack::parameters asked;
+    made.write_to(asked);
+    EXPECT_EQ(asked.zone, 0x1234);
+    EXPECT_TRUE(asked.commit);
+    EXPECT_TRUE(asked.force);
+    EXPECT_EQ(asked.alg, ct::helper::ftp);
+    ASSERT_NE(asked.translation, nullptr);
+    EXPECT_EQ(*asked.translation, nat{});
+    EXPECT_EQ(asked.mark, 0xabU);
+    EXPECT_EQ(asked.mark_mask, 0xffU);
+    EXPECT_EQ(asked.label, (wide{0xa, 0}));
+    EXPECT_EQ(asked.label_mask, (wide{0xf, 0}));
     EXPECT_FALSE(made.goes_on);
 }
 
