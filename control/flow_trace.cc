@@ -252,7 +252,7 @@ private:
     json::array drops_;
 };
 
-// A packet's passes, each with all that comes of it before what follows.
+// A packet's passes: those of all its copies behind one ct action, then those behind the next.
 class walk_through_passes {
 public:
     walk_through_passes(const flow::pipeline& flows, const flow::surroundings& around,
@@ -270,6 +270,7 @@ public:
         packet_slot& p = frame.get();
         p.destinations = 1; // nothing of it goes anywhere
         translate_and_run(0, p, at, k, {nullptr, around_.in.number, &frame.burst(), 0}, {});
+        go_on(0);
     }
 
 private:
@@ -297,16 +298,20 @@ private:
     {
         level& here = *levels_[number];
         here.runs.run(words, p, at, state, around_);
-        if (here.asked.count() > 0) {
-            go_on(number);
-        }
         around_.lists.deliver_lists();
-        here.copies.clear();
+        // Among what goes on may be copies.
+        if (here.asked.is_full() || here.copies.count > dataplane::burst::capacity / 2) {
+            go_on(number);
+            here.copies.clear();
+        }
     }
     void go_on(std::size_t number)
     {
         level& here = *levels_[number];
         flow::pass_stage& stage = here.asked;
+        if (stage.count() == 0) {
+            return;
+        }
         if (number == flow::max_passes) {
             around_.in_counters.drop(drop_reason::flow_too_complex, stage.count());
             stage.clear();
@@ -314,31 +319,44 @@ private:
         }
         for (std::size_t i = 0; i < stage.count(); ++i) {
             auto& asked = stage.requests()[i];
-            answer(asked);
+            answer(asked, stage.goes_on(i));
             stage.complete(i);
             if (stage.goes_on(i)) {
-                here.forks.clear();
-                packet_slot* const p = flow::runner::copy(*asked.p, here.forks, around_);
-                if (p != nullptr) {
-                    p->destinations = 1;
-                    steps_.goes_on(stage.table(i), stage.fields(i));
-                    flow::pass_state state = stage.state(i);
-                    state.payload = &here.forks;
-                    translate_and_run(number + 1, *p, asked.at, stage.fields(i), state,
-                                      stage.start(i));
-                }
+                begin_pass(number, i, asked);
             }
             if (!stage.rest(i).empty()) {
                 run_words(number + 1, stage.rest(i), *asked.p, asked.at, stage.state(i));
             }
         }
         stage.clear();
+        go_on(number + 1);
     }
-    void answer(conntrack::request& asked)
+    void begin_pass(std::size_t number, std::size_t i, const conntrack::request& asked)
+    {
+        level& here = *levels_[number];
+        if (here.forks.count > dataplane::burst::capacity / 2) {
+            go_on(number + 1);
+            here.forks.clear();
+        }
+        packet_slot* const p = flow::runner::copy(*asked.p, here.forks, around_);
+        if (p == nullptr) {
+            return;
+        }
+        p->destinations = 1;
+        steps_.goes_on(here.asked.table(i), here.asked.fields(i));
+        flow::pass_state state = here.asked.state(i);
+        state.payload = &here.forks;
+        translate_and_run(number + 1, *p, asked.at, here.asked.fields(i), state,
+                          here.asked.start(i));
+    }
+    void answer(conntrack::request& asked, bool goes_on)
     {
         using namespace conntrack::state;
-        asked.answer = {.state = tracked | fresh, .zone = asked.asked.zone};
-        if (!ct_states_.empty()) {
+        asked.answer = {.state = tracked | fresh,
+                        .mark = asked.asked.mark,
+                        .label = asked.asked.label,
+                        .zone = asked.asked.zone};
+        if (goes_on && !ct_states_.empty()) {
             asked.answer.state = ct_states_.front();
             ct_states_ = ct_states_.subspan(1);
         }

@@ -20,8 +20,8 @@ namespace strait::control {
 [[nodiscard]] ports::result<std::vector<std::byte>> parse_frame(std::string_view text,
                                                                 const port_names& names);
 
-// States of connections, one for each ct action that is met: flags of ct_state with | between them,
-// and commas between states. What is not said is tracked and new.
+// States of connections, one for each ct action that packets go on behind: flags of ct_state with |
+// between them, and commas between states. What is not said is tracked and new.
 [[nodiscard]] ports::result<std::vector<std::uint32_t>> parse_ct_states(std::string_view text);
 
 // The frame comes from `from`, a port of the switch; it has at least an Ethernet header. Members:

@@ -622,8 +622,9 @@ std::vector<method> flow_methods()
                          .positional = true,
                          .maximum = 200'000},
                         {.name = "ct_next",
-                         .help = "what each ct action finds, in turn, like new,est|rpl; new "
-                                 "unless given"}},
+                         .help =
+                             "what each ct action finds that packets go on behind, in turn, like "
+                             "new,est|rpl; new unless given"}},
          .result =
              {{"flow", "string", "the packet as flows see it"},
               {"steps", "array",

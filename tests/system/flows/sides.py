@@ -74,6 +74,12 @@ class Traced(_Side):
     def forward(self, frames):
         return [self._one(port, data) for port, data in frames]
 
+    def traced_ports(self, port, data, ct_states):
+        """As DummyOvs has it."""
+        traced = self._daemon.ask("trace", port=self.names[port], packet=data.hex(),
+                                  ct_next=",".join(ct_states))
+        return sorted(output["number"] for output in traced["outputs"])
+
     def _one(self, port, data):
         traced = self._daemon.ask("trace", port=self.names[port], packet=data.hex())
         return [(output["number"], bytes.fromhex(output["frame"])) for output in traced["outputs"]]

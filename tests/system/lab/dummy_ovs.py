@@ -5,6 +5,7 @@ does anywhere, but its ports' wires are sockets. Needs no privilege, and touches
 import contextlib
 import json
 import pathlib
+import re
 import shutil
 import socket
 import struct
@@ -81,6 +82,7 @@ class DummyOvs:
         self._database = self._daemon = self._control = None
         self._wires = {}
         self._groups = False
+        self._datapath_numbers = None
         self._requests = 0
         try:
             self._start()
@@ -217,6 +219,24 @@ class DummyOvs:
     def trace(self, port, frame):
         """OVS's own account of what becomes of a frame."""
         return self.control("ofproto/trace", "br0", f"in_port={port}", frame.hex())
+
+    def traced_ports(self, port, frame, ct_states):
+        """The ports, sorted, by which a frame would leave if its ct actions found these states, in
+        turn, flags with | between them; what is not said is new."""
+        options = [word for state in ct_states
+                   for word in ("--ct-next", "trk," + state.replace("|", ","))]
+        said = self.control("ofproto/trace", *options, "br0", f"in_port={port}", frame.hex())
+        # Of the datapath's own numbers; what is within brackets is no output.
+        lines = re.findall(r"^Datapath actions: (.*)$", said, re.MULTILINE)
+        outputs = []
+        for line in lines:
+            while "(" in line:
+                line = re.sub(r"\([^()]*\)", "", line)
+            outputs += [int(word) for word in line.split(",") if word.isdecimal()]
+        if self._datapath_numbers is None:
+            shown = re.findall(r" p(\d+) \d+/(\d+):", self.control("dpif/show"))
+            self._datapath_numbers = {int(inner): int(number) for number, inner in shown}
+        return sorted(self._datapath_numbers[number] for number in outputs)
 
     def forward(self, frames, cached=True):
         """Sends (port, frame) pairs in their order; for each, the (port, frame) pairs that left.
