@@ -4,6 +4,7 @@ every outer header byte by byte as scapy makes and reads it, and what is hostile
 counted."""
 
 import contextlib
+import select
 import struct
 import time
 
@@ -17,6 +18,7 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Raw
 
 import lab as parts
+from lab import dummy_ovs
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 FAR = "02:00:00:00:00:0f"
@@ -540,6 +542,81 @@ def test_two_tunnels_alike_are_refused(bench):
         with pytest.raises(parts.Refused) as refused:
             bench.ctl(f"port add t9 --bridge tenants --type vxlan --remote {THERE[4]} --key 5")
         assert "is held by port t0" in refused.value.sentence
+
+
+# Open vSwitch's tunnels as the far end: frames are carried between its ports and the switch's.
+
+class OvsFar:
+    """OVS with its dummy datapath: an underlay's port p1 of br0, a tunnel and a port of int."""
+
+    def __init__(self, lab):
+        self.ovs = lab.dummy_ovs(numbers=(1,), tunnels=True)
+        self.at = self.ovs.folder
+        self._vsctl("set", "Bridge", "br0", f'other-config:hwaddr="{FAR}"')
+        self._vsctl("add-br", "int", "--", "set", "Bridge", "int", "datapath_type=dummy", "--",
+                    "add-port", "int", "inner", "--", "set", "Interface", "inner", "type=dummy",
+                    f"options:pstream=punix:{self.at}/inner.sock")
+        parts.wait_until((self.at / "inner.sock").is_socket, 10, "OVS's port")
+        self.inner = dummy_ovs._Wire(self.at / "inner.sock")
+        self.outer = self.ovs._wires[1]
+        self.ovs.control("netdev-dummy/ip4addr", "br0", "10.0.0.2/24")
+        self.ovs.control("netdev-dummy/ip6addr", "br0", "fd00::2/64")
+        self.ovs.control("ovs/route/add", "10.0.0.0/24", "br0")
+        self.ovs.control("ovs/route/add", "fd00::/64", "br0")
+        for bridge in ("br0", "int"):
+            self.ovs._run("ovs-ofctl", "add-flow", f"{self.at}/{bridge}.mgmt", "actions=NORMAL")
+
+    def _vsctl(self, *words):
+        return self.ovs._vsctl("--timeout=20", *words)
+
+    @contextlib.contextmanager
+    def tunnel(self, kind, version, mac, *options):
+        self._vsctl("add-port", "int", "t1", "--", "set", "Interface", "t1", f"type={kind}",
+                    f'options:remote_ip="{HERE[version]}"', *options)
+        self.ovs.control("tnl/arp/set", "br0", HERE[version], mac)
+        try:
+            yield
+        finally:
+            self._vsctl("del-port", "int", "t1")
+
+    @staticmethod
+    def hear(wire, match, timeout=5):
+        """The frames until one matches."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if select.select([wire.fileno()], [], [], 0.2)[0]:
+                for frame in wire.receive_all():
+                    if match(frame):
+                        return frame
+        return None
+
+
+@pytest.fixture(scope="module")
+def far_ovs(module_lab):
+    try:
+        return OvsFar(module_lab)
+    except parts.Unavailable as why:
+        pytest.skip(f"skipped: {why}")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("kind, ours, theirs", [
+    ("vxlan", [], []), ("geneve", [], []), ("gre", [], []),
+    ("vxlan", ["--csum"], ["options:csum=true"]), ("geneve", ["--csum"], ["options:csum=true"]),
+    ("gre", ["--csum"], ["options:csum=true"])])
+def test_ovs_at_the_far_end(bench, far_ovs, kind, ours, theirs, version):
+    with bench.tunnel(kind, "--remote", THERE[version], "--key", "42", *ours, version=version), \
+            far_ovs.tunnel(kind, version, bench.mac, "options:key=42", *theirs):
+        there = bytes(inner(300))
+        out = bench.out(there)
+        assert len(out) == 1
+        far_ovs.outer.send(out[0])
+        assert far_ovs.hear(far_ovs.inner, lambda f: f == there)
+        back = bytes(Ether(dst=A, src=B) / inner(200).payload)
+        far_ovs.inner.send(back)
+        wrapped = far_ovs.hear(far_ovs.outer, lambda f: Ether(f).dst == bench.mac)
+        assert wrapped
+        assert bench.into(wrapped) == [back]
 
 
 # Linux as the far end.

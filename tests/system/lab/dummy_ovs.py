@@ -76,8 +76,10 @@ class DummyOvs:
     It learns nothing but by the action NORMAL, and forwards nothing without flows.
     """
 
-    def __init__(self, numbers=(1, 2, 3, 4, 5)):
+    def __init__(self, numbers=(1, 2, 3, 4, 5), tunnels=False):
+        """With tunnels, ports of their types are those, and not dummies as all others are."""
         self.numbers = tuple(numbers)
+        self._dummies = "--enable-dummy" if tunnels else "--enable-dummy=override"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="strait-ovs-"))
         self._database = self._daemon = self._control = None
         self._wires = {}
@@ -102,7 +104,7 @@ class DummyOvs:
                     "other_config:vlan-limit=2")
         self._daemon = Process(ovs_command(
             at, "ovs-vswitchd", f"unix:{at}/db.sock", f"--unixctl={at}/vswitchd.ctl",
-            "--no-chdir", "--enable-dummy=override", "--disable-system", "--disable-system-route",
+            "--no-chdir", self._dummies, "--disable-system", "--disable-system-route",
             "-vconsole:warn"), at / "ovs.log", name="ovs-vswitchd")
         wait_until((at / "vswitchd.ctl").is_socket, 30, "ovs-vswitchd's socket")
         ports = [word for number in self.numbers for word in (
