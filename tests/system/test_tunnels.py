@@ -286,6 +286,40 @@ def test_one_frame_with_two_keys(bench):
             bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
 
 
+def test_gre_counts_what_it_sends(bench):
+    with bench.tunnel("gre", "--remote", THERE[4], "--key", "5", "--seq"):
+        first = [Ether(bench.out(inner())[0])[GRE].sequence_number for _ in range(3)]
+        assert first == list(range(first[0], first[0] + 3))
+
+
+def test_group_policies_and_oam_by_flows(bench):
+    back = bytes(inner())
+    try:
+        with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "1", "--gbp"):
+            bench.ctl("flow", "replace", "--bridge", "tenants",
+                      "in_port=g0,actions=set_field:0x1234->tun_gbp_id,"
+                      "set_field:0x48->tun_gbp_flags,output:t0\n"
+                      "in_port=t0,tun_gbp_id=0x4321,actions=output:g0")
+            out = Ether(bench.out(inner())[0])[VXLAN]
+            assert (int(out.flags), out.gpid, int(out.gpflags)) == (0x88, 0x1234, 0x48)
+            for group, count in ((0x4321, 1), (0x4322, 0)):
+                assert bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
+                                  / udp(4789, False, 50000)
+                                  / VXLAN(flags=0x88, gpid=group, vni=1) / Raw(back),
+                                  count) == [back] * count
+        with bench.tunnel("geneve", "--remote", THERE[4], "--key", "1"):
+            bench.ctl("flow", "replace", "--bridge", "tenants",
+                      "in_port=g0,actions=output:t0\n"
+                      "in_port=t0,tun_flags=+oam,actions=output:g0")
+            for oam in (1, 0):
+                assert bench.into(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
+                                  / udp(6081, False, 50000)
+                                  / GENEVE(vni=1, proto=0x6558, oam=oam) / Raw(back),
+                                  oam) == [back] * oam
+    finally:
+        bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
+
+
 def test_underlay_by_flows(bench):
     """The switch's own port in flows: what it sends, and what is for it."""
     back = bytes(inner())
