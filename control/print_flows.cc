@@ -54,6 +54,26 @@ std::string list_text(const json::object& result)
     return out;
 }
 
+std::string top_text(const json::object& result)
+{
+    text_table t{{"PACKETS/S", "BYTES/S", "PACKETS", "TABLE", "PRIORITY", "FLOW"}};
+    t.align_right(0, 4);
+    const auto rate = [](const json::value& v) {
+        return grouped(static_cast<std::uint64_t>(as_number(v) + 0.5));
+    };
+    const auto& flows = as_array(member(result, "flows"));
+    for (const auto& element : flows) {
+        const auto& r = as_object(element);
+        const std::string match = plain(member(r, "match"));
+        t.add({rate(member(r, "packets_per_second")), rate(member(r, "bytes_per_second")),
+               grouped(as_count(member(r, "packets"))), plain(member(r, "table")),
+               plain(member(r, "priority")),
+               match + (match.empty() ? "" : " ") + "actions=" + plain(member(r, "actions"))});
+    }
+    const auto total = as_count(member(result, "total"));
+    return t.text() + (total > flows.size() ? grouped(total - flows.size()) + " more\n" : "");
+}
+
 std::string difference_text(const json::object& result)
 {
     std::string out;
@@ -147,6 +167,9 @@ std::string flow_text(const method& m, const json::object& result)
 {
     if (m.name == "flow.list") {
         return list_text(result);
+    }
+    if (m.name == "flow.top") {
+        return top_text(result);
     }
     if (m.name == "flow.diff") {
         return difference_text(result);

@@ -2,6 +2,7 @@
 // What the methods of the control service do: parameters to calls of the switch, its state to JSON.
 #pragma once
 
+#include "control/flow_top.hh"
 #include "control/methods.hh"
 #include "control/rpc.hh"
 #include "control/switch.hh"
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace strait::control {
@@ -67,6 +69,7 @@ private:
     result flow_replace(const object& p);
     result flow_diff(const object& p) const;
     result flow_list(const object& p) const;
+    result flow_top_list(const object& p);
     result flow_begin(const object& p);
     result flow_put(const object& p);
     result flow_commit(const object& p);
@@ -107,6 +110,8 @@ private:
     host_facts facts_;
     std::map<std::int64_t, open_bundle> bundles_; // none of a client that is gone
     std::int64_t last_bundle_{0};
+    static constexpr std::size_t most_tops = 8;
+    std::map<std::pair<client_id, std::string>, flow_top> tops_; // by bridge; likewise
     std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
     control::rpc rpc_{methods()};
 };

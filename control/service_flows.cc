@@ -56,11 +56,13 @@ void service::add_flow_methods()
     rpc_.add("flow.replace", [this](const object& p) { return flow_replace(p); });
     rpc_.add("flow.diff", [this](const object& p) { return flow_diff(p); });
     rpc_.add("flow.list", [this](const object& p) { return flow_list(p); });
+    rpc_.add("flow.top", [this](const object& p) { return flow_top_list(p); });
     rpc_.add("flow.begin", [this](const object& p) { return flow_begin(p); });
     rpc_.add("flow.put", [this](const object& p) { return flow_put(p); });
     rpc_.add("flow.commit", [this](const object& p) { return flow_commit(p); });
     rpc_.when_left([this](client_id who) {
         std::erase_if(bundles_, [who](const auto& b) { return b.second.client == who; });
+        std::erase_if(tops_, [who](const auto& t) { return t.first.first == who; });
     });
     rpc_.add("trace", [this](const object& p) { return trace_frame(p); });
     rpc_.add("cache.stats", [this](const object&) { return cache_stats(); });
@@ -200,6 +202,42 @@ service::result service::flow_list(const object& p) const
         });
     }
     return json::value{{"bridge", (*bridge)->name}, {"total", total}, {"flows", std::move(list)}};
+}
+
+service::result service::flow_top_list(const object& p)
+{
+    const auto bridge = flow_bridge(p);
+    if (bridge.has_error()) {
+        return bridge.error();
+    }
+    const virtual_switch::bridge& b = **bridge;
+    std::erase_if(tops_,
+                  [this](const auto& t) { return !switch_.bridges().contains(t.first.second); });
+    const std::pair whose{rpc_.caller(), b.name};
+    if (!tops_.contains(whose) && tops_.size() >= most_tops) {
+        return failure{failure_kind::limit, std::to_string(most_tops) +
+                                                " connections look at flows that carry most "
+                                                "already, and no more may"};
+    }
+    constexpr std::int64_t usual_count = 20;
+    const auto top = tops_[whose].look(
+        *b.flows, text_of(p, "by") == "bytes" ? flow_top::order::bytes : flow_top::order::packets,
+        static_cast<std::size_t>(number_of(p, "count").value_or(usual_count)),
+        std::chrono::steady_clock::now());
+    const port_names names = switch_.port_names_of(b.name);
+    constexpr double second = 1e6; // microseconds
+    const auto interval = static_cast<double>(top.interval.count());
+    json::array list;
+    for (const flow_top::one& o : top.flows) {
+        json::object one = to_json(*o.rule, is_set(p, "names") ? &names : nullptr, b.flows->time());
+        one["packets_per_second"] = static_cast<double>(o.packets) * second / interval;
+        one["bytes_per_second"] = static_cast<double>(o.bytes) * second / interval;
+        list.push_back(std::move(one));
+    }
+    return json::value{{"bridge", b.name},
+                       {"interval_us", top.interval.count()},
+                       {"total", top.total},
+                       {"flows", std::move(list)}};
 }
 
 service::result service::flow_begin(const object& p)

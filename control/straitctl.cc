@@ -91,6 +91,23 @@ int watch(const cli::command& c, client& connection)
     }
 }
 
+// Rates want two looks. On a terminal it goes on until it is interrupted.
+int top(const cli::command& c, client& connection)
+{
+    const auto* const given = c.parameters.if_contains("interval");
+    const std::chrono::seconds interval{given == nullptr ? 1 : given->to_number<int>()};
+    const bool again = !c.global.json && ::isatty(STDOUT_FILENO) != 0;
+    (void)connection.call(c.method->name, c.parameters);
+    do {
+        std::this_thread::sleep_for(interval);
+        const json::value now = connection.call(c.method->name, c.parameters);
+        if ((again && !put_answer("\033[H\033[2J")) || !show(c, now)) {
+            return no_answer;
+        }
+    } while (again);
+    return done;
+}
+
 int run(const std::vector<std::string>& words)
 {
     const auto parsed = cli::parse(straitctl_program(), words);
@@ -115,6 +132,9 @@ int run(const std::vector<std::string>& words)
         client connection{daemon_in(c.global.run_dir)};
         if (c.rates || c.watch) {
             return watch(c, connection);
+        }
+        if (c.method->name == "flow.top") {
+            return top(c, connection);
         }
         const json::value answer = wants_upload(*c.method, c.parameters)
                                        ? upload(connection, *c.method, c.parameters)

@@ -381,6 +381,81 @@ TEST_F(flows_of_the_service, are_looked_through_for_narrow_keys_when_many_of_the
     EXPECT_EQ(live()->layout.count, narrow);
 }
 
+TEST_F(flows_of_the_service, that_carry_most_are_told)
+{
+    give("flow.add", "priority=9,tcp,actions=1\npriority=8,udp,actions=1\npriority=7,arp,"
+                     "actions=1\n");
+    const auto count = [this](flow::priority_t of, std::uint64_t packets, std::uint64_t bytes) {
+        switch_.bridges().at("br0").flows->for_each_in_no_order([&](const flow::rule& r) {
+            if (r.priority() == of) {
+                r.count(packets, bytes, r.settings().created);
+            }
+        });
+    };
+    using priorities = std::vector<std::int64_t>;
+    const auto top = [this](std::string_view parameters = "{}") {
+        priorities out;
+        const auto answer = ask("flow.top", parameters);
+        for (const auto& f : answer.at("flows").as_array()) {
+            out.push_back(f.at("priority").to_number<std::int64_t>());
+        }
+        return out;
+    };
+    count(9, 1000, 1000);
+    const auto first = ask("flow.top");
+    EXPECT_EQ(first.at("interval_us"), 0);
+    EXPECT_EQ(first.at("flows").as_array().size(), 0U);
+    count(9, 10, 9000);
+    count(8, 30, 5000);
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    const auto second = ask("flow.top");
+    const auto interval = second.at("interval_us").to_number<double>() / 1e6;
+    EXPECT_GE(interval, 0.01);
+    EXPECT_EQ(second.at("total"), 2);
+    ASSERT_EQ(second.at("flows").as_array().size(), 2U);
+    EXPECT_EQ(second.at("flows").at(0).at("match"), "udp");
+    EXPECT_DOUBLE_EQ(second.at("flows").at(0).at("packets_per_second").as_double(), 30 / interval);
+    EXPECT_DOUBLE_EQ(second.at("flows").at(1).at("bytes_per_second").as_double(), 9000 / interval);
+    EXPECT_EQ(second.at("flows").at(1).at("packets"), 1010) << "of all time";
+    EXPECT_EQ(top(), priorities{});
+    count(9, 10, 9000);
+    count(8, 30, 5000);
+    EXPECT_EQ(top(R"({"by":"bytes"})"), (priorities{9, 8}));
+    count(9, 1, 1);
+    count(8, 2, 2);
+    count(7, 3, 3);
+    EXPECT_EQ(top(R"({"count":2})"), (priorities{7, 8}));
+    EXPECT_EQ(top(), priorities{}) << "the third was not shown, but is known";
+    // What a changed one carried before is not counted, what a new one carried is.
+    std::this_thread::sleep_for(std::chrono::milliseconds{1100}); // another second of its age
+    (void)top();
+    give("flow.mod", "tcp,actions=2");
+    EXPECT_EQ(top(), priorities{});
+    count(9, 1, 1);
+    EXPECT_EQ(top(), priorities{9});
+    give("flow.add", "priority=6,icmp,actions=1");
+    count(6, 5, 5);
+    EXPECT_EQ(top(), priorities{6});
+    give("flow.del", "tcp");
+    count(8, 1, 1);
+    EXPECT_EQ(top(), priorities{8});
+}
+
+TEST_F(flows_of_the_service, that_carry_most_are_told_to_so_many_connections)
+{
+    const auto ask_as = [this](client_id who) {
+        return service_.rpc().answer(R"({"jsonrpc":"2.0","id":1,"method":"flow.top"})", who);
+    };
+    for (client_id who = 1; who <= 8; ++who) {
+        EXPECT_THAT(ask_as(who), HasSubstr("interval_us"));
+    }
+    EXPECT_THAT(ask_as(9), HasSubstr("no more may"));
+    EXPECT_THAT(ask_as(8), HasSubstr("interval_us"));
+    service_.rpc().left(3);
+    EXPECT_THAT(ask_as(9), HasSubstr("\"interval_us\":0"));
+    EXPECT_THAT(ask_as(9), testing::Not(HasSubstr("\"interval_us\":0")));
+}
+
 TEST_F(flows_of_the_service, are_the_only_bridges_or_a_named_ones)
 {
     ask("bridge.add", R"({"name":"br1"})");

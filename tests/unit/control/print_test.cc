@@ -54,6 +54,20 @@ TEST(tables, of_drops_leave_out_what_did_not_happen)
     EXPECT_EQ(text.find("never"), std::string::npos);
 }
 
+TEST(tables, of_flows_that_carry_most_have_their_rates)
+{
+    const auto result = json::parse(R"({"total":3,"flows":[
+        {"table":0,"priority":9,"match":"tcp","actions":"output:1","packets":12345,
+         "packets_per_second":1499.6,"bytes_per_second":100000.0},
+        {"table":3,"priority":10,"match":"","actions":"drop","packets":1,
+         "packets_per_second":0.1,"bytes_per_second":6.0}]})");
+    EXPECT_EQ(to_text(*find_method(methods(), "flow.top"), result),
+              "PACKETS/S  BYTES/S  PACKETS  TABLE  PRIORITY  FLOW\n"
+              "    1,500  100,000   12,345      0         9  tcp actions=output:1\n"
+              "        0        6        1      3        10  actions=drop\n"
+              "1 more\n");
+}
+
 TEST(tables, stay_silent_for_commands_that_only_do)
 {
     EXPECT_EQ(to_text(*find_method(methods(), "port.add"), json::parse(R"({"name":"a"})")), "");
