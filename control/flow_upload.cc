@@ -13,7 +13,8 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::size_t part_size = 512 * 1024; // JSON's escapes come on top
+// With JSON's escapes, a byte for a byte at the most, it is less than a request may be long.
+constexpr std::size_t part_size = 500 * 1024;
 
 // What flow.put calls a command.
 std::string_view command_of(const method& m, bool strict)
@@ -25,6 +26,28 @@ std::string_view command_of(const method& m, bool strict)
         return strict ? "delete_strict" : "delete";
     }
     return "add";
+}
+
+// As many lines as there is room for, or one.
+std::string_view next_part(std::string_view text)
+{
+    if (text.size() <= part_size) {
+        return text;
+    }
+    auto end = text.rfind('\n', part_size - 1);
+    if (end == std::string_view::npos) {
+        end = std::min(text.find('\n'), text.size() - 1);
+    }
+    return text.substr(0, end + 1);
+}
+
+// "rules.txt:7: "
+std::string place(const json::object& parameters, std::int64_t line)
+{
+    const auto* const file = parameters.if_contains("file");
+    return (file == nullptr ? std::string{"flows"}
+                            : std::string{std::string_view{file->as_string()}}) +
+           ":" + std::to_string(line) + ": ";
 }
 
 } // namespace
@@ -46,17 +69,16 @@ json::value upload(client& connection, const method& m, const json::object& para
     if (m.name == "flow.replace") {
         begin["replace"] = true;
     }
-    const json::value bundle = connection.call("flow.begin", begin).as_object().at("bundle");
     std::string_view rest{parameters.at("flows").as_string()};
+    const json::value bundle = connection.call("flow.begin", begin).as_object().at("bundle");
     std::int64_t line = 1;
     while (!rest.empty()) {
-        std::size_t size = std::min(rest.size(), part_size);
-        if (size < rest.size()) {
-            const auto end = rest.rfind('\n', size);
-            size = end == std::string_view::npos ? std::min(rest.find('\n'), rest.size() - 1) + 1
-                                                 : end + 1;
+        const std::string_view part = next_part(rest);
+        if (part.size() > part_size) {
+            throw call_error{true, place(parameters, line) + "this line has " +
+                                       std::to_string(part.size()) + " bytes; a flow may have " +
+                                       std::to_string(part_size)};
         }
-        const std::string_view part = rest.substr(0, size);
         json::object put{{"bundle", bundle},
                          {"flows", part},
                          {"command", command_of(m, is_set(parameters, "strict"))},
@@ -66,7 +88,7 @@ json::value upload(client& connection, const method& m, const json::object& para
         }
         (void)connection.call("flow.put", put);
         line += std::ranges::count(part, '\n');
-        rest.remove_prefix(size);
+        rest.remove_prefix(part.size());
     }
     return connection.call("flow.commit", {{"bundle", bundle}});
 }
