@@ -381,7 +381,8 @@ std::string label(const parameter& p, wording w)
     if (w == wording::program) {
         return '"' + std::string{p.name} + '"';
     }
-    return p.positional ? std::string{p.placeholder} : "--" + with_dashes(p.name);
+    return p.positional ? std::string{p.placeholder}
+                        : "--" + with_dashes(p.option.empty() ? p.name : p.option);
 }
 
 std::string describe_kind(const parameter& p)

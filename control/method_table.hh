@@ -49,7 +49,8 @@ struct parameter {
     std::string_view members_form{}; // which there are, where no list of them would be read
     // Of text that is not right in any form: whether this one is.
     bool (*fits)(std::string_view text){nullptr};
-    std::string_view form{}; // what is right, where the kind alone does not say it well
+    std::string_view form{};   // what is right, where the kind alone does not say it well
+    std::string_view option{}; // on the command line, in place of its name
 };
 
 // One member of a method's result, or of each element of it when the result is a list.

@@ -645,11 +645,18 @@ std::vector<method> flow_methods()
                          .positional = true},
                         {.name = "packet",
                          .help = "the frame in hexadecimal digits, or words like "
-                                 "tcp,nw_src=10.0.0.1,tp_dst=80",
-                         .placeholder = "PACKET",
+                                 "tcp,nw_src=10.0.0.1,tp_dst=80; of straitctl, a capture, too",
+                         .placeholder = "PACKET|FILE.pcap",
                          .required = true,
                          .positional = true,
                          .maximum = 200'000},
+                        {.name = "nth",
+                         .kind = kind::integer,
+                         .help = "of a capture, the packet of this number from 1; all unless given",
+                         .placeholder = "N",
+                         .minimum = 1,
+                         .maximum = std::numeric_limits<std::int64_t>::max(),
+                         .option = "packet"},
                         {.name = "ct_next",
                          .help =
                              "what each ct action finds that packets go on behind, in turn, like "

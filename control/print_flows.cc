@@ -124,7 +124,14 @@ std::string choice_text(const json::object& choice)
 
 std::string trace_text(const json::object& result)
 {
-    std::string out = "packet: " + plain(member(result, "flow")) + "\n";
+    std::string out = "packet" +
+                      (result.contains("number") ? " " + plain(member(result, "number")) : "") +
+                      ": " + plain(member(result, "flow")) + "\n";
+    if (const auto* const captured = result.if_contains("captured");
+        captured != nullptr && as_count(*captured) < as_count(member(result, "length"))) {
+        out += "(captured were " + plain(*captured) + " bytes of " +
+               plain(member(result, "length")) + "; zeros stand for the others)\n";
+    }
     for (const auto& step : as_array(member(result, "steps"))) {
         out += step_text(as_object(step));
     }

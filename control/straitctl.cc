@@ -5,6 +5,7 @@
 #include "control/flow_upload.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
+#include "control/trace_capture.hh"
 #include "control/version.hh"
 #include "control/vm.hh"
 #include "control/vm_commands.hh"
@@ -132,6 +133,12 @@ int run(const std::vector<std::string>& words)
         client connection{daemon_in(c.global.run_dir)};
         if (c.rates || c.watch) {
             return watch(c, connection);
+        }
+        if (c.method->name == "trace" && traces_capture(c.parameters)) {
+            return trace_capture(connection, c.parameters,
+                                 [&c](const json::value& v) { return show(c, v); })
+                       ? done
+                       : no_answer;
         }
         if (c.method->name == "flow.top") {
             return top(c, connection);

@@ -68,6 +68,19 @@ TEST(tables, of_flows_that_carry_most_have_their_rates)
               "1 more\n");
 }
 
+TEST(traces, of_captures_have_the_packet_s_number_and_say_what_is_missing)
+{
+    const auto text = [](const char* result) {
+        return to_text(*find_method(methods(), "trace"), json::parse(result));
+    };
+    EXPECT_EQ(text(R"({"flow":"tcp","steps":[],"outputs":[],"drops":[],"number":3,"captured":60,
+                       "length":60})"),
+              "packet 3: tcp\n");
+    EXPECT_EQ(text(R"({"flow":"tcp","steps":[],"outputs":[],"drops":[],"number":4,"captured":60,
+                       "length":100})"),
+              "packet 4: tcp\n(captured were 60 bytes of 100; zeros stand for the others)\n");
+}
+
 TEST(tables, stay_silent_for_commands_that_only_do)
 {
     EXPECT_EQ(to_text(*find_method(methods(), "port.add"), json::parse(R"({"name":"a"})")), "");
