@@ -265,7 +265,7 @@ rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
 
 void lengthen_head(packet_slot& p, burst& b) noexcept
 {
-    if (p.segment_count == 0) {
+    if (p.segment_count == 0 || p.mbuf != nullptr) { // an mbuf's first piece is no slot
         return;
     }
     std::byte* const end = p.head.data() + p.head.size();

@@ -202,6 +202,7 @@ TEST_F(packet, a_head_is_lengthened_with_what_lies_behind_it)
             std::memcpy(p.data, f.data(), p.head_length);
             p.segments = burst_->segments.data() + burst_->segments_used;
             p.segment_count = 0;
+            p.mbuf = nullptr;
             p.remote = nullptr;
             for (std::size_t at = p.head_length; at < length; ++p.segment_count) {
                 const std::size_t n = std::min(piece, length - at);
@@ -222,6 +223,23 @@ TEST_F(packet, a_head_is_lengthened_with_what_lies_behind_it)
             dataplane::lengthen_head(p, *burst_);
             EXPECT_EQ(bytes_of(p), f) << "it is as long as it can be";
         }
+    }
+}
+
+TEST_F(packet, a_head_in_an_mbuf_stays_as_long_as_it_is)
+{
+    const pool_ptr small = make_pool(64, 150);
+    const frame f = make_frame(b, a, 600, 3);
+    // On either side of the slot: an address tells nothing.
+    for (dataplane::packet_slot* const p : {&burst_->slots[0], &burst_->slots[63]}) {
+        burst_->clear();
+        ASSERT_TRUE(dataplane::from_mbuf(*p, to_mbuf(f, small.get()), *burst_));
+        const std::uint16_t before = p->head_length;
+        EXPECT_LT(before, f.size());
+        dataplane::lengthen_head(*p, *burst_);
+        EXPECT_EQ(p->head_length, before);
+        EXPECT_EQ(bytes_of(*p), f);
+        rte_pktmbuf_free(p->mbuf);
     }
 }
 
