@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 namespace strait::dataplane {
 
@@ -62,6 +63,18 @@ private:
     counter word_; // twice the cycles; asleep: twice the TSC when it were none, and one
 };
 
+struct packet;
+struct port_counters;
+
+// Who is shown the packets that are dropped: see tapper.hh.
+class drop_watcher {
+public:
+    virtual void dropped(const packet& p, drop_reason reason, const port_counters& at) noexcept = 0;
+
+protected:
+    ~drop_watcher() = default;
+};
+
 // What one worker counts of one port. rx: from the port into the switch; tx: out of the switch.
 struct alignas(64) port_counters {
     counter rx_packets;
@@ -69,10 +82,28 @@ struct alignas(64) port_counters {
     counter tx_packets;
     counter tx_bytes;
     std::array<counter, drop_reason_count> drops;
+    drop_watcher* watcher{nullptr}; // the writer's own; null: nobody wants to see them
 
+    // Of packets that cannot be shown any more, or never were packets.
     void drop(drop_reason reason, std::uint64_t packets = 1) noexcept
     {
         drops[static_cast<std::size_t>(reason)].add(packets);
+    }
+    void drop(drop_reason reason, const packet& p) noexcept
+    {
+        drop(reason);
+        if (watcher != nullptr) [[unlikely]] {
+            watcher->dropped(p, reason, *this);
+        }
+    }
+    void drop(drop_reason reason, std::span<packet* const> packets) noexcept
+    {
+        drop(reason, packets.size());
+        if (watcher != nullptr) [[unlikely]] {
+            for (const packet* const p : packets) {
+                watcher->dropped(*p, reason, *this);
+            }
+        }
     }
 };
 

@@ -37,6 +37,7 @@ enum class drop_reason : std::uint8_t {
     no_live_bucket,
     metered,
     ingress_policed,
+    mirror_output,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,
@@ -51,6 +52,7 @@ enum class drop_reason : std::uint8_t {
     no_memory,
     handover_full,
     port_removed,
+    mirror_full,
     egress_policed,
     // to a tunnel's port, or to a bridge's own
     tunnel_too_big,

@@ -81,23 +81,23 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
                                             port_counters& counters) noexcept
 {
     if (header.source.is_multicast() || header.source.is_zero()) [[unlikely]] {
-        counters.drop(drop_reason::invalid_source_mac);
+        counters.drop(drop_reason::invalid_source_mac, p);
         return false;
     }
     if (is_tag(header.type)) [[unlikely]] {
         if (const auto reason = classify_tagged(p, header.type, in.vlan)) {
-            counters.drop(*reason);
+            counters.drop(*reason, p);
             return false;
         }
     } else {
         set_untagged(p, in.vlan.native);
         if (!untagged_allowed) {
-            counters.drop(drop_reason::untagged_not_allowed);
+            counters.drop(drop_reason::untagged_not_allowed, p);
             return false;
         }
     }
     if (header.destination.is_reserved_multicast() && !bridge.forward_bpdu) [[unlikely]] {
-        counters.drop(drop_reason::reserved_multicast);
+        counters.drop(drop_reason::reserved_multicast, p);
         return false;
     }
     return true;
@@ -118,7 +118,7 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
         }
     }
     if (p.destinations == 0) {
-        counters.drop(drop_reason::no_destination);
+        counters.drop(drop_reason::no_destination, p);
     }
 }
 
@@ -160,7 +160,7 @@ struct verdict {
         flood(p, in.index, *config.bridges[to_index(in.bridge)], config, in_counters, out);
         break;
     case verdict::kind::drop:
-        in_counters.drop(v.reason);
+        in_counters.drop(v.reason, p);
         break;
     }
 }
@@ -186,7 +186,9 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
 {
     const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
     if (!in.admin_up) [[unlikely]] {
-        in_counters.drop(drop_reason::ingress_disabled, packets.size());
+        for (Packet& p : packets) {
+            in_counters.drop(drop_reason::ingress_disabled, slot_of(p));
+        }
         return;
     }
 
@@ -206,7 +208,7 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
         p.destinations = 0;
         p.note = 0;
         if (p.length < ethernet_header) [[unlikely]] {
-            in_counters.drop(drop_reason::frame_too_short);
+            in_counters.drop(drop_reason::frame_too_short, p);
             continue;
         }
         candidate& c = *end;
@@ -307,7 +309,7 @@ admitted admit(std::span<packet*> packets, const port_config& port,
                port_counters& counters) noexcept
 {
     if (!port.admin_up) [[unlikely]] {
-        counters.drop(drop_reason::egress_disabled, packets.size());
+        counters.drop(drop_reason::egress_disabled, packets);
         return {0, true};
     }
     std::size_t kept = 0;
@@ -324,7 +326,7 @@ admitted admit(std::span<packet*> packets, const port_config& port,
         if (!tagged && p->tags > 0 && p->tagged != as_it_is &&
             load<be16>(p->data + 12) == ethertype_vlan) [[unlikely]] {
             // Without its own tag the sender's inner one would choose the VLAN out there.
-            counters.drop(drop_reason::nested_tag);
+            counters.drop(drop_reason::nested_tag, *p);
             continue;
         }
         const std::uint32_t longest = port.mtu + ethernet_header + p->tags * tag_length;
@@ -334,7 +336,7 @@ admitted admit(std::span<packet*> packets, const port_config& port,
             const bool too_long = todo.segment_size == 0 ||
                                   std::uint32_t{todo.header_length} + todo.segment_size > longest;
             if (too_long && !port.tunnel) { // whose senders are told
-                counters.drop(drop_reason::mtu_exceeded);
+                counters.drop(drop_reason::mtu_exceeded, *p);
                 continue;
             }
         }

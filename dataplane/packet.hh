@@ -90,6 +90,7 @@ struct packet {
     std::uint16_t destinations; // transmits to come, counted down if several; see own()
     std::uint16_t note;         // what flows know of its tunnel (tunnel/notes.hh); 0: nothing
     offload_intent offload;
+    std::uint16_t origin; // where taps are: in its burst; that of what it is a copy of
 };
 
 // Bytes of a guest's packet that are copied to private memory before anything looks at them.

@@ -32,6 +32,7 @@ class table;
 namespace strait::dataplane {
 
 class policer;
+struct tap_set;
 
 struct bridge_config {
     bridge_index index{};
@@ -55,7 +56,7 @@ struct port_config {
     std::uint32_t incarnation{0}; // tells users of a reused index apart; never 0 for a live port
     std::string name;
     std::uint16_t number{0}; // as flows name it
-    bridge_index bridge{};
+    bridge_index bridge{};   // no_bridge: a mirror's output port, which nothing else goes to
     bool admin_up{true};
     std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top
     vlan_policy vlan{vlan_policy::transparent()};
@@ -77,6 +78,7 @@ struct snapshot {
     // The switch's own addresses, and whose packets to them are tunnels'; null: none.
     std::shared_ptr<const endpoint::config> endpoint{};
     std::shared_ptr<const tunnel::table> tunnels{};
+    std::shared_ptr<const tap_set> taps; // null: nobody watches, and there are no mirrors
 
     [[nodiscard]] const port_config* port(port_index index) const noexcept
     {

@@ -32,6 +32,7 @@ inline constexpr std::size_t max_ports = 1024;
 inline constexpr std::size_t max_bridges = 256;
 inline constexpr std::size_t max_workers = 64;
 inline constexpr port_index no_port{0xffff};
+inline constexpr bridge_index no_bridge{0xffff};
 
 template <typename Index>
 [[nodiscard]] constexpr std::size_t to_index(Index index) noexcept

@@ -37,6 +37,20 @@ static_assert(std::is_trivially_copyable_v<handover_note>);
 
 } // namespace
 
+class worker::to_mirror final : public mirror_sender {
+public:
+    to_mirror(worker& w, const iteration& now) noexcept : w_{w}, now_{now} {}
+    bool send(std::span<packet* const> packets, const port_config& port,
+              port_counters& counters) noexcept override
+    {
+        return w_.give(packets, false, port, counters, now_);
+    }
+
+private:
+    worker& w_;
+    const iteration& now_;
+};
+
 published::published(std::unique_ptr<const snapshot> s, const engine& e)
     : config{std::move(s)}, plans(e.settings_.lcores.size())
 {
@@ -137,7 +151,8 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       burst_{new burst},
       cut_{new burst},
       flows_{e.settings_.flow_cache_bytes},
-      carrier_{e.neighbours_, e.tsc_hz_}
+      carrier_{e.neighbours_, e.tsc_hz_},
+      taps_{index, port_counters_.get()}
 {
     for (auto& r : rounds_) {
         r = std::make_unique<round>(flows_);
@@ -167,6 +182,7 @@ void worker::run() noexcept
         }
         published* const p = engine_.current_.load(std::memory_order_acquire);
         const iteration now{tsc, p->config.get(), &p->plans[to_index(index_)]};
+        taps_.look_at(*now.config);
         const bool busy =
             now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
                 return poll(now.plan->sources[source], now);
@@ -217,7 +233,14 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     const std::size_t received = b.count;
     if (source.port->ingress) [[unlikely]] {
         b.count = source.port->ingress->take(index_, b.packets(), now.tsc);
-        counters.drop(drop_reason::ingress_policed, received - b.count);
+        for (const packet_slot& p : std::span{b.slots}.subspan(b.count, received - b.count)) {
+            counters.drop(drop_reason::ingress_policed, p);
+        }
+    }
+    if (taps_.active() && !show_received(b, *source.port, now)) [[unlikely]] {
+        b.count = received;
+        source.queue->release(b, context);
+        return true;
     }
     const forward_context around{now.config, now_, &counters_};
     const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;
@@ -240,6 +263,19 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     carrier_.notes().clear();
     b.count = received;
     source.queue->release(b, context);
+    return true;
+}
+
+bool worker::show_received(burst& b, const port_config& in, const iteration& now) noexcept
+{
+    if (in.bridge == no_bridge) {
+        for (const packet_slot& p : b.packets()) {
+            port_counters_[to_index(in.index)].drop(drop_reason::mirror_output, p);
+        }
+        return false;
+    }
+    to_mirror out{*this, now};
+    taps_.received(b, in, engine_.settings_.pool, out);
     return true;
 }
 
@@ -289,7 +325,7 @@ bool worker::poll_inboxes(const iteration& now) noexcept
             outputs_.add(note.destination, p);
             ++b.count;
         }
-        deliver(now, outputs_, 0);
+        deliver(now, outputs_, 0, true);
         for (packet_slot& p : b.packets()) {
             rte_pktmbuf_free(p.mbuf);
         }
@@ -297,42 +333,39 @@ bool worker::poll_inboxes(const iteration& now) noexcept
     return busy;
 }
 
-void worker::deliver(const iteration& now, output_lists& lists, std::size_t depth) noexcept
+void worker::deliver(const iteration& now, output_lists& lists, std::size_t depth,
+                     bool handed_over) noexcept
 {
     const bool several = lists.ports().size() > 1; // else nobody reads `destinations` again
     for (const port_index to : lists.ports()) {
         const port_config& port = *now.config->ports[to_index(to)];
-        const worker_plan::sink& sink = now.plan->sinks[to_index(to)];
         port_counters& counters = port_counters_[to_index(to)];
+        if (port.bridge == no_bridge) [[unlikely]] { // a mirror's copies, handed over
+            const admitted kept = admit(lists.packets(to), port, taps_.scratch());
+            (void)give(lists.packets(to).first(kept.count), kept.complete, port, taps_.scratch(),
+                       now);
+            taps_.settle(counters);
+            continue;
+        }
         const std::span<packet*> listed = lists.packets(to);
         const admitted kept = admit(listed, port, counters);
         std::span<packet* const> packets = listed.first(kept.count);
-        if (port.egress && sink.queue != nullptr) [[unlikely]] {
-            packets = packets.first(port.egress->take(index_, packets, now.tsc));
-            counters.drop(drop_reason::egress_policed, kept.count - packets.size());
+        if (port.egress && now.plan->sinks[to_index(to)].queue != nullptr) [[unlikely]] {
+            const std::size_t within = port.egress->take(index_, packets, now.tsc);
+            counters.drop(drop_reason::egress_policed, packets.subspan(within));
+            packets = packets.first(within);
         }
         if (packets.empty()) {
             continue;
         }
-        if (sink.queue != nullptr) {
-            const std::uint64_t before = counters.tx_packets.read();
-            const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
-                                               &notifications_};
-            if (kept.complete) [[likely]] {
-                sink.queue->transmit(packets, context);
-            } else {
-                transmit(packets, *sink.queue, context);
-            }
-            counters_.tx_packets.add(counters.tx_packets.read() - before);
-        } else if (sink.reachable) {
-            if (!kept.complete) {
-                make_local(packets, counters);
-            }
-            hand_over(packets, port, sink, counters);
-        } else if (port.has_no_queues()) {
+        if (taps_.active() && !handed_over) [[unlikely]] {
+            to_mirror out{*this, now};
+            taps_.sent(packets, port, engine_.settings_.pool, out);
+        }
+        if (port.has_no_queues()) [[unlikely]] {
             carry(packets, port, now, depth);
         } else {
-            counters.drop(drop_reason::receiver_not_connected, packets.size());
+            (void)give(packets, kept.complete, port, counters, now);
         }
         if (several) {
             for (packet* const p : packets) {
@@ -341,6 +374,33 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         }
     }
     lists.clear();
+}
+
+bool worker::give(std::span<packet* const> packets, bool complete, const port_config& port,
+                  port_counters& counters, const iteration& now) noexcept
+{
+    const worker_plan::sink& sink = now.plan->sinks[to_index(port.index)];
+    if (sink.queue != nullptr) {
+        const std::uint64_t before = counters.tx_packets.read();
+        const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
+                                           &notifications_};
+        if (complete) [[likely]] {
+            sink.queue->transmit(packets, context);
+        } else {
+            transmit(packets, *sink.queue, context);
+        }
+        counters_.tx_packets.add(counters.tx_packets.read() - before);
+        return false;
+    }
+    if (!sink.reachable) {
+        counters.drop(drop_reason::receiver_not_connected, packets);
+        return false;
+    }
+    if (!complete) {
+        make_local(packets, counters);
+    }
+    hand_over(packets, port, sink, counters);
+    return true;
 }
 
 // Gives packets to a queue in their order, with everything done that it does not do itself.
@@ -421,9 +481,9 @@ void worker::make_local(std::span<packet* const> packets, port_counters& counter
             continue;
         }
         if (p->remote->unreadable) {
-            port_counters_[to_index(p->in_port)].drop(drop_reason::grant_error);
+            port_counters_[to_index(p->in_port)].drop(drop_reason::grant_error, *p);
         } else {
-            counters.drop(drop_reason::no_memory);
+            counters.drop(drop_reason::no_memory, *p);
         }
     }
 }
@@ -432,6 +492,7 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
                        const worker_plan::sink& to, port_counters& counters) noexcept
 {
     std::array<rte_mbuf*, burst::capacity> owned;
+    std::array<packet*, burst::capacity> given_up; // whose bytes may be those of `owned`
     std::size_t count = 0;
     for (packet* const p : packets) {
         if (p->remote != nullptr) {
@@ -447,10 +508,11 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
                                  .offload = p->offload};
         rte_mbuf* const m = own(*p, engine_.settings_.pool);
         if (m == nullptr) {
-            counters.drop(drop_reason::no_memory);
+            counters.drop(drop_reason::no_memory, *p);
             continue;
         }
         std::memcpy(rte_mbuf_to_priv(m), &note, sizeof note);
+        given_up[count] = p;
         owned[count++] = m;
     }
     handover_ring& ring = engine_.workers_[to_index(to.owner)]->inbox(index_);
@@ -460,7 +522,8 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
     }
     counters_.handed_over.add(given);
     if (given < count) {
-        counters.drop(drop_reason::handover_full, count - given);
+        counters.drop(drop_reason::handover_full,
+                      std::span<packet* const>{given_up}.subspan(given, count - given));
         rte_pktmbuf_free_bulk(owned.data() + given, static_cast<unsigned>(count - given));
     }
 }

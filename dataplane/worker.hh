@@ -10,6 +10,7 @@
 #include "dataplane/packet.hh"
 #include "dataplane/poll_order.hh"
 #include "dataplane/snapshot.hh"
+#include "dataplane/tapper.hh"
 #include "dataplane/tunnel/carrier.hh"
 #include "dataplane/types.hh"
 #include "ports/port.hh"
@@ -109,7 +110,9 @@ private:
 
     [[nodiscard]] bool poll(const worker_plan::source& source, const iteration& now) noexcept;
     [[nodiscard]] bool poll_inboxes(const iteration& now) noexcept;
-    void deliver(const iteration& now, output_lists& lists, std::size_t depth) noexcept;
+    // `handed_over`: by another worker, which has shown the packets to taps.
+    void deliver(const iteration& now, output_lists& lists, std::size_t depth,
+                 bool handed_over = false) noexcept;
     void carry(std::span<packet* const> packets, const port_config& port, const iteration& now,
                std::size_t depth) noexcept;
     struct round;
@@ -119,6 +122,13 @@ private:
     void look_at_waiting(const iteration& now) noexcept;
     [[nodiscard]] tunnel::surroundings around(round& r, const iteration& now,
                                               tunnel::continuation& next) noexcept;
+    // Packets that were admitted. Whether they went to another worker.
+    bool give(std::span<packet* const> packets, bool complete, const port_config& port,
+              port_counters& counters, const iteration& now) noexcept;
+    class to_mirror;
+    // What a port that mirrors alone may use sends is nobody's.
+    [[nodiscard]] bool show_received(burst& b, const port_config& in,
+                                     const iteration& now) noexcept;
     void transmit(std::span<packet* const> packets, ports::tx_queue& queue,
                   const ports::queue_context& context) noexcept;
     void make_local(std::span<packet* const> packets, port_counters& counters) noexcept;
@@ -154,6 +164,7 @@ private:
     // not done yet: by its depth.
     static constexpr std::size_t most_rounds = 4;
     std::array<std::unique_ptr<round>, most_rounds> rounds_;
+    tapper taps_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     ports::notification_list notifications_;

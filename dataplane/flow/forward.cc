@@ -30,8 +30,8 @@ packet_slot* runner::copy(packet_slot& p, burst& to, const surroundings& around)
 {
     packet_slot* const made = dataplane::clone_packet(p, to, around.pool);
     if (made == nullptr) {
-        around.in_counters.drop(p.remote == nullptr ? drop_reason::flow_too_complex
-                                                    : drop_reason::no_memory);
+        around.in_counters.drop(
+            p.remote == nullptr ? drop_reason::flow_too_complex : drop_reason::no_memory, p);
     }
     return made;
 }
@@ -62,7 +62,7 @@ bool runner::send(packet_slot& p, port_index to, const surroundings& around) noe
 {
     const port_config* const port = around.context.config->port(to);
     if (port == nullptr || port->bridge != around.in.bridge) { // since the program was made
-        around.in_counters.drop(drop_reason::no_destination);
+        around.in_counters.drop(drop_reason::no_destination, p);
         return false;
     }
     if (around.out.is_full(to)) {
@@ -101,7 +101,7 @@ void runner::flood(frame_state& f, port_index from, const surroundings& around) 
         }
     }
     if (!sent) {
-        around.in_counters.drop(drop_reason::no_destination);
+        around.in_counters.drop(drop_reason::no_destination, *f.p);
     }
 }
 
@@ -130,7 +130,7 @@ bool runner::switch_frame(frame_state& f, port_index from, bool last,
     }
     const port_config* const in = around.context.config->port(from);
     if (in == nullptr || in->bridge != around.in.bridge) { // since the program was made
-        around.in_counters.drop(drop_reason::no_destination);
+        around.in_counters.drop(drop_reason::no_destination, *p);
         return true;
     }
     if (around.out.any_full()) {
@@ -171,7 +171,7 @@ bool runner::change_tunnel(frame_state& f, std::span<const std::uint64_t> change
     if (f.p->note == tunnel::notes::none) {
         accounted_ = true;
         accounted_ = true;
-        around.in_counters.drop(drop_reason::flow_too_complex);
+        around.in_counters.drop(drop_reason::flow_too_complex, *f.p);
     }
     return f.p->note != tunnel::notes::none;
 }
@@ -235,7 +235,7 @@ bool runner::pass(const packet_meter& m, const frame_state& f, const surrounding
     }
     if (!passes) {
         accounted_ = true;
-        around.in_counters.drop(drop_reason::metered);
+        around.in_counters.drop(drop_reason::metered, *f.p);
     }
     return passes;
 }
@@ -345,7 +345,7 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
             return;
         case operation_code::drop:
             accounted_ = true;
-            around.in_counters.drop(static_cast<drop_reason>(o.a));
+            around.in_counters.drop(static_cast<drop_reason>(o.a), *f.p);
             return;
         case operation_code::alternative: // within the others' words
             return;
@@ -359,7 +359,7 @@ void runner::ask(frame_state& f, const ct_operation& what, std::span<const std::
     accounted_ = accounted_ || what.goes_on || !rest.empty(); // with what comes of these
     // Its headers may be changed: what is on lists is not to be.
     if (make_own(f, use::none, around) && !asked_.take(*f.p, f.state, what, rest)) [[unlikely]] {
-        around.in_counters.drop(drop_reason::flow_too_complex);
+        around.in_counters.drop(drop_reason::flow_too_complex, *f.p);
     }
 }
 
@@ -371,7 +371,7 @@ void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const h
     why_not_ = drop_reason::flow_drop;
     run(program, f, around);
     if (!accounted_) {
-        around.in_counters.drop(why_not_);
+        around.in_counters.drop(why_not_, p);
     }
 }
 
@@ -410,7 +410,9 @@ bool read(packet_slot& p, burst& b, depth deepest, key& k, header_layout& at) no
 void switcher::forward(burst& b, const surroundings& around) noexcept
 {
     if (!around.in.admin_up) [[unlikely]] {
-        around.in_counters.drop(drop_reason::ingress_disabled, b.count);
+        for (const packet_slot& p : b.packets()) {
+            around.in_counters.drop(drop_reason::ingress_disabled, p);
+        }
         return;
     }
     clear_copies(); // of the last burst
@@ -461,7 +463,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         }
         candidate& c = *end;
         if (!read(p, b, layout.deepest, key_, c.at)) [[unlikely]] {
-            around.in_counters.drop(drop_reason::frame_too_short);
+            around.in_counters.drop(drop_reason::frame_too_short, p);
             continue;
         }
         p.tags = c.at.tags;
@@ -525,7 +527,7 @@ void switcher::run_first(std::span<const std::uint64_t> program, drop_reason rea
                          const surroundings& around) noexcept
 {
     if (program.empty()) {
-        around.in_counters.drop(reason);
+        around.in_counters.drop(reason, *c.p);
         return;
     }
     const auto origin = static_cast<std::uint8_t>(c.p - burst_->slots.data());
@@ -549,7 +551,7 @@ void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packe
             [[likely]] {
             settle(at, around);
         } else {
-            around.in_counters.drop(drop_reason::flow_too_complex);
+            around.in_counters.drop(drop_reason::flow_too_complex, p);
         }
         return;
     }

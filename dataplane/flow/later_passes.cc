@@ -92,7 +92,7 @@ void switcher::look_up(std::size_t first, std::size_t last, pass_stage& stage, l
     for (std::size_t i = first; i < last; ++i) {
         const conntrack::request& r = stage.answered(i);
         if (r.dropped) [[unlikely]] {
-            around.in_counters.drop(r.reason);
+            around.in_counters.drop(r.reason, *r.p);
             continue;
         }
         stage.complete(i);
@@ -185,7 +185,7 @@ void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at, port_i
             usual = to;
         }
     } else if (program.empty()) {
-        around.in_counters.drop(cache::reason_of(*found));
+        around.in_counters.drop(cache::reason_of(*found), *c.p);
     } else {
         pass_state state = stage.state(c.number);
         if (c.p != stage.answered(c.number).p) {
@@ -207,7 +207,7 @@ void switcher::translate_anew(later_candidate& c, cache::entry* old, pass_stage&
                                 : cache_.put(c.asked, c.words, *made_, around.flows.version, old),
             c, around);
     if (made_->words().empty()) {
-        around.in_counters.drop(made_->reason);
+        around.in_counters.drop(made_->reason, *c.p);
         return;
     }
     pass_state state = stage.state(c.number);

@@ -26,6 +26,25 @@ namespace {
 // IEEE 802.3: the shortest frame, without FCS.
 constexpr std::uint32_t shortest_frame = 60;
 
+// Of packets that are the device's form already: where each came from is not known any more, and
+// of each its first piece is shown.
+void drop(dataplane::port_counters& counters, drop_reason reason,
+          std::span<rte_mbuf* const> mbufs) noexcept
+{
+    counters.drop(reason, mbufs.size());
+    if (counters.watcher == nullptr) [[likely]] {
+        return;
+    }
+    for (const rte_mbuf* const m : mbufs) {
+        packet p{};
+        p.data = rte_pktmbuf_mtod(m, std::byte*);
+        p.length = m->pkt_len;
+        p.head_length = m->data_len;
+        p.in_port = dataplane::no_port;
+        counters.watcher->dropped(p, reason, counters);
+    }
+}
+
 } // namespace
 
 ports::rx_queue::poll ethdev_rx_queue::receive(burst& b,
@@ -165,7 +184,7 @@ std::uint16_t ethdev_tx_queue::let_device_look(std::span<rte_mbuf*> mbufs,
         kept += good;
         at += good;
         if (at < mbufs.size()) {
-            context.counters->drop(drop_reason::transmit_error);
+            drop(*context.counters, drop_reason::transmit_error, mbufs.subspan(at, 1));
             rte_pktmbuf_free(mbufs[at]);
             ++at;
         }
@@ -192,11 +211,11 @@ void ethdev_tx_queue::send(std::span<packet* const> packets,
     for (packet* const p : packets) {
         rte_mbuf* const m = dataplane::own(*p, context.pool);
         if (m == nullptr) {
-            context.counters->drop(drop_reason::no_memory);
+            context.counters->drop(drop_reason::no_memory, *p);
             continue;
         }
         if (!prepare(m)) {
-            context.counters->drop(drop_reason::transmit_error);
+            drop(*context.counters, drop_reason::transmit_error, std::span{&m, 1});
             rte_pktmbuf_free(m);
             continue;
         }
@@ -221,7 +240,7 @@ void ethdev_tx_queue::send(std::span<packet* const> packets,
         for (std::size_t i = sent; i < ready; ++i) {
             bytes -= mbufs[i]->pkt_len;
         }
-        context.counters->drop(unsent_, ready - sent);
+        drop(*context.counters, unsent_, std::span{mbufs}.subspan(sent, ready - sent));
         rte_pktmbuf_free_bulk(mbufs.data() + sent, static_cast<unsigned>(ready - sent));
     }
     if (counts_errors_) {

@@ -64,11 +64,12 @@ void tap_tx_queue::transmit(std::span<packet* const> packets,
         }
         if (errno == EIO) {
             // The interface is down: so it is for the rest of the burst.
-            context.counters->drop(drop_reason::receiver_not_connected, packets.size() - i);
+            context.counters->drop(drop_reason::receiver_not_connected, packets.subspan(i));
             break;
         }
         context.counters->drop(errno == EAGAIN || errno == ENOBUFS ? drop_reason::receiver_full
-                                                                   : drop_reason::transmit_error);
+                                                                   : drop_reason::transmit_error,
+                               *packets[i]);
     }
     context.counters->tx_packets.add(sent);
     context.counters->tx_bytes.add(bytes);

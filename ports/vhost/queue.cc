@@ -71,7 +71,7 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
 {
     sink* const s = sink_.load(std::memory_order_acquire);
     if (s == nullptr) {
-        context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets.size());
+        context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets);
         return;
     }
     s->transmit(packets, context);

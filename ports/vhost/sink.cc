@@ -309,7 +309,7 @@ std::size_t sink_of<Layout>::put(std::span<packet* const> packets,
                                  dataplane::port_counters& counters) noexcept
 {
     if (fault() != nullptr) [[unlikely]] {
-        counters.drop(drop_reason::receiver_not_connected, packets.size());
+        counters.drop(drop_reason::receiver_not_connected, packets);
         return packets.size();
     }
     std::size_t done = put_into_found(packets, counters);
@@ -379,7 +379,7 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
         packet& p = *packets[next];
         if (needs_work(p, takes_)) [[unlikely]] {
             // The guest that was asked what it takes has gone, and this is another.
-            counters.drop(drop_reason::receiver_not_connected);
+            counters.drop(drop_reason::receiver_not_connected, p);
             ++next;
             continue;
         }
@@ -418,7 +418,7 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
                     to_cut = true;
                     break;
                 }
-                counters.drop(reason);
+                counters.drop(reason, p);
                 ++next;
                 continue;
             }
@@ -437,10 +437,10 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
     layout_ = layout;
     if (fault != nullptr) [[unlikely]] {
         fault_.store(fault, std::memory_order_release);
-        counters.drop(drop_reason::receiver_malformed, packets.size() - next);
+        counters.drop(drop_reason::receiver_malformed, packets.subspan(next));
         next = packets.size();
     } else if (next < packets.size() && !to_cut) {
-        counters.drop(drop_reason::receiver_full, packets.size() - next);
+        counters.drop(drop_reason::receiver_full, packets.subspan(next));
         next = packets.size();
     }
     counters.tx_packets.add(sent);

@@ -82,7 +82,7 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
 {
     const ring_set* const rings = rings_.load(std::memory_order_acquire);
     if (rings == nullptr) {
-        context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets.size());
+        context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets);
         return;
     }
     const std::size_t count = rings->sinks.size();

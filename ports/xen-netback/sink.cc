@@ -102,7 +102,7 @@ void sink::transmit(std::span<packet* const> packets, const ports::queue_context
         if (fault() == nullptr) {
             fault_.store(fault_text::index, std::memory_order_release);
         }
-        context.counters->drop(drop_reason::receiver_malformed, packets.size());
+        context.counters->drop(drop_reason::receiver_malformed, packets);
         return;
     }
     const std::uint32_t end = taken_ + ready;
@@ -112,7 +112,7 @@ void sink::transmit(std::span<packet* const> packets, const ports::queue_context
             const auto to = dataplane::parse_ethernet(p->data).destination;
             if (to.is_multicast() && to != dataplane::mac_address{dataplane::mac_address::mask} &&
                 !guest_.multicasts.wants(to)) {
-                context.counters->drop(drop_reason::multicast_unwanted);
+                context.counters->drop(drop_reason::multicast_unwanted, *p);
                 continue;
             }
         }
@@ -141,15 +141,15 @@ bool sink::put(const packet& p, std::uint32_t available,
                                  (headroom != 0 ? 1U : 0U) + (hashed.type != 0 ? 1U : 0U);
     if (dataplane::needs_work(p, guest_.features.offloads)) [[unlikely]] {
         // The guest that was asked what it takes has gone, and this is another.
-        context.counters->drop(drop_reason::receiver_not_connected);
+        context.counters->drop(drop_reason::receiver_not_connected, p);
         return true;
     }
     if (slots > 1 && !guest_.features.scatter_gather) {
-        context.counters->drop(drop_reason::receiver_buffer_too_small);
+        context.counters->drop(drop_reason::receiver_buffer_too_small, p);
         return true;
     }
     if (slots + extras > available) {
-        context.counters->drop(drop_reason::receiver_full);
+        context.counters->drop(drop_reason::receiver_full, p);
         return true;
     }
     const std::size_t chunks =
@@ -245,7 +245,7 @@ void sink::flush(const ports::queue_context& context) noexcept
             ++packets;
             bytes += f.packet->length;
         } else {
-            context.counters->drop(drop_reason::copy_failed);
+            context.counters->drop(drop_reason::copy_failed, *f.packet);
         }
     }
     context.counters->tx_packets.add(packets);
