@@ -120,7 +120,8 @@ std::string options_help(const method& m)
         if (p.repeats > 1) {
             note += "up to " + std::to_string(p.repeats) + " times";
         }
-        out += padded("  " + option_form(p), column) + std::string{p.help} +
+        const std::string letter = p.letter == 0 ? "" : std::string{'-', p.letter, ',', ' '};
+        out += padded("  " + letter + option_form(p), column) + std::string{p.help} +
                (note.empty() ? "" : " (" + note + ")") + "\n";
         for (const auto& member : p.members) {
             if (!member.help.empty()) {
@@ -212,6 +213,13 @@ private:
         }
         if (word.size() > 2 && word.starts_with("--")) {
             return take_option(word);
+        }
+        if (word.size() == 2 && word.front() == '-' && result_.method) {
+            const auto& all = result_.method->parameters;
+            const auto p = std::ranges::find(all, word.back(), &parameter::letter);
+            if (p != all.end()) {
+                return take_parameter(option_name(*p), std::nullopt);
+            }
         }
         if (word.size() > 1 && word.front() == '-') {
             return error{"there is no option " + quoted(word) + "; options begin with --"};

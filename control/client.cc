@@ -176,6 +176,11 @@ json::value client::call(std::string_view method, const json::object& parameters
     return *value;
 }
 
+client::stream client::take_stream() noexcept
+{
+    return {std::exchange(fd_, -1), std::exchange(buffer_, {})};
+}
+
 pid_t client::peer() const noexcept
 {
     ucred whose{};

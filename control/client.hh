@@ -48,6 +48,14 @@ public:
     // For what follows, where nothing is called. Throws call_error.
     void connect();
 
+    // After a call whose answer a stream follows: its connection, which is the caller's from here
+    // on, and what was read of the stream already.
+    struct stream {
+        int descriptor;
+        std::string begun;
+    };
+    [[nodiscard]] stream take_stream() noexcept;
+
     // Of a connection: the process that listens.
     [[nodiscard]] pid_t peer() const noexcept;
 

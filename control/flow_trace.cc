@@ -9,6 +9,7 @@
 #include "dataplane/flow/forward.hh"
 #include "dataplane/flow/passes.hh"
 #include "dataplane/parse.hh"
+#include "dataplane/tap.hh"
 
 #include <boost/json/array.hpp>
 
@@ -195,12 +196,49 @@ private:
     std::unique_ptr<dataplane::burst> burst_;
 };
 
+// Mirrors that have the packet, each once, at the first place where they see it.
+class mirror_notes {
+public:
+    explicit mirror_notes(const dataplane::snapshot& config) : config_{config} {}
+
+    void received(const dataplane::packet& p, const dataplane::port_config& in)
+    {
+        look(p, in, &dataplane::tap_filter::received, "received");
+    }
+    void sent(const dataplane::packet& p, const dataplane::port_config& by)
+    {
+        look(p, by, &dataplane::tap_filter::sent, "sent");
+    }
+    [[nodiscard]] json::array take() noexcept { return std::move(notes_); }
+
+private:
+    void look(const dataplane::packet& p, const dataplane::port_config& at,
+              dataplane::port_set dataplane::tap_filter::*where, std::string_view event)
+    {
+        if (!config_.taps) {
+            return;
+        }
+        for (const dataplane::tap& t : config_.taps->all) {
+            if (t.outlet->once != 0 && (had_ & t.outlet->once) == 0 &&
+                (t.filter.*where)[to_index(at.index)] &&
+                t.filter.wants(p, at, config_.port(p.in_port))) {
+                had_ |= t.outlet->once;
+                notes_.push_back({{"mirror", t.outlet->name}, {"event", event}, {"port", at.name}});
+            }
+        }
+    }
+
+    const dataplane::snapshot& config_;
+    std::uint32_t had_{0};
+    json::array notes_;
+};
+
 // Takes what is on the lists, as the ports would let it out.
 class catcher final : public flow::delivery {
 public:
     catcher(const dataplane::snapshot& config, dataplane::output_lists& lists,
-            const port_names& names)
-        : config_{config}, lists_{lists}, names_{names}
+            const port_names& names, mirror_notes& mirrors)
+        : config_{config}, lists_{lists}, names_{names}, mirrors_{mirrors}
     {}
 
     void deliver_lists() noexcept override
@@ -211,6 +249,7 @@ public:
             const std::span<dataplane::packet*> listed = lists_.packets(to);
             const auto kept = dataplane::admit(listed, port, counters);
             for (const dataplane::packet* const p : listed.first(kept.count)) {
+                mirrors_.sent(*p, port);
                 add(*p, port);
             }
             count(counters, port);
@@ -248,6 +287,7 @@ private:
     const dataplane::snapshot& config_;
     dataplane::output_lists& lists_;
     const port_names& names_;
+    mirror_notes& mirrors_;
     json::array outputs_;
     json::array drops_;
 };
@@ -436,25 +476,27 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
     dataplane::output_lists lists;
     dataplane::worker_counters worker;
     dataplane::port_counters counters;
-    catcher caught{config, lists, names};
+    mirror_notes mirrors{config};
+    catcher caught{config, lists, names, mirrors};
+    mirrors.received(traced.get(), in);
     choice_list choices;
     const flow::surroundings around{
         *pipeline,          in,      {&config, sw.engine().now(), &worker, false},
         counters,           lists,   caught,
         sw.engine().pool(), nullptr, {},
         rte_rdtsc(),        &choices};
-    if (in.admin_up) {
+    if (in.bridge == dataplane::no_bridge) {
+        counters.drop(drop_reason::mirror_output);
+    } else if (in.admin_up) {
         walk_through_passes{*pipeline, around, steps, ct_states}.run(traced, k, at);
     } else {
         counters.drop(drop_reason::ingress_disabled);
     }
     caught.deliver_lists();
     caught.count(counters, in);
-    return {{"flow", format_key(k, &names)},
-            {"steps", steps.take()},
-            {"choices", choices.take()},
-            {"outputs", caught.outputs()},
-            {"drops", caught.drops()}};
+    return {{"flow", format_key(k, &names)}, {"steps", steps.take()},
+            {"choices", choices.take()},     {"outputs", caught.outputs()},
+            {"mirrors", mirrors.take()},     {"drops", caught.drops()}};
 }
 
 } // namespace strait::control

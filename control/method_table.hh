@@ -51,6 +51,7 @@ struct parameter {
     bool (*fits)(std::string_view text){nullptr};
     std::string_view form{};   // what is right, where the kind alone does not say it well
     std::string_view option{}; // on the command line, in place of its name
+    char letter{0};            // on the command line -w is the same as --write
 };
 
 // One member of a method's result, or of each element of it when the result is a list.

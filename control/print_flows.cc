@@ -143,6 +143,11 @@ std::string trace_text(const json::object& result)
         out += "output to " + plain(member(output, "port")) + " (" +
                plain(member(output, "number")) + "): " + plain(member(output, "flow")) + "\n";
     }
+    for (const auto& element : as_array(member(result, "mirrors"))) {
+        const auto& m = as_object(element);
+        out += "mirrored by " + plain(member(m, "mirror")) + ", as " + plain(member(m, "event")) +
+               " at " + plain(member(m, "port")) + "\n";
+    }
     for (const auto& d : as_array(member(result, "drops"))) {
         const auto& drop = as_object(d);
         out += "dropped at " + plain(member(drop, "port")) + ", " + plain(member(drop, "reason")) +

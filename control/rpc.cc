@@ -90,11 +90,16 @@ void rpc::add(std::string_view method, handler h)
     handlers_[std::string{method}] = std::move(h);
 }
 
+void rpc::add_stream(std::string_view method, stream_handler h)
+{
+    streams_[std::string{method}] = std::move(h);
+}
+
 std::vector<std::string_view> rpc::missing() const
 {
     std::vector<std::string_view> names;
     for (const auto& m : *table_) {
-        if (!handlers_.contains(m.name)) {
+        if (!handlers_.contains(m.name) && !streams_.contains(m.name)) {
             names.push_back(m.name);
         }
     }
@@ -126,7 +131,22 @@ outcome<json::value> rpc::call(std::string_view method, const json::object& para
     return handlers_.find(method)->second(parameters);
 }
 
-std::string rpc::answer_one(const json::value& request) const
+outcome<json::value> rpc::carry_out(const method& m, const json::object& parameters,
+                                    takeover* then) const
+{
+    const auto stream = streams_.find(m.name);
+    if (stream == streams_.end()) {
+        return call(m.name, parameters);
+    }
+    if (then == nullptr) {
+        return failure{failure_kind::invalid,
+                       std::string{m.name} + " takes the connection for what it answers with: it "
+                                             "must be a request by itself, with an id"};
+    }
+    return stream->second(parameters, *then);
+}
+
+std::string rpc::answer_one(const json::value& request, takeover* then) const
 {
     const auto* r = request.if_object();
     if (r == nullptr) {
@@ -172,7 +192,7 @@ std::string rpc::answer_one(const json::value& request) const
         text = error_answer(id, invalid_parameters, *wrong);
     } else {
         try {
-            auto done = call(m->name, *parameters);
+            auto done = carry_out(*m, *parameters, silent ? nullptr : then);
             text = done.has_error() ? failure_answer(id, done.error())
                                     : finish(id, {{"result", std::move(*done)}});
         } catch (const std::bad_alloc&) {
@@ -193,7 +213,7 @@ void rpc::left(client_id who) const
     }
 }
 
-std::string rpc::answer(std::string_view message, client_id from) const
+std::string rpc::answer(std::string_view message, client_id from, takeover* then) const
 {
     caller_ = from;
     constexpr std::size_t levels = 16;
@@ -204,7 +224,7 @@ std::string rpc::answer(std::string_view message, client_id from) const
     const json::value& request = *parsed;
     const auto* batch = request.if_array();
     if (batch == nullptr) {
-        return answer_one(request);
+        return answer_one(request, then);
     }
     if (batch->empty() || batch->size() > longest_batch) {
         return error_answer(nullptr, invalid_request,
@@ -215,7 +235,7 @@ std::string rpc::answer(std::string_view message, client_id from) const
     for (const auto& one : *batch) {
         std::string text;
         if (answers.size() < longest_answer) {
-            text = answer_one(one);
+            text = answer_one(one, nullptr);
         } else {
             const auto* r = one.if_object();
             const auto* id = r != nullptr ? r->if_contains("id") : nullptr;

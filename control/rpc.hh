@@ -26,6 +26,11 @@ public:
     static constexpr client_id nobody = 0; // what is called without a connection
 
     using handler = std::function<outcome<boost::json::value>(const boost::json::object&)>;
+    // What goes on with a connection once its answer is written: it owns the descriptor. Destroyed
+    // without a call if the connection ends before.
+    using takeover = std::function<void(int descriptor)>;
+    using stream_handler =
+        std::function<outcome<boost::json::value>(const boost::json::object&, takeover& then)>;
 
     static constexpr std::size_t longest_request = std::size_t{1} << 20U; // bytes
     static constexpr std::size_t longest_batch = 1000;                    // requests
@@ -37,12 +42,16 @@ public:
 
     // `method` is in the table.
     void add(std::string_view method, handler h);
+    // Of a method whose answer is followed by a stream, which takes the connection.
+    void add_stream(std::string_view method, stream_handler h);
     // The names in the table that have no handler; for start-up.
     [[nodiscard]] std::vector<std::string_view> missing() const;
 
     // One request or batch of a client. Empty when there is nothing to answer. Does not throw but
-    // bad_alloc.
-    [[nodiscard]] std::string answer(std::string_view message, client_id from = nobody) const;
+    // bad_alloc. `then` is set if the connection is to be taken over; without it no method can do
+    // so.
+    [[nodiscard]] std::string answer(std::string_view message, client_id from = nobody,
+                                     takeover* then = nullptr) const;
     // Whom the handler that is called answers.
     [[nodiscard]] client_id caller() const noexcept { return caller_; }
     // For those who keep something for a client until it is gone.
@@ -60,12 +69,15 @@ public:
                                                    const boost::json::object& parameters) const;
 
 private:
-    [[nodiscard]] std::string answer_one(const boost::json::value& request) const;
+    [[nodiscard]] std::string answer_one(const boost::json::value& request, takeover* then) const;
+    [[nodiscard]] outcome<boost::json::value>
+    carry_out(const method& m, const boost::json::object& parameters, takeover* then) const;
 
     const method_table* table_;
     mutable client_id caller_{nobody};
     std::vector<std::function<void(client_id)>> left_;
     std::map<std::string, handler, std::less<>> handlers_;
+    std::map<std::string, stream_handler, std::less<>> streams_;
 };
 
 } // namespace strait::control

@@ -166,7 +166,7 @@ private:
         }
         const std::string_view line{input_.data(), end};
         const bool blank = line.find_first_not_of(" \t\r") == std::string_view::npos;
-        output_ = blank ? std::string{} : context_->handler.answer(line, id_);
+        output_ = blank ? std::string{} : context_->handler.answer(line, id_, &takeover_);
         input_.erase(0, end + 1);
         searched_ = 0;
         if (output_.empty()) {
@@ -220,7 +220,24 @@ private:
             close();
             return;
         }
+        if (takeover_) {
+            hand_over();
+            return;
+        }
         go_on();
+    }
+
+    // The connection is another's from here on, and no client of this server any more.
+    void hand_over()
+    {
+        error_code error;
+        const int descriptor = socket_.release(error);
+        context_->kept.keep();
+        context_->sessions.erase(self_);
+        const auto take = std::exchange(takeover_, {});
+        if (!error) {
+            take(descriptor);
+        }
     }
 
     void last_words(std::string text)
@@ -250,6 +267,7 @@ private:
     std::string input_;
     std::size_t searched_{0}; // of input_, for a newline
     std::string output_;
+    rpc::takeover takeover_; // when all of it is written
     std::size_t written_{0};
     bool waiting_for_rest_{false};
     bool ending_{false};

@@ -184,8 +184,13 @@ std::optional<failure> difference(const virtual_switch::port& p, const port_requ
 
 } // namespace
 
-service::service(virtual_switch& sw, xen_adoption& adoption, host_facts facts)
-    : switch_{sw}, adoption_{adoption}, facts_{std::move(facts)}
+service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captures,
+                 mirror_list& mirrors, host_facts facts)
+    : switch_{sw},
+      adoption_{adoption},
+      captures_{captures},
+      mirrors_{mirrors},
+      facts_{std::move(facts)}
 {
     add_bridge_methods();
     add_port_methods();
@@ -194,6 +199,8 @@ service::service(virtual_switch& sw, xen_adoption& adoption, host_facts facts)
     add_endpoint_methods();
     add_flow_methods();
     add_group_methods();
+    add_capture_methods();
+    add_mirror_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};
@@ -341,6 +348,7 @@ service::result service::bridge_del(const object& p)
         return done.error();
     }
     (void)adoption_.release(name);
+    mirrors_.forget_bridge(name);
     return json::value(removed(true));
 }
 

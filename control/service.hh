@@ -2,8 +2,10 @@
 // What the methods of the control service do: parameters to calls of the switch, its state to JSON.
 #pragma once
 
+#include "control/capture_list.hh"
 #include "control/flow_top.hh"
 #include "control/methods.hh"
+#include "control/mirror_list.hh"
 #include "control/rpc.hh"
 #include "control/switch.hh"
 #include "control/xen_adoption.hh"
@@ -26,7 +28,8 @@ struct host_facts {
 class service {
 public:
     // What it refers to outlives it.
-    service(virtual_switch& sw, xen_adoption& adoption, host_facts facts);
+    service(virtual_switch& sw, xen_adoption& adoption, capture_list& captures,
+            mirror_list& mirrors, host_facts facts);
 
     [[nodiscard]] const control::rpc& rpc() const noexcept { return rpc_; }
 
@@ -41,6 +44,8 @@ private:
     void add_endpoint_methods();
     void add_flow_methods();
     void add_group_methods();
+    void add_capture_methods();
+    void add_mirror_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -79,6 +84,11 @@ private:
     result meter_list(const object& p) const;
     result trace_frame(const object& p) const;
     result cache_stats() const;
+    result capture(const object& p, rpc::takeover& then);
+    result capture_result(const object& p) const;
+    result mirror_add(const object& p);
+    result mirror_del(const object& p);
+    result mirror_list_all() const;
     result stats(const object& p) const;
     result drops(const object& p) const;
     result worker_list() const;
@@ -107,6 +117,8 @@ private:
 
     virtual_switch& switch_;
     xen_adoption& adoption_;
+    capture_list& captures_;
+    mirror_list& mirrors_;
     host_facts facts_;
     std::map<std::int64_t, open_bundle> bundles_; // none of a client that is gone
     std::int64_t last_bundle_{0};

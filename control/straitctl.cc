@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // straitctl: a client of the daemon's control service, and what starts and ends virtual machines.
+#include "control/capture_client.hh"
 #include "control/cli.hh"
 #include "control/client.hh"
 #include "control/flow_upload.hh"
@@ -142,6 +143,9 @@ int run(const std::vector<std::string>& words)
         }
         if (c.method->name == "flow.top") {
             return top(c, connection);
+        }
+        if (is_capture(*c.method)) {
+            return capture(daemon_in(c.global.run_dir), *c.method, c.parameters) ? done : refused;
         }
         const json::value answer = wants_upload(*c.method, c.parameters)
                                        ? upload(connection, *c.method, c.parameters)

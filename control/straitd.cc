@@ -182,9 +182,13 @@ int serve(const daemon_options& options, const run_dir& folder,
     virtual_switch sw{engine, port_types({engine.rcu(), dpdk.pool(), folder.state_dir(),
                                           xen->backend.get(), xen->why_not})};
     xen_adoption adoption{io, sw, xen->backend.get()};
+    capture_list captures{io, sw};
+    mirror_list mirrors{io, sw};
     const service methods{
         sw,
         adoption,
+        captures,
+        mirrors,
         {dpdk.worker_cpus(), dpdk.hugepages(),
          xen->backend ? std::string{xen->backend->get_hypervisor().name()} : std::string{},
          xen->why_not}};

@@ -57,6 +57,7 @@ std::unique_ptr<dataplane::snapshot> virtual_switch::draft() const
 
 void virtual_switch::publish(std::unique_ptr<snapshot> next)
 {
+    put_taps(*next);
     if (holding_back_) {
         held_ = std::move(next);
     } else {
@@ -370,7 +371,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->incarnation = ++last_incarnation_;
     config->name = request.name;
     config->number = p.number;
-    config->bridge = on->second.index;
+    const bool reserved = is_output(request.bridge, request.name);
+    config->bridge = reserved ? dataplane::no_bridge : on->second.index;
     config->admin_up = request.admin_up;
     config->mtu = request.mtu;
     config->vlan = request.vlan.policy();
@@ -388,8 +390,10 @@ outcome<void> virtual_switch::add_port(const port_request& request)
 
     auto next = draft();
     put(*next, p.config);
-    on->second.config = with_member(*on->second.config, config->index);
-    put(*next, on->second.config);
+    if (!reserved) {
+        on->second.config = with_member(*on->second.config, config->index);
+        put(*next, on->second.config);
+    }
     publish(std::move(next));
     used_ports_.set(to_index(config->index));
     if (!holding_back_) {

@@ -7,6 +7,7 @@
 #include "control/bridge_flows.hh"
 #include "control/endpoints.hh"
 #include "control/failure.hh"
+#include "control/tap_request.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/policer.hh"
 #include "ports/port.hh"
@@ -178,6 +179,11 @@ public:
     outcome<void> add_route(const endpoints::route& r);
     bool remove_route(const endpoint::ip_prefix& to);
     [[nodiscard]] const endpoints& own_endpoints() const noexcept { return endpoints_; }
+    // Shows packets to whom it asks for, from now on until it is removed. Ports that it names may
+    // come and go; a port that it sends to has nothing else to carry while it is there.
+    tap_id add_tap(tap_request request);
+    // After it no worker uses its outlet.
+    void remove_tap(tap_id id);
 
     [[nodiscard]] port_totals totals(const port& p) const;
     [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
@@ -220,6 +226,12 @@ private:
     void keep_own_macs(const bridge& b);
     void forget_own_macs(const bridge& b);
 
+    void put_taps(snapshot& next) const;
+    [[nodiscard]] bool is_output(const std::string& bridge_name,
+                                 const std::string& port_name) const;
+    // Makes of the bridge's port of this name, if there is one, what the taps say that it is.
+    void reserve_or_free(const std::string& bridge_name, const std::string& port_name);
+
     dataplane::engine& engine_;
     std::map<std::string, port_type> types_;
     retired_flows retired_flows_;
@@ -229,6 +241,8 @@ private:
     std::bitset<dataplane::max_ports> used_ports_;
     std::bitset<dataplane::max_bridges> used_bridges_;
     std::uint32_t last_incarnation_{0};
+    std::map<tap_id, tap_request> taps_;
+    tap_id last_tap_{0};
     bool holding_back_{false};
     std::unique_ptr<snapshot> held_; // what release() will publish
 };

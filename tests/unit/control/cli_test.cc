@@ -57,6 +57,9 @@ INSTANTIATE_TEST_SUITE_P(
     lines, accepted,
     testing::Values(
         example{"bridge add br0", "bridge.add", R"({"name":"br0"})"},
+        example{"capture vm1 -w -", "capture", R"({"what":"vm1","write":"-"})"},
+        example{"capture -w a.pcapng tcp,tp_dst=80 --count 5 --drops", "capture",
+                R"({"what":"tcp,tp_dst=80","write":"a.pcapng","count":5,"drops":true})"},
         example{"port add vm1 --bridge br0 --type vhost-user --socket /run/strait/vm1.sock",
                 "port.add",
                 R"({"name":"vm1","bridge":"br0","type":"vhost-user",

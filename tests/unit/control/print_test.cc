@@ -81,6 +81,18 @@ TEST(traces, of_captures_have_the_packet_s_number_and_say_what_is_missing)
               "packet 4: tcp\n(captured were 60 bytes of 100; zeros stand for the others)\n");
 }
 
+TEST(tables, of_mirrors_say_what_is_selected_and_why_one_has_ended)
+{
+    const auto result = json::parse(R"([
+        {"name":"m","bridge":"br0","select":{"all":false,"src_ports":["a","b"],"dst_ports":null,
+         "vlans":null,"flow":"tcp"},"output":{"port":null,"vlan":9,"file":null},"packets":1234,
+         "bytes":5,"drops":6,"error":"the disk is full"}])");
+    EXPECT_EQ(to_text(*find_method(methods(), "mirror.list"), result),
+              "MIRROR  BRIDGE  PACKETS  BYTES  DROPS  OUTPUT  SELECTS\n"
+              "m       br0       1,234      5      6  VLAN 9  from a, b; flow tcp\n"
+              "mirror m has ended: the disk is full\n");
+}
+
 TEST(tables, stay_silent_for_commands_that_only_do)
 {
     EXPECT_EQ(to_text(*find_method(methods(), "port.add"), json::parse(R"({"name":"a"})")), "");

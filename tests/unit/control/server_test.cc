@@ -339,6 +339,30 @@ TEST_F(control_socket, tells_of_many_it_drops_at_most_once_a_second)
     EXPECT_LE(std::count(log.begin(), log.end(), '\n'), seconds + 1);
 }
 
+TEST_F(control_socket, gives_a_connection_away_when_its_answer_was_written)
+{
+    rpc_.add_stream("version", [](const json::object&, rpc::takeover& then) {
+        then = [](int descriptor) {
+            const std::string_view text = "stream";
+            EXPECT_EQ(::write(descriptor, text.data(), text.size()), 6);
+            ::close(descriptor);
+        };
+        return outcome<json::value>{json::value("follows")};
+    });
+    start();
+    raw_client c{path_};
+    EXPECT_TRUE(c.send(ping));
+    EXPECT_THAT(c.line(), HasSubstr("follows"));
+    EXPECT_EQ(c.line(), "closed");
+    EXPECT_EQ(c.rest(), "stream");
+    raw_client of_a_batch{path_};
+    EXPECT_TRUE(of_a_batch.send(R"([{"jsonrpc":"2.0","id":1,"method":"version"}])"
+                                "\n"));
+    EXPECT_THAT(of_a_batch.line(), HasSubstr("must be a request by itself"));
+    stop();
+    EXPECT_EQ(io_.stopped(), true);
+}
+
 TEST_F(control_socket, survives_clients_that_vanish)
 {
     start();

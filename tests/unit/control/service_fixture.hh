@@ -20,7 +20,10 @@ protected:
     methods_of_the_service()
         : switch_{shared_engine(), fake_types(fakes_, shared_engine())},
           adoption_{io_, switch_, nullptr},
-          service_{switch_, adoption_, {.worker_cpus = {0, 1}, .hugepages = false}}
+          captures_{io_, switch_},
+          mirrors_{io_, switch_},
+          service_{
+              switch_, adoption_, captures_, mirrors_, {.worker_cpus = {0, 1}, .hugepages = false}}
     {}
 
     boost::json::value ask(std::string_view method, std::string_view parameters = "{}")
@@ -52,6 +55,8 @@ protected:
     virtual_switch switch_;
     boost::asio::io_context io_;
     xen_adoption adoption_;
+    capture_list captures_;
+    mirror_list mirrors_;
     service service_;
 };
 

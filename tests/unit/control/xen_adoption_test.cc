@@ -82,7 +82,13 @@ protected:
                        .value()},
           switch_{shared_engine(), testing_support::fake_types(fakes_, shared_engine())},
           adoption_{io_, switch_, backend_.get()},
-          service_{switch_, adoption_, {.worker_cpus = {0}, .hypervisor = "simulated"}}
+          captures_{io_, switch_},
+          mirrors_{io_, switch_},
+          service_{switch_,
+                   adoption_,
+                   captures_,
+                   mirrors_,
+                   {.worker_cpus = {0}, .hypervisor = "simulated"}}
     {
         for (const auto* name : {"br0", "br1", "br.7"}) {
             EXPECT_TRUE(switch_.add_bridge({.name = name}).has_value());
@@ -140,6 +146,8 @@ protected:
     virtual_switch switch_;
     boost::asio::io_context io_;
     xen_adoption adoption_;
+    capture_list captures_;
+    mirror_list mirrors_;
     service service_;
 };
 
