@@ -261,7 +261,8 @@ def ipv6():
         return IPv6(src=router, dst=destination) / kind() / Raw(bytes(about))
     question, answer = udp(here, there, 5000, 53), udp(there, here, 53, 5000)
     yield from (question, answer, question, error(here, question), error(there, answer),
-                error(here, question, ICMPv6TimeExceeded), error(here, question, ICMPv6PacketTooBig),
+                error(here, question, ICMPv6TimeExceeded),
+                error(here, question, ICMPv6PacketTooBig),
                 error(here, udp(here, there, 5000, 54)))
     ask = IPv6(src=here, dst=there) / ICMPv6EchoRequest(id=5)
     reply = IPv6(src=there, dst=here) / ICMPv6EchoReply(id=5)
@@ -276,8 +277,8 @@ def differences(frames, mine, theirs):
     """Lines about packets whose states differ, but for what follows a difference that is meant.
 
     A SYN after a reset begins a new connection here at once. To netfilter it may be one of the old
-    connection, for ten seconds. And what ends a connection like a reset behind the last byte of data
-    is the end here; to netfilter not always. What the two make of later packets cannot be compared.
+    connection, for ten seconds. A reset right behind the last byte of data is the end here; to
+    netfilter not always. What the two make of later packets cannot be compared.
     """
     reset, parted, lines = set(), set(), []
     for number, (frame, here, there) in enumerate(zip(frames, mine, theirs)):
