@@ -3,6 +3,7 @@
 #include "ports/vhost/connection.hh"
 
 #include "ports/log.hh"
+#include "ports/vhost/guarded_kick.hh"
 #include "ports/vhost/kick.hh"
 
 #include <algorithm>
@@ -14,7 +15,6 @@
 #include <linux/magic.h>
 #include <poll.h>
 #include <span>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -132,30 +132,40 @@ std::optional<std::size_t> payload_size(request r) noexcept
 void call_guard::set(unsigned ring, file_descriptor fd) noexcept
 {
     const std::scoped_lock lock{mutex_};
-    calls_[ring] = std::move(fd); // what was there is closed with `fd`
+    (void)had_to_wait(calls_[ring].get(), false); // the number may be another's next
+    calls_[ring] = std::move(fd);                 // what was there is closed with `fd`
+    was_full_[ring] = false;
 }
 
-bool call_guard::tampered() noexcept
+call_guard::state call_guard::look() noexcept
 {
     const std::scoped_lock lock{mutex_};
-    bool found = false;
-    for (const file_descriptor& call : calls_) {
+    state found = state::right;
+    for (std::size_t ring = 0; ring < calls_.size(); ++ring) {
+        const file_descriptor& call = calls_[ring];
         if (call.get() < 0) {
             continue;
         }
         const int flags = ::fcntl(call.get(), F_GETFL);
         const bool blocking = (flags & O_NONBLOCK) == 0;
         if (blocking) {
-            found = true;
             ::fcntl(call.get(), F_SETFL, flags | O_NONBLOCK);
         }
         // Whoever waits to write to it, for it cannot hold more, can go on. Asked of the counter,
         // not of the flag: that may have been set again behind a worker that waits already.
-        pollfd state{.fd = call.get(), .events = POLLOUT, .revents = 0};
-        if (blocking || ::poll(&state, 1, 0) == 0) {
-            // The guest loses a signal; none that reads what it is sent holds its counter there.
+        pollfd counter{.fd = call.get(), .events = POLLOUT, .revents = 0};
+        const bool full = blocking || ::poll(&counter, 1, 0) == 0;
+        const bool waited = had_to_wait(call.get(), full);
+        if (full && was_full_[ring]) {
+            // For the library, which no signal finds; later, since who is sent on and finds room
+            // does not say that it waited. The guest loses a signal; none that reads what it is
+            // sent holds its counter there.
             forget_kicks(call.get());
         }
+        was_full_[ring] = full;
+        found = std::max(found, blocking || waited ? state::tampered
+                                : full             ? state::full
+                                                   : state::right);
     }
     return found;
 }
@@ -545,7 +555,7 @@ std::optional<std::string> connection::publish(unsigned ring)
     // Whoever served it before may have been killed between returning buffers and saying so; the
     // driver, which asked to be told at that place, would wait forever.
     if (setup.call_fd >= 0) {
-        ::eventfd_write(setup.call_fd, 1);
+        guarded_kick(setup.call_fd);
     }
     return std::nullopt;
 }

@@ -32,13 +32,19 @@ class call_guard {
 public:
     // Takes over `fd`, or closes the one before.
     void set(unsigned ring, file_descriptor fd) noexcept;
-    // Frees who waits for one of them; true when one had been made to block. Takes no
-    // lock that anybody holds while waiting for a worker.
-    [[nodiscard]] bool tampered() noexcept;
+    enum class state : std::uint8_t {
+        right,
+        full,    // one holds no more, and may be made to block behind us
+        tampered // one was made to block
+    };
+    // Sends on who waits for one of them. Takes no lock that anybody holds while waiting for a
+    // worker.
+    [[nodiscard]] state look() noexcept;
 
 private:
     std::mutex mutex_;
     std::array<file_descriptor, 2> calls_;
+    std::array<bool, 2> was_full_{}; // at the last look
 };
 
 // What the connections of one port share.

@@ -2,7 +2,7 @@
 // Putting packets into a guest's receive virtqueue: the head from private memory, the payload
 // straight from where its sender has it. Staged over the burst: buffers are taken, checked and
 // prefetched; then written; then returned together, with one kick.
-#include "ports/vhost/kick.hh"
+#include "ports/vhost/guarded_kick.hh"
 #include "ports/vhost/offload.hh"
 #include "ports/vhost/packed_layout.hh"
 #include "ports/vhost/split_layout.hh"
@@ -217,7 +217,7 @@ template <typename Layout>
 void sink_of<Layout>::notify_if_wanted() noexcept
 {
     if (layout_.wants_interrupt()) {
-        kick(call_fd_);
+        guarded_kick(call_fd_);
         kicks_.add(1);
     }
 }

@@ -3,6 +3,7 @@
 // copied, checked and translated and the frames' first lines asked for; then heads are copied.
 // Payload stays where it is until a sink copies it, or own() does.
 #include "ports/gather.hh"
+#include "ports/vhost/guarded_kick.hh"
 #include "ports/vhost/kick.hh"
 #include "ports/vhost/offload.hh"
 #include "ports/vhost/packed_layout.hh"
@@ -385,7 +386,7 @@ template <typename Layout>
 void source_of<Layout>::notify_if_wanted() noexcept
 {
     if (layout_.wants_interrupt()) {
-        kick(call_fd_);
+        guarded_kick(call_fd_);
         kicks_.add(1);
     }
 }

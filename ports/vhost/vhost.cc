@@ -375,11 +375,11 @@ void vhost_port::memory_lost(int vid) noexcept
 
 bool vhost_port::free_workers() noexcept
 {
-    if (!parts_.calls.tampered()) {
-        return false;
+    const auto found = parts_.calls.look();
+    if (found == call_guard::state::tampered) {
+        tampered_ = true;
     }
-    tampered_ = true;
-    return true;
+    return found != call_guard::state::right;
 }
 
 void vhost_port::look() noexcept
