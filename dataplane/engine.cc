@@ -4,6 +4,7 @@
 
 #include "dataplane/worker.hh"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -15,7 +16,10 @@
 namespace strait::dataplane {
 
 engine::engine(engine_settings settings)
-    : settings_{std::move(settings)}, start_tsc_{rte_rdtsc()}, tsc_hz_{rte_get_tsc_hz()}
+    : settings_{std::move(settings)},
+      start_tsc_{rte_rdtsc()},
+      tsc_hz_{rte_get_tsc_hz()},
+      zones_{static_cast<unsigned>(std::max<std::size_t>(settings_.lcores.size(), 1))}
 {
     const std::size_t count = settings_.lcores.size();
     if (count == 0 || count > max_workers) {
@@ -104,6 +108,11 @@ const port_counters& engine::counters(worker_index worker, port_index port) cons
 const flow::cache& engine::flow_cache(worker_index worker) const noexcept
 {
     return workers_[to_index(worker)]->flow_cache();
+}
+
+conntrack::tracker& engine::tracker(worker_index worker) noexcept
+{
+    return workers_[to_index(worker)]->tracker();
 }
 
 unsigned engine::lcore(worker_index worker) const noexcept

@@ -150,12 +150,18 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
       cut_{new burst},
+      tracker_{{.connections = e.settings_.connections,
+                .worker = static_cast<unsigned>(to_index(index)),
+                .workers = static_cast<unsigned>(workers)},
+               e.zones_},
       flows_{e.settings_.flow_cache_bytes},
       carrier_{e.neighbours_, e.tsc_hz_},
       taps_{index, port_counters_.get()}
 {
+    flows_.set_tracking(tracker_);
     for (auto& r : rounds_) {
         r = std::make_unique<round>(flows_);
+        r->flows.set_tracking(tracker_);
     }
     expected_.fill(no_port);
     e.rcu_.bell(index).open();
@@ -194,10 +200,13 @@ void worker::run() noexcept
         if (!flows_.entries().settled()) {
             flows_.entries().bring_home(tsc, !busy);
         }
+        if (!tracker_.rests()) {
+            tracker_.maintain(now_);
+        }
         if (busy) {
             awake_until_ = tsc + patience_;
         } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled() &&
-                   carrier_.idle()) {
+                   carrier_.idle() && !tracker_.has_job()) {
             sleep(now);
         }
         engine_.rcu_.quiescent(index_);

@@ -4,6 +4,7 @@
 // ring. Started and stopped by the engine; what it polls comes with each publication.
 #pragma once
 
+#include "dataplane/conntrack/tracker.hh"
 #include "dataplane/counters.hh"
 #include "dataplane/flow/forward.hh"
 #include "dataplane/output_lists.hh"
@@ -100,6 +101,7 @@ public:
         return port_counters_[to_index(port)];
     }
     [[nodiscard]] const flow::cache& flow_cache() const noexcept { return flows_.entries(); }
+    [[nodiscard]] conntrack::tracker& tracker() noexcept { return tracker_; }
 
 private:
     struct iteration {
@@ -158,6 +160,7 @@ private:
     std::unique_ptr<burst> burst_;
     std::unique_ptr<burst> cut_; // segments on their way to one queue
     output_lists outputs_;
+    conntrack::tracker tracker_;
     flow::switcher flows_;
     tunnel::carrier carrier_;
     // What goes into tunnels and comes out of them is forwarded again, while what it came with is
