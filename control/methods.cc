@@ -935,6 +935,75 @@ std::vector<method> mirror_methods()
     };
 }
 
+parameter connection_zone(std::string_view help)
+{
+    return {.name = "zone",
+            .kind = kind::integer,
+            .help = help,
+            .placeholder = "ZONE",
+            .minimum = 0,
+            .maximum = 65'535};
+}
+
+parameter connection_filter(std::string_view help)
+{
+    return {.name = "filter",
+            .help = help,
+            .placeholder = "MATCH",
+            .positional = true,
+            .maximum = longest_text};
+}
+
+std::vector<method> connection_methods()
+{
+    return {
+        {.name = "ct.list",
+         .summary = "List tracked connections",
+         .changes = false,
+         .parameters = {connection_filter("a match; connections whose first packet is within it"),
+                        connection_zone("of this zone alone"),
+                        {.name = "limit",
+                         .kind = kind::integer,
+                         .help = "connections to answer with at most; 65536 unless given",
+                         .placeholder = "N",
+                         .minimum = 1,
+                         .maximum = 1'000'000}},
+         .result = {{"connections", "array",
+                     "of each: worker, zone, protocol, original and reply (each: source, "
+                     "destination, source_port, destination_port; of ICMP identifier, type and "
+                     "code), state (of TCP, else null), mark, label, seconds_left, replied, "
+                     "assured and related"},
+                    {"more", "boolean", "there are others, beyond the limit"}}},
+        {.name = "ct.flush",
+         .summary = "Forget tracked connections",
+         .changes = false,
+         .parameters = {connection_filter("a match; connections whose first packet is within it"),
+                        connection_zone("of this zone alone")},
+         .result = {{"forgotten", "integer", "so many were"}}},
+        {.name = "ct.stats",
+         .summary = "What the workers' connection tracking holds, and what came of packets",
+         .changes = false,
+         .result = {{"workers", "array",
+                     "of each: worker, connections, capacity, bytes, created, ended, evicted, "
+                     "flushed, found, new, invalid, related, translated and foreign (translated "
+                     "to what another worker will get the answers of)"}}},
+        {.name = "ct.limit",
+         .summary = "Show or set how many connections a zone may have",
+         .changes = false,
+         .parameters = {connection_zone("of this zone; of all that have none of their own unless "
+                                        "given"),
+                        {.name = "set",
+                         .kind = kind::integer,
+                         .help = "so many at most; 0: any number",
+                         .placeholder = "N",
+                         .minimum = 0,
+                         .maximum = 1'000'000'000},
+                        flag("reset", "the zone has no limit of its own any more")},
+         .result = {{"default", "integer", "of zones without one of their own; 0: none"},
+                    {"zones", "array", "of those that have one: zone, limit and connections"}}},
+    };
+}
+
 std::vector<method> other_methods()
 {
     return {
@@ -990,7 +1059,7 @@ const method_table& methods()
         method_table list = bridge_methods();
         for (auto part : {port_methods(), mac_methods(), endpoint_methods(), xen_methods(),
                           flow_methods(), group_methods(), meter_methods(), capture_methods(),
-                          mirror_methods(), other_methods()}) {
+                          mirror_methods(), connection_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

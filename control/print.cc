@@ -2,6 +2,7 @@
 // Tables.
 #include "control/print.hh"
 
+#include "control/print_connections.hh"
 #include "control/print_endpoints.hh"
 #include "control/print_flows.hh"
 #include "control/print_groups.hh"
@@ -446,6 +447,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mirror.list") {
         return mirrors_text(result);
+    }
+    if (m.name.starts_with("ct.")) {
+        return connections_text(m, as_object(result));
     }
     if (m.changes) {
         return {};

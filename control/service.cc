@@ -201,6 +201,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_group_methods();
     add_capture_methods();
     add_mirror_methods();
+    add_connection_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};

@@ -46,6 +46,7 @@ private:
     void add_group_methods();
     void add_capture_methods();
     void add_mirror_methods();
+    void add_connection_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -89,6 +90,10 @@ private:
     result mirror_add(const object& p);
     result mirror_del(const object& p);
     result mirror_list_all() const;
+    result connection_list(const object& p) const;
+    result connection_flush(const object& p) const;
+    result connection_stats() const;
+    result connection_limit(const object& p) const;
     result stats(const object& p) const;
     result drops(const object& p) const;
     result worker_list() const;

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Tables of connections, of what trackers hold, of limits.
+#include "control/print_connections.hh"
+
+#include "control/print_parts.hh"
+
+namespace strait::control {
+
+namespace json = boost::json;
+
+namespace {
+
+std::string protocol_name(std::uint64_t number)
+{
+    switch (number) {
+    case 1:
+        return "icmp";
+    case 6:
+        return "tcp";
+    case 17:
+        return "udp";
+    case 58:
+        return "icmp6";
+    case 132:
+        return "sctp";
+    default:
+        return std::to_string(number);
+    }
+}
+
+// 10.0.0.1:80; [fd00::1]:80.
+std::string end_text(const json::object& tuple, std::string_view address, std::string_view port)
+{
+    const std::string host = plain(member(tuple, address));
+    const auto* const number = tuple.if_contains(port);
+    if (number == nullptr) {
+        return host;
+    }
+    return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + plain(*number);
+}
+
+std::string list_text(const json::object& result)
+{
+    text_table t{{"ZONE", "PROTOCOL", "FROM", "TO", "ANSWERS FROM", "ANSWERS TO", "STATE", "MARK",
+                  "SECONDS LEFT"}};
+    t.align_right(8, 8);
+    for (const auto& element : as_array(member(result, "connections"))) {
+        const auto& c = as_object(element);
+        const auto& original = as_object(member(c, "original"));
+        const auto& reply = as_object(member(c, "reply"));
+        std::string state = member(c, "state").is_null() ? "" : plain(member(c, "state"));
+        if (!member(c, "replied").is_bool() || !member(c, "replied").as_bool()) {
+            state += state.empty() ? "no answer" : ", no answer";
+        }
+        if (member(c, "related").is_bool() && member(c, "related").as_bool()) {
+            state += state.empty() ? "related" : ", related";
+        }
+        t.add({plain(member(c, "zone")), protocol_name(as_count(member(c, "protocol"))),
+               end_text(original, "source", "source_port"),
+               end_text(original, "destination", "destination_port"),
+               end_text(reply, "source", "source_port"),
+               end_text(reply, "destination", "destination_port"), state, plain(member(c, "mark")),
+               plain(member(c, "seconds_left"))});
+    }
+    const bool more = member(result, "more").is_bool() && member(result, "more").as_bool();
+    return t.text() + (more ? "There are more: --limit N shows them.\n" : "");
+}
+
+std::string stats_text(const json::object& result)
+{
+    text_table t{{"WORKER", "CONNECTIONS", "OF AT MOST", "MEMORY", "CREATED", "ENDED", "EVICTED",
+                  "FOUND", "NEW", "INVALID", "TRANSLATED"}};
+    t.align_right(0, 10);
+    constexpr std::uint64_t kib = 1024;
+    for (const auto& element : as_array(member(result, "workers"))) {
+        const auto& w = as_object(element);
+        const auto count = [&w](std::string_view name) {
+            return grouped(as_count(member(w, name)));
+        };
+        t.add({plain(member(w, "worker")), count("connections"), count("capacity"),
+               grouped(as_count(member(w, "bytes")) / kib) + " KiB", count("created"),
+               count("ended"), count("evicted"), count("found"), count("new"), count("invalid"),
+               count("translated")});
+    }
+    return t.text();
+}
+
+std::string limits_text(const json::object& result)
+{
+    const auto limit = [](const json::value& v) {
+        return as_count(v) == 0 ? std::string{"none"} : grouped(as_count(v));
+    };
+    text_table t{{"ZONE", "LIMIT", "CONNECTIONS"}};
+    t.align_right(1, 2);
+    t.add({"others", limit(member(result, "default")), ""});
+    for (const auto& element : as_array(member(result, "zones"))) {
+        const auto& z = as_object(element);
+        t.add({plain(member(z, "zone")), limit(member(z, "limit")),
+               grouped(as_count(member(z, "connections")))});
+    }
+    return t.text();
+}
+
+} // namespace
+
+std::string connections_text(const method& m, const json::object& result)
+{
+    if (m.name == "ct.list") {
+        return list_text(result);
+    }
+    if (m.name == "ct.stats") {
+        return stats_text(result);
+    }
+    if (m.name == "ct.limit") {
+        return limits_text(result);
+    }
+    return grouped(as_count(member(result, "forgotten"))) + " forgotten\n";
+}
+
+} // namespace strait::control

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Handlers of the methods that show and change what connection tracking holds. Workers do it
+// themselves, each its own, when they are asked.
+#include "control/flow_text.hh"
+#include "control/parameters.hh"
+#include "control/service.hh"
+#include "dataplane/conntrack/tracker.hh"
+
+#include <boost/json/array.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include <arpa/inet.h>
+
+namespace strait::control {
+
+namespace json = boost::json;
+
+namespace {
+
+using conntrack::connection_record;
+using conntrack::job;
+
+constexpr std::int64_t usual_limit = 65'536;
+
+std::string address_text(const flow::wide& address, bool ipv6)
+{
+    std::array<std::uint8_t, 16> bytes{};
+    const std::size_t size = ipv6 ? 16 : 4;
+    for (std::size_t i = 0; i < size; ++i) {
+        bytes[i] =
+            static_cast<std::uint8_t>((address >> (8U * static_cast<unsigned>(size - 1 - i))).low);
+    }
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    ::inet_ntop(ipv6 ? AF_INET6 : AF_INET, bytes.data(), text.data(), text.size());
+    return text.data();
+}
+
+json::object to_json(const conntrack::tuple& t)
+{
+    json::object out{{"source", address_text(t.source, t.ipv6)},
+                     {"destination", address_text(t.destination, t.ipv6)}};
+    if (conntrack::is_icmp(t.protocol)) {
+        out["identifier"] = t.source_port;
+        out["type"] = t.destination_port >> 8;
+        out["code"] = t.destination_port & 0xff;
+    } else if (t.source_port != 0 || t.destination_port != 0) {
+        out["source_port"] = t.source_port;
+        out["destination_port"] = t.destination_port;
+    }
+    return out;
+}
+
+json::value state_of(const connection_record& c)
+{
+    static constexpr std::array<std::string_view, conntrack::tcp::state_count> names{
+        "none",     "syn_sent",   "syn_sent_by_both", "syn_received", "established",
+        "fin_wait", "close_wait", "last_ack",         "time_wait",    "closed"};
+    return c.tcp == conntrack::tcp::state::none
+               ? json::value{}
+               : json::value{names[static_cast<std::size_t>(c.tcp)]};
+}
+
+std::string label_text(const flow::wide& label)
+{
+    std::array<char, 40> text{};
+    if (label.high != 0) {
+        (void)std::snprintf(text.data(), text.size(), "0x%llx%016llx",
+                            static_cast<unsigned long long>(label.high),
+                            static_cast<unsigned long long>(label.low));
+    } else {
+        (void)std::snprintf(text.data(), text.size(), "0x%llx",
+                            static_cast<unsigned long long>(label.low));
+    }
+    return text.data();
+}
+
+json::object to_json(const connection_record& c, std::size_t worker)
+{
+    const auto has = [&c](std::uint8_t bits) { return (c.notes & bits) != 0; };
+    return {{"worker", worker},
+            {"zone", c.original.zone},
+            {"protocol", c.original.protocol},
+            {"original", to_json(c.original)},
+            {"reply", to_json(c.reply)},
+            {"state", state_of(c)},
+            {"mark", c.mark},
+            {"label", label_text(c.label)},
+            {"seconds_left", c.seconds_left},
+            {"replied", has(conntrack::note::seen_reply)},
+            {"assured", has(conntrack::note::assured)},
+            {"related", has(conntrack::note::related)}};
+}
+
+// Waits until the worker has done it.
+void have_done(dataplane::engine& engine, std::size_t worker, job& j)
+{
+    constexpr auto pause = std::chrono::microseconds{200};
+    auto& tracker = engine.tracker(dataplane::worker_index{static_cast<std::uint16_t>(worker)});
+    while (!tracker.submit(j)) {
+        std::this_thread::sleep_for(pause);
+    }
+    while (!j.done()) {
+        engine.wake_workers();
+        std::this_thread::sleep_for(pause);
+    }
+}
+
+// What connections are meant: a match may be of several.
+outcome<std::vector<flow::match>> wanted(const boost::json::object& p)
+{
+    std::vector<flow::match> out(1);
+    if (const auto text = text_of(p, "filter")) {
+        auto parsed = parse_match(*text);
+        if (parsed.has_error()) {
+            return failure{failure_kind::invalid, parsed.error().message};
+        }
+        out = std::move(*parsed);
+    }
+    if (const auto zone = number_of(p, "zone")) {
+        for (flow::match& m : out) {
+            m.require(flow::field::ct_zone, static_cast<std::uint64_t>(*zone));
+        }
+    }
+    return out;
+}
+
+} // namespace
+
+void service::add_connection_methods()
+{
+    rpc_.add("ct.list", [this](const object& p) { return connection_list(p); });
+    rpc_.add("ct.flush", [this](const object& p) { return connection_flush(p); });
+    rpc_.add("ct.stats", [this](const object&) { return connection_stats(); });
+    rpc_.add("ct.limit", [this](const object& p) { return connection_limit(p); });
+}
+
+service::result service::connection_list(const object& p) const
+{
+    const auto matches = wanted(p);
+    if (matches.has_error()) {
+        return matches.error();
+    }
+    const auto limit = static_cast<std::size_t>(number_of(p, "limit").value_or(usual_limit));
+    dataplane::engine& engine = switch_.engine();
+    std::vector<connection_record> room(1024);
+    json::array list;
+    bool more = false;
+    for (std::size_t w = 0; w < engine.worker_count(); ++w) {
+        for (const flow::match& m : *matches) {
+            auto j = std::make_unique<job>(job::kind::show, m, room);
+            for (have_done(engine, w, *j);; have_done(engine, w, *j)) {
+                for (std::size_t i = 0; i < j->count() && !more; ++i) {
+                    more = list.size() == limit;
+                    if (!more) {
+                        list.push_back(to_json(room[i], w));
+                    }
+                }
+                if (j->at_end() || more) {
+                    break;
+                }
+                auto next = std::make_unique<job>(job::kind::show, m, room);
+                next->go_on_after(*j);
+                j = std::move(next);
+            }
+        }
+    }
+    return json::value{{"connections", std::move(list)}, {"more", more}};
+}
+
+service::result service::connection_flush(const object& p) const
+{
+    const auto matches = wanted(p);
+    if (matches.has_error()) {
+        return matches.error();
+    }
+    dataplane::engine& engine = switch_.engine();
+    std::size_t forgotten = 0;
+    for (std::size_t w = 0; w < engine.worker_count(); ++w) {
+        for (const flow::match& m : *matches) {
+            job j{job::kind::forget, m};
+            have_done(engine, w, j);
+            forgotten += j.count();
+        }
+    }
+    return json::value{{"forgotten", forgotten}};
+}
+
+service::result service::connection_stats() const
+{
+    json::array workers;
+    dataplane::engine& engine = switch_.engine();
+    for (std::size_t i = 0; i < engine.worker_count(); ++i) {
+        const auto& tracker =
+            engine.tracker(dataplane::worker_index{static_cast<std::uint16_t>(i)});
+        const auto& c = tracker.counters;
+        workers.push_back({{"worker", i},
+                           {"connections", c.connections.read()},
+                           {"capacity", tracker.connections().capacity()},
+                           {"bytes", c.bytes.read()},
+                           {"created", c.created.read()},
+                           {"ended", c.ended.read()},
+                           {"evicted", c.evicted.read()},
+                           {"flushed", c.flushed.read()},
+                           {"found", c.found.read()},
+                           {"new", c.fresh.read()},
+                           {"invalid", c.invalid.read()},
+                           {"related", c.related.read()},
+                           {"translated", c.translated.read()},
+                           {"foreign", c.foreign.read()}});
+    }
+    return json::value{{"workers", std::move(workers)}};
+}
+
+service::result service::connection_limit(const object& p) const
+{
+    conntrack::zones& zones = switch_.engine().zones();
+    const auto zone = number_as<std::uint16_t>(p, "zone");
+    const auto limit = number_as<std::uint32_t>(p, "set");
+    if (is_set(p, "reset")) {
+        if (limit || !zone) {
+            return failure{failure_kind::invalid,
+                           "reset is of a zone's own limit: give a zone, and nothing to set"};
+        }
+        zones.limit(*zone, std::nullopt);
+    } else if (limit && zone) {
+        zones.limit(*zone, *limit);
+    } else if (limit) {
+        zones.limit_others(*limit);
+    }
+    json::array list;
+    for (std::size_t i = 0; i < conntrack::zones::count; ++i) {
+        const auto number = static_cast<std::uint16_t>(i);
+        const auto own = zones.own_limit(number);
+        if (own || zone == number) {
+            list.push_back({{"zone", number},
+                            {"limit", own.value_or(zones.default_limit())},
+                            {"connections", zones.used(number)}});
+        }
+    }
+    return json::value{{"default", zones.default_limit()}, {"zones", std::move(list)}};
+}
+
+} // namespace strait::control
