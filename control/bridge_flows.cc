@@ -462,6 +462,9 @@ bridge_flows::difference bridge_flows::compare(const bundle& b) const
 
 outcome<object_summary> bridge_flows::commit_objects(bundle b)
 {
+    if (const auto good = check_groups(b); good.has_error()) {
+        return good.error();
+    }
     const object_summary objects = b.objects_;
     const auto done = commit(std::move(b));
     if (done.has_error()) {

@@ -169,6 +169,7 @@ private:
     outcome<void> modify_group(bundle& b, flow::group_settings settings) const;
     outcome<void> put_group(bundle& b, flow::group_settings settings,
                             const flow::bucket_group* before) const;
+    static outcome<void> check_groups(const bundle& b);
     static outcome<void> remove_group(bundle& b, const group_change& change);
     outcome<void> change_buckets(bundle& b, const group_change& change) const;
     template <typename Names>
@@ -227,6 +228,7 @@ private:
     std::vector<flow::rule_ptr> timed_;
     flow_summary done_;
     object_summary objects_;
+    std::vector<flow::group_ptr> changed_groups_;
     std::uint64_t commits_{0};
     bool replaces_{false};
 };

@@ -147,25 +147,37 @@ outcome<void> bridge_flows::put_group(bundle& b, group_settings settings,
     const group_ptr made{
         new bucket_group{std::move(settings), time(), engine_.worker_count(), before}};
     b.groups_.put(made);
-    const auto refuse = [&made](failure_kind kind, const std::string& why) {
-        return failure{kind, numbered(made->id()) + ": " + why};
-    };
-    for (const bucket& one : made->buckets()) {
-        if (const auto good = check_actions(b, one.actions); good.has_error()) {
-            return refuse(good.error().kind, good.error().message);
+    b.used_.add(*made);
+    b.changed_groups_.push_back(made);
+    b.changed_.add_all();
+    return {};
+}
+
+// When all of a command is there: groups may lead into others that come later.
+outcome<void> bridge_flows::check_groups(const bundle& b)
+{
+    for (const group_ptr& g : b.changed_groups_) {
+        if (b.groups_.find(g->id()) != g.get()) {
+            continue; // changed again, or removed
+        }
+        const auto refuse = [&g](failure_kind kind, const std::string& why) {
+            return failure{kind, numbered(g->id()) + ": " + why};
+        };
+        for (const bucket& one : g->buckets()) {
+            if (const auto good = check_actions(b, one.actions); good.has_error()) {
+                return refuse(good.error().kind, good.error().message);
+            }
+        }
+        chain below{b.groups_};
+        const std::size_t length = below.length(g->id());
+        if (below.loops()) {
+            return refuse(failure_kind::invalid, "its buckets lead back into it");
+        }
+        if (length > flow::deepest_groups) {
+            return refuse(failure_kind::limit, "more than " + std::to_string(flow::deepest_groups) +
+                                                   " groups would lead into one another");
         }
     }
-    b.used_.add(*made);
-    chain below{b.groups_};
-    const std::size_t length = below.length(made->id());
-    if (below.loops()) {
-        return refuse(failure_kind::invalid, "its buckets lead back into it");
-    }
-    if (length > flow::deepest_groups) {
-        return refuse(failure_kind::limit, "more than " + std::to_string(flow::deepest_groups) +
-                                               " groups would lead into one another");
-    }
-    b.changed_.add_all();
     return {};
 }
 

@@ -546,10 +546,13 @@ private:
                 continue;
             }
             const std::size_t at = out_.program_words;
-            const saved_state before = save();
+            // Nothing that follows may hang on which way it is.
+            const saved_packet before = save_packet();
+            const saved_lists lists = save_lists();
             emit({operation_code::alternative, 0, static_cast<std::uint16_t>(i), 0});
             do_bucket(g, g.buckets()[i]);
             restore(before);
+            restore(lists);
             if (failed_) {
                 break;
             }
@@ -750,41 +753,49 @@ private:
     }
     bool perform(const clone& what) noexcept
     {
+        const saved_lists before = save_lists();
         in_copy([&]() noexcept {
             do_all(what.actions);
             if (!stopped() && !in_action_set_) {
                 do_action_set(); // the copy's
             }
         });
+        restore(before);
         return !failed_;
     }
 
-    struct saved_state {
+    // The packet, and what goes with it.
+    struct saved_packet {
         key now;
         std::uint64_t constant;
         unsigned ttl_steps;
         key changed;
         bool knows;
         bool frame_changed;
+    };
+    struct saved_lists {
         std::size_t in_set;
         std::array<const action*, 64> set;
         std::size_t on_stack;
         std::array<wide, max_stack> stack;
     };
-    [[nodiscard]] saved_state save() noexcept
+    [[nodiscard]] saved_packet save_packet() noexcept
     {
-        return {now_,
-                constant_,
-                ttl_steps_,
-                changed_,
-                knows_,
-                std::exchange(frame_changed_, false),
-                action_set_size_,
-                action_set_,
-                stack_size_,
-                stack_};
+        return {now_,     constant_, ttl_steps_,
+                changed_, knows_,    std::exchange(frame_changed_, false)};
     }
-    void restore(const saved_state& before) noexcept
+    [[nodiscard]] saved_lists save_lists() const noexcept
+    {
+        return {action_set_size_, action_set_, stack_size_, stack_};
+    }
+    void restore(const saved_lists& before) noexcept
+    {
+        action_set_size_ = before.in_set;
+        action_set_ = before.set;
+        stack_size_ = before.on_stack;
+        stack_ = before.stack;
+    }
+    void restore(const saved_packet& before) noexcept
     {
         now_ = before.now;
         constant_ = before.constant;
@@ -792,10 +803,6 @@ private:
         changed_ = before.changed;
         knows_ = before.knows;
         frame_changed_ = before.frame_changed;
-        action_set_size_ = before.in_set;
-        action_set_ = before.set;
-        stack_size_ = before.on_stack;
-        stack_ = before.stack;
         exited_ = false;
         last_operation_ = out_.program_words; // nothing is joined to what is in the copy
     }
@@ -806,7 +813,7 @@ private:
         const std::size_t begin = out_.program_words;
         const std::size_t useful = useful_words_;
         emit({operation_code::clone, 0, 0, 0});
-        const saved_state before = save();
+        const saved_packet before = save_packet();
         act();
         const bool changed = frame_changed_;
         restore(before);

@@ -176,6 +176,12 @@ TEST_F(groups_of_the_service, do_not_lead_into_themselves)
     EXPECT_THAT(refusal("group.del", "group_id=1"),
                 HasSubstr("group 2 leads into group 1; change or remove that first"));
     EXPECT_EQ(ask("group.del").at("removed"), 3) << "together they may go";
+    EXPECT_EQ(refusal("group.add", "group_id=1,type=all,bucket=group:2\ngroup_id=2,type=all"),
+              "done")
+        << "the other comes later";
+    EXPECT_THAT(refusal("group.add", "group_id=3,type=all,bucket=group:4\n"
+                                     "group_id=4,type=all,bucket=group:3"),
+                HasSubstr("lead back"));
 }
 
 TEST_F(groups_of_the_service, lead_into_others_so_deep_and_no_deeper)

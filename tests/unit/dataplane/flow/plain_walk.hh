@@ -257,7 +257,11 @@ private:
                                          config_.ports[*b.watch_port]->link->load());
             });
         if (taken != bucket_group::no_bucket) {
+            const auto stack = stack_;
+            const action_list set = set_;
             to_bucket(g->buckets()[taken], s);
+            stack_ = stack;
+            set_ = set;
         }
     }
     void to_bucket(const bucket& b, const state& s)
@@ -266,12 +270,8 @@ private:
         const frame_bytes frame = bytes_of(*s.p);
         put(room->slots[0], frame, *room);
         state copy{&room->slots[0], s.meta};
-        const auto stack = stack_;
-        const action_list set = set_;
         action_set(b.actions, copy);
         exited_ = false;
-        stack_ = stack;
-        set_ = set;
     }
     void set(field f, wide value, wide mask, state& s)
     {
