@@ -80,9 +80,9 @@ void tapper::received(burst& b, const port_config& in, rte_mempool* pool,
     for (std::size_t i = 0; i < b.count; ++i) {
         packet& p = b.slots[i];
         p.in_port = in.index;
-        p.origin = static_cast<std::uint16_t>(i);
+        p.origin = static_cast<std::uint8_t>(i);
         p.destinations = 0;
-        p.tags = count_tags(p);
+        p.tags = count_tags(p) & 0x3f;
         mirrored_[i] = 0;
         packets[i] = &p;
     }
@@ -209,7 +209,7 @@ void tapper::mirror(const tap& t, std::span<packet* const> packets, const port_c
     }
     for (std::size_t i = 0; i < packets.size(); ++i) {
         packets[i]->destinations = before[i].destinations;
-        packets[i]->tagged = before[i].tagged;
+        packets[i]->tagged = before[i].tagged & 3;
     }
 }
 

@@ -328,8 +328,8 @@ bool worker::poll_inboxes(const iteration& now) noexcept
             p.in_port = note.in_port;
             p.vlan = note.vlan;
             p.priority = note.priority;
-            p.tagged = note.tagged;
-            p.tags = note.tags;
+            p.tagged = note.tagged & 3;
+            p.tags = note.tags & 0x3f;
             p.offload = note.offload;
             outputs_.add(note.destination, p);
             ++b.count;
