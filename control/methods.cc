@@ -660,7 +660,8 @@ std::vector<method> flow_methods()
                         {.name = "ct_next",
                          .help =
                              "what each ct action finds that packets go on behind, in turn, like "
-                             "new,est|rpl; new unless given"}},
+                             "new,est|rpl; new unless given",
+                         .maximum = 1000}},
          .result =
              {{"flow", "string", "the packet as flows see it"},
               {"steps", "array",

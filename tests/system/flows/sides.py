@@ -76,8 +76,8 @@ class Traced(_Side):
 
     def traced_ports(self, port, data, ct_states):
         """As DummyOvs has it."""
-        traced = self._daemon.ask("trace", port=self.names[port], packet=data.hex(),
-                                  ct_next=",".join(ct_states))
+        found = {"ct_next": ",".join(ct_states)} if ct_states else {}
+        traced = self._daemon.ask("trace", port=self.names[port], packet=data.hex(), **found)
         return sorted(output["number"] for output in traced["outputs"])
 
     def _one(self, port, data):

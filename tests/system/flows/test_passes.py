@@ -41,7 +41,7 @@ SINGLE = {
         "table=2,actions=3"), [3]),
     "a mark": ((
         "table=0,ip,actions=ct(commit,table=1,exec(set_field:0x12->ct_mark))",
-        "table=1,ct_mark=0x10/0xf0,actions=2,ct(table=2)", "table=2,ct_mark=0,actions=3",
+        "table=1,ip,ct_mark=0x10/0xf0,actions=2,ct(table=2)", "table=2,ct_mark=0,actions=3",
         "table=2,priority=1,actions=4"), None),
 }
 

@@ -54,9 +54,10 @@ protected:
     json::object trace(std::string_view port, std::string_view packet,
                        std::string_view ct_next = "")
     {
+        const std::string found =
+            ct_next.empty() ? "" : R"(,"ct_next":")" + std::string{ct_next} + '"';
         return ask("trace", R"({"port":")" + std::string{port} + R"(","packet":")" +
-                                std::string{packet} + R"(","ct_next":")" + std::string{ct_next} +
-                                R"("})")
+                                std::string{packet} + '"' + found + '}')
             .as_object();
     }
     static std::vector<std::string> outputs(const json::object& traced)
