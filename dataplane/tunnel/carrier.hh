@@ -158,6 +158,21 @@ private:
     std::vector<waiting_packet> waiting_;
     std::vector<waiting_packet> looked_at_; // by look(), while others may come to wait
     std::vector<path> paths_;
+    // The tunnel that the last packet was of.
+    struct identity {
+        endpoint::ip_address source;
+        endpoint::ip_address destination;
+        std::uint64_t key{0};
+        std::uint64_t version{0}; // of the endpoint's configuration: tunnels change with it
+        std::uint16_t port{0};
+        kind what{kind::vxlan};
+        bool has_key{false};
+        bool operator==(const identity&) const noexcept = default;
+    };
+    [[nodiscard]] dataplane::port_index find_tunnel(const contents& c, const outer_ip& ip,
+                                                    const surroundings& around) noexcept;
+    identity last_;
+    dataplane::port_index last_tunnel_{dataplane::no_port};
     path lone_; // of a far end whose next hop is not known
     tunnel::notes notes_;
 };

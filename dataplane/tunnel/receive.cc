@@ -221,15 +221,31 @@ carrier::refusal carrier::read_tunnel(const packet& p, const outer_ip& ip, const
                : std::optional{drop_reason::tunnel_malformed};
 }
 
+port_index carrier::find_tunnel(const contents& c, const outer_ip& ip,
+                                const surroundings& around) noexcept
+{
+    const identity now{ip.source,
+                       ip.destination,
+                       c.header.key,
+                       around.config.endpoint->version,
+                       c.header.destination_port,
+                       c.header.what,
+                       c.header.has_key};
+    if (now != last_) [[unlikely]] {
+        last_ = now;
+        last_tunnel_ = around.config.tunnels->find(c, ip);
+    }
+    return last_tunnel_;
+}
+
 carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
                                       const surroundings& around) noexcept
 {
-    const table* const tunnels = around.config.tunnels.get();
     contents c;
-    if (const auto reason = read_tunnel(p, ip, tunnels, c)) {
+    if (const auto reason = read_tunnel(p, ip, around.config.tunnels.get(), c)) {
         return reason;
     }
-    const port_index from = tunnels->find(c, ip);
+    const port_index from = find_tunnel(c, ip, around);
     const port_config* const port = around.config.port(from);
     if (port == nullptr || !port->tunnel) {
         return drop_reason::tunnel_unknown;
