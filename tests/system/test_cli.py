@@ -14,7 +14,9 @@ import subprocess
 import time
 
 import pytest
-
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
+from scapy.utils import PcapNgWriter, wrpcap
 
 from lab.process import wait_until
 from lab.switch import Refused, binaries
@@ -197,6 +199,70 @@ def test_flows(ports, tmp_path):
     assert "table 0: no flow matches" in text and "flow_miss" in text
     assert ports.ctl("flow", "del", "tcp")["removed"] == 1
     assert "WORKER" in ports.text("cache stats")[1]
+
+
+def test_the_flows_that_carry_most(ports):
+    ports.ctl("flow", "add", "priority=10,tcp,tp_dst=23,actions=drop")
+    top = ports.ctl("flow top --count 3 --by bytes")
+    assert 1_000_000 <= top["interval_us"] < 10_000_000 and top["flows"] == []
+    assert ports.text("flow top --interval 1")[1].startswith("PACKETS/S ")
+
+
+def test_captures_are_traced(ports, tmp_path):
+    """What scapy writes, pcap and pcapng, whole and cut."""
+    frames = [Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01") / IP(dst="10.0.0.2") /
+              layer for layer in (UDP(dport=53), TCP(dport=80), TCP(dport=22) / (b"x" * 900))]
+    ports.ctl("flow", "add", "priority=10,tcp,tp_dst=22,actions=drop")
+    capture = tmp_path / "some.pcap"
+    wrpcap(str(capture), frames)
+    status, out, err = ports.text("--json", "trace", "vm1", capture)
+    assert (status, err) == (0, "")
+    traced = [json.loads(line) for line in out.splitlines()]
+    assert [t["number"] for t in traced] == [1, 2, 3]
+    assert [bytes.fromhex(t["outputs"][0]["frame"]) for t in traced[:2]] == \
+        [bytes(f) for f in frames[:2]]
+    assert traced[2]["outputs"] == [] and traced[2]["length"] == len(frames[2])
+    ng = tmp_path / "some.pcapng"
+    with PcapNgWriter(str(ng)) as writer:
+        for frame in frames:
+            writer.write(frame)
+    assert ports.text("trace", "vm1", ng) == ports.text("trace", "vm1", capture)
+    text = ports.text("trace", "vm1", ng, "--packet", "2")[1]
+    assert text.startswith("packet 2: ") and "tp_dst=80" in text and "packet 3" not in text
+    assert refused(ports, "trace", "vm1", ng, "--packet", "4") == \
+        f"{ng} has 3 packets, and no packet 4"
+    wrpcap(str(capture), [frames[0], Ether(bytes(frames[2])[:96])], snaplen=96)
+    cut = bytearray(capture.read_bytes())
+    struct.pack_into("<I", cut, len(cut) - 96 - 4, len(frames[2]))  # as tcpdump -s 96 has it
+    capture.write_bytes(cut)
+    text = ports.text("trace", "vm1", capture)[1]
+    assert f"(captured were 96 bytes of {len(frames[2])}; zeros stand for the others)" in text
+    wrpcap(str(capture), [frames[0], b"\0" * 10])
+    assert "some.pcap, packet 2: " in ports.text("trace", "vm1", capture)[2]
+
+
+def test_a_line_of_a_file_that_is_too_long_is_named(ports, tmp_path):
+    rules = tmp_path / "rules"
+    rules.write_text("actions=drop\n\nactions=" + "1," * 600_000 + "2\nactions=drop\n")
+    assert refused(ports, "flow", "add", rules) == \
+        f"{rules}:3: this line has 1200010 bytes; a flow may have 512000"
+    assert ports.ctl("flow list")["total"] == 1
+    for _ in range(20):  # none of them leaves anything behind
+        refused(ports, "flow", "add", rules)
+    rules.write_text("actions=" + "1," * 4096 + "2\n")
+    assert "1:8201: a flow has 4096 actions at the most" in refused(ports, "flow", "add", rules)
+
+
+def test_a_bridge_has_as_many_flows_as_it_may(ports, tmp_path):
+    ports.ctl("bridge set br0 --flow-limit 20000")
+    rules = tmp_path / "rules"
+    rules.write_text("".join(f"udp,nw_src=10.0.{i >> 8}.{i & 255},tp_dst=53,actions=output:up0\n"
+                             for i in range(30_000)))
+    assert rules.stat().st_size > 1 << 20
+    assert refused(ports, "flow", "add", rules).startswith(
+        f"{rules}:20000: this would be more than 20000 flows, the bridge's flow limit")
+    assert ports.ctl("flow list --limit 1")["total"] == 1
+    assert refused(ports, "flow", "replace", rules).startswith(f"{rules}:20001: ")
 
 
 def test_a_file_of_many_flows(ports, tmp_path):
@@ -387,6 +453,17 @@ def test_help_needs_no_daemon():
     ("trace nosuch tcp", "there is no port nosuch"),
     ("trace vm1 0123", "14 bytes or more"),
     ("trace vm1 tcp,tp_dst=99999", "tp_dst"),
+    ("trace vm1 /no/such.pcap", "/no/such.pcap cannot be read as a capture: No such file"),
+    ("trace vm1 /etc/passwd", "/etc/passwd cannot be read as a capture: unknown file format"),
+    ("trace vm1 tcp --packet 2", "tcp cannot be read as a capture"),
+    ("trace vm1 tcp --packet 0", "--packet is 0; it must be an integer from 1"),
+    ("flow top --by luck", "--by is luck; it must be packets or bytes"),
+    ("bridge set br0 --flow-limit 0", "--flow-limit is 0; it must be an integer from 1"),
+    ("flow add actions=enqueue:1:2", "enqueue is not supported: "),
+    ("flow add actions=set_queue:1", "set_queue is not supported: "),
+    ("flow add actions=learn(table=1)", "learn is not supported: "),
+    ("flow add actions=fin_timeout(idle_timeout=1)", "fin_timeout is not supported: "),
+    ("flow add actions=sample(probability=1)", "sample is not supported: "),
 ])
 def test_mistakes_get_a_sentence_and_change_nothing(module_ports, words, says):
     words = words.format(run=module_ports.run_dir, vm1=module_ports.socket("vm1"))
