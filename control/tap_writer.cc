@@ -209,13 +209,15 @@ void tap_writer::write_all()
     flush();
     for (;;) {
         const bool last_time = finishing_.load(std::memory_order_acquire);
+        bool looked = false; // into the rings: not while something is left to be sent
         bool something = false;
         if (!unsent()) {
+            looked = true;
             something = drain();
             note();
         }
         flush();
-        if (last_time && (deaf_ || (!something && !unsent()))) {
+        if (last_time && (deaf_ || (looked && !something && !unsent()))) {
             break;
         }
         if (last_time && abandoned_.load(std::memory_order_relaxed) && unsent()) {

@@ -52,7 +52,7 @@ class Capture:
         self._child = subprocess.Popen(
             [parts.binaries() / "straitctl", "--run-dir", bench.switch.run_dir, "capture", *words],
             stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-        self.pid = self._child.pid
+        bench.children.append(self._child)
         # It is there when a frame that nobody else would capture is; the log says so first.
         begun = bench.begun
         parts.wait_until(lambda: bench.captures_begun() > begun, 5, "the capture's beginning")
@@ -87,6 +87,7 @@ class Bench:
         self.switch = lab.switch(workers=workers, netns=self.netns)
         self.ctl = self.switch.ctl
         self.begun = 0
+        self.children = []
         self._wires = []
 
     def captures_begun(self):
@@ -114,6 +115,11 @@ class Bench:
         return self.ctl("stats", port)["ports"][0]
 
     def clear(self):
+        for child in self.children:
+            if child.poll() is None:  # of a test that failed
+                child.kill()
+                child.wait()
+        self.children = []
         for wire in self._wires:
             wire.close()
         self._wires = []
@@ -341,7 +347,7 @@ def test_ping_between_namespaces(bench, tmp_path):
         hosts[-1].configure(f"h{number}", f"10.9.0.{number}")
     try:
         capture = bench.capture("icmp", "-w", path, "--direction", "both")
-        assert hosts[0].run("ping -c 3 10.9.0.2")[0] == 0
+        assert hosts[0].run("busybox ping -c 3 10.9.0.2")[0] == 0
         capture.stop()
         text = subprocess.run(["tcpdump", "-n", "-r", path], capture_output=True, text=True,
                               check=True).stdout.splitlines()
