@@ -167,7 +167,7 @@ TEST(group_text, that_cannot_be_is_refused_where_it_is_wrong)
     EXPECT_THAT(refused("group_id=1,type=all,bucket=watch_port:1,2"),
                 HasSubstr("for types ff and select"));
     EXPECT_THAT(refused("group_id=1,type=all,bucket=weight:5,2"), HasSubstr("weight is for type"));
-    EXPECT_THAT(refused("group_id=1,type=select,bucket=weight:65536,2"), HasSubstr("column 35"));
+    EXPECT_THAT(refused("group_id=1,type=select,bucket=weight:65536,2"), HasSubstr("column 38"));
     EXPECT_THAT(refused("group_id=1,type=all,bucket=bucket_id:3,1,bucket=bucket_id:3,2"),
                 HasSubstr("two buckets have the bucket_id 3"));
     EXPECT_THAT(refused("group_id=1,type=all,selection_method=hash,bucket=1"),
