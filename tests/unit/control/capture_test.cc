@@ -64,7 +64,8 @@ protected:
     {
         rpc::takeover then;
         const auto answer = json::parse(service_.rpc().answer(
-            R"({"jsonrpc":"2.0","id":1,"method":"capture","params":)" + parameters + "}", &then));
+            R"({"jsonrpc":"2.0","id":1,"method":"capture","params":)" + parameters + "}",
+            rpc::nobody, &then));
         const auto* const result = answer.as_object().if_contains("result");
         if (result == nullptr || !then) {
             return std::nullopt;
@@ -135,7 +136,8 @@ TEST_F(captures_and_mirrors, captures_that_cannot_be_are_refused)
     const auto why = [&](const std::string& parameters) {
         rpc::takeover then;
         const auto answer = service_.rpc().answer(
-            R"({"jsonrpc":"2.0","id":1,"method":"capture","params":)" + parameters + "}", &then);
+            R"({"jsonrpc":"2.0","id":1,"method":"capture","params":)" + parameters + "}",
+            rpc::nobody, &then);
         EXPECT_FALSE(then) << parameters;
         return answer;
     };
@@ -157,7 +159,8 @@ TEST_F(captures_and_mirrors, a_capture_whose_client_never_had_its_answer_is_give
     {
         rpc::takeover then;
         (void)service_.rpc().answer(
-            R"({"jsonrpc":"2.0","id":1,"method":"capture","params":{"what":"a"}})", &then);
+            R"({"jsonrpc":"2.0","id":1,"method":"capture","params":{"what":"a"}})", rpc::nobody,
+            &then);
         EXPECT_TRUE(then);
         EXPECT_EQ(captures_.size(), 1U);
         EXPECT_EQ(taps(), 0U);
