@@ -57,7 +57,7 @@ TEST(group_text, says_all_of_a_group)
 TEST(group_text, words_of_a_bucket_may_stand_between_its_actions)
 {
     const auto g = read("group_id=1 type=select bucket=output:1,weight=3,set_field:5->reg0,"
-                        "bucket=actions=set_field:(1)->reg1,bucket_id=9,actions=output:2");
+                        "bucket=actions=set_field:1->reg1,bucket_id=9,actions=output:2");
     ASSERT_EQ(g.group.buckets.size(), 2U);
     EXPECT_EQ(g.group.buckets[0].weight, 3);
     EXPECT_EQ(g.group.buckets[0].actions.size(), 2U);

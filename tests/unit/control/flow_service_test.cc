@@ -125,13 +125,6 @@ TEST_F(flows_of_the_service, are_all_added_or_none)
     EXPECT_EQ(live(), nullptr);
 }
 
-TEST_F(flows_of_the_service, that_the_switch_cannot_do_are_refused_by_name)
-{
-    EXPECT_THAT(refusal("flow.add", "ip,actions=clone(ct(table=2))"),
-                HasSubstr("the action ct is not done by this switch yet"));
-    EXPECT_THAT(refusal("flow.mod", "ip,actions=ct_clear"), HasSubstr("ct_clear is not"));
-}
-
 TEST_F(flows_of_the_service, that_overlap_are_refused_if_that_is_asked_for)
 {
     give("flow.add", "priority=7,tcp,actions=1");
@@ -540,12 +533,12 @@ TEST_F(flows_of_the_service, are_traced_to_the_reason_of_a_drop)
 TEST_F(flows_of_the_service, are_traced_through_the_states_of_connections)
 {
     give("flow.add", "priority=9,ip,actions=set_field:7->reg0,ct(table=1,zone=5),output:c\n"
-                     "table=1,ct_state=+trk+new,ct_zone=5,reg0=7,actions=ct(commit,table=2)\n"
+                     "table=1,ip,ct_state=+trk+new,ct_zone=5,reg0=7,actions=ct(commit,table=2)\n"
                      "table=1,ct_state=+est,actions=output:b\n"
                      "table=2,ct_state=+inv,actions=drop\n"
                      "table=2,priority=1,ct_state=+trk,actions=output:b,output:c\n");
     EXPECT_EQ(outputs(trace("a", "tcp", "est|rpl")), (names{"b", "c"}));
-    EXPECT_EQ(outputs(trace("a", "tcp")), (names{"b", "c", "c"}));
+    EXPECT_THAT(outputs(trace("a", "tcp")), testing::UnorderedElementsAre("b", "c", "c"));
     const auto traced = trace("a", "tcp", "new,inv");
     EXPECT_EQ(outputs(traced), names{"c"});
     EXPECT_EQ(traced.at("drops").at(0).at("reason"), "flow_drop");
@@ -563,7 +556,7 @@ TEST_F(flows_of_the_service, are_traced_through_the_states_of_connections)
     EXPECT_THAT(passes[1], StartsWith("2 "));
     EXPECT_THAT(passes[1], HasSubstr("ct_state=inv|trk"));
     EXPECT_THAT(why("trace", R"({"port":"a","packet":"tcp","ct_next":"est,old"})"),
-                HasSubstr("ct_state has no flag old"));
+                HasSubstr("ct_state has no flag \"old\""));
 }
 
 TEST_F(flows_of_the_service, are_traced_without_learning_or_counting)

@@ -44,7 +44,8 @@ protected:
     {
         std::vector<std::string> out;
         const std::string list = std::string{of} + "s";
-        for (const auto& g : ask(std::string{of} + ".list").at(list).as_array()) {
+        const auto answer = ask(std::string{of} + ".list");
+        for (const auto& g : answer.at(list).as_array()) {
             out.emplace_back(std::string_view{g.at("text").as_string()});
         }
         return out;
@@ -59,7 +60,8 @@ protected:
     std::vector<std::string> outputs(std::string_view packet = "tcp")
     {
         std::vector<std::string> out;
-        for (const auto& o : trace("a", packet).at("outputs").as_array()) {
+        const auto traced = trace("a", packet);
+        for (const auto& o : traced.at("outputs").as_array()) {
             out.emplace_back(std::string_view{o.at("port").as_string()});
         }
         return out;

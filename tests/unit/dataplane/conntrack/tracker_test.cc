@@ -308,7 +308,7 @@ TEST_F(conntrack_tracker, what_is_flushed_counts_no_more_even_if_its_time_was_ov
     state(tcp_packet{server, client, tcp::syn | tcp::ack, 500, 101}.build());
     state(tcp_packet{client, server, tcp::ack, 101, 501}.build());
     state(tcp_packet{client, server, tcp::rst, 101}.build());
-    pass(20);
+    now_ += 20;
     ASSERT_EQ(connections(), 1U);
     conntrack::job j{conntrack::job::kind::forget, {}};
     ASSERT_TRUE(tracker_->submit(j));
