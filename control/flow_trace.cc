@@ -392,10 +392,14 @@ private:
     void answer(conntrack::request& asked, bool goes_on)
     {
         using namespace conntrack::state;
+        // What the packet's connection was given before, it still has.
+        const conntrack::parameters& with = asked.asked;
+        const bool known = asked.answer.state != 0 && asked.answer.zone == with.zone;
+        const conntrack::result before = known ? asked.answer : conntrack::result{};
         asked.answer = {.state = tracked | fresh,
-                        .mark = asked.asked.mark,
-                        .label = asked.asked.label,
-                        .zone = asked.asked.zone};
+                        .mark = (before.mark & ~with.mark_mask) | with.mark,
+                        .label = (before.label & ~with.label_mask) | with.label,
+                        .zone = with.zone};
         if (goes_on && !ct_states_.empty()) {
             asked.answer.state = ct_states_.front();
             ct_states_ = ct_states_.subspan(1);

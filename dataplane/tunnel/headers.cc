@@ -128,8 +128,9 @@ void write_ipv4(std::byte* at, const description& d, std::uint8_t protocol,
     d.destination.store(at + 16);
     // Of the numbers: what was just written in parts is not to be read as a whole.
     const std::uint64_t sum = 0x4500U + d.traffic_class + length +
-                              (d.dont_fragment ? dont_fragment : 0U) + (d.hop_limit << 8U) +
-                              protocol + std::uint64_t{d.source.v4()} + d.destination.v4();
+                              (d.dont_fragment ? dont_fragment : 0U) +
+                              (std::uint32_t{d.hop_limit} << 8U) + protocol +
+                              std::uint64_t{d.source.v4()} + d.destination.v4();
     store(at + ipv4_checksum, be16{static_cast<std::uint16_t>(~fold(sum))});
 }
 

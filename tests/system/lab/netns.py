@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A network namespace: the host or the wire behind a NIC port, with a kernel IP stack or none."""
 
+import errno
 import contextlib
 import ctypes
 import itertools
@@ -156,7 +157,12 @@ class Wire:
         """The next frame as bytes, or None when none came within timeout seconds."""
         if not select.select([self._socket], [], [], timeout)[0]:
             return None
-        data, ancillary, _, _ = self._socket.recvmsg(65536 + 64, socket.CMSG_SPACE(20))
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(65536 + 64, socket.CMSG_SPACE(20))
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
+            return self.receive_raw(timeout)  # a link that was lost is told once
         for level, kind, value in ancillary:
             if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
                 # The kernel takes the outer tag off before a socket sees the frame.
