@@ -268,7 +268,7 @@ class TableMaker:
         del state
         r = self._random
         ways = ["in_port", "IN_PORT", "FLOOD", "all", "output:77"]
-        # OVS does not cut what goes back by the port it came from, and Linux takes no half of a tag.
+        # OVS does not cut what goes back where it came from, and Linux takes no half of a tag.
         ways.append(f"output(port={r.choice(values.PORTS)},"
                     f"max_len={r.choice((18, 33, 60, 100, 1000, 9000))})")
         if "registers" in self._layers:
