@@ -19,12 +19,14 @@ constexpr std::size_t smallest_entry = 128; // what the buckets are counted by
 
 } // namespace
 
-cache::cache(std::size_t bytes)
+cache::cache(std::size_t bytes, std::optional<std::uint64_t> seed)
     : bytes_{(bytes + chunk - 1) / chunk * chunk}, round_cycles_{rte_get_tsc_hz() / 10}
 {
     static_assert(sizeof(entry) == 24 && alignof(entry) == 8);
     std::random_device random;
-    std::ranges::generate(seeds_, [&] { return random() | std::uint64_t{random()} << 32; });
+    std::mt19937_64 foreseen{seed.value_or(0)};
+    std::ranges::generate(
+        seeds_, [&] { return seed ? foreseen() : random() | std::uint64_t{random()} << 32; });
     // Twice as many ways as entries: nearly all find a place.
     const std::size_t buckets = std::bit_ceil(bytes_ / smallest_entry * 2 / bucket::ways);
     bucket_mask_ = buckets - 1;

@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include <emmintrin.h>
@@ -42,8 +43,9 @@ struct cache_counters {
 
 class cache {
 public:
-    // Memory for entries is reserved, and taken as it is used: 1 MiB to 16 GiB.
-    explicit cache(std::size_t bytes);
+    // Memory for entries is reserved, and taken as it is used: 1 MiB to 16 GiB. Where entries lie
+    // nobody can foresee, unless there is a seed.
+    explicit cache(std::size_t bytes, std::optional<std::uint64_t> seed = {});
 
     struct entry;
     // `words` has a key's bits in the layout's order; whoever asks owns them.

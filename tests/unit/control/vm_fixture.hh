@@ -45,7 +45,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using namespace std::chrono_literals;
 
-constexpr auto fake_vmm = STRAIT_FAKE_VMM;
+extern const char* const fake_vmm; // the program
 
 // A daemon that has ports and nothing else.
 class daemon {

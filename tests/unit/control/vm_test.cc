@@ -14,6 +14,9 @@
 #include <sys/stat.h>
 
 namespace strait::control {
+
+const char* const testing_support::fake_vmm = STRAIT_FAKE_VMM;
+
 namespace {
 
 namespace fs = std::filesystem;

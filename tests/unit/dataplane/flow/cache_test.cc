@@ -88,6 +88,14 @@ protected:
         }
         return kept;
     }
+    // Others, until there is no memory that is nobody's: some make way for one another before that.
+    void use_up(std::size_t program_words)
+    {
+        constexpr std::uint64_t first = 500'000;
+        for (std::uint64_t i = 0; cache_->counters.bytes.read() < smallest; ++i) {
+            (void)fill(first + i, 1, program_words, 1);
+        }
+    }
     std::size_t found_of(std::uint64_t first, std::size_t count)
     {
         std::size_t out = 0;
@@ -107,7 +115,7 @@ protected:
     }
 
     key_layout layout_;
-    std::unique_ptr<cache> cache_{std::make_unique<cache>(smallest)};
+    std::unique_ptr<cache> cache_{std::make_unique<cache>(smallest, 1)};
     std::array<std::uint64_t, key_words> words_{};
     std::unique_ptr<translation> made_{std::make_unique<translation>()};
     std::uint64_t tsc_{0};
@@ -282,6 +290,7 @@ TEST_F(flow_cache, a_size_that_has_no_memory_gets_some_of_another_s)
     constexpr std::size_t large = 5;
     constexpr std::size_t many = smallest / (small * line);
     ASSERT_EQ(fill(0, many, words_for(small), 1), many);
+    use_up(words_for(small));
     const std::size_t before = found_of(0, many);
     EXPECT_EQ(put(1'000'000, words_for(large)), nullptr);
     settle();
@@ -291,7 +300,6 @@ TEST_F(flow_cache, a_size_that_has_no_memory_gets_some_of_another_s)
     // One chunk, and no more, was given away.
     EXPECT_GE(found_of(0, many), before - chunk / (small * line));
     EXPECT_EQ(cache_->counters.bytes.read(), smallest);
-    EXPECT_EQ(cache_->counters.entries.read(), found_of(0, many) + 1);
 }
 
 TEST_F(flow_cache, a_size_gets_memory_though_all_entries_carry_something_always)
@@ -326,6 +334,7 @@ TEST_F(flow_cache, takes_no_memory_away_within_a_burst)
     constexpr std::size_t large = 5;
     constexpr std::size_t many = smallest / (small * line);
     ASSERT_EQ(fill(0, many, words_for(small), 1), many);
+    use_up(words_for(small));
     const std::size_t before = found_of(0, many);
     for (std::uint64_t i = 0; i < 1000; ++i) {
         EXPECT_EQ(put(1'000'000 + i, words_for(large)), nullptr);
@@ -340,6 +349,7 @@ TEST_F(flow_cache, gives_a_chunk_away_a_few_entries_at_a_time)
     for (std::uint64_t i = 0; i < smallest / (small * line); ++i) {
         ASSERT_NE(put(i, words_for(small)), nullptr);
     }
+    use_up(words_for(small));
     EXPECT_EQ(put(1'000'000, words_for(5)), nullptr);
     std::uint64_t before = cache_->counters.entries.read();
     std::uint64_t calls = 0;
@@ -360,6 +370,7 @@ TEST_F(flow_cache, memory_goes_to_the_size_that_is_missed_more)
     constexpr std::size_t large = 5;
     constexpr std::size_t many = smallest / (small * line);
     ASSERT_EQ(fill(0, many, words_for(small), 1), many);
+    use_up(words_for(small));
     constexpr std::size_t room = smallest / (large * line) / 2;
     std::size_t found = 0;
     for (seconds_t round = 2; round < 40; ++round) {

@@ -5,6 +5,7 @@
 
 #include "tests/unit/dataplane/flow/fake_tracking.hh"
 
+#include "dataplane/flow/group.hh"
 #include "dataplane/flow/rewrite.hh"
 #include "dataplane/flow/rule.hh"
 #include "dataplane/forward.hh"

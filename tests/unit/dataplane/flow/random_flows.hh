@@ -4,6 +4,7 @@
 
 #include "tests/unit/dataplane/flow/plain_walk.hh"
 
+#include "dataplane/flow/group.hh"
 #include "dataplane/parse.hh"
 
 #include <algorithm>
