@@ -49,14 +49,13 @@ class Capture:
 
     def __init__(self, bench, *words, stdout=subprocess.PIPE):
         self._bench = bench
+        begun = bench.captures_begun()
         self._child = subprocess.Popen(
             [parts.binaries() / "straitctl", "--run-dir", bench.switch.run_dir, "capture", *words],
             stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         bench.children.append(self._child)
         # It is there when a frame that nobody else would capture is; the log says so first.
-        begun = bench.begun
         parts.wait_until(lambda: bench.captures_begun() > begun, 5, "the capture's beginning")
-        bench.begun = begun + 1
 
     @property
     def stdout(self):
@@ -86,7 +85,6 @@ class Bench:
         self.netns = lab.netns()
         self.switch = lab.switch(workers=workers, netns=self.netns)
         self.ctl = self.switch.ctl
-        self.begun = 0
         self.children = []
         self._wires = []
 
@@ -222,10 +220,10 @@ def test_into_tcpdump(bench, tmp_path):
     p0, p1 = bench.taps(2)
     command = (f"{parts.binaries()}/straitctl --run-dir {bench.switch.run_dir} capture p0 -w - "
                f"| timeout 20 tcpdump -n -e -r - -c 3")
+    begun = bench.captures_begun()
     with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True) as child:
-        parts.wait_until(lambda: bench.captures_begun() > bench.begun, 5, "the capture")
-        bench.begun += 1
+        parts.wait_until(lambda: bench.captures_begun() > begun, 5, "the capture")
         deadline = time.monotonic() + 15
         while child.poll() is None and time.monotonic() < deadline:
             p0.send(frame(B, A))
@@ -421,7 +419,6 @@ def test_capture_ends_with_the_daemon_that_stops(bench, tmp_path):
     capture = bench.capture("p0", "-w", tmp_path / "x")
     p0.send(frame(B, A))
     bench.switch.restart()
-    bench.begun = bench.captures_begun()
     status, _, said = capture.wait()
     assert status in (0, 1, 2), said
 

@@ -268,9 +268,6 @@ class TableMaker:
         del state
         r = self._random
         ways = ["in_port", "IN_PORT", "FLOOD", "all", "output:77"]
-        # OVS does not cut what goes back where it came from, and Linux takes no half of a tag.
-        ways.append(f"output(port={r.choice(values.PORTS)},"
-                    f"max_len={r.choice((18, 33, 60, 100, 1000, 9000))})")
         if "registers" in self._layers:
             ways += ["output:NXM_NX_REG0[0..15]", "output:reg1[]", "output:NXM_NX_REG2[3..10]",
                      "output:in_port", "output:NXM_OF_IN_PORT[]"]
