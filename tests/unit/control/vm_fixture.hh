@@ -78,8 +78,9 @@ public:
                 return failure{failure_kind::not_found, "there is no such port"};
             }
             json::object shown = found->second;
-            if (const auto* socket = shown.if_contains("socket")) {
-                shown["options"] = {{"socket", *socket}};
+            if (const auto* found_socket = shown.if_contains("socket")) {
+                const json::value socket = *found_socket; // which may move for another member
+                shown["options"] = {{"socket", socket}};
                 shown.erase("socket");
             }
             shown["link"] = "down";
