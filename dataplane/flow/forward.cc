@@ -356,9 +356,11 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
 void runner::ask(frame_state& f, const ct_operation& what, std::span<const std::uint64_t> rest,
                  const surroundings& around) noexcept
 {
+    f.state.accounted = accounted_;
     accounted_ = accounted_ || what.goes_on || !rest.empty(); // with what comes of these
     // Its headers may be changed: what is on lists is not to be.
     if (make_own(f, use::none, around) && !asked_.take(*f.p, f.state, what, rest)) [[unlikely]] {
+        accounted_ = true;
         around.in_counters.drop(drop_reason::flow_too_complex, *f.p);
     }
 }
@@ -367,7 +369,7 @@ void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const h
                  const pass_state& state, const surroundings& around) noexcept
 {
     frame_state f{&p, at, use::none, state};
-    accounted_ = false;
+    accounted_ = state.accounted;
     why_not_ = drop_reason::flow_drop;
     run(program, f, around);
     if (!accounted_) {

@@ -223,7 +223,7 @@ void switcher::run_rest(std::size_t number, pass_stage& stage, std::size_t at,
 {
     const conntrack::request& r = stage.answered(number);
     if (!r.dropped) {
-        levels_[at]->runs.run(stage.rest(number), *r.p, r.at, stage.state(number), around);
+        levels_[at]->runs.run(stage.rest(number), *r.p, r.at, stage.rest_state(number), around);
         settle(at, around);
     }
 }

@@ -85,7 +85,8 @@ bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const 
                  what.state.stack,
                  what.state.actions,
                  state.origin,
-                 what.goes_on};
+                 what.goes_on,
+                 state.accounted};
     if (words > 0) {
         std::uint64_t* const to = std::ranges::copy(what.behind, words_.data() + words_used_).out;
         std::ranges::copy(rest, to);

@@ -29,6 +29,7 @@ struct pass_state {
     std::uint64_t in_port{0};           // where there is no key
     dataplane::burst* payload{nullptr}; // where the segments of its payload lie
     std::uint8_t origin{0};             // which packet of the burst it was, or was copied from
+    bool accounted{false};              // what becomes of it is counted, or it has left
 };
 
 // Takes packets that ct actions ask for, and what is to be done with them once that is answered.
@@ -81,10 +82,16 @@ public:
     // Brings the key of a packet that was answered up to date.
     void complete(std::size_t i) noexcept;
     [[nodiscard]] const key& fields(std::size_t i) const noexcept { return keys_[i]; }
-    // Of the packet itself, in what is left for it.
+    // Of what goes on in a table.
     [[nodiscard]] pass_state state(std::size_t i) noexcept
     {
-        return {&keys_[i], 0, items_[i].payload, items_[i].origin};
+        return {&keys_[i], 0, items_[i].payload, items_[i].origin, false};
+    }
+    // Of the packet itself, in what is left for it.
+    [[nodiscard]] pass_state rest_state(std::size_t i) noexcept
+    {
+        const item& it = items_[i];
+        return {&keys_[i], 0, it.payload, it.origin, it.accounted || it.goes_on};
     }
     // Whether it goes on in a table, and from where.
     [[nodiscard]] bool goes_on(std::size_t i) const noexcept { return items_[i].goes_on; }
@@ -119,6 +126,7 @@ private:
         std::uint8_t set;
         std::uint8_t origin;
         bool goes_on;
+        bool accounted;
     };
 
     void bring_along(std::size_t i, const pass_state& state, const ct_operation& what) noexcept;

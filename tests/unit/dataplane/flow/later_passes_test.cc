@@ -205,6 +205,19 @@ TEST_F(later_passes, that_are_only_committed_are_counted_as_dropped)
     EXPECT_EQ(dropped(drop_reason::flow_drop), 3U);
 }
 
+TEST_F(later_passes, leave_nothing_to_be_counted_of_packets_that_left_or_go_on)
+{
+    publish({always(0, {track(1), commit()}), always(1, {out(2)})});
+    EXPECT_EQ(count(send(1, frames(3)), 2), 3U);
+    EXPECT_EQ(dropped(drop_reason::flow_drop), 0U) << "a copy went on";
+    publish({always(0, {out(2), commit(), commit()})});
+    EXPECT_EQ(count(send(1, frames(3)), 2), 3U);
+    EXPECT_EQ(dropped(drop_reason::flow_drop), 0U) << "it had left";
+    publish({always(0, {commit(), commit()})});
+    EXPECT_EQ(count(send(1, frames(3)), 2), 0U);
+    EXPECT_EQ(dropped(drop_reason::flow_drop), 3U);
+}
+
 TEST_F(later_passes, without_connection_tracking_have_no_valid_connection)
 {
     switcher plain{std::size_t{1} << 20};
