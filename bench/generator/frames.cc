@@ -144,6 +144,12 @@ flow_fields fields_of(flow_kind kind, side from, std::uint32_t flow) noexcept
         return {source | (flow & 0xffff), is_a ? 0x0a0b0000U : 0x0a0a0000U, 9000, 9001};
     case flow_kind::nw_dst:
         return {source, (is_a ? 0x10000000U : 0x20000000U) + flow, 9000, 9001};
+    case flow_kind::answered:
+        if (!is_a) {
+            const flow_fields to = fields_of(flow_kind::five_tuple, side::a, flow);
+            return {to.destination, to.source, to.destination_port, to.source_port};
+        }
+        break;
     case flow_kind::five_tuple:
         break;
     }

@@ -20,16 +20,17 @@ constexpr side other(side one) noexcept
 }
 
 // What tells the flows of a side apart: MAC addresses, the IP destination alone, or the IP
-// addresses and the UDP ports.
-enum class flow_kind : std::uint8_t { macs, nw_dst, five_tuple };
+// addresses and the UDP ports; with `answered` the same, and a flow of side b is the answer to that
+// of side a with its number.
+enum class flow_kind : std::uint8_t { macs, nw_dst, five_tuple, answered };
 
 // How many flows of a kind a side can have.
 constexpr std::uint64_t most_flows(flow_kind kind) noexcept
 {
     constexpr std::uint64_t of_three_bytes = 1ULL << 24;
-    return kind == flow_kind::five_tuple ? 1ULL << 32
-           : kind == flow_kind::nw_dst   ? 1ULL << 28
-                                         : of_three_bytes;
+    return kind == flow_kind::macs     ? of_three_bytes
+           : kind == flow_kind::nw_dst ? 1ULL << 28
+                                       : 1ULL << 32;
 }
 
 // What a flow's frames have in their IP and UDP headers, in host order.

@@ -112,8 +112,10 @@ bool read_frame(std::string_view text, std::uint16_t& to)
 
 bool read_kind(std::string_view text, flow_kind& to)
 {
-    to = text == "nw_dst" ? flow_kind::nw_dst : flow_kind::five_tuple;
-    return text == "nw_dst" || text == "5tuple";
+    to = text == "nw_dst"     ? flow_kind::nw_dst
+         : text == "answered" ? flow_kind::answered
+                              : flow_kind::five_tuple;
+    return text == "nw_dst" || text == "5tuple" || text == "answered";
 }
 
 bool read_order(std::string_view text, flow_order& to)
@@ -168,7 +170,7 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read(text, 2U, 16777216U, to.flows) && to.flows % 2 == 0,
                      "an even number from 2 to 16777216");
     case opt_flow_kind:
-        return wrong(read_kind(text, to.kind), "nw_dst or 5tuple");
+        return wrong(read_kind(text, to.kind), "nw_dst, 5tuple or answered");
     case opt_order:
         return wrong(read_order(text, to.order), "uniform, zipf or round");
     case opt_new_flows:
@@ -301,9 +303,10 @@ const char* usage() noexcept
            "  --flows N              flows on both sides together, instead of MAC addresses; all "
            "are\n"
            "                         sent once before anything is counted\n"
-           "  --flow-kind nw_dst|5tuple\n"
+           "  --flow-kind nw_dst|5tuple|answered\n"
            "                         what tells flows apart: IPv4's destination, or addresses and\n"
-           "                         ports (5tuple)\n"
+           "                         ports (5tuple); answered: and the two sides answer each "
+           "other\n"
            "  --order uniform|zipf|round\n"
            "                         all flows alike, in an order by chance; flow i as often as\n"
            "                         1/i; or all in turn (uniform)\n"

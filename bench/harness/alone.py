@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 
-from . import flow_runs
+from . import connection_runs, flow_runs
 from .generators import StraitGenerator
 from .machine import BenchError, Child, memory_of, wait_until
 from .switches import Strait, settle
@@ -160,11 +160,12 @@ def churn(settings, rate, report=print):
                        "blocked_us": blocked, **runs}}
 
 
-RUNNERS = {"start": start, "memory": memory, "churn": churn, **flow_runs.RUNNERS}
+RUNNERS = {"start": start, "memory": memory, "churn": churn, **flow_runs.RUNNERS,
+           **connection_runs.RUNNERS}
 
 
 def straitd_missing(programs):
-    for name in ("straitd", "straitctl", "strait-generator"):
+    for name in ("straitd", "straitctl", "strait-generator", "strait-conversations"):
         path = pathlib.Path(programs) / name
         if not os.access(path, os.X_OK):
             return f"{path} is not there"

@@ -118,7 +118,21 @@ def few(settings, **_):
     return _by_masks(settings, FEW_MASKS, 100, 100_000)
 
 
-RULES = {"exact": exact, "wildcards": wildcards, "few": few}
+def by_port(settings, **_):
+    """One rule a port."""
+    return [f"in_port={near},actions=output:{far}" for near, far in PORTS.values()]
+
+
+def stateful(settings, **_):
+    """What port 1 begins is tracked, and what port 2 answers passes."""
+    return ["priority=10,ip,actions=ct(table=1)",
+            "table=1,priority=10,in_port=1,ct_state=+trk+new,ip,actions=ct(commit),output:2",
+            *(f"table=1,priority=10,in_port={near},ct_state=+trk+est,ip,actions=output:{far}"
+              for near, far in PORTS.values())]
+
+
+RULES = {"exact": exact, "wildcards": wildcards, "few": few, "by port": by_port,
+         "stateful": stateful}
 
 
 @functools.lru_cache(maxsize=4)

@@ -44,7 +44,7 @@ class Connection:
         return answer["result"]
 
 
-def _result(title, unit, values, target, met, detail=None):
+def result_of(title, unit, values, target, met, detail=None):
     value = statistics.median(values)
     return {"title": title, "unit": unit, "values": values, "value": value, "target": target,
             "verdict": "met" if met(value) else "missed",
@@ -80,7 +80,7 @@ def load(settings, report=print, **_):
                 raise BenchError(f"straitd has {loaded} rules of {count}")
             report(f"  {seconds[-1]:.2f} s")
         settle()
-    return _result(f"loading {count:,} rules from a file", "s", seconds, "< 5", lambda x: x < 5)
+    return result_of(f"loading {count:,} rules from a file", "s", seconds, "< 5", lambda x: x < 5)
 
 
 def rule_memory(settings, **_):
@@ -90,8 +90,8 @@ def rule_memory(settings, **_):
         before = _mib(strait)
         strait.load_rules(text, count)
         took = (_mib(strait) - before) * MIB / count
-    return _result(f"memory of a rule, of {count:,}", "bytes", [took], "<= 512",
-                   lambda x: x <= 512)
+    return result_of(f"memory of a rule, of {count:,}", "bytes", [took], "<= 512",
+                     lambda x: x <= 512)
 
 
 def flow_memory(settings, **_):
@@ -107,8 +107,8 @@ def flow_memory(settings, **_):
         entries = sum(one["entries"] for one in strait.ctl_json("cache", "stats")["workers"])
     if entries < MANY_RULES * 0.9:
         raise BenchError(f"only {entries} of {MANY_RULES} flows were cached")
-    return _result(f"memory of a cached flow, of {entries:,}", "bytes", [took * MIB / entries],
-                   "<= 192", lambda x: x <= 192)
+    return result_of(f"memory of a cached flow, of {entries:,}", "bytes", [took * MIB / entries],
+                     "<= 192", lambda x: x <= 192)
 
 
 def change(settings, report=print, **_):
@@ -152,8 +152,8 @@ def change(settings, report=print, **_):
         report(f"  {times}")
     if len(times) < 5:
         raise BenchError(f"there were only {len(times)} changes in time")
-    return _result(f"a change among {count:,} rules to be visible", "ms", times, "< 5",
-                   lambda x: x < 5, {"answered_after_ms": statistics.median(answers)})
+    return result_of(f"a change among {count:,} rules to be visible", "ms", times, "< 5",
+                     lambda x: x < 5, {"answered_after_ms": statistics.median(answers)})
 
 
 def _changes(kind):
@@ -246,9 +246,9 @@ def changes(settings, report=print, **_):
     worse = max(("none", "1 %"), key=lambda kind: detail[kind]["lost"])
     values = [1 - without["cycles"] / with_["cycles"]
               for without, with_ in zip(runs["elsewhere"], runs[worse])]
-    return _result(f"capacity lost to {CHANGES_A_SECOND:,} rule changes/s, {ACTIVE_FLOWS:,} flows, "
-                   f"overlapping {worse}", "of it", values, "< 0.05", lambda x: x < 0.05,
-                   {**detail, "runs": runs})
+    return result_of(f"capacity lost to {CHANGES_A_SECOND:,} rule changes/s, {ACTIVE_FLOWS:,} "
+                     f"flows, overlapping {worse}", "of it", values, "< 0.05", lambda x: x < 0.05,
+                     {**detail, "runs": runs})
 
 
 def _cold(settings, make_switch, seconds, interval):

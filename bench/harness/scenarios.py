@@ -144,14 +144,20 @@ TRAFFIC = (
                bars=(Bar(MPPS, "", at_least=wanted), Bar(MPPS, "ovs")))
       for name, text, wanted in (("wildcards", "10,000 rules of 201 masks", 0.3),
                                  ("few", "100 rules of 5 masks", 1))),
+    # Two directions of connections that are known, each packet looked up in the table of them.
+    *(Scenario(f"tracked-{text}", f"64 B, {count:,} connections, tracked", usual=False,
+               traffic={"flows": 2 * count, "flow_kind": "answered", "rules": "stateful"},
+               variants={"not tracked": {"rules": "by port"}}, without=("ovs", "testpmd"),
+               bars=(Bar(MPPS, "@not tracked", at_least=0.7), Bar(CYCLES, "@not tracked")))
+      for count, text in ((1000, "1000"), (100_000, "100k"))),
     Scenario("imix", "IMIX, split, mergeable", usual=False, traffic={"frame": "imix"},
              bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
 )
 
-# What is asked of Strait alone is in alone.py and flow_runs.py.
+# What is asked of Strait alone is in alone.py, flow_runs.py and connection_runs.py.
 USUAL_ALONE = ("start", "memory", "churn")
 ALONE = (*USUAL_ALONE, "flow-load", "rule-memory", "flow-memory", "flow-change", "flow-changes",
-         "flow-cold")
+         "flow-cold", "tcp-connections", "udp-connections", "held-connections")
 
 
 def names():

@@ -15,7 +15,8 @@
 namespace strait::bench {
 namespace {
 
-constexpr std::array kinds = {flow_kind::macs, flow_kind::nw_dst, flow_kind::five_tuple};
+constexpr std::array kinds = {flow_kind::macs, flow_kind::nw_dst, flow_kind::five_tuple,
+                              flow_kind::answered};
 constexpr std::array sides = {side::a, side::b};
 
 // Flows at the edges of every number of bytes, and some between.
@@ -141,6 +142,17 @@ TEST(frames, are_found_good_and_each_byte_that_is_another_is_found)
                                                                          : verdict::corrupt)
                 << i;
         }
+    }
+}
+
+TEST(frames, of_answered_flows_go_both_ways)
+{
+    for (const std::uint32_t flow : some_flows(flow_kind::answered)) {
+        const flow_fields there = fields_of(flow_kind::answered, side::a, flow);
+        const flow_fields back = fields_of(flow_kind::answered, side::b, flow);
+        EXPECT_EQ(
+            std::tie(there.source, there.destination, there.source_port, there.destination_port),
+            std::tie(back.destination, back.source, back.destination_port, back.source_port));
     }
 }
 
