@@ -16,6 +16,7 @@ import io
 import lzma
 import os
 import pathlib
+import re
 import shutil
 import stat
 import subprocess
@@ -81,6 +82,22 @@ class Assets:
             self.packed_kernel = self.kernel_root / f"boot/vmlinuz-{self.release}"
             self.kernel = self._vmlinux()
             self.initrd = self._initrd("initrd", "guest_init.sh", _MODULES)
+
+    @functools.cached_property
+    def tools_initrd(self):
+        """As initrd, with the machine's own curl and iperf3 and their libraries in /opt, where
+        nobody looks unasked: where busybox, which is static, finds libraries it loads them, and
+        fails."""
+        files = {}
+        for name in ("curl", "iperf3"):
+            program = shutil.which(name)
+            if program is None:
+                raise Unavailable(f"{name} is not installed (apt-get install {name})")
+            # "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", the loader's by its path.
+            for path in [program, *re.findall(r"(/\S+) \(0x", _run(["ldd", program]))]:
+                files[f"opt/{os.path.basename(path)}"] = pathlib.Path(path)
+        with self._locked():
+            return self._initrd("initrd-tools", "guest_init.sh", _MODULES, files)
 
     @functools.cached_property
     def machine_initrd(self):
@@ -243,7 +260,10 @@ class Assets:
             head = b"070701" + b"".join(b"%08x" % field for field in fields) + encoded
             archive.write(head + b"\0" * (-len(head) % 4) + value + b"\0" * (-len(value) % 4))
 
-        for folder in ("bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp"):
+        folders = {"bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp"}
+        for path in data:
+            folders.update(map(str, list(pathlib.PurePath(path).parents)[:-1]))
+        for folder in sorted(folders):
             add(folder, stat.S_IFDIR | 0o755)
         for path, value in data.items():
             add(path, stat.S_IFREG | 0o755, value)

@@ -75,7 +75,7 @@ class Guest(Host):
     _numbers = itertools.count(1)
 
     def __init__(self, nics, address=None, name=None, memory_mib=192, accelerator=None,
-                 machine="q35", wait=True, boot_timeout=60, arguments=()):
+                 machine="q35", wait=True, boot_timeout=60, arguments=(), initrd=None):
         number = next(Guest._numbers)
         self.name = name or f"guest{number}"
         if shutil.which("qemu-system-x86_64") is None:
@@ -89,6 +89,7 @@ class Guest(Host):
         self._memory_mib = memory_mib
         self.accelerator = accelerator or ("kvm" if have_kvm() else "tcg")
         self._arguments = list(arguments)
+        self._initrd = initrd or assets().initrd
         self._shell = None
         self.boot()
         if wait:
@@ -107,7 +108,7 @@ class Guest(Host):
             "-m", f"{self._memory_mib}",
             "-object", f"memory-backend-memfd,id=memory,size={self._memory_mib}M,share=on",
             "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
-            "-kernel", kept.kernel, "-initrd", kept.initrd, "-append", COMMAND_LINE,
+            "-kernel", kept.kernel, "-initrd", self._initrd, "-append", COMMAND_LINE,
             "-serial", f"file:{self.folder}/console",
             "-chardev", f"socket,id=channel,path={self.folder}/channel,server=on,wait=off",
             "-device", "virtio-serial-pci,vectors=0",
