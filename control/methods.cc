@@ -680,7 +680,8 @@ std::vector<method> flow_methods()
          .changes = false,
          .result = {{"workers", "array",
                      "of each: worker, entries, bytes, hits, misses, stale (misses because flows "
-                     "had changed), evictions and uncached"}}},
+                     "had changed), evictions, uncached, miss_cycles (TSC cycles that misses "
+                     "took) and waits (turns that ports with many new flows waited, for others)"}}},
     };
 }
 

@@ -159,8 +159,8 @@ std::string trace_text(const json::object& result)
 std::string caches_text(const json::object& result)
 {
     text_table t{{"WORKER", "ENTRIES", "MEMORY", "HITS", "MISSES", "OF THEM STALE", "EVICTIONS",
-                  "UNCACHED"}};
-    t.align_right(0, 7);
+                  "UNCACHED", "WAITS"}};
+    t.align_right(0, 8);
     constexpr std::uint64_t kib = 1024;
     for (const auto& element : as_array(member(result, "workers"))) {
         const auto& w = as_object(element);
@@ -168,7 +168,7 @@ std::string caches_text(const json::object& result)
                grouped(as_count(member(w, "bytes")) / kib) + " KiB",
                grouped(as_count(member(w, "hits"))), grouped(as_count(member(w, "misses"))),
                grouped(as_count(member(w, "stale"))), grouped(as_count(member(w, "evictions"))),
-               grouped(as_count(member(w, "uncached")))});
+               grouped(as_count(member(w, "uncached"))), grouped(as_count(member(w, "waits")))});
     }
     return t.text();
 }

@@ -344,7 +344,9 @@ service::result service::cache_stats() const
                            {"misses", c.misses.read()},
                            {"stale", c.stale.read()},
                            {"evictions", c.evictions.read()},
-                           {"uncached", c.uncached.read()}});
+                           {"uncached", c.uncached.read()},
+                           {"miss_cycles", c.miss_cycles.read()},
+                           {"waits", c.waits.read()}});
     }
     return json::value{{"workers", std::move(workers)}};
 }

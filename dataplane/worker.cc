@@ -193,6 +193,9 @@ void worker::run() noexcept
             now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
                 return poll(now.plan->sources[source], now);
             });
+        if (const std::uint64_t waits = now.plan->order.take_waits(); waits > 0) [[unlikely]] {
+            flows_.entries().counters.waits.add(waits);
+        }
         if (carrier_.due(tsc)) [[unlikely]] {
             look_at_waiting(now);
         }
@@ -264,8 +267,13 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
             worker& w_;
             const iteration& now_;
         } lists{*this, now};
+        const std::uint64_t before = flows_.entries().counters.miss_cycles.read();
         flows_.forward(b, {*flows, *source.port, around, counters, outputs_, lists,
                            engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
+        const std::uint64_t missed = flows_.entries().counters.miss_cycles.read() - before;
+        if (missed > 0) [[unlikely]] {
+            now.plan->order.charge(missed);
+        }
     }
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now, outputs_, 0);

@@ -6,6 +6,7 @@ import json
 
 from . import flow_rules
 from .flow_runs import MIB, result_of
+from .generators import StraitGenerator
 from .machine import BenchError, Child, memory_of
 from .switches import Strait, settle
 
@@ -92,4 +93,45 @@ def held(settings, report=print, **_):
                                            "lost": told["lost"]})
 
 
-RUNNERS = {"tcp-connections": tcp, "udp-connections": udp, "held-connections": held}
+NEIGHBOUR_MPPS = 0.5
+
+
+def neighbour(settings, report=print, **_):
+    """Share of their rate that two guests lose when a third one's frames are each of a new flow,
+    against the same rate of one flow."""
+    rates = {"one flow": [], "new flows": []}
+    lines = [*flow_rules.by_port(settings), "priority=10,in_port=3,udp,actions=output:4",
+             "in_port=4,actions=output:3"]
+    with Strait(settings) as strait:
+        others = [str(strait.folder.path / f"vm{number}.sock") for number in (3, 4)]
+        for number, path in zip((3, 4), others):
+            strait.add_port(f"vm{number}", path)
+        # Rules that ask for all of a 5-tuple: none of its flows is another's in the cache.
+        exact = [f"priority=20,in_port=3,udp,nw_src=1.2.3.{n},nw_dst=1.2.3.4,tp_src=5,tp_dst=6,"
+                 f"actions=output:4" for n in range(16)]
+        strait.load_rules("\n".join(lines + exact) + "\n", len(lines + exact))
+        with StraitGenerator(strait, settings, seconds=1, warm_up=0.3, flows=1000) as traffic:
+            for number in range(2 * ROUNDS):
+                kind = list(rates)[number % 2]
+                third = Child([str(settings.programs / "strait-generator"),
+                               "--socket-a", others[0], "--socket-b", others[1], "--cpu",
+                               str(settings.other_cpu), "--flows", "2", "--direction", "ab",
+                               "--rate", str(NEIGHBOUR_MPPS), "--seconds", "600", "--prime", "0",
+                               *(["--new-flows", "1"] if kind == "new flows" else []),
+                               *([] if settings.huge else ["--no-huge"])],
+                              cpus=[settings.other_cpu])
+                try:
+                    third.wait_for(r'"event":"measure_begin"', 60)
+                    result = traffic.measure()
+                finally:
+                    third.end()
+                rates[kind].append(result["mpps"])
+                report(f"  {kind}: {result['mpps']:.2f} Mpps")
+            waits = sum(one["waits"] for one in strait.ctl_json("cache", "stats")["workers"])
+    lost = [1 - new / one for one, new in zip(rates["one flow"], rates["new flows"])]
+    return result_of("lost to a neighbour whose frames are each of a new flow", "of the rate",
+                     lost, "< 0.05", lambda x: x < 0.05, {**rates, "waits": waits})
+
+
+RUNNERS = {"tcp-connections": tcp, "udp-connections": udp, "held-connections": held,
+           "neighbour": neighbour}

@@ -157,7 +157,8 @@ TRAFFIC = (
 # What is asked of Strait alone is in alone.py, flow_runs.py and connection_runs.py.
 USUAL_ALONE = ("start", "memory", "churn")
 ALONE = (*USUAL_ALONE, "flow-load", "rule-memory", "flow-memory", "flow-change", "flow-changes",
-         "flow-cold", "tcp-connections", "udp-connections", "held-connections")
+         "flow-cold", "tcp-connections", "udp-connections", "held-connections",
+         "neighbour")
 
 
 def names():

@@ -38,7 +38,9 @@ struct cache_counters {
     dataplane::counter evictions; // of an entry for another's sake
     dataplane::counter uncached;  // no room for it, or too large
     dataplane::counter entries;
-    dataplane::counter bytes; // of entries' memory, free blocks of it, too
+    dataplane::counter bytes;       // of entries' memory, free blocks of it, too
+    dataplane::counter miss_cycles; // TSC, that misses took
+    dataplane::counter waits;       // a source's turns, for its misses' sake
 };
 
 class cache {

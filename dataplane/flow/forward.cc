@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include <rte_cycles.h>
+
 namespace strait::flow {
 
 using dataplane::burst;
@@ -572,6 +574,7 @@ void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packe
 void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
                               const surroundings& around) noexcept
 {
+    const std::uint64_t begun = rte_rdtsc();
     cache_.counters.misses.add(1);
     if (old != nullptr) {
         cache_.counters.stale.add(1);
@@ -585,6 +588,7 @@ void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
     translate(around.flows, key_, *made_);
     account(cache_.put(c.asked, around.flows.layout.count, *made_, around.flows.version, old), c,
             around);
+    cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
     run_first(made_->words(), made_->reason, c, around);
 }
 

@@ -194,5 +194,82 @@ TEST_F(poll_order_test, everyone_is_looked_at_in_time_however_they_come_and_go)
     }
 }
 
+// A source that gives each time it is looked at and is charged for it; and how often it was.
+class debts : public poll_order_test {
+protected:
+    std::uint64_t cost_{0};
+    std::size_t looks_{0};
+
+    bool run_charged(std::uint64_t after, std::set<std::size_t> others)
+    {
+        now_ += after;
+        return order_.run(now_, false, [&](std::size_t source) {
+            if (source == 0 && cost_ > 0) {
+                ++looks_;
+                order_.charge(cost_);
+                return true;
+            }
+            return others.contains(source);
+        });
+    }
+};
+
+TEST_F(debts, take_a_small_part_of_the_time_while_others_are_busy)
+{
+    start(2);
+    cost_ = 10 * microsecond;
+    for (int i = 0; i < 1'000'000; ++i) {
+        EXPECT_TRUE(run_charged(microsecond, {1}));
+    }
+    const double share = static_cast<double>(looks_ * cost_) / (1e6 * microsecond);
+    EXPECT_GT(share, 0.03);
+    EXPECT_LT(share, 0.05);
+    EXPECT_GT(order_.take_waits(), 900'000U);
+    EXPECT_EQ(order_.take_waits(), 0U);
+}
+
+TEST_F(debts, are_nobodys_matter_while_nobody_else_wants_the_time)
+{
+    start(2);
+    cost_ = 100 * microsecond;
+    for (int i = 0; i < 1'000; ++i) {
+        (void)run_charged(100 * microsecond, {});
+    }
+    EXPECT_GT(looks_, 480U) << "each time that it was not its turn, there was nothing to do";
+}
+
+TEST_F(debts, that_are_small_make_nobody_wait)
+{
+    start(2);
+    cost_ = microsecond;
+    for (int i = 0; i < 10'000; ++i) {
+        (void)run_charged(50 * microsecond, {1});
+    }
+    EXPECT_EQ(looks_, 10'000U);
+    EXPECT_EQ(order_.take_waits(), 0U);
+}
+
+TEST_F(debts, are_not_made_by_who_cannot_wait)
+{
+    start(2, false);
+    cost_ = 100 * microsecond;
+    for (int i = 0; i < 1'000; ++i) {
+        (void)run_charged(microsecond, {1});
+    }
+    EXPECT_EQ(looks_, 1'000U);
+}
+
+TEST_F(debts, do_not_make_a_source_quiet)
+{
+    start(2);
+    cost_ = millisecond;
+    (void)run_charged(microsecond, {1});
+    cost_ = 0;
+    for (int i = 0; i < 10'000; ++i) {
+        (void)run_charged(microsecond, {1});
+    }
+    EXPECT_EQ(order_.quiet(), 0U);
+}
+
 } // namespace
 } // namespace strait::test
