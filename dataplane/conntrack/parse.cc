@@ -174,7 +174,7 @@ struct head_view {
             return packet_kind::unknown;
         }
         out = inner.tuple.reversed();
-        out.packed.rest |= std::uint64_t{r.asked.zone} << packed_tuple::zone_shift;
+        out.packed.rest |= packed_tuple::zone_bits(r.asked.zone);
         return packet_kind::error;
     }
     case message::other:

@@ -3,6 +3,7 @@
 // asks is flow/forward.cc, who answers the tracker of this folder; neither knows more of the other.
 #pragma once
 
+#include "dataplane/conntrack/zone_id.hh"
 #include "dataplane/drop_reason.hh"
 #include "dataplane/flow/action.hh"
 #include "dataplane/flow/extract.hh"
@@ -27,7 +28,7 @@ inline constexpr std::uint32_t destination_translated = 0x80;
 
 // A ct action as it is for the packets of one flow.
 struct parameters {
-    std::uint16_t zone{0};
+    zone_id zone{0};
     bool commit{false};
     bool force{false};
     flow::ct::helper alg{flow::ct::helper::none};
@@ -44,7 +45,7 @@ struct result {
     std::uint32_t state{0};
     std::uint32_t mark{0};
     flow::wide label{};
-    std::uint16_t zone{0};
+    zone_id zone{0};
     // Of the connection's first packet, before any translation; zero: none.
     std::uint8_t protocol{0};
     bool ipv6{false};
@@ -53,6 +54,22 @@ struct result {
     flow::wide source{};
     flow::wide destination{};
 };
+
+// In a key: the number is field::ct_zone's; whether it is a port's stands in a bit that no field
+// has, since no rule asks for it.
+inline constexpr std::size_t zone_word = flow::place_of(flow::field::ct_zone).word;
+inline constexpr std::uint64_t of_port_bit = std::uint64_t{1} << 56;
+inline void put_zone(flow::key& to, zone_id zone) noexcept
+{
+    to.set(flow::field::ct_zone, number_of(zone));
+    to.words[zone_word] =
+        (to.words[zone_word] & ~of_port_bit) | (is_of_port(zone) ? of_port_bit : 0);
+}
+[[nodiscard]] inline zone_id zone_of(const flow::key& k) noexcept
+{
+    return make_zone(static_cast<std::uint16_t>(k.number(flow::field::ct_zone)),
+                     (k.words[zone_word] & of_port_bit) != 0);
+}
 
 struct request {
     dataplane::packet_slot* p{nullptr}; // its headers are changed where NAT says so

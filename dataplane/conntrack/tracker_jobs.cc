@@ -20,7 +20,7 @@ namespace {
     const bool icmp = is_icmp(t.protocol);
     k.set(tp_src, icmp ? t.destination_port >> 8 : t.source_port);
     k.set(tp_dst, icmp ? t.destination_port & 0xff : t.destination_port);
-    k.set(ct_zone, t.zone);
+    put_zone(k, t.zone);
     k.set(ct_mark, c.mark);
     k.set(ct_label, c.label);
     return k;

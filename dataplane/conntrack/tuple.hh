@@ -4,6 +4,7 @@
 // Which packets have which tuple is in parse.hh.
 #pragma once
 
+#include "dataplane/conntrack/zone_id.hh"
 #include "dataplane/flow/flow_mask.hh"
 #include "dataplane/flow/key.hh"
 #include "dataplane/ip.hh"
@@ -22,7 +23,7 @@ struct tuple {
     flow::wide destination{};
     std::uint16_t source_port{0};
     std::uint16_t destination_port{0};
-    std::uint16_t zone{0};
+    zone_id zone{0};
     std::uint8_t protocol{0};
     bool ipv6{false};
     bool operator==(const tuple&) const noexcept = default;
@@ -77,6 +78,7 @@ extern const std::array<std::uint64_t, 6> seeds;
 struct packed_tuple {
     static constexpr std::uint64_t in_use = std::uint64_t{1} << 63; // of `rest`: of a connection
     static constexpr std::uint64_t of_ipv6 = std::uint64_t{1} << 56;
+    static constexpr std::uint64_t of_port = std::uint64_t{1} << 57; // the zone is
     static constexpr unsigned zone_shift = 32;
     static constexpr unsigned protocol_shift = 48;
 
@@ -84,12 +86,10 @@ struct packed_tuple {
     std::uint64_t rest{0};      // source port, destination port, zone, protocol, flags
 
     [[nodiscard]] static packed_tuple make(std::uint64_t addresses, std::uint32_t ports,
-                                           std::uint16_t zone, std::uint8_t protocol,
-                                           bool ipv6) noexcept
+                                           zone_id zone, std::uint8_t protocol, bool ipv6) noexcept
     {
-        return {addresses, ports | std::uint64_t{zone} << zone_shift |
-                               std::uint64_t{protocol} << protocol_shift | (ipv6 ? of_ipv6 : 0) |
-                               in_use};
+        return {addresses, ports | zone_bits(zone) | std::uint64_t{protocol} << protocol_shift |
+                               (ipv6 ? of_ipv6 : 0) | in_use};
     }
     [[nodiscard]] std::uint32_t ports() const noexcept { return static_cast<std::uint32_t>(rest); }
     [[nodiscard]] std::uint16_t source_port() const noexcept
@@ -100,9 +100,13 @@ struct packed_tuple {
     {
         return static_cast<std::uint16_t>(rest >> 16);
     }
-    [[nodiscard]] std::uint16_t zone() const noexcept
+    [[nodiscard]] static constexpr std::uint64_t zone_bits(zone_id zone) noexcept
     {
-        return static_cast<std::uint16_t>(rest >> zone_shift);
+        return std::uint64_t{number_of(zone)} << zone_shift | (is_of_port(zone) ? of_port : 0);
+    }
+    [[nodiscard]] zone_id zone() const noexcept
+    {
+        return make_zone(static_cast<std::uint16_t>(rest >> zone_shift), (rest & of_port) != 0);
     }
     [[nodiscard]] std::uint8_t protocol() const noexcept
     {

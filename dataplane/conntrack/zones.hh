@@ -3,6 +3,7 @@
 // its own; a limit is on the sum.
 #pragma once
 
+#include "dataplane/conntrack/zone_id.hh"
 #include "dataplane/counters.hh"
 #include "dataplane/reserved_memory.hh"
 
@@ -16,7 +17,7 @@ namespace strait::conntrack {
 
 class zones {
 public:
-    static constexpr std::size_t count = 65'536;
+    static constexpr std::size_t count = zone_count;
     static constexpr std::uint32_t unlimited = 0;
 
     explicit zones(unsigned workers)
@@ -31,7 +32,7 @@ public:
     }
 
     // Any thread. Nothing: the default holds.
-    void limit(std::uint16_t zone, std::optional<std::uint32_t> connections) noexcept
+    void limit(zone_id zone, std::optional<std::uint32_t> connections) noexcept
     {
         limits_[zone].store(connections.value_or(by_default), std::memory_order_relaxed);
     }
@@ -39,7 +40,7 @@ public:
     {
         default_.store(connections, std::memory_order_relaxed);
     }
-    [[nodiscard]] std::optional<std::uint32_t> own_limit(std::uint16_t zone) const noexcept
+    [[nodiscard]] std::optional<std::uint32_t> own_limit(zone_id zone) const noexcept
     {
         const std::uint32_t l = limits_[zone].load(std::memory_order_relaxed);
         return l == by_default ? std::nullopt : std::optional{l};
@@ -48,7 +49,7 @@ public:
     {
         return default_.load(std::memory_order_relaxed);
     }
-    [[nodiscard]] std::uint64_t used(std::uint16_t zone) const noexcept
+    [[nodiscard]] std::uint64_t used(zone_id zone) const noexcept
     {
         std::uint64_t sum = 0;
         for (unsigned w = 0; w < workers_; ++w) {
@@ -57,14 +58,14 @@ public:
         return sum;
     }
     // Workers that ask at the same time may go beyond it by one each.
-    [[nodiscard]] bool has_room(std::uint16_t zone) const noexcept
+    [[nodiscard]] bool has_room(zone_id zone) const noexcept
     {
         const std::uint32_t most = own_limit(zone).value_or(default_limit());
         return most == unlimited || used(zone) < most;
     }
 
     // That worker alone.
-    void add(unsigned worker, std::uint16_t zone, std::int64_t n) noexcept
+    void add(unsigned worker, zone_id zone, std::int64_t n) noexcept
     {
         counts_[worker * count + zone].add(static_cast<std::uint64_t>(n));
     }

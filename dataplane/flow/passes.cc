@@ -20,9 +20,10 @@ void put_connection(const conntrack::result& known, key& to) noexcept
 {
     static_assert(first_of_connection == 23 && behind_connection == 32);
     to.words[23] = known.state | std::uint64_t{known.mark} << 32;
-    to.words[24] = known.zone | std::uint64_t{known.source_port} << 16 |
+    to.words[24] = conntrack::number_of(known.zone) | std::uint64_t{known.source_port} << 16 |
                    std::uint64_t{known.destination_port} << 32 |
-                   std::uint64_t{known.protocol} << 48;
+                   std::uint64_t{known.protocol} << 48 |
+                   (conntrack::is_of_port(known.zone) ? conntrack::of_port_bit : 0);
     to.words[25] = known.label.high;
     to.words[26] = known.label.low;
     if (!known.ipv6) {
@@ -44,7 +45,7 @@ conntrack::result connection_of(const key& k) noexcept
     out.state = static_cast<std::uint32_t>(number(field::ct_state));
     out.mark = static_cast<std::uint32_t>(number(field::ct_mark));
     out.label = k.get(field::ct_label);
-    out.zone = static_cast<std::uint16_t>(number(field::ct_zone));
+    out.zone = conntrack::zone_of(k);
     out.protocol = static_cast<std::uint8_t>(number(field::ct_nw_proto));
     out.source_port = static_cast<std::uint16_t>(number(field::ct_tp_src));
     out.destination_port = static_cast<std::uint16_t>(number(field::ct_tp_dst));
