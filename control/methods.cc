@@ -971,7 +971,7 @@ std::vector<method> connection_methods()
                          .minimum = 1,
                          .maximum = 1'000'000}},
          .result = {{"connections", "array",
-                     "of each: worker, zone, protocol, original and reply (each: source, "
+                     "of each: zone, protocol, original and reply (each: source, "
                      "destination, source_port, destination_port; of ICMP identifier, type and "
                      "code), state (of TCP, else null), mark, label, seconds_left, replied, "
                      "assured and related"},
@@ -983,12 +983,14 @@ std::vector<method> connection_methods()
                         connection_zone("of this zone alone")},
          .result = {{"forgotten", "integer", "so many were"}}},
         {.name = "ct.stats",
-         .summary = "What the workers' connection tracking holds, and what came of packets",
+         .summary = "How many connections are tracked, and what came of the packets",
          .changes = false,
-         .result = {{"workers", "array",
-                     "of each: worker, connections, capacity, bytes, created, ended, evicted, "
-                     "flushed, found, new, invalid, related, translated and foreign (translated "
-                     "to what another worker will get the answers of)"}}},
+         .result = {{"connections", "integer", "that are tracked now, by all workers"},
+                    {"capacity", "integer", "that there is room for"},
+                    {"bytes", "integer", "of memory that they have, or had"},
+                    {"workers", "array",
+                     "of each: worker, created, ended, evicted, flushed, found, new, invalid, "
+                     "related and translated"}}},
         {.name = "ct.limit",
          .summary = "Show or set how many connections a zone may have",
          .changes = false,

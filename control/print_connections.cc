@@ -68,21 +68,21 @@ std::string list_text(const json::object& result)
 
 std::string stats_text(const json::object& result)
 {
-    text_table t{{"WORKER", "CONNECTIONS", "OF AT MOST", "MEMORY", "CREATED", "ENDED", "EVICTED",
-                  "FOUND", "NEW", "INVALID", "TRANSLATED"}};
-    t.align_right(0, 10);
+    text_table t{
+        {"WORKER", "CREATED", "ENDED", "EVICTED", "FOUND", "NEW", "INVALID", "TRANSLATED"}};
+    t.align_right(0, 7);
     constexpr std::uint64_t kib = 1024;
     for (const auto& element : as_array(member(result, "workers"))) {
         const auto& w = as_object(element);
         const auto count = [&w](std::string_view name) {
             return grouped(as_count(member(w, name)));
         };
-        t.add({plain(member(w, "worker")), count("connections"), count("capacity"),
-               grouped(as_count(member(w, "bytes")) / kib) + " KiB", count("created"),
-               count("ended"), count("evicted"), count("found"), count("new"), count("invalid"),
-               count("translated")});
+        t.add({plain(member(w, "worker")), count("created"), count("ended"), count("evicted"),
+               count("found"), count("new"), count("invalid"), count("translated")});
     }
-    return t.text();
+    return grouped(as_count(member(result, "connections"))) + " connections of at most " +
+           grouped(as_count(member(result, "capacity"))) + ", in " +
+           grouped(as_count(member(result, "bytes")) / kib) + " KiB\n" + t.text();
 }
 
 std::string limits_text(const json::object& result)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Handlers of the methods that show and change what connection tracking holds. Workers do it
-// themselves, each its own, when they are asked.
+// Handlers of the methods that show and change what connection tracking holds. A worker does it
+// when it is asked, for all.
 #include "control/flow_text.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
@@ -78,11 +78,10 @@ std::string label_text(const flow::wide& label)
     return text.data();
 }
 
-json::object to_json(const connection_record& c, std::size_t worker)
+json::object to_json(const connection_record& c)
 {
     const auto has = [&c](std::uint8_t bits) { return (c.notes & bits) != 0; };
-    return {{"worker", worker},
-            {"zone", c.original.zone},
+    return {{"zone", c.original.zone},
             {"protocol", c.original.protocol},
             {"original", to_json(c.original)},
             {"reply", to_json(c.reply)},
@@ -95,11 +94,11 @@ json::object to_json(const connection_record& c, std::size_t worker)
             {"related", has(conntrack::note::related)}};
 }
 
-// Waits until the worker has done it.
-void have_done(dataplane::engine& engine, std::size_t worker, job& j)
+// Waits until a worker has done it.
+void have_done(dataplane::engine& engine, job& j)
 {
     constexpr auto pause = std::chrono::microseconds{200};
-    auto& tracker = engine.tracker(dataplane::worker_index{static_cast<std::uint16_t>(worker)});
+    auto& tracker = engine.tracker(dataplane::worker_index{0});
     while (!tracker.submit(j)) {
         std::this_thread::sleep_for(pause);
     }
@@ -149,23 +148,21 @@ service::result service::connection_list(const object& p) const
     std::vector<connection_record> room(1024);
     json::array list;
     bool more = false;
-    for (std::size_t w = 0; w < engine.worker_count(); ++w) {
-        for (const flow::match& m : *matches) {
-            auto j = std::make_unique<job>(job::kind::show, m, room);
-            for (have_done(engine, w, *j);; have_done(engine, w, *j)) {
-                for (std::size_t i = 0; i < j->count() && !more; ++i) {
-                    more = list.size() == limit;
-                    if (!more) {
-                        list.push_back(to_json(room[i], w));
-                    }
+    for (const flow::match& m : *matches) {
+        auto j = std::make_unique<job>(job::kind::show, m, room);
+        for (have_done(engine, *j);; have_done(engine, *j)) {
+            for (std::size_t i = 0; i < j->count() && !more; ++i) {
+                more = list.size() == limit;
+                if (!more) {
+                    list.push_back(to_json(room[i]));
                 }
-                if (j->at_end() || more) {
-                    break;
-                }
-                auto next = std::make_unique<job>(job::kind::show, m, room);
-                next->go_on_after(*j);
-                j = std::move(next);
             }
+            if (j->at_end() || more) {
+                break;
+            }
+            auto next = std::make_unique<job>(job::kind::show, m, room);
+            next->go_on_after(*j);
+            j = std::move(next);
         }
     }
     return json::value{{"connections", std::move(list)}, {"more", more}};
@@ -179,12 +176,10 @@ service::result service::connection_flush(const object& p) const
     }
     dataplane::engine& engine = switch_.engine();
     std::size_t forgotten = 0;
-    for (std::size_t w = 0; w < engine.worker_count(); ++w) {
-        for (const flow::match& m : *matches) {
-            job j{job::kind::forget, m};
-            have_done(engine, w, j);
-            forgotten += j.count();
-        }
+    for (const flow::match& m : *matches) {
+        job j{job::kind::forget, m};
+        have_done(engine, j);
+        forgotten += j.count();
     }
     return json::value{{"forgotten", forgotten}};
 }
@@ -194,13 +189,9 @@ service::result service::connection_stats() const
     json::array workers;
     dataplane::engine& engine = switch_.engine();
     for (std::size_t i = 0; i < engine.worker_count(); ++i) {
-        const auto& tracker =
-            engine.tracker(dataplane::worker_index{static_cast<std::uint16_t>(i)});
-        const auto& c = tracker.counters;
+        const auto& c =
+            engine.tracker(dataplane::worker_index{static_cast<std::uint16_t>(i)}).counters;
         workers.push_back({{"worker", i},
-                           {"connections", c.connections.read()},
-                           {"capacity", tracker.connections().capacity()},
-                           {"bytes", c.bytes.read()},
                            {"created", c.created.read()},
                            {"ended", c.ended.read()},
                            {"evicted", c.evicted.read()},
@@ -209,15 +200,18 @@ service::result service::connection_stats() const
                            {"new", c.fresh.read()},
                            {"invalid", c.invalid.read()},
                            {"related", c.related.read()},
-                           {"translated", c.translated.read()},
-                           {"foreign", c.foreign.read()}});
+                           {"translated", c.translated.read()}});
     }
-    return json::value{{"workers", std::move(workers)}};
+    const conntrack::table& all = engine.connections().connections();
+    return json::value{{"connections", all.size()},
+                       {"capacity", all.capacity()},
+                       {"bytes", all.bytes()},
+                       {"workers", std::move(workers)}};
 }
 
 service::result service::connection_limit(const object& p) const
 {
-    conntrack::zones& zones = switch_.engine().zones();
+    conntrack::zones& zones = switch_.engine().connections().limits();
     const auto zone = number_as<std::uint16_t>(p, "zone");
     const auto limit = number_as<std::uint32_t>(p, "set");
     if (is_set(p, "reset")) {
@@ -232,8 +226,7 @@ service::result service::connection_limit(const object& p) const
         zones.limit_others(*limit);
     }
     json::array list;
-    for (std::size_t i = 0; i < conntrack::zones::count; ++i) {
-        const auto number = static_cast<std::uint16_t>(i);
+    for (conntrack::zone_id number = 0; number < conntrack::first_port_zone; ++number) {
         const auto own = zones.own_limit(number);
         if (own || zone == number) {
             list.push_back({{"zone", number},

@@ -4,7 +4,6 @@
 
 #include "dataplane/worker.hh"
 
-#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -16,10 +15,7 @@
 namespace strait::dataplane {
 
 engine::engine(engine_settings settings)
-    : settings_{std::move(settings)},
-      start_tsc_{rte_rdtsc()},
-      tsc_hz_{rte_get_tsc_hz()},
-      zones_{static_cast<unsigned>(std::max<std::size_t>(settings_.lcores.size(), 1))}
+    : settings_{std::move(settings)}, start_tsc_{rte_rdtsc()}, tsc_hz_{rte_get_tsc_hz()}
 {
     const std::size_t count = settings_.lcores.size();
     if (count == 0 || count > max_workers) {
@@ -30,6 +26,8 @@ engine::engine(engine_settings settings)
         throw std::runtime_error{"the packet pool lacks a private area of " +
                                  std::to_string(handover_area) + " bytes an mbuf"};
     }
+    connections_ = std::make_unique<conntrack::store>(conntrack::store_settings{
+        .connections = settings_.connections, .workers = static_cast<unsigned>(count)});
     current_.store(new published{std::make_unique<const snapshot>(), *this});
     for (std::size_t i = 0; i < count; ++i) {
         workers_.push_back(

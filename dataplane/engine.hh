@@ -3,7 +3,6 @@
 // engine; it knows nothing of how configuration is named or stored.
 #pragma once
 
-#include "dataplane/conntrack/zones.hh"
 #include "dataplane/counters.hh"
 #include "dataplane/endpoint/neighbours.hh"
 #include "dataplane/rcu.hh"
@@ -18,8 +17,9 @@
 struct rte_mempool;
 
 namespace strait::conntrack {
+class store;
 class tracker;
-}
+} // namespace strait::conntrack
 
 namespace strait::flow {
 class cache;
@@ -39,7 +39,7 @@ struct engine_settings {
     bool busy_poll{false};
     // Of a worker's flow cache; taken as flows come. See flow::cache.
     std::size_t flow_cache_bytes{std::size_t{256} << 20};
-    // That a worker tracks at most; memory is taken as they come. See conntrack::table.
+    // That all workers track at most; memory is taken as they come. See conntrack::table.
     std::size_t connections{std::size_t{4} << 20};
     rte_mempool* pool{nullptr}; // for own(); private area of at least handover_area bytes
 };
@@ -76,7 +76,8 @@ public:
     // Of the switch's own addresses.
     [[nodiscard]] endpoint::neighbours& neighbours() noexcept { return neighbours_; }
     [[nodiscard]] conntrack::tracker& tracker(worker_index worker) noexcept;
-    [[nodiscard]] conntrack::zones& zones() noexcept { return zones_; }
+    // What all trackers share.
+    [[nodiscard]] conntrack::store& connections() noexcept { return *connections_; }
     // Any thread but a worker: whoever waits for a job of a worker's calls it now and then.
     void wake_workers() noexcept { rcu_.wake_all(); }
 
@@ -92,7 +93,7 @@ private:
     std::uint64_t start_tsc_;
     std::uint64_t tsc_hz_;
     std::atomic<published*> current_{nullptr};
-    conntrack::zones zones_;
+    std::unique_ptr<conntrack::store> connections_;
     std::vector<std::unique_ptr<worker>> workers_;
 };
 

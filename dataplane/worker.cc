@@ -150,10 +150,7 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
       cut_{new burst},
-      tracker_{{.connections = e.settings_.connections,
-                .worker = static_cast<unsigned>(to_index(index)),
-                .workers = static_cast<unsigned>(workers)},
-               e.zones_},
+      tracker_{*e.connections_, static_cast<unsigned>(to_index(index))},
       flows_{e.settings_.flow_cache_bytes},
       carrier_{e.neighbours_, e.tsc_hz_},
       taps_{index, port_counters_.get()}
@@ -203,7 +200,7 @@ void worker::run() noexcept
         if (!flows_.entries().settled()) {
             flows_.entries().bring_home(tsc, !busy);
         }
-        if (!tracker_.rests()) {
+        if (!tracker_.rests(now_)) {
             tracker_.maintain(now_);
         }
         if (busy) {

@@ -63,7 +63,7 @@ def _fill(settings, *words):
             ends.wait_for(r'"event":"ready"', 30)
             before = sum(memory_of(strait.pid()).values())
             told = json.loads(ends.wait_for(r'\{"event":"held".*\n', 120).group(0))
-            there = _counted(strait, "connections")
+            there = strait.ctl_json("ct", "stats")["connections"]
             took = (sum(memory_of(strait.pid()).values()) - before) * MIB / max(1, there)
         finally:
             ends.end()

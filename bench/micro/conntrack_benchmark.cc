@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Connection tracking, a worker's alone: packets of connections by how many there are, whole
-// connections from the first packet to the last, with and without translation. Headers are written
-// between the measured bursts, as receiving does; keys come with them, as from extract().
+// Connection tracking: packets of connections by how many there are, whole connections from the
+// first packet to the last, with and without translation, by a worker alone; and by two, who share
+// connections or do not. Headers are written between the measured bursts, as receiving does; keys
+// come with them, as from extract().
 
 #include "bench/micro/cycles.hh"
 #include "dataplane/conntrack/tracker.hh"
@@ -102,10 +103,9 @@ private:
 };
 
 struct tracking {
-    explicit tracking(std::size_t connections)
-        : zones{1}, tracker{{.connections = connections}, zones}
+    explicit tracking(std::size_t connections) : store{{.connections = connections}}, tracker{store}
     {}
-    conntrack::zones zones;
+    conntrack::store store;
     conntrack::tracker tracker;
     seconds_t now{1000};
 };
@@ -140,7 +140,7 @@ void conntrack_established(benchmark::State& state, std::uint8_t protocol, bool 
         .which = flow::nat::side::source, .first = 0x0c00'0000, .last = 0x0c00'00ff};
     const auto t = std::make_unique<tracking>(connections);
     establish(*t, *p, protocol, connections, translated ? &nat : nullptr);
-    if (t->tracker.counters.connections.read() != connections) {
+    if (t->store.connections().size() != connections) {
         state.SkipWithError("connections are missing");
         return;
     }
@@ -163,7 +163,7 @@ void conntrack_established(benchmark::State& state, std::uint8_t protocol, bool 
     }
     meter.report();
     state.counters["bytes/connection"] =
-        static_cast<double>(t->tracker.connections().bytes()) / connections;
+        static_cast<double>(t->store.connections().bytes()) / connections;
     if (asked != found) {
         state.SkipWithError("packets of connections were not found");
     }
@@ -204,7 +204,7 @@ public:
         state_.SetItemsProcessed(static_cast<std::int64_t>(done_));
         state_.counters["cycles/connection"] =
             static_cast<double>(all_cycles_) / static_cast<double>(done_);
-        state_.counters["held"] = static_cast<double>(t_.tracker.connections().size());
+        state_.counters["held"] = static_cast<double>(t_.store.connections().size());
         state_.counters["evicted"] = static_cast<double>(t_.tracker.counters.evicted.read());
         if (t_.tracker.counters.created.read() != done_) {
             state_.SkipWithError("connections are missing");
@@ -251,6 +251,52 @@ void conntrack_udp_lives(benchmark::State& state)
     l->report();
 }
 
+// Two workers, each a thread: of the same connections one has the packets and the other the
+// answers, or each has connections of its own, in a zone of its own. Cycles are of the median
+// burst.
+void conntrack_workers(benchmark::State& state, bool shared)
+{
+    constexpr std::uint32_t connections = 10'000;
+    static std::unique_ptr<conntrack::store> all;
+    const auto worker = static_cast<unsigned>(state.thread_index());
+    if (worker == 0) {
+        all = std::make_unique<conntrack::store>(conntrack::store_settings{
+            .connections = 4 * connections, .workers = static_cast<unsigned>(state.threads())});
+    }
+    const bool answers = shared && worker == 1;
+    const conntrack::zone_id zone = shared ? 1 : 1 + worker;
+    const auto p = std::make_unique<packets>(protocol_udp);
+    std::unique_ptr<conntrack::tracker> t;
+    std::mt19937 random{worker};
+    cycle_meter meter{state};
+    std::uint64_t missed = 0;
+    for (auto _ : state) {
+        if (!t) { // all threads are here, and so is the store
+            t = std::make_unique<conntrack::tracker>(*all, worker);
+            p->ask({.zone = zone, .commit = true});
+            for (std::uint32_t i = 0; i < connections; i += burst_size) {
+                for (std::uint32_t n = 0; n < burst_size; ++n) {
+                    p->set(n, (i + n) % connections, false);
+                }
+                p->track(*t, 1000);
+            }
+            p->ask({.zone = zone});
+        }
+        for (std::size_t i = 0; i < burst_size; ++i) {
+            p->set(i, static_cast<std::uint32_t>(random()) % connections, answers);
+        }
+        meter.start();
+        p->track(*t, 1000);
+        meter.stop(burst_size);
+        missed += burst_size - p->with_state(answers ? conntrack::state::reply : 0);
+    }
+    meter.report();
+    state.counters["cycles/packet"].flags = benchmark::Counter::kAvgThreads;
+    if (missed != 0) {
+        state.SkipWithError("packets were not found to be of their connections");
+    }
+}
+
 constexpr std::int64_t many = 4'000'000;
 
 } // namespace
@@ -269,6 +315,8 @@ BENCHMARK_CAPTURE(conntrack_established, udp_translated, protocol_udp, true)
     ->Arg(1000)
     ->Arg(100'000)
     ->UseManualTime();
+BENCHMARK_CAPTURE(conntrack_workers, one_zone, true)->ThreadRange(1, 2)->UseManualTime();
+BENCHMARK_CAPTURE(conntrack_workers, two_zones, false)->ThreadRange(1, 2)->UseManualTime();
 BENCHMARK(conntrack_tcp_lives)->Arg(many)->UseManualTime();
 BENCHMARK(conntrack_udp_lives)->Arg(many)->UseManualTime();
 

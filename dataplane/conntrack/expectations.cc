@@ -19,13 +19,13 @@ constexpr std::uint16_t first_free_port = 1024;
 
 } // namespace
 
-expectations::expectations() : sets_{std::make_unique<std::array<set, sets>>()} {}
+expectations::expectations() : sets_{reinterpret_cast<set*>(memory_.data())} {}
 
 expectations::set& expectations::set_of(const whole_tuple& coming) noexcept
 {
     const std::uint64_t hash = flow::word_hash::fold(coming.packed.addresses ^ detail::seeds[1],
                                                      coming.packed.rest ^ detail::seeds[4]);
-    return (*sets_)[hash % sets];
+    return sets_[hash % sets];
 }
 
 expectation* expectations::search(const whole_tuple& first, seconds_t now) noexcept

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Connections that others have announced: found by the first packet's tuple but for its source
-// port. Bounded in number and time. One tracker's.
+// port. Bounded in number and time. Those of some zones, whose lock is held.
 #pragma once
 
 #include "dataplane/conntrack/announcement.hh"
 #include "dataplane/conntrack/table.hh"
+#include "dataplane/reserved_memory.hh"
 
 #include <array>
 #include <cstdint>
-#include <memory>
 
 namespace strait::conntrack {
 
@@ -52,7 +52,8 @@ private:
     [[nodiscard]] set& set_of(const whole_tuple& coming) noexcept;
 
     seconds_t last_deadline_{0};
-    std::unique_ptr<std::array<set, sets>> sets_;
+    dataplane::reserved_memory memory_{sets * sizeof(set)}; // as it comes, all are none
+    set* sets_;
 };
 
 } // namespace strait::conntrack

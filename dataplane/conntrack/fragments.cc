@@ -38,7 +38,7 @@ constexpr std::uint32_t longest_datagram = 65'535;
 
 } // namespace
 
-fragments::fragments() : sets_{std::make_unique<std::array<set, sets>>()} {}
+fragments::fragments() : sets_{reinterpret_cast<set*>(memory_.data())} {}
 
 fragments::place fragments::place_of(const request& r) noexcept
 {
@@ -130,7 +130,7 @@ fragments::datagram* fragments::meet(const request& r, whole_tuple& tuple, bool 
     const std::uint64_t rest = tuple.packed.rest & told;
     const std::uint64_t hash = flow::word_hash::fold(tuple.packed.addresses ^ detail::seeds[4],
                                                      rest ^ at.identifier ^ detail::seeds[5]);
-    set& s = (*sets_)[hash % sets];
+    set& s = sets_[hash % sets];
     datagram* found = nullptr;
     datagram* oldest = s.data();
     for (datagram& d : s) {

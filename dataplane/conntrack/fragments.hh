@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Datagrams in fragments, put together in thought alone: later fragments have no ports, and get the
 // first one's tuple and verdict. What comes before the first, or overlaps what came, is refused:
-// nothing is held back. One tracker's.
+// nothing is held back. Those of some zones, whose lock is held.
 #pragma once
 
 #include "dataplane/conntrack/request.hh"
 #include "dataplane/conntrack/tuple.hh"
 #include "dataplane/mac_table.hh"
+#include "dataplane/reserved_memory.hh"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 namespace strait::conntrack {
 
@@ -61,7 +61,8 @@ private:
     [[nodiscard]] static place place_of(const request& r) noexcept;
     [[nodiscard]] static bool add(datagram& d, const place& at) noexcept;
 
-    std::unique_ptr<std::array<set, sets>> sets_;
+    dataplane::reserved_memory memory_{sets * sizeof(set)}; // as it comes, nothing is in use
+    set* sets_;
 };
 
 } // namespace strait::conntrack

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What control asks of a tracker whose worker goes on meanwhile: to show connections, or to forget
-// them. The worker serves a job itself, some places of its table at a time. How words become a
+// What control asks of a tracker while workers go on: to show connections, or to forget them, all
+// workers'. A worker serves a job itself, some places of the table at a time. How words become a
 // match is control's business.
 #pragma once
 
@@ -28,9 +28,13 @@ class job {
 public:
     enum class kind : std::uint8_t { show, forget };
     // Of connections whose first packets `which` matches, with the connection's zone, mark and
-    // label. Shows as many as there is room for; a further job goes on where this one ended.
+    // label; a match on a zone is on one that flows name. Shows as many as there is room for; a
+    // further job goes on where this one ended.
     job(kind what, const flow::match& which, std::span<connection_record> room = {}) noexcept
-        : what_{what}, which_{which}, room_{room}
+        : what_{what},
+          which_{which},
+          names_zone_{!which.mask.get(flow::field::ct_zone).is_zero()},
+          room_{room}
     {}
     void go_on_after(const job& other) noexcept
     {
@@ -48,6 +52,7 @@ private:
 
     kind what_;
     flow::match which_;
+    bool names_zone_;
     std::span<connection_record> room_;
     std::size_t count_{0};
     bool ipv6_{false};

@@ -17,7 +17,6 @@ using flow::word_hash;
 
 constexpr unsigned addresses_to_try = 8;
 constexpr unsigned tuples_to_try = 512;
-constexpr unsigned owners_to_ask = 8192;
 constexpr std::uint16_t first_free_port = 1024; // below that they are services'
 
 [[nodiscard]] constexpr wide plus(wide a, std::uint64_t n) noexcept
@@ -74,9 +73,7 @@ constexpr std::uint16_t first_free_port = 1024; // below that they are services'
 
 } // namespace
 
-port_chooser::port_chooser(unsigned worker, unsigned workers) noexcept
-    : worker_{worker}, workers_{workers}, random_{std::random_device{}() | std::uint64_t{1} << 32}
-{}
+port_chooser::port_chooser() noexcept : random_{std::random_device{}() | std::uint64_t{1} << 32} {}
 
 std::uint64_t port_chooser::random() noexcept
 {
@@ -90,14 +87,9 @@ struct port_chooser::search {
     const tuple& reply;
     wide address{};
     unsigned tried{0};
-    unsigned asked{0};
-    std::optional<choice> found{};
-    std::optional<choice> foreign{};
+    std::optional<whole_tuple> found{};
 
-    [[nodiscard]] bool tired() const noexcept
-    {
-        return tried >= tuples_to_try || asked >= owners_to_ask;
-    }
+    [[nodiscard]] bool tired() const noexcept { return tried >= tuples_to_try; }
 };
 
 // The port stays if it may. Without a range those of sources may become any that are nobody's
@@ -135,23 +127,17 @@ port_chooser::range port_chooser::ports_of(const flow::nat& asked,
     return out;
 }
 
-bool port_chooser::try_port(search& s, std::uint16_t port) const noexcept
+bool port_chooser::try_port(search& s, std::uint16_t port) noexcept
 {
     const whole_tuple candidate = with(s.reply, s.which, s.address, port);
-    ++s.asked;
-    const bool ours = workers_ == 1 || candidate.packed.owner(workers_) == worker_;
-    if (!ours && s.foreign) {
-        return false;
-    }
     ++s.tried;
-    if (!s.connections.is_free(candidate)) {
-        return false;
+    if (s.connections.is_free(candidate)) {
+        s.found = candidate;
     }
-    (ours ? s.found : s.foreign) = choice{candidate, !ours};
-    return ours;
+    return s.found.has_value();
 }
 
-bool port_chooser::try_range(search& s, const range& ports) const noexcept
+bool port_chooser::try_range(search& s, const range& ports) noexcept
 {
     if (ports.kept && try_port(s, *ports.kept)) {
         return true;
@@ -165,9 +151,8 @@ bool port_chooser::try_range(search& s, const range& ports) const noexcept
     return false;
 }
 
-std::optional<port_chooser::choice> port_chooser::choose(occupancy& connections,
-                                                         const flow::nat& asked,
-                                                         const whole_tuple& original) noexcept
+std::optional<whole_tuple> port_chooser::choose(occupancy& connections, const flow::nat& asked,
+                                                const whole_tuple& original) noexcept
 {
     const tuple from = original.open();
     const tuple reply = original.reversed().open();
@@ -185,10 +170,10 @@ std::optional<port_chooser::choice> port_chooser::choose(occupancy& connections,
             s.address = plus(asked.first, (hash + i) % addresses);
         }
         if (try_range(s, ports)) {
-            return s.found;
+            break;
         }
     }
-    return s.foreign;
+    return s.found;
 }
 
 } // namespace strait::conntrack

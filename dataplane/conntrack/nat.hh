@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What addresses and ports a new connection is translated to: from the ranges that a flow gives,
-// so that answers tell whose they are, and come to this worker if that can be had.
+// so that answers tell whose they are.
 #pragma once
 
 #include "dataplane/conntrack/tuple.hh"
@@ -20,15 +20,12 @@ public:
 
 class port_chooser {
 public:
-    port_chooser(unsigned worker, unsigned workers) noexcept;
+    port_chooser() noexcept;
 
-    struct choice {
-        whole_tuple reply; // as packets will have it that answer
-        bool foreign;      // to another worker
-    };
-    // Nothing: all that were tried are taken. The work is bounded: a few hundred tuples.
-    [[nodiscard]] std::optional<choice> choose(occupancy& connections, const flow::nat& asked,
-                                               const whole_tuple& original) noexcept;
+    // As packets will have it that answer. Nothing: all that were tried are taken. The work is
+    // bounded: a few hundred tuples.
+    [[nodiscard]] std::optional<whole_tuple> choose(occupancy& connections, const flow::nat& asked,
+                                                    const whole_tuple& original) noexcept;
 
 private:
     struct range {
@@ -40,12 +37,10 @@ private:
     struct search;
 
     [[nodiscard]] range ports_of(const flow::nat& asked, const whole_tuple& original) noexcept;
-    [[nodiscard]] bool try_port(search& s, std::uint16_t port) const noexcept;
-    [[nodiscard]] bool try_range(search& s, const range& ports) const noexcept;
+    [[nodiscard]] static bool try_port(search& s, std::uint16_t port) noexcept;
+    [[nodiscard]] static bool try_range(search& s, const range& ports) noexcept;
     [[nodiscard]] std::uint64_t random() noexcept;
 
-    unsigned worker_;
-    unsigned workers_;
     std::uint64_t random_;
 };
 

@@ -6,16 +6,21 @@
 
 namespace strait::conntrack {
 
-timer_wheel::timer_wheel(std::size_t places)
-    : memory_{(places / line::size + slots + 2) * sizeof(line)},
+timer_wheel::timer_wheel(std::size_t places, bool alone)
+    : alone_{alone},
+      memory_{(places / line::size + slots + 2) * sizeof(line)},
       lines_{reinterpret_cast<line*>(memory_.data())}
 {}
 
 void timer_wheel::add(connection_id place, seconds_t at, seconds_t now) noexcept
 {
+    lock_holder held{alone_};
+    held.take(lock_);
     at = std::clamp(at, now + 1, now + furthest);
-    // Where this falls behind, the slots in front of it are what there is.
-    at = std::min(at, position_ + static_cast<seconds_t>(slots) - 1);
+    // Where this falls behind, the slots in front of it are what there is; where another worker's
+    // time is ahead, what it has done is behind.
+    at = std::clamp(at, position_ + 1, position_ + static_cast<seconds_t>(slots) - 1);
+    size_.add(1);
     slot& s = slots_[at % slots];
     if (s.first == 0 || s.filled == line::size) {
         std::uint32_t fresh = free_;
@@ -33,6 +38,9 @@ void timer_wheel::add(connection_id place, seconds_t at, seconds_t now) noexcept
 
 std::size_t timer_wheel::take(std::span<connection_id> due, seconds_t now) noexcept
 {
+    lock_holder held{alone_};
+    held.take(lock_);
+    now = std::max(now, position_);
     if (now - position_ >= slots) { // after a long sleep, or at the start: all are due
         position_ = now - static_cast<seconds_t>(slots) + 1;
     }
@@ -54,6 +62,8 @@ std::size_t timer_wheel::take(std::span<connection_id> due, seconds_t now) noexc
             }
         }
         if (s.first != 0 || position_ == now) {
+            done_.store(s.first != 0 ? position_ - 1 : now, std::memory_order_relaxed);
+            size_.add(0 - count);
             return count;
         }
         ++position_;

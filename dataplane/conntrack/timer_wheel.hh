@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // When to look at which place of a table again: slots of a second, each a list of lines full of
-// places, so that what is due can be fetched ahead. A place is in it once at most, and stays until
-// it is due: one whose connection lives on is put in anew, by tracker.cc.
+// places, so that what is due can be fetched ahead. A place is in one of them at most (see
+// table::timed), and stays until it is due: one whose connection lives on is put in anew, by
+// tracker.cc. Each worker has one, and others turn it where that falls behind.
 #pragma once
 
 #include "dataplane/conntrack/table.hh"
+#include "dataplane/counters.hh"
 #include "dataplane/reserved_memory.hh"
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,12 +22,20 @@ public:
     // Seconds ahead, at most.
     static constexpr seconds_t furthest = 64;
 
-    // Room for so many places.
-    explicit timer_wheel(std::size_t places);
+    // Room for so many places. `alone`: one thread has it.
+    timer_wheel(std::size_t places, bool alone);
 
+    // All of these: any worker. Times may differ a little from worker to worker.
     void add(connection_id place, seconds_t at, seconds_t now) noexcept;
     // Takes out what is due, as many as there are and `due` has room for; how many these are.
     [[nodiscard]] std::size_t take(std::span<connection_id> due, seconds_t now) noexcept;
+    [[nodiscard]] bool empty() const noexcept { return size_.read() == 0; }
+    // Seconds that something may have been due for, and is still there.
+    [[nodiscard]] seconds_t lag(seconds_t now) const noexcept
+    {
+        const seconds_t done = done_.load(std::memory_order_relaxed);
+        return now > done ? now - done : 0;
+    }
 
 private:
     static constexpr std::size_t slots = 128; // a power of two, more than `furthest`
@@ -38,6 +49,10 @@ private:
         std::uint32_t filled{0};
     };
 
+    bool alone_;
+    zone_lock lock_;
+    dataplane::counter size_;
+    std::atomic<seconds_t> done_{0}; // of this second, and those before it, nothing is left
     dataplane::reserved_memory memory_;
     line* lines_;
     std::uint32_t used_{0}; // lines, from 1 on

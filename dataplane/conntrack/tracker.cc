@@ -10,12 +10,13 @@ namespace strait::conntrack {
 
 using dataplane::drop_reason;
 
-tracker::tracker(const tracker_settings& settings, zones& limits)
-    : settings_{settings},
-      zones_{limits},
-      table_{settings.connections},
-      wheel_{2 * table_.capacity()},
-      ports_{settings.worker, settings.workers},
+tracker::tracker(store& all, unsigned worker)
+    : all_{all},
+      table_{all.connections()},
+      zones_{all.limits()},
+      times_{all.settings().times},
+      worker_{worker},
+      alone_{all.alone()},
       questions_{std::make_unique<std::array<question, batch>>()}
 {}
 
@@ -36,12 +37,62 @@ void tracker::track(std::span<request> requests, seconds_t now) noexcept
         for (std::size_t i = 0; i < some.size(); ++i, ++q) {
             q->likely = table_.prefetch_likely(q->hash);
         }
-        q = questions_->data();
-        for (request& r : some) {
-            if (r.at.fragment) [[unlikely]] {
-                answer_fragment(r, *q++, now);
-            } else {
-                answer(r, *q++, now);
+        if (alone_) {
+            answer_in_order(some, now);
+        } else {
+            answer_by_shard(some, now);
+        }
+    }
+}
+
+void tracker::answer_any(request& r, question& q, seconds_t now) noexcept
+{
+    if (r.at.fragment) [[unlikely]] {
+        answer_fragment(r, q, now);
+    } else {
+        answer(r, q, now);
+    }
+}
+
+void tracker::answer_in_order(std::span<request> requests, seconds_t now) noexcept
+{
+    question* q = questions_->data();
+    for (request& r : requests) {
+        answer_any(r, *q++, now);
+    }
+}
+
+void tracker::answer_by_shard(std::span<request> requests, seconds_t now) noexcept
+{
+    constexpr std::uint8_t none = 0xff;
+    static_assert(batch < none && store::shards <= none);
+    // A list of requests of each shard that there are any of.
+    std::array<std::uint8_t, store::shards> first;
+    std::array<std::uint8_t, store::shards> last;
+    std::array<std::uint8_t, batch> next;
+    std::array<std::uint8_t, store::shards> met;
+    std::size_t count = 0;
+    first.fill(none);
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        const unsigned s = store::shard_number(requests[i].asked.zone);
+        if (first[s] == none) {
+            first[s] = static_cast<std::uint8_t>(i);
+            met[count++] = static_cast<std::uint8_t>(s);
+        } else {
+            next[last[s]] = static_cast<std::uint8_t>(i);
+        }
+        last[s] = static_cast<std::uint8_t>(i);
+        next[i] = none;
+    }
+    lock_holder held{alone_};
+    for (const std::uint8_t s : std::span{met}.first(count)) {
+        held.take(all_.shard_at(s).lock);
+        work_ = 0;
+        for (std::uint8_t i = first[s]; i != none; i = next[i]) {
+            answer_any(requests[i], (*questions_)[i], now);
+            if (work_ > most_work) [[unlikely]] {
+                held.let_others();
+                work_ = 0;
             }
         }
     }
@@ -54,7 +105,8 @@ void tracker::answer_fragment(request& r, question& q, seconds_t now) noexcept
         set_invalid(r);
         return;
     }
-    fragments::datagram* const whole = fragments_.meet(r, q.asked, later, q.again, now);
+    fragments::datagram* const whole =
+        all_.shard_of(r.asked.zone).datagrams.meet(r, q.asked, later, q.again, now);
     if (whole == nullptr) {
         drop(r, drop_reason::ct_fragment);
         return;
@@ -151,7 +203,6 @@ tracker::progress tracker::advance(const request& r, const question& q, const ma
                                    seconds_t now) noexcept
 {
     connection& c = *m.of;
-    const timeouts& times = settings_.times;
     switch (q.kind) {
     case packet_kind::tcp: {
         const tcp::segment s = read_segment(r);
@@ -168,11 +219,11 @@ tracker::progress tracker::advance(const request& r, const question& q, const ma
             c.has(note::seen_reply)) {
             c.set(note::assured);
         }
-        c.deadline = now + times.tcp[static_cast<std::size_t>(is)];
+        c.live_until(now + times_.tcp[static_cast<std::size_t>(is)]);
         break;
     }
     case packet_kind::query:
-        c.deadline = now + times.query;
+        c.live_until(now + times_.query);
         break;
     case packet_kind::later_fragment: // it tells nothing that the first did not
         break;
@@ -181,8 +232,8 @@ tracker::progress tracker::advance(const request& r, const question& q, const ma
         const auto protocol = c.original.protocol();
         const bool ports =
             protocol == dataplane::protocol_udp || protocol == dataplane::protocol_sctp;
-        const seconds_t datagram = answered ? times.datagram : times.datagram_first;
-        c.deadline = now + (ports ? datagram : times.other_protocol);
+        const seconds_t datagram = answered ? times_.datagram : times_.datagram_first;
+        c.live_until(now + (ports ? datagram : times_.other_protocol));
         if (m.reply) {
             c.set(note::assured);
         }
@@ -269,7 +320,7 @@ void tracker::begin(request& r, const question& q, seconds_t now) noexcept
                                          : t.destination_port,
                 .source = t.source,
                 .destination = t.destination};
-    expectation* const announced = expected_.find(q.asked, now);
+    expectation* const announced = all_.shard_of(r.asked.zone).expected.find(q.asked, now);
     if (announced != nullptr) {
         r.answer.state |= state::related;
         r.answer.mark = announced->mark;
@@ -282,6 +333,7 @@ void tracker::begin(request& r, const question& q, seconds_t now) noexcept
 
 bool tracker::is_free(const whole_tuple& t, seconds_t now) noexcept
 {
+    ++work_;
     const match m = table_.find(t, t.packed.hash());
     if (m.of == nullptr) {
         return true;
@@ -303,12 +355,7 @@ std::optional<whole_tuple> tracker::reply_to(const request& r, const question& q
         out = answers_to(*announced, q.asked, now);
     } else if (nat != nullptr && nat->which != flow::nat::side::restore) {
         free_tuples all{*this, now};
-        const auto chosen = ports_.choose(all, *nat, q.asked);
-        if (!chosen) {
-            return std::nullopt;
-        }
-        counters.foreign.add(chosen->foreign ? 1 : 0);
-        return chosen->reply;
+        return ports_.choose(all, *nat, q.asked);
     }
     return is_free(out, now) ? std::optional{out} : std::nullopt;
 }
@@ -331,18 +378,17 @@ void tracker::commit(request& r, const question& q, expectation* announced, seco
     }
     connection& c = table_.at(id);
     set_translated(c);
-    const timeouts& times = settings_.times;
     switch (q.kind) {
     case packet_kind::tcp:
         tcp::begin(c.stream, read_segment(r));
-        c.deadline = now + times.tcp[static_cast<std::size_t>(c.stream.is)];
+        c.deadline = now + times_.tcp[static_cast<std::size_t>(c.stream.is)];
         break;
     case packet_kind::query:
-        c.deadline = now + times.query;
+        c.deadline = now + times_.query;
         break;
     default:
         c.deadline =
-            now + (q.asked.packed.ports() != 0 ? times.datagram_first : times.other_protocol);
+            now + (q.asked.packed.ports() != 0 ? times_.datagram_first : times_.other_protocol);
         break;
     }
     schedule(id, c, now);
@@ -396,21 +442,16 @@ void tracker::set_translated(connection& c) const noexcept
 connection_id tracker::make(const whole_tuple& original, const whole_tuple& reply,
                             seconds_t now) noexcept
 {
-    connection_id id = table_.insert(original, reply);
-    if (id == no_connection && evict(original.packed.ipv6())) {
-        id = table_.insert(original, reply);
+    connection_id id = table_.insert(worker_, original, reply);
+    if (id == no_connection && evict(original.packed, now)) {
+        id = table_.insert(worker_, original, reply);
     }
     if (id == no_connection) {
         return id;
     }
-    connection& c = table_.at(id);
-    const auto timed = static_cast<std::uint8_t>(c.stream.note & note::timed);
-    c.stream = {};
-    c.stream.note = timed;
-    c.deadline = now;
-    zones_.add(settings_.worker, original.packed.zone(), 1);
+    table_.at(id).deadline = now;
+    zones_.add(original.packed.zone(), 1);
     counters.created.add(1);
-    counters.connections.set(table_.size());
     ++made_;
     return id;
 }
@@ -489,87 +530,8 @@ void tracker::drop(request& r, drop_reason reason) noexcept
 
 void tracker::remove(connection_id id) noexcept
 {
-    zones_.add(settings_.worker, table_.at(id).original.zone(), -1);
-    table_.erase(id);
-    counters.connections.set(table_.size());
-}
-
-bool tracker::evict(bool ipv6) noexcept
-{
-    constexpr std::uint32_t looks = 32;
-    constexpr std::uint32_t ahead = 4;
-    const std::uint32_t places = table_.places(ipv6);
-    std::uint32_t& hand = hands_[ipv6 ? 1 : 0];
-    for (std::uint32_t i = 0; i < looks && i < places; ++i) {
-        hand = hand >= places ? 1 : hand + 1;
-        if (hand + ahead <= places) {
-            __builtin_prefetch(&table_.at(table::place(ipv6, hand + ahead)));
-        }
-        const connection_id id = table::place(ipv6, hand);
-        const connection& c = table_.at(id);
-        // One that never came about, or that is closing.
-        if (c.in_use() && (!c.has(note::assured) || c.stream.is >= tcp::state::fin_wait)) {
-            counters.evicted.add(1);
-            remove(id);
-            return true;
-        }
-    }
-    return false;
-}
-
-void tracker::schedule(connection_id id, connection& c, seconds_t now) noexcept
-{
-    if (!c.has(note::timed)) {
-        c.set(note::timed);
-        wheel_.add(id, c.deadline, now);
-    }
-}
-
-void tracker::maintain(seconds_t now) noexcept
-{
-    constexpr std::size_t usual = 16;
-    std::size_t left = usual + 2 * made_;
-    made_ = 0;
-    std::array<connection_id, 32> due;
-    while (left > 0) {
-        const std::size_t n = wheel_.take(std::span{due}.first(std::min(left, due.size())), now);
-        if (n == 0) {
-            break;
-        }
-        forget(std::span{due}.first(n), now);
-        left -= n;
-    }
-    counters.bytes.set(table_.bytes());
-    if (job* const j = job_.load(std::memory_order_acquire); j != nullptr) {
-        serve(*j, now);
-    }
-}
-
-void tracker::forget(std::span<const connection_id> due, seconds_t now) noexcept
-{
-    for (const connection_id id : due) {
-        __builtin_prefetch(&table_.at(id), 1);
-    }
-    for (const connection_id id : due) {
-        const connection& c = table_.at(id);
-        if (c.in_use() && c.deadline <= now) {
-            table_.prefetch_erase(c);
-            __builtin_prefetch(&table_.details(id), 1);
-        }
-    }
-    for (const connection_id id : due) {
-        connection& c = table_.at(id);
-        c.stream.note = static_cast<std::uint8_t>(c.stream.note & ~note::timed);
-        if (!c.in_use()) {
-            continue;
-        }
-        if (c.deadline > now) {
-            schedule(id, c, now);
-            continue;
-        }
-        counters.ended.add(1);
-        remove(id);
-    }
+    zones_.add(table_.at(id).original.zone(), -1);
+    table_.erase(worker_, id);
 }
 
 } // namespace strait::conntrack

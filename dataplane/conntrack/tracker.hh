@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Connection tracking of one worker: finds the connections of a burst's packets, says what state
-// they are in, makes new ones, translates their packets, and forgets connections in time. Which
-// packets come here is the flows' business (request.hh); tables, windows, translation have files of
-// their own.
+// Connection tracking by one worker: finds the connections of a burst's packets, says what state
+// they are in, makes new ones, translates their packets, and forgets connections in time. They are
+// all workers' (store.hh). Which packets come here is the flows' business (request.hh); tables,
+// windows, translation have files of their own.
 #pragma once
 
-#include "dataplane/conntrack/expectations.hh"
-#include "dataplane/conntrack/fragments.hh"
 #include "dataplane/conntrack/job.hh"
 #include "dataplane/conntrack/nat.hh"
 #include "dataplane/conntrack/parse.hh"
 #include "dataplane/conntrack/request.hh"
-#include "dataplane/conntrack/table.hh"
-#include "dataplane/conntrack/timer_wheel.hh"
+#include "dataplane/conntrack/store.hh"
 #include "dataplane/conntrack/tracking.hh"
 #include "dataplane/conntrack/translate.hh"
-#include "dataplane/conntrack/zones.hh"
 #include "dataplane/counters.hh"
 #include "dataplane/packet.hh"
 
@@ -29,36 +25,7 @@
 
 namespace strait::conntrack {
 
-// Seconds without a packet after which a connection is forgotten.
-struct timeouts {
-    std::array<seconds_t, tcp::state_count> tcp{
-        30,     // none
-        120,    // syn_sent
-        120,    // syn_sent_by_both
-        60,     // syn_received
-        86'400, // established
-        120,    // fin_wait
-        60,     // close_wait
-        30,     // last_ack
-        120,    // time_wait
-        10,     // closed
-    };
-    seconds_t datagram_first{30}; // nobody has answered
-    seconds_t datagram{120};
-    seconds_t query{30};
-    seconds_t other_protocol{600};
-};
-
-struct tracker_settings {
-    std::size_t connections{std::size_t{1} << 20}; // at most
-    unsigned worker{0};                            // of so many
-    unsigned workers{1};
-    timeouts times{};
-};
-
 struct tracker_counters {
-    dataplane::counter connections; // now
-    dataplane::counter bytes;       // of memory that they have, or had
     dataplane::counter created;
     dataplane::counter ended;   // forgotten in time, or because a new one began
     dataplane::counter evicted; // forgotten before that, for another's sake
@@ -68,36 +35,37 @@ struct tracker_counters {
     dataplane::counter invalid; // of none
     dataplane::counter related; // that announce, or are announced by, others
     dataplane::counter translated;
-    dataplane::counter foreign; // translated to what other workers will get the answers of
 };
 
 class tracker final : public tracking {
 public:
-    // `limits` is all trackers' and outlives them.
-    tracker(const tracker_settings& settings, zones& limits);
+    // `all` is all trackers' and outlives them; `worker` is below all.workers().
+    explicit tracker(store& all, unsigned worker = 0);
 
-    // All of these: the worker alone. Requests in the order of their packets.
+    // All of these: the worker alone. Requests in the order of their packets, in each zone.
     void track(std::span<request> requests, seconds_t now) noexcept override;
     // To be called often: forgets what is due, some at a time, as fast as new ones come.
     void maintain(seconds_t now) noexcept;
+    // Whether there is nothing to maintain.
+    [[nodiscard]] bool rests(seconds_t now) const noexcept
+    {
+        return all_.wheel(worker_).empty() && !has_job() &&
+               (alone_ || (now == looked_at_others_ && others_ == all_.workers()));
+    }
 
     // Any thread. False: there is another job, which must be done first. The worker serves it in
-    // maintain(), and looks at it no more once it is done.
+    // maintain(), for all connections, and looks at it no more once it is done.
     [[nodiscard]] bool submit(job& j) noexcept
     {
         job* none = nullptr;
         return job_.compare_exchange_strong(none, &j, std::memory_order_acq_rel);
     }
-    // Whether there is nothing to maintain.
-    [[nodiscard]] bool rests() const noexcept { return table_.size() == 0 && !has_job(); }
     // Whether control waits for the worker.
     [[nodiscard]] bool has_job() const noexcept
     {
         return job_.load(std::memory_order_relaxed) != nullptr;
     }
     tracker_counters counters;
-
-    [[nodiscard]] const table& connections() const noexcept { return table_; }
 
 private:
     struct question {
@@ -108,6 +76,10 @@ private:
         bool again; // the packet was here before, in this zone
     };
 
+    void answer_in_order(std::span<request> requests, seconds_t now) noexcept;
+    // With several workers: of each shard's zones all at once.
+    void answer_by_shard(std::span<request> requests, seconds_t now) noexcept;
+    void answer_any(request& r, question& q, seconds_t now) noexcept;
     // What is asked of a fragment is known when those in front of it are.
     void answer_fragment(request& r, question& q, seconds_t now) noexcept;
     void answer(request& r, const question& q, seconds_t now) noexcept;
@@ -152,28 +124,41 @@ private:
     void set_invalid(request& r) noexcept;
     static void drop(request& r, dataplane::drop_reason reason) noexcept;
     void remove(connection_id id) noexcept;
-    // Makes room by forgetting one of this family that never came about, or is closing.
-    [[nodiscard]] bool evict(bool ipv6) noexcept;
-    void schedule(connection_id id, connection& c, seconds_t now) noexcept;
+    // Makes room by forgetting one of this tuple's family that never came about, is closing, or
+    // should be gone.
+    [[nodiscard]] bool evict(const packed_tuple& for_whom, seconds_t now) noexcept;
+    [[nodiscard]] bool evict(connection_id id, unsigned held, seconds_t now) noexcept;
+    void schedule(connection_id id, const connection& c, seconds_t now) noexcept;
+    // As much of the wheel as is due; how much of the budget is left.
+    std::size_t turn(timer_wheel& wheel, std::size_t budget, seconds_t now) noexcept;
+    void help_others(seconds_t now) noexcept;
     void forget(std::span<const connection_id> due, seconds_t now) noexcept;
+    // Holds the lock of the zone that the place is in: false: it is in none.
+    [[nodiscard]] bool enter(lock_holder& held, const connection& c) noexcept;
 
     void serve(job& j, seconds_t now) noexcept;
+    [[nodiscard]] bool do_for(job& j, connection_id id, seconds_t now) noexcept;
     void finish(job& j) noexcept;
     [[nodiscard]] connection_record record_of(const connection& c, connection_id id,
                                               seconds_t now) const noexcept;
 
     static constexpr std::size_t batch = dataplane::burst::capacity;
+    // Tuples to look for that are worth letting others have the lock: some microseconds.
+    static constexpr std::size_t most_work = 64;
 
-    tracker_settings settings_;
+    store& all_;
+    table& table_;
     zones& zones_;
-    table table_;
-    timer_wheel wheel_;
+    const timeouts times_;
+    const unsigned worker_;
+    const bool alone_;
     translator translator_;
     port_chooser ports_;
-    fragments fragments_;
-    expectations expected_;
+    std::size_t work_{0};                      // tuples looked for, since others could have a lock
     std::size_t made_{0};                      // since something was forgotten
     std::array<std::uint32_t, 2> hands_{1, 1}; // by family: where to look for one to evict
+    seconds_t looked_at_others_{0};            // wheels: in that second, those below `others_`
+    unsigned others_{0};
     std::unique_ptr<std::array<question, batch>> questions_;
     std::atomic<job*> job_{nullptr};
 };

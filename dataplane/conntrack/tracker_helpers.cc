@@ -92,7 +92,7 @@ void tracker::look_for_announcement(request& r, const connection& c, connection_
         e.label = table_.details(id).label;
     }
     e.deadline = now + patience;
-    expected_.add(e, now);
+    all_.shard_of(c.original.zone()).expected.add(e, now);
     counters.related.add(1);
 }
 
@@ -110,7 +110,7 @@ whole_tuple tracker::answers_to(const expectation& e, const whole_tuple& first,
     }
     free_tuples all{*this, now};
     const auto chosen = ports_.choose(all, any, out.reversed());
-    return chosen ? chosen->reply : straight;
+    return chosen.value_or(straight);
 }
 
 } // namespace strait::conntrack

@@ -58,28 +58,39 @@ void tracker::serve(job& j, seconds_t now) noexcept
             j.position_ = 0;
             continue;
         }
-        const connection_id id = table::place(j.ipv6_, j.position_ + 1);
-        const connection& c = table_.at(id);
-        connection_record record;
-        // Those whose time is over are not shown, but they are somebody's that is to be forgotten.
-        bool wanted = c.in_use() && (j.what_ == job::kind::forget || c.deadline > now);
-        if (wanted) {
-            record = record_of(c, id, now);
-            wanted = j.which_.matches(key_of(record));
+        if (!do_for(j, table::place(j.ipv6_, j.position_ + 1), now)) {
+            finish(j);
+            return;
         }
-        if (wanted && j.what_ == job::kind::show) {
-            if (j.count_ == j.room_.size()) {
-                finish(j);
-                return;
-            }
-            j.room_[j.count_] = record;
-        } else if (wanted) {
-            counters.flushed.add(1);
-            remove(id);
-        }
-        j.count_ += wanted ? 1 : 0;
         ++j.position_;
     }
+}
+
+// False: there is no room to show it.
+bool tracker::do_for(job& j, connection_id id, seconds_t now) noexcept
+{
+    lock_holder held{alone_};
+    const connection& c = table_.at(id);
+    // Those whose time is over are not shown, but they are somebody's that is to be forgotten.
+    if (!enter(held, c) || (j.what_ == job::kind::show && c.deadline <= now)) {
+        return true;
+    }
+    const connection_record record = record_of(c, id, now);
+    const bool of_other_zones = j.names_zone_ && is_of_port(record.original.zone);
+    if (of_other_zones || !j.which_.matches(key_of(record))) {
+        return true;
+    }
+    if (j.what_ == job::kind::show) {
+        if (j.count_ == j.room_.size()) {
+            return false;
+        }
+        j.room_[j.count_] = record;
+    } else {
+        counters.flushed.add(1);
+        remove(id);
+    }
+    ++j.count_;
+    return true;
 }
 
 void tracker::finish(job& j) noexcept

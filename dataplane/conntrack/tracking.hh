@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Who answers ct actions. Each worker has its own; what is asked is in request.hh.
+// Who answers ct actions, for one worker. What is asked is in request.hh.
 #pragma once
 
 #include "dataplane/conntrack/request.hh"

@@ -48,9 +48,4 @@ tuple reversed(const tuple& t) noexcept
     return whole_tuple::of(t).reversed().open();
 }
 
-unsigned owner_of(const tuple& t, unsigned workers) noexcept
-{
-    return whole_tuple::of(t).packed.owner(workers);
-}
-
 } // namespace strait::conntrack

@@ -63,8 +63,7 @@ using ipv6_addresses = std::array<std::uint64_t, 4>;
 }
 
 namespace detail {
-// Random, so that collisions cannot be prepared by a guest; one set for all trackers, which must
-// agree on owners.
+// Random, so that collisions cannot be prepared by a guest.
 extern const std::array<std::uint64_t, 6> seeds;
 } // namespace detail
 
@@ -77,10 +76,10 @@ extern const std::array<std::uint64_t, 6> seeds;
 
 struct packed_tuple {
     static constexpr std::uint64_t in_use = std::uint64_t{1} << 63; // of `rest`: of a connection
-    static constexpr std::uint64_t of_ipv6 = std::uint64_t{1} << 56;
-    static constexpr std::uint64_t of_port = std::uint64_t{1} << 57; // the zone is
+    static constexpr std::uint64_t of_ipv6 = std::uint64_t{1} << 62;
     static constexpr unsigned zone_shift = 32;
-    static constexpr unsigned protocol_shift = 48;
+    static constexpr zone_id zone_mask = zone_count - 1;
+    static constexpr unsigned protocol_shift = 52;
 
     std::uint64_t addresses{0}; // the source's above the destination's; IPv6: digests
     std::uint64_t rest{0};      // source port, destination port, zone, protocol, flags
@@ -102,11 +101,12 @@ struct packed_tuple {
     }
     [[nodiscard]] static constexpr std::uint64_t zone_bits(zone_id zone) noexcept
     {
-        return std::uint64_t{number_of(zone)} << zone_shift | (is_of_port(zone) ? of_port : 0);
+        return std::uint64_t{zone} << zone_shift;
     }
-    [[nodiscard]] zone_id zone() const noexcept
+    [[nodiscard]] zone_id zone() const noexcept { return zone_in(rest); }
+    [[nodiscard]] static zone_id zone_in(std::uint64_t rest) noexcept
     {
-        return make_zone(static_cast<std::uint16_t>(rest >> zone_shift), (rest & of_port) != 0);
+        return static_cast<zone_id>(rest >> zone_shift) & zone_mask;
     }
     [[nodiscard]] std::uint8_t protocol() const noexcept
     {
@@ -135,20 +135,11 @@ struct packed_tuple {
         constexpr std::uint64_t upper = 0xffff;
         constexpr std::uint64_t any = 0x9e37'79b9'7f4a'7c15;
         // What the ends leave free: zone and protocol, family.
-        const std::uint64_t first = flow::word_hash::fold(
-            e.lower ^ detail::seeds[0] ^ (rest >> zone_shift & upper) << 48,
-            e.higher ^ detail::seeds[1] ^ (rest >> protocol_shift & upper) << 48);
+        const std::uint64_t first =
+            flow::word_hash::fold(e.lower ^ detail::seeds[0] ^ (rest >> zone_shift & upper) << 48,
+                                  e.higher ^ detail::seeds[1] ^ (rest >> 48) << 48);
         // Of many connections to one server one factor is always the same: products lie close.
         return flow::word_hash::fold(first, any);
-    }
-    // Whose connection it is of so many workers. The zone has no say: one packet goes through
-    // several.
-    [[nodiscard]] unsigned owner(unsigned workers) const noexcept
-    {
-        const ends e = ends_of();
-        const std::uint64_t of_ends =
-            flow::word_hash::fold(e.lower ^ detail::seeds[4], e.higher ^ detail::seeds[5]);
-        return static_cast<unsigned>((of_ends >> 32) * workers >> 32);
     }
 
 private:
@@ -192,7 +183,5 @@ struct whole_tuple {
 };
 
 [[nodiscard]] tuple reversed(const tuple& t) noexcept;
-// Whose connection a packet of this tuple belongs to: the same worker in both directions.
-[[nodiscard]] unsigned owner_of(const tuple& t, unsigned workers) noexcept;
 
 } // namespace strait::conntrack

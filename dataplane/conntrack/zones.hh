@@ -1,82 +1,67 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// How many connections each zone has, and may have: shared by all workers' trackers. Each counts
-// its own; a limit is on the sum.
+// How many connections each zone has, and may have.
 #pragma once
 
 #include "dataplane/conntrack/zone_id.hh"
-#include "dataplane/counters.hh"
 #include "dataplane/reserved_memory.hh"
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <vector>
 
 namespace strait::conntrack {
 
 class zones {
 public:
-    static constexpr std::size_t count = zone_count;
     static constexpr std::uint32_t unlimited = 0;
 
-    explicit zones(unsigned workers)
-        : workers_{workers},
-          memory_{workers * count * sizeof(dataplane::counter)},
-          counts_{reinterpret_cast<dataplane::counter*>(memory_.data())},
-          limits_(count)
-    {
-        for (auto& l : limits_) {
-            l.store(by_default, std::memory_order_relaxed);
-        }
-    }
+    zones() : memory_{zone_count * sizeof(zone)}, all_{reinterpret_cast<zone*>(memory_.data())} {}
 
     // Any thread. Nothing: the default holds.
-    void limit(zone_id zone, std::optional<std::uint32_t> connections) noexcept
+    void limit(zone_id z, std::optional<std::uint32_t> connections) noexcept
     {
-        limits_[zone].store(connections.value_or(by_default), std::memory_order_relaxed);
+        all_[z].limit.store(~connections.value_or(by_default), std::memory_order_relaxed);
     }
     void limit_others(std::uint32_t connections) noexcept
     {
         default_.store(connections, std::memory_order_relaxed);
     }
-    [[nodiscard]] std::optional<std::uint32_t> own_limit(zone_id zone) const noexcept
+    [[nodiscard]] std::optional<std::uint32_t> own_limit(zone_id z) const noexcept
     {
-        const std::uint32_t l = limits_[zone].load(std::memory_order_relaxed);
+        const std::uint32_t l = ~all_[z].limit.load(std::memory_order_relaxed);
         return l == by_default ? std::nullopt : std::optional{l};
     }
     [[nodiscard]] std::uint32_t default_limit() const noexcept
     {
         return default_.load(std::memory_order_relaxed);
     }
-    [[nodiscard]] std::uint64_t used(zone_id zone) const noexcept
+    [[nodiscard]] std::uint32_t used(zone_id z) const noexcept
     {
-        std::uint64_t sum = 0;
-        for (unsigned w = 0; w < workers_; ++w) {
-            sum += counts_[w * count + zone].read();
-        }
-        return sum;
+        return all_[z].used.load(std::memory_order_relaxed);
     }
-    // Workers that ask at the same time may go beyond it by one each.
-    [[nodiscard]] bool has_room(zone_id zone) const noexcept
+    [[nodiscard]] bool has_room(zone_id z) const noexcept
     {
-        const std::uint32_t most = own_limit(zone).value_or(default_limit());
-        return most == unlimited || used(zone) < most;
+        const std::uint32_t most = own_limit(z).value_or(default_limit());
+        return most == unlimited || used(z) < most;
     }
 
-    // That worker alone.
-    void add(unsigned worker, zone_id zone, std::int64_t n) noexcept
+    // Who holds the zone's lock.
+    void add(zone_id z, std::int32_t n) noexcept
     {
-        counts_[worker * count + zone].add(static_cast<std::uint64_t>(n));
+        all_[z].used.store(used(z) + static_cast<std::uint32_t>(n), std::memory_order_relaxed);
     }
 
 private:
     static constexpr std::uint32_t by_default = 0xffff'ffff;
+    // As it comes from the system, all zeros: no connections, and the default for a limit.
+    struct zone {
+        std::atomic<std::uint32_t> used;
+        std::atomic<std::uint32_t> limit; // inverted
+    };
 
-    unsigned workers_;
     dataplane::reserved_memory memory_;
-    dataplane::counter* counts_; // by worker and zone
-    std::vector<std::atomic<std::uint32_t>> limits_;
+    zone* all_;
     std::atomic<std::uint32_t> default_{unlimited};
 };
 

@@ -107,7 +107,7 @@ public:
         for (int i = 0; i < 200; ++i) {
             tracker_.maintain(now_);
         }
-        check(tracker_.counters.connections.read() == 0);
+        check(store_.connections().size() == 0);
         check(in_zones() == 0);
     }
 
@@ -116,7 +116,7 @@ private:
     {
         std::uint64_t sum = 0;
         for (std::uint16_t zone = 0; zone < 4; ++zone) {
-            sum += zones_.used(zone);
+            sum += store_.limits().used(zone);
         }
         return sum;
     }
@@ -132,7 +132,7 @@ private:
         while (!j.done()) {
             tracker_.maintain(now_);
         }
-        check(j.at_end() && zones_.used(s.zone & 3U) == 0);
+        check(j.at_end() && store_.limits().used(s.zone & 3U) == 0);
     }
     void ask(conntrack::request& r, const step& s)
     {
@@ -170,8 +170,8 @@ private:
                 check((is & (ct::fresh | ct::reply)) != (ct::fresh | ct::reply));
             }
         }
-        check(tracker_.counters.connections.read() <= connections);
-        check(tracker_.counters.connections.read() == in_zones());
+        check(store_.connections().size() <= connections);
+        check(store_.connections().size() == in_zones());
     }
     frame make(const step& s, std::span<const std::uint8_t> rest, bool& whole)
     {
@@ -229,8 +229,8 @@ private:
         }
     }
 
-    conntrack::zones zones_{1};
-    conntrack::tracker tracker_{{.connections = connections}, zones_};
+    conntrack::store store_{{.connections = connections}};
+    conntrack::tracker tracker_{store_};
     flow::nat nat_;
     frame last_;
     conntrack::seconds_t now_{1000};

@@ -32,8 +32,8 @@ std::vector<std::byte> bytes_of(const std::string& hex)
 
 int main()
 {
-    conntrack::zones zones{1};
-    conntrack::tracker tracker{{.connections = 100'000}, zones};
+    conntrack::store store{{.connections = 100'000}};
+    conntrack::tracker tracker{store};
     const auto slot = std::make_unique<dataplane::packet_slot>();
     const auto key = std::make_unique<flow::key>();
     for (std::string line; std::getline(std::cin, line);) {

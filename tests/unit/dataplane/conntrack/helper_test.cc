@@ -94,8 +94,8 @@ protected:
     }
 
     conntrack::seconds_t now_{1000};
-    conntrack::zones zones_{1};
-    conntrack::tracker tracker_{{.connections = 1000}, zones_};
+    conntrack::store store_{{.connections = 1000}};
+    conntrack::tracker tracker_{store_};
     bool dropped_{false};
     drop_reason reason_{};
     frame bytes_;
@@ -234,7 +234,7 @@ TEST_F(conntrack_fragments, later_ones_are_of_the_first_ones_connection)
     EXPECT_EQ(a.state, ct::tracked | ct::fresh);
     EXPECT_EQ(a.source_port, client.port);
     EXPECT_EQ(a.destination_port, 53);
-    EXPECT_EQ(tracker_.counters.connections.read(), 1U);
+    EXPECT_EQ(store_.connections().size(), 1U);
     EXPECT_EQ(state(udp_frame({server.address, 53}, client)), answered);
     EXPECT_EQ(state(fragment(0, 64, false, 2)), ct::tracked | ct::established);
     EXPECT_EQ(state(fragment(64, 64, true, 2)), ct::tracked | ct::established);

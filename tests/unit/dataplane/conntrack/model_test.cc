@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A tracker beside a model that is a list and looks at all of it: hundreds of thousands of packets
 // between a few ends, committed, forced, translated, forgotten in time and flushed, must be in the
-// same state to both, and leave as the model says.
+// same state to both, and leave as the model says. Once as one worker's, and once as that of three,
+// any of which may get any packet.
 #include "tests/unit/dataplane/conntrack/packets.hh"
 #include "tests/unit/sanitizers.hh"
 
@@ -56,7 +57,7 @@ public:
     struct connection {
         kind is;
         bool ipv6;
-        std::uint16_t zone;
+        conntrack::zone_id zone;
         pair_of_ends there;
         pair_of_ends back;
         seconds_t deadline;
@@ -69,7 +70,7 @@ public:
         bool reply;
     };
 
-    verdict look(const packet& p, std::uint16_t zone, bool turn, seconds_t now)
+    verdict look(const packet& p, conntrack::zone_id zone, bool turn, seconds_t now)
     {
         forget([&](const connection& c) { return c.deadline <= now; });
         for (auto c = all_.begin(); c != all_.end(); ++c) {
@@ -99,14 +100,16 @@ public:
         const bool invalid = p.is == kind::echo && p.answer;
         return {ct::tracked | (invalid ? ct::invalid : ct::fresh), nullptr, false};
     }
-    connection& add(const packet& p, std::uint16_t zone, const pair_of_ends& back, seconds_t now)
+    connection& add(const packet& p, conntrack::zone_id zone, const pair_of_ends& back,
+                    seconds_t now)
     {
         connection& c = all_.emplace_back(connection{p.is, p.ipv6, zone, p.ends, back, 0});
         touch(c, false, now);
         return c;
     }
     // Somebody's tuple already?
-    [[nodiscard]] bool is_taken(const packet& p, std::uint16_t zone, const pair_of_ends& back) const
+    [[nodiscard]] bool is_taken(const packet& p, conntrack::zone_id zone,
+                                const pair_of_ends& back) const
     {
         return std::ranges::any_of(all_, [&](const connection& c) {
             return c.is == p.is && c.ipv6 == p.ipv6 && c.zone == zone &&
@@ -133,7 +136,7 @@ private:
     std::list<connection> all_;
 };
 
-class conntrack_model : public testing::Test {
+class conntrack_model : public testing::TestWithParam<unsigned> {
 protected:
     packet random_packet()
     {
@@ -177,12 +180,24 @@ protected:
         }
         return out;
     }
+    conntrack::tracker& any_tracker() { return *trackers_[random_() % trackers_.size()]; }
+    conntrack::zone_id any_zone()
+    {
+        const auto n = static_cast<conntrack::zone_id>(random_() % 4);
+        return n == 3 ? conntrack::make_zone(1, true) : n;
+    }
     void step();
     void pass_time();
 
     std::mt19937_64 random_{20};
-    conntrack::zones zones_{1};
-    conntrack::tracker tracker_{{.connections = 4096}, zones_};
+    conntrack::store store_{{.connections = 4096, .workers = GetParam()}};
+    std::vector<std::unique_ptr<conntrack::tracker>> trackers_ = [this] {
+        std::vector<std::unique_ptr<conntrack::tracker>> out;
+        for (unsigned w = 0; w < GetParam(); ++w) {
+            out.push_back(std::make_unique<conntrack::tracker>(store_, w));
+        }
+        return out;
+    }();
     model model_;
     seconds_t now_{5000};
     unsigned committed_{0};
@@ -195,15 +210,16 @@ void conntrack_model::pass_time()
     if (random_() % 400 == 0) {
         now_ += static_cast<seconds_t>(random_() % 8 == 0 ? 700U : random_() % 20);
     }
-    tracker_.maintain(now_);
+    any_tracker().maintain(now_);
     if (random_() % 5000 == 0) {
-        const auto zone = static_cast<std::uint16_t>(random_() % 3);
+        const auto zone = static_cast<conntrack::zone_id>(random_() % 3);
         flow::match of_zone;
         of_zone.require(flow::field::ct_zone, zone);
         conntrack::job j{conntrack::job::kind::forget, of_zone};
-        ASSERT_TRUE(tracker_.submit(j));
+        conntrack::tracker& one = any_tracker();
+        ASSERT_TRUE(one.submit(j));
         while (!j.done()) {
-            tracker_.maintain(now_);
+            one.maintain(now_);
         }
         model_.forget([&](const model::connection& c) { return c.zone == zone; });
     }
@@ -214,7 +230,7 @@ void conntrack_model::step()
     const packet p = random_packet();
     const flow::nat nat = random_nat(p);
     conntrack::parameters asked;
-    asked.zone = static_cast<std::uint16_t>(random_() % 3);
+    asked.zone = any_zone();
     asked.commit = random_() % 2 == 0;
     asked.force = asked.commit && random_() % 8 == 0;
     asked.translation = random_() % 3 == 0 ? &nat : nullptr;
@@ -222,7 +238,7 @@ void conntrack_model::step()
     asked.mark_mask = random_() % 4 == 0 ? 0xff : 0;
 
     asking a{p.build(), asked};
-    tracker_.track({&a.request(), 1}, now_);
+    any_tracker().track({&a.request(), 1}, now_);
     const conntrack::request& got = a.request();
     const model::verdict wanted = model_.look(p, asked.zone, asked.force, now_);
 
@@ -277,7 +293,7 @@ void conntrack_model::step()
     }
 }
 
-TEST_F(conntrack_model, a_tracker_says_of_every_packet_what_a_list_would_say)
+TEST_P(conntrack_model, a_tracker_says_of_every_packet_what_a_list_would_say)
 {
     constexpr unsigned steps = address_sanitizer ? 60'000 : 300'000;
     for (unsigned i = 0; i < steps; ++i) {
@@ -291,7 +307,7 @@ TEST_F(conntrack_model, a_tracker_says_of_every_packet_what_a_list_would_say)
     EXPECT_GT(refused_, 0U);
 }
 
-TEST_F(conntrack_model, every_connection_is_shown_once)
+TEST_P(conntrack_model, every_connection_is_shown_once)
 {
     for (unsigned i = 0; i < 20'000; ++i) {
         step();
@@ -302,10 +318,10 @@ TEST_F(conntrack_model, every_connection_is_shown_once)
     std::size_t shown = 0;
     auto j = std::make_unique<conntrack::job>(conntrack::job::kind::show, flow::match{}, room);
     for (;;) {
-        ASSERT_TRUE(tracker_.submit(*j));
-        ASSERT_FALSE(tracker_.submit(*j)) << "one at a time";
+        ASSERT_TRUE(trackers_.front()->submit(*j));
+        ASSERT_FALSE(trackers_.front()->submit(*j)) << "one at a time";
         while (!j->done()) {
-            tracker_.maintain(now_);
+            trackers_.front()->maintain(now_);
         }
         shown += j->count();
         for (std::size_t i = 0; i < j->count(); ++i) {
@@ -325,9 +341,9 @@ TEST_F(conntrack_model, every_connection_is_shown_once)
     some.require(flow::field::eth_type, 0x86dd);
     some.require(flow::field::nw_proto, 17);
     conntrack::job one{conntrack::job::kind::show, some, room};
-    ASSERT_TRUE(tracker_.submit(one));
+    ASSERT_TRUE(trackers_.front()->submit(one));
     while (!one.done()) {
-        tracker_.maintain(now_);
+        trackers_.front()->maintain(now_);
     }
     for (std::size_t i = 0; i < one.count(); ++i) {
         EXPECT_EQ(room[i].original.zone, 1);
@@ -335,6 +351,8 @@ TEST_F(conntrack_model, every_connection_is_shown_once)
         EXPECT_EQ(room[i].original.protocol, 17);
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(workers, conntrack_model, testing::Values(1U, 3U));
 
 } // namespace
 } // namespace strait::test

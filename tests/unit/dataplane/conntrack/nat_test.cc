@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Translation: which addresses and ports are chosen, that both directions are rewritten to the last
-// checksum, errors included, and that answers belong to one connection and to one worker.
+// checksum, errors included, and that answers belong to one connection.
 #include "tests/unit/dataplane/conntrack/packets.hh"
 
 #include "dataplane/conntrack/tracker.hh"
@@ -46,11 +46,11 @@ flow::wide ipv6(std::uint32_t address)
 class conntrack_nat : public testing::Test {
 protected:
     conntrack_nat() { make({}); }
-    void make(const conntrack::tracker_settings& settings)
+    void make(const conntrack::store_settings& settings)
     {
         tracker_.reset();
-        zones_ = std::make_unique<conntrack::zones>(settings.workers);
-        tracker_ = std::make_unique<conntrack::tracker>(settings, *zones_);
+        store_ = std::make_unique<conntrack::store>(settings);
+        tracker_ = std::make_unique<conntrack::tracker>(*store_);
     }
     // What comes out of it; empty: it was dropped.
     frame pass(const frame& f, const parameters& asked)
@@ -76,7 +76,7 @@ protected:
         return pass(f, {.translation = &restore});
     }
 
-    std::unique_ptr<conntrack::zones> zones_;
+    std::unique_ptr<conntrack::store> store_;
     std::unique_ptr<conntrack::tracker> tracker_;
     std::uint32_t state_{0};
     drop_reason reason_{};
@@ -235,7 +235,7 @@ TEST_F(conntrack_nat, a_second_look_at_a_translated_packet_knows_its_connection)
     EXPECT_EQ(a.request().answer.state, ct::tracked | ct::fresh | ct::source_translated);
     EXPECT_EQ(a.request().answer.mark, 9U);
     EXPECT_EQ(source_of(a.bytes()), (end{outside, 7000}));
-    EXPECT_EQ(tracker_->counters.connections.read(), 1U);
+    EXPECT_EQ(store_->connections().size(), 1U);
 
     asking back{udp_frame(server, {outside, 7000}), {.translation = &n}};
     tracker_->track({&back.request(), 1}, 1000);
@@ -296,40 +296,6 @@ TEST_F(conntrack_nat, an_error_from_a_translated_server_seems_to_come_from_where
     const frame inner = embedded_in(back);
     EXPECT_EQ(frame(inner.begin(), inner.begin() + 28),
               frame(sent.begin() + 14, sent.begin() + 42));
-}
-
-TEST_F(conntrack_nat, answers_come_to_the_worker_that_chose_the_port)
-{
-    constexpr unsigned workers = 5;
-    for (unsigned w = 0; w < workers; ++w) {
-        make({.worker = w, .workers = workers});
-        const nat n = source_nat(outside, outside);
-        for (std::uint16_t i = 0; i < 200; ++i) {
-            const end from{client.address, static_cast<std::uint16_t>(20'000 + i)};
-            const end got = source_of(commit(udp_frame(from, server), n));
-            const conntrack::tuple answer{server.address, got.address, server.port, got.port, 0, 17,
-                                          false};
-            EXPECT_EQ(owner_of(answer, workers), w);
-            EXPECT_EQ(owner_of(reversed(answer), workers), w);
-        }
-        EXPECT_EQ(tracker_->counters.foreign.read(), 0U);
-    }
-}
-
-TEST_F(conntrack_nat, a_port_that_must_be_that_one_may_lead_to_another_worker_and_is_counted)
-{
-    constexpr unsigned workers = 4;
-    make({.worker = 1, .workers = workers});
-    std::uint64_t others = 0;
-    for (std::uint16_t i = 0; i < 64; ++i) {
-        const end from{client.address, static_cast<std::uint16_t>(20'000 + i)};
-        const frame out = commit(udp_frame(from, server), destination_nat(0x0a00'0033, 8080));
-        ASSERT_FALSE(out.empty());
-        const conntrack::tuple answer{0x0a00'0033, from.address, 8080, from.port, 0, 17, false};
-        others += owner_of(answer, workers) != 1 ? 1U : 0U;
-    }
-    EXPECT_EQ(tracker_->counters.foreign.read(), others);
-    EXPECT_GT(others, 20U);
 }
 
 } // namespace

@@ -24,11 +24,11 @@ constexpr end server{0x0a00'0002, 80};
 class conntrack_tracker : public testing::Test {
 protected:
     conntrack_tracker() { make({}); }
-    void make(const conntrack::tracker_settings& settings)
+    void make(const conntrack::store_settings& settings)
     {
         tracker_.reset();
-        zones_ = std::make_unique<conntrack::zones>(settings.workers);
-        tracker_ = std::make_unique<conntrack::tracker>(settings, *zones_);
+        store_ = std::make_unique<conntrack::store>(settings);
+        tracker_ = std::make_unique<conntrack::tracker>(*store_);
     }
     void track(asking& a) { tracker_->track({&a.request(), 1}, now_); }
     result ask(const frame& f, const parameters& asked = {})
@@ -55,13 +55,10 @@ protected:
             }
         }
     }
-    [[nodiscard]] std::uint64_t connections() const
-    {
-        return tracker_->counters.connections.read();
-    }
+    [[nodiscard]] std::uint64_t connections() const { return store_->connections().size(); }
 
     conntrack::seconds_t now_{1000};
-    std::unique_ptr<conntrack::zones> zones_;
+    std::unique_ptr<conntrack::store> store_;
     std::unique_ptr<conntrack::tracker> tracker_;
 };
 
@@ -290,7 +287,7 @@ TEST_F(conntrack_tracker, connections_are_forgotten_in_time_and_not_before)
     EXPECT_EQ(connections(), 1U);
     pass(1 + 64);
     EXPECT_EQ(connections(), 0U);
-    EXPECT_EQ(zones_->used(0), 0U);
+    EXPECT_EQ(store_->limits().used(0), 0U);
 }
 
 TEST_F(conntrack_tracker, one_whose_time_is_over_is_not_found_even_if_it_is_still_there)
@@ -316,20 +313,20 @@ TEST_F(conntrack_tracker, what_is_flushed_counts_no_more_even_if_its_time_was_ov
         tracker_->maintain(now_);
     }
     EXPECT_EQ(connections(), 0U);
-    EXPECT_EQ(zones_->used(0), 0U);
+    EXPECT_EQ(store_->limits().used(0), 0U);
 }
 
 TEST_F(conntrack_tracker, a_zone_has_no_more_connections_than_it_may)
 {
-    zones_->limit(5, 3);
-    zones_->limit_others(2);
+    store_->limits().limit(5, 3);
+    store_->limits().limit_others(2);
     const auto fill = [this](std::uint16_t zone) {
         unsigned made = 0;
         for (std::uint16_t i = 0; i < 10; ++i) {
             asking a{udp_frame({client.address, static_cast<std::uint16_t>(3000 + i)}, server),
                      {.zone = zone, .commit = true}};
             track(a);
-            EXPECT_EQ(a.request().dropped, made == zones_->own_limit(zone).value_or(2));
+            EXPECT_EQ(a.request().dropped, made == store_->limits().own_limit(zone).value_or(2));
             if (a.request().dropped) {
                 EXPECT_EQ(a.request().reason, drop_reason::ct_zone_full);
             } else {
@@ -340,10 +337,10 @@ TEST_F(conntrack_tracker, a_zone_has_no_more_connections_than_it_may)
     };
     EXPECT_EQ(fill(5), 3U);
     EXPECT_EQ(fill(6), 2U);
-    zones_->limit(7, conntrack::zones::unlimited);
-    zones_->limit(5, std::nullopt);
-    EXPECT_EQ(zones_->own_limit(5), std::nullopt);
-    EXPECT_EQ(zones_->used(5), 3U);
+    store_->limits().limit(7, conntrack::zones::unlimited);
+    store_->limits().limit(5, std::nullopt);
+    EXPECT_EQ(store_->limits().own_limit(5), std::nullopt);
+    EXPECT_EQ(store_->limits().used(5), 3U);
 }
 
 TEST_F(conntrack_tracker, a_full_table_forgets_what_never_came_about_first)
