@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Stateful rules and translated addresses between the stacks of two namespaces: who may begin,
-what comes back, and as whom."""
+what comes back, and as whom. Once with one worker, and once with each port on a worker of its own,
+so that one sees what begins a connection and another what answers."""
 
+import os
 import subprocess
 
 import pytest
 
 import lab as parts
 
-INSIDE, OUTSIDE, SEEN_AS = "10.9.0.1", "10.9.0.2", "10.9.0.100"
+INSIDE, OUTSIDE, SEEN_AS, PUBLISHED = "10.9.0.1", "10.9.0.2", "10.9.0.100", "10.9.0.200"
 SIZE = 2_000_000
 
 
 class Hosts:
     """A switch between two namespaces."""
 
-    def __init__(self, lab, folder):
+    def __init__(self, lab, folder, workers):
         self._flows = folder / "flows"
         self.netns = lab.netns()
-        self.switch = lab.switch(netns=self.netns)
+        self.switch = lab.switch(netns=self.netns, workers=workers)
         self.ctl = self.switch.ctl
         self.ctl("bridge", "add", "br0")
         self.hosts = []
@@ -30,6 +32,9 @@ class Hosts:
             self.hosts[-1].configure(f"h{number}", address)
         self.inside, self.outside = self.hosts
 
+    def workers(self):
+        return {self.ctl("port", "show", port)["queues"][0]["worker"] for port in ("h1", "h2")}
+
     def load(self, *flows):
         self.ctl("ct", "flush")
         self._flows.write_text("\n".join(flows) + "\n", encoding="ascii")
@@ -40,9 +45,12 @@ class Hosts:
             host.close()
 
 
-@pytest.fixture(scope="module")
-def hosts(module_lab, tmp_path_factory):
-    made = Hosts(module_lab, tmp_path_factory.mktemp("stateful"))
+@pytest.fixture(scope="module", params=["0", "0,1"], ids=["1worker", "2workers"])
+def hosts(module_lab, tmp_path_factory, request):
+    if request.param != "0" and os.cpu_count() < 2:
+        pytest.skip("skipped: two workers on CPUs of their own need two CPUs")
+    made = Hosts(module_lab, tmp_path_factory.mktemp("stateful"), request.param)
+    assert len(made.workers()) == len(request.param.split(","))
     yield made
     made.close()
 
@@ -51,8 +59,9 @@ def pings(host, address, count=3):
     return host.run(f"busybox ping -c {count} -W 1 {address} > /dev/null 2>&1")[0] == 0
 
 
-def stream(server, client, address, port=5999):
-    """How many bytes of a TCP stream arrive, and from whom it comes."""
+def stream(server, client, address, port=5999, dialled=None):
+    """How many bytes of a TCP stream arrive, and from whom it comes. A port that is translated is
+    not the one that is dialled."""
     script = (
         "import socket\n"
         f"s = socket.create_server(('0.0.0.0', {port}))\n"
@@ -66,7 +75,7 @@ def stream(server, client, address, port=5999):
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout.readline() == "ready\n"
         client.run("/usr/bin/python3 -c \"import socket; "
-                   f"s = socket.create_connection(('{address}', {port}), 3); "
+                   f"s = socket.create_connection(('{address}', {dialled or port}), 3); "
                    f"s.sendall(bytes({SIZE}))\"")
         words = child.stdout.readline().split()
     return (int(words[0]), words[1]) if words else None
@@ -115,3 +124,56 @@ def test_addresses_are_translated_there_and_back(hosts):
     listed = hosts.ctl("ct", "list", "tcp")["connections"]
     assert listed[0]["original"]["source"] == INSIDE
     assert listed[0]["reply"]["destination"] == SEEN_AS
+
+
+def test_a_published_address_leads_inside_and_answers_come_from_it(hosts):
+    hosts.load(
+        "table=0,priority=9,arp,actions=NORMAL",
+        "table=0,priority=5,in_port=h2,ip,"
+        f"actions=ct(commit,nat(dst={INSIDE}:5999),table=1)",
+        "table=0,priority=5,in_port=h1,ip,actions=ct(nat,table=2)",
+        "table=1,ip,ct_state=+trk-inv,actions=output:h1",
+        "table=2,ip,ct_state=+trk+est,actions=output:h2")
+    mac = hosts.inside.run("cat /sys/class/net/h1/address")[1].strip()
+    hosts.outside.run(f"ip neigh replace {PUBLISHED} lladdr {mac} dev h2")
+    assert stream(hosts.inside, hosts.outside, PUBLISHED, dialled=80) == (SIZE, OUTSIDE)
+    listed = hosts.ctl("ct", "list", "tcp")["connections"]
+    assert listed[0]["original"]["destination"] == PUBLISHED
+    assert listed[0]["reply"]["source"] == INSIDE
+
+
+def test_many_streams_at_once_lose_nothing(hosts):
+    hosts.load(*STATEFUL)
+    count = 40
+    script = (
+        "import socket, threading\n"
+        f"s = socket.create_server(('0.0.0.0', 5997), backlog={count})\n"
+        "s.settimeout(20)\n"
+        "print('ready', flush=True)\n"
+        "def serve(c):\n"
+        "    while data := c.recv(65536): c.sendall(data)\n"
+        "    c.close()\n"
+        f"for _ in range({count}): threading.Thread(target=serve, args=(s.accept()[0],)).start()\n")
+    client = (
+        "import socket, threading\n"
+        "whole = []\n"
+        "def ask():\n"
+        f"    s = socket.create_connection(('{OUTSIDE}', 5997), 10)\n"
+        "    s.settimeout(20)\n"
+        "    for _ in range(50):\n"
+        "        s.sendall(bytes(3000))\n"
+        "        left = 3000\n"
+        "        while left: left -= len(s.recv(left))\n"
+        "    whole.append(1)\n"
+        f"all = [threading.Thread(target=ask) for _ in range({count})]\n"
+        "[t.start() for t in all]\n"
+        "[t.join() for t in all]\n"
+        "print(len(whole))\n")
+    with subprocess.Popen(["ip", "netns", "exec", hosts.outside.name, "/usr/bin/python3", "-c",
+                           script], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+        answer = hosts.inside.run(f'/usr/bin/python3 -c "{client}"')[1]
+    assert answer.split()[-1:] == [str(count)]
+    stats = hosts.ctl("ct", "stats")
+    assert sum(w["created"] for w in stats["workers"]) >= count
+    assert stats["connections"] <= stats["capacity"]
