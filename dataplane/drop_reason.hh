@@ -38,6 +38,12 @@ enum class drop_reason : std::uint8_t {
     metered,
     ingress_policed,
     mirror_output,
+    spoofed_mac,
+    spoofed_ip,
+    spoofed_arp,
+    spoofed_nd,
+    dhcp_not_trusted,
+    dhcp_too_many,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,

@@ -24,6 +24,9 @@ struct live_pipeline;
 namespace strait::endpoint {
 struct config;
 } // namespace strait::endpoint
+namespace strait::guard {
+struct port_guard;
+} // namespace strait::guard
 namespace strait::tunnel {
 struct settings;
 class table;
@@ -39,6 +42,8 @@ struct bridge_config {
     std::string name;
     std::shared_ptr<mac_table> macs;
     bool forward_bpdu{false};
+    bool dhcp_snooping{false};
+    bool neigh_suppress{false};
     std::vector<port_index> members; // ascending
     // Has flows, or none: then there is L2 switching alone.
     std::shared_ptr<flow::live_pipeline> flows;
@@ -64,9 +69,12 @@ struct port_config {
     std::shared_ptr<const std::atomic<bool>> link; // carrier, as control saw it last; null: there
     std::shared_ptr<policer> ingress;              // null: no limit
     std::shared_ptr<policer> egress;
+    std::shared_ptr<const guard::port_guard> guard{}; // null: what comes is not looked at
     // Ports without queues: a tunnel's, and a bridge's LOCAL.
     std::shared_ptr<const tunnel::settings> tunnel{};
     bool local{false};
+    bool port_security{false}; // as an operator set them; what comes of them is `guard`
+    bool dhcp_trusted{false};
 
     [[nodiscard]] bool has_no_queues() const noexcept { return local || tunnel; }
 };

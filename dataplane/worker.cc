@@ -153,7 +153,8 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       tracker_{*e.connections_, static_cast<unsigned>(to_index(index))},
       flows_{e.settings_.flow_cache_bytes},
       carrier_{e.neighbours_, e.tsc_hz_},
-      taps_{index, port_counters_.get()}
+      taps_{index, port_counters_.get()},
+      inspector_{index}
 {
     flows_.set_tracking(tracker_);
     for (auto& r : rounds_) {
@@ -251,12 +252,16 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
         source.queue->release(b, context);
         return true;
     }
+    burst* passed = &b;
+    if (source.port->guard) [[unlikely]] {
+        passed = &inspector_.inspect(b, {*now.config, *source.port, counters, now.tsc}, outputs_);
+    }
     const forward_context around{now.config, now_, &counters_};
     const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;
     const flow::pipeline* const flows =
         live ? live->current.load(std::memory_order_acquire) : nullptr;
     if (flows == nullptr) {
-        forward(b, *source.port, around, counters, outputs_);
+        forward(*passed, *source.port, around, counters, outputs_);
     } else {
         struct at_once final : flow::delivery {
             at_once(worker& w, const iteration& i) noexcept : w_{w}, now_{i} {}
@@ -265,8 +270,8 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
             const iteration& now_;
         } lists{*this, now};
         const std::uint64_t before = flows_.entries().counters.miss_cycles.read();
-        flows_.forward(b, {*flows, *source.port, around, counters, outputs_, lists,
-                           engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
+        flows_.forward(*passed, {*flows, *source.port, around, counters, outputs_, lists,
+                                 engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
         const std::uint64_t missed = flows_.entries().counters.miss_cycles.read() - before;
         if (missed > 0) [[unlikely]] {
             now.plan->order.charge(missed);
@@ -275,6 +280,11 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now, outputs_, 0);
     carrier_.notes().clear();
+    if (passed != &b) [[unlikely]] {
+        for (const packet_slot& p : passed->packets()) {
+            rte_pktmbuf_free(p.mbuf);
+        }
+    }
     b.count = received;
     source.queue->release(b, context);
     return true;

@@ -7,6 +7,7 @@
 #include "dataplane/conntrack/tracker.hh"
 #include "dataplane/counters.hh"
 #include "dataplane/flow/forward.hh"
+#include "dataplane/guard/inspector.hh"
 #include "dataplane/output_lists.hh"
 #include "dataplane/packet.hh"
 #include "dataplane/poll_order.hh"
@@ -168,6 +169,7 @@ private:
     static constexpr std::size_t most_rounds = 4;
     std::array<std::unique_ptr<round>, most_rounds> rounds_;
     tapper taps_;
+    guard::inspector inspector_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     ports::notification_list notifications_;

@@ -75,7 +75,12 @@ void worker::go_on(round& r, const iteration& now, std::size_t depth) noexcept
         }
         ready.count = left;
         if (const port_config* const in = now.config->port(from)) {
-            forward_again(r, std::span{same}.first(count), *in, now, depth);
+            std::span<packet_slot*> packets = std::span{same}.first(count);
+            if (in->guard) [[unlikely]] {
+                packets = inspector_.inspect(
+                    packets, {*now.config, *in, port_counters_[to_index(from)], now.tsc});
+            }
+            forward_again(r, packets, *in, now, depth);
         }
     }
     ready.clear();
