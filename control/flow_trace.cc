@@ -6,8 +6,11 @@
 #include "control/flow_frame.hh"
 #include "control/flow_packet.hh"
 #include "control/flow_text.hh"
+#include "control/ip_text.hh"
 #include "dataplane/flow/forward.hh"
 #include "dataplane/flow/passes.hh"
+#include "dataplane/guard/inspector.hh"
+#include "dataplane/guard/port_security.hh"
 #include "dataplane/parse.hh"
 #include "dataplane/tap.hh"
 
@@ -455,11 +458,46 @@ ports::result<std::vector<std::uint32_t>> parse_ct_states(std::string_view text)
     return out;
 }
 
+namespace {
+
+// What is done with a frame before flows see it, by the bindings of ports; whether it goes on.
+bool pass_guard(const dataplane::snapshot& config, const dataplane::port_config& in,
+                const packet_slot& p, const flow::key& k, const flow::header_layout& at,
+                dataplane::port_counters& counters, step_list& steps)
+{
+    if (!in.guard) {
+        return true;
+    }
+    const guard::port_guard& g = *in.guard;
+    if (g.security) {
+        if (const auto wrong = guard::check_sender(g, in, p, k, at)) {
+            steps.says("port security: not from what is bound to the port");
+            counters.drop(*wrong);
+            return false;
+        }
+        steps.says("port security: from what is bound to the port");
+    }
+    if (g.dhcp == guard::dhcp_role::snooped && guard::side_of(k, at) == guard::dhcp_side::server) {
+        steps.says("DHCP snooping: no server is trusted here");
+        counters.drop(drop_reason::dhcp_not_trusted);
+        return false;
+    }
+    const auto* const found = g.suppresses ? guard::find_answer(g, in, p, at, config) : nullptr;
+    if (found == nullptr) {
+        return true;
+    }
+    steps.says("the switch answers it: " + to_text(found->address) + " is bound to " +
+               found->mac.to_string());
+    return false;
+}
+
+} // namespace
+
 json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
                    std::span<const std::byte> frame, std::span<const std::uint32_t> ct_states)
 {
     const dataplane::snapshot& config = sw.engine().current();
-    const dataplane::port_config& in = *from.config;
+    const dataplane::port_config& in = *config.port(from.config->index);
     const bridge_flows& flows = *sw.bridges().at(from.request.bridge).flows;
     const port_names names = sw.port_names_of(from.request.bridge);
     const auto pipeline = flows.pipeline();
@@ -491,10 +529,10 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
         rte_rdtsc(),        &choices};
     if (in.bridge == dataplane::no_bridge) {
         counters.drop(drop_reason::mirror_output);
-    } else if (in.admin_up) {
-        walk_through_passes{*pipeline, around, steps, ct_states}.run(traced, k, at);
-    } else {
+    } else if (!in.admin_up) {
         counters.drop(drop_reason::ingress_disabled);
+    } else if (pass_guard(config, in, p, k, at, counters, steps)) {
+        walk_through_passes{*pipeline, around, steps, ct_states}.run(traced, k, at);
     }
     caught.deliver_lists();
     caught.count(counters, in);

@@ -2,6 +2,7 @@
 // The table of methods, parameters and results.
 #include "control/methods.hh"
 
+#include "control/methods_bindings.hh"
 #include "control/methods_endpoints.hh"
 #include "dataplane/types.hh"
 
@@ -150,6 +151,9 @@ std::vector<result_member> bridge_members()
         {"macs", "integer", "MACs in the table now"},
         {"flow_limit", "integer", "flows that it may have"},
         {"flows", "integer", "flows that it has"},
+        {"dhcp_snooping", "boolean", "whether DHCP leases become bindings"},
+        {"neigh_suppress", "boolean", "whether ARP and ND are answered for bound addresses"},
+        {"neigh_answers", "integer", "questions that were answered so"},
     };
 }
 
@@ -171,6 +175,8 @@ std::vector<result_member> port_members()
         {"ingress", "object",
          "limit on what it sends: kbps, burst_kbit, packets (a second) and burst_packets", true},
         {"egress", "object", "limit on what it is given, likewise", true},
+        {"port_security", "boolean", "whether only what is bound to it may be sent"},
+        {"dhcp_trust", "boolean", "whether DHCP servers may be there"},
         {"options", "object", "what the port was made with"},
         {"queues", "array", "its queue pairs, each with the worker that serves it"},
         {"details", "object", "what its type tells of it"},
@@ -195,19 +201,21 @@ std::vector<method> bridge_methods()
         {.name = "bridge.add",
          .summary = "Make a bridge",
          .changes = true,
-         .parameters = {bridge_name(),
-                        flag("may_exist", "done, too, when the bridge exists already; settings "
-                                          "given are then applied"),
-                        flag("forward_bpdu",
-                             "flood reserved multicast (STP, LACP, LLDP) like any other"),
-                        ageing(),
-                        {.name = "mac_table_size",
-                         .kind = kind::integer,
-                         .help = "MACs that the table has room for; 65536 unless given",
-                         .placeholder = "MACS",
-                         .minimum = 64,
-                         .maximum = 1'048'576},
-                        flow_limit()},
+         .parameters =
+             std::vector<parameter>{
+                 bridge_name(),
+                 flag("may_exist", "done, too, when the bridge exists already; settings "
+                                   "given are then applied"),
+                 flag("forward_bpdu", "flood reserved multicast (STP, LACP, LLDP) like any other"),
+                 ageing(),
+                 {.name = "mac_table_size",
+                  .kind = kind::integer,
+                  .help = "MACs that the table has room for; 65536 unless given",
+                  .placeholder = "MACS",
+                  .minimum = 64,
+                  .maximum = 1'048'576},
+                 flow_limit()} +
+             bridge_guard_settings(),
          .result = bridge_members()},
         {.name = "bridge.del",
          .summary = "Remove a bridge",
@@ -219,15 +227,17 @@ std::vector<method> bridge_methods()
         {.name = "bridge.set",
          .summary = "Change a bridge",
          .changes = true,
-         .parameters = {bridge_name(),
-                        flag("forward_bpdu",
-                             "flood reserved multicast (STP, LACP, LLDP) like any other"),
-                        ageing(),
-                        flow_limit(),
-                        {.name = "mac",
-                         .kind = kind::mac,
-                         .help = "the bridge's own MAC; made from its name unless given",
-                         .placeholder = "MAC"}},
+         .parameters =
+             std::vector<parameter>{
+                 bridge_name(),
+                 flag("forward_bpdu", "flood reserved multicast (STP, LACP, LLDP) like any other"),
+                 ageing(),
+                 flow_limit(),
+                 {.name = "mac",
+                  .kind = kind::mac,
+                  .help = "the bridge's own MAC; made from its name unless given",
+                  .placeholder = "MAC"}} +
+             bridge_guard_settings(),
          .result = bridge_members()},
         {.name = "bridge.list",
          .summary = "List the bridges",
@@ -338,7 +348,7 @@ std::vector<method> port_methods()
                                      .placeholder = "N",
                                      .minimum = 1,
                                      .maximum = 65279}} +
-             port_settings() + rate_settings() +
+             port_settings() + rate_settings() + port_guard_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -355,6 +365,7 @@ std::vector<method> port_methods()
          .changes = true,
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
+             port_guard_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",
@@ -1061,9 +1072,10 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part : {port_methods(), mac_methods(), endpoint_methods(), xen_methods(),
-                          flow_methods(), group_methods(), meter_methods(), capture_methods(),
-                          mirror_methods(), connection_methods(), other_methods()}) {
+        for (auto part :
+             {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
+              flow_methods(), group_methods(), meter_methods(), capture_methods(), mirror_methods(),
+              connection_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -2,6 +2,7 @@
 // Tables.
 #include "control/print.hh"
 
+#include "control/print_bindings.hh"
 #include "control/print_connections.hh"
 #include "control/print_endpoints.hh"
 #include "control/print_flows.hh"
@@ -111,6 +112,11 @@ std::string port_text(const json::object& p)
         lines.emplace_back(name, plain(member(p, name)));
     }
     lines.emplace_back("vlan", vlan_text(p));
+    for (const auto* name : {"port_security", "dhcp_trust"}) {
+        if (member(p, name) == json::value(true)) {
+            lines.emplace_back(name, "on");
+        }
+    }
     for (const auto& [key, value] : as_object(member(p, "options"))) {
         lines.emplace_back(key, plain(value));
     }
@@ -414,6 +420,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mac.list") {
         return macs_text(as_object(result));
+    }
+    if (m.name == "binding.list") {
+        return bindings_text(as_array(result));
     }
     if (m.name == "address.list" || m.name == "route.list" || m.name == "neighbour.list") {
         return endpoints_text(m, as_array(result));

@@ -196,6 +196,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_port_methods();
     add_mac_methods();
     add_xen_methods();
+    add_binding_methods();
     add_endpoint_methods();
     add_flow_methods();
     add_group_methods();
@@ -269,7 +270,10 @@ json::object service::describe(const virtual_switch::bridge& b) const
             {"mac", b.mac.to_string()},
             {"macs", macs.size(switch_.engine().now())},
             {"flow_limit", b.flows->limit()},
-            {"flows", b.flows->size()}};
+            {"flows", b.flows->size()},
+            {"dhcp_snooping", b.config->dhcp_snooping},
+            {"neigh_suppress", b.config->neigh_suppress},
+            {"neigh_answers", b.answered->load(std::memory_order_relaxed)}};
 }
 
 json::object service::describe(const virtual_switch::port& p) const
@@ -299,6 +303,8 @@ json::object service::describe(const virtual_switch::port& p) const
             {"native", or_null(p.vlan.native)},
             {"ingress", to_json(p.ingress)},
             {"egress", to_json(p.egress)},
+            {"port_security", p.config->port_security},
+            {"dhcp_trust", p.config->dhcp_trusted},
             {"options", p.request.options},
             {"queues", std::move(queues)},
             {"details", std::move(details)}};
@@ -327,6 +333,8 @@ service::result service::bridge_add(const object& p)
     request.mac_table_size =
         number_as<std::size_t>(p, "mac_table_size").value_or(request.mac_table_size);
     request.flow_limit = number_as<std::size_t>(p, "flow_limit").value_or(request.flow_limit);
+    request.dhcp_snooping = is_set(p, "dhcp_snooping");
+    request.neigh_suppress = is_set(p, "neigh_suppress");
     if (auto done = switch_.add_bridge(request); done.has_error()) {
         return done.error();
     }
@@ -369,6 +377,8 @@ service::result service::bridge_set(const object& p)
         }
     }
     change.flow_limit = number_as<std::size_t>(p, "flow_limit");
+    change.dhcp_snooping = truth(p, "dhcp_snooping");
+    change.neigh_suppress = truth(p, "neigh_suppress");
     if (auto done = switch_.set_bridge(name, change); done.has_error()) {
         return done.error();
     }
@@ -403,6 +413,8 @@ service::result service::port_add(const object& p)
     request.admin_up = !p.contains("admin") || text(p, "admin") == "up";
     request.ingress = rate(p, "ingress", {}).value_or(request.ingress);
     request.egress = rate(p, "egress", {}).value_or(request.egress);
+    request.port_security = is_set(p, "port_security");
+    request.dhcp_trusted = is_set(p, "dhcp_trust");
     if (auto done = switch_.add_port(request); done.has_error()) {
         return done.error();
     }
@@ -450,6 +462,8 @@ service::result service::port_set(const object& p)
         change.ingress = rate(p, "ingress", there->second.ingress);
         change.egress = rate(p, "egress", there->second.egress);
     }
+    change.port_security = truth(p, "port_security");
+    change.dhcp_trusted = truth(p, "dhcp_trust");
     if (auto done = switch_.set_port(name, change); done.has_error()) {
         return done.error();
     }

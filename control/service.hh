@@ -41,6 +41,7 @@ private:
     void add_port_methods();
     void add_mac_methods();
     void add_xen_methods();
+    void add_binding_methods();
     void add_endpoint_methods();
     void add_flow_methods();
     void add_group_methods();
@@ -63,6 +64,9 @@ private:
     result xen_release(const object& p);
     result xen_check(const object& p) const;
     result xen_list() const;
+    result binding_add(const object& p);
+    result binding_del(const object& p);
+    result binding_list(const object& p) const;
     result address_add(const object& p);
     result address_del(const object& p);
     result address_list() const;

@@ -4,6 +4,7 @@
 #include "control/config_file.hh"
 #include "control/cpu_list.hh"
 #include "control/daemon_options.hh"
+#include "control/dhcp_listener.hh"
 #include "control/eal.hh"
 #include "control/log.hh"
 #include "control/methods.hh"
@@ -95,8 +96,8 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
     return std::nullopt;
 }
 
-// Looks ten times a second at links, which groups of flows choose by; twice a second at flows whose
-// time is up, and at what the log had to leave out.
+// Looks ten times a second at links, which groups of flows choose by; twice a second at flows and
+// leases whose time is up, and at what the log had to leave out.
 class watch {
 public:
     watch(asio::io_context& io, virtual_switch& sw) : timer_{io}, switch_{sw} { wait(); }
@@ -112,6 +113,7 @@ private:
                 switch_.look_at_links();
                 if (++round_ % rounds == 0) {
                     switch_.look_at_flows();
+                    switch_.look_at_leases(bindings::clock::now());
                     log_left_out();
                 }
                 wait();
@@ -202,6 +204,7 @@ int serve(const daemon_options& options, const run_dir& folder,
         return refuse(listening.error().message);
     }
     const watch looking{io, sw};
+    const dhcp_listener snooping{io, sw};
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started);
     log(log_level::info, "straitd",

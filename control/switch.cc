@@ -39,7 +39,10 @@ vlan_policy vlan_settings::policy() const
 }
 
 virtual_switch::virtual_switch(dataplane::engine& engine, std::map<std::string, port_type> types)
-    : engine_{engine}, types_{std::move(types)}, retired_flows_{engine}
+    : engine_{engine},
+      types_{std::move(types)},
+      retired_flows_{engine},
+      dhcp_{std::make_shared<guard::dhcp_outlet>(engine.worker_count())}
 {}
 
 virtual_switch::~virtual_switch()
@@ -57,6 +60,7 @@ std::unique_ptr<dataplane::snapshot> virtual_switch::draft() const
 
 void virtual_switch::publish(std::unique_ptr<snapshot> next)
 {
+    put_guards(*next);
     put_taps(*next);
     if (holding_back_) {
         held_ = std::move(next);
@@ -152,6 +156,8 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->macs = std::make_shared<dataplane::mac_table>(request.mac_table_size);
     config->macs->set_ageing(request.mac_ageing);
     config->forward_bpdu = request.forward_bpdu;
+    config->dhcp_snooping = request.dhcp_snooping;
+    config->neigh_suppress = request.neigh_suppress;
     auto flows =
         std::make_unique<bridge_flows>(engine_, retired_flows_, [this, name = request.name] {
             return received(bridges_.at(name));
@@ -160,13 +166,13 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->flows = flows->live();
     auto next = draft();
     put(*next, std::shared_ptr<const bridge_config>{config});
-    bridges_[request.name] = {request.name,
-                              config->index,
-                              request.mac_table_size,
-                              config,
-                              std::move(flows),
-                              mac_of_bridge(request.name),
-                              {}};
+    bridges_[request.name] = {.name = request.name,
+                              .index = config->index,
+                              .mac_table_size = request.mac_table_size,
+                              .config = config,
+                              .flows = std::move(flows),
+                              .mac = mac_of_bridge(request.name),
+                              .received = {}};
     used_bridges_.set(index);
     publish(std::move(next));
     log(log_level::info, "control", "bridge " + request.name + " added");
@@ -180,9 +186,11 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
         return find_bridge(name).error();
     }
     bridge& b = found->second;
-    if (change.forward_bpdu && *change.forward_bpdu != b.config->forward_bpdu) {
+    if (change.forward_bpdu || change.dhcp_snooping || change.neigh_suppress) {
         auto config = std::make_shared<bridge_config>(*b.config);
-        config->forward_bpdu = *change.forward_bpdu;
+        config->forward_bpdu = change.forward_bpdu.value_or(config->forward_bpdu);
+        config->dhcp_snooping = change.dhcp_snooping.value_or(config->dhcp_snooping);
+        config->neigh_suppress = change.neigh_suppress.value_or(config->neigh_suppress);
         auto next = draft();
         b.config = config;
         put(*next, b.config);
@@ -323,6 +331,18 @@ std::shared_ptr<bridge_config> virtual_switch::without_member(const bridge_confi
     return config;
 }
 
+namespace {
+
+failure no_port_security(const std::string& port)
+{
+    return {failure_kind::invalid,
+            "port " + port +
+                " is a tunnel's, and the stations behind it are another switch's: --port-security "
+                "is for guests' ports"};
+}
+
+} // namespace
+
 outcome<void> virtual_switch::add_port(const port_request& request)
 {
     const auto type = types_.find(request.type);
@@ -360,6 +380,9 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     if (made.has_error()) {
         return failure{std::move(made).error()};
     }
+    if (request.port_security && (*made)->tunnel()) {
+        return no_port_security(request.name);
+    }
     port p;
     p.request = request;
     p.claims = std::move(claims);
@@ -376,6 +399,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->admin_up = request.admin_up;
     config->mtu = request.mtu;
     config->vlan = request.vlan.policy();
+    config->port_security = request.port_security;
+    config->dhcp_trusted = request.dhcp_trusted;
     config->queues = assign_queues(*p.device);
     config->tunnel = p.device->tunnel();
     config->local = request.type == local_type;
@@ -490,7 +515,10 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     withdraw(found->second);
     bridge& on = bridges_.at(found->second.request.bridge);
     receive(on, found->second);
+    dhcp_limits_.erase(found->second.config->incarnation);
     ports_.erase(found);
+    bindings_.remove_port(name);
+    snooper_.forget_port(name);
     number_ports(on);
     log(log_level::info, "control", "port " + name + " removed");
     return {};
@@ -525,9 +553,14 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
         }
         vlan.native = change.native;
     }
+    if (change.port_security.value_or(false) && p.config->tunnel) {
+        return no_port_security(name);
+    }
     auto config = std::make_shared<port_config>(*p.config);
     config->vlan = vlan.policy();
     config->admin_up = change.admin_up.value_or(config->admin_up);
+    config->port_security = change.port_security.value_or(config->port_security);
+    config->dhcp_trusted = change.dhcp_trusted.value_or(config->dhcp_trusted);
     if (change.ingress) {
         config->ingress = make_policer(*change.ingress);
     }

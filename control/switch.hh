@@ -4,11 +4,14 @@
 // each change and undoes it wholly when a part of it fails. JSON and the port types are not here.
 #pragma once
 
+#include "control/bindings.hh"
 #include "control/bridge_flows.hh"
+#include "control/dhcp_snooper.hh"
 #include "control/endpoints.hh"
 #include "control/failure.hh"
 #include "control/tap_request.hh"
 #include "dataplane/engine.hh"
+#include "dataplane/guard/guard.hh"
 #include "dataplane/policer.hh"
 #include "ports/port.hh"
 
@@ -52,6 +55,8 @@ struct port_request {
     bool admin_up{true};
     dataplane::port_rate ingress{};
     dataplane::port_rate egress{};
+    bool port_security{false};
+    bool dhcp_trusted{false};
 };
 
 // What is not set stays.
@@ -62,6 +67,8 @@ struct port_change {
     std::optional<bool> admin_up{};
     std::optional<dataplane::port_rate> ingress{};
     std::optional<dataplane::port_rate> egress{};
+    std::optional<bool> port_security{};
+    std::optional<bool> dhcp_trusted{};
 };
 
 struct bridge_request {
@@ -70,6 +77,8 @@ struct bridge_request {
     dataplane::seconds_t mac_ageing{300};
     std::size_t mac_table_size{65536};
     std::size_t flow_limit{usual_flow_limit_of_bridges};
+    bool dhcp_snooping{false};
+    bool neigh_suppress{false};
 };
 
 struct bridge_change {
@@ -77,6 +86,8 @@ struct bridge_change {
     std::optional<dataplane::mac_address> mac{};
     std::optional<dataplane::seconds_t> mac_ageing{};
     std::optional<std::size_t> flow_limit{};
+    std::optional<bool> dhcp_snooping{};
+    std::optional<bool> neigh_suppress{};
 };
 
 // How the switch makes ports of one type.
@@ -108,6 +119,9 @@ public:
         std::unique_ptr<bridge_flows> flows;
         dataplane::mac_address mac;     // its own
         bridge_flows::traffic received; // by ports that were up then, those that are gone, too
+        // Questions for neighbours that the switch answered.
+        std::shared_ptr<std::atomic<std::uint64_t>> answered{
+            std::make_shared<std::atomic<std::uint64_t>>(0)};
     };
     struct port {
         port_request request; // as it was made
@@ -179,6 +193,23 @@ public:
     outcome<void> add_route(const endpoints::route& r);
     bool remove_route(const endpoint::ip_prefix& to);
     [[nodiscard]] const endpoints& own_endpoints() const noexcept { return endpoints_; }
+    // Of a port's stations; without a VLAN that of its untagged frames.
+    outcome<void> add_binding(const std::string& port, std::optional<std::uint16_t> vlan,
+                              dataplane::mac_address mac,
+                              const std::vector<endpoint::ip_prefix>& at);
+    // How many MACs and addresses went: see bindings::remove().
+    outcome<std::size_t> remove_binding(const std::string& port,
+                                        std::optional<dataplane::mac_address> mac,
+                                        std::optional<std::uint16_t> vlan,
+                                        const std::vector<endpoint::ip_prefix>& at);
+    [[nodiscard]] const bindings& all_bindings() const noexcept { return bindings_; }
+    // DHCP messages that workers showed; whether there may be more.
+    bool look_at_dhcp(bindings::clock::time_point now);
+    // Rung when there are some.
+    [[nodiscard]] dataplane::doorbell& dhcp_bell() noexcept { return dhcp_->bell; }
+    // Ends leases whose time is up.
+    void look_at_leases(bindings::clock::time_point now);
+
     // Shows packets to whom it asks for, from now on until it is removed. Ports that it names may
     // come and go; a port that it sends to has nothing else to carry while it is there.
     tap_id add_tap(tap_request request);
@@ -226,6 +257,19 @@ private:
     void keep_own_macs(const bridge& b);
     void forget_own_macs(const bridge& b);
 
+    void put_guards(snapshot& next);
+    [[nodiscard]] std::shared_ptr<const guard::port_guard>
+    make_guard(const dataplane::port_config& p, const dataplane::bridge_config& on,
+               const std::shared_ptr<const guard::directory>& known);
+    [[nodiscard]] outcome<void> check_binding(const port& p, std::optional<std::uint16_t> vlan,
+                                              dataplane::mac_address mac,
+                                              const std::vector<endpoint::ip_prefix>& at) const;
+    // Whether workers are to know of it.
+    [[nodiscard]] bool see_dhcp(const dataplane::tap_record& r, bindings::clock::time_point now);
+    [[nodiscard]] bool keeps(const dataplane::port_config& owner, std::optional<std::uint16_t> vlan,
+                             dataplane::mac_address mac) const;
+    [[nodiscard]] bool bind(const dhcp_snooper::change& c, bindings::clock::time_point now);
+
     void put_taps(snapshot& next) const;
     [[nodiscard]] bool is_output(const std::string& bridge_name,
                                  const std::string& port_name) const;
@@ -238,6 +282,10 @@ private:
     std::map<std::string, bridge> bridges_;
     std::map<std::string, port> ports_;
     endpoints endpoints_;
+    bindings bindings_;
+    dhcp_snooper snooper_;
+    std::shared_ptr<guard::dhcp_outlet> dhcp_;
+    std::map<std::uint32_t, std::shared_ptr<dataplane::policer>> dhcp_limits_; // by incarnation
     std::bitset<dataplane::max_ports> used_ports_;
     std::bitset<dataplane::max_bridges> used_bridges_;
     std::uint32_t last_incarnation_{0};

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Which MAC and IP addresses are bound to which port: those that an operator said, and those that
+// DHCP leased, with their time. Who may be bound where is the switch's business (switch.hh), what
+// workers see of it guard.hh's.
+#pragma once
+
+#include "control/failure.hh"
+#include "dataplane/endpoint/ip_address.hh"
+#include "dataplane/types.hh"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace strait::control {
+
+class bindings {
+public:
+    using clock = std::chrono::steady_clock;
+    // What a port may have bound: MACs, and addresses of all of them. Of what DHCP leased less, so
+    // that no guest fills what an operator may need.
+    static constexpr std::size_t most_stations = 64;
+    static constexpr std::size_t most_addresses = 256;
+    static constexpr std::size_t most_leased = 32;
+    static constexpr std::size_t most_leased_in_all = 65'536;
+
+    struct address {
+        endpoint::ip_prefix is;
+        bool leased{false};
+        std::optional<clock::time_point> until{}; // of a lease; not set: for ever
+    };
+    struct station {
+        dataplane::mac_address mac;
+        std::optional<std::uint16_t> vlan; // not set: that of the port's untagged frames
+        bool leased{false};                // no operator said it: it goes with its last address
+        std::vector<address> addresses{};
+    };
+
+    // By an operator; adds to what the station has. Nothing is changed by what is refused.
+    outcome<void> add(const std::string& port, std::optional<std::uint16_t> vlan,
+                      dataplane::mac_address mac, const std::vector<endpoint::ip_prefix>& at);
+    // All of a port, of one of its MACs, or those addresses of it, leased or not; how many
+    // stations and addresses went.
+    std::size_t remove(const std::string& port, std::optional<dataplane::mac_address> mac,
+                       std::optional<std::uint16_t> vlan,
+                       const std::vector<endpoint::ip_prefix>& at);
+    void remove_port(const std::string& port);
+
+    enum class leased : std::uint8_t {
+        made,
+        renewed, // with another time, and no other address than before
+        refused, // there is no room, or an operator bound it
+    };
+    leased lease(const std::string& port, std::optional<std::uint16_t> vlan,
+                 dataplane::mac_address mac, const endpoint::ip_address& at,
+                 std::optional<clock::time_point> until);
+    // False: there is no such lease.
+    bool end_lease(const std::string& port, std::optional<std::uint16_t> vlan,
+                   dataplane::mac_address mac, const endpoint::ip_address& at);
+    // Whether any lease was over.
+    bool expire(clock::time_point now);
+
+    [[nodiscard]] const std::map<std::string, std::vector<station>>& all() const noexcept
+    {
+        return ports_;
+    }
+    // Null: none.
+    [[nodiscard]] const std::vector<station>* of(const std::string& port) const;
+
+private:
+    template <typename Over>
+    std::size_t end_leases(std::vector<station>& stations, const Over& over);
+
+    std::map<std::string, std::vector<station>> ports_; // none of a port without any
+    std::size_t leases_{0};
+};
+
+// An address as a prefix of its own.
+[[nodiscard]] constexpr endpoint::ip_prefix whole(const endpoint::ip_address& a) noexcept
+{
+    constexpr std::uint8_t bits = 128;
+    return {a, bits};
+}
+
+} // namespace strait::control
