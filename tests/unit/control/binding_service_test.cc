@@ -26,7 +26,7 @@ protected:
     const guard::port_guard* guard_of(const std::string& port)
     {
         const auto& p = *switch_.ports().at(port).config;
-        return shared_engine().current().port(p.index)->guard.get();
+        return testing_support::shared_engine().current().port(p.index)->guard.get();
     }
 };
 
@@ -89,13 +89,6 @@ TEST_F(bindings_of_the_service, that_are_wrong_are_refused_with_what_would_be_ri
     EXPECT_THAT(why("binding.del", R"({"port":"a","vlan":9})"), HasSubstr("give the MAC"));
     EXPECT_EQ(ask("binding.del", R"({"port":"x","if_exists":true})").at("removed"), 0);
     EXPECT_THAT(why("binding.list", R"({"port":"x"})"), HasSubstr("there is no port x"));
-}
-
-TEST_F(bindings_of_the_service, are_not_of_ports_that_are_the_switchs_own)
-{
-    ask("address.add", R"({"bridge":"br0","address":"10.9.0.1/24"})");
-    EXPECT_THAT(why("binding.add", R"({"port":"br0","mac":"02:00:00:00:00:01"})"),
-                HasSubstr("the bridge's own"));
 }
 
 TEST_F(bindings_of_the_service, are_seen_by_workers_only_where_they_are_asked_to_look)
