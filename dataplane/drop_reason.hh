@@ -60,6 +60,8 @@ enum class drop_reason : std::uint8_t {
     port_removed,
     mirror_full,
     egress_policed,
+    shaper_full,
+    shaper_timeout,
     // to a tunnel's port, or to a bridge's own
     tunnel_too_big,
     tunnel_no_route,

@@ -179,6 +179,16 @@ namespace {
     return *p;
 }
 
+// What it brings along: what was sent into a tunnel has the queue that it was sent with.
+[[nodiscard]] std::uint16_t kept_note(const packet_slot& /*p*/, const port_config& /*in*/) noexcept
+{
+    return 0;
+}
+[[nodiscard]] std::uint16_t kept_note(const packet_slot* p, const port_config& in) noexcept
+{
+    return in.local ? p->note & packet_note::queue : 0;
+}
+
 template <typename Packet>
 [[gnu::always_inline]] inline void
 forward_all(std::span<Packet> packets, const port_config& in, const forward_context& context,
@@ -206,7 +216,7 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
         packet_slot& p = slot_of(each);
         p.in_port = in.index;
         p.destinations = 0;
-        p.note = 0;
+        p.note = kept_note(each, in);
         if (p.length < ethernet_header) [[unlikely]] {
             in_counters.drop(drop_reason::frame_too_short, p);
             continue;

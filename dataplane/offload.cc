@@ -451,6 +451,7 @@ void segmenter::make(burst& b) noexcept
     p.in_port = whole_.in_port;
     p.vlan = whole_.vlan;
     p.priority = whole_.priority;
+    p.note = whole_.note;
     p.tagged = whole_.tagged;
     p.tags = whole_.tags;
     p.destinations = 1;

@@ -89,9 +89,22 @@ struct packet {
     std::uint8_t tags : 6;      // number of tags in front of its EtherType as it stands
     std::uint8_t origin;        // where taps are: in its burst; that of what it is a copy of
     std::uint16_t destinations; // transmits to come, counted down if several; see own()
-    std::uint16_t note;         // what flows know of its tunnel (tunnel/notes.hh); 0: nothing
+    std::uint16_t note;         // of packet_note's parts
     offload_intent offload;
 };
+
+// packet::note: the number of what flows know of its tunnel (tunnel/notes.hh), 0 for nothing, and
+// above it the queue of a shaped port that they chose (shaper.hh).
+namespace packet_note {
+inline constexpr unsigned tunnel_bits = 12;
+inline constexpr std::uint16_t tunnel = (1 << tunnel_bits) - 1;
+inline constexpr std::uint16_t queue = static_cast<std::uint16_t>(~tunnel);
+
+[[nodiscard]] constexpr std::uint16_t with_queue(std::uint16_t note, unsigned queue_id) noexcept
+{
+    return static_cast<std::uint16_t>((note & tunnel) | queue_id << tunnel_bits);
+}
+} // namespace packet_note
 
 // Bytes of a guest's packet that are copied to private memory before anything looks at them.
 inline constexpr std::size_t head_copy = 128;

@@ -35,6 +35,7 @@ class table;
 namespace strait::dataplane {
 
 class policer;
+class shaper;
 struct tap_set;
 
 struct bridge_config {
@@ -70,6 +71,7 @@ struct port_config {
     std::shared_ptr<policer> ingress;              // null: no limit
     std::shared_ptr<policer> egress;
     std::shared_ptr<const guard::port_guard> guard{}; // null: what comes is not looked at
+    std::shared_ptr<shaper> egress_shaper; // of its first queue; null: no packet waits
     // Ports without queues: a tunnel's, and a bridge's LOCAL.
     std::shared_ptr<const tunnel::settings> tunnel{};
     bool local{false};

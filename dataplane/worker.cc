@@ -7,6 +7,7 @@
 #include "dataplane/offload.hh"
 #include "dataplane/policer.hh"
 #include "dataplane/remote.hh"
+#include "dataplane/shaper.hh"
 #include "dataplane/worker_rounds.hh"
 
 #include <cstdlib>
@@ -28,6 +29,7 @@ struct handover_note {
     port_index in_port;
     vlan_id vlan;
     std::uint16_t priority;
+    std::uint16_t note; // its queue
     std::uint8_t tagged;
     std::uint8_t tags;
     offload_intent offload;
@@ -71,9 +73,15 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
             }
             for (worker_plan& plan : plans) {
                 worker_plan::sink& sink = plan.sinks[to_index(port->index)];
+                const bool shaped = port->egress_shaper && &q == &port->queues.front();
                 // A worker's first queue of a port wins; the first of all serves who has none.
                 if (&plan == &own && sink.queue == nullptr) {
-                    sink = {.queue = q.tx, .owner = q.worker, .reachable = true};
+                    sink = {.queue = shaped ? port->egress_shaper.get() : q.tx,
+                            .owner = q.worker,
+                            .reachable = true};
+                    if (shaped) {
+                        own.shapers.push_back({port->egress_shaper.get(), port.get()});
+                    }
                 } else if (!sink.reachable) {
                     sink = {.queue = nullptr, .owner = q.worker, .reachable = true};
                 }
@@ -187,12 +195,14 @@ void worker::run() noexcept
         published* const p = engine_.current_.load(std::memory_order_acquire);
         const iteration now{tsc, p->config.get(), &p->plans[to_index(index_)]};
         taps_.look_at(*now.config);
-        const bool busy =
-            now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
-                return poll(now.plan->sources[source], now);
-            });
+        bool busy = now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
+            return poll(now.plan->sources[source], now);
+        });
         if (const std::uint64_t waits = now.plan->order.take_waits(); waits > 0) [[unlikely]] {
             flows_.entries().counters.waits.add(waits);
+        }
+        if (!now.plan->shapers.empty()) [[unlikely]] {
+            busy = release_waiting(now) || busy;
         }
         if (carrier_.due(tsc)) [[unlikely]] {
             look_at_waiting(now);
@@ -207,7 +217,8 @@ void worker::run() noexcept
         if (busy) {
             awake_until_ = tsc + patience_;
         } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled() &&
-                   carrier_.idle() && !tracker_.has_job()) {
+                   carrier_.idle() && !tracker_.has_job() &&
+                   next_release(*now.plan) > tsc + patience_) {
             sleep(now);
         }
         engine_.rcu_.quiescent(index_);
@@ -343,6 +354,7 @@ bool worker::poll_inboxes(const iteration& now) noexcept
             p.in_port = note.in_port;
             p.vlan = note.vlan;
             p.priority = note.priority;
+            p.note = note.note;
             p.tagged = note.tagged & 3;
             p.tags = note.tags & 0x3f;
             p.offload = note.offload;
@@ -527,6 +539,7 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
                                  .in_port = p->in_port,
                                  .vlan = p->vlan,
                                  .priority = p->priority,
+                                 .note = static_cast<std::uint16_t>(p->note & packet_note::queue),
                                  .tagged = p->tagged,
                                  .tags = p->tags,
                                  .offload = p->offload};
@@ -552,7 +565,8 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
     }
 }
 
-// Until one of the sources, another worker or control has something. `now` may be gone afterwards.
+// Until one of the sources, another worker or control has something, or what waits for a rate may
+// go. `now` may be gone afterwards.
 // Whoever wakes it for nothing does so once in `patience_`.
 void worker::sleep(const iteration& now) noexcept
 {
@@ -563,9 +577,19 @@ void worker::sleep(const iteration& now) noexcept
     counters_.idle_cycles.add(tsc - last_tsc_);
     last_tsc_ = tsc;
     if (asleep) {
+        const std::uint64_t until = next_release(*now.plan);
+        timespec longest{};
+        if (until != shaper::never) {
+            const std::uint64_t cycles = until > tsc ? until - tsc : 0;
+            constexpr std::uint64_t nanoseconds = 1'000'000'000;
+            longest.tv_sec = static_cast<time_t>(cycles / engine_.tsc_hz_);
+            longest.tv_nsec =
+                static_cast<long>(cycles % engine_.tsc_hz_ * nanoseconds / engine_.tsc_hz_);
+        }
         counters_.asleep.begin(last_tsc_);
         engine_.rcu_.go_offline(index_);
-        (void)::poll(wakers_.data(), wakers_.size(), -1);
+        (void)::ppoll(wakers_.data(), wakers_.size(), until == shaper::never ? nullptr : &longest,
+                      nullptr);
         engine_.rcu_.go_online(index_);
         last_tsc_ = rte_rdtsc();
         counters_.asleep.end(last_tsc_);

@@ -43,8 +43,13 @@ struct worker_plan {
         bool reachable{false};  // somebody has a transmit queue
         bool wake_owner{false}; // another worker, which may be asleep
     };
+    struct shaped {
+        shaper* queue; // the sink's, of ours
+        const port_config* port;
+    };
     std::vector<source> sources;
-    poll_order order;        // of the sources
+    poll_order order; // of the sources
+    std::vector<shaped> shapers;
     std::vector<sink> sinks; // by port_index
     bool may_sleep{false};   // each of the sources can wake its worker
 };
@@ -135,6 +140,10 @@ private:
     void transmit(std::span<packet* const> packets, ports::tx_queue& queue,
                   const ports::queue_context& context) noexcept;
     void make_local(std::span<packet* const> packets, port_counters& counters) noexcept;
+    // Whether anything left that had waited for a rate.
+    bool release_waiting(const iteration& now) noexcept;
+    // TSC; never: nothing waits.
+    [[nodiscard]] static std::uint64_t next_release(const worker_plan& plan) noexcept;
     void hand_over(std::span<packet* const> packets, const port_config& port,
                    const worker_plan::sink& to, port_counters& counters) noexcept;
     void sleep(const iteration& now) noexcept;

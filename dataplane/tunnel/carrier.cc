@@ -64,8 +64,10 @@ void carrier::make_room(const surroundings& around) noexcept
     }
 }
 
-void carrier::add_ready(packet_slot& p, port_index from, const surroundings& around) noexcept
+void carrier::add_ready(packet_slot& p, port_index from, const surroundings& around,
+                        std::uint16_t note) noexcept
 {
+    p.note = note;
     ready_packets& ready = around.ready;
     ready.packets[ready.count] = &p;
     ready.from[ready.count++] = from;

@@ -102,8 +102,9 @@ private:
     };
 
     void make_room(const surroundings& around) noexcept;
+    // With this as its note.
     static void add_ready(dataplane::packet_slot& p, dataplane::port_index from,
-                          const surroundings& around) noexcept;
+                          const surroundings& around, std::uint16_t note = 0) noexcept;
     struct owned {
         dataplane::packet_slot* p; // null: there is none, and why
         dataplane::drop_reason reason{};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/flow/key.hh"
+#include "dataplane/packet.hh"
 
 #include <array>
 #include <cstddef>
@@ -20,7 +21,7 @@ public:
         flow::place_of(flow::field::tun_gbp_id).word - first_word + std::size_t{1};
     using words = std::array<std::uint64_t, word_count>;
 
-    static constexpr std::size_t capacity = 4096;
+    static constexpr std::size_t capacity = std::size_t{1} << dataplane::packet_note::tunnel_bits;
     static constexpr std::uint16_t none = 0;
 
     // none: there is no room.
@@ -32,7 +33,10 @@ public:
         (*all_)[count_] = w;
         return static_cast<std::uint16_t>(count_++);
     }
-    [[nodiscard]] const words& at(std::uint16_t note) const noexcept { return (*all_)[note]; }
+    [[nodiscard]] const words& at(std::uint16_t note) const noexcept
+    {
+        return (*all_)[note & dataplane::packet_note::tunnel];
+    }
 
     void clear() noexcept { count_ = 1; }
 

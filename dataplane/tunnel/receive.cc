@@ -263,11 +263,11 @@ carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
     if (!take_over_congestion(*own.p, ip.traffic_class)) {
         return drop_reason::tunnel_congestion;
     }
-    own.p->note = notes_.add(words);
-    if (own.p->note == notes::none) {
+    const std::uint16_t note = notes_.add(words);
+    if (note == notes::none) {
         return drop_reason::no_memory;
     }
-    add_ready(*own.p, from, around);
+    add_ready(*own.p, from, around, note);
     return std::nullopt;
 }
 

@@ -274,7 +274,7 @@ void carrier::send(packet_slot& p, const port_config& to, description& d, const 
     port_counters& counters = around.counters[to_index(to.index)];
     counters.tx_packets.add(1);
     counters.tx_bytes.add(bytes);
-    add_ready(p, out.local, around);
+    add_ready(p, out.local, around, p.note & dataplane::packet_note::queue);
 }
 
 } // namespace strait::tunnel

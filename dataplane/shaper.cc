@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who goes next, who waits, and who has waited too long.
+#include "dataplane/shaper.hh"
+
+#include "dataplane/offload.hh"
+
+#include <rte_mbuf.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace strait::dataplane {
+
+namespace {
+
+// What goes with an mbuf that waits, in its private area.
+struct waiting_note {
+    rte_mbuf* next;
+    std::uint64_t since; // TSC
+    offload_intent offload;
+    port_index in_port;
+};
+static_assert(sizeof(waiting_note) <= 32); // handover_area (engine.hh)
+
+waiting_note& note_of(rte_mbuf* m) noexcept
+{
+    return *static_cast<waiting_note*>(rte_mbuf_to_priv(m));
+}
+
+constexpr std::uint64_t bytes_a_kbit = 125;
+constexpr std::uint64_t ms_a_second = 1000;
+// Of senders, in bytes: two frames of the usual size.
+constexpr std::int32_t sender_quantum = 3028;
+// Of classes: the one with the highest rate has the most.
+constexpr std::int64_t most_quantum = 60'000;
+constexpr std::int64_t least_quantum = 1514;
+
+// What leaves by the wire: each segment has the headers.
+std::uint64_t cost_of(std::uint32_t length, const offload_intent& todo) noexcept
+{
+    if (todo.segment_size == 0 || length <= todo.header_length) {
+        return length;
+    }
+    const std::uint32_t payload = length - todo.header_length;
+    const std::uint32_t segments = (payload + todo.segment_size - 1) / todo.segment_size;
+    return length + std::uint64_t{segments - 1} * todo.header_length;
+}
+
+std::uint64_t cost_of(rte_mbuf* m) noexcept
+{
+    return cost_of(m->pkt_len, note_of(m).offload);
+}
+
+std::uint16_t sender_of(port_index in_port) noexcept
+{
+    return static_cast<std::uint16_t>(std::min(to_index(in_port), max_ports));
+}
+
+// Of what waited, its first piece is shown.
+void drop(rte_mbuf* m, drop_reason reason, port_counters& counters) noexcept
+{
+    packet p{};
+    p.data = rte_pktmbuf_mtod(m, std::byte*);
+    p.length = m->pkt_len;
+    p.head_length = m->data_len;
+    p.in_port = note_of(m).in_port;
+    counters.drop(reason, p);
+    rte_pktmbuf_free(m);
+}
+
+} // namespace
+
+shaper::shaper(ports::tx_queue& queue, const shaping& settings, std::uint64_t tsc_hz,
+               std::uint64_t now)
+    : queue_{queue}, tsc_hz_{tsc_hz}, settings_{settings}
+{
+    for (one_class& c : classes_) {
+        c.senders = std::make_unique<std::array<sender, sender_count>>();
+    }
+    apply(now);
+}
+
+shaper::~shaper()
+{
+    for (one_class& c : classes_) {
+        while (c.first_turn != nobody) {
+            sender& s = (*c.senders)[c.first_turn];
+            while (s.first != nullptr) {
+                rte_pktmbuf_free(take_first(c, s));
+            }
+            end_turn(c, c.first_turn);
+        }
+    }
+}
+
+void shaper::set(const shaping& settings)
+{
+    const std::lock_guard lock{mutex_};
+    settings_ = settings;
+    version_.fetch_add(1, std::memory_order_release);
+}
+
+shaping shaper::settings() const
+{
+    const std::lock_guard lock{mutex_};
+    return settings_;
+}
+
+void shaper::apply(std::uint64_t now) noexcept
+{
+    const std::unique_lock lock{mutex_, std::try_to_lock};
+    if (!lock.owns_lock()) {
+        return; // the next time
+    }
+    applied_ = version_.load(std::memory_order_relaxed);
+    limits_ = settings_.kbps != 0;
+    port_.set(bytes_a_kbit * settings_.kbps, bytes_a_kbit * burst_kbit_of(settings_), tsc_hz_, now);
+    std::uint32_t highest = 1;
+    for (const auto& c : settings_.classes) {
+        highest = std::max(highest, c ? c->rate_kbps : 0);
+    }
+    for (std::size_t i = 0; i < shaper_classes; ++i) {
+        one_class& c = classes_[i];
+        const auto& to = settings_.classes[i];
+        c.exists = to.has_value() || i == 0;
+        if (c.exists) {
+            set_class(i, to.value_or(shaper_class{}), now);
+            c.quantum = std::max(least_quantum, most_quantum * (to ? to->rate_kbps : 0) / highest);
+        }
+    }
+    for (std::size_t i = 1; i < shaper_classes; ++i) {
+        if (!classes_[i].exists) {
+            move_to_default(classes_[i]);
+        }
+    }
+    next_ = 0;
+}
+
+void shaper::set_class(std::size_t i, const shaper_class& to, std::uint64_t now) noexcept
+{
+    one_class& c = classes_[i];
+    c.priority = to.priority;
+    c.rate.set(bytes_a_kbit * to.rate_kbps, bytes_a_kbit * usual_or(to.burst_kbit, to.rate_kbps),
+               tsc_hz_, now);
+    c.ceil.set(bytes_a_kbit * ceil_kbps_of(to, settings_),
+               bytes_a_kbit * ceil_burst_kbit_of(to, settings_), tsc_hz_, now);
+    c.limit = to.limit;
+    c.limit_bytes = to.limit_bytes;
+    c.max_wait = to.max_wait_ms * tsc_hz_ / ms_a_second;
+    c.next_expiry = now;
+}
+
+void shaper::move_to_default(one_class& from) noexcept
+{
+    while (from.first_turn != nobody) {
+        const std::uint16_t of = from.first_turn;
+        sender& s = (*from.senders)[of];
+        while (s.first != nullptr) {
+            append(classes_[0], take_first(from, s));
+        }
+        end_turn(from, of);
+    }
+    settle(from);
+    settle(classes_[0]);
+}
+
+std::size_t shaper::class_of(const packet& p) const noexcept
+{
+    const std::size_t asked = p.note >> packet_note::tunnel_bits;
+    return asked < shaper_classes && classes_[asked].exists ? asked : 0;
+}
+
+// Takes the credit, if so.
+bool shaper::leaves_at_once(one_class& c, std::uint64_t cost, std::uint64_t now) noexcept
+{
+    if (busy_classes_ != 0) {
+        return false;
+    }
+    if (!limits_) {
+        return true;
+    }
+    const bool ceil = c.ceil.has(cost, now);
+    const bool guaranteed = c.rate.has(cost, now);
+    if (!ceil || !port_.has(cost, now)) {
+        return false;
+    }
+    if (guaranteed) {
+        c.rate.take(cost);
+    }
+    c.ceil.take(cost);
+    port_.take(cost);
+    return true;
+}
+
+void shaper::transmit(std::span<packet* const> packets,
+                      const ports::queue_context& context) noexcept
+{
+    if (version_.load(std::memory_order_acquire) != applied_) [[unlikely]] {
+        apply(context.now);
+    }
+    std::array<packet*, burst::capacity> leaving;
+    std::size_t count = 0;
+    for (packet* const p : packets) {
+        const std::size_t to = class_of(*p);
+        one_class& c = classes_[to];
+        if (!leaves_at_once(c, cost_of(p->length, p->offload), context.now)) {
+            wait(*p, to, context);
+            continue;
+        }
+        c.counts.sent_packets.add(1);
+        c.counts.sent_bytes.add(p->length);
+        leaving[count++] = p;
+    }
+    if (count > 0) {
+        queue_.transmit(std::span{leaving}.first(count), context);
+    }
+}
+
+void shaper::wait(packet& p, std::size_t to, const ports::queue_context& context) noexcept
+{
+    one_class& c = classes_[to];
+    if (!make_room(c, p, *context.counters)) {
+        settle(c);
+        c.counts.dropped.add(1);
+        context.counters->drop(drop_reason::shaper_full, p);
+        return;
+    }
+    const waiting_note note{
+        .next = nullptr, .since = context.now, .offload = p.offload, .in_port = p.in_port};
+    rte_mbuf* const m = own(p, context.pool);
+    if (m == nullptr) {
+        settle(c);
+        context.counters->drop(drop_reason::no_memory, p);
+        return;
+    }
+    note_of(m) = note;
+    if (c.packets == 0) {
+        c.next_expiry = context.now + c.max_wait;
+        next_ = 0;
+    }
+    append(c, m);
+    settle(c);
+}
+
+// Whoever has most of a full class makes room, with what has waited longest. False: it is the
+// packet's own sender.
+bool shaper::make_room(one_class& c, const packet& p, port_counters& counters) noexcept
+{
+    const auto lacks_bytes = [&]() noexcept { return c.bytes + p.length > c.limit_bytes; };
+    const std::uint16_t own = sender_of(p.in_port);
+    while (c.buffers >= c.limit || lacks_bytes()) {
+        const bool by_bytes = lacks_bytes();
+        const auto share = [&](std::uint16_t of) noexcept {
+            const sender& s = (*c.senders)[of];
+            return by_bytes ? s.bytes : s.buffers;
+        };
+        std::uint16_t biggest = c.first_turn;
+        for (std::uint16_t i = biggest; i != nobody; i = (*c.senders)[i].next) {
+            biggest = share(i) > share(biggest) ? i : biggest;
+        }
+        const std::uint32_t more = by_bytes ? p.length : 1;
+        if (biggest == nobody || share(own) + more > share(biggest)) {
+            return false;
+        }
+        c.counts.dropped.add(1);
+        remove(c, biggest, drop_reason::shaper_full, counters);
+    }
+    return true;
+}
+
+void shaper::append(one_class& c, rte_mbuf* m) noexcept
+{
+    const std::uint16_t of = sender_of(note_of(m).in_port);
+    sender& s = (*c.senders)[of];
+    note_of(m).next = nullptr;
+    if (s.first == nullptr) {
+        s.first = m;
+        s.deficit = sender_quantum;
+        s.next = nobody;
+        if (c.first_turn == nobody) {
+            c.first_turn = of;
+        } else {
+            (*c.senders)[c.last_turn].next = of;
+        }
+        c.last_turn = of;
+    } else {
+        note_of(s.last).next = m;
+    }
+    s.last = m;
+    s.bytes += m->pkt_len;
+    s.buffers += m->nb_segs;
+    c.bytes += m->pkt_len;
+    c.buffers += m->nb_segs;
+    ++c.packets;
+}
+
+rte_mbuf* shaper::take_first(one_class& c, sender& s) noexcept
+{
+    rte_mbuf* const m = s.first;
+    s.first = note_of(m).next;
+    s.bytes -= m->pkt_len;
+    s.buffers -= m->nb_segs;
+    c.bytes -= m->pkt_len;
+    c.buffers -= m->nb_segs;
+    --c.packets;
+    return m;
+}
+
+// Of one that has nothing any more.
+void shaper::end_turn(one_class& c, std::uint16_t of) noexcept
+{
+    auto& all = *c.senders;
+    std::uint16_t before = nobody;
+    for (std::uint16_t i = c.first_turn; i != of; i = all[i].next) {
+        before = i;
+    }
+    (before == nobody ? c.first_turn : all[before].next) = all[of].next;
+    if (c.last_turn == of) {
+        c.last_turn = before;
+    }
+}
+
+// The one whose turn it is; it stays where it is.
+rte_mbuf* shaper::next_of(one_class& c) noexcept
+{
+    auto& all = *c.senders;
+    while (all[c.first_turn].deficit <= 0) {
+        const std::uint16_t of = c.first_turn;
+        all[of].deficit += sender_quantum;
+        if (of != c.last_turn) {
+            c.first_turn = all[of].next;
+            all[c.last_turn].next = of;
+            all[of].next = nobody;
+            c.last_turn = of;
+        }
+    }
+    return all[c.first_turn].first;
+}
+
+void shaper::remove(one_class& c, std::uint16_t from, drop_reason reason,
+                    port_counters& counters) noexcept
+{
+    sender& s = (*c.senders)[from];
+    drop(take_first(c, s), reason, counters);
+    if (s.first == nullptr) {
+        end_turn(c, from);
+    }
+}
+
+// What waits is in the order in which it came, of each sender.
+void shaper::expire(one_class& c, std::uint64_t now, port_counters& counters) noexcept
+{
+    for (std::uint16_t of = c.first_turn; of != nobody;) {
+        const sender& s = (*c.senders)[of];
+        const std::uint16_t next = s.next;
+        while (s.first != nullptr && now - note_of(s.first).since >= c.max_wait) {
+            c.counts.dropped.add(1);
+            remove(c, of, drop_reason::shaper_timeout, counters);
+        }
+        of = next;
+    }
+    c.next_expiry = now + std::max<std::uint64_t>(c.max_wait / 8, 1);
+    settle(c);
+}
+
+// After something came or went.
+void shaper::settle(one_class& c) noexcept
+{
+    const unsigned bit = 1U << static_cast<unsigned>(&c - classes_.data());
+    busy_classes_ = c.packets > 0 ? busy_classes_ | bit : busy_classes_ & ~bit;
+    if (c.packets == 0) {
+        for (std::int64_t& d : c.deficit) {
+            d = std::min<std::int64_t>(d, 0);
+        }
+    }
+    c.counts.waiting_packets.set(c.packets);
+    c.counts.waiting_bytes.set(c.bytes);
+}
+
+// Of classes of one priority: each sends its quantum, in turn.
+std::size_t shaper::take_turns(unsigned eligible, phase by) noexcept
+{
+    const auto p = static_cast<std::size_t>(by);
+    for (;;) {
+        const unsigned behind = eligible >> turn_[p] << turn_[p];
+        const auto i = static_cast<std::size_t>(std::countr_zero(behind != 0 ? behind : eligible));
+        turn_[p] = i;
+        one_class& c = classes_[i];
+        if (c.deficit[p] > 0) {
+            return i;
+        }
+        c.deficit[p] += c.quantum;
+        turn_[p] = (i + 1) % shaper_classes;
+    }
+}
+
+shaper::choice shaper::choose(std::uint64_t now) noexcept
+{
+    // First those that have credit of their own, then those that may borrow; of each the lowest
+    // priority.
+    std::array<unsigned, phases> eligible{};
+    std::array<unsigned, phases> priority{256, 256};
+    choice out{0, phase::guaranteed, nullptr, never};
+    for (unsigned left = busy_classes_; left != 0; left &= left - 1) {
+        const auto i = static_cast<std::size_t>(std::countr_zero(left));
+        one_class& c = classes_[i];
+        const std::uint64_t cost = cost_of(next_of(c));
+        if (limits_ && !c.ceil.has(cost, now)) {
+            out.when = std::min(out.when, c.ceil.when(cost));
+            continue;
+        }
+        const std::size_t p = c.rate.has(cost, now) ? 0 : 1;
+        if (c.priority < priority[p]) {
+            priority[p] = c.priority;
+            eligible[p] = 0;
+        }
+        if (c.priority == priority[p]) {
+            eligible[p] |= 1U << i;
+        }
+    }
+    out.by = eligible[0] != 0 ? phase::guaranteed : phase::borrowed;
+    const unsigned those = eligible[static_cast<std::size_t>(out.by)];
+    if (those == 0) {
+        return out;
+    }
+    // Nobody passes who waits for the port's credit: a large packet would never have it.
+    out.number = take_turns(those, out.by);
+    rte_mbuf* const m = next_of(classes_[out.number]);
+    const std::uint64_t cost = cost_of(m);
+    if (limits_ && !port_.has(cost, now)) {
+        out.when = std::min(out.when, port_.when(cost));
+        return out;
+    }
+    out.packet = m;
+    return out;
+}
+
+std::size_t shaper::release(const ports::queue_context& context, burst& scratch) noexcept
+{
+    constexpr std::size_t most = 4 * burst::capacity;
+    if (version_.load(std::memory_order_acquire) != applied_) [[unlikely]] {
+        apply(context.now);
+    }
+    std::uint64_t expiry = never;
+    for (unsigned left = busy_classes_; left != 0; left &= left - 1) {
+        one_class& c = classes_[static_cast<std::size_t>(std::countr_zero(left))];
+        if (context.now >= c.next_expiry) {
+            expire(c, context.now, *context.counters);
+        }
+        expiry = std::min(expiry, c.next_expiry);
+    }
+    std::size_t released = 0;
+    next_ = context.now; // there may be more
+    while (busy_classes_ != 0 && released < most) {
+        const choice next = choose(context.now);
+        if (next.packet == nullptr) {
+            next_ = std::min(next.when, expiry);
+            break;
+        }
+        if (scratch.count == burst::capacity ||
+            scratch.segments_used + next.packet->nb_segs > burst::segment_capacity) {
+            send(scratch, context);
+        }
+        one_class& c = classes_[next.number];
+        const std::uint64_t cost = cost_of(next.packet);
+        const std::uint16_t of = c.first_turn;
+        sender& s = (*c.senders)[of];
+        (void)take_first(c, s);
+        s.deficit -= static_cast<std::int32_t>(cost);
+        if (s.first == nullptr) {
+            end_turn(c, of);
+        }
+        c.deficit[static_cast<std::size_t>(next.by)] -= static_cast<std::int64_t>(cost);
+        if (next.by == phase::guaranteed) {
+            c.rate.take(cost);
+        }
+        c.ceil.take(cost);
+        port_.take(cost);
+        c.counts.sent_packets.add(1);
+        c.counts.sent_bytes.add(next.packet->pkt_len);
+        settle(c);
+        released += load(next.packet, scratch, *context.counters) ? 1U : 0U;
+    }
+    send(scratch, context);
+    return released;
+}
+
+// Makes an owned packet of it again.
+bool shaper::load(rte_mbuf* m, burst& to, port_counters& counters) noexcept
+{
+    const waiting_note note = note_of(m);
+    packet_slot& p = to.slots[to.count];
+    // What own() made has all of the head in one piece; an intent trusts in that.
+    if (!from_mbuf(p, m, to) || note.offload.header_length > p.head_length) [[unlikely]] {
+        drop(m, drop_reason::no_memory, counters);
+        return false;
+    }
+    p.in_port = note.in_port;
+    p.vlan = {};
+    p.priority = 0;
+    p.tagged = as_it_is;
+    p.tags = 0;
+    p.origin = 0;
+    p.note = 0;
+    p.destinations = 1;
+    p.offload = note.offload;
+    ++to.count;
+    return true;
+}
+
+void shaper::send(burst& b, const ports::queue_context& context) noexcept
+{
+    if (b.count == 0) {
+        return;
+    }
+    std::array<packet*, burst::capacity> packets;
+    std::ranges::transform(b.packets(), packets.begin(), [](packet_slot& p) { return &p; });
+    queue_.transmit(std::span{packets}.first(b.count), context);
+    for (packet_slot& p : b.packets()) {
+        rte_pktmbuf_free(p.mbuf);
+    }
+    b.clear();
+}
+
+void shaper::drop_all(drop_reason reason, port_counters& counters) noexcept
+{
+    for (one_class& c : classes_) {
+        while (c.packets > 0) {
+            c.counts.dropped.add(1);
+            remove(c, c.first_turn, reason, counters);
+        }
+        settle(c);
+    }
+}
+
+} // namespace strait::dataplane

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a worker does with packets that wait for their port's rate.
+#include "dataplane/engine.hh"
+#include "dataplane/shaper.hh"
+#include "dataplane/worker.hh"
+
+#include <algorithm>
+
+namespace strait::dataplane {
+
+bool worker::release_waiting(const iteration& now) noexcept
+{
+    bool released = false;
+    for (const worker_plan::shaped& s : now.plan->shapers) {
+        if (!s.queue->waits()) {
+            continue;
+        }
+        port_counters& counters = port_counters_[to_index(s.port->index)];
+        if (!s.port->admin_up) {
+            s.queue->drop_all(drop_reason::egress_disabled, counters);
+            continue;
+        }
+        if (s.port->link && !s.port->link->load(std::memory_order_relaxed)) {
+            s.queue->drop_all(drop_reason::receiver_not_connected, counters);
+            continue;
+        }
+        if (s.queue->next_release() > now.tsc) {
+            continue;
+        }
+        const std::uint64_t before = counters.tx_packets.read();
+        const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
+                                           &notifications_};
+        burst_->clear();
+        released = s.queue->release(context, *burst_) > 0 || released;
+        counters_.tx_packets.add(counters.tx_packets.read() - before);
+    }
+    return released;
+}
+
+std::uint64_t worker::next_release(const worker_plan& plan) noexcept
+{
+    std::uint64_t next = shaper::never;
+    for (const worker_plan::shaped& s : plan.shapers) {
+        next = std::min(next, s.queue->next_release());
+    }
+    return next;
+}
+
+} // namespace strait::dataplane
