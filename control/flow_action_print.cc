@@ -92,6 +92,14 @@ public:
     }
     void operator()(const flow::goto_table& a) { print_number("goto_table:", a.table); }
     void operator()(const flow::clear_actions& /*a*/) { out_ += "clear_actions"; }
+    void operator()(const flow::set_queue& a) { print_number("set_queue:", a.queue); }
+    void operator()(const flow::pop_queue& /*a*/) { out_ += "pop_queue"; }
+    void operator()(const flow::enqueue& a)
+    {
+        out_ += "enqueue:";
+        append_port(out_, a.port, a.port > last_port_number ? nullptr : ports_);
+        print_number(":", a.queue);
+    }
     void operator()(const flow::group& a) { print_number("group:", a.id); }
     void operator()(const flow::meter& a) { print_number("meter:", a.id); }
     void operator()(const flow::conjunction& a)

@@ -110,6 +110,11 @@ private:
     flow_result<void> take_exit(const flow_word& word);
     flow_result<void> take_note(const flow_word& word);
 
+    // Queues (flow_action_queue.cc).
+    flow_result<void> take_set_queue(const flow_word& word);
+    flow_result<void> take_pop_queue(const flow_word& word);
+    flow_result<void> take_enqueue(const flow_word& word);
+
     // Connections (flow_action_ct.cc).
     flow_result<void> take_ct(const flow_word& word);
     flow_result<void> take_ct_clear(const flow_word& word);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Reading actions: output, tags, tables and control flow. Fields are in flow_action_fields.cc,
-// connections in flow_action_ct.cc.
+// connections in flow_action_ct.cc, queues in flow_action_queue.cc.
 #include "control/flow_action_text.hh"
 
 #include "control/flow_action_reader.hh"
@@ -18,7 +18,6 @@ using flow::wide;
 
 namespace {
 
-constexpr std::string_view no_queues = "a port here has no queues to choose from";
 constexpr std::string_view no_mpls = "MPLS is not spoken here";
 constexpr std::string_view no_controller = "there is no OpenFlow controller";
 constexpr std::string_view no_learning = "no packet adds rules; NORMAL learns addresses";
@@ -67,7 +66,7 @@ bool may_be_written(const flow::action& a)
                    std::is_same_v<type, flow::set_field> ||
                    std::is_same_v<type, flow::move_field> ||
                    std::is_same_v<type, flow::push_vlan> || std::is_same_v<type, flow::pop_vlan> ||
-                   std::is_same_v<type, flow::dec_ttl>;
+                   std::is_same_v<type, flow::dec_ttl> || std::is_same_v<type, flow::set_queue>;
         },
         a.is);
 }
@@ -78,9 +77,6 @@ const std::vector<unsupported_action>& unsupported_actions()
 {
     static const std::vector<unsupported_action> list{
         {"controller", no_controller},
-        {"enqueue", no_queues},
-        {"set_queue", no_queues},
-        {"pop_queue", no_queues},
         {"bundle", no_hashing},
         {"bundle_load", no_hashing},
         {"multipath", no_hashing},
@@ -143,6 +139,9 @@ const std::vector<action_reader::named_handler>& action_handlers()
         {"pop_vlan", &r::take_pop_vlan},
         {"strip_vlan", &r::take_pop_vlan},
         {"dec_ttl", &r::take_dec_ttl},
+        {"set_queue", &r::take_set_queue},
+        {"pop_queue", &r::take_pop_queue},
+        {"enqueue", &r::take_enqueue},
         {"resubmit", &r::take_resubmit},
         {"goto_table", &r::take_goto_table, r::rank::next_table},
         {"clear_actions", &r::take_clear_actions, r::rank::clear},

@@ -283,6 +283,7 @@ private:
         (void)flow::extract(again.get(), k, at);
         outputs_.push_back({{"port", port.name},
                             {"number", port.number},
+                            {"queue", p.note >> dataplane::packet_note::tunnel_bits},
                             {"frame", hexadecimal(frame)},
                             {"flow", format_key(k, &names_)}});
     }

@@ -140,8 +140,12 @@ std::string trace_text(const json::object& result)
     }
     for (const auto& o : as_array(member(result, "outputs"))) {
         const auto& output = as_object(o);
-        out += "output to " + plain(member(output, "port")) + " (" +
-               plain(member(output, "number")) + "): " + plain(member(output, "flow")) + "\n";
+        out +=
+            "output to " + plain(member(output, "port")) + " (" + plain(member(output, "number")) +
+            ")" +
+            (as_count(member(output, "queue")) == 0 ? ""
+                                                    : ", queue " + plain(member(output, "queue"))) +
+            ": " + plain(member(output, "flow")) + "\n";
     }
     for (const auto& element : as_array(member(result, "mirrors"))) {
         const auto& m = as_object(element);

@@ -104,6 +104,23 @@ struct goto_table {
 struct clear_actions {
     bool operator==(const clear_actions&) const = default;
 };
+// Of shaped ports that it leaves by from then on: the class that it waits in.
+using queue_id = std::uint8_t;
+inline constexpr queue_id last_queue = 7;
+struct set_queue {
+    queue_id queue;
+    bool operator==(const set_queue&) const = default;
+};
+// The queue that it had before any set_queue: 0.
+struct pop_queue {
+    bool operator==(const pop_queue&) const = default;
+};
+// set_queue for one output alone.
+struct enqueue {
+    port_number port;
+    queue_id queue;
+    bool operator==(const enqueue&) const = default;
+};
 struct group {
     std::uint32_t id;
     bool operator==(const group&) const = default;
@@ -180,8 +197,9 @@ struct ct {
 
 struct action {
     std::variant<output, output_field, set_field, move_field, push_vlan, pop_vlan, dec_ttl,
-                 resubmit, goto_table, clear_actions, group, meter, conjunction, check_pkt_larger,
-                 stack_push, stack_pop, exit_processing, note, ct_clear, clone, write_actions, ct>
+                 resubmit, goto_table, clear_actions, set_queue, pop_queue, enqueue, group, meter,
+                 conjunction, check_pkt_larger, stack_push, stack_pop, exit_processing, note,
+                 ct_clear, clone, write_actions, ct>
         is;
     bool operator==(const action&) const = default;
 };

@@ -169,13 +169,13 @@ bool runner::change_tunnel(frame_state& f, std::span<const std::uint64_t> change
         std::uint64_t& word = words[changes[i] - tunnel::notes::first_word];
         word = (word & ~changes[i + 2]) | changes[i + 1];
     }
-    f.p->note = around.notes->add(words);
-    if (f.p->note == tunnel::notes::none) {
-        accounted_ = true;
+    const std::uint16_t added = around.notes->add(words);
+    f.p->note = static_cast<std::uint16_t>((f.p->note & dataplane::packet_note::queue) | added);
+    if (added == tunnel::notes::none) {
         accounted_ = true;
         around.in_counters.drop(drop_reason::flow_too_complex, *f.p);
     }
-    return f.p->note != tunnel::notes::none;
+    return added != tunnel::notes::none;
 }
 
 // What follows is to have the frame as it is, unless this is the last.
@@ -289,6 +289,12 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
                 return;
             }
             i += o.count * words_per_change;
+            break;
+        case operation_code::set_queue:
+            if (!make_own(f, use::none, around)) {
+                return;
+            }
+            f.p->note = dataplane::packet_note::with_queue(f.p->note, o.a);
             break;
         case operation_code::push_vlan:
             if (!make_own(f, use::none, around)) {
@@ -453,6 +459,10 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
 {
     const key_layout& layout = around.flows.layout;
     const std::uint64_t pass = cache::first_pass(around.in.bridge);
+    // From a tunnel, or from the switch itself with what is about to leave in one.
+    const bool inside = around.in.has_no_queues();
+    const std::uint16_t keeps =
+        around.in.tunnel ? dataplane::packet_note::tunnel : dataplane::packet_note::queue;
     candidate* end = candidates_->data();
     std::uint64_t* words = asked_->data();
     key_.clear();
@@ -460,7 +470,8 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
     for (packet_slot& p : b.packets()) {
         p.in_port = around.in.index;
         p.destinations = 0;
-        if (around.in.tunnel) [[unlikely]] {
+        if (inside) [[unlikely]] {
+            p.note &= keeps;
             read_note(p, key_, around);
         } else {
             p.note = 0;

@@ -89,6 +89,9 @@ struct action_uses::reader {
     }
     void operator()(const goto_table& a) const { here.leads_to.set(a.table); }
     void operator()(const clear_actions&) const {}
+    void operator()(const set_queue&) const {}
+    void operator()(const pop_queue&) const {}
+    void operator()(const enqueue&) const {}
     void operator()(const group&) const {}
     void operator()(const meter&) const {}
     void operator()(const conjunction&) const {}

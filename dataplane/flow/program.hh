@@ -24,6 +24,7 @@ enum class operation_code : std::uint8_t {
     pop_vlan,
     decrement_ttl, // the TTL is more than 1
     set_tunnel,    // as `set`, of what is known of its tunnel beside the frame
+    set_queue,     // a: of a port that it leaves by
     clone,         // b: so many words that follow are done to a copy
     ct,            // see ct_operation.hh; b, its lower half: so many words follow
     drop,          // what was asked for is done, and the frame goes nowhere; a: drop_reason

@@ -75,6 +75,9 @@ struct writer {
     }
     void operator()(const goto_table&) const {}
     void operator()(const clear_actions&) const {}
+    void operator()(const set_queue&) const {}
+    void operator()(const pop_queue&) const {}
+    void operator()(const enqueue&) const {}
     void operator()(const group&) const { all(); } // whose buckets may do anything
     void operator()(const meter&) const {}
     void operator()(const conjunction&) const {}

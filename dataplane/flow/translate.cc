@@ -168,7 +168,7 @@ private:
         return code == operation_code::set || code == operation_code::push_vlan ||
                code == operation_code::pop_vlan || code == operation_code::decrement_ttl ||
                code == operation_code::meter || code == operation_code::set_tunnel ||
-               code == operation_code::ct;
+               code == operation_code::set_queue || code == operation_code::ct;
     }
     // What is done even if nothing leaves behind it.
     template <typename Object>
@@ -505,6 +505,21 @@ private:
         }
         update_actset_output();
         return true;
+    }
+    bool perform(const set_queue& what) noexcept
+    {
+        emit({operation_code::set_queue, 0, what.queue, 0});
+        return true;
+    }
+    bool perform(const pop_queue&) noexcept { return perform(set_queue{0}); }
+    // In a copy of the packet, so that what follows has the queue that it had.
+    bool perform(const enqueue& what) noexcept
+    {
+        in_copy([&]() noexcept {
+            (void)perform(set_queue{what.queue});
+            output_to(what.port);
+        });
+        return !failed_;
     }
     bool perform(const group& what) noexcept
     {
