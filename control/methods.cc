@@ -4,6 +4,7 @@
 
 #include "control/methods_bindings.hh"
 #include "control/methods_endpoints.hh"
+#include "control/methods_shaper.hh"
 #include "dataplane/types.hh"
 
 #include <array>
@@ -177,6 +178,7 @@ std::vector<result_member> port_members()
         {"egress", "object", "limit on what it is given, likewise", true},
         {"port_security", "boolean", "whether only what is bound to it may be sent"},
         {"dhcp_trust", "boolean", "whether DHCP servers may be there"},
+        {"shape", "object", "rate that packets to it wait for: kbps and burst_kbit", true},
         {"options", "object", "what the port was made with"},
         {"queues", "array", "its queue pairs, each with the worker that serves it"},
         {"details", "object", "what its type tells of it"},
@@ -348,7 +350,7 @@ std::vector<method> port_methods()
                                      .placeholder = "N",
                                      .minimum = 1,
                                      .maximum = 65279}} +
-             port_settings() + rate_settings() + port_guard_settings() +
+             port_settings() + rate_settings() + shape_settings() + port_guard_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -365,7 +367,7 @@ std::vector<method> port_methods()
          .changes = true,
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
-             port_guard_settings() +
+             shape_settings() + port_guard_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",
@@ -682,7 +684,7 @@ std::vector<method> flow_methods()
               {"choices", "array",
                "of each group that the packet takes one bucket of: group, bucket (null: none "
                "is live) and why; of each meter: meter, passes and why"},
-              {"outputs", "array", "of each: port, number, frame and flow"},
+              {"outputs", "array", "of each: port, number, queue, frame and flow"},
               {"mirrors", "array",
                "of each that has the packet: mirror, event (received or sent) and port"},
               {"drops", "array", "of each: port, reason and explanation"}}},
@@ -1075,7 +1077,7 @@ const method_table& methods()
         for (auto part :
              {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
               flow_methods(), group_methods(), meter_methods(), capture_methods(), mirror_methods(),
-              connection_methods(), other_methods()}) {
+              shaper_methods(), connection_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

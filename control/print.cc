@@ -9,6 +9,7 @@
 #include "control/print_groups.hh"
 #include "control/print_mirrors.hh"
 #include "control/print_parts.hh"
+#include "control/print_shaper.hh"
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -456,6 +457,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mirror.list") {
         return mirrors_text(result);
+    }
+    if (m.name == "shaper.list") {
+        return shapers_text(result);
     }
     if (m.name.starts_with("ct.")) {
         return connections_text(m, as_object(result));

@@ -3,6 +3,7 @@
 #include "control/service.hh"
 
 #include "control/parameters.hh"
+#include "dataplane/shaper.hh"
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
@@ -45,6 +46,32 @@ json::value to_json(const dataplane::port_rate& r)
             {"burst_kbit", r.kbps == 0 ? 0 : r.usual_burst_kbit()},
             {"packets", r.packets},
             {"burst_packets", r.packets == 0 ? 0 : r.usual_burst_packets()}};
+}
+
+// A port's rate that packets wait for, as it was but for what is given; without a rate no class
+// stays.
+std::optional<dataplane::shaping> shape(const json::object& p, const dataplane::shaping& before)
+{
+    dataplane::shaping now = before;
+    now.kbps = number_as<std::uint32_t>(p, "shape_rate").value_or(before.kbps);
+    now.burst_kbit = number_as<std::uint32_t>(p, "shape_burst").value_or(before.burst_kbit);
+    if (now == before) {
+        return std::nullopt;
+    }
+    return now.kbps == 0 ? dataplane::shaping{} : now;
+}
+
+json::value to_json(const dataplane::shaping& s)
+{
+    if (s.kbps == 0) {
+        return nullptr;
+    }
+    return {{"kbps", s.kbps}, {"burst_kbit", burst_kbit_of(s)}};
+}
+
+dataplane::shaping shaping_of(const virtual_switch::port& p)
+{
+    return p.shaper ? p.shaper->settings() : dataplane::shaping{};
 }
 
 std::optional<bool> truth(const json::object& p, std::string_view name)
@@ -202,6 +229,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_group_methods();
     add_capture_methods();
     add_mirror_methods();
+    add_shaper_methods();
     add_connection_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
@@ -305,6 +333,7 @@ json::object service::describe(const virtual_switch::port& p) const
             {"egress", to_json(p.egress)},
             {"port_security", p.config->port_security},
             {"dhcp_trust", p.config->dhcp_trusted},
+            {"shape", to_json(shaping_of(p))},
             {"options", p.request.options},
             {"queues", std::move(queues)},
             {"details", std::move(details)}};
@@ -415,6 +444,7 @@ service::result service::port_add(const object& p)
     request.egress = rate(p, "egress", {}).value_or(request.egress);
     request.port_security = is_set(p, "port_security");
     request.dhcp_trusted = is_set(p, "dhcp_trust");
+    request.shaping = shape(p, {});
     if (auto done = switch_.add_port(request); done.has_error()) {
         return done.error();
     }
@@ -461,6 +491,7 @@ service::result service::port_set(const object& p)
     if (const auto there = switch_.ports().find(name); there != switch_.ports().end()) {
         change.ingress = rate(p, "ingress", there->second.ingress);
         change.egress = rate(p, "egress", there->second.egress);
+        change.shaping = shape(p, shaping_of(there->second));
     }
     change.port_security = truth(p, "port_security");
     change.dhcp_trusted = truth(p, "dhcp_trust");

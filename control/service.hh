@@ -47,6 +47,7 @@ private:
     void add_group_methods();
     void add_capture_methods();
     void add_mirror_methods();
+    void add_shaper_methods();
     void add_connection_methods();
     void add_other_methods();
 
@@ -94,6 +95,9 @@ private:
     result mirror_add(const object& p);
     result mirror_del(const object& p);
     result mirror_list_all() const;
+    result shaper_set(const object& p);
+    result shaper_del(const object& p);
+    result shaper_list(const object& p) const;
     result connection_list(const object& p) const;
     result connection_flush(const object& p) const;
     result connection_stats() const;
@@ -105,6 +109,7 @@ private:
 
     [[nodiscard]] boost::json::object describe(const virtual_switch::bridge& b) const;
     [[nodiscard]] boost::json::object describe(const virtual_switch::port& p) const;
+    [[nodiscard]] outcome<const virtual_switch::port*> shaped_port(const object& p) const;
     [[nodiscard]] outcome<std::vector<const virtual_switch::port*>> chosen(const object& p) const;
 
     // Flows that come in more than one request.

@@ -3,6 +3,7 @@
 #include "control/switch.hh"
 
 #include "control/log.hh"
+#include "dataplane/shaper.hh"
 
 #include <algorithm>
 
@@ -376,6 +377,11 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     if (index.has_error()) {
         return index.error();
     }
+    if (request.shaping) {
+        if (auto why = refuse_shaping(request, *request.shaping)) {
+            return std::move(*why);
+        }
+    }
     auto made = type->second.make(request);
     if (made.has_error()) {
         return failure{std::move(made).error()};
@@ -410,6 +416,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     p.egress = request.egress;
     config->ingress = make_policer(p.ingress);
     config->egress = make_policer(p.egress);
+    p.shaper = make_shaper(config->queues, request.shaping.value_or(dataplane::shaping{}));
+    config->egress_shaper = p.shaper;
     p.config = config;
     p.base = counted(config->index);
 
@@ -516,11 +524,12 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     bridge& on = bridges_.at(found->second.request.bridge);
     receive(on, found->second);
     dhcp_limits_.erase(found->second.config->incarnation);
+    const std::string waited = waited_in_vain(found->second);
     ports_.erase(found);
     bindings_.remove_port(name);
     snooper_.forget_port(name);
     number_ports(on);
-    log(log_level::info, "control", "port " + name + " removed");
+    log(log_level::info, "control", "port " + name + " removed" + waited);
     return {};
 }
 
@@ -556,6 +565,11 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     if (change.port_security.value_or(false) && p.config->tunnel) {
         return no_port_security(name);
     }
+    if (change.shaping) {
+        if (auto why = refuse_shaping(p.request, *change.shaping)) {
+            return std::move(*why);
+        }
+    }
     auto config = std::make_shared<port_config>(*p.config);
     config->vlan = vlan.policy();
     config->admin_up = change.admin_up.value_or(config->admin_up);
@@ -573,6 +587,12 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
             return failure{std::move(set).error()};
         }
         config->mtu = *change.mtu;
+    }
+    if (change.shaping && !p.shaper) {
+        p.shaper = make_shaper(config->queues, *change.shaping);
+        config->egress_shaper = p.shaper;
+    } else if (change.shaping) {
+        p.shaper->set(*change.shaping); // before those who sleep are woken by what is published
     }
     const bool forget = config->vlan != p.config->vlan || (p.config->admin_up && !config->admin_up);
     auto next = draft();

@@ -13,6 +13,7 @@
 #include "dataplane/engine.hh"
 #include "dataplane/guard/guard.hh"
 #include "dataplane/policer.hh"
+#include "dataplane/shaping.hh"
 #include "ports/port.hh"
 
 #include <boost/json/object.hpp>
@@ -57,6 +58,7 @@ struct port_request {
     dataplane::port_rate egress{};
     bool port_security{false};
     bool dhcp_trusted{false};
+    std::optional<dataplane::shaping> shaping{};
 };
 
 // What is not set stays.
@@ -69,6 +71,7 @@ struct port_change {
     std::optional<dataplane::port_rate> egress{};
     std::optional<bool> port_security{};
     std::optional<bool> dhcp_trusted{};
+    std::optional<dataplane::shaping> shaping{};
 };
 
 struct bridge_request {
@@ -136,6 +139,7 @@ public:
         dataplane::port_rate ingress;
         dataplane::port_rate egress;
         std::unique_ptr<ports::port> device;
+        std::shared_ptr<dataplane::shaper> shaper; // null: it never had a rate to wait for
     };
 
     virtual_switch(dataplane::engine& engine, std::map<std::string, port_type> types);
@@ -160,6 +164,10 @@ public:
     outcome<void> add_port(const port_request& request);
     outcome<void> set_port(const std::string& name, const port_change& change);
     outcome<void> remove_port(const std::string& name);
+    // Refuses rates of classes that the port does not have, and what no pool has room for.
+    outcome<void> set_shaping(const std::string& name, const dataplane::shaping& to);
+    // Nothing if ports of this type may be shaped.
+    [[nodiscard]] static std::optional<failure> not_to_be_shaped(const port_request& request);
     // Of a port that there is not: what an earlier switch kept for it, its guest's next port would
     // find.
     void forget_port(const std::string& name) noexcept;
@@ -243,6 +251,11 @@ private:
     assign_queues(const ports::port& device) const;
     [[nodiscard]] std::shared_ptr<dataplane::policer>
     make_policer(const dataplane::port_rate& rate) const;
+    [[nodiscard]] std::optional<failure> refuse_shaping(const port_request& request,
+                                                        const dataplane::shaping& s) const;
+    [[nodiscard]] static std::shared_ptr<dataplane::shaper>
+    make_shaper(const std::vector<dataplane::queue_config>& queues, const dataplane::shaping& s);
+    [[nodiscard]] static std::string waited_in_vain(const port& p);
     [[nodiscard]] port_totals counted(dataplane::port_index index) const;
     // Of VLANs that add_mac() would refuse on the port; how many there were.
     std::size_t remove_static_macs_not_carried(const port& p);

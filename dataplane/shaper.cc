@@ -143,6 +143,7 @@ void shaper::set_class(std::size_t i, const shaper_class& to, std::uint64_t now)
     c.priority = to.priority;
     c.rate.set(bytes_a_kbit * to.rate_kbps, bytes_a_kbit * usual_or(to.burst_kbit, to.rate_kbps),
                tsc_hz_, now);
+    c.has_ceil = to.ceil_kbps != 0;
     c.ceil.set(bytes_a_kbit * ceil_kbps_of(to, settings_),
                bytes_a_kbit * ceil_burst_kbit_of(to, settings_), tsc_hz_, now);
     c.limit = to.limit;
@@ -180,7 +181,7 @@ bool shaper::leaves_at_once(one_class& c, std::uint64_t cost, std::uint64_t now)
     if (!limits_) {
         return true;
     }
-    const bool ceil = c.ceil.has(cost, now);
+    const bool ceil = !c.has_ceil || c.ceil.has(cost, now);
     const bool guaranteed = c.rate.has(cost, now);
     if (!ceil || !port_.has(cost, now)) {
         return false;
@@ -406,11 +407,14 @@ shaper::choice shaper::choose(std::uint64_t now) noexcept
         const auto i = static_cast<std::size_t>(std::countr_zero(left));
         one_class& c = classes_[i];
         const std::uint64_t cost = cost_of(next_of(c));
-        if (limits_ && !c.ceil.has(cost, now)) {
+        if (limits_ && c.has_ceil && !c.ceil.has(cost, now)) {
             out.when = std::min(out.when, c.ceil.when(cost));
             continue;
         }
         const std::size_t p = c.rate.has(cost, now) ? 0 : 1;
+        if (p == 1) { // then it goes before who waits for the port now
+            out.when = std::min(out.when, c.rate.when(cost));
+        }
         if (c.priority < priority[p]) {
             priority[p] = c.priority;
             eligible[p] = 0;

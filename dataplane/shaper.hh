@@ -153,6 +153,7 @@ private:
         std::uint8_t priority{0};
         shaping_bucket rate;
         shaping_bucket ceil;
+        bool has_ceil{false}; // else the port's rate is
         std::int64_t quantum{0};
         std::array<std::int64_t, phases> deficit{};
         std::uint32_t limit{0};

@@ -459,8 +459,18 @@ def test_help_needs_no_daemon():
     ("flow top --by luck", "--by is luck; it must be packets or bytes"),
     ("bridge set br0 --flow-limit 0", "--flow-limit is 0; it must be an integer from 1"),
     ("flow add actions=group:1", "there is no group 1; make it first: group add"),
-    ("flow add actions=enqueue:1:2", "enqueue is not supported: "),
-    ("flow add actions=set_queue:1", "set_queue is not supported: "),
+    ("flow add actions=enqueue:up0", "enqueue takes a port and a queue, like enqueue:1:2"),
+    ("flow add actions=set_queue:8", "queue"),
+    ("port set vm1 --shape-rate 1000", "port vm1 is of type vhost-user, and packets wait for a "
+                                       "rate towards a NIC alone; here what is too much is "
+                                       "dropped: port set vm1 --egress-rate KBPS"),
+    ("shaper set vm1 1 --rate 5", "port vm1 is of type vhost-user"),
+    ("shaper set up0 1 --rate 5", "port up0 has no rate for classes to share; give it one first: "
+                                  "port set up0 --shape-rate KBPS"),
+    ("shaper set up0 8", "CLASS is 8; it must be an integer from 0 to 7"),
+    ("shaper set nosuch 1", "there is no port nosuch"),
+    ("shaper del up0 1", "port up0 has no rate"),
+    ("shaper list vm1", "port vm1 is of type vhost-user"),
     ("flow add actions=learn(table=1)", "learn is not supported: "),
     ("flow add actions=fin_timeout(idle_timeout=1)", "fin_timeout is not supported: "),
     ("flow add actions=sample(probability=1)", "sample is not supported: "),

@@ -88,7 +88,9 @@ protected:
             m.limit = c.limit;
             m.max_wait = c.max_wait_ms * ms;
             m.rate.set(c.rate_kbps, c.burst_kbit, now_);
-            m.ceil.set(c.ceil_kbps != 0 ? c.ceil_kbps : s.kbps, c.burst_kbit, now_);
+            // Without one there is no limit but the port's.
+            const bool capped = c.ceil_kbps != 0;
+            m.ceil.set(capped ? c.ceil_kbps : 100'000'000, capped ? c.burst_kbit : 1'000'000, now_);
         }
         shape(s);
         queue_.seen = [this](const sent_frame& f) { on_sent(f); };
@@ -226,7 +228,7 @@ protected:
 
     static constexpr std::uint64_t second_ = shaper_hz;
     static constexpr std::uint64_t none = ~std::uint64_t{0};
-    std::minstd_rand random_{GetParam()};
+    std::linear_congruential_engine<std::uint32_t, 48271, 0, 2147483647> random_{GetParam()};
     model_bucket port_;
     std::map<std::size_t, model_class> classes_;
     std::map<std::uint64_t, origin> origins_of_;

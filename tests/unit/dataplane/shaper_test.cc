@@ -17,7 +17,8 @@ TEST(shaping_bucket_test, loses_nothing_to_rounding)
     // 3 bytes a second of a clock that they do not divide, and nothing but the rate for a day.
     constexpr std::uint64_t hz = 2'399'999'987;
     shaping_bucket b;
-    std::uint64_t now = 12345;
+    constexpr std::uint64_t begin = 1000 * hz;
+    std::uint64_t now = begin;
     b.set(3, 10, hz, now);
     ASSERT_TRUE(b.has(10, now));
     b.take(10);
@@ -28,7 +29,7 @@ TEST(shaping_bucket_test, loses_nothing_to_rounding)
         ASSERT_TRUE(b.has(1, now));
         b.take(1);
     }
-    EXPECT_NEAR(static_cast<double>(now - 12345), 86'400.0 * hz, 100.0);
+    EXPECT_NEAR(static_cast<double>(now - begin), 86'400.0 * hz, 100.0);
 }
 
 TEST(shaping_bucket_test, has_no_more_than_its_burst_after_idleness)
@@ -367,7 +368,7 @@ TEST_F(shaped_port, lets_no_sender_keep_others_out)
     }
     std::array<unsigned, 3> left{};
     for (const auto& [number, who] : sender) {
-        left[who] += dropped.contains(number) ? 0 : 1;
+        left[who] += dropped.contains(number) ? 0U : 1U;
     }
     EXPECT_NEAR(left[2], 50, 2);
 }
