@@ -554,10 +554,14 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
 {
     auto made = std::make_unique<flow::pipeline>();
     made->tables = tables_;
+    made->hidden = hidden_;
     made->groups = groups_;
     made->meters = meters_;
     made->ports = ports_;
-    used_.read.make_layouts(*made);
+    made->guarded = guarded_ports(stages_, *ports_);
+    flow::action_uses uses = used_.read;
+    uses.add(hidden_used_.read);
+    uses.make_layouts(*made);
     made->version = next_version();
     return made;
 }
@@ -565,12 +569,16 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
 void bridge_flows::publish(std::vector<heir> heirs)
 {
     std::unique_ptr<flow::pipeline> next;
-    rule_ptr switching = only_switching_rule();
+    rule_ptr switching = hidden_.size() == 0 ? only_switching_rule() : nullptr;
     if (switching) {
         changes_.add_all();
     } else {
         next = make_pipeline();
-        changes_.tell(*next, used_.written);
+        flow::key written = used_.written;
+        for (std::size_t i = 0; i < flow::key_words; ++i) {
+            written.words[i] |= hidden_used_.written.words[i];
+        }
+        changes_.tell(*next, written);
     }
     live_->current.store(next.get(), std::memory_order_release);
     count_switched(); // for the one that was there until now

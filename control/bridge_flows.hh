@@ -13,6 +13,8 @@
 #include "dataplane/flow/pipeline.hh"
 #include "dataplane/flow/rule_changes.hh"
 
+#include <array>
+#include <bitset>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -20,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -76,6 +79,16 @@ private:
     std::deque<one> all_;
 };
 
+// What a stage of hidden tables has (dataplane/flow/hidden.hh). Its rules match the ports' numbers
+// themselves: others' packets come through its first table as well. Those that it lets through they
+// send on behind it, with registers as they came; of the last stage, out by the port they have as
+// in_port.
+struct hidden_stage {
+    std::vector<flow::rule_ptr> rules; // of priority 1 and more, in the stage's tables
+    std::vector<flow::port_number> ports;
+    std::function<std::string(const flow::rule&)> describe; // for traces; empty: not worth a word
+};
+
 class bridge_flows {
 public:
     // What the bridge's ports have sent into it so far.
@@ -120,6 +133,16 @@ public:
     };
     [[nodiscard]] difference compare(const bundle& b) const;
 
+    // In place of what the stage had; workers see it at once. A rule that has the cookie, the table
+    // and the match of one before it has counted what that has.
+    void set_stage(flow::stage which, hidden_stage what);
+    [[nodiscard]] std::string describe_hidden(const flow::rule& r) const;
+    // Of the rules of a stage, in no order.
+    [[nodiscard]] const hidden_stage& stage_at(flow::stage which) const noexcept
+    {
+        return stages_[static_cast<std::size_t>(which)];
+    }
+
     // How many there may be; those that are there already stay.
     void set_limit(std::size_t flows) noexcept { limit_ = flows; }
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
@@ -158,6 +181,8 @@ private:
                                            const flow_spec& spec) const;
     static void put(bundle& b, flow::rule_ptr fresh);
     static void take_out(bundle& b, const flow::rule& old);
+    [[nodiscard]] std::vector<heir> take_counts(hidden_stage& what, const hidden_stage& old) const;
+    void make_hidden();
     [[nodiscard]] outcome<void> check_memory(bundle& b) const;
     // How many.
     [[nodiscard]] outcome<std::size_t> modify(bundle& b, const flow_change& change) const;
@@ -194,6 +219,9 @@ private:
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
     flow::flow_tables tables_;
+    std::array<hidden_stage, flow::stage_count> stages_;
+    flow::flow_tables hidden_; // of all of these
+    used_bits hidden_used_;
     flow::group_map groups_;
     flow::meter_map meters_;
     used_bits used_;              // of some rules that are gone, too
@@ -209,6 +237,10 @@ private:
     std::uint64_t commits_; // the last one
 };
 
+// Ports whose packets begin in hidden tables; null: none.
+[[nodiscard]] std::shared_ptr<const std::bitset<dataplane::max_ports>>
+guarded_ports(std::span<const hidden_stage, flow::stage_count> stages,
+              const flow::port_numbers& ports);
 // As it was said, or as it would be said now.
 [[nodiscard]] flow_spec spec_of(const flow::rule& r);
 

@@ -137,6 +137,11 @@ public:
         }
     }
     void operator()(const flow::ct_clear& /*a*/) { out_ += "ct_clear"; }
+    void operator()(const flow::deny& a)
+    {
+        out_ += "drop, as ";
+        out_ += dataplane::to_string(a.reason);
+    }
     void operator()(const flow::clone& a)
     {
         out_ += "clone(";

@@ -49,11 +49,16 @@ std::string hexadecimal(std::span<const std::byte> bytes)
 // Writes the steps down. Each has the depth that it is at: tables that lead into others.
 class step_list final : public flow::observer {
 public:
-    explicit step_list(const port_names& names) : names_{names} {}
+    step_list(const port_names& names, const bridge_flows& flows) : names_{names}, flows_{flows} {}
 
     void looked_up(flow::table_id table, const flow::rule* found, const flow::key& with) override
     {
         match_.push_back(found == nullptr ? flow::match{} : found->match());
+        tables_.push_back(table);
+        if (flow::is_hidden(table)) {
+            met_hidden(table, found);
+            return;
+        }
         const std::size_t depth = depth_++;
         if (is_full()) {
             return;
@@ -73,7 +78,7 @@ public:
     }
     void does(const flow::action& what) override
     {
-        if (is_full()) {
+        if (is_full() || (is_within_hidden() && !is_told_of_hidden(what))) {
             return;
         }
         std::string text =
@@ -83,12 +88,14 @@ public:
     }
     void came_back() override
     {
-        --depth_;
+        depth_ -= is_within_hidden() ? 0 : 1;
+        tables_.pop_back();
         match_.pop_back();
     }
     void begins(const flow::bucket_group& of, const flow::bucket& one) override
     {
         match_.emplace_back();
+        tables_.push_back(flow::all_tables);
         const std::size_t depth = depth_++;
         if (!is_full()) {
             steps_.push_back({{"depth", depth}, {"group", of.id()}, {"bucket", one.id}});
@@ -104,7 +111,7 @@ public:
     // Behind a ct action.
     void goes_on(flow::table_id table, const flow::key& with)
     {
-        if (!is_full()) {
+        if (!is_full() && !flow::is_hidden(table)) {
             std::string key = format_key(with, &names_);
             length_ += key.size();
             steps_.push_back({{"depth", depth_}, {"goes_on", table}, {"flow", std::move(key)}});
@@ -113,6 +120,30 @@ public:
     [[nodiscard]] json::array take() noexcept { return std::move(steps_); }
 
 private:
+    [[nodiscard]] bool is_within_hidden() const
+    {
+        return !tables_.empty() && flow::is_hidden(tables_.back());
+    }
+    // The way from one to another is nobody's.
+    [[nodiscard]] static bool is_told_of_hidden(const flow::action& what)
+    {
+        return !std::holds_alternative<flow::goto_table>(what.is) &&
+               !std::holds_alternative<flow::ct_clear>(what.is) &&
+               !std::holds_alternative<flow::ct>(what.is);
+    }
+    void met_hidden(flow::table_id table, const flow::rule* found)
+    {
+        static constexpr std::array<std::string_view, flow::stage_count> stages{
+            "binding", "acl from", "suppression", "acl to"};
+        std::string text = found == nullptr ? std::string{} : flows_.describe_hidden(*found);
+        if (text.empty() || is_full()) {
+            return;
+        }
+        length_ += text.size();
+        steps_.push_back({{"depth", depth_},
+                          {"stage", stages[static_cast<std::size_t>(flow::stage_of(table))]},
+                          {"rule", std::move(text)}});
+    }
     // Rules may make a packet take millions of steps, which nobody reads and memory does not hold.
     [[nodiscard]] bool is_full()
     {
@@ -129,10 +160,12 @@ private:
     }
 
     const port_names& names_;
+    const bridge_flows& flows_;
     std::size_t depth_{0};
     std::size_t length_{0}; // of what the steps say
     bool told_{false};
     std::vector<flow::match> match_; // of the rules that are under way
+    std::vector<flow::table_id> tables_;
     json::array steps_;
 };
 
@@ -309,11 +342,13 @@ public:
         }
     }
 
-    void run(traced_frame& frame, const flow::key& k, const flow::header_layout& at)
+    void run(traced_frame& frame, const flow::key& k, const flow::header_layout& at,
+             flow::table_id begins)
     {
         packet_slot& p = frame.get();
         p.destinations = 1; // nothing of it goes anywhere
-        translate_and_run(0, p, at, k, {nullptr, around_.in.number, &frame.burst(), 0}, {});
+        translate_and_run(0, p, at, k, {nullptr, around_.in.number, &frame.burst(), 0},
+                          {.table = begins, .stack = {}, .set = {}});
         go_on(0);
     }
 
@@ -515,7 +550,7 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
     p.in_port = in.index;
     p.tags = at.tags;
 
-    step_list steps{names};
+    step_list steps{names, flows};
     dataplane::output_lists lists;
     dataplane::worker_counters worker;
     dataplane::port_counters counters;
@@ -533,7 +568,8 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
     } else if (!in.admin_up) {
         counters.drop(drop_reason::ingress_disabled);
     } else if (pass_guard(config, in, p, k, at, counters, steps)) {
-        walk_through_passes{*pipeline, around, steps, ct_states}.run(traced, k, at);
+        walk_through_passes{*pipeline, around, steps, ct_states}.run(
+            traced, k, at, pipeline->first_table_of(in.index));
     }
     caught.deliver_lists();
     caught.count(counters, in);

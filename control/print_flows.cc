@@ -99,6 +99,9 @@ std::string step_text(const json::object& step)
         return indent + "goes on in table " + plain(member(step, "goes_on")) + ": " +
                plain(member(step, "flow")) + "\n";
     }
+    if (step.contains("stage")) {
+        return indent + plain(member(step, "stage")) + ": " + plain(member(step, "rule")) + "\n";
+    }
     if (step.contains("bucket")) {
         return indent + "group " + plain(member(step, "group")) + ", bucket " +
                plain(member(step, "bucket")) + ":\n";

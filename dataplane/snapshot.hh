@@ -71,12 +71,13 @@ struct port_config {
     std::shared_ptr<policer> ingress;              // null: no limit
     std::shared_ptr<policer> egress;
     std::shared_ptr<const guard::port_guard> guard{}; // null: what comes is not looked at
-    std::shared_ptr<shaper> egress_shaper; // of its first queue; null: no packet waits
+    std::shared_ptr<shaper> egress_shaper;            // of its first queue; null: no packet waits
     // Ports without queues: a tunnel's, and a bridge's LOCAL.
     std::shared_ptr<const tunnel::settings> tunnel{};
     bool local{false};
     bool port_security{false}; // as an operator set them; what comes of them is `guard`
     bool dhcp_trusted{false};
+    bool judged{false}; // what leaves by it meets the bridge's rules for that (flow/hidden.hh)
 
     [[nodiscard]] bool has_no_queues() const noexcept { return local || tunnel; }
 };

@@ -161,10 +161,12 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       tracker_{*e.connections_, static_cast<unsigned>(to_index(index))},
       flows_{e.settings_.flow_cache_bytes},
       carrier_{e.neighbours_, e.tsc_hz_},
+      judge_{flows_},
       taps_{index, port_counters_.get()},
       inspector_{index}
 {
     flows_.set_tracking(tracker_);
+    judge_.set_tracking(tracker_);
     for (auto& r : rounds_) {
         r = std::make_unique<round>(flows_);
         r->flows.set_tracking(tracker_);
@@ -386,6 +388,9 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         const std::span<packet*> listed = lists.packets(to);
         const admitted kept = admit(listed, port, counters);
         std::span<packet* const> packets = listed.first(kept.count);
+        if (port.judged) [[unlikely]] {
+            packets = packets.first(judge(listed.first(kept.count), port, now));
+        }
         if (port.egress && now.plan->sinks[to_index(to)].queue != nullptr) [[unlikely]] {
             const std::size_t within = port.egress->take(index_, packets, now.tsc);
             counters.drop(drop_reason::egress_policed, packets.subspan(within));

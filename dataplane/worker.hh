@@ -130,6 +130,9 @@ private:
     void look_at_waiting(const iteration& now) noexcept;
     [[nodiscard]] tunnel::surroundings around(round& r, const iteration& now,
                                               tunnel::continuation& next) noexcept;
+    // Those that the port's rules let out stay at the front; how many.
+    [[nodiscard]] std::size_t judge(std::span<packet*> packets, const port_config& port,
+                                    const iteration& now) noexcept;
     // Packets that were admitted. Whether they went to another worker.
     bool give(std::span<packet* const> packets, bool complete, const port_config& port,
               port_counters& counters, const iteration& now) noexcept;
@@ -177,6 +180,8 @@ private:
     // not done yet: by its depth.
     static constexpr std::size_t most_rounds = 4;
     std::array<std::unique_ptr<round>, most_rounds> rounds_;
+    flow::switcher judge_; // of what leaves by ports that have rules for that,
+    output_lists judged_;  // which its programs put there
     tapper taps_;
     guard::inspector inspector_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.

@@ -56,6 +56,26 @@ void worker::look_at_waiting(const iteration& now) noexcept
     carrier_.notes().clear();
 }
 
+// By the worker that has the port's queue, which is where what the port sends is tracked, too.
+std::size_t worker::judge(std::span<packet*> packets, const port_config& port,
+                          const iteration& now) noexcept
+{
+    const auto& live = now.config->bridges[to_index(port.bridge)]->flows;
+    const flow::pipeline* const flows =
+        live ? live->current.load(std::memory_order_acquire) : nullptr;
+    const bool here = now.plan->sinks[to_index(port.index)].queue != nullptr;
+    if (flows == nullptr || (!here && !port.has_no_queues())) {
+        return packets.size();
+    }
+    struct no_lists final : flow::delivery {
+        void deliver_lists() noexcept override {} // one list, of a burst at most: never full
+    } lists;
+    const forward_context context{now.config, now_, &counters_};
+    return judge_.judge(packets,
+                        {*flows, port, context, port_counters_[to_index(port.index)], judged_,
+                         lists, engine_.settings_.pool, nullptr, index_, now.tsc});
+}
+
 // Those that come from one port together, in the order of the first of each.
 void worker::go_on(round& r, const iteration& now, std::size_t depth) noexcept
 {

@@ -4,6 +4,8 @@
 // packet translate.hh's.
 #pragma once
 
+#include "dataplane/drop_reason.hh"
+#include "dataplane/flow/hidden.hh"
 #include "dataplane/flow/key.hh"
 
 #include <cstdint>
@@ -25,9 +27,6 @@ inline constexpr port_number controller = 0xfffd;
 inline constexpr port_number local = 0xfffe;
 inline constexpr port_number none = 0xffff;
 } // namespace ports
-
-using table_id = std::uint8_t; // 0 to 254
-inline constexpr table_id all_tables = 255;
 
 // `bits` of a field, from bit `first`, counted from the lowest.
 struct subfield {
@@ -156,6 +155,11 @@ struct note {
     std::vector<std::uint8_t> bytes;
     bool operator==(const note&) const = default;
 };
+// Hidden tables' own: the packet goes no further, and is counted so if nothing of it left.
+struct deny {
+    dataplane::drop_reason reason;
+    bool operator==(const deny&) const = default;
+};
 struct ct_clear {
     bool operator==(const ct_clear&) const = default;
 };
@@ -187,6 +191,7 @@ struct ct {
     bool commit{false};
     bool force{false};
     std::variant<std::uint16_t, subfield> zone{std::uint16_t{0}};
+    bool of_port{false}; // hidden tables' own: the zone is a port's (conntrack/zone_id.hh)
     std::optional<table_id> table;
     std::optional<flow::nat> translation;
     action_list exec; // set_field and move_field of ct_mark and ct_label
@@ -199,7 +204,7 @@ struct action {
     std::variant<output, output_field, set_field, move_field, push_vlan, pop_vlan, dec_ttl,
                  resubmit, goto_table, clear_actions, set_queue, pop_queue, enqueue, group, meter,
                  conjunction, check_pkt_larger, stack_push, stack_pop, exit_processing, note,
-                 ct_clear, clone, write_actions, ct>
+                 ct_clear, clone, write_actions, ct, deny>
         is;
     bool operator==(const action&) const = default;
 };
@@ -215,8 +220,8 @@ inline bool write_actions::operator==(const write_actions& other) const
 inline bool ct::operator==(const ct& other) const
 {
     return commit == other.commit && force == other.force && zone == other.zone &&
-           table == other.table && translation == other.translation && exec == other.exec &&
-           alg == other.alg;
+           of_port == other.of_port && table == other.table && translation == other.translation &&
+           exec == other.exec && alg == other.alg;
 }
 
 } // namespace strait::flow

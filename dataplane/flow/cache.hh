@@ -70,8 +70,8 @@ public:
     [[nodiscard]] static constexpr std::uint64_t
     later_pass(dataplane::bridge_index bridge, table_id table, std::size_t on_stack) noexcept
     {
-        static_assert(sizeof bridge == 2 && 2 * max_stack <= 0xff);
-        return first_pass(bridge) | std::uint64_t{table} << 48 |
+        static_assert(dataplane::max_bridges <= 0x100 && 2 * max_stack <= 0xff);
+        return first_pass(bridge) | std::uint64_t{table} << 40 |
                (std::uint64_t{2} * on_stack + 1) << 56;
     }
 

@@ -4,7 +4,7 @@
 // passes.hh's business.
 //
 // The operation's word has in count `flag`s, in a the zone, in b from bit 0: how many words follow
-// (16), the table (8), the helper (8). Those that follow are, as far as the flags have them: where
+// (16), the table (12), the helper (4). Those that follow are, as far as the flags have them: where
 // the translation lies; the mark (32) and its mask (32); the label's value and mask in two words
 // each; and of who goes on a `frozen` word, with two words for each changed one of the key, its
 // value and mask, two for each field on the stack, and one for each action in the set.
@@ -28,7 +28,15 @@ struct ct_flag {
     static constexpr std::uint8_t translates = 16;
     static constexpr std::uint8_t marks = 32;
     static constexpr std::uint8_t labels = 64;
+    static constexpr std::uint8_t of_port = 128; // the zone
 };
+
+// The upper half of the operation's b.
+[[nodiscard]] constexpr std::uint32_t table_and_helper(table_id table, ct::helper alg) noexcept
+{
+    static_assert(table_count <= 1U << 12);
+    return std::uint32_t{table} << 16 | static_cast<std::uint32_t>(alg) << 28;
+}
 
 // In a word: which words of the key were changed (40), fields on the stack (8), actions (8).
 struct frozen {
@@ -68,7 +76,7 @@ public:
     ct_operation(const operation& o, const std::uint64_t* words) noexcept
         : knows{has(o, ct_flag::knows)},
           goes_on{has(o, ct_flag::goes_on)},
-          table{static_cast<table_id>(o.b >> 16)},
+          table{static_cast<table_id>(o.b >> 16 & 0xfff)},
           operation_{o},
           words_{words}
     {
@@ -87,10 +95,10 @@ public:
     {
         const operation& o = operation_;
         const std::uint64_t* words = words_;
-        asked.zone = o.a;
+        asked.zone = conntrack::make_zone(o.a, has(o, ct_flag::of_port));
         asked.commit = has(o, ct_flag::commits);
         asked.force = has(o, ct_flag::forces);
-        asked.alg = static_cast<ct::helper>(o.b >> 24);
+        asked.alg = static_cast<ct::helper>(o.b >> 28);
         asked.translation =
             has(o, ct_flag::translates) ? std::bit_cast<const nat*>(*words++) : nullptr;
         const std::uint64_t mark = has(o, ct_flag::marks) ? *words++ : 0;

@@ -428,7 +428,8 @@ void switcher::forward(burst& b, const surroundings& around) noexcept
     clear_copies(); // of the last burst
     passes_left_.fill(max_passes_in_all);
     burst_ = &b;
-    switch (around.flows.layout.count) {
+    begin_at(around.flows.first_table_of(around.in.index), around);
+    switch (layout_->count) {
     case 2:
         return forward_by<2>(b, around);
     case 3:
@@ -441,6 +442,18 @@ void switcher::forward(burst& b, const surroundings& around) noexcept
         return forward_by<6>(b, around);
     default:
         return forward_by<0>(b, around);
+    }
+}
+
+void switcher::begin_at(table_id table, const surroundings& around) noexcept
+{
+    begins_ = table;
+    if (table == 0) [[likely]] {
+        layout_ = &around.flows.layout;
+        pass_ = cache::first_pass(around.in.bridge);
+    } else {
+        layout_ = around.flows.layout_from(table);
+        pass_ = cache::later_pass(around.in.bridge, table, 0);
     }
 }
 
@@ -457,8 +470,7 @@ void switcher::read_note(const packet_slot& p, key& to, const surroundings& arou
 template <std::size_t count>
 void switcher::forward_by(burst& b, const surroundings& around) noexcept
 {
-    const key_layout& layout = around.flows.layout;
-    const std::uint64_t pass = cache::first_pass(around.in.bridge);
+    const key_layout& layout = *layout_;
     // From a tunnel, or from the switch itself with what is about to leave in one.
     const bool inside = around.in.has_no_queues();
     const std::uint16_t keeps =
@@ -486,7 +498,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         c.varying = key_.words[varying_word];
         c.asked.words = words;
         words += count == 0 ? layout.count : count;
-        cache_.ask<count>(key_, layout, pass, c.asked);
+        cache_.ask<count>(key_, layout, pass_, c.asked);
         cache_.prefetch_bucket(c.asked);
         ++end;
     }
@@ -596,9 +608,8 @@ void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
         read_note(*c.p, key_, around);
     }
     (void)read(*c.p, b, depth::transport, key_, c.at);
-    translate(around.flows, key_, *made_);
-    account(cache_.put(c.asked, around.flows.layout.count, *made_, around.flows.version, old), c,
-            around);
+    translate(around.flows, key_, *made_, nullptr, {.table = begins_, .stack = {}, .set = {}});
+    account(cache_.put(c.asked, layout_->count, *made_, around.flows.version, old), c, around);
     cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
     run_first(made_->words(), made_->reason, c, around);
 }

@@ -112,6 +112,12 @@ public:
     void set_tracking(conntrack::tracking& t) noexcept { tracking_ = &t; }
 
     void forward(dataplane::burst& b, const surroundings& around) noexcept;
+    // Of packets that are about to leave by `around.in`, at most a burst's, those that the bridge's
+    // hidden tables let go there stay, at the front, as they were; the others are counted at that
+    // port. Returns how many stay. `around.out` is empty before and after; nothing is put on
+    // lists otherwise. Not within forward() of the same one.
+    [[nodiscard]] std::size_t judge(std::span<dataplane::packet*> packets,
+                                    const surroundings& around) noexcept;
     [[nodiscard]] cache& entries() noexcept { return cache_; }
     [[nodiscard]] const cache& entries() const noexcept { return cache_; }
 
@@ -140,6 +146,14 @@ private:
                           const surroundings& around) noexcept;
     template <std::size_t count>
     void forward_by(dataplane::burst& b, const surroundings& around) noexcept;
+    // Where packets of a port begin.
+    void begin_at(table_id table, const surroundings& around) noexcept;
+    // What is to leave: judge.cc.
+    struct as_it_came;
+    [[nodiscard]] dataplane::packet_slot& with_all_headers(dataplane::packet_slot& p,
+                                                           header_layout& at) noexcept;
+    void ask_judgement(dataplane::packet& p, candidate& c, std::uint64_t* words) noexcept;
+    void judge_one(candidate& c, std::uint8_t origin, const surroundings& around) noexcept;
 
     // Whether an entry holds among the flows there are; then it is of their version.
     static bool is_current(cache::entry& e, const candidate& c, const key_layout& layout,
@@ -181,6 +195,10 @@ private:
     std::unique_ptr<translation> made_;
     key tunnel_;                       // what a packet out of a tunnel brings into its first pass
     dataplane::burst* burst_{nullptr}; // that is forwarded
+    table_id begins_{0};               // where its packets begin,
+    const key_layout* layout_{};       // by which layout,
+    std::uint64_t pass_{0};            // and which pass that is
+    std::unique_ptr<dataplane::burst> aside_{new dataplane::burst}; // judge()'s
     pass_stage::budget passes_left_{};
     std::size_t deepest_{0}; // level that was come to since copies were cleared
     std::array<std::unique_ptr<level>, max_passes + 1> levels_;

@@ -100,6 +100,7 @@ struct action_uses::reader {
     void operator()(const stack_pop& a) const { tags_if(a.to.of); }
     void operator()(const exit_processing&) const {}
     void operator()(const note&) const {}
+    void operator()(const deny&) const {}
     void operator()(const ct_clear&) const {}
     void operator()(const clone& a) const { add(table, a.actions, here, later); }
     void operator()(const write_actions& a) const { add(all_tables, a.actions, later, later); }
@@ -138,6 +139,21 @@ void action_uses::add(table_id table, const action_list& actions)
     add(table, actions, tables_[table], everywhere_);
 }
 
+void action_uses::add(const action_uses& others)
+{
+    tables_.resize(std::max(tables_.size(), others.tables_.size()));
+    const auto add_one = [](const uses& from, uses& to) {
+        add_bits(from.read, to.read);
+        to.leads_to |= from.leads_to;
+        to.goes_on |= from.goes_on;
+        to.by_connection |= from.by_connection;
+    };
+    for (std::size_t i = 0; i < others.tables_.size(); ++i) {
+        add_one(others.tables_[i], tables_[i]);
+    }
+    add_one(others.everywhere_, everywhere_);
+}
+
 void action_uses::add_everywhere(const action_list& actions)
 {
     add(all_tables, actions, everywhere_, everywhere_);
@@ -173,7 +189,7 @@ action_uses::table_set action_uses::begins() const
     return out;
 }
 
-key_layout action_uses::layout_of(const flow_tables& tables, table_id first, bool later) const
+key_layout action_uses::layout_of(const pipeline& p, table_id first, bool later) const
 {
     const table_set reached = reached_from(first);
     key matched;
@@ -183,7 +199,7 @@ key_layout action_uses::layout_of(const flow_tables& tables, table_id first, boo
         if (!reached.test(i)) {
             continue;
         }
-        if (const classifier* const rules = tables.find(static_cast<table_id>(i))) {
+        if (const classifier* const rules = p.find(static_cast<table_id>(i))) {
             add_bits(rules->union_mask(), matched);
         }
         if (i < tables_.size()) {
@@ -202,13 +218,18 @@ key_layout action_uses::layout_of(const flow_tables& tables, table_id first, boo
 
 void action_uses::make_layouts(pipeline& p) const
 {
-    p.layout = layout_of(p.tables, 0, false);
+    p.layout = layout_of(p, 0, false);
     p.later.clear();
+    for (const table_id table : {first_of_row, first_table(stage::acl_to)}) {
+        if (p.find(table) != nullptr) {
+            p.later.push_back({table, layout_of(p, table, false)});
+        }
+    }
     const table_set first = begins();
     for (std::size_t i = 0; i < first.size(); ++i) {
         if (first.test(i)) {
             const auto table = static_cast<table_id>(i);
-            p.later.push_back({table, layout_of(p.tables, table, true)});
+            p.later.push_back({table, layout_of(p, table, true)});
         }
     }
 }

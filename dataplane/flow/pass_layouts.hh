@@ -17,6 +17,7 @@ class action_uses {
 public:
     // Of a rule in `table`.
     void add(table_id table, const action_list& actions);
+    void add(const action_uses& others);
     // Of what any packet may come to.
     void add_everywhere(const action_list& actions);
     void add_everywhere(const key& bits);
@@ -25,7 +26,7 @@ public:
     void make_layouts(pipeline& p) const;
 
 private:
-    using table_set = std::bitset<all_tables>;
+    using table_set = std::bitset<table_count>;
     struct uses {
         key read;
         table_set leads_to; // in the same pass
@@ -37,7 +38,7 @@ private:
     static void add(table_id table, const action_list& actions, uses& here, uses& later);
     [[nodiscard]] table_set reached_from(table_id first) const;
     [[nodiscard]] table_set begins() const;
-    [[nodiscard]] key_layout layout_of(const flow_tables& tables, table_id first, bool later) const;
+    [[nodiscard]] key_layout layout_of(const pipeline& p, table_id first, bool later) const;
 
     std::vector<uses> tables_; // up to the highest there is
     uses everywhere_;          // and of action sets

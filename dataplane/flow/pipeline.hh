@@ -63,7 +63,7 @@ struct key_layout {
     depth deepest{depth::link};                   // how far into a frame that takes to look
     // Where the words are that pipeline::changed is asked by; absent: it does not concern the pass.
     std::array<std::uint8_t, most_changed_words> changed_at{absent, absent, absent, absent};
-    std::bitset<all_tables> tables{std::bitset<all_tables>{}.set()}; // that the pass may come to
+    std::bitset<table_count> tables{std::bitset<table_count>{}.set()}; // that the pass may come to
 
     [[nodiscard]] std::uint8_t place_of_word(std::uint8_t word) const noexcept
     {
@@ -84,11 +84,14 @@ static_assert(place_of(field::nw_tos).word == varying_word &&
 
 struct pipeline {
     flow_tables tables;
+    flow_tables hidden; // by their number less first_hidden
     group_map groups;
     meter_map meters;
     std::shared_ptr<const port_numbers> ports;
     key_layout layout; // of the first pass
-    // Of those that begin in a table behind a ct action.
+    // Ports whose packets begin in first_of_row, the others' in table 0; null: there are none.
+    std::shared_ptr<const std::bitset<dataplane::max_ports>> guarded;
+    // Of those that begin in a table behind a ct action, and in hidden ones.
     struct later_pass {
         table_id table;
         key_layout layout;
@@ -120,6 +123,17 @@ struct pipeline {
         return true;
     }
 
+    // Null: there is no rule.
+    [[nodiscard]] const classifier* find(table_id table) const noexcept
+    {
+        return is_hidden(table) ? hidden.find(static_cast<table_id>(table - first_hidden))
+                                : tables.find(table);
+    }
+    // Where packets of a port begin.
+    [[nodiscard]] table_id first_table_of(dataplane::port_index from) const noexcept
+    {
+        return guarded && guarded->test(to_index(from)) ? first_of_row : table_id{0};
+    }
     // Of the pass that begins in a table. Null: no action leads there.
     [[nodiscard]] const key_layout* layout_from(table_id table) const noexcept
     {

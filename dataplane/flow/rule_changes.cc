@@ -86,6 +86,7 @@ struct writer {
     void operator()(const stack_pop& a) const { to(a.to); }
     void operator()(const exit_processing&) const {}
     void operator()(const note&) const {}
+    void operator()(const deny&) const {}
     void operator()(const ct_clear&) const { connection(); }
     void operator()(const clone& a) const { add_written(a.actions, bits); }
     void operator()(const write_actions& a) const { add_written(a.actions, bits); }

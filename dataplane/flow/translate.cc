@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 #include <utility>
 
 namespace strait::flow {
@@ -98,7 +99,8 @@ public:
         }
         if (!failed_) {
             out_.program_words = useful_words_; // what follows the last output changes nothing
-            out_.reason = found ? drop_reason::flow_drop : drop_reason::flow_miss;
+            out_.reason = found && !missed_ ? drop_reason::flow_drop : drop_reason::flow_miss;
+            out_.reason = denied_.value_or(out_.reason);
             if (tracks_ && !leaves_) {
                 emit({operation_code::drop, 0, static_cast<std::uint16_t>(out_.reason), 0});
             }
@@ -296,7 +298,7 @@ private:
             return false;
         }
         ++tables_;
-        const classifier* const rules = flows_.tables.find(table);
+        const classifier* const rules = flows_.find(table);
         const rule* found = nullptr;
         key with = now_;
         if (as.by_connection) {
@@ -331,11 +333,12 @@ private:
         } else {
             out_.rules[out_.rule_count++] = found;
         }
-        ++depth_;
+        const std::size_t deeper = is_hidden(table) ? 0 : 1; // operators know of no others
+        depth_ += deeper;
         const table_id before = std::exchange(table_, table);
         do_all(found->actions());
         table_ = before;
-        --depth_;
+        depth_ -= deeper;
         came_back();
         return true;
     }
@@ -485,8 +488,15 @@ private:
     }
     bool perform(const goto_table& what) noexcept
     {
-        go_through(what.table, {});
+        const bool found = go_through(what.table, {});
+        missed_ = missed_ || (!found && is_hidden(table_));
         return true;
+    }
+    bool perform(const deny& what) noexcept
+    {
+        denied_ = what.reason;
+        exited_ = true;
+        return false;
     }
     bool perform(const clear_actions&) noexcept
     {
@@ -713,7 +723,8 @@ private:
             flag(what.commit, ct_flag::commits) | flag(what.force, ct_flag::forces) |
             flag(what.table.has_value(), ct_flag::goes_on) | flag(knows_, ct_flag::knows) |
             flag(what.translation.has_value(), ct_flag::translates) |
-            flag(mark_mask != 0, ct_flag::marks) | flag(!label_mask.is_zero(), ct_flag::labels));
+            flag(mark_mask != 0, ct_flag::marks) | flag(!label_mask.is_zero(), ct_flag::labels) |
+            flag(what.of_port, ct_flag::of_port));
         const std::size_t at = out_.program_words;
         tracks_ = true;
         emit({operation_code::ct, flags, zone, 0});
@@ -740,8 +751,7 @@ private:
         useful_words_ = out_.program_words;
         const auto follow = static_cast<std::uint32_t>(useful_words_ - at - 1);
         out_.program[at] = operation{operation_code::ct, flags, zone,
-                                     follow | std::uint32_t{what.table.value_or(0)} << 16 |
-                                         static_cast<std::uint32_t>(what.alg) << 24}
+                                     follow | table_and_helper(what.table.value_or(0), what.alg)}
                                .word();
     }
     // What the rules made of it that a packet has with it when it goes on.
@@ -970,6 +980,8 @@ private:
     table_id table_{0};
     bool failed_{false};
     bool exited_{false};
+    bool missed_{false}; // in the first table that operators know
+    std::optional<drop_reason> denied_;
     bool in_action_set_{false};
     bool leaves_{false};
     bool tracks_{false};
