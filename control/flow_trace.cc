@@ -17,8 +17,10 @@
 #include <boost/json/array.hpp>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -88,7 +90,7 @@ public:
     }
     void came_back() override
     {
-        depth_ -= is_within_hidden() ? 0 : 1;
+        depth_ -= is_within_hidden() ? std::size_t{0} : 1;
         tables_.pop_back();
         match_.pop_back();
     }
@@ -269,9 +271,20 @@ private:
     json::array notes_;
 };
 
+std::vector<std::byte> bytes_of(const dataplane::packet& p)
+{
+    std::vector<std::byte> out(p.length);
+    dataplane::copy_frame(p, 0, out.data(), out.size());
+    return out;
+}
+
 // Takes what is on the lists, as the ports would let it out.
 class catcher final : public flow::delivery {
 public:
+    // Whether a port's rules let a packet out; what they drop they count.
+    using judgement =
+        std::function<bool(const dataplane::packet& p, const dataplane::port_config& port,
+                           dataplane::port_counters& counters)>;
     catcher(const dataplane::snapshot& config, dataplane::output_lists& lists,
             const port_names& names, mirror_notes& mirrors)
         : config_{config}, lists_{lists}, names_{names}, mirrors_{mirrors}
@@ -285,6 +298,9 @@ public:
             const std::span<dataplane::packet*> listed = lists_.packets(to);
             const auto kept = dataplane::admit(listed, port, counters);
             for (const dataplane::packet* const p : listed.first(kept.count)) {
+                if (port.judged && judge_ && !judge_(*p, port, counters)) {
+                    continue;
+                }
                 mirrors_.sent(*p, port);
                 add(*p, port);
             }
@@ -292,6 +308,7 @@ public:
         }
         lists_.clear();
     }
+    void judge_by(judgement judge) { judge_ = std::move(judge); }
     void count(const dataplane::port_counters& counters, const dataplane::port_config& port)
     {
         for (const auto& reason : dataplane::drop_reasons()) {
@@ -308,8 +325,7 @@ public:
 private:
     void add(const dataplane::packet& p, const dataplane::port_config& port)
     {
-        std::vector<std::byte> frame(p.length);
-        dataplane::copy_frame(p, 0, frame.data(), frame.size());
+        const std::vector<std::byte> frame = bytes_of(p);
         traced_frame again{frame};
         flow::key k;
         flow::header_layout at;
@@ -325,6 +341,7 @@ private:
     dataplane::output_lists& lists_;
     const port_names& names_;
     mirror_notes& mirrors_;
+    judgement judge_;
     json::array outputs_;
     json::array drops_;
 };
@@ -333,7 +350,7 @@ private:
 class walk_through_passes {
 public:
     walk_through_passes(const flow::pipeline& flows, const flow::surroundings& around,
-                        step_list& steps, std::span<const std::uint32_t> ct_states)
+                        step_list& steps, std::span<const std::uint32_t>& ct_states)
         : flows_{flows}, around_{around}, steps_{steps}, ct_states_{ct_states}
     {
         left_.fill(flow::max_passes_in_all);
@@ -448,10 +465,26 @@ private:
     const flow::pipeline& flows_;
     const flow::surroundings& around_;
     step_list& steps_;
-    std::span<const std::uint32_t> ct_states_;
+    std::span<const std::uint32_t>& ct_states_; // those that nobody took yet
     flow::pass_stage::budget left_{};
     std::unique_ptr<flow::translation> made_{std::make_unique<flow::translation>()};
     std::vector<std::unique_ptr<level>> levels_;
+};
+
+// What workers do with all that is to leave by a port with rules for that.
+class let_out final : public flow::delivery {
+public:
+    explicit let_out(dataplane::output_lists& lists) : lists_{lists} {}
+    void deliver_lists() noexcept override
+    {
+        is_ = is_ || !lists_.ports().empty();
+        lists_.clear();
+    }
+    [[nodiscard]] bool is() const noexcept { return is_; }
+
+private:
+    dataplane::output_lists& lists_;
+    bool is_{false};
 };
 
 } // namespace
@@ -563,12 +596,36 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
         counters,           lists,   caught,
         sw.engine().pool(), nullptr, {},
         rte_rdtsc(),        &choices};
+    std::span<const std::uint32_t> states_left = ct_states;
+    caught.judge_by([&](const dataplane::packet& leaving, const dataplane::port_config& port,
+                        dataplane::port_counters& port_counters) {
+        steps.says("it is to leave by " + port.name + ", whose rule sets it meets");
+        traced_frame again{bytes_of(leaving)};
+        flow::key its;
+        flow::header_layout its_at;
+        if (!flow::extract(again.get(), its, its_at)) {
+            dataplane::lengthen_head(again.get(), again.burst());
+            (void)flow::extract(again.get(), its, its_at);
+        }
+        its.set(flow::field::in_port, port.number);
+        dataplane::output_lists out;
+        let_out leaves{out};
+        const flow::surroundings there{
+            *pipeline, port, around.context, port_counters, out, leaves, sw.engine().pool(),
+            nullptr,   {},   around.tsc,     &choices};
+        constexpr flow::table_id begins = first_table(flow::stage::acl_to);
+        if (pipeline->find(begins) == nullptr) {
+            return true;
+        }
+        walk_through_passes{*pipeline, there, steps, states_left}.run(again, its, its_at, begins);
+        return leaves.is();
+    });
     if (in.bridge == dataplane::no_bridge) {
         counters.drop(drop_reason::mirror_output);
     } else if (!in.admin_up) {
         counters.drop(drop_reason::ingress_disabled);
     } else if (pass_guard(config, in, p, k, at, counters, steps)) {
-        walk_through_passes{*pipeline, around, steps, ct_states}.run(
+        walk_through_passes{*pipeline, around, steps, states_left}.run(
             traced, k, at, pipeline->first_table_of(in.index));
     }
     caught.deliver_lists();

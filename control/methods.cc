@@ -2,6 +2,7 @@
 // The table of methods, parameters and results.
 #include "control/methods.hh"
 
+#include "control/methods_acls.hh"
 #include "control/methods_bindings.hh"
 #include "control/methods_endpoints.hh"
 #include "control/methods_shaper.hh"
@@ -960,6 +961,11 @@ parameter connection_zone(std::string_view help)
             .maximum = 65'535};
 }
 
+parameter connection_port(std::string_view help)
+{
+    return {.name = "port", .kind = kind::name, .help = help, .placeholder = "PORT"};
+}
+
 parameter connection_filter(std::string_view help)
 {
     return {.name = "filter",
@@ -977,6 +983,7 @@ std::vector<method> connection_methods()
          .changes = false,
          .parameters = {connection_filter("a match; connections whose first packet is within it"),
                         connection_zone("of this zone alone"),
+                        connection_port("that this port's rule sets track"),
                         {.name = "limit",
                          .kind = kind::integer,
                          .help = "connections to answer with at most; 65536 unless given",
@@ -984,7 +991,8 @@ std::vector<method> connection_methods()
                          .minimum = 1,
                          .maximum = 1'000'000}},
          .result = {{"connections", "array",
-                     "of each: zone, protocol, original and reply (each: source, "
+                     "of each: zone (null: a port's own), port (else null), protocol, "
+                     "original and reply (each: source, "
                      "destination, source_port, destination_port; of ICMP identifier, type and "
                      "code), state (of TCP, else null), mark, label, seconds_left, replied, "
                      "assured and related"},
@@ -993,7 +1001,8 @@ std::vector<method> connection_methods()
          .summary = "Forget tracked connections",
          .changes = false,
          .parameters = {connection_filter("a match; connections whose first packet is within it"),
-                        connection_zone("of this zone alone")},
+                        connection_zone("of this zone alone"),
+                        connection_port("that this port's rule sets track")},
          .result = {{"forgotten", "integer", "so many were"}}},
         {.name = "ct.stats",
          .summary = "How many connections are tracked, and what came of the packets",
@@ -1009,6 +1018,7 @@ std::vector<method> connection_methods()
          .changes = false,
          .parameters = {connection_zone("of this zone; of all that have none of their own unless "
                                         "given"),
+                        connection_port("of what this port's rule sets track, in place of a zone"),
                         {.name = "set",
                          .kind = kind::integer,
                          .help = "so many at most; 0: any number",
@@ -1017,7 +1027,8 @@ std::vector<method> connection_methods()
                          .maximum = 1'000'000'000},
                         flag("reset", "the zone has no limit of its own any more")},
          .result = {{"default", "integer", "of zones without one of their own; 0: none"},
-                    {"zones", "array", "of those that have one: zone, limit and connections"}}},
+                    {"zones", "array",
+                     "of those that have one: zone or port, limit and connections"}}},
     };
 }
 
@@ -1077,7 +1088,7 @@ const method_table& methods()
         for (auto part :
              {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
               flow_methods(), group_methods(), meter_methods(), capture_methods(), mirror_methods(),
-              shaper_methods(), connection_methods(), other_methods()}) {
+              acl_methods(), shaper_methods(), connection_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

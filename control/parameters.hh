@@ -2,14 +2,18 @@
 // Fetching parameters that were checked against a method table. Any thread.
 #pragma once
 
+#include "control/failure.hh"
+
 #include <boost/json/object.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 namespace strait::control {
 
@@ -40,6 +44,35 @@ template <typename Integer>
 {
     const auto n = number_of(p, name);
     return n ? std::optional{static_cast<Integer>(*n)} : std::nullopt;
+}
+
+// a,b,c; each once. Errors call the parameter `label`, and what the names are of `what`.
+[[nodiscard]] inline outcome<std::vector<std::string>> listed_names(const boost::json::object& p,
+                                                                    std::string_view name,
+                                                                    std::string_view label,
+                                                                    std::string_view what)
+{
+    std::vector<std::string> out;
+    const auto text = text_of(p, name);
+    if (!text) {
+        return out;
+    }
+    std::string_view rest = *text;
+    for (bool last = false; !last;) {
+        const auto comma = std::min(rest.find(','), rest.size());
+        const std::string one{rest.substr(0, comma)};
+        last = comma == rest.size();
+        rest.remove_prefix(last ? comma : comma + 1);
+        if (one.empty() || std::find(out.begin(), out.end(), one) != out.end()) {
+            return failure{
+                failure_kind::invalid,
+                std::string{label} + " has " +
+                    (one.empty() ? "a " + std::string{what} + " without a name" : one + " twice") +
+                    "; it must be " + std::string{what} + "s with commas between them"};
+        }
+        out.push_back(one);
+    }
+    return out;
 }
 
 // A path as it is from anywhere, without dots and a slash at its end.

@@ -2,6 +2,7 @@
 // Tables.
 #include "control/print.hh"
 
+#include "control/print_acls.hh"
 #include "control/print_bindings.hh"
 #include "control/print_connections.hh"
 #include "control/print_endpoints.hh"
@@ -460,6 +461,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "shaper.list") {
         return shapers_text(result);
+    }
+    if (m.name.starts_with("acl.")) {
+        return acl_text(m, result);
     }
     if (m.name.starts_with("ct.")) {
         return connections_text(m, as_object(result));

@@ -39,6 +39,13 @@ std::string end_text(const json::object& tuple, std::string_view address, std::s
     return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + plain(*number);
 }
 
+// Of a port's own one, the port's name: rule sets track there.
+std::string zone_text(const json::object& of)
+{
+    return member(of, "zone").is_null() ? "acl:" + plain(member(of, "port"))
+                                        : plain(member(of, "zone"));
+}
+
 std::string list_text(const json::object& result)
 {
     text_table t{{"ZONE", "PROTOCOL", "FROM", "TO", "ANSWERS FROM", "ANSWERS TO", "STATE", "MARK",
@@ -55,7 +62,7 @@ std::string list_text(const json::object& result)
         if (member(c, "related").is_bool() && member(c, "related").as_bool()) {
             state += state.empty() ? "related" : ", related";
         }
-        t.add({plain(member(c, "zone")), protocol_name(as_count(member(c, "protocol"))),
+        t.add({zone_text(c), protocol_name(as_count(member(c, "protocol"))),
                end_text(original, "source", "source_port"),
                end_text(original, "destination", "destination_port"),
                end_text(reply, "source", "source_port"),
@@ -95,8 +102,8 @@ std::string limits_text(const json::object& result)
     t.add({"others", limit(member(result, "default")), ""});
     for (const auto& element : as_array(member(result, "zones"))) {
         const auto& z = as_object(element);
-        t.add({plain(member(z, "zone")), limit(member(z, "limit")),
-               grouped(as_count(member(z, "connections")))});
+        t.add(
+            {zone_text(z), limit(member(z, "limit")), grouped(as_count(member(z, "connections")))});
     }
     return t.text();
 }

@@ -217,6 +217,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
       adoption_{adoption},
       captures_{captures},
       mirrors_{mirrors},
+      acls_{sw},
       facts_{std::move(facts)}
 {
     add_bridge_methods();
@@ -230,6 +231,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_capture_methods();
     add_mirror_methods();
     add_shaper_methods();
+    add_acl_methods();
     add_connection_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {

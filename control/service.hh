@@ -2,6 +2,7 @@
 // What the methods of the control service do: parameters to calls of the switch, its state to JSON.
 #pragma once
 
+#include "control/acl_list.hh"
 #include "control/capture_list.hh"
 #include "control/flow_top.hh"
 #include "control/methods.hh"
@@ -48,6 +49,7 @@ private:
     void add_capture_methods();
     void add_mirror_methods();
     void add_shaper_methods();
+    void add_acl_methods();
     void add_connection_methods();
     void add_other_methods();
 
@@ -98,6 +100,11 @@ private:
     result shaper_set(const object& p);
     result shaper_del(const object& p);
     result shaper_list(const object& p) const;
+    result acl_put(const object& p);
+    result acl_del(const object& p);
+    result acl_list_all() const;
+    result acl_show(const object& p) const;
+    result acl_attach(const object& p, bool attaches);
     result connection_list(const object& p) const;
     result connection_flush(const object& p) const;
     result connection_stats() const;
@@ -133,6 +140,7 @@ private:
     xen_adoption& adoption_;
     capture_list& captures_;
     mirror_list& mirrors_;
+    acl_list acls_;
     host_facts facts_;
     std::map<std::int64_t, open_bundle> bundles_; // none of a client that is gone
     std::int64_t last_bundle_{0};

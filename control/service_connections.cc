@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods that show and change what connection tracking holds. A worker does it
 // when it is asked, for all.
+#include "control/connection_jobs.hh"
 #include "control/flow_text.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
@@ -11,7 +12,9 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 #include <thread>
+#include <unordered_map>
 
 #include <arpa/inet.h>
 
@@ -78,10 +81,17 @@ std::string label_text(const flow::wide& label)
     return text.data();
 }
 
-json::object to_json(const connection_record& c)
+// Of a port's own zone, whose: by port_index.
+using zone_owners = std::unordered_map<std::uint16_t, std::string>;
+
+json::object to_json(const connection_record& c, const zone_owners& owners)
 {
+    const std::uint16_t number = conntrack::number_of(c.original.zone);
+    const bool of_port = conntrack::is_of_port(c.original.zone);
+    const auto owner = owners.find(number);
     const auto has = [&c](std::uint8_t bits) { return (c.notes & bits) != 0; };
-    return {{"zone", c.original.zone},
+    return {{"zone", of_port ? json::value{} : json::value{number}},
+            {"port", of_port && owner != owners.end() ? json::value{owner->second} : json::value{}},
             {"protocol", c.original.protocol},
             {"original", to_json(c.original)},
             {"reply", to_json(c.reply)},
@@ -108,9 +118,33 @@ void have_done(dataplane::engine& engine, job& j)
     }
 }
 
-// What connections are meant: a match may be of several.
-outcome<std::vector<flow::match>> wanted(const boost::json::object& p)
+// The zone that is asked for by its number, or as a port's own.
+outcome<std::optional<conntrack::zone_id>> zone_of(const json::object& p, const virtual_switch& sw)
 {
+    const auto number = number_as<std::uint16_t>(p, "zone");
+    const auto port = text_of(p, "port");
+    if (number && port) {
+        return failure{failure_kind::invalid,
+                       "a port's own zone is none of those with a number; give one of both"};
+    }
+    if (!port) {
+        return number ? std::optional{conntrack::make_zone(*number, false)} : std::nullopt;
+    }
+    const auto found = sw.find_port(*port);
+    if (found.has_error()) {
+        return found.error();
+    }
+    return std::optional{
+        conntrack::make_zone(static_cast<std::uint16_t>(to_index((*found)->config->index)), true)};
+}
+
+// What connections are meant: a match may be of several.
+outcome<std::vector<flow::match>> wanted(const boost::json::object& p, const virtual_switch& sw)
+{
+    const auto zone = zone_of(p, sw);
+    if (zone.has_error()) {
+        return zone.error();
+    }
     std::vector<flow::match> out(1);
     if (const auto text = text_of(p, "filter")) {
         auto parsed = parse_match(*text);
@@ -119,15 +153,26 @@ outcome<std::vector<flow::match>> wanted(const boost::json::object& p)
         }
         out = std::move(*parsed);
     }
-    if (const auto zone = number_of(p, "zone")) {
-        for (flow::match& m : out) {
-            m.require(flow::field::ct_zone, static_cast<std::uint64_t>(*zone));
+    for (flow::match& m : out) {
+        if (!m.mask.get(flow::field::ct_zone).is_zero()) { // which is said of flows' zones alone
+            m.mask.words[conntrack::zone_word] |= conntrack::of_port_bit;
+        }
+        if (*zone) {
+            conntrack::put_zone(m.value, **zone);
+            conntrack::put_zone(m.mask, conntrack::zone_count - 1);
         }
     }
     return out;
 }
 
 } // namespace
+
+std::size_t forget_connections(dataplane::engine& engine, const flow::match& which)
+{
+    job j{job::kind::forget, which};
+    have_done(engine, j);
+    return j.count();
+}
 
 void service::add_connection_methods()
 {
@@ -139,9 +184,13 @@ void service::add_connection_methods()
 
 service::result service::connection_list(const object& p) const
 {
-    const auto matches = wanted(p);
+    const auto matches = wanted(p, switch_);
     if (matches.has_error()) {
         return matches.error();
+    }
+    zone_owners owners;
+    for (const auto& [name, port] : switch_.ports()) {
+        owners[static_cast<std::uint16_t>(to_index(port.config->index))] = name;
     }
     const auto limit = static_cast<std::size_t>(number_of(p, "limit").value_or(usual_limit));
     dataplane::engine& engine = switch_.engine();
@@ -154,7 +203,7 @@ service::result service::connection_list(const object& p) const
             for (std::size_t i = 0; i < j->count() && !more; ++i) {
                 more = list.size() == limit;
                 if (!more) {
-                    list.push_back(to_json(room[i]));
+                    list.push_back(to_json(room[i], owners));
                 }
             }
             if (j->at_end() || more) {
@@ -170,16 +219,14 @@ service::result service::connection_list(const object& p) const
 
 service::result service::connection_flush(const object& p) const
 {
-    const auto matches = wanted(p);
+    const auto matches = wanted(p, switch_);
     if (matches.has_error()) {
         return matches.error();
     }
     dataplane::engine& engine = switch_.engine();
     std::size_t forgotten = 0;
     for (const flow::match& m : *matches) {
-        job j{job::kind::forget, m};
-        have_done(engine, j);
-        forgotten += j.count();
+        forgotten += forget_connections(engine, m);
     }
     return json::value{{"forgotten", forgotten}};
 }
@@ -212,7 +259,11 @@ service::result service::connection_stats() const
 service::result service::connection_limit(const object& p) const
 {
     conntrack::zones& zones = switch_.engine().connections().limits();
-    const auto zone = number_as<std::uint16_t>(p, "zone");
+    const auto asked = zone_of(p, switch_);
+    if (asked.has_error()) {
+        return asked.error();
+    }
+    const std::optional<conntrack::zone_id> zone = *asked;
     const auto limit = number_as<std::uint32_t>(p, "set");
     if (is_set(p, "reset")) {
         if (limit || !zone) {
@@ -226,13 +277,22 @@ service::result service::connection_limit(const object& p) const
         zones.limit_others(*limit);
     }
     json::array list;
-    for (conntrack::zone_id number = 0; number < conntrack::first_port_zone; ++number) {
-        const auto own = zones.own_limit(number);
-        if (own || zone == number) {
+    const auto show = [&](conntrack::zone_id z, const json::value& number,
+                          const json::value& port) {
+        const auto own = zones.own_limit(z);
+        if (own || zone == z) {
             list.push_back({{"zone", number},
+                            {"port", port},
                             {"limit", own.value_or(zones.default_limit())},
-                            {"connections", zones.used(number)}});
+                            {"connections", zones.used(z)}});
         }
+    };
+    for (conntrack::zone_id z = 0; z < conntrack::first_port_zone; ++z) {
+        show(z, z, {});
+    }
+    for (const auto& [name, port] : switch_.ports()) {
+        show(conntrack::make_zone(static_cast<std::uint16_t>(to_index(port.config->index)), true),
+             {}, json::value(name));
     }
     return json::value{{"default", zones.default_limit()}, {"zones", std::move(list)}};
 }

@@ -14,32 +14,6 @@ namespace json = boost::json;
 
 namespace {
 
-// a,b,c; each once.
-outcome<std::vector<std::string>> names_of(const json::object& p, std::string_view name,
-                                           std::string_view option)
-{
-    std::vector<std::string> out;
-    const auto text = text_of(p, name);
-    if (!text) {
-        return out;
-    }
-    std::string_view rest = *text;
-    for (bool last = false; !last;) {
-        const auto comma = std::min(rest.find(','), rest.size());
-        const std::string one{rest.substr(0, comma)};
-        last = comma == rest.size();
-        rest.remove_prefix(last ? comma : comma + 1);
-        if (one.empty() || std::ranges::find(out, one) != out.end()) {
-            return failure{failure_kind::invalid,
-                           std::string{option} + " has " +
-                               (one.empty() ? "a port without a name" : one + " twice") +
-                               "; it must be ports with commas between them"};
-        }
-        out.push_back(one);
-    }
-    return out;
-}
-
 json::value names_or_null(const std::vector<std::string>& names)
 {
     return names.empty() ? json::value(nullptr)
@@ -126,8 +100,8 @@ service::result service::mirror_add(const object& p)
     r.name = text_of(p, "name").value();
     r.bridge = (*bridge)->name;
     r.all = is_set(p, "select_all");
-    auto sources = names_of(p, "select_src_port", "--select-src-port");
-    auto destinations = names_of(p, "select_dst_port", "--select-dst-port");
+    auto sources = listed_names(p, "select_src_port", "--select-src-port", "port");
+    auto destinations = listed_names(p, "select_dst_port", "--select-dst-port", "port");
     if (sources.has_error() || destinations.has_error()) {
         return sources.has_error() ? sources.error() : destinations.error();
     }

@@ -525,6 +525,9 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     receive(on, found->second);
     dhcp_limits_.erase(found->second.config->incarnation);
     const std::string waited = waited_in_vain(found->second);
+    if (port_goes_) {
+        port_goes_(found->second);
+    }
     ports_.erase(found);
     bindings_.remove_port(name);
     snooper_.forget_port(name);
@@ -613,6 +616,20 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
                        : "; static MACs removed with the VLANs that it no longer carries: " +
                              std::to_string(gone)));
     return {};
+}
+
+void virtual_switch::set_judged(const std::string& name, bool judged)
+{
+    port& p = ports_.at(name);
+    if (p.config->judged == judged) {
+        return;
+    }
+    auto config = std::make_shared<port_config>(*p.config);
+    config->judged = judged;
+    auto next = draft();
+    put(*next, config);
+    publish(std::move(next));
+    p.config = config;
 }
 
 void virtual_switch::look_at_flows()

@@ -168,6 +168,10 @@ public:
     outcome<void> set_shaping(const std::string& name, const dataplane::shaping& to);
     // Nothing if ports of this type may be shaped.
     [[nodiscard]] static std::optional<failure> not_to_be_shaped(const port_request& request);
+    // Whether what leaves by a port, which there is, meets the rules of its bridge for that.
+    void set_judged(const std::string& name, bool judged);
+    // Calls it for each port that goes, while its number is still its own; workers know it no more.
+    void when_port_goes(std::function<void(const port&)> call) { port_goes_ = std::move(call); }
     // Of a port that there is not: what an earlier switch kept for it, its guest's next port would
     // find.
     void forget_port(const std::string& name) noexcept;
@@ -304,6 +308,7 @@ private:
     std::uint32_t last_incarnation_{0};
     std::map<tap_id, tap_request> taps_;
     tap_id last_tap_{0};
+    std::function<void(const port&)> port_goes_;
     bool holding_back_{false};
     std::unique_ptr<snapshot> held_; // what release() will publish
 };

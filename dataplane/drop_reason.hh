@@ -44,6 +44,8 @@ enum class drop_reason : std::uint8_t {
     spoofed_nd,
     dhcp_not_trusted,
     dhcp_too_many,
+    acl_from_denied,
+    acl_from_invalid,
     // on the way out, charged to the port a packet was to leave by
     egress_disabled,
     mtu_exceeded,
@@ -62,6 +64,8 @@ enum class drop_reason : std::uint8_t {
     egress_policed,
     shaper_full,
     shaper_timeout,
+    acl_to_denied,
+    acl_to_invalid,
     // to a tunnel's port, or to a bridge's own
     tunnel_too_big,
     tunnel_no_route,

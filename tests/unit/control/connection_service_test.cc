@@ -37,8 +37,10 @@ TEST_F(connections_of_the_service, limits_are_a_zones_or_all_others)
     EXPECT_EQ(ask("ct.limit"), json::parse(R"({"default":0,"zones":[]})"));
     ask("ct.limit", R"({"set":1000})");
     ask("ct.limit", R"({"zone":5,"set":20})");
-    EXPECT_EQ(ask("ct.limit"),
-              json::parse(R"({"default":1000,"zones":[{"zone":5,"limit":20,"connections":0}]})"));
+    EXPECT_EQ(
+        ask("ct.limit"),
+        json::parse(
+            R"({"default":1000,"zones":[{"zone":5,"port":null,"limit":20,"connections":0}]})"));
     EXPECT_EQ(ask("ct.limit", R"({"zone":6})").at("zones").as_array().size(), 2U)
         << "the one that was asked for, too";
     ask("ct.limit", R"({"zone":5,"reset":true})");
