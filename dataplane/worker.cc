@@ -273,6 +273,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;
     const flow::pipeline* const flows =
         live ? live->current.load(std::memory_order_acquire) : nullptr;
+    const std::uint64_t before = flows_.entries().counters.miss_cycles.read();
     if (flows == nullptr) {
         forward(*passed, *source.port, around, counters, outputs_);
     } else {
@@ -282,16 +283,16 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
             worker& w_;
             const iteration& now_;
         } lists{*this, now};
-        const std::uint64_t before = flows_.entries().counters.miss_cycles.read();
         flows_.forward(*passed, {*flows, *source.port, around, counters, outputs_, lists,
                                  engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
-        const std::uint64_t missed = flows_.entries().counters.miss_cycles.read() - before;
-        if (missed > 0) [[unlikely]] {
-            now.plan->order.charge(missed);
-        }
     }
     expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
     deliver(now, outputs_, 0);
+    // What rules for packets that leave were looked up for is the sender's debt, too.
+    const std::uint64_t missed = flows_.entries().counters.miss_cycles.read() - before;
+    if (missed > 0) [[unlikely]] {
+        now.plan->order.charge(missed);
+    }
     carrier_.notes().clear();
     if (passed != &b) [[unlikely]] {
         for (const packet_slot& p : passed->packets()) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <rte_cycles.h>
+
 namespace strait::flow {
 
 using dataplane::burst;
@@ -71,12 +73,14 @@ void switcher::judge_one(candidate& c, std::uint8_t origin, const surroundings& 
         program = cache::program_of(*found);
         reason = cache::reason_of(*found);
     } else {
+        const std::uint64_t begun = rte_rdtsc();
         cache_.counters.misses.add(1);
         cache_.counters.stale.add(found != nullptr ? 1 : 0);
         (void)extract(*c.p, key_, c.at);
         translate(around.flows, key_, *made_, nullptr, {.table = begins_, .stack = {}, .set = {}});
         account(cache_.put(c.asked, layout_->count, *made_, around.flows.version, found), c,
                 around);
+        cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
         program = made_->words();
         reason = made_->reason;
     }
