@@ -4,6 +4,7 @@
 #include "control/connection_jobs.hh"
 #include "control/log.hh"
 #include "dataplane/conntrack/request.hh"
+#include "dataplane/conntrack/store.hh"
 
 #include <algorithm>
 #include <set>
@@ -246,7 +247,7 @@ void acl_list::forget_connections(const virtual_switch::port& p) const
 
 void acl_list::port_goes(const virtual_switch::port& p)
 {
-    switch_.engine().zones().limit(zone_of(p), std::nullopt);
+    switch_.engine().connections().limits().limit(zone_of(p), std::nullopt);
     if (attached_.erase(p.request.name) == 0) {
         return;
     }

@@ -116,9 +116,17 @@ match with_mark(match m, std::uint32_t mark)
     return m;
 }
 
-action set_mark(std::uint32_t mark)
+// Of a connection that the port's guest began, or of one that it did not.
+match begun_by(match m, bool guest)
 {
-    return {flow::set_field{field::ct_mark, std::uint64_t{mark}, std::uint64_t{acl_mark_blocked}}};
+    m.require(field::ct_mark, std::uint64_t{guest ? acl_mark_from : 0},
+              std::uint64_t{acl_mark_from});
+    return m;
+}
+
+action set_mark(std::uint32_t mark, std::uint32_t which = acl_mark_blocked)
+{
+    return {flow::set_field{field::ct_mark, std::uint64_t{mark}, std::uint64_t{which}}};
 }
 
 class compiler {
@@ -252,7 +260,9 @@ private:
             return with_mark(in_state(port, state::established, state::reply), mark);
         };
         put(place::allow, allowed_by_default, built_in::silent,
-            in_state(port, state::fresh, state::invalid), shared({track(p, true), on()}));
+            in_state(port, state::fresh, state::invalid),
+            shared(
+                {track(p, true, {}, {set_mark(sends_ ? acl_mark_from : 0, acl_mark_from)}), on()}));
         put(place::allow, allowed_by_default, built_in::silent, original(acl_mark_blocked),
             shared({track(p, true, {}, {set_mark(0)}), on()}));
         put(place::deny, allowed_by_default, built_in::silent, original(0),
@@ -280,8 +290,22 @@ private:
         }
         const match reply = in_state({}, state::established | state::reply, 0);
         const match related = in_state({}, state::related, state::fresh | state::established);
-        put(place::tracked, known, built_in::reply, with_mark(reply, 0), passes_);
-        put(place::tracked, known, built_in::cut, with_mark(reply, acl_mark_blocked), drops_);
+        const match original = in_state({}, state::established, state::reply);
+        // Who answers in the direction that a connection was begun in is nobody's peer.
+        put(place::tracked, known, built_in::invalid, begun_by(original, !sends_), drops_invalid);
+        put(place::tracked, known, built_in::invalid, begun_by(reply, sends_), drops_invalid);
+        put(place::tracked, known, built_in::reply, begun_by(with_mark(reply, 0), !sends_),
+            passes_);
+        put(place::tracked, known, built_in::cut,
+            begun_by(with_mark(reply, acl_mark_blocked), !sends_), drops_);
+        // Rules see no ports of fragments, and would cut what they belong to.
+        match fragment = begun_by(with_mark(original, 0), sends_);
+        fragment.require(field::nw_frag, flow::frag_any, flow::frag_any);
+        for (const auto type : {dataplane::ethertype_ipv4, dataplane::ethertype_ipv6}) {
+            match of_family = fragment;
+            of_family.require(field::eth_type, type);
+            put(place::tracked, known, built_in::reply, of_family, passes_);
+        }
         put(place::tracked, known, built_in::related, with_mark(related, 0), passes_);
         put(place::tracked, known, built_in::cut, with_mark(related, acl_mark_blocked), drops_);
         put(place::tracked, by_default, built_in::silent, {}, to_rules);

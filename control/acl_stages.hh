@@ -32,6 +32,7 @@ struct acl_port {
 
 // Of connections that rules allowed; and one that they do not allow any more.
 inline constexpr std::uint32_t acl_mark_blocked = 1;
+inline constexpr std::uint32_t acl_mark_from = 2; // begun by the port itself
 
 // `which` is stage::acl_from or stage::acl_to.
 [[nodiscard]] hidden_stage compile_acls(std::span<const acl_port> ports, flow::stage which);

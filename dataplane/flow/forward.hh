@@ -150,9 +150,10 @@ private:
     void begin_at(table_id table, const surroundings& around) noexcept;
     // What is to leave: judge.cc.
     struct as_it_came;
-    [[nodiscard]] dataplane::packet_slot& with_all_headers(dataplane::packet_slot& p,
+    [[nodiscard]] dataplane::packet_slot* with_all_headers(dataplane::packet_slot& p,
                                                            header_layout& at) noexcept;
-    void ask_judgement(dataplane::packet& p, candidate& c, std::uint64_t* words) noexcept;
+    [[nodiscard]] bool ask_judgement(dataplane::packet& p, candidate& c,
+                                     std::uint64_t* words) noexcept;
     void judge_one(candidate& c, std::uint8_t origin, const surroundings& around) noexcept;
 
     // Whether an entry holds among the flows there are; then it is of their version.

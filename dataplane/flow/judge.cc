@@ -31,12 +31,15 @@ struct switcher::as_it_came {
 
 // Of a packet whose headers lie deeper than was read of it, another one with more of it: its own
 // segments are its burst's, which nobody knows here.
-packet_slot& switcher::with_all_headers(packet_slot& p, header_layout& at) noexcept
+// Null: they cannot be had, and nobody can say what the packet is.
+packet_slot* switcher::with_all_headers(packet_slot& p, header_layout& at) noexcept
 {
-    if (extract(p, key_, at) || p.segment_count == 0 || p.mbuf != nullptr ||
-        aside_->count == aside_->slots.size() ||
-        aside_->segments_used + p.segment_count > aside_->segments.size()) [[likely]] {
-        return p;
+    if (extract(p, key_, at)) [[likely]] {
+        return &p;
+    }
+    if (p.segment_count == 0 || p.mbuf != nullptr || aside_->count == aside_->slots.size() ||
+        aside_->segments_used + p.segment_count > aside_->segments.size()) {
+        return nullptr;
     }
     packet_slot& more = aside_->slots[aside_->count++];
     static_cast<packet&>(more) = p;
@@ -48,18 +51,23 @@ packet_slot& switcher::with_all_headers(packet_slot& p, header_layout& at) noexc
                 aside_->segments.begin() + static_cast<std::ptrdiff_t>(aside_->segments_used));
     aside_->segments_used += p.segment_count;
     dataplane::lengthen_head(more, *aside_);
-    (void)extract(more, key_, at);
-    return more;
+    return extract(more, key_, at) ? &more : nullptr;
 }
 
-void switcher::ask_judgement(packet& p, candidate& c, std::uint64_t* words) noexcept
+bool switcher::ask_judgement(packet& p, candidate& c, std::uint64_t* words) noexcept
 {
-    c.p = &with_all_headers(static_cast<packet_slot&>(p), c.at);
+    packet_slot* const whole = with_all_headers(static_cast<packet_slot&>(p), c.at);
+    c.p = whole != nullptr ? whole : &static_cast<packet_slot&>(p);
     c.p->tagged = not_let_out;
+    if (whole == nullptr) {
+        c.asked.words = nullptr;
+        return false;
+    }
     c.varying = key_.words[varying_word];
     c.asked.words = words;
     cache_.ask(key_, *layout_, pass_, c.asked);
     cache_.prefetch_bucket(c.asked);
+    return true;
 }
 
 void switcher::judge_one(candidate& c, std::uint8_t origin, const surroundings& around) noexcept
@@ -108,12 +116,19 @@ std::size_t switcher::judge(std::span<packet*> packets, const surroundings& arou
     for (std::size_t i = 0; i < packets.size(); ++i) {
         packet& p = *packets[i];
         all[i] = {&p, p.destinations, p.tagged};
-        ask_judgement(p, candidates[i], asked_->data() + i * layout_->count);
+        if (!ask_judgement(p, candidates[i], asked_->data() + i * layout_->count)) [[unlikely]] {
+            around.in_counters.drop(drop_reason::flow_too_complex, p);
+        }
     }
     for (candidate& c : candidates) {
-        cache_.prefetch_entry(c.asked);
+        if (c.asked.words != nullptr) [[likely]] {
+            cache_.prefetch_entry(c.asked);
+        }
     }
     for (std::size_t i = 0; i < candidates.size(); ++i) {
+        if (candidates[i].asked.words == nullptr) [[unlikely]] {
+            continue;
+        }
         judge_one(candidates[i], static_cast<std::uint8_t>(i), around);
     }
     if (levels_[0]->asked.count() > 0) {

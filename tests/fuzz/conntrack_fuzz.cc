@@ -112,7 +112,7 @@ public:
     }
 
 private:
-    [[nodiscard]] std::uint64_t in_zones() const
+    [[nodiscard]] std::uint64_t in_zones()
     {
         std::uint64_t sum = 0;
         for (std::uint16_t zone = 0; zone < 4; ++zone) {
@@ -156,7 +156,7 @@ private:
         }
         r.asked.translation = (s.how & 0x40) != 0 ? &nat_ : nullptr;
     }
-    void judge(const conntrack::request& r) const
+    void judge(const conntrack::request& r)
     {
         const std::uint32_t is = r.answer.state;
         if (!r.dropped) {

@@ -84,8 +84,8 @@ public:
     {
         constexpr unsigned unit = 8;
         if (frame.size() >= dataplane::ethernet_header) {
-            const std::size_t wanted =
-                (how >> 3) == 0 ? dataplane::longest_head : std::size_t{how >> 3U} * unit;
+            const std::size_t wanted = (how >> 3) == 0 ? dataplane::longest_head
+                                                       : static_cast<std::size_t>(how >> 3) * unit;
             look_at_sender(port_, frame,
                            std::clamp<std::size_t>(
                                wanted, dataplane::ethernet_header,

@@ -3,6 +3,7 @@
 and what is cut when a rule goes."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -61,11 +62,14 @@ class Conversation:
             child.communicate()
 
 
-@pytest.fixture(scope="module")
-def hosts(module_lab, tmp_path_factory):
-    made = Hosts(module_lab, tmp_path_factory.mktemp("acl"))
+@pytest.fixture(scope="module", params=["0", "0,1"], ids=["1worker", "2workers"])
+def hosts(module_lab, tmp_path_factory, request):
+    if "," in request.param and (os.cpu_count() or 1) < 2:
+        pytest.skip("skipped: two workers on CPUs of their own need two CPUs")
+    made = Hosts(module_lab, tmp_path_factory.mktemp("acl"), request.param)
     for number, host, address in ((1, made.inside, INSIDE6), (2, made.outside, OUTSIDE6)):
-        host.run(f"ip -6 address add {address}/64 dev h{number} nodad")
+        host.sh(f"sysctl -qw net.ipv6.conf.h{number}.disable_ipv6=0 && "
+                f"ip -6 address add {address}/64 dev h{number} nodad")
     yield made
     made.close()
 
@@ -108,6 +112,7 @@ def test_who_is_outside_may_ask_what_a_rule_allows(hosts):
     rules = {r["rule"]: r["packets"] for r in hosts.ctl("acl", "show", "web")["rules"]}
     assert rules["to allow icmp,icmp_type=8"] > 0
     assert rules["to allow tcp,tp_dst=80"] > 0, "it counts on"
+    print(hosts.ctl("ct list"), hosts.ctl("ct list --port h1"), hosts.ctl("ct list tcp"))
     listed = hosts.ctl("ct", "list", "tcp", "--port", "h1")["connections"]
     assert {c["original"]["destination_port"] for c in listed} == {80}
     assert {c["port"] for c in listed} == {"h1"}
@@ -115,7 +120,8 @@ def test_who_is_outside_may_ask_what_a_rule_allows(hosts):
 
 def test_a_trace_tells_which_rule_it_is(hosts):
     give(hosts, "from drop udp,tp_dst=53\nfrom allow udp\nto allow icmp")
-    packet = f"udp,nw_src={INSIDE},nw_dst={OUTSIDE},tp_dst="
+    packet = (f"udp,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,nw_src={INSIDE},"
+              f"nw_dst={OUTSIDE},tp_dst=")
     traced = hosts.ctl("trace", "h1", packet + "53")
     assert [d["reason"] for d in traced["drops"]] == ["acl_from_denied"]
     assert any(s.get("rule", "") == "acl web, rule 1: from drop udp,tp_dst=53"

@@ -76,6 +76,7 @@ def stream(server, client, address, port=5999, dialled=None):
         assert child.stdout.readline() == "ready\n"
         client.run("/usr/bin/python3 -c \"import socket; "
                    f"s = socket.create_connection(('{address}', {dialled or port}), 3); "
+                   "s.settimeout(15); "
                    f"s.sendall(bytes({SIZE}))\"")
         words = child.stdout.readline().split()
     return (int(words[0]), words[1]) if words else None

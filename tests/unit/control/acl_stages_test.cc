@@ -159,8 +159,8 @@ protected:
     std::unique_ptr<const flow::pipeline> current_;
     std::vector<std::unique_ptr<const flow::pipeline>> old_;
     dataplane::snapshot config_;
-    conntrack::zones zones_{1};
-    conntrack::tracker tracker_{{.connections = 4096}, zones_};
+    conntrack::store store_{{.connections = 4096}};
+    conntrack::tracker tracker_{store_};
     flow::switcher switcher_{std::size_t{8} << 20};
     flow::switcher judge_{switcher_};
     std::unique_ptr<dataplane::burst> burst_{new dataplane::burst};
@@ -301,8 +301,8 @@ TEST_F(rule_sets, flows_see_nothing_of_them)
     give(1, "from allow udp,tp_dst=53");
     EXPECT_EQ(send(1, question), numbers{2});
     EXPECT_EQ(send(2, answer), numbers{1});
-    EXPECT_EQ(zones_.used(conntrack::make_zone(1, false)), 1U);
-    EXPECT_EQ(zones_.used(conntrack::make_zone(1, true)), 1U) << "the port's own zone";
+    EXPECT_EQ(store_.limits().used(conntrack::make_zone(1, false)), 1U);
+    EXPECT_EQ(store_.limits().used(conntrack::make_zone(1, true)), 1U) << "the port's own zone";
     EXPECT_EQ(flows_.size(), 7U);
 }
 

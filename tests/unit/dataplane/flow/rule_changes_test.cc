@@ -70,7 +70,7 @@ protected:
     std::uint32_t version_{0xfffffffc}; // 0 is among those that come
     key matched_;
     key written_;
-    std::bitset<all_tables> tables_{std::bitset<all_tables>{}.set()};
+    std::bitset<table_count> tables_{std::bitset<table_count>{}.set()};
     pipeline current_;
     rule_changes changes_;
 };
