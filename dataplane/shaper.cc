@@ -277,7 +277,10 @@ void shaper::append(one_class& c, rte_mbuf* m) noexcept
     note_of(m).next = nullptr;
     if (s.first == nullptr) {
         s.first = m;
-        s.deficit = sender_quantum;
+        // What it took too much is a debt while others wait: with one large frame at a time it
+        // would have nearly all.
+        s.deficit = (s.debt_of == c.emptied ? std::min(s.deficit, 0) : 0) + sender_quantum;
+        s.debt_of = c.emptied;
         s.next = nobody;
         if (c.first_turn == nobody) {
             c.first_turn = of;
@@ -371,6 +374,7 @@ void shaper::settle(one_class& c) noexcept
     const unsigned bit = 1U << static_cast<unsigned>(&c - classes_.data());
     busy_classes_ = c.packets > 0 ? busy_classes_ | bit : busy_classes_ & ~bit;
     if (c.packets == 0) {
+        ++c.emptied;
         for (std::int64_t& d : c.deficit) {
             d = std::min<std::int64_t>(d, 0);
         }

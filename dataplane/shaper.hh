@@ -138,8 +138,9 @@ private:
         rte_mbuf* last{nullptr};
         std::uint32_t bytes{0};
         std::uint32_t buffers{0};
-        std::int32_t deficit{0}; // may send while it is more than 0
-        std::uint16_t next{0};   // sender whose turn follows
+        std::int32_t deficit{0};  // may send while it is more than 0
+        std::uint32_t debt_of{0}; // the class's emptying before which it sent last
+        std::uint16_t next{0};    // sender whose turn follows
     };
     static constexpr std::size_t sender_count = max_ports + 1; // the last: nobody's
     static constexpr std::uint16_t nobody = 0xffff;
@@ -163,6 +164,7 @@ private:
         std::uint32_t buffers{0};     // that wait
         std::uint32_t bytes{0};
         std::uint32_t packets{0};
+        std::uint32_t emptied{0};         // times: what senders took too much is forgiven
         std::uint16_t first_turn{nobody}; // senders that have something, in turn
         std::uint16_t last_turn{nobody};
         std::unique_ptr<std::array<sender, sender_count>> senders;

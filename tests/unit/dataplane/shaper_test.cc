@@ -295,6 +295,32 @@ TEST_F(shaped_port, shares_a_class_among_its_senders)
     }
 }
 
+TEST_F(shaped_port, gives_nobody_more_for_large_frames_that_come_one_at_a_time)
+{
+    shaping s = plain(80'000);
+    s.classes[0]->max_wait_ms = 60'000;
+    shape(s);
+    constexpr std::uint32_t large = 60'000;
+    std::map<std::uint32_t, std::uint64_t> sent;
+    std::map<std::uint32_t, std::int64_t> waits;
+    queue_.seen = [&](const sent_frame& f) {
+        sent[f.length] += f.length;
+        --waits[f.length];
+    };
+    for (const std::uint64_t end = now_ + second; now_ < end; now_ += ms / 10) {
+        do {
+            for (; waits[large] < 1; ++waits[large]) {
+                offer({.sender = 1, .length = large});
+            }
+            for (; waits[500] < 100; ++waits[500]) {
+                offer({.sender = 2, .length = 500});
+            }
+        } while (release() > 0);
+    }
+    EXPECT_NEAR(static_cast<double>(sent[large]), 5'000'000, 200'000);
+    EXPECT_NEAR(static_cast<double>(sent[500]), 5'000'000, 200'000);
+}
+
 TEST_F(shaped_port, keeps_the_order_of_each_sender)
 {
     shaping s = plain(8'000);
