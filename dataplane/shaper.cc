@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 namespace strait::dataplane {
 
@@ -175,7 +176,7 @@ std::size_t shaper::class_of(const packet& p) const noexcept
 // Takes the credit, if so.
 bool shaper::leaves_at_once(one_class& c, std::uint64_t cost, std::uint64_t now) noexcept
 {
-    if (busy_classes_ != 0) {
+    if (busy_classes_ != 0 || full_) {
         return false;
     }
     if (!limits_) {
@@ -209,12 +210,30 @@ void shaper::transmit(std::span<packet* const> packets,
             wait(*p, to, context);
             continue;
         }
-        c.counts.sent_packets.add(1);
-        c.counts.sent_bytes.add(p->length);
         leaving[count++] = p;
     }
     if (count > 0) {
-        queue_.transmit(std::span{leaving}.first(count), context);
+        transmit_at_once(std::span{leaving}.first(count), context);
+    }
+}
+
+// What the queue has no room for is lost, as without a shaper; the next ones wait for that.
+void shaper::transmit_at_once(std::span<packet* const> packets,
+                              const ports::queue_context& context) noexcept
+{
+    const counter& full =
+        context.counters->drops[static_cast<std::size_t>(drop_reason::receiver_full)];
+    const std::uint64_t before = full.read();
+    std::array<std::uint32_t, burst::capacity> lengths;
+    std::ranges::transform(packets, lengths.begin(), [](const packet* p) { return p->length; });
+    queue_.transmit(packets, context);
+    const std::uint64_t lost = full.read() - before;
+    full_ = lost > 0;
+    const std::size_t sent = packets.size() - std::min<std::uint64_t>(lost, packets.size());
+    for (std::size_t i = 0; i < sent; ++i) {
+        shaper_counters& counts = classes_[class_of(*packets[i])].counts;
+        counts.sent_packets.add(1);
+        counts.sent_bytes.add(lengths[i]);
     }
 }
 
@@ -292,6 +311,28 @@ void shaper::append(one_class& c, rte_mbuf* m) noexcept
         note_of(s.last).next = m;
     }
     s.last = m;
+    add(c, s, m);
+}
+
+// What was taken just now, and goes on waiting.
+void shaper::put_first(one_class& c, rte_mbuf* m) noexcept
+{
+    const std::uint16_t of = sender_of(note_of(m).in_port);
+    sender& s = (*c.senders)[of];
+    note_of(m).next = s.first;
+    if (s.first == nullptr) {
+        s.last = m;
+        s.debt_of = c.emptied;
+        s.next = c.first_turn;
+        c.last_turn = c.first_turn == nobody ? of : c.last_turn;
+        c.first_turn = of;
+    }
+    s.first = m;
+    add(c, s, m);
+}
+
+void shaper::add(one_class& c, sender& s, const rte_mbuf* m) noexcept
+{
     s.bytes += m->pkt_len;
     s.buffers += m->nb_segs;
     c.bytes += m->pkt_len;
@@ -441,7 +482,44 @@ shaper::choice shaper::choose(std::uint64_t now) noexcept
         return out;
     }
     out.packet = m;
+    out.cost = cost;
     return out;
+}
+
+// Takes it from its list, and the credit.
+void shaper::charge(const choice& next) noexcept
+{
+    one_class& c = classes_[next.number];
+    const std::uint16_t of = c.first_turn;
+    sender& s = (*c.senders)[of];
+    (void)take_first(c, s);
+    s.deficit -= static_cast<std::int32_t>(next.cost);
+    if (s.first == nullptr) {
+        end_turn(c, of);
+    }
+    c.deficit[static_cast<std::size_t>(next.by)] -= static_cast<std::int64_t>(next.cost);
+    if (next.by == phase::guaranteed) {
+        c.rate.take(next.cost);
+    }
+    c.ceil.take(next.cost);
+    port_.take(next.cost);
+    settle(c);
+}
+
+// What charge() took for the packet of this slot.
+void shaper::take_back(std::size_t slot, rte_mbuf* m) noexcept
+{
+    const choice& was = loaded_[slot];
+    one_class& c = classes_[was.number];
+    put_first(c, m);
+    (*c.senders)[sender_of(note_of(m).in_port)].deficit += static_cast<std::int32_t>(was.cost);
+    c.deficit[static_cast<std::size_t>(was.by)] += static_cast<std::int64_t>(was.cost);
+    if (was.by == phase::guaranteed) {
+        c.rate.give_back(was.cost);
+    }
+    c.ceil.give_back(was.cost);
+    port_.give_back(was.cost);
+    settle(c);
 }
 
 std::size_t shaper::release(const ports::queue_context& context, burst& scratch) noexcept
@@ -458,9 +536,11 @@ std::size_t shaper::release(const ports::queue_context& context, burst& scratch)
         }
         expiry = std::min(expiry, c.next_expiry);
     }
-    std::size_t released = 0;
+    std::size_t chosen = 0;
+    std::size_t kept = 0;
+    full_ = false;
     next_ = context.now; // there may be more
-    while (busy_classes_ != 0 && released < most) {
+    while (busy_classes_ != 0 && chosen < most) {
         const choice next = choose(context.now);
         if (next.packet == nullptr) {
             next_ = std::min(next.when, expiry);
@@ -468,35 +548,27 @@ std::size_t shaper::release(const ports::queue_context& context, burst& scratch)
         }
         if (scratch.count == burst::capacity ||
             scratch.segments_used + next.packet->nb_segs > burst::segment_capacity) {
-            send(scratch, context);
+            kept = send(scratch, context);
+            if (kept > 0) {
+                break;
+            }
+            continue; // what was chosen is in its place still
         }
-        one_class& c = classes_[next.number];
-        const std::uint64_t cost = cost_of(next.packet);
-        const std::uint16_t of = c.first_turn;
-        sender& s = (*c.senders)[of];
-        (void)take_first(c, s);
-        s.deficit -= static_cast<std::int32_t>(cost);
-        if (s.first == nullptr) {
-            end_turn(c, of);
-        }
-        c.deficit[static_cast<std::size_t>(next.by)] -= static_cast<std::int64_t>(cost);
-        if (next.by == phase::guaranteed) {
-            c.rate.take(cost);
-        }
-        c.ceil.take(cost);
-        port_.take(cost);
-        c.counts.sent_packets.add(1);
-        c.counts.sent_bytes.add(next.packet->pkt_len);
-        settle(c);
-        released += load(next.packet, scratch, *context.counters) ? 1U : 0U;
+        charge(next);
+        chosen += load(next, scratch, *context.counters) ? 1U : 0U;
     }
-    send(scratch, context);
-    return released;
+    kept += send(scratch, context);
+    if (kept > 0) {
+        full_ = true;
+        next_ = context.now;
+    }
+    return chosen - kept;
 }
 
 // Makes an owned packet of it again.
-bool shaper::load(rte_mbuf* m, burst& to, port_counters& counters) noexcept
+bool shaper::load(const choice& c, burst& to, port_counters& counters) noexcept
 {
+    rte_mbuf* const m = c.packet;
     const waiting_note note = note_of(m);
     packet_slot& p = to.slots[to.count];
     // What own() made has all of the head in one piece; an intent trusts in that.
@@ -513,22 +585,39 @@ bool shaper::load(rte_mbuf* m, burst& to, port_counters& counters) noexcept
     p.note = 0;
     p.destinations = 1;
     p.offload = note.offload;
-    ++to.count;
+    loaded_[to.count++] = c;
     return true;
 }
 
-void shaper::send(burst& b, const ports::queue_context& context) noexcept
+// Returns how many go on waiting: the queue has no room for them.
+std::size_t shaper::send(burst& b, const ports::queue_context& context) noexcept
 {
     if (b.count == 0) {
-        return;
+        return 0;
     }
     std::array<packet*, burst::capacity> packets;
-    std::ranges::transform(b.packets(), packets.begin(), [](packet_slot& p) { return &p; });
-    queue_.transmit(std::span{packets}.first(b.count), context);
-    for (packet_slot& p : b.packets()) {
-        rte_pktmbuf_free(p.mbuf);
+    std::array<std::uint32_t, burst::capacity> lengths;
+    for (std::size_t i = 0; i < b.count; ++i) {
+        packets[i] = &b.slots[i];
+        lengths[i] = b.slots[i].length;
+    }
+    const std::size_t kept = queue_.transmit_some(std::span{packets}.first(b.count), context);
+    for (std::size_t i = kept; i > 0; --i) { // each goes to the front
+        auto& p = static_cast<packet_slot&>(*packets[i - 1]);
+        const auto slot = static_cast<std::size_t>(&p - b.slots.data());
+        take_back(slot, std::exchange(p.mbuf, nullptr));
+        lengths[slot] = 0;
+    }
+    for (std::size_t i = 0; i < b.count; ++i) {
+        if (lengths[i] > 0) {
+            shaper_counters& counts = classes_[loaded_[i].number].counts;
+            counts.sent_packets.add(1);
+            counts.sent_bytes.add(lengths[i]);
+        }
+        rte_pktmbuf_free(b.slots[i].mbuf);
     }
     b.clear();
+    return kept;
 }
 
 void shaper::drop_all(drop_reason reason, port_counters& counters) noexcept

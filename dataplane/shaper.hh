@@ -53,6 +53,10 @@ public:
         return spent_ + needed(bytes) <= at(now);
     }
     void take(std::uint64_t bytes) noexcept { spent_ += bytes * fixed{unit_}; }
+    void give_back(std::uint64_t bytes) noexcept
+    {
+        spent_ -= bytes * fixed{unit_};
+    } // taken just now
     // TSC from which on has() is true, if nothing is taken until then.
     [[nodiscard]] std::uint64_t when(std::uint64_t bytes) const noexcept
     {
@@ -125,8 +129,8 @@ public:
         }
         return version_.load(std::memory_order_relaxed) == applied_ ? next_ : 0;
     }
-    // Gives the queue what may go, some bursts at most. `scratch` has no packets then. Returns how
-    // many went.
+    // Gives the queue what may go, some bursts at most; what it has no room for goes on waiting.
+    // `scratch` has no packets then. Returns how many went.
     std::size_t release(const ports::queue_context& context, burst& scratch) noexcept;
     // All that waits is dropped.
     void drop_all(drop_reason reason, port_counters& counters) noexcept;
@@ -179,6 +183,8 @@ private:
     void wait(packet& p, std::size_t to, const ports::queue_context& context) noexcept;
     [[nodiscard]] bool make_room(one_class& c, const packet& p, port_counters& counters) noexcept;
     void append(one_class& c, rte_mbuf* m) noexcept;
+    void put_first(one_class& c, rte_mbuf* m) noexcept;
+    static void add(one_class& c, sender& s, const rte_mbuf* m) noexcept;
     [[nodiscard]] rte_mbuf* take_first(one_class& c, sender& s) noexcept;
     void end_turn(one_class& c, std::uint16_t of) noexcept;
     [[nodiscard]] rte_mbuf* next_of(one_class& c) noexcept;
@@ -191,20 +197,27 @@ private:
         phase by;
         rte_mbuf* packet; // null: none may go before `when`
         std::uint64_t when;
+        std::uint64_t cost{0};
     };
     [[nodiscard]] choice choose(std::uint64_t now) noexcept;
     [[nodiscard]] std::size_t take_turns(unsigned eligible, phase by) noexcept;
-    [[nodiscard]] bool load(rte_mbuf* m, burst& to, port_counters& counters) noexcept;
-    void send(burst& b, const ports::queue_context& context) noexcept;
+    void charge(const choice& c) noexcept;
+    void transmit_at_once(std::span<packet* const> packets,
+                          const ports::queue_context& context) noexcept;
+    [[nodiscard]] bool load(const choice& c, burst& to, port_counters& counters) noexcept;
+    [[nodiscard]] std::size_t send(burst& b, const ports::queue_context& context) noexcept;
+    void take_back(std::size_t slot, rte_mbuf* m) noexcept;
 
     ports::tx_queue& queue_;
     const std::uint64_t tsc_hz_;
     bool limits_{false};
     unsigned busy_classes_{0}; // bits of those in which something waits
+    bool full_{false};         // the queue, lately: what comes waits, to find out
     std::uint64_t next_{0};    // TSC
     shaping_bucket port_;
     std::array<std::size_t, phases> turn_{};
     std::array<one_class, shaper_classes> classes_;
+    std::array<choice, burst::capacity> loaded_; // by slot of what is released
     std::uint32_t applied_{0};
 
     std::atomic<std::uint32_t> version_{1};

@@ -51,8 +51,8 @@ public:
         taken  // `b` has packets
     };
     // Adds packets to an empty burst, fills every field of them but `vlan`, `priority`, `tagged`,
-    // `tags` and `in_port`, counts rx_packets, rx_bytes and what it drops. Bounded work whatever
-    // the other side does.
+    // `tags`, `note` and `in_port`, counts rx_packets, rx_bytes and what it drops. Bounded work
+    // whatever the other side does.
     virtual poll receive(dataplane::burst& b, const queue_context& context) noexcept = 0;
     // Returns every borrowed packet of the last receive() to its sender, or those of the one before
     // and these at the next one that looks, and frees what mbufs are still owned by packets of `b`.
@@ -83,6 +83,16 @@ public:
     // notification. Counts tx_packets, tx_bytes, drops.
     virtual void transmit(std::span<dataplane::packet* const> packets,
                           const queue_context& context) noexcept = 0;
+
+    // The same for who keeps what there is no room for now (a shaper): `packets` are owned and go
+    // nowhere else. Returns how many there was no room for; they are the first of `packets` then,
+    // in their order, owned as before, and not counted.
+    [[nodiscard]] virtual std::size_t transmit_some(std::span<dataplane::packet*> packets,
+                                                    const queue_context& context) noexcept
+    {
+        transmit(packets, context);
+        return 0;
+    }
 
     // What the far side takes unfinished: what else a packet's intent asks for was done before it
     // is given to transmit(). May change from call to call. Not asked for packets without intent.

@@ -202,8 +202,8 @@ std::uint64_t ethdev_tx_queue::new_errors() noexcept
     return stats.oerrors - before;
 }
 
-void ethdev_tx_queue::send(std::span<packet* const> packets,
-                           const ports::queue_context& context) noexcept
+std::size_t ethdev_tx_queue::send(std::span<packet* const> packets,
+                                  const ports::queue_context& context, rte_mbuf** unsent) noexcept
 {
     std::array<rte_mbuf*, burst::capacity> mbufs;
     std::uint16_t ready = 0;
@@ -229,19 +229,26 @@ void ethdev_tx_queue::send(std::span<packet* const> packets,
         ready = let_device_look(std::span{mbufs}.first(ready), context);
     }
     if (ready == 0) {
-        return;
+        return 0;
     }
     std::uint64_t bytes = 0;
     for (const rte_mbuf* const m : std::span{mbufs}.first(ready)) {
         bytes += m->pkt_len;
     }
     std::uint64_t sent = rte_eth_tx_burst(port_id_, queue_id_, mbufs.data(), ready);
-    if (sent < ready) {
-        for (std::size_t i = sent; i < ready; ++i) {
-            bytes -= mbufs[i]->pkt_len;
+    std::size_t left = ready - sent;
+    if (left > 0) {
+        const std::span<rte_mbuf*> refused = std::span{mbufs}.subspan(sent, left);
+        for (const rte_mbuf* const m : refused) {
+            bytes -= m->pkt_len;
         }
-        drop(*context.counters, unsent_, std::span{mbufs}.subspan(sent, ready - sent));
-        rte_pktmbuf_free_bulk(mbufs.data() + sent, static_cast<unsigned>(ready - sent));
+        if (unsent != nullptr && unsent_ == drop_reason::receiver_full) {
+            std::ranges::copy(refused, unsent);
+        } else {
+            drop(*context.counters, unsent_, refused);
+            rte_pktmbuf_free_bulk(refused.data(), static_cast<unsigned>(left));
+            left = 0;
+        }
     }
     if (counts_errors_) {
         // These drivers fail whole bursts, or frames that no port lets through: what is said of
@@ -255,6 +262,48 @@ void ethdev_tx_queue::send(std::span<packet* const> packets,
     }
     context.counters->tx_packets.add(sent);
     context.counters->tx_bytes.add(bytes);
+    return left;
+}
+
+std::size_t ethdev_tx_queue::transmit_some(std::span<packet*> packets,
+                                           const ports::queue_context& context) noexcept
+{
+    // The field has what ask_device() needs, and may have overwritten.
+    struct state {
+        rte_mbuf* mbuf;
+        std::uint16_t checksum;
+    };
+    const auto field_of = [](const packet& p) noexcept {
+        return p.data + p.offload.checksum_start + p.offload.checksum_offset;
+    };
+    std::array<state, burst::capacity> before;
+    for (std::size_t i = 0; i < packets.size(); ++i) {
+        const packet& p = *packets[i];
+        before[i] = {p.mbuf, 0};
+        if (!p.offload.empty()) {
+            std::memcpy(&before[i].checksum, field_of(p), sizeof before[i].checksum);
+        }
+    }
+    std::array<rte_mbuf*, burst::capacity> unsent;
+    const std::size_t left = send(packets, context, unsent.data());
+    std::size_t kept = 0;
+    for (std::size_t i = 0; kept < left && i < packets.size(); ++i) {
+        packet& p = *packets[i];
+        rte_mbuf* const m = before[i].mbuf;
+        if (m != unsent[kept]) {
+            continue;
+        }
+        if (!p.offload.empty()) {
+            std::memcpy(field_of(p), &before[i].checksum, sizeof before[i].checksum);
+        }
+        m->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
+        p.mbuf = m; // which may have been padded, or put into one piece
+        p.length = m->pkt_len;
+        p.head_length = m->data_len;
+        p.segment_count = static_cast<std::uint16_t>(m->nb_segs - 1);
+        packets[kept++] = &p;
+    }
+    return kept;
 }
 
 void ethdev_tx_queue::transmit(std::span<packet* const> packets,
@@ -262,7 +311,7 @@ void ethdev_tx_queue::transmit(std::span<packet* const> packets,
 {
     while (!packets.empty()) {
         const auto part = packets.first(std::min(packets.size(), burst::capacity));
-        send(part, context);
+        (void)send(part, context, nullptr);
         packets = packets.subspan(part.size());
     }
 }

@@ -53,11 +53,14 @@ public:
 
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    [[nodiscard]] std::size_t transmit_some(std::span<dataplane::packet*> packets,
+                                            const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override { return takes_; }
 
 private:
-    void send(std::span<dataplane::packet* const> packets,
-              const ports::queue_context& context) noexcept;
+    // Returns how many were not sent and are in `unsent` now; null: those are dropped.
+    std::size_t send(std::span<dataplane::packet* const> packets,
+                     const ports::queue_context& context, rte_mbuf** unsent) noexcept;
     [[nodiscard]] bool prepare(rte_mbuf* m) const noexcept;
     void ask_device(rte_mbuf* m, const dataplane::packet& p) const noexcept;
     [[nodiscard]] std::uint16_t let_device_look(std::span<rte_mbuf*> mbufs,

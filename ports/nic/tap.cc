@@ -7,6 +7,7 @@
 
 #include <linux/if_tun.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
@@ -51,11 +52,12 @@ ssize_t tap_tx_queue::write(const packet& p) noexcept
     return ::writev(tap_.get(), parts, 2);
 }
 
-void tap_tx_queue::transmit(std::span<packet* const> packets,
-                            const ports::queue_context& context) noexcept
+std::size_t tap_tx_queue::send(std::span<packet* const> packets,
+                               const ports::queue_context& context, bool keeps) noexcept
 {
     std::uint64_t sent = 0;
     std::uint64_t bytes = 0;
+    std::size_t done = packets.size();
     for (std::size_t i = 0; i < packets.size(); ++i) {
         if (write(*packets[i]) > 0) {
             ++sent;
@@ -67,12 +69,31 @@ void tap_tx_queue::transmit(std::span<packet* const> packets,
             context.counters->drop(drop_reason::receiver_not_connected, packets.subspan(i));
             break;
         }
-        context.counters->drop(errno == EAGAIN || errno == ENOBUFS ? drop_reason::receiver_full
-                                                                   : drop_reason::transmit_error,
+        const bool full = errno == EAGAIN || errno == ENOBUFS;
+        if (full && keeps) {
+            done = i;
+            break;
+        }
+        context.counters->drop(full ? drop_reason::receiver_full : drop_reason::transmit_error,
                                *packets[i]);
     }
     context.counters->tx_packets.add(sent);
     context.counters->tx_bytes.add(bytes);
+    return done;
+}
+
+void tap_tx_queue::transmit(std::span<packet* const> packets,
+                            const ports::queue_context& context) noexcept
+{
+    (void)send(packets, context, false);
+}
+
+std::size_t tap_tx_queue::transmit_some(std::span<packet*> packets,
+                                        const ports::queue_context& context) noexcept
+{
+    const std::size_t done = send(packets, context, true);
+    std::ranges::copy(packets.subspan(done), packets.begin());
+    return packets.size() - done;
 }
 
 } // namespace strait::nic

@@ -23,6 +23,8 @@ public:
 
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
+    [[nodiscard]] std::size_t transmit_some(std::span<dataplane::packet*> packets,
+                                            const ports::queue_context& context) noexcept override;
     // Whether the interface is up, in whatever namespace it is by now. Any thread.
     [[nodiscard]] bool is_up() const noexcept;
 
@@ -31,6 +33,9 @@ private:
     static constexpr std::size_t scratch_size = 65536 + 64;
 
     [[nodiscard]] ssize_t write(const dataplane::packet& p) noexcept;
+    // Stops where there is no room, if `keeps`; returns how many it was done with.
+    std::size_t send(std::span<dataplane::packet* const> packets,
+                     const ports::queue_context& context, bool keeps) noexcept;
 
     file_descriptor tap_;
     std::unique_ptr<std::byte[]> scratch_;

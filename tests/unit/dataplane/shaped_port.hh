@@ -139,6 +139,11 @@ protected:
         {
             EXPECT_LE(packets.size(), dataplane::burst::capacity);
             for (const dataplane::packet* const p : packets) {
+                if (room == 0) {
+                    context.counters->drop(drop_reason::receiver_full, *p);
+                    continue;
+                }
+                --room;
                 sent_frame s{0, p->length, p->in_port, p->offload};
                 dataplane::copy_frame(*p, 0, &s.number, sizeof s.number);
                 sent.push_back(s);
@@ -149,12 +154,22 @@ protected:
                 }
             }
         }
+        [[nodiscard]] std::size_t
+        transmit_some(std::span<dataplane::packet*> packets,
+                      const ports::queue_context& context) noexcept override
+        {
+            const std::size_t taken = std::min(room, packets.size());
+            transmit(packets.first(taken), context);
+            std::ranges::copy(packets.subspan(taken), packets.begin());
+            return packets.size() - taken;
+        }
         [[nodiscard]] dataplane::offloads takes() const noexcept override
         {
             return dataplane::offloads::checksum_ipv4;
         }
         std::vector<sent_frame> sent;
         std::uint64_t bytes{0};
+        std::size_t room{std::numeric_limits<std::size_t>::max()}; // packets
         std::function<void(const sent_frame&)> seen;
     };
     class drop_notes final : public dataplane::drop_watcher {

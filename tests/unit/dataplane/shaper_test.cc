@@ -399,6 +399,72 @@ TEST_F(shaped_port, lets_no_sender_keep_others_out)
     EXPECT_NEAR(left[2], 50, 2);
 }
 
+TEST_F(shaped_port, has_wait_what_the_device_has_no_room_for)
+{
+    shaping s = plain(8'000, 8);
+    s.classes[0]->max_wait_ms = 60'000;
+    shape(s);
+    for (int i = 0; i < 1000; ++i) {
+        offer({.sender = static_cast<std::uint16_t>(i % 3), .length = 100});
+    }
+    const std::uint64_t at_once = queue_.sent.size();
+    ASSERT_LT(at_once, 20U);
+    shaper_->set(shaping{}); // all may go
+    std::size_t released = 0;
+    for (int i = 0; i < 1000; ++i) {
+        queue_.room = i % 2 == 0 ? 5U : 0U;
+        released += release();
+        EXPECT_EQ(counts(0).sent_packets.read(), queue_.sent.size());
+        EXPECT_EQ(queue_.sent.size() + waiting(), 1000U);
+        if (waiting() > 0) {
+            EXPECT_LE(shaper_->next_release(), now_);
+        }
+    }
+    EXPECT_EQ(at_once + released, 1000U);
+    EXPECT_EQ(queue_.sent.size(), 1000U);
+    EXPECT_EQ(drops(drop_reason::receiver_full), 0U);
+    std::map<dataplane::port_index, std::uint64_t> last;
+    for (const sent_frame& f : queue_.sent) {
+        EXPECT_GE(f.number, last[f.sender]);
+        last[f.sender] = f.number;
+    }
+}
+
+TEST_F(shaped_port, pays_nothing_for_what_the_device_has_no_room_for)
+{
+    shaping s = plain(8'000, 8); // 1000 bytes a millisecond
+    s.classes[0]->max_wait_ms = 60'000;
+    shape(s);
+    for (int i = 0; i < 10; ++i) {
+        offer({.length = 1000});
+    }
+    ASSERT_EQ(queue_.sent.size(), 1U);
+    queue_.room = 0;
+    now_ += ms;
+    for (int i = 0; i < 100; ++i) {
+        EXPECT_EQ(release(), 0U);
+    }
+    queue_.room = 100;
+    EXPECT_EQ(release(), 1U);
+    EXPECT_EQ(release(), 0U);
+}
+
+TEST_F(shaped_port, has_packets_wait_once_the_device_is_full_and_counts_what_it_took)
+{
+    shape(plain(1'000'000));
+    queue_.room = 3;
+    for (int i = 0; i < 10; ++i) {
+        offer({});
+    }
+    EXPECT_EQ(counts(0).sent_packets.read(), 3U);
+    EXPECT_EQ(drops(drop_reason::receiver_full), 1U);
+    EXPECT_EQ(waiting(), 6U);
+    queue_.room = 100;
+    EXPECT_EQ(release(), 6U);
+    offer({});
+    EXPECT_EQ(counts(0).sent_packets.read(), 10U);
+}
+
 TEST_F(shaped_port, drops_what_waits_too_long)
 {
     shaping s = plain(8, 8); // 1000 bytes a second
