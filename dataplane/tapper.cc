@@ -82,6 +82,7 @@ void tapper::received(burst& b, const port_config& in, rte_mempool* pool,
         p.in_port = in.index;
         p.origin = static_cast<std::uint8_t>(i);
         p.destinations = 0;
+        p.note = 0; // no flow has looked at it yet
         p.tags = count_tags(p) & 0x3f;
         mirrored_[i] = 0;
         packets[i] = &p;
