@@ -119,6 +119,7 @@ void carrier::wait(packet_slot& p, std::uint32_t inner_bytes, const port_config&
         finish_checksum(p);
     }
     const std::uint32_t bytes = p.length;
+    const auto note = static_cast<std::uint16_t>(p.note & packet_note::queue);
     rte_mbuf* const m = own(p, around.pool);
     if (m == nullptr) {
         counters.drop(drop_reason::no_memory);
@@ -130,7 +131,7 @@ void carrier::wait(packet_slot& p, std::uint32_t inner_bytes, const port_config&
     }
     waiting_bytes_ += bytes;
     waiting_.push_back({m, who, out.at.address, to.index, to.incarnation, bytes, inner_bytes,
-                        around.tsc + patience * tsc_hz_});
+                        around.tsc + patience * tsc_hz_, note});
 }
 
 void carrier::look(const surroundings& around) noexcept
@@ -191,7 +192,7 @@ std::optional<drop_reason> carrier::look_at(const waiting_packet& w,
     counters.tx_bytes.add(w.inner_bytes);
     const auto bytes = answer.mac.bytes();
     std::memcpy(p.data, bytes.data(), bytes.size());
-    add_ready(p, out->local, around);
+    add_ready(p, out->local, around, w.note);
     return std::nullopt;
 }
 

@@ -99,6 +99,7 @@ private:
         std::uint32_t bytes;
         std::uint32_t inner_bytes;
         std::uint64_t until; // TSC
+        std::uint16_t note;  // its queue
     };
 
     void make_room(const surroundings& around) noexcept;

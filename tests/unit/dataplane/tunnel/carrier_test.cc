@@ -72,6 +72,7 @@ protected:
     struct out {
         port_index from;
         frame bytes;
+        std::uint16_t note{0};
     };
     struct collect final : continuation {
         collect(ready_packets& r, std::vector<out>& a) : ready{r}, all{a} {}
@@ -84,7 +85,7 @@ protected:
                 }
                 frame f(p.length);
                 copy_frame(p, 0, f.data(), f.size());
-                all.push_back({ready.from[i], std::move(f)});
+                all.push_back({ready.from[i], std::move(f), p.note});
             }
             ready.clear();
         }
@@ -283,6 +284,19 @@ TEST_F(carrier_of_vxlan, packets_wait_within_bounds)
     EXPECT_TRUE(carrier_.idle());
     EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
     EXPECT_EQ(counters_[0].tx_packets.read(), bound);
+}
+
+TEST_F(carrier_of_vxlan, packets_that_waited_have_the_queue_that_flows_chose)
+{
+    packet_slot& p = put(test::ip_frame{.payload = 100}.build(false));
+    p.note = packet_note::with_queue(77, 5);
+    const auto question = take(p, vxlan, 5);
+    ASSERT_EQ(question.size(), 1U);
+    EXPECT_EQ(question[0].note, 0U);
+    know(5);
+    const auto all = look(2, 5);
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(all[0].note, packet_note::with_queue(0, 5));
 }
 
 TEST_F(carrier_of_vxlan, packets_do_not_wait_for_ever)
