@@ -240,20 +240,19 @@ void shaper::transmit_at_once(std::span<packet* const> packets,
 void shaper::wait(packet& p, std::size_t to, const ports::queue_context& context) noexcept
 {
     one_class& c = classes_[to];
-    if (!make_room(c, p, *context.counters)) {
-        settle(c);
-        c.counts.dropped.add(1);
-        context.counters->drop(drop_reason::shaper_full, p);
-        return;
-    }
+    rte_mbuf* evicted = nullptr;
+    const bool fits = make_room(c, p, evicted);
     const waiting_note note{
         .next = nullptr, .since = context.now, .offload = p.offload, .in_port = p.in_port};
-    rte_mbuf* const m = own(p, context.pool);
+    rte_mbuf* const m = fits ? own(p, context.pool) : nullptr;
     if (m == nullptr) {
+        restore(c, evicted);
         settle(c);
-        context.counters->drop(drop_reason::no_memory, p);
+        c.counts.dropped.add(fits ? 0 : 1);
+        context.counters->drop(fits ? drop_reason::no_memory : drop_reason::shaper_full, p);
         return;
     }
+    drop_evicted(c, evicted, *context.counters);
     note_of(m) = note;
     if (c.packets == 0) {
         c.next_expiry = context.now + c.max_wait;
@@ -263,9 +262,10 @@ void shaper::wait(packet& p, std::size_t to, const ports::queue_context& context
     settle(c);
 }
 
-// Whoever has most of a full class makes room, with what has waited longest. False: it is the
-// packet's own sender.
-bool shaper::make_room(one_class& c, const packet& p, port_counters& counters) noexcept
+// Whoever has most of a full class makes room, with what has waited longest; all of that is in
+// `evicted` then, the last first, and its senders still have their turns. False: it is the packet's
+// own sender.
+bool shaper::make_room(one_class& c, const packet& p, rte_mbuf*& evicted) noexcept
 {
     const auto lacks_bytes = [&]() noexcept { return c.bytes + p.length > c.limit_bytes; };
     const std::uint16_t own = sender_of(p.in_port);
@@ -283,10 +283,40 @@ bool shaper::make_room(one_class& c, const packet& p, port_counters& counters) n
         if (biggest == nobody || share(own) + more > share(biggest)) {
             return false;
         }
-        c.counts.dropped.add(1);
-        remove(c, biggest, drop_reason::shaper_full, counters);
+        rte_mbuf* const m = take_first(c, (*c.senders)[biggest]);
+        note_of(m).next = evicted;
+        evicted = m;
     }
     return true;
+}
+
+void shaper::restore(one_class& c, rte_mbuf* evicted) noexcept
+{
+    while (evicted != nullptr) {
+        rte_mbuf* const m = evicted;
+        evicted = note_of(m).next;
+        prepend(c, (*c.senders)[sender_of(note_of(m).in_port)], m);
+    }
+}
+
+void shaper::drop_evicted(one_class& c, rte_mbuf* evicted, port_counters& counters) noexcept
+{
+    if (evicted == nullptr) {
+        return;
+    }
+    while (evicted != nullptr) {
+        rte_mbuf* const m = evicted;
+        evicted = note_of(m).next;
+        c.counts.dropped.add(1);
+        drop(m, drop_reason::shaper_full, counters);
+    }
+    for (std::uint16_t of = c.first_turn; of != nobody;) {
+        const std::uint16_t next = (*c.senders)[of].next;
+        if ((*c.senders)[of].first == nullptr) {
+            end_turn(c, of);
+        }
+        of = next;
+    }
 }
 
 void shaper::append(one_class& c, rte_mbuf* m) noexcept
@@ -319,14 +349,19 @@ void shaper::put_first(one_class& c, rte_mbuf* m) noexcept
 {
     const std::uint16_t of = sender_of(note_of(m).in_port);
     sender& s = (*c.senders)[of];
-    note_of(m).next = s.first;
     if (s.first == nullptr) {
-        s.last = m;
         s.debt_of = c.emptied;
         s.next = c.first_turn;
         c.last_turn = c.first_turn == nobody ? of : c.last_turn;
         c.first_turn = of;
     }
+    prepend(c, s, m);
+}
+
+void shaper::prepend(one_class& c, sender& s, rte_mbuf* m) noexcept
+{
+    note_of(m).next = s.first;
+    s.last = s.first == nullptr ? m : s.last;
     s.first = m;
     add(c, s, m);
 }

@@ -181,9 +181,12 @@ private:
     [[nodiscard]] std::size_t class_of(const packet& p) const noexcept;
     [[nodiscard]] bool leaves_at_once(one_class& c, std::uint64_t cost, std::uint64_t now) noexcept;
     void wait(packet& p, std::size_t to, const ports::queue_context& context) noexcept;
-    [[nodiscard]] bool make_room(one_class& c, const packet& p, port_counters& counters) noexcept;
+    [[nodiscard]] bool make_room(one_class& c, const packet& p, rte_mbuf*& evicted) noexcept;
+    static void restore(one_class& c, rte_mbuf* evicted) noexcept;
+    void drop_evicted(one_class& c, rte_mbuf* evicted, port_counters& counters) noexcept;
     void append(one_class& c, rte_mbuf* m) noexcept;
     void put_first(one_class& c, rte_mbuf* m) noexcept;
+    static void prepend(one_class& c, sender& s, rte_mbuf* m) noexcept;
     static void add(one_class& c, sender& s, const rte_mbuf* m) noexcept;
     [[nodiscard]] rte_mbuf* take_first(one_class& c, sender& s) noexcept;
     void end_turn(one_class& c, std::uint16_t of) noexcept;

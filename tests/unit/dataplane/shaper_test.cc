@@ -399,6 +399,36 @@ TEST_F(shaped_port, lets_no_sender_keep_others_out)
     EXPECT_NEAR(left[2], 50, 2);
 }
 
+TEST_F(shaped_port, drops_nothing_for_a_packet_that_finds_no_room_all_the_same)
+{
+    shaping s = plain(8, 8);
+    s.classes[0]->limit_bytes = 10'000;
+    shape(s);
+    offer({.sender = 9, .length = 1000}); // has the credit
+    for (int i = 0; i < 6; ++i) {
+        offer({.sender = 1, .length = 1000});
+    }
+    for (int i = 0; i < 3; ++i) {
+        offer({.sender = 2, .length = 1000});
+    }
+    std::vector<std::uint64_t> dropped;
+    watcher_.seen = [&](std::uint64_t number, drop_reason) { dropped.push_back(number); };
+    // One of 1 goes; then one more of it would, which has less by then than this one wants.
+    const std::uint64_t large = offer({.sender = 3, .length = 5500});
+    EXPECT_EQ(dropped, std::vector{large});
+    EXPECT_EQ(waiting(), 9U);
+    s.kbps = 0;
+    shaper_->set(s);
+    while (release() > 0) {}
+    ASSERT_EQ(queue_.sent.size(), 10U);
+    std::map<std::size_t, std::vector<std::uint64_t>> by_sender;
+    for (const sent_frame& f : queue_.sent) {
+        by_sender[dataplane::to_index(f.sender)].push_back(f.number);
+    }
+    EXPECT_EQ(by_sender[1], (std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6}));
+    EXPECT_EQ(by_sender[2], (std::vector<std::uint64_t>{7, 8, 9}));
+}
+
 TEST_F(shaped_port, has_wait_what_the_device_has_no_room_for)
 {
     shaping s = plain(8'000, 8);
