@@ -79,7 +79,7 @@ shaper::shaper(ports::tx_queue& queue, const shaping& settings, std::uint64_t ts
     for (one_class& c : classes_) {
         c.senders = std::make_unique<std::array<sender, sender_count>>();
     }
-    apply(now);
+    apply(now, nullptr);
 }
 
 shaper::~shaper()
@@ -108,7 +108,7 @@ shaping shaper::settings() const
     return settings_;
 }
 
-void shaper::apply(std::uint64_t now) noexcept
+void shaper::apply(std::uint64_t now, port_counters* counters) noexcept
 {
     const std::unique_lock lock{mutex_, std::try_to_lock};
     if (!lock.owns_lock()) {
@@ -132,7 +132,7 @@ void shaper::apply(std::uint64_t now) noexcept
     }
     for (std::size_t i = 1; i < shaper_classes; ++i) {
         if (!classes_[i].exists) {
-            move_to_default(classes_[i]);
+            move_to_default(classes_[i], now, counters);
         }
     }
     next_ = 0;
@@ -153,18 +153,31 @@ void shaper::set_class(std::size_t i, const shaper_class& to, std::uint64_t now)
     c.next_expiry = now;
 }
 
-void shaper::move_to_default(one_class& from) noexcept
+// Its senders take turns, while there is room. What finds some has just come, as far as waiting is
+// concerned: the order of all that wait is that of their times.
+void shaper::move_to_default(one_class& from, std::uint64_t now, port_counters* counters) noexcept
 {
-    while (from.first_turn != nobody) {
-        const std::uint16_t of = from.first_turn;
-        sender& s = (*from.senders)[of];
-        while (s.first != nullptr) {
-            append(classes_[0], take_first(from, s));
+    one_class& to = classes_[0];
+    while (from.packets > 0) {
+        for (std::uint16_t of = from.first_turn; of != nobody;) {
+            sender& s = (*from.senders)[of];
+            const std::uint16_t next = s.next;
+            rte_mbuf* const m = take_first(from, s);
+            if (s.first == nullptr) {
+                end_turn(from, of);
+            }
+            of = next;
+            if (to.buffers >= to.limit || to.bytes + m->pkt_len > to.limit_bytes) {
+                to.counts.dropped.add(1);
+                drop(m, drop_reason::shaper_full, *counters);
+                continue;
+            }
+            note_of(m).since = now;
+            append(to, m);
         }
-        end_turn(from, of);
     }
     settle(from);
-    settle(classes_[0]);
+    settle(to);
 }
 
 std::size_t shaper::class_of(const packet& p) const noexcept
@@ -199,7 +212,7 @@ void shaper::transmit(std::span<packet* const> packets,
                       const ports::queue_context& context) noexcept
 {
     if (version_.load(std::memory_order_acquire) != applied_) [[unlikely]] {
-        apply(context.now);
+        apply(context.now, context.counters);
     }
     std::array<packet*, burst::capacity> leaving;
     std::size_t count = 0;
@@ -561,7 +574,7 @@ std::size_t shaper::release(const ports::queue_context& context, burst& scratch)
 {
     constexpr std::size_t most = 4 * burst::capacity;
     if (version_.load(std::memory_order_acquire) != applied_) [[unlikely]] {
-        apply(context.now);
+        apply(context.now, context.counters);
     }
     std::uint64_t expiry = never;
     for (unsigned left = busy_classes_; left != 0; left &= left - 1) {

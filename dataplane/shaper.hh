@@ -175,9 +175,9 @@ private:
         shaper_counters counts;
     };
 
-    void apply(std::uint64_t now) noexcept;
+    void apply(std::uint64_t now, port_counters* counters) noexcept; // null: nothing waits
     void set_class(std::size_t i, const shaper_class& to, std::uint64_t now) noexcept;
-    void move_to_default(one_class& from) noexcept;
+    void move_to_default(one_class& from, std::uint64_t now, port_counters* counters) noexcept;
     [[nodiscard]] std::size_t class_of(const packet& p) const noexcept;
     [[nodiscard]] bool leaves_at_once(one_class& c, std::uint64_t cost, std::uint64_t now) noexcept;
     void wait(packet& p, std::size_t to, const ports::queue_context& context) noexcept;

@@ -282,6 +282,30 @@ TEST_F(shaped_classes, that_go_leave_what_waits_to_class_0)
     EXPECT_EQ(waiting(), 0U);
 }
 
+TEST_F(shaped_classes, that_go_leave_what_class_0_has_room_for_to_wait_anew)
+{
+    shaping s = of(8, {{2, {.rate_kbps = 8, .max_wait_ms = 60'000}}});
+    s.burst_kbit = 8;
+    s.classes[0]->limit = 10;
+    s.classes[0]->max_wait_ms = 100;
+    shape(s);
+    for (int i = 0; i < 41; ++i) {
+        offer({.number_of_class = 2, .sender = static_cast<std::uint16_t>(i < 31 ? 1 : 2)});
+    }
+    const std::uint64_t waited = counts(2).waiting_packets.read();
+    run_for(500 * ms); // longer than packets of class 0 may
+    s.classes[2].reset();
+    shaper_->set(s);
+    (void)release();
+    EXPECT_EQ(counts(0).waiting_packets.read(), 10U);
+    EXPECT_EQ(drops(drop_reason::shaper_full), waited - 10);
+    EXPECT_EQ(counts(0).dropped.read(), waited - 10);
+    run_for(99 * ms);
+    EXPECT_EQ(drops(drop_reason::shaper_timeout), 0U);
+    run_for(20 * ms);
+    EXPECT_EQ(drops(drop_reason::shaper_timeout), 10U);
+}
+
 TEST_F(shaped_port, shares_a_class_among_its_senders)
 {
     shaping s = plain(80'000);
