@@ -212,7 +212,7 @@ void shaper::transmit(std::span<packet* const> packets,
                       const ports::queue_context& context) noexcept
 {
     if (version_.load(std::memory_order_acquire) != applied_) [[unlikely]] {
-        apply(context.now, context.counters);
+        apply(context.now, &of_others(context));
     }
     std::array<packet*, burst::capacity> leaving;
     std::size_t count = 0;
@@ -265,7 +265,7 @@ void shaper::wait(packet& p, std::size_t to, const ports::queue_context& context
         context.counters->drop(fits ? drop_reason::no_memory : drop_reason::shaper_full, p);
         return;
     }
-    drop_evicted(c, evicted, *context.counters);
+    drop_evicted(c, evicted, of_others(context));
     note_of(m) = note;
     if (c.packets == 0) {
         c.next_expiry = context.now + c.max_wait;
@@ -574,7 +574,7 @@ std::size_t shaper::release(const ports::queue_context& context, burst& scratch)
 {
     constexpr std::size_t most = 4 * burst::capacity;
     if (version_.load(std::memory_order_acquire) != applied_) [[unlikely]] {
-        apply(context.now, context.counters);
+        apply(context.now, &of_others(context));
     }
     std::uint64_t expiry = never;
     for (unsigned left = busy_classes_; left != 0; left &= left - 1) {

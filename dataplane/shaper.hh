@@ -114,6 +114,10 @@ public:
 
     // From here on the worker whose queue it is.
 
+    // What of other packets goes while transmit() is called is counted there, and not by its
+    // context, until null is given: for a context that is of these packets alone.
+    void count_others_at(port_counters* counters) noexcept { others_ = counters; }
+
     // Each leaves at once, if nothing waits and its class and the port have credit; or is owned and
     // waits; or is dropped.
     void transmit(std::span<packet* const> packets,
@@ -178,6 +182,10 @@ private:
     void apply(std::uint64_t now, port_counters* counters) noexcept; // null: nothing waits
     void set_class(std::size_t i, const shaper_class& to, std::uint64_t now) noexcept;
     void move_to_default(one_class& from, std::uint64_t now, port_counters* counters) noexcept;
+    [[nodiscard]] port_counters& of_others(const ports::queue_context& context) const noexcept
+    {
+        return others_ != nullptr ? *others_ : *context.counters;
+    }
     [[nodiscard]] std::size_t class_of(const packet& p) const noexcept;
     [[nodiscard]] bool leaves_at_once(one_class& c, std::uint64_t cost, std::uint64_t now) noexcept;
     void wait(packet& p, std::size_t to, const ports::queue_context& context) noexcept;
@@ -222,6 +230,7 @@ private:
     std::array<one_class, shaper_classes> classes_;
     std::array<choice, burst::capacity> loaded_; // by slot of what is released
     std::uint32_t applied_{0};
+    port_counters* others_{nullptr};
 
     std::atomic<std::uint32_t> version_{1};
     mutable std::mutex mutex_; // of what follows; the worker only tries

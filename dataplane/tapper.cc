@@ -55,6 +55,12 @@ void truncate(packet_slot& p, std::uint32_t length, burst& b) noexcept
     p.segment_count = kept;
 }
 
+bool is_full(drop_reason r) noexcept
+{
+    return r == drop_reason::receiver_full || r == drop_reason::handover_full ||
+           r == drop_reason::shaper_full;
+}
+
 } // namespace
 
 tapper::tapper(worker_index worker, port_counters* counters) : worker_{worker}, counters_{counters}
@@ -274,10 +280,7 @@ void tapper::settle(port_counters& port) noexcept
         const std::uint64_t count = scratch_->drops[i].read();
         if (count > 0) {
             const auto reason = static_cast<drop_reason>(i);
-            port.drop(reason == drop_reason::receiver_full || reason == drop_reason::handover_full
-                          ? drop_reason::mirror_full
-                          : reason,
-                      count);
+            port.drop(is_full(reason) ? drop_reason::mirror_full : reason, count);
             scratch_->drops[i].set(0);
         }
     }

@@ -20,7 +20,7 @@ namespace strait::dataplane {
 class mirror_sender {
 public:
     // Packets as they are, of which nothing may be kept or changed; counts in `counters`. Whether
-    // they were handed to another worker.
+    // they are on their way only: handed to another worker, or waiting for a rate.
     virtual bool send(std::span<packet* const> packets, const port_config& port,
                       port_counters& counters) noexcept = 0;
 

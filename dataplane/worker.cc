@@ -45,7 +45,7 @@ public:
     bool send(std::span<packet* const> packets, const port_config& port,
               port_counters& counters) noexcept override
     {
-        return w_.give(packets, false, port, counters, now_);
+        return w_.give_copies(packets, false, port, counters, now_);
     }
 
 private:
@@ -381,8 +381,8 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         port_counters& counters = port_counters_[to_index(to)];
         if (port.bridge == no_bridge) [[unlikely]] { // a mirror's copies, handed over
             const admitted kept = admit(lists.packets(to), port, taps_.scratch());
-            (void)give(lists.packets(to).first(kept.count), kept.complete, port, taps_.scratch(),
-                       now);
+            (void)give_copies(lists.packets(to).first(kept.count), kept.complete, port,
+                              taps_.scratch(), now);
             taps_.settle(counters);
             continue;
         }

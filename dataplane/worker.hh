@@ -136,6 +136,10 @@ private:
     // Packets that were admitted. Whether they went to another worker.
     bool give(std::span<packet* const> packets, bool complete, const port_config& port,
               port_counters& counters, const iteration& now) noexcept;
+    // Of a mirror, with counters of its own. Whether they are on their way only: to another worker,
+    // or to wait for the port's rate.
+    bool give_copies(std::span<packet* const> packets, bool complete, const port_config& port,
+                     port_counters& counters, const iteration& now) noexcept;
     class to_mirror;
     // What a port that mirrors alone may use sends is nobody's.
     [[nodiscard]] bool show_received(burst& b, const port_config& in,

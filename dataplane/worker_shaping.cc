@@ -37,6 +37,19 @@ bool worker::release_waiting(const iteration& now) noexcept
     return released;
 }
 
+bool worker::give_copies(std::span<packet* const> packets, bool complete, const port_config& port,
+                         port_counters& counters, const iteration& now) noexcept
+{
+    shaper* const queue = port.egress_shaper.get();
+    if (queue == nullptr || now.plan->sinks[to_index(port.index)].queue != queue) {
+        return give(packets, complete, port, counters, now);
+    }
+    queue->count_others_at(&port_counters_[to_index(port.index)]);
+    (void)give(packets, complete, port, counters, now);
+    queue->count_others_at(nullptr);
+    return true;
+}
+
 std::uint64_t worker::next_release(const worker_plan& plan) noexcept
 {
     std::uint64_t next = shaper::never;

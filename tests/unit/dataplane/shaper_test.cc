@@ -453,6 +453,28 @@ TEST_F(shaped_port, drops_nothing_for_a_packet_that_finds_no_room_all_the_same)
     EXPECT_EQ(by_sender[2], (std::vector<std::uint64_t>{7, 8, 9}));
 }
 
+TEST_F(shaped_port, counts_others_that_make_room_for_a_mirrors_copies_as_the_ports)
+{
+    shaping s = plain(8, 8);
+    s.classes[0]->limit = 10;
+    shape(s);
+    for (int i = 0; i < 11; ++i) {
+        offer({.sender = 1});
+    }
+    ASSERT_EQ(waiting(), 10U);
+    std::vector<std::uint64_t> seen;
+    watcher_.seen = [&](std::uint64_t number, drop_reason) { seen.push_back(number); };
+    shaper_->count_others_at(counters_.get());
+    auto real = std::exchange(counters_, std::make_unique<dataplane::port_counters>());
+    for (int i = 0; i < 7; ++i) {
+        offer({.sender = 2});
+    }
+    EXPECT_EQ(drops(drop_reason::shaper_full), 2U);
+    counters_ = std::move(real);
+    EXPECT_EQ(drops(drop_reason::shaper_full), 5U); // up to half
+    EXPECT_EQ(seen, (std::vector<std::uint64_t>{1, 2, 3, 4, 5}));
+}
+
 TEST_F(shaped_port, has_wait_what_the_device_has_no_room_for)
 {
     shaping s = plain(8'000, 8);

@@ -105,15 +105,18 @@ protected:
             EXPECT_GT(p->destinations + (p->mbuf == nullptr ? 2 : 0), 1);
             EXPECT_EQ(p->note, 0U);
             if (room_ == 0) {
-                counters.drop(drop_reason::receiver_full, *p);
+                counters.drop(full_as_, *p);
                 continue;
             }
             --room_;
+            if (on_their_way_) {
+                continue;
+            }
             sent_[to_index(port.index)].push_back(bytes_of(*p));
             counters.tx_packets.add(1);
             counters.tx_bytes.add(p->length);
         }
-        return false;
+        return on_their_way_;
     }
     [[nodiscard]] std::uint64_t drops(std::size_t port, drop_reason reason) const
     {
@@ -134,6 +137,8 @@ protected:
     using sent_frames = std::map<std::size_t, std::vector<frame>>;
     sent_frames sent_;
     std::size_t room_{1000};
+    drop_reason full_as_{drop_reason::receiver_full};
+    bool on_their_way_{false}; // what is sent
     pool_ptr pool_{make_pool()};
     std::vector<std::shared_ptr<port_config>> ports_;
     std::shared_ptr<dataplane::bridge_config> bridge_;
@@ -228,6 +233,24 @@ TEST_F(tapper, counts_copies_that_find_no_room_as_the_mirrors_and_not_as_the_por
     (void)receive(0, {make_frame(b, a, 64)});
     EXPECT_EQ(drops(4, drop_reason::egress_disabled), 1U);
     EXPECT_EQ(m.outlet->by_worker[0].drops.read(), 3U);
+}
+
+TEST_F(tapper, counts_copies_that_wait_for_a_rate_as_given)
+{
+    reserve(4);
+    tap& m = add(true);
+    m.filter.received.set(0);
+    m.output = port_index{4};
+    publish();
+    room_ = 1;
+    on_their_way_ = true;
+    full_as_ = drop_reason::shaper_full;
+    (void)receive(0, {make_frame(b, a, 64), make_frame(b, a, 65), make_frame(b, a, 66)});
+    EXPECT_EQ(m.outlet->by_worker[0].packets.read(), 1U);
+    EXPECT_EQ(m.outlet->by_worker[0].bytes.read(), 64U);
+    EXPECT_EQ(m.outlet->by_worker[0].drops.read(), 2U);
+    EXPECT_EQ(drops(4, drop_reason::mirror_full), 2U);
+    EXPECT_EQ(drops(4, drop_reason::shaper_full), 0U);
 }
 
 TEST_F(tapper, mirrors_to_a_vlan_in_place_of_the_packets_own)
