@@ -50,15 +50,19 @@ json::value to_json(const dataplane::port_rate& r)
 
 // A port's rate that packets wait for, as it was but for what is given; without a rate no class
 // stays.
-std::optional<dataplane::shaping> shape(const json::object& p, const dataplane::shaping& before)
+outcome<std::optional<dataplane::shaping>> shape(const json::object& p,
+                                                 const dataplane::shaping& before)
 {
     dataplane::shaping now = before;
     now.kbps = number_as<std::uint32_t>(p, "shape_rate").value_or(before.kbps);
     now.burst_kbit = number_as<std::uint32_t>(p, "shape_burst").value_or(before.burst_kbit);
-    if (now == before) {
-        return std::nullopt;
+    if (now.kbps == 0 && p.contains("shape_burst")) {
+        return failure{failure_kind::invalid, "a burst needs a rate: give --shape-rate with it"};
     }
-    return now.kbps == 0 ? dataplane::shaping{} : now;
+    if (now == before) {
+        return std::optional<dataplane::shaping>{};
+    }
+    return std::optional{now.kbps == 0 ? dataplane::shaping{} : now};
 }
 
 json::value to_json(const dataplane::shaping& s)
@@ -446,7 +450,11 @@ service::result service::port_add(const object& p)
     request.egress = rate(p, "egress", {}).value_or(request.egress);
     request.port_security = is_set(p, "port_security");
     request.dhcp_trusted = is_set(p, "dhcp_trust");
-    request.shaping = shape(p, {});
+    auto shaped = shape(p, {});
+    if (shaped.has_error()) {
+        return shaped.error();
+    }
+    request.shaping = *shaped;
     if (auto done = switch_.add_port(request); done.has_error()) {
         return done.error();
     }
@@ -493,7 +501,11 @@ service::result service::port_set(const object& p)
     if (const auto there = switch_.ports().find(name); there != switch_.ports().end()) {
         change.ingress = rate(p, "ingress", there->second.ingress);
         change.egress = rate(p, "egress", there->second.egress);
-        change.shaping = shape(p, shaping_of(there->second));
+        auto shaped = shape(p, shaping_of(there->second));
+        if (shaped.has_error()) {
+            return shaped.error();
+        }
+        change.shaping = *shaped;
     }
     change.port_security = truth(p, "port_security");
     change.dhcp_trusted = truth(p, "dhcp_trust");

@@ -148,6 +148,26 @@ TEST_F(methods_of_the_service, end_only_an_adoption_that_there_is)
     EXPECT_EQ(why("xen.release", R"({"bridge":"br0"})"), "bridge br0 adopts no Xen guests");
 }
 
+TEST_F(methods_of_the_service, take_a_burst_to_shape_to_with_a_rate_alone)
+{
+    add_two_ports();
+    const std::string refusal = "a burst needs a rate: give --shape-rate with it";
+    EXPECT_EQ(why("port.set", R"({"name":"a","shape_burst":100})"), refusal);
+    EXPECT_EQ(why("port.set", R"({"name":"a","shape_rate":0,"shape_burst":100})"), refusal);
+    EXPECT_EQ(why("port.add", R"({"name":"c","bridge":"br0","type":"nic","device":"d2",
+                                  "shape_burst":100})"),
+              refusal);
+    EXPECT_THAT(why("port.show", R"({"name":"c"})"), HasSubstr("there is no port c"));
+    EXPECT_TRUE(ask("port.show", R"({"name":"a"})").at("shape").is_null());
+    auto shown = ask("port.set", R"({"name":"a","shape_rate":8000,"shape_burst":100})");
+    EXPECT_EQ(shown.at("shape").at("burst_kbit"), 100);
+    shown = ask("port.set", R"({"name":"a","shape_burst":200})");
+    EXPECT_EQ(shown.at("shape").at("burst_kbit"), 200);
+    EXPECT_EQ(shown.at("shape").at("kbps"), 8000);
+    EXPECT_EQ(why("port.set", R"({"name":"a","shape_rate":0,"shape_burst":100})"), refusal);
+    EXPECT_EQ(ask("port.show", R"({"name":"a"})").at("shape").at("kbps"), 8000);
+}
+
 TEST_F(methods_of_the_service, list_macs_with_their_ports)
 {
     add_two_ports();
