@@ -84,8 +84,8 @@ std::optional<failure> virtual_switch::refuse_shaping(const port_request& reques
         return invalid("with what the classes of all ports may have waiting, " +
                        std::to_string(packets) + " packets, more than half of the packet pool (" +
                        std::to_string(room) +
-                       ") could be taken; give a lower --limit, or start straitd with more "
-                       "--memory");
+                       ") could be taken; lower the limit of a class that has little need of "
+                       "it (shaper set PORT CLASS --limit N), or start straitd with more --memory");
     }
     return std::nullopt;
 }
@@ -112,6 +112,7 @@ std::string virtual_switch::waited_in_vain(const port& p)
                : "; packets that waited for its rate and went with it: " + std::to_string(packets);
 }
 
+// Of a port that has a rate.
 outcome<void> virtual_switch::set_shaping(const std::string& name, const shaping& to)
 {
     const auto found = ports_.find(name);
@@ -122,20 +123,9 @@ outcome<void> virtual_switch::set_shaping(const std::string& name, const shaping
     if (auto why = refuse_shaping(p.request, to)) {
         return std::move(*why);
     }
-    if (p.shaper) {
-        p.shaper->set(to);
-        engine_.wake_workers(); // who waits for what was the next release
-    } else if (auto made = make_shaper(p.config->queues, to)) {
-        auto config = std::make_shared<dataplane::port_config>(*p.config);
-        config->egress_shaper = made;
-        auto next = draft();
-        put(*next, config);
-        publish(std::move(next));
-        p.config = config;
-        p.shaper = std::move(made);
-    }
-    log(log_level::info, "control",
-        "port " + name + ": shaped to " + (to.kbps == 0 ? "no rate" : rate(to.kbps)));
+    p.shaper->set(to);
+    engine_.wake_workers(); // who waits for what was the next release
+    log(log_level::info, "control", "port " + name + ": its classes changed");
     return {};
 }
 
