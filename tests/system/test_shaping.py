@@ -185,7 +185,19 @@ def test_what_waits_comes_with_nothing_behind_it(hosts):
     with contextlib.closing(sender):
         for _ in range(100):
             sender.sendto(bytes(PAYLOAD), (RECEIVER, 7001))
+
+    def asleep():
+        return [w["asleep_cycles"] for w in hosts.ctl("worker", "list")["workers"]]
+
+    def waiting():
+        return hosts.classes()[0]["waiting_packets"]
     try:
+        parts.wait_until(lambda: waiting() > 0, 5, "something waiting")
+        before, first = asleep(), waiting()
+        parts.wait_until(lambda: 0 < waiting() < first, 5, "less waiting")
+        parts.wait_until(lambda: all(a > b for a, b in zip(asleep(), before)), 10,
+                         "all workers to have slept")
+        assert waiting() > 0
         parts.wait_until(lambda: counted.bytes[7001] == 100 * FRAME, 30, "all of it coming")
     finally:
         seconds = counted.end()
@@ -240,8 +252,14 @@ def test_enqueue_is_for_one_output(hosts):
     assert classes[0]["sent_packets"] - before < 50  # ARP
     frame = ("udp,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,nw_src=10.8.0.1,"
              "nw_dst=10.8.0.3,tp_dst=7001")
-    outputs = hosts.ctl("trace", "s1", frame)["outputs"]
-    assert [(o["port"], o["queue"]) for o in outputs] == [("up0", 4)]
+
+    def traced(actions):
+        hosts.ctl("flow", "add", f"priority=10,udp,tp_dst=7001,actions={actions}")
+        outputs = hosts.ctl("trace", "s1", frame)["outputs"]
+        return [(o["port"], o["queue"]) for o in outputs]
+    assert traced("enqueue:up0:4") == [("up0", 4)]
+    assert traced("enqueue:up0:4,output:s2") == [("up0", 4), ("s2", 0)]
+    assert traced("set_queue:2,enqueue:up0:4,output:up0") == [("up0", 4), ("up0", 2)]
 
 
 def test_senders_share_a_class_whatever_they_send(hosts):

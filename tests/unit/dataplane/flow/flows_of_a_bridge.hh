@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <set>
 #include <sstream>
@@ -109,6 +110,7 @@ protected:
             const auto kept = dataplane::admit(packets, *config_.ports[i], counters_);
             for (const dataplane::packet* const p : packets.first(kept.count)) {
                 sent_[i].push_back(bytes_of(*p));
+                queues_[i].push_back(p->note >> dataplane::packet_note::tunnel_bits);
                 // A NIC takes the memory of what goes nowhere else.
                 EXPECT_FALSE(taken_.contains(p)) << "sent once more after a NIC took it";
                 if (p->destinations <= 1 && p >= burst_->slots.data() &&
@@ -130,6 +132,7 @@ protected:
     sent send(std::size_t port, const std::vector<frame_bytes>& frames)
     {
         sent_.clear();
+        queues_.clear();
         taken_.clear();
         burst_->clear();
         for (const frame_bytes& f : frames) {
@@ -192,6 +195,7 @@ protected:
     dataplane::port_counters counters_;
     dataplane::worker_counters worker_;
     sent sent_;
+    std::map<std::size_t, std::vector<unsigned>> queues_; // of what was sent, by port
     std::set<const dataplane::packet*> taken_;
 };
 

@@ -149,6 +149,38 @@ TEST_F(later_passes, have_the_stack_and_the_action_set)
     EXPECT_EQ(misses(), before) << "an entry is told apart by the set, too";
 }
 
+// By port, of packets that each output sends alike: translated, and by what is known then.
+TEST_F(later_passes, have_the_queue_that_was_chosen_before)
+{
+    using queues = std::map<std::size_t, std::vector<unsigned>>;
+    const auto sent_with = [this](std::vector<plain_rule> rules) {
+        publish(std::move(rules));
+        queues all;
+        for (int i = 0; i < 2; ++i) {
+            (void)send(1, frames(1));
+            EXPECT_TRUE(i == 0 || queues_ == all);
+            all = queues_;
+        }
+        return all;
+    };
+    const action two{set_queue{2}};
+    EXPECT_EQ(sent_with({always(0, {two, out(2), {set_queue{5}}, out(3), out(4)})}),
+              (queues{{2, {2}}, {3, {5}}, {4, {5}}}));
+    EXPECT_EQ(sent_with({always(0, {two, out(2), {pop_queue{}}, out(3)})}),
+              (queues{{2, {2}}, {3, {0}}}));
+    EXPECT_EQ(sent_with({always(0, {{enqueue{2, 4}}, out(3)})}), (queues{{2, {4}}, {3, {0}}}));
+    EXPECT_EQ(sent_with({always(0, {two, {enqueue{2, 4}}, out(2)})}), (queues{{2, {4, 2}}}));
+    EXPECT_EQ(sent_with({always(0, {two, {clone{{{set_queue{6}}, out(2)}}}, out(3)})}),
+              (queues{{2, {6}}, {3, {2}}}));
+    EXPECT_EQ(sent_with({always(0, {two, {clone{{out(2), {pop_queue{}}}}}, out(3)})}),
+              (queues{{2, {2}}, {3, {2}}}));
+    EXPECT_EQ(sent_with({always(0, {two, track(1)}),
+                         always(1, {out(2), {set_queue{7}}, out(3), {pop_queue{}}, out(4)})}),
+              (queues{{2, {2}}, {3, {7}}, {4, {0}}}));
+    EXPECT_EQ(sent_with({always(0, {{enqueue{2, 4}}, track(1), two, out(3)}), always(1, {out(4)})}),
+              (queues{{2, {4}}, {3, {2}}, {4, {0}}}));
+}
+
 TEST_F(later_passes, end_after_so_many)
 {
     publish({always(0, {track(0)})});
