@@ -31,9 +31,12 @@ std::uint32_t bytes_there(const packet& p) noexcept
 
 vlan_id vlan_at(const packet& p, const port_config& at) noexcept
 {
-    if (p.head_length >= ethernet_header + tag_length &&
-        load<be16>(p.data + ethernet_header - 2) == ethertype_vlan) {
-        const vlan_id vid{static_cast<std::uint16_t>(outer_tag(p.data) & vid_mask)};
+    // Behind one tag that has but a priority, the next counts, as where packets are switched.
+    for (std::size_t tag = ethernet_header;
+         tag <= ethernet_header + tag_length && p.head_length >= tag + tag_length &&
+         load<be16>(p.data + tag - 2) == ethertype_vlan;
+         tag += tag_length) {
+        const vlan_id vid{static_cast<std::uint16_t>(load<be16>(p.data + tag) & vid_mask)};
         if (vid != vlan_id{}) {
             return vid;
         }

@@ -46,6 +46,10 @@ TEST(vlan_at_a_port, is_the_tags_or_else_the_ports_own)
     EXPECT_EQ(vlan_at(tagged.get(), access), vlan_id{5});
     borrowed_packet of_priority{with_tag(make_frame(b, a, 80), 0x6000)};
     EXPECT_EQ(vlan_at(of_priority.get(), access), vlan_id{7});
+    borrowed_packet behind{with_tag(with_tag(make_frame(b, a, 80), 9), 0x6000)};
+    EXPECT_EQ(vlan_at(behind.get(), access), vlan_id{9}) << "as where it is switched";
+    borrowed_packet further{with_tag(with_tag(with_tag(make_frame(b, a, 80), 9), 0), 0)};
+    EXPECT_EQ(vlan_at(further.get(), access), vlan_id{7});
     borrowed_packet outer{with_tag(make_frame(b, a, 80), 5, 0x88a8)};
     EXPECT_EQ(vlan_at(outer.get(), access), vlan_id{7});
     frame cut = with_tag(make_frame(b, a, 14), 5);
