@@ -546,9 +546,11 @@ bool pass_guard(const dataplane::snapshot& config, const dataplane::port_config&
         }
         steps.says("port security: from what is bound to the port");
     }
-    if (g.dhcp == guard::dhcp_role::snooped && guard::side_of(k, at) == guard::dhcp_side::server) {
-        steps.says("DHCP snooping: no server is trusted here");
-        counters.drop(drop_reason::dhcp_not_trusted);
+    if (const auto wrong = guard::check_dhcp(g, in, p, k, at)) {
+        steps.says(*wrong == drop_reason::dhcp_not_trusted
+                       ? "DHCP snooping: no server is trusted here"
+                       : "DHCP snooping: the switch could not follow the client");
+        counters.drop(*wrong);
         return false;
     }
     const auto* const found = g.suppresses ? guard::find_answer(g, in, p, at, config) : nullptr;

@@ -65,7 +65,9 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {spoofed_nd, "spoofed_nd", true,
          "its neighbour discovery tells of what is not bound to the port: binding list"},
         {dhcp_not_trusted, "dhcp_not_trusted", true,
-         "a DHCP server's answer from a port without one: port set NAME --dhcp-trust on"},
+         "a DHCP server's answer, or what may hide one, from a port without a server: port set "
+         "NAME "
+         "--dhcp-trust on"},
         {dhcp_too_many, "dhcp_too_many", true,
          "more DHCP messages than the port may send, or than the switch can follow"},
         {acl_from_denied, "acl_from_denied", true,

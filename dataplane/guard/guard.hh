@@ -21,6 +21,10 @@
 
 namespace strait::guard {
 
+// Bound to stations that may send from any address: to relays and routers.
+inline constexpr endpoint::ip_prefix any_ipv4{endpoint::ip_address::v4(0), 96};
+inline constexpr endpoint::ip_prefix any_ipv6{endpoint::ip_address{}, 0};
+
 // A MAC in a VLAN, and the addresses that it may send from: `count` of a port's, from `first` on.
 struct station {
     dataplane::mac_address mac;
@@ -110,6 +114,8 @@ struct port_guard {
     bool security{false}; // what is not bound is dropped
     // With security, a MAC that is bound to no port of the bridge may ask DHCP for an address.
     bool open{false};
+    // As many addresses are leased here as may be: who has none gets none.
+    bool full{false};
     bool suppresses{false}; // questions for neighbours that are known are answered
     dhcp_role dhcp{dhcp_role::none};
     std::vector<station> stations;

@@ -81,7 +81,13 @@ const directory::neighbour* find_answer(const port_guard& g, const port_config& 
     if (!asked.asks || !asked.sender.is_set() || asked.sender == asked.target) {
         return nullptr;
     }
-    const directory::neighbour* const found = g.bridge->find(asked.target, vlan_at(p, in));
+    const vlan_id vlan = vlan_at(p, in);
+    const bool refused =
+        in.vlan.port_mode == vlan_policy::mode::access && a.vlan != vlan_id{}; // tagged
+    if (refused || !in.vlan.carries(vlan)) {
+        return nullptr; // nor would it go anywhere
+    }
+    const directory::neighbour* const found = g.bridge->find(asked.target, vlan);
     if (found == nullptr || found->port == in.index) {
         return nullptr;
     }
@@ -148,11 +154,11 @@ bool inspector::passes(packet_slot& p, burst* b, const surroundings& around,
         }
     }
     if (g.dhcp != dhcp_role::none) {
-        const dhcp_side side = side_of(k, at);
-        if (side == dhcp_side::server && g.dhcp == dhcp_role::snooped) {
-            around.counters.drop(drop_reason::dhcp_not_trusted, p);
+        if (const auto wrong = check_dhcp(g, around.in, p, k, at)) {
+            around.counters.drop(*wrong, p);
             return false;
         }
+        const dhcp_side side = side_of(k, at);
         const bool tells =
             side == (g.dhcp == dhcp_role::trusted ? dhcp_side::server : dhcp_side::client);
         if (tells && !show_dhcp(p, side == dhcp_side::server, around)) {

@@ -147,6 +147,17 @@ TEST_F(inspected, a_question_in_a_vlan_is_answered_there)
     EXPECT_EQ(inspect({tagged(question, 8)}), 1U) << "nobody is known there";
 }
 
+TEST_F(inspected, no_question_is_answered_that_the_port_does_not_carry)
+{
+    at_.g->suppresses = true;
+    at_.port.vlan.allowed.reset(7);
+    EXPECT_EQ(inspect({tagged(question, 7)}), 1U);
+    at_.port.vlan = dataplane::vlan_policy::access(dataplane::vlan_id{7});
+    EXPECT_EQ(inspect({tagged(question, 7)}), 1U) << "no tag is allowed";
+    EXPECT_EQ(inspect({question}), 0U);
+    EXPECT_EQ(inspect({tagged(question, 0)}), 0U) << "a priority alone";
+}
+
 TEST_F(inspected, what_is_its_owners_business_is_left_alone)
 {
     at_.g->suppresses = true;
@@ -193,6 +204,47 @@ TEST_F(inspected, servers_are_heard_on_trusted_ports_alone)
     EXPECT_EQ(inspect({six, tagged(reply, 4)}), 0U);
     at_.g->dhcp = dhcp_role::none;
     EXPECT_EQ(inspect({six, reply, request}), 3U);
+}
+
+TEST_F(inspected, what_hides_from_snooping_is_dropped)
+{
+    snoop(dhcp_role::snooped);
+    constexpr unsigned more = 0x2000;
+    const auto four = [&](const bytes& content, unsigned place) {
+        return inspect({ether(mac(2), mac(1), 0x0800, ipv4(v4(1), v4(2), 17, content, place))});
+    };
+    EXPECT_EQ(four(udp(68, 67, dhcp(1, mac(1))), more), 0U);
+    EXPECT_EQ(four(udp(67, 68), more), 0U);
+    EXPECT_EQ(four(bytes(4), more), 0U);
+    EXPECT_EQ(four(udp(1, 53), more), 1U);
+    EXPECT_EQ(four(bytes(4), 9), 1U);
+    const auto six = [&](std::uint8_t next, const bytes& content) {
+        return inspect({ether(mac(2), mac(1), 0x86dd, ipv6(v6(1), v6(2), next, content))});
+    };
+    const bytes first{17, 0, 0, 1, 0, 0, 0, 9};
+    EXPECT_EQ(six(44, first + udp(546, 547)), 0U);
+    EXPECT_EQ(six(44, first + bytes(4)), 0U);
+    EXPECT_EQ(six(44, first + udp(1, 53)), 1U);
+    EXPECT_EQ(six(60, bytes{17, 31} + bytes(254) + udp(547, 546)), 0U) << "further than is read";
+    EXPECT_EQ(six(60, bytes{60, 255} + bytes(6)), 0U) << "cut off";
+    EXPECT_EQ(dropped(drop_reason::dhcp_not_trusted), 7U);
+    EXPECT_EQ(shown(), bytes{});
+}
+
+TEST_F(inspected, clients_that_could_not_be_bound_are_not_heard)
+{
+    snoop(dhcp_role::snooped);
+    const auto of = [](unsigned n, std::size_t more = 0) {
+        return ether(everybody, mac(n), 0x0800,
+                     ipv4(v4(0), bytes(4, 0xff), 17, udp(68, 67, dhcp(1, mac(n)) + bytes(more))));
+    };
+    EXPECT_EQ(inspect({of(3)}), 1U);
+    at_.g->full = true;
+    EXPECT_EQ(inspect({of(3)}), 0U);
+    EXPECT_EQ(inspect({of(1)}), 1U) << "who is there may renew";
+    EXPECT_EQ(dropped(drop_reason::dhcp_too_many), 1U);
+    EXPECT_EQ(inspect({of(1, dhcp_outlet::most_bytes)}), 0U) << "longer than control sees";
+    EXPECT_EQ(dropped(drop_reason::dhcp_too_many), 2U);
 }
 
 TEST_F(inspected, clients_that_ask_too_often_are_not_heard)

@@ -189,8 +189,11 @@ TEST_F(port_security, tells_vlans_apart_and_sees_through_tags)
     const bytes frame = ether(mac(2), mac(1), 0x0800, ipv4(v4(1), v4(2), 6, bytes(20, 0x50)));
     EXPECT_EQ(check(at_, tagged(frame, 0)), "passes") << "a priority alone";
     EXPECT_EQ(check(at_, tagged(frame, 9)), "spoofed_mac");
+    EXPECT_EQ(check(at_, tagged(tagged(frame, 9), 0)), "spoofed_mac")
+        << "a priority, and the VLAN behind it";
     at_.g->stations[0].vlan = dataplane::vlan_id{9};
     EXPECT_EQ(check(at_, tagged(frame, 9)), "passes");
+    EXPECT_EQ(check(at_, tagged(tagged(frame, 9), 0)), "passes");
     EXPECT_EQ(check(at_, tagged(tagged(frame, 5), 9)), "passes");
     EXPECT_EQ(check(at_, tagged(tagged(tagged(frame, 5), 5), 9)), "spoofed_ip");
     const bytes lie = ether(mac(2), mac(1), 0x0800, ipv4(v4(2), v4(2), 6, bytes(20, 0x50)));
@@ -219,6 +222,110 @@ TEST_F(port_security, opens_a_port_for_a_first_lease_and_no_more)
                          ipv4(v4(0), all, 17, udp(68, 67, dhcp(1, bytes{3, 0, 0, 0, 0, 1}))))),
         "spoofed_mac")
         << "a multicast";
+}
+
+TEST_F(port_security, lets_who_is_bound_nowhere_ask_and_nothing_else)
+{
+    at_.g->stations.clear();
+    at_.g->open = true;
+    const auto four = [&](const bytes& from, const bytes& to, unsigned from_port, unsigned of) {
+        return check(at_, ether(everybody, mac(3), 0x0800,
+                                ipv4(from, to, 17, udp(from_port, 67, dhcp(1, mac(of))))));
+    };
+    const bytes all(4, 0xff);
+    EXPECT_EQ(four(v4(3), all, 68, 3), "passes") << "to keep what it was leased";
+    EXPECT_EQ(four(v4(3), all, 68, 4), "spoofed_mac");
+    EXPECT_EQ(four(v4(3), v4(2), 68, 3), "spoofed_ip");
+    EXPECT_EQ(four(v4(3), all, 67, 3), "spoofed_ip");
+    EXPECT_EQ(check(at_, ether(everybody, mac(3), 0x8035, arp(3, mac(3), v4(0), v4(0)))),
+              "spoofed_arp");
+
+    const bytes self = link_local(3);
+    const auto six = [&](const bytes& from, std::uint8_t next, const bytes& content) {
+        return check(at_, ether(all_nodes, mac(3), 0x86dd, ipv6(from, v6(2), next, content)));
+    };
+    EXPECT_EQ(six(self, 17, udp(546, 547)), "passes");
+    EXPECT_EQ(six(self, 17, udp(547, 547)), "spoofed_ip");
+    EXPECT_EQ(six(self, 17, udp(546, 53)), "spoofed_ip");
+    EXPECT_EQ(six(self, 6, bytes(20, 0x50)), "spoofed_ip");
+    EXPECT_EQ(six(self, 59, {}), "spoofed_ip");
+    EXPECT_EQ(six(self, 58, bytes{128} + bytes(7)), "spoofed_ip");
+    EXPECT_EQ(six(self, 58, bytes{134} + bytes(15)), "spoofed_nd");
+    for (const std::uint8_t type : bytes{131, 132, 133, 143}) {
+        EXPECT_EQ(six(self, 58, bytes{type} + bytes(7)), "passes") << int{type};
+        EXPECT_EQ(six(v6(0), 58, bytes{type} + bytes(7)), "passes") << int{type};
+        EXPECT_EQ(six(v6(3), 58, bytes{type} + bytes(7)), "spoofed_ip") << int{type};
+    }
+    EXPECT_EQ(six(v6(0), 58, nd(135, self)), "passes") << "duplicate address detection";
+    EXPECT_EQ(six(v6(0), 58, nd(135, v6(3))), "spoofed_nd");
+    EXPECT_EQ(six(self, 58, nd(135, v6(2), link_option(1, mac(3)))), "passes");
+    EXPECT_EQ(six(self, 58, nd(136, self, link_option(2, mac(3)))), "passes")
+        << "or no server could answer it";
+    EXPECT_EQ(six(self, 58, nd(136, v6(2), link_option(2, mac(3)))), "spoofed_nd");
+}
+
+TEST_F(port_security, looks_whom_a_client_names_whatever_port_it_sends_from)
+{
+    const auto asks = [&](unsigned from_port, const bytes& message, unsigned place = 0) {
+        return check(at_, ether(mac(2), mac(1), 0x0800,
+                                ipv4(v4(1), v4(2), 17, udp(from_port, 67, message), place)));
+    };
+    EXPECT_EQ(asks(68, dhcp(1, mac(1))), "passes");
+    EXPECT_EQ(asks(67, dhcp(1, mac(1))), "passes");
+    EXPECT_EQ(asks(67, dhcp(1, mac(2))), "spoofed_mac");
+    EXPECT_EQ(asks(9, dhcp(1, mac(2))), "spoofed_mac");
+    constexpr unsigned more = 0x2000;
+    EXPECT_EQ(asks(68, dhcp(1, mac(1)), more), "spoofed_mac") << "of which a part is to come";
+    at_.g->dhcp = dhcp_role::trusted;
+    EXPECT_EQ(asks(67, dhcp(2, mac(2))), "passes") << "a server's answer to a relay";
+    EXPECT_EQ(asks(68, dhcp(1, mac(2))), "spoofed_mac");
+    at_.g->dhcp = dhcp_role::none;
+    at_.bind_prefix(bytes(10) + bytes{0xff, 0xff} + v4(0), 96);
+    EXPECT_EQ(asks(67, dhcp(1, mac(2))), "passes") << "a relay";
+    EXPECT_EQ(asks(67, dhcp(1, mac(2)), more), "passes");
+}
+
+TEST_F(port_security, drops_fragments_that_hide_what_asks_dhcp)
+{
+    constexpr unsigned more = 0x2000;
+    const auto four = [&](const bytes& content, unsigned place) {
+        return check(at_, ether(mac(2), mac(1), 0x0800, ipv4(v4(1), v4(2), 17, content, place)));
+    };
+    EXPECT_EQ(four(udp(1, 53), more), "passes");
+    EXPECT_EQ(four(bytes(7), more), "spoofed_ip") << "no header of UDP";
+    EXPECT_EQ(four(bytes(7), 5), "passes") << "it was in the first";
+    const auto six = [&](const bytes& content, std::uint8_t offset) {
+        const bytes front{17, 0, 0, static_cast<std::uint8_t>(offset | 1), 0, 0, 0, 9};
+        return check(at_, ether(mac(2), mac(1), 0x86dd, ipv6(v6(1), v6(2), 44, front + content)));
+    };
+    EXPECT_EQ(six(udp(1, 53), 0), "passes");
+    EXPECT_EQ(six(udp(546, 547), 0), "spoofed_mac");
+    EXPECT_EQ(six(bytes(4), 0), "spoofed_ip");
+    EXPECT_EQ(six(bytes(4), 8), "passes");
+}
+
+TEST_F(port_security, drops_routers_solicitations_that_lie)
+{
+    const bytes asks{133, 0, 0, 0, 0, 0, 0, 0};
+    const bytes own = link_option(1, mac(1));
+    const bytes other = link_option(1, mac(2));
+    const bytes nonce = bytes{14, 1, 1, 2, 3, 4, 5, 6};
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + own), "passes");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + nonce + own), "passes");
+    EXPECT_EQ(icmpv6_of(v6(0), asks + nonce), "passes");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + other), "spoofed_nd");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + nonce + other), "spoofed_nd");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + own + other), "spoofed_nd");
+    EXPECT_EQ(icmpv6_of(v6(0), asks + own), "spoofed_nd") << "who has no address has no neighbours";
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + bytes{1, 2} + mac(1) + bytes(8)), "spoofed_nd");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + bytes{14, 0, 0, 0, 0, 0, 0, 0}), "spoofed_nd");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + bytes{14, 2, 0, 0, 0, 0, 0, 0}), "spoofed_nd");
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + bytes{14, 1, 0, 0}), "spoofed_nd");
+    bytes many;
+    for (int i = 0; i < 20; ++i) {
+        many = many + nonce;
+    }
+    EXPECT_EQ(icmpv6_of(link_local(1), asks + many + other), "spoofed_nd");
 }
 
 TEST(dhcp_side, is_told_by_ports)
