@@ -134,7 +134,7 @@ bindings::leased bindings::lease(const std::string& port, std::optional<std::uin
         if (station* const s = find(there->second, vlan, mac)) {
             if (const auto a = find(s->addresses, whole(at)); a != s->addresses.end()) {
                 if (!a->leased) {
-                    return leased::refused;
+                    return leased::given;
                 }
                 a->until = until;
                 return leased::renewed;
@@ -163,7 +163,7 @@ bindings::leased bindings::lease(const std::string& port, std::optional<std::uin
 
 // Those of which `over` tells that they are; how many.
 template <typename Over>
-std::size_t bindings::end_leases(std::vector<station>& stations, const Over& over)
+std::size_t bindings::end_those(std::vector<station>& stations, const Over& over)
 {
     std::size_t ended = 0;
     for (station& s : stations) {
@@ -175,20 +175,47 @@ std::size_t bindings::end_leases(std::vector<station>& stations, const Over& ove
     return ended;
 }
 
-bool bindings::end_lease(const std::string& port, std::optional<std::uint16_t> vlan,
-                         mac_address mac, const ip_address& at)
+template <typename Over>
+bool bindings::end_those(const std::string& port, const Over& over)
 {
     const auto found = ports_.find(port);
     if (found == ports_.end()) {
         return false;
     }
-    const std::size_t ended = end_leases(found->second, [&](const station& s, const address& a) {
-        return s.mac == mac && s.vlan == vlan && a.is == whole(at);
-    });
+    const std::size_t ended = end_those(found->second, over);
     if (found->second.empty()) {
         ports_.erase(found);
     }
     return ended > 0;
+}
+
+bool bindings::end_lease(const std::string& port, std::optional<std::uint16_t> vlan,
+                         mac_address mac, const ip_address& at)
+{
+    return end_those(port, [&](const station& s, const address& a) {
+        return s.mac == mac && s.vlan == vlan && a.is == whole(at);
+    });
+}
+
+bool bindings::end_leases(const std::string& port)
+{
+    return end_those(port, [](const station&, const address&) { return true; });
+}
+
+bool bindings::end_leases(const std::string& port, std::optional<std::uint16_t> vlan,
+                          mac_address mac)
+{
+    return end_those(
+        port, [&](const station& s, const address&) { return s.mac == mac && s.vlan == vlan; });
+}
+
+bool bindings::is_full(const std::string& port) const
+{
+    const auto* const stations = of(port);
+    return leases_ >= most_leased_in_all ||
+           (stations != nullptr &&
+            (stations->size() >= most_stations || count_leases(*stations) >= most_leased ||
+             count_addresses(*stations) >= most_addresses));
 }
 
 bool bindings::expire(clock::time_point now)
@@ -198,7 +225,7 @@ bool bindings::expire(clock::time_point now)
     }
     std::size_t ended = 0;
     for (auto& [port, stations] : ports_) {
-        ended += end_leases(stations, [now](const station&, const address& a) {
+        ended += end_those(stations, [now](const station&, const address& a) {
             return a.until && *a.until <= now;
         });
     }

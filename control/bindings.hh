@@ -53,7 +53,8 @@ public:
     enum class leased : std::uint8_t {
         made,
         renewed, // with another time, and no other address than before
-        refused, // there is no room, or an operator bound it
+        given,   // an operator bound it to that MAC: it stays so
+        refused, // there is no room
     };
     leased lease(const std::string& port, std::optional<std::uint16_t> vlan,
                  dataplane::mac_address mac, const endpoint::ip_address& at,
@@ -61,6 +62,12 @@ public:
     // False: there is no such lease.
     bool end_lease(const std::string& port, std::optional<std::uint16_t> vlan,
                    dataplane::mac_address mac, const endpoint::ip_address& at);
+    // All of a port's, or of one of its MACs; whether there were any.
+    bool end_leases(const std::string& port);
+    bool end_leases(const std::string& port, std::optional<std::uint16_t> vlan,
+                    dataplane::mac_address mac);
+    // Whether no MAC that is not bound to the port would find room for a lease.
+    [[nodiscard]] bool is_full(const std::string& port) const;
     // Whether any lease was over.
     bool expire(clock::time_point now);
 
@@ -73,7 +80,9 @@ public:
 
 private:
     template <typename Over>
-    std::size_t end_leases(std::vector<station>& stations, const Over& over);
+    std::size_t end_those(std::vector<station>& stations, const Over& over);
+    template <typename Over>
+    bool end_those(const std::string& port, const Over& over);
 
     std::map<std::string, std::vector<station>> ports_; // none of a port without any
     std::size_t leases_{0};

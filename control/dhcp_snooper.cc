@@ -33,7 +33,7 @@ dhcp_snooper::changes dhcp_snooper::client(const place& from, const dhcp_frame& 
         using kind = dhcp4_message::kind;
         const auto asks_for = m->requested.value_or(m->current);
         if (m->type == kind::discover || m->type == kind::request) {
-            open({from.bridge, false, m->transaction, id_of(m->client)},
+            open({from.bridge, from.network, false, m->transaction, id_of(m->client)},
                  {from, m->client, asks_for, now});
         } else if (m->type == kind::release && m->current.is_set()) {
             out.push_back(gives_up(m->client, m->current));
@@ -49,7 +49,8 @@ dhcp_snooper::changes dhcp_snooper::client(const place& from, const dhcp_frame& 
     case kind::request:
     case kind::renew:
     case kind::rebind:
-        open({from.bridge, true, m.transaction, id_of(f.from)}, {from, f.source, {}, now});
+        open({from.bridge, from.network, true, m.transaction, id_of(f.from)},
+             {from, f.source, {}, now});
         break;
     case kind::release:
     case kind::decline:
@@ -63,8 +64,8 @@ dhcp_snooper::changes dhcp_snooper::client(const place& from, const dhcp_frame& 
     return out;
 }
 
-dhcp_snooper::changes dhcp_snooper::server(bridge_index bridge, const dhcp_frame& f,
-                                           clock::time_point now)
+dhcp_snooper::changes dhcp_snooper::server(bridge_index bridge, dataplane::vlan_id network,
+                                           const dhcp_frame& f, clock::time_point now)
 {
     changes out;
     if (const auto* const m = std::get_if<dhcp4_message>(&f.message)) {
@@ -73,7 +74,8 @@ dhcp_snooper::changes dhcp_snooper::server(bridge_index bridge, const dhcp_frame
         if (!grants && m->type != kind::refuse) {
             return out;
         }
-        const asked* const a = find({bridge, false, m->transaction, id_of(m->client)}, now);
+        const asked* const a =
+            find({bridge, network, false, m->transaction, id_of(m->client)}, now);
         if (a == nullptr) {
             return out;
         }
@@ -89,7 +91,7 @@ dhcp_snooper::changes dhcp_snooper::server(bridge_index bridge, const dhcp_frame
     if (m.type != dhcp6_message::kind::reply) {
         return out;
     }
-    if (const asked* const a = find({bridge, true, m.transaction, id_of(f.to)}, now)) {
+    if (const asked* const a = find({bridge, network, true, m.transaction, id_of(f.to)}, now)) {
         for (const auto& one : m.addresses) {
             if (one.is.is_unicast() && !one.is.is_v4()) {
                 out.push_back({a->where, a->mac, one.is,

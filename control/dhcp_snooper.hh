@@ -31,6 +31,7 @@ public:
         dataplane::bridge_index bridge{};
         std::string port;
         std::optional<std::uint16_t> vlan; // of its tag; not set: it has none
+        dataplane::vlan_id network{};      // in which it is by that; its server is there, too
     };
     // Somebody got an address, or has it no more.
     struct change {
@@ -43,16 +44,17 @@ public:
 
     // From a port with clients.
     [[nodiscard]] changes client(const place& from, const dhcp_frame& f, clock::time_point now);
-    // From one with servers.
-    [[nodiscard]] changes server(dataplane::bridge_index bridge, const dhcp_frame& f,
-                                 clock::time_point now);
+    // From one with servers, in VLAN `network`.
+    [[nodiscard]] changes server(dataplane::bridge_index bridge, dataplane::vlan_id network,
+                                 const dhcp_frame& f, clock::time_point now);
     void forget_port(const std::string& port);
     [[nodiscard]] std::size_t size() const noexcept { return open_.size(); }
 
 private:
     // Who is answered: by hardware address, or by link-local address.
     using client_id = std::tuple<std::uint64_t, std::uint64_t>;
-    using transaction = std::tuple<dataplane::bridge_index, bool, std::uint32_t, client_id>;
+    using transaction =
+        std::tuple<dataplane::bridge_index, dataplane::vlan_id, bool, std::uint32_t, client_id>;
     struct asked {
         place where;
         dataplane::mac_address mac;

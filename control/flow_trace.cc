@@ -2,6 +2,7 @@
 // The watching of a translation, and the catching of what its program sends.
 #include "control/flow_trace.hh"
 
+#include "control/acl_stages.hh"
 #include "control/flow_flags.hh"
 #include "control/flow_frame.hh"
 #include "control/flow_packet.hh"
@@ -350,8 +351,9 @@ private:
 class walk_through_passes {
 public:
     walk_through_passes(const flow::pipeline& flows, const flow::surroundings& around,
-                        step_list& steps, std::span<const std::uint32_t>& ct_states)
-        : flows_{flows}, around_{around}, steps_{steps}, ct_states_{ct_states}
+                        step_list& steps, std::span<const std::uint32_t>& ct_states,
+                        bool leaves = false)
+        : flows_{flows}, around_{around}, steps_{steps}, ct_states_{ct_states}, leaves_{leaves}
     {
         left_.fill(flow::max_passes_in_all);
         for (std::size_t i = 0; i <= flow::max_passes; ++i) {
@@ -459,6 +461,12 @@ private:
         if (goes_on && !ct_states_.empty()) {
             asked.answer.state = ct_states_.front();
             ct_states_ = ct_states_.subspan(1);
+            // Rule sets know by the mark who began a connection, which the direction tells here.
+            const bool is_reply = (asked.answer.state & reply) != 0;
+            if (conntrack::is_of_port(with.zone) && (asked.answer.state & established) != 0 &&
+                is_reply == leaves_) {
+                asked.answer.mark |= acl_mark_from;
+            }
         }
     }
 
@@ -466,6 +474,7 @@ private:
     const flow::surroundings& around_;
     step_list& steps_;
     std::span<const std::uint32_t>& ct_states_; // those that nobody took yet
+    bool leaves_;                               // it is about to leave by a port
     flow::pass_stage::budget left_{};
     std::unique_ptr<flow::translation> made_{std::make_unique<flow::translation>()};
     std::vector<std::unique_ptr<level>> levels_;
@@ -619,7 +628,8 @@ json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
         if (pipeline->find(begins) == nullptr) {
             return true;
         }
-        walk_through_passes{*pipeline, there, steps, states_left}.run(again, its, its_at, begins);
+        walk_through_passes{*pipeline, there, steps, states_left, true}.run(again, its, its_at,
+                                                                            begins);
         return leaves.is();
     });
     if (in.bridge == dataplane::no_bridge) {

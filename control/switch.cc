@@ -334,12 +334,23 @@ std::shared_ptr<bridge_config> virtual_switch::without_member(const bridge_confi
 
 namespace {
 
-failure no_port_security(const std::string& port)
+// Nothing: both may be switched on, if they are. What comes from LOCAL is the switch's own.
+std::optional<failure> refuse_guard(const std::string& port, bool tunnel, bool local, bool security,
+                                    bool trusted)
 {
-    return {failure_kind::invalid,
-            "port " + port +
-                " is a tunnel's, and the stations behind it are another switch's: --port-security "
-                "is for guests' ports"};
+    if (security && tunnel) {
+        return failure{failure_kind::invalid,
+                       "port " + port +
+                           " is a tunnel's, and the stations behind it are another switch's: "
+                           "--port-security is for guests' ports"};
+    }
+    if (local && (security || trusted)) {
+        return failure{failure_kind::invalid,
+                       "port " + port + " is the bridge's own, and what comes from it is not " +
+                           "looked at: " + (security ? "--port-security" : "--dhcp-trust") +
+                           " is for other ports"};
+    }
+    return std::nullopt;
 }
 
 } // namespace
@@ -386,8 +397,10 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     if (made.has_error()) {
         return failure{std::move(made).error()};
     }
-    if (request.port_security && (*made)->tunnel()) {
-        return no_port_security(request.name);
+    if (auto why =
+            refuse_guard(request.name, (*made)->tunnel() != nullptr, request.type == local_type,
+                         request.port_security, request.dhcp_trusted)) {
+        return std::move(*why);
     }
     port p;
     p.request = request;
@@ -511,6 +524,7 @@ void virtual_switch::withdraw(const port& p)
     // No worker learns on it any more; whoever gets its index next finds nothing of it.
     on.config->macs->remove_port(index);
     used_ports_.reset(to_index(index));
+    dhcp_limits_.erase(p.config->incarnation);
     p.device->forget();
 }
 
@@ -523,7 +537,6 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     withdraw(found->second);
     bridge& on = bridges_.at(found->second.request.bridge);
     receive(on, found->second);
-    dhcp_limits_.erase(found->second.config->incarnation);
     const std::string waited = waited_in_vain(found->second);
     if (port_goes_) {
         port_goes_(found->second);
@@ -565,8 +578,10 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
         }
         vlan.native = change.native;
     }
-    if (change.port_security.value_or(false) && p.config->tunnel) {
-        return no_port_security(name);
+    if (auto why = refuse_guard(name, p.config->tunnel != nullptr, p.config->local,
+                                change.port_security.value_or(false),
+                                change.dhcp_trusted.value_or(false))) {
+        return std::move(*why);
     }
     if (change.shaping) {
         if (auto why = refuse_shaping(p.request, *change.shaping)) {
@@ -598,6 +613,10 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
         p.shaper->set(*change.shaping); // before those who sleep are woken by what is published
     }
     const bool forget = config->vlan != p.config->vlan || (p.config->admin_up && !config->admin_up);
+    if (config->vlan != p.config->vlan) { // what was leased there is of no use elsewhere
+        bindings_.end_leases(name);
+        snooper_.forget_port(name);
+    }
     auto next = draft();
     put(*next, config);
     publish(std::move(next));

@@ -283,8 +283,16 @@ private:
                                               const std::vector<endpoint::ip_prefix>& at) const;
     // Whether workers are to know of it.
     [[nodiscard]] bool see_dhcp(const dataplane::tap_record& r, bindings::clock::time_point now);
-    [[nodiscard]] bool keeps(const dataplane::port_config& owner, std::optional<std::uint16_t> vlan,
-                             dataplane::mac_address mac) const;
+    // A lease of somebody else's; without an address all of the MAC's.
+    struct in_the_way {
+        std::string port;
+        std::optional<std::uint16_t> vlan;
+        dataplane::mac_address mac;
+        std::optional<endpoint::ip_address> address;
+    };
+    [[nodiscard]] std::optional<std::vector<in_the_way>>
+    make_way(const dhcp_snooper::change& c, dataplane::vlan_id vlan,
+             bindings::clock::time_point now) const;
     [[nodiscard]] bool bind(const dhcp_snooper::change& c, bindings::clock::time_point now);
 
     void put_taps(snapshot& next) const;

@@ -29,14 +29,18 @@ vlan_id vlan_of(const bindings::station& s, const port_config& p)
     return s.vlan ? vlan_id{*s.vlan} : p.vlan.native;
 }
 
-// A frame's own tag; nothing: it belongs to the VLAN of untagged frames.
-std::optional<std::uint16_t> tag_of(std::span<const std::byte> frame, const port_config& at)
+vlan_id vlan_of(std::span<const std::byte> frame, const port_config& at)
 {
     dataplane::packet p{};
     p.data = const_cast<std::byte*>(frame.data()); // is only read
     p.head_length = static_cast<std::uint16_t>(std::min<std::size_t>(frame.size(), 0xffff));
-    const vlan_id vlan = dataplane::vlan_at(p, at);
-    return vlan == at.vlan.native ? std::nullopt : std::optional{vlan.value()};
+    return dataplane::vlan_at(p, at);
+}
+// Whose neighbours have to hear of it from itself: what the switch answers does not say so.
+bool is_router(const bindings::station& s)
+{
+    return std::ranges::find(s.addresses, guard::any_ipv6, &bindings::address::is) !=
+           s.addresses.end();
 }
 
 bool guards(const bridge_config& b, const dataplane::snapshot& next)
@@ -66,9 +70,13 @@ void virtual_switch::put_guards(snapshot& next)
             }
             for (const bindings::station& s : *stations) {
                 const vlan_id vlan = vlan_of(s, p);
+                if (!p.vlan.carries(vlan)) {
+                    continue;
+                }
                 owners.push_back({s.mac, vlan, i});
+                const bool router = is_router(s);
                 for (const bindings::address& a : s.addresses) {
-                    if (a.is.length == whole_length) {
+                    if (a.is.length == whole_length && (a.is.address.is_v4() || !router)) {
                         neighbours.push_back({a.is.address, vlan, i, s.mac});
                     }
                 }
@@ -110,8 +118,13 @@ virtual_switch::make_guard(const port_config& p, const bridge_config& on,
         out->dhcp_limit = limit;
     }
     out->open = out->dhcp == guard::dhcp_role::snooped;
+    out->full = bindings_.is_full(p.name);
     if (const auto* const stations = bindings_.of(p.name)) {
         for (const bindings::station& s : *stations) {
+            out->open = out->open && s.leased;
+            if (!p.vlan.carries(vlan_of(s, p))) {
+                continue;
+            }
             out->stations.push_back({.mac = s.mac,
                                      .vlan = vlan_of(s, p),
                                      .first = static_cast<std::uint32_t>(out->addresses.size()),
@@ -119,7 +132,6 @@ virtual_switch::make_guard(const port_config& p, const bridge_config& on,
             for (const bindings::address& a : s.addresses) {
                 out->addresses.push_back(a.is);
             }
-            out->open = out->open && s.leased;
         }
     }
     const bool looks = out->security || out->suppresses || out->dhcp != guard::dhcp_role::none;
@@ -145,6 +157,10 @@ outcome<void> virtual_switch::check_binding(const port& p, std::optional<std::ui
             return refuse(to_text(a.address) + " is no address of a station");
         }
     }
+    const auto ends = [](const std::string& name, const bindings::station& s) {
+        return " already; binding del " + name + " " + s.mac.to_string() +
+               (s.vlan ? " --vlan " + std::to_string(*s.vlan) : "") + " ends that";
+    };
     for (const auto& [name, other] : ports_) {
         const auto* const stations = bindings_.of(name);
         if (stations == nullptr || other.request.bridge != p.request.bridge) {
@@ -156,16 +172,14 @@ outcome<void> virtual_switch::check_binding(const port& p, std::optional<std::ui
                 continue;
             }
             if (s.mac == mac) {
-                return failure{failure_kind::in_use, mac.to_string() + " is bound to port " + name +
-                                                         " already; binding del " + name + " " +
-                                                         mac.to_string() + " ends that"};
+                return failure{failure_kind::in_use,
+                               mac.to_string() + " is bound to port " + name + ends(name, s)};
             }
             for (const bindings::address& a : s.addresses) {
                 if (a.is.length == whole_length && std::ranges::find(at, a.is) != at.end()) {
-                    return failure{failure_kind::in_use,
-                                   to_text(a.is.address) + " is bound to " + s.mac.to_string() +
-                                       " on port " + name + " already; binding del " + name + " " +
-                                       s.mac.to_string() + " ends that"};
+                    return failure{failure_kind::in_use, to_text(a.is.address) + " is bound to " +
+                                                             s.mac.to_string() + " on port " +
+                                                             name + ends(name, s)};
                 }
             }
         }
@@ -258,9 +272,11 @@ bool virtual_switch::see_dhcp(const dataplane::tap_record& r, bindings::clock::t
         return false;
     }
     const port_config& p = *found->second.config;
+    const vlan_id vlan = vlan_of(bytes, p);
+    const auto tag = vlan == p.vlan.native ? std::nullopt : std::optional{vlan.value()};
     const auto changes = p.dhcp_trusted
-                             ? snooper_.server(p.bridge, *frame, now)
-                             : snooper_.client({p.bridge, p.name, tag_of(bytes, p)}, *frame, now);
+                             ? snooper_.server(p.bridge, vlan, *frame, now)
+                             : snooper_.client({p.bridge, p.name, tag, vlan}, *frame, now);
     bool changed = false;
     for (const dhcp_snooper::change& c : changes) {
         changed = bind(c, now) || changed;
@@ -268,17 +284,48 @@ bool virtual_switch::see_dhcp(const dataplane::tap_record& r, bindings::clock::t
     return changed;
 }
 
-// Whether a MAC that is bound to a port stays there.
-bool virtual_switch::keeps(const port_config& owner, std::optional<std::uint16_t> vlan,
-                           mac_address mac) const
+// What ends for a lease, if it may be bound; nothing: it may not, as somebody who is there, or whom
+// an operator bound, has the MAC or the address. What servers know a client by, it says itself.
+std::optional<std::vector<virtual_switch::in_the_way>>
+virtual_switch::make_way(const dhcp_snooper::change& c, vlan_id vlan,
+                         bindings::clock::time_point now) const
 {
-    const auto* const stations = bindings_.of(owner.name);
-    const bool by_operator =
-        stations != nullptr && std::ranges::any_of(*stations, [&](const bindings::station& s) {
-            return s.mac == mac && s.vlan == vlan && !s.leased;
-        });
-    return by_operator ||
-           (owner.admin_up && owner.link && owner.link->load(std::memory_order_relaxed));
+    std::vector<in_the_way> out;
+    const auto refuse = [&c](const std::string& whose) {
+        log_limited(log_level::warning, "control",
+                    "port " + c.where.port + ": no binding of " + to_text(c.address) + " to " +
+                        c.mac.to_string() + ", which DHCP leased: " + whose);
+        return std::nullopt;
+    };
+    for (const auto& [name, other] : ports_) {
+        const auto* const stations = bindings_.of(name);
+        if (stations == nullptr || other.config->bridge != c.where.bridge) {
+            continue;
+        }
+        const bool here = name == c.where.port;
+        const bool up = other.config->admin_up && other.link->load(std::memory_order_relaxed);
+        for (const bindings::station& s : *stations) {
+            if (vlan_of(s, *other.config) != vlan || (here && s.mac == c.mac)) {
+                continue;
+            }
+            if (s.mac == c.mac) {
+                if (!s.leased || up) {
+                    return refuse("port " + name + " has that MAC");
+                }
+                out.push_back({name, s.vlan, s.mac, std::nullopt});
+                continue;
+            }
+            const auto a = std::ranges::find(s.addresses, whole(c.address), &bindings::address::is);
+            if (a == s.addresses.end()) {
+                continue;
+            }
+            if (!a->leased || (up && (!a->until || *a->until > now))) {
+                return refuse(s.mac.to_string() + " on port " + name + " has that address");
+            }
+            out.push_back({name, s.vlan, s.mac, c.address});
+        }
+    }
+    return out;
 }
 
 bool virtual_switch::bind(const dhcp_snooper::change& c, bindings::clock::time_point now)
@@ -292,29 +339,16 @@ bool virtual_switch::bind(const dhcp_snooper::change& c, bindings::clock::time_p
     }
     const port_config& p = *found->second.config;
     const vlan_id vlan = c.where.vlan ? vlan_id{*c.where.vlan} : p.vlan.native;
-    const snapshot& config = engine_.current();
-    const port_config* const published = config.port(p.index);
-    if (published == nullptr || !published->guard) {
+    if (!bridges_.at(found->second.request.bridge).config->dhcp_snooping || !p.vlan.carries(vlan)) {
         return false;
     }
-    const guard::directory& known = *published->guard->bridge;
-    const auto told_by = [vlan](const port_config& at) {
-        return vlan == at.vlan.native ? std::nullopt : std::optional{vlan.value()};
-    };
-    // A guest that is there keeps its MAC, whoever else asks DHCP with it.
-    if (const port_config* const owner = config.port(known.port_of(c.mac, vlan));
-        owner != nullptr && owner->index != p.index && keeps(*owner, told_by(*owner), c.mac)) {
+    const auto way = make_way(c, vlan, now);
+    if (!way) {
         return false;
     }
-    // An address moves to whom the server leases it, but not from whom an operator gave it.
-    bool moved = false;
-    if (const auto* const other = known.find(c.address, vlan);
-        other != nullptr && (other->port != p.index || other->mac != c.mac)) {
-        const port_config* const at = config.port(other->port);
-        if (at != nullptr && !bindings_.end_lease(at->name, told_by(*at), other->mac, c.address)) {
-            return false;
-        }
-        moved = true;
+    for (const in_the_way& w : *way) {
+        (void)(w.address ? bindings_.end_lease(w.port, w.vlan, w.mac, *w.address)
+                         : bindings_.end_leases(w.port, w.vlan, w.mac));
     }
     const auto until = *c.lease == lease_for_ever
                            ? std::nullopt
@@ -323,10 +357,9 @@ bool virtual_switch::bind(const dhcp_snooper::change& c, bindings::clock::time_p
     if (done == bindings::leased::refused) {
         log_limited(log_level::warning, "control",
                     "port " + c.where.port + ": no binding of " + to_text(c.address) + " to " +
-                        c.mac.to_string() +
-                        ", which DHCP leased: it has one by an operator, or there is no room");
+                        c.mac.to_string() + ", which DHCP leased: there is no room");
     }
-    return moved || done == bindings::leased::made;
+    return !way->empty() || done == bindings::leased::made;
 }
 
 void virtual_switch::look_at_leases(bindings::clock::time_point now)

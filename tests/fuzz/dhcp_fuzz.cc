@@ -99,7 +99,7 @@ public:
         const dataplane::bridge_index bridge{0};
         const std::string name(1, static_cast<char>('a' + (how >> 1 & 3)));
         const auto changes = (how & 1) != 0
-                                 ? snooper_.server(bridge, *read, now_)
+                                 ? snooper_.server(bridge, {}, *read, now_)
                                  : snooper_.client({bridge, name, std::nullopt}, *read, now_);
         for (const auto& c : changes) {
             check(!c.lease || c.address.is_unicast());

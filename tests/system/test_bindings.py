@@ -381,6 +381,9 @@ def test_only_guests_ports_have_bindings_and_security(hosts):
         assert "--port-security is for guests' ports" in why(
             "port add t2 --bridge br0 --type vxlan --remote 10.99.0.3 --key 5 --port-security")
         assert hosts.ctl("port set t1 --dhcp-trust on")["dhcp_trust"]
+        for flag in ("--port-security", "--dhcp-trust"):
+            assert flag + " is for other ports" in why("port set br0 %s on" % flag)
+            hosts.ctl("port set br0 %s off" % flag)
     finally:
         hosts.ctl("port del t1 --if-exists")
         hosts.ctl("address del br0 10.99.0.1/24")

@@ -394,7 +394,7 @@ TEST_F(rule_sets, what_they_decided_on_is_counted_by_rule)
     give(1, {s});
     send(1, question);
     send(1, question);
-    send(1, answer);
+    send(1, "udp,nw_src=10.0.0.1,nw_dst=10.0.0.2,tp_src=7,tp_dst=54");
     count();
     EXPECT_EQ(sum(s->ids[0]), 2U);
     EXPECT_EQ(sum(s->ids[1]), 1U);

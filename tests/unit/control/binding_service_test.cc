@@ -3,6 +3,7 @@
 #include "service_fixture.hh"
 
 #include "control/dhcp_snooper.hh"
+#include "control/ip_text.hh"
 #include "dataplane/guard/guard.hh"
 
 #include <gmock/gmock.h>
@@ -82,6 +83,11 @@ TEST_F(bindings_of_the_service, that_are_wrong_are_refused_with_what_would_be_ri
                   R"({"port":"b","mac":"02:00:00:00:00:01","addresses":"10.0.0.1","vlan":9})"),
               R"(done: {"added":true})")
         << "in another VLAN";
+    EXPECT_THAT(why("binding.add", R"({"port":"a","mac":"02:00:00:00:00:01","vlan":9})"),
+                HasSubstr("binding del b 02:00:00:00:00:01 --vlan 9 ends that"));
+    EXPECT_THAT(why("binding.add",
+                    R"({"port":"a","mac":"02:00:00:00:00:03","addresses":"10.0.0.1","vlan":9})"),
+                HasSubstr("binding del b 02:00:00:00:00:01 --vlan 9 ends that"));
 
     EXPECT_THAT(why("binding.del", R"({"port":"x"})"), HasSubstr("there is no port x"));
     EXPECT_THAT(why("binding.del", R"({"port":"a","mac":"02:00:00:00:00:09"})"),
@@ -121,6 +127,21 @@ TEST_F(bindings_of_the_service, are_seen_by_workers_only_where_they_are_asked_to
     ask("port.set", R"({"name":"a","port_security":false})");
     EXPECT_EQ(guard_of("a"), nullptr);
     EXPECT_EQ(guard_of("b"), nullptr);
+}
+
+TEST_F(bindings_of_the_service, of_routers_are_not_answered_for)
+{
+    ask("bridge.set", R"({"name":"br0","neigh_suppress":true})");
+    EXPECT_EQ(add(R"(,"addresses":"10.0.0.1,fd00::1,fe80::1")"), R"(done: {"added":true})");
+    const auto known = [&](std::string_view address) {
+        return guard_of("a")->bridge->find(*parse_address(address), {}) != nullptr;
+    };
+    EXPECT_TRUE(known("10.0.0.1") && known("fd00::1") && known("fe80::1"));
+    add(R"(,"addresses":"0.0.0.0/0")");
+    EXPECT_TRUE(known("10.0.0.1") && known("fd00::1"));
+    add(R"(,"addresses":"::/0")");
+    EXPECT_TRUE(known("10.0.0.1")) << "ARP tells nothing of routers";
+    EXPECT_FALSE(known("fd00::1") || known("fe80::1"));
 }
 
 TEST_F(bindings_of_the_service, a_port_is_open_to_dhcp_until_an_operator_binds_a_mac)

@@ -95,7 +95,7 @@ TEST(leases, leave_what_an_operator_said)
 {
     bindings b;
     ASSERT_TRUE(b.add("p", std::nullopt, mac_a, {whole(ip(1))}).has_value());
-    EXPECT_EQ(b.lease("p", std::nullopt, mac_a, ip(1), now + 1s), leased::refused);
+    EXPECT_EQ(b.lease("p", std::nullopt, mac_a, ip(1), now + 1s), leased::given);
     EXPECT_EQ(b.lease("p", std::nullopt, mac_a, ip(2), now + 1s), leased::made);
     EXPECT_FALSE(b.end_lease("p", std::nullopt, mac_a, ip(1)));
     EXPECT_TRUE(b.expire(now + 1s));
@@ -108,14 +108,34 @@ TEST(leases, leave_what_an_operator_said)
     EXPECT_EQ(addresses_of(b, "p"), 2U);
 }
 
+TEST(leases, of_a_port_or_a_mac_end_at_once)
+{
+    bindings b;
+    ASSERT_TRUE(b.add("p", std::nullopt, mac_a, {whole(ip(1))}).has_value());
+    EXPECT_EQ(b.lease("p", std::nullopt, mac_a, ip(2), std::nullopt), leased::made);
+    EXPECT_EQ(b.lease("p", 7, mac_a, ip(3), std::nullopt), leased::made);
+    EXPECT_EQ(b.lease("p", 7, mac_a, ip(4), std::nullopt), leased::made);
+    EXPECT_EQ(b.lease("p", 7, mac_b, ip(5), std::nullopt), leased::made);
+    EXPECT_FALSE(b.end_leases("p", 8, mac_a));
+    EXPECT_TRUE(b.end_leases("p", 7, mac_a));
+    EXPECT_EQ(addresses_of(b, "p"), 3U);
+    EXPECT_TRUE(b.end_leases("p"));
+    EXPECT_FALSE(b.end_leases("p"));
+    EXPECT_EQ(addresses_of(b, "p"), 1U) << "an operator's";
+    EXPECT_FALSE(b.end_leases("q"));
+}
+
 TEST(leases, are_bounded_for_a_port)
 {
     bindings b;
+    EXPECT_FALSE(b.is_full("p"));
     for (std::uint32_t i = 0; i < bindings::most_leased; ++i) {
         EXPECT_EQ(
             b.lease("p", std::nullopt, mac_address{2 | std::uint64_t{i} << 8}, ip(i + 1), now + 1s),
             leased::made);
     }
+    EXPECT_TRUE(b.is_full("p"));
+    EXPECT_FALSE(b.is_full("q"));
     EXPECT_EQ(b.lease("p", std::nullopt, mac_a, ip(999), now + 1s), leased::refused);
     EXPECT_EQ(b.lease("q", std::nullopt, mac_a, ip(999), now + 1s), leased::made);
     EXPECT_TRUE(b.end_lease("p", std::nullopt, mac_address{2}, ip(1)));
@@ -157,10 +177,10 @@ protected:
 
 TEST_F(snooped, an_acknowledgement_binds_where_the_client_asked)
 {
-    EXPECT_TRUE(s_.server(bridge, frame(acknowledgement()), now).empty()) << "nobody asked";
+    EXPECT_TRUE(s_.server(bridge, {}, frame(acknowledgement()), now).empty()) << "nobody asked";
     ask({bridge, "p", 9});
-    EXPECT_TRUE(s_.server(dataplane::bridge_index{2}, frame(acknowledgement()), now).empty());
-    const auto got = s_.server(bridge, frame(acknowledgement()), now + 1s);
+    EXPECT_TRUE(s_.server(dataplane::bridge_index{2}, {}, frame(acknowledgement()), now).empty());
+    const auto got = s_.server(bridge, {}, frame(acknowledgement()), now + 1s);
     ASSERT_EQ(got.size(), 1U);
     EXPECT_EQ(got[0].where.port, "p");
     EXPECT_EQ(got[0].where.vlan, 9);
@@ -169,24 +189,33 @@ TEST_F(snooped, an_acknowledgement_binds_where_the_client_asked)
     EXPECT_EQ(got[0].lease, 60U);
     message4 other = acknowledgement();
     other.transaction = 9;
-    EXPECT_TRUE(s_.server(bridge, frame(other), now).empty());
+    EXPECT_TRUE(s_.server(bridge, {}, frame(other), now).empty());
     other = acknowledgement();
     other.client = {2, 0, 0, 0, 0, 2};
-    EXPECT_TRUE(s_.server(bridge, frame(other), now).empty());
-    EXPECT_TRUE(s_.server(bridge, frame(acknowledgement()), now + 61s).empty()) << "too late";
+    EXPECT_TRUE(s_.server(bridge, {}, frame(other), now).empty());
+    EXPECT_TRUE(s_.server(bridge, {}, frame(acknowledgement()), now + 61s).empty()) << "too late";
+}
+
+TEST_F(snooped, an_acknowledgement_in_another_vlan_is_not_the_clients)
+{
+    ask({bridge, "p", 9, dataplane::vlan_id{9}});
+    EXPECT_TRUE(s_.server(bridge, {}, frame(acknowledgement()), now).empty());
+    EXPECT_TRUE(s_.server(bridge, dataplane::vlan_id{8}, frame(acknowledgement()), now).empty());
+    EXPECT_EQ(s_.server(bridge, dataplane::vlan_id{9}, frame(acknowledgement()), now).size(), 1U);
 }
 
 TEST_F(snooped, nothing_else_binds)
 {
     ask(port_);
-    EXPECT_TRUE(s_.server(bridge, frame(message(kind4::offer, option4(51, u32(60)))), now).empty());
-    EXPECT_TRUE(s_.server(bridge, frame(message(kind4::acknowledge)), now).empty())
+    EXPECT_TRUE(
+        s_.server(bridge, {}, frame(message(kind4::offer, option4(51, u32(60)))), now).empty());
+    EXPECT_TRUE(s_.server(bridge, {}, frame(message(kind4::acknowledge)), now).empty())
         << "without a lease: it tells settings alone";
     message4 to_nobody = acknowledgement();
     to_nobody.yours = bytes(4);
-    EXPECT_TRUE(s_.server(bridge, frame(to_nobody), now).empty());
+    EXPECT_TRUE(s_.server(bridge, {}, frame(to_nobody), now).empty());
     to_nobody.yours = {224, 0, 0, 1};
-    EXPECT_TRUE(s_.server(bridge, frame(to_nobody), now).empty());
+    EXPECT_TRUE(s_.server(bridge, {}, frame(to_nobody), now).empty());
 }
 
 TEST_F(snooped, a_lease_ends_by_who_has_it_and_by_the_server)
@@ -201,11 +230,11 @@ TEST_F(snooped, a_lease_ends_by_who_has_it_and_by_the_server)
     ASSERT_EQ(gone.size(), 1U);
     EXPECT_EQ(gone[0].address, ip(6));
     ask(port_);
-    gone = s_.server(bridge, frame(message(kind4::refuse)), now);
+    gone = s_.server(bridge, {}, frame(message(kind4::refuse)), now);
     ASSERT_EQ(gone.size(), 1U);
     EXPECT_EQ(gone[0].address, ip(5));
     EXPECT_FALSE(gone[0].lease);
-    gone = s_.server(bridge, frame(acknowledgement(0)), now);
+    gone = s_.server(bridge, {}, frame(acknowledgement(0)), now);
     ASSERT_EQ(gone.size(), 1U);
     EXPECT_FALSE(gone[0].lease);
 }
@@ -214,9 +243,9 @@ TEST_F(snooped, who_hears_a_client_ask_does_not_take_its_answer)
 {
     ask(port_);
     ask({bridge, "thief", std::nullopt}, 1s);
-    EXPECT_EQ(s_.server(bridge, frame(acknowledgement()), now + 2s).at(0).where.port, "p");
+    EXPECT_EQ(s_.server(bridge, {}, frame(acknowledgement()), now + 2s).at(0).where.port, "p");
     ask({bridge, "thief", std::nullopt}, 100s);
-    EXPECT_EQ(s_.server(bridge, frame(acknowledgement()), now + 100s).at(0).where.port, "thief")
+    EXPECT_EQ(s_.server(bridge, {}, frame(acknowledgement()), now + 100s).at(0).where.port, "thief")
         << "long after: the client moved";
 }
 
@@ -229,7 +258,7 @@ TEST_F(snooped, clients_fill_nothing_but_their_own)
         (void)s_.client({bridge, "flood", std::nullopt}, frame(m), now);
     }
     EXPECT_EQ(s_.size(), dhcp_snooper::most_of_port + 1);
-    EXPECT_EQ(s_.server(bridge, frame(acknowledgement()), now).size(), 1U);
+    EXPECT_EQ(s_.server(bridge, {}, frame(acknowledgement()), now).size(), 1U);
     s_.forget_port("flood");
     EXPECT_EQ(s_.size(), 1U);
     s_.forget_port("p");
@@ -247,21 +276,21 @@ TEST_F(snooped, replies_of_dhcp6_bind)
                           from_client ? ip_address{1, 1} : local, read_dhcp6(as_span(b)).value()};
     };
     const bytes has = association6(address6(fd_five, 600));
-    EXPECT_TRUE(s_.server(bridge, six(kind6::reply, false, has), now).empty());
+    EXPECT_TRUE(s_.server(bridge, {}, six(kind6::reply, false, has), now).empty());
     EXPECT_TRUE(s_.client(port_, six(kind6::request, true, {}), now).empty());
-    EXPECT_TRUE(s_.server(bridge, six(kind6::advertise, false, has), now).empty());
-    const auto got = s_.server(bridge, six(kind6::reply, false, has), now);
+    EXPECT_TRUE(s_.server(bridge, {}, six(kind6::advertise, false, has), now).empty());
+    const auto got = s_.server(bridge, {}, six(kind6::reply, false, has), now);
     ASSERT_EQ(got.size(), 1U);
     EXPECT_EQ(got[0].mac, mac_a);
     EXPECT_EQ(got[0].address, address_of(fd_five));
     EXPECT_EQ(got[0].lease, 600U);
     EXPECT_FALSE(
-        s_.server(bridge, six(kind6::reply, false, association6(address6(fd_five, 0))), now)
+        s_.server(bridge, {}, six(kind6::reply, false, association6(address6(fd_five, 0))), now)
             .at(0)
             .lease);
-    EXPECT_TRUE(
-        s_.server(bridge, six(kind6::reply, false, association6(address6(bytes(16, 0xff), 9))), now)
-            .empty());
+    EXPECT_TRUE(s_.server(bridge, {},
+                          six(kind6::reply, false, association6(address6(bytes(16, 0xff), 9))), now)
+                    .empty());
     const auto gone = s_.client(port_, six(kind6::release, true, has), now);
     ASSERT_EQ(gone.size(), 1U);
     EXPECT_FALSE(gone[0].lease);
