@@ -154,7 +154,8 @@ TEST(group_text, that_cannot_be_is_refused_where_it_is_wrong)
     EXPECT_THAT(refused("group_id=4294967041,type=all"), StartsWith("column 10: "));
     EXPECT_EQ(refused("group_id=1,type=all,bucket=bucket_id:1,outputt:3"),
               "column 40: \"outputt\" is no action; did you mean output?");
-    EXPECT_THAT(refused("group_id=1,type=all,bucket=set_queue:3"), StartsWith("column 28: "));
+    EXPECT_THAT(refused("group_id=1,type=all,bucket=set_queue:8"), StartsWith("column 38: "));
+    EXPECT_THAT(refused("group_id=1,type=all,bucket=pop_queue"), StartsWith("column 28: "));
     EXPECT_THAT(refused("group_id=1,type=all,bucket=set_field:1->icmp_type"),
                 StartsWith("column "));
     EXPECT_THAT(refused("group_id=1,type=all,bucket=meter:1"), StartsWith("column 28: "));
