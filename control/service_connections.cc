@@ -64,7 +64,7 @@ json::value state_of(const connection_record& c)
         "fin_wait", "close_wait", "last_ack",         "time_wait",    "closed"};
     return c.tcp == conntrack::tcp::state::none
                ? json::value{}
-               : json::value{names[static_cast<std::size_t>(c.tcp)]};
+               : json::value(names[static_cast<std::size_t>(c.tcp)]);
 }
 
 std::string label_text(const flow::wide& label)
@@ -90,8 +90,8 @@ json::object to_json(const connection_record& c, const zone_owners& owners)
     const bool of_port = conntrack::is_of_port(c.original.zone);
     const auto owner = owners.find(number);
     const auto has = [&c](std::uint8_t bits) { return (c.notes & bits) != 0; };
-    return {{"zone", of_port ? json::value{} : json::value{number}},
-            {"port", of_port && owner != owners.end() ? json::value{owner->second} : json::value{}},
+    return {{"zone", of_port ? json::value{} : json::value(number)},
+            {"port", of_port && owner != owners.end() ? json::value(owner->second) : json::value{}},
             {"protocol", c.original.protocol},
             {"original", to_json(c.original)},
             {"reply", to_json(c.reply)},

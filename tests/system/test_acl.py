@@ -112,10 +112,10 @@ def test_who_is_outside_may_ask_what_a_rule_allows(hosts):
     rules = {r["rule"]: r["packets"] for r in hosts.ctl("acl", "show", "web")["rules"]}
     assert rules["to allow icmp,icmp_type=8"] > 0
     assert rules["to allow tcp,tp_dst=80"] > 0, "it counts on"
-    print(hosts.ctl("ct list"), hosts.ctl("ct list --port h1"), hosts.ctl("ct list tcp"))
     listed = hosts.ctl("ct", "list", "tcp", "--port", "h1")["connections"]
     assert {c["original"]["destination_port"] for c in listed} == {80}
     assert {c["port"] for c in listed} == {"h1"}
+    assert all(isinstance(c["state"], str) for c in listed)
 
 
 def test_a_trace_tells_which_rule_it_is(hosts):
