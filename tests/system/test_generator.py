@@ -98,7 +98,7 @@ def test_a_switch_that_connects(lab, tmp_path):
     (("--socket-a", "x" * 200), "longer than the 107 bytes"),
     (("--cpu", 1023), "CPU 1023 cannot be had"),
     (("--flows", 3), "option --flows cannot be"),
-    (("--flow-kind", "mac"), "right would be nw_dst or 5tuple"),
+    (("--flow-kind", "mac"), "right would be nw_dst, 5tuple or answered"),
     (("--order", "random"), "right would be uniform, zipf or round"),
     (("--new-flows", 0.5), "--list-flows and --new-flows need --flows"),
     (("--flows", 4, "--macs", 4), "--flows and --macs exclude each other"),
