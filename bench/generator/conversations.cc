@@ -4,13 +4,14 @@
 // CPU. Each end knows what to answer by the packet that it is sent alone, so that the switch's
 // connection tracking is the only one here that has a table.
 
+#include "bench/generator/cpu.hh"
 #include "bench/guest/front_end.hh"
+#include "dataplane/parse.hh"
 
 #include <boost/program_options.hpp>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cinttypes>
 #include <cstdint>
@@ -21,7 +22,6 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 #include <sched.h>
 
@@ -30,6 +30,10 @@ namespace strait::bench {
 namespace {
 
 using clock = std::chrono::steady_clock;
+using dataplane::be16;
+using dataplane::be32;
+using dataplane::load;
+using dataplane::store;
 using std::chrono::duration;
 
 constexpr std::size_t header_size = sizeof(vhost::net_header);
@@ -94,34 +98,11 @@ ends connection(std::uint32_t number) noexcept
             static_cast<std::uint16_t>(first_port + number % ports_of_a_client), server_port};
 }
 
-template <typename T>
-T big(T value) noexcept
-{
-    if constexpr (sizeof value == 4) {
-        return __builtin_bswap32(value);
-    } else {
-        return __builtin_bswap16(value);
-    }
-}
-template <typename T>
-void put(std::byte* to, T value) noexcept
-{
-    value = big(value);
-    std::memcpy(to, &value, sizeof value);
-}
-template <typename T>
-T get(const std::byte* from) noexcept
-{
-    T value;
-    std::memcpy(&value, from, sizeof value);
-    return big(value);
-}
-
 // The Internet checksum of big-endian words at `from`, an even number of bytes, added to `sum`.
 std::uint16_t checksum(const std::byte* from, std::size_t bytes, std::uint64_t sum) noexcept
 {
     for (std::size_t i = 0; i < bytes; i += 2) {
-        sum += get<std::uint16_t>(from + i);
+        sum += load<be16>(from + i);
     }
     while (sum > 0xffff) {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -166,13 +147,13 @@ public:
              std::uint32_t acknowledged) noexcept
     {
         std::byte* const frame = next(e);
-        put(frame + offset::sequence, sequence);
-        put(frame + offset::acknowledged, acknowledged);
+        store(frame + offset::sequence, be32{sequence});
+        store(frame + offset::acknowledged, be32{acknowledged});
         frame[offset::flags] = std::byte{flags};
-        put(frame + offset::tcp_checksum, std::uint16_t{0});
+        store(frame + offset::tcp_checksum, be16{0});
         constexpr std::uint64_t protocol_and_length = 6 + 20;
-        put(frame + offset::tcp_checksum,
-            checksum(frame + offset::addresses, 8 + 20, protocol_and_length));
+        store(frame + offset::tcp_checksum,
+              be16{checksum(frame + offset::addresses, 8 + 20, protocol_and_length)});
     }
     void udp(const ends& e) noexcept { (void)next(e); }
     void send_off() noexcept
@@ -206,32 +187,33 @@ private:
         frame[0] = frame[6] = std::byte{2};
         frame[5] = std::byte(1 - number_);
         frame[11] = std::byte{number_};
-        put(frame + 12, std::uint16_t{0x0800});
+        store(frame + 12, be16{0x0800});
         std::byte* const ip = frame + offset::ip;
         constexpr std::uint16_t without_ethernet = frame_bytes - offset::ip;
-        put(ip, std::uint16_t{0x4500});
-        put(ip + 2, static_cast<std::uint16_t>(tcp_ ? 40 : without_ethernet));
-        put(ip + 6, std::uint16_t{0x4000});
+        store(ip, be16{0x4500});
+        store(ip + 2, be16{tcp_ ? std::uint16_t{40} : without_ethernet});
+        store(ip + 6, be16{0x4000});
         ip[8] = std::byte{64};
         ip[9] = std::byte{tcp_ ? std::uint8_t{6} : std::uint8_t{17}};
         if (tcp_) {
-            put(frame + offset::ports + 12, std::uint16_t{0x5000});
-            put(frame + offset::ports + 14, std::uint16_t{0xffff}); // window
+            store(frame + offset::ports + 12, be16{0x5000});
+            store(frame + offset::ports + 14, be16{0xffff}); // window
         } else {
-            put(frame + offset::ports + 4, static_cast<std::uint16_t>(without_ethernet - 20));
+            store(frame + offset::ports + 4,
+                  be16{static_cast<std::uint16_t>(without_ethernet - 20)});
         }
     }
     std::byte* next(const ends& e) noexcept
     {
         const std::uint16_t buffer = device_.transmit().upcoming(waiting_++);
         std::byte* const frame = device_.transmit().buffer(buffer).data() + header_size;
-        put(frame + offset::addresses, e.source);
-        put(frame + offset::addresses + 4, e.destination);
-        put(frame + offset::ports, e.source_port);
-        put(frame + offset::ports + 2, e.destination_port);
+        store(frame + offset::addresses, be32{e.source});
+        store(frame + offset::addresses + 4, be32{e.destination});
+        store(frame + offset::ports, be16{e.source_port});
+        store(frame + offset::ports + 2, be16{e.destination_port});
         std::byte* const ip = frame + offset::ip;
-        put(ip + 10, std::uint16_t{0});
-        put(ip + 10, checksum(ip, 20, 0));
+        store(ip + 10, be16{0});
+        store(ip + 10, be16{checksum(ip, 20, 0)});
         return frame;
     }
 
@@ -243,10 +225,8 @@ private:
 
 ends ends_of(const std::byte* frame) noexcept
 {
-    return {get<std::uint32_t>(frame + offset::addresses),
-            get<std::uint32_t>(frame + offset::addresses + 4),
-            get<std::uint16_t>(frame + offset::ports),
-            get<std::uint16_t>(frame + offset::ports + 2)};
+    return {load<be32>(frame + offset::addresses), load<be32>(frame + offset::addresses + 4),
+            load<be16>(frame + offset::ports), load<be16>(frame + offset::ports + 2)};
 }
 
 class run {
@@ -380,11 +360,11 @@ private:
             return;
         }
         const auto flags = static_cast<std::uint8_t>(frame[offset::flags]);
-        const auto sequence = get<std::uint32_t>(frame + offset::sequence);
+        const auto sequence = load<be32>(frame + offset::sequence);
         if ((flags & flag::syn) != 0) {
             servers_.tcp(e, flag::syn | flag::ack, first_sequence, sequence + 1);
         } else if ((flags & flag::fin) != 0) {
-            servers_.tcp(e, flag::fin | flag::ack, get<std::uint32_t>(frame + offset::acknowledged),
+            servers_.tcp(e, flag::fin | flag::ack, load<be32>(frame + offset::acknowledged),
                          sequence + 1);
         }
     }
@@ -399,8 +379,8 @@ private:
             return;
         }
         const auto flags = static_cast<std::uint8_t>(frame[offset::flags]);
-        const auto sequence = get<std::uint32_t>(frame + offset::sequence);
-        const auto acknowledged = get<std::uint32_t>(frame + offset::acknowledged);
+        const auto sequence = load<be32>(frame + offset::sequence);
+        const auto acknowledged = load<be32>(frame + offset::acknowledged);
         clients_.tcp(e, flag::ack, acknowledged, sequence + 1);
         if ((flags & flag::syn) != 0 && !o_.hold) {
             clients_.tcp(e, flag::fin | flag::ack, acknowledged, sequence + 1);
@@ -424,17 +404,6 @@ private:
     std::uint64_t done_then_{0};
     clock::time_point then_{clock::now()};
 };
-
-void stay_on(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(static_cast<unsigned>(cpu), &set);
-    if (sched_setaffinity(0, sizeof set, &set) != 0) {
-        throw std::system_error{errno, std::generic_category(),
-                                "CPU " + std::to_string(cpu) + " cannot be had"};
-    }
-}
 
 namespace po = boost::program_options;
 
@@ -509,7 +478,7 @@ int main(int argc, char** argv)
         return 2;
     }
     try {
-        stay_on(o.cpu);
+        stay_on(static_cast<unsigned>(o.cpu));
         run traffic{o};
         traffic.measure();
         return 0;

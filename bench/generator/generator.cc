@@ -3,12 +3,12 @@
 // arrives, both ends in one poll loop on one CPU. What a frame is and how it is sent is in
 // frames.cc and endpoint.cc; here are the phases of a run, the pacing and the report.
 
+#include "bench/generator/cpu.hh"
 #include "bench/generator/endpoint.hh"
 #include "bench/generator/options.hh"
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cinttypes>
 #include <csignal>
@@ -16,14 +16,12 @@
 #include <exception>
 #include <numeric>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include <poll.h>
-#include <sched.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -419,18 +417,6 @@ void run::report() const
     std::printf("\"ready_after_s\":%.4f,\"longest_round_us\":%.1f}\n", ready_after_,
                 seconds_of(longest_round_counted_) * 1e6);
     std::fflush(stdout);
-}
-
-// The frames of both ends come from one CPU and stay there.
-void stay_on(unsigned cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof set, &set) != 0) {
-        throw std::system_error{errno, std::generic_category(),
-                                "CPU " + std::to_string(cpu) + " cannot be had"};
-    }
 }
 
 void list_flows(const options& settings)
