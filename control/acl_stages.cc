@@ -54,7 +54,6 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(built_in::count)
     "no rule allows it",
 };
 
-constexpr std::uint16_t ethertype_arp = 0x0806;
 constexpr unsigned port_shift = 48;
 constexpr unsigned id_shift = 16;
 
@@ -314,7 +313,7 @@ private:
     // Where no rule matches.
     void add_defaults(place where, const shared_actions& allow, const shared_actions& deny)
     {
-        put(where, allowed_by_default, built_in::arp, of_type(ethertype_arp), allow);
+        put(where, allowed_by_default, built_in::arp, of_type(dataplane::ethertype_arp), allow);
         const std::span<const std::uint8_t> types =
             sends_ ? std::span<const std::uint8_t>{sent_by_hosts} : sent_to_hosts;
         for (const std::uint8_t type : types) {

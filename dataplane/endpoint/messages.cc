@@ -14,7 +14,6 @@ using namespace dataplane;
 
 namespace {
 
-constexpr std::uint16_t ethertype_arp = 0x0806;
 constexpr std::size_t arp_length = 28;
 constexpr std::uint16_t arp_request = 1;
 constexpr std::uint16_t arp_reply = 2;

@@ -16,8 +16,6 @@ namespace {
 using namespace dataplane;
 
 constexpr std::uint16_t first_ethertype = 0x0600; // what is smaller is a length
-constexpr std::uint16_t ethertype_arp = 0x0806;
-constexpr std::uint16_t ethertype_rarp = 0x8035;
 constexpr std::uint64_t ethernet_address = 0xffff'ffff'ffff;
 constexpr std::size_t snap_header = 8;            // with LLC
 constexpr std::size_t arp_packet = 28;            // of IPv4 on Ethernet

@@ -17,8 +17,6 @@ using namespace dataplane;
 
 namespace {
 
-constexpr std::uint16_t ethertype_arp = 0x0806;
-
 // Without security: whether there may be something in it to look at.
 bool concerns(const port_guard& g, const packet& p) noexcept
 {

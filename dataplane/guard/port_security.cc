@@ -16,8 +16,6 @@ using flow::key;
 
 namespace {
 
-constexpr std::uint16_t ethertype_arp = 0x0806;
-constexpr std::uint16_t ethertype_rarp = 0x8035;
 constexpr std::uint16_t dhcp_client_port = 68;
 constexpr std::uint16_t dhcp_server_port = 67;
 constexpr std::uint16_t dhcp6_client_port = 546;

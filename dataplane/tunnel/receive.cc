@@ -15,8 +15,6 @@ using endpoint::neighbour_message;
 
 namespace {
 
-constexpr std::uint16_t ethertype_arp = 0x0806;
-
 drop_reason unwanted(const arrival& a) noexcept
 {
     return a.destination.is_multicast() ? drop_reason::multicast_unwanted
