@@ -597,33 +597,35 @@ void switcher::run(std::size_t at, std::span<const std::uint64_t> program, packe
 void switcher::translate_anew(candidate& c, cache::entry* old, burst& b,
                               const surroundings& around) noexcept
 {
-    const std::uint64_t begun = rte_rdtsc();
-    cache_.counters.misses.add(1);
-    if (old != nullptr) {
-        cache_.counters.stale.add(1);
-    }
     key_.clear();
     key_.set(field::in_port, around.in.number);
     if (around.in.tunnel) {
         read_note(*c.p, key_, around);
     }
     (void)read(*c.p, b, depth::transport, key_, c.at);
-    translate(around.flows, key_, *made_, nullptr, {.table = begins_, .stack = {}, .set = {}});
-    account(cache_.put(c.asked, layout_->count, *made_, around.flows.version, old), c, around);
-    cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
+    look_up_rules(c, old, key_, {.table = begins_, .stack = {}, .set = {}}, layout_->count, around);
     run_first(made_->words(), made_->reason, c, around);
 }
 
-// Of a packet that was translated for: by its entry, or by the rules themselves.
-void switcher::account(cache::entry* made, const candidate& c, const surroundings& around) noexcept
+// What rules do to a packet with this key is in made_ then, and in the cache if its question has
+// any words; and the packet is counted, by its entry or by the rules themselves.
+void switcher::look_up_rules(candidate& c, cache::entry* old, const key& k, const pass_start& start,
+                             std::size_t words, const surroundings& around) noexcept
 {
+    const std::uint64_t begun = rte_rdtsc();
+    cache_.counters.misses.add(1);
+    cache_.counters.stale.add(old != nullptr ? 1 : 0);
+    translate(around.flows, k, *made_, nullptr, start);
+    cache::entry* const made =
+        words == 0 ? nullptr : cache_.put(c.asked, words, *made_, around.flows.version, old);
     if (made != nullptr) {
         cache_.count(*made, c.p->length, around.context.now);
-        return;
+    } else {
+        for (const rule* const r : made_->met()) {
+            r->count(1, c.p->length, instant{std::chrono::seconds{around.context.now}});
+        }
     }
-    for (const rule* const r : made_->met()) {
-        r->count(1, c.p->length, instant{std::chrono::seconds{around.context.now}});
-    }
+    cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
 }
 
 } // namespace strait::flow

@@ -166,7 +166,8 @@ private:
              const surroundings& around) noexcept;
     void translate_anew(candidate& c, cache::entry* old, dataplane::burst& b,
                         const surroundings& around) noexcept;
-    void account(cache::entry* made, const candidate& c, const surroundings& around) noexcept;
+    void look_up_rules(candidate& c, cache::entry* old, const key& k, const pass_start& start,
+                       std::size_t words, const surroundings& around) noexcept;
 
     // Later passes: later_passes.cc. Levels are counted by the ct actions before.
     void settle(std::size_t at, const surroundings& around) noexcept;

@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include <rte_cycles.h>
-
 namespace strait::flow {
 
 using dataplane::burst;
@@ -30,8 +28,8 @@ struct switcher::as_it_came {
 };
 
 // Of a packet whose headers lie deeper than was read of it, another one with more of it: its own
-// segments are its burst's, which nobody knows here.
-// Null: they cannot be had, and nobody can say what the packet is.
+// segments are its burst's, which nobody knows here. Null: they cannot be had, and nobody can say
+// what the packet is.
 packet_slot* switcher::with_all_headers(packet_slot& p, header_layout& at) noexcept
 {
     if (extract(p, key_, at)) [[likely]] {
@@ -81,14 +79,9 @@ void switcher::judge_one(candidate& c, std::uint8_t origin, const surroundings& 
         program = cache::program_of(*found);
         reason = cache::reason_of(*found);
     } else {
-        const std::uint64_t begun = rte_rdtsc();
-        cache_.counters.misses.add(1);
-        cache_.counters.stale.add(found != nullptr ? 1 : 0);
         (void)extract(*c.p, key_, c.at);
-        translate(around.flows, key_, *made_, nullptr, {.table = begins_, .stack = {}, .set = {}});
-        account(cache_.put(c.asked, layout_->count, *made_, around.flows.version, found), c,
-                around);
-        cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
+        look_up_rules(c, found, key_, {.table = begins_, .stack = {}, .set = {}}, layout_->count,
+                      around);
         program = made_->words();
         reason = made_->reason;
     }

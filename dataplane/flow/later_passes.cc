@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include <rte_cycles.h>
-
 namespace strait::flow {
 
 using dataplane::burst;
@@ -200,16 +198,7 @@ void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at, port_i
 void switcher::translate_anew(later_candidate& c, cache::entry* old, pass_stage& stage,
                               std::size_t at, const surroundings& around) noexcept
 {
-    const std::uint64_t begun = rte_rdtsc();
-    cache_.counters.misses.add(1);
-    if (old != nullptr) {
-        cache_.counters.stale.add(1);
-    }
-    translate(around.flows, stage.fields(c.number), *made_, nullptr, stage.start(c.number));
-    account(c.layout == nullptr ? nullptr
-                                : cache_.put(c.asked, c.words, *made_, around.flows.version, old),
-            c, around);
-    cache_.counters.miss_cycles.add(rte_rdtsc() - begun);
+    look_up_rules(c, old, stage.fields(c.number), stage.start(c.number), c.words, around);
     if (made_->words().empty()) {
         around.in_counters.drop(made_->reason, *c.p);
         return;
