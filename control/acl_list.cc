@@ -37,11 +37,6 @@ bool contains(const std::vector<std::string>& words, const std::string& word)
     return std::ranges::find(words, word) != words.end();
 }
 
-conntrack::zone_id zone_of(const virtual_switch::port& p)
-{
-    return conntrack::make_zone(static_cast<std::uint16_t>(to_index(p.config->index)), true);
-}
-
 failure no_such_set(const std::string& name)
 {
     return {failure_kind::not_found, "there is no rule set " + name + "; make it first: acl set"};
@@ -240,14 +235,14 @@ void acl_list::apply(const std::string& bridge)
 void acl_list::forget_connections(const virtual_switch::port& p) const
 {
     flow::match which;
-    conntrack::put_zone(which.value, zone_of(p));
+    conntrack::put_zone(which.value, own_zone(p));
     conntrack::put_zone(which.mask, conntrack::zone_count - 1);
     (void)control::forget_connections(switch_.engine(), which);
 }
 
 void acl_list::port_goes(const virtual_switch::port& p)
 {
-    switch_.engine().connections().limits().limit(zone_of(p), std::nullopt);
+    switch_.engine().connections().limits().limit(own_zone(p), std::nullopt);
     if (attached_.erase(p.request.name) == 0) {
         return;
     }

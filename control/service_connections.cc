@@ -134,8 +134,7 @@ outcome<std::optional<conntrack::zone_id>> zone_of(const json::object& p, const 
     if (found.has_error()) {
         return found.error();
     }
-    return std::optional{
-        conntrack::make_zone(static_cast<std::uint16_t>(to_index((*found)->config->index)), true)};
+    return std::optional{own_zone(**found)};
 }
 
 // What connections are meant: a match may be of several.
@@ -291,8 +290,7 @@ service::result service::connection_limit(const object& p) const
         show(z, z, {});
     }
     for (const auto& [name, port] : switch_.ports()) {
-        show(conntrack::make_zone(static_cast<std::uint16_t>(to_index(port.config->index)), true),
-             {}, json::value(name));
+        show(own_zone(port), {}, json::value(name));
     }
     return json::value{{"default", zones.default_limit()}, {"zones", std::move(list)}};
 }
