@@ -153,9 +153,6 @@ outcome<std::vector<flow::match>> wanted(const boost::json::object& p, const vir
         out = std::move(*parsed);
     }
     for (flow::match& m : out) {
-        if (!m.mask.get(flow::field::ct_zone).is_zero()) { // which is said of flows' zones alone
-            m.mask.words[conntrack::zone_word] |= conntrack::of_port_bit;
-        }
         if (*zone) {
             conntrack::put_zone(m.value, **zone);
             conntrack::put_zone(m.mask, conntrack::zone_count - 1);

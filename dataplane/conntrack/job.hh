@@ -4,6 +4,7 @@
 // match is control's business.
 #pragma once
 
+#include "dataplane/conntrack/request.hh"
 #include "dataplane/conntrack/table.hh"
 #include "dataplane/flow/key.hh"
 
@@ -28,14 +29,15 @@ class job {
 public:
     enum class kind : std::uint8_t { show, forget };
     // Of connections whose first packets `which` matches, with the connection's zone, mark and
-    // label; a match on a zone is on one that flows name. Shows as many as there is room for; a
-    // further job goes on where this one ended.
+    // label; a match on a zone is on one that flows name, but where put_zone() made it one on a
+    // port's own. Shows as many as there is room for; a further job goes on where this one ended.
     job(kind what, const flow::match& which, std::span<connection_record> room = {}) noexcept
-        : what_{what},
-          which_{which},
-          names_zone_{!which.mask.get(flow::field::ct_zone).is_zero()},
-          room_{room}
-    {}
+        : what_{what}, which_{which}, room_{room}
+    {
+        if (!which.mask.get(flow::field::ct_zone).is_zero()) {
+            which_.mask.words[zone_word] |= of_port_bit;
+        }
+    }
     void go_on_after(const job& other) noexcept
     {
         ipv6_ = other.ipv6_;
@@ -52,7 +54,6 @@ private:
 
     kind what_;
     flow::match which_;
-    bool names_zone_;
     std::span<connection_record> room_;
     std::size_t count_{0};
     bool ipv6_{false};

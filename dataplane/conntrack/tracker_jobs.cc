@@ -76,11 +76,7 @@ bool tracker::do_for(job& j, connection_id id, seconds_t now) noexcept
         return true;
     }
     const connection_record record = record_of(c, id, now);
-    // A zone that is named by number alone is one of the flows'.
-    const bool names_port_too = (j.which_.mask.words[zone_word] & of_port_bit) != 0;
-    const bool of_other_zones =
-        j.names_zone_ && !names_port_too && is_of_port(record.original.zone);
-    if (of_other_zones || !j.which_.matches(key_of(record))) {
+    if (!j.which_.matches(key_of(record))) {
         return true;
     }
     if (j.what_ == job::kind::show) {
