@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace strait::control {
@@ -46,6 +47,20 @@ template <typename Integer>
     return n ? std::optional{static_cast<Integer>(*n)} : std::nullopt;
 }
 
+// What stands between the commas: at least one word, of which any may be empty.
+[[nodiscard]] inline std::vector<std::string> split_list(std::string_view text)
+{
+    std::vector<std::string> out;
+    for (;;) {
+        const auto comma = text.find(',');
+        out.emplace_back(text.substr(0, comma));
+        if (comma == std::string_view::npos) {
+            return out;
+        }
+        text.remove_prefix(comma + 1);
+    }
+}
+
 // a,b,c; each once. Errors call the parameter `label`, and what the names are of `what`.
 [[nodiscard]] inline outcome<std::vector<std::string>> listed_names(const boost::json::object& p,
                                                                     std::string_view name,
@@ -57,12 +72,7 @@ template <typename Integer>
     if (!text) {
         return out;
     }
-    std::string_view rest = *text;
-    for (bool last = false; !last;) {
-        const auto comma = std::min(rest.find(','), rest.size());
-        const std::string one{rest.substr(0, comma)};
-        last = comma == rest.size();
-        rest.remove_prefix(last ? comma : comma + 1);
+    for (std::string& one : split_list(*text)) {
         if (one.empty() || std::find(out.begin(), out.end(), one) != out.end()) {
             return failure{
                 failure_kind::invalid,
@@ -70,7 +80,7 @@ template <typename Integer>
                     (one.empty() ? "a " + std::string{what} + " without a name" : one + " twice") +
                     "; it must be " + std::string{what} + "s with commas between them"};
         }
-        out.push_back(one);
+        out.push_back(std::move(one));
     }
     return out;
 }

@@ -55,12 +55,7 @@ outcome<std::vector<endpoint::ip_prefix>> read_addresses(const json::object& p)
     if (!given) {
         return out;
     }
-    std::string_view rest = *given;
-    for (bool last = false; !last;) {
-        const auto comma = std::min(rest.find(','), rest.size());
-        const std::string one{rest.substr(0, comma)};
-        last = comma == rest.size();
-        rest.remove_prefix(last ? comma : comma + 1);
+    for (const std::string& one : split_list(*given)) {
         const auto read = read_one(one);
         if (read.has_error()) {
             return read.error();
