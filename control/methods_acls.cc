@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/methods_acls.hh"
 
+#include "control/methods_parts.hh"
+
 namespace strait::control {
 
 namespace {
 
-using kind = value_kind;
-
-constexpr std::int64_t longest_text = 4095;
 constexpr std::int64_t longest_rules = std::int64_t{1} << 24U;
 
 parameter set_name()
@@ -28,19 +27,14 @@ std::vector<parameter> sets_and_port(std::string_view help)
              .required = true,
              .positional = true,
              .maximum = longest_text},
-            {.name = "port",
-             .kind = kind::name,
-             .help = "the port",
-             .placeholder = "PORT",
-             .required = true,
-             .positional = true}};
+            port(true, "the port")};
 }
 
 } // namespace
 
 std::vector<method> acl_methods()
 {
-    const std::vector<result_member> port{{"port", "string", "the port"}};
+    const std::vector<result_member> its_port{{"port", "string", "the port"}};
     return {
         {.name = "acl.set",
          .summary = "Make a rule set, or replace all of its rules",
@@ -54,21 +48,13 @@ std::vector<method> acl_methods()
                          .required = true,
                          .positional = true,
                          .maximum = longest_rules},
-                        {.name = "stateless",
-                         .kind = kind::truth,
-                         .help = "connections are not tracked: replies need a rule"},
-                        {.name = "file",
-                         .help = "what messages call the text that the rules are of",
-                         .placeholder = "NAME",
-                         .maximum = longest_text}},
+                        flag("stateless", "connections are not tracked: replies need a rule"),
+                        file_name("what messages call the text that the rules are of")},
          .result = {{"name", "string", "the set's name"}, {"rules", "integer", "how many it has"}}},
         {.name = "acl.del",
          .summary = "Remove a rule set that no port has",
          .changes = true,
-         .parameters = {set_name(),
-                        {.name = "if_exists",
-                         .kind = kind::truth,
-                         .help = "done, too, when there is no such set"}},
+         .parameters = {set_name(), flag("if_exists", "done, too, when there is no such set")},
          .result = {{"removed", "boolean", "whether there was one"}}},
         {.name = "acl.list",
          .summary = "List the rule sets, with the ports that have them",
@@ -93,12 +79,12 @@ std::vector<method> acl_methods()
          .summary = "Give a port rule sets, behind those that it has",
          .changes = true,
          .parameters = sets_and_port("sets, in the order in which they are asked"),
-         .result = port},
+         .result = its_port},
         {.name = "acl.detach",
          .summary = "Take rule sets from a port; one without any is open",
          .changes = true,
          .parameters = sets_and_port("sets that the port has"),
-         .result = port},
+         .result = its_port},
     };
 }
 

@@ -2,28 +2,15 @@
 // Bindings, port security, DHCP snooping and the suppression of ARP and neighbour discovery.
 #include "control/methods_bindings.hh"
 
+#include "control/methods_parts.hh"
+
 namespace strait::control {
 
 namespace {
 
-using kind = value_kind;
-
 constexpr std::int64_t longest_list = 16'384;
-
-parameter flag(std::string_view name, std::string_view help)
-{
-    return {.name = name, .kind = kind::truth, .help = help};
-}
-
-parameter port(bool required, std::string_view help)
-{
-    return {.name = "port",
-            .kind = kind::name,
-            .help = help,
-            .placeholder = "PORT",
-            .required = required,
-            .positional = true};
-}
+constexpr std::string_view which_vlan =
+    "in this VLAN; in that of the port's untagged frames unless given";
 
 parameter mac(bool required, std::string_view help)
 {
@@ -43,16 +30,6 @@ parameter addresses(std::string_view help)
             .placeholder = "IP[,IP...]",
             .positional = true,
             .maximum = longest_list};
-}
-
-parameter vlan()
-{
-    return {.name = "vlan",
-            .kind = kind::integer,
-            .help = "in this VLAN; in that of the port's untagged frames unless given",
-            .placeholder = "VLAN",
-            .minimum = 1,
-            .maximum = 4094};
 }
 
 } // namespace
@@ -84,13 +61,14 @@ std::vector<method> binding_methods()
          .parameters = {port(true, "the port that they are behind"), mac(true, "the guest's MAC"),
                         addresses("addresses or prefixes, like 10.0.0.5,fd00::5,fd00:1::/64; none: "
                                   "those that DHCP leases"),
-                        vlan()},
+                        vlan(which_vlan)},
          .result = {{"added", "boolean", "true"}}},
         {.name = "binding.del",
          .summary = "Remove bindings of a port, leased ones, too",
          .changes = true,
          .parameters = {port(true, "the port"), mac(false, "of this MAC; all unless given"),
-                        addresses("these of its addresses; all, and the MAC, unless given"), vlan(),
+                        addresses("these of its addresses; all, and the MAC, unless given"),
+                        vlan(which_vlan),
                         flag("if_exists", "done, too, when there is no such binding")},
          .result = {{"removed", "integer", "MACs and addresses that were"}}},
         {.name = "binding.list",

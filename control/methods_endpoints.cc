@@ -2,11 +2,11 @@
 // Tunnels' options; addresses, routes and neighbours.
 #include "control/methods_endpoints.hh"
 
+#include "control/methods_parts.hh"
+
 namespace strait::control {
 
 namespace {
-
-using kind = value_kind;
 
 constexpr std::int64_t longest_address = 64;
 const std::vector<std::string_view> tunnel_types{"vxlan", "geneve", "gre", "nvgre"};
@@ -20,12 +20,6 @@ parameter word(std::string_view name, std::string_view help, std::string_view pl
             .placeholder = placeholder,
             .maximum = longest_address,
             .port_types = std::move(types)};
-}
-
-parameter flag(std::string_view name, std::string_view help,
-               std::vector<std::string_view> types = {})
-{
-    return {.name = name, .kind = kind::truth, .help = help, .port_types = std::move(types)};
 }
 
 parameter bridge(bool required, std::string_view help)

@@ -2,6 +2,7 @@
 // A NIC's rate on the way out, and its classes.
 #include "control/methods_shaper.hh"
 
+#include "control/methods_parts.hh"
 #include "dataplane/shaping.hh"
 
 #include <limits>
@@ -9,8 +10,6 @@
 namespace strait::control {
 
 namespace {
-
-using kind = value_kind;
 
 constexpr std::int64_t any_rate = std::numeric_limits<std::uint32_t>::max();
 
@@ -23,16 +22,6 @@ parameter number(std::string_view name, std::string_view help, std::string_view 
             .placeholder = placeholder,
             .minimum = minimum,
             .maximum = maximum};
-}
-
-parameter port_name(bool required)
-{
-    return {.name = "port",
-            .kind = kind::name,
-            .help = required ? "a NIC's port that has a --shape-rate" : "of this port only",
-            .placeholder = "PORT",
-            .required = required,
-            .positional = true};
 }
 
 parameter class_number()
@@ -80,7 +69,7 @@ std::vector<method> shaper_methods()
          .summary = "Make a class of a shaped port, or change one",
          .changes = true,
          .parameters =
-             {port_name(true), class_number(),
+             {port(true, "a NIC's port that has a --shape-rate"), class_number(),
               number("rate", "kbit a second that it has for itself; 0 unless given", "KBPS", 0,
                      any_rate),
               number("ceil",
@@ -101,16 +90,13 @@ std::vector<method> shaper_methods()
         {.name = "shaper.del",
          .summary = "Remove a class of a shaped port; what waits in it goes to class 0",
          .changes = true,
-         .parameters = {port_name(true),
-                        class_number(),
-                        {.name = "if_exists",
-                         .kind = kind::truth,
-                         .help = "done, too, when there is no such class"}},
+         .parameters = {port(true, "a NIC's port that has a --shape-rate"), class_number(),
+                        flag("if_exists", "done, too, when there is no such class")},
          .result = {{"removed", "boolean", "whether there was one"}}},
         {.name = "shaper.list",
          .summary = "List the shaped ports with their classes, and what these have sent",
          .changes = false,
-         .parameters = {port_name(false)},
+         .parameters = {port(false, "of this port only")},
          .result_is_list = true,
          .result = shaper_members()},
     };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods that change and show flows.
 #include "control/flow_trace.hh"
+#include "control/methods_flows.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
 #include "dataplane/flow/cache.hh"
