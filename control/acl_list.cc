@@ -226,9 +226,11 @@ void acl_list::apply(const std::string& bridge)
         ports.push_back(std::move(one));
     }
     bridge_flows& flows = *switch_.bridges().at(bridge).flows;
+    std::vector<bridge_flows::new_stage> both;
     for (const flow::stage s : {flow::stage::acl_from, flow::stage::acl_to}) {
-        flows.set_stage(s, ports.empty() ? hidden_stage{} : compile_acls(ports, s));
+        both.push_back({s, ports.empty() ? hidden_stage{} : compile_acls(ports, s)});
     }
+    flows.set_stages(std::move(both));
 }
 
 // Of the port's own zone: nobody asks for them any more, and who has its index next must not.

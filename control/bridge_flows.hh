@@ -133,9 +133,13 @@ public:
     };
     [[nodiscard]] difference compare(const bundle& b) const;
 
-    // In place of what the stage had; workers see it at once. A rule that has the cookie, the table
-    // and the match of one before it has counted what that has.
-    void set_stage(flow::stage which, hidden_stage what);
+    // In place of what the stages had; workers see all of it at once. A rule that has the cookie,
+    // the table and the match of one before it has counted what that has.
+    struct new_stage {
+        flow::stage which;
+        hidden_stage what;
+    };
+    void set_stages(std::vector<new_stage> to);
     [[nodiscard]] std::string describe_hidden(const flow::rule& r) const;
     // Of the rules of a stage, in no order.
     [[nodiscard]] const hidden_stage& stage_at(flow::stage which) const noexcept

@@ -2,7 +2,10 @@
 // Hidden stages of a bridge's flows: what others say of them, as tables and ports.
 #include "control/bridge_flows.hh"
 
+#include "dataplane/flow/flow_mask.hh"
+
 #include <algorithm>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 
@@ -33,19 +36,37 @@ guarded_ports(std::span<const hidden_stage, flow::stage_count> stages,
     return out->any() ? out : nullptr;
 }
 
+namespace {
+
+// The same of rules whose cookies, tables and matches are.
+std::uint64_t sum_of(const rule& r) noexcept
+{
+    constexpr std::uint64_t any = 0x9e37'79b9'7f4a'7c15;
+    const flow::match m = r.match();
+    std::uint64_t sum = r.cookie() << 8 | r.table();
+    for (std::size_t i = 0; i < flow::key_words; ++i) {
+        sum = flow::word_hash::fold(sum ^ m.value.words[i], any + m.mask.words[i]);
+    }
+    return sum;
+}
+
+} // namespace
+
 // Of rules before them that are the same but for what they do and their place among others.
 std::vector<bridge_flows::heir> bridge_flows::take_counts(hidden_stage& what,
                                                           const hidden_stage& old) const
 {
     std::unordered_multimap<std::uint64_t, const rule*> before;
     for (const rule_ptr& r : old.rules) {
-        before.emplace(r->cookie(), r.get());
+        before.emplace(sum_of(*r), r.get());
     }
     std::vector<heir> heirs;
     for (rule_ptr& fresh : what.rules) {
-        const auto [first, last] = before.equal_range(fresh->cookie());
+        const auto [first, last] = before.equal_range(sum_of(*fresh));
         const auto found = std::find_if(first, last, [&fresh](const auto& one) {
-            return one.second->table() == fresh->table() && one.second->same_match(*fresh);
+            const rule& r = *one.second;
+            return r.cookie() == fresh->cookie() && r.table() == fresh->table() &&
+                   r.same_match(*fresh);
         });
         if (found == last) {
             continue;
@@ -94,11 +115,14 @@ void bridge_flows::make_hidden()
     }
 }
 
-void bridge_flows::set_stage(stage which, hidden_stage what)
+void bridge_flows::set_stages(std::vector<new_stage> to)
 {
-    hidden_stage& place = stages_[static_cast<std::size_t>(which)];
-    std::vector<heir> heirs = take_counts(what, place);
-    place = std::move(what);
+    std::vector<heir> heirs;
+    for (new_stage& one : to) {
+        hidden_stage& place = stages_[static_cast<std::size_t>(one.which)];
+        std::ranges::move(take_counts(one.what, place), std::back_inserter(heirs));
+        place = std::move(one.what);
+    }
     make_hidden();
     changes_.add_all();
     publish(std::move(heirs));

@@ -86,9 +86,8 @@ protected:
     {
         std::erase_if(ports_, [number](const acl_port& p) { return p.number == number; });
         ports_.push_back({number, port_index{number}, std::move(sets)});
-        for (const stage s : {stage::acl_from, stage::acl_to}) {
-            flows_.set_stage(s, compile_acls(ports_, s));
-        }
+        flows_.set_stages({{stage::acl_from, compile_acls(ports_, stage::acl_from)},
+                           {stage::acl_to, compile_acls(ports_, stage::acl_to)}});
         publish();
     }
     void give(std::uint16_t number, std::string_view rules, bool stateful = true)
