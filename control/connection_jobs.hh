@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A port's own zone, and connections that are to be forgotten, by all workers.
+// A port's own zone, and what a worker is asked to do with connections, all workers'.
 #pragma once
 
 #include "control/switch.hh"
+#include "dataplane/conntrack/job.hh"
 #include "dataplane/conntrack/zone_id.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/flow/key.hh"
 
 #include <cstddef>
+#include <optional>
 
 namespace strait::control {
 
@@ -17,8 +19,14 @@ namespace strait::control {
     return conntrack::make_zone(static_cast<std::uint16_t>(to_index(p.config->index)), true);
 }
 
+// These wait for a worker. The control thread.
+
+void have_done(dataplane::engine& engine, conntrack::job& j);
 // Those whose first packet `which` matches, with the connection's zone, mark and label; how many.
-// Waits for a worker. The control thread.
 std::size_t forget_connections(dataplane::engine& engine, const flow::match& which);
+// Answers to a packet as tracking would, without knowing anything afterwards that it did not
+// before; the connection that the packet is of, if there is one.
+std::optional<conntrack::connection_record> look_up_connection(dataplane::engine& engine,
+                                                               conntrack::request& asked);
 
 } // namespace strait::control

@@ -2,6 +2,7 @@
 // Handlers of the methods that show and change what connection tracking holds. A worker does it
 // when it is asked, for all.
 #include "control/connection_jobs.hh"
+#include "control/connection_json.hh"
 #include "control/flow_text.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
@@ -9,14 +10,7 @@
 
 #include <boost/json/array.hpp>
 
-#include <array>
-#include <chrono>
-#include <cstdio>
 #include <optional>
-#include <thread>
-#include <unordered_map>
-
-#include <arpa/inet.h>
 
 namespace strait::control {
 
@@ -28,95 +22,6 @@ using conntrack::connection_record;
 using conntrack::job;
 
 constexpr std::int64_t usual_limit = 65'536;
-
-std::string address_text(const flow::wide& address, bool ipv6)
-{
-    std::array<std::uint8_t, 16> bytes{};
-    const std::size_t size = ipv6 ? 16 : 4;
-    for (std::size_t i = 0; i < size; ++i) {
-        bytes[i] =
-            static_cast<std::uint8_t>((address >> (8U * static_cast<unsigned>(size - 1 - i))).low);
-    }
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    ::inet_ntop(ipv6 ? AF_INET6 : AF_INET, bytes.data(), text.data(), text.size());
-    return text.data();
-}
-
-json::object to_json(const conntrack::tuple& t)
-{
-    json::object out{{"source", address_text(t.source, t.ipv6)},
-                     {"destination", address_text(t.destination, t.ipv6)}};
-    if (conntrack::is_icmp(t.protocol)) {
-        out["identifier"] = t.source_port;
-        out["type"] = t.destination_port >> 8;
-        out["code"] = t.destination_port & 0xff;
-    } else if (t.source_port != 0 || t.destination_port != 0) {
-        out["source_port"] = t.source_port;
-        out["destination_port"] = t.destination_port;
-    }
-    return out;
-}
-
-json::value state_of(const connection_record& c)
-{
-    static constexpr std::array<std::string_view, conntrack::tcp::state_count> names{
-        "none",     "syn_sent",   "syn_sent_by_both", "syn_received", "established",
-        "fin_wait", "close_wait", "last_ack",         "time_wait",    "closed"};
-    return c.tcp == conntrack::tcp::state::none
-               ? json::value{}
-               : json::value(names[static_cast<std::size_t>(c.tcp)]);
-}
-
-std::string label_text(const flow::wide& label)
-{
-    std::array<char, 40> text{};
-    if (label.high != 0) {
-        (void)std::snprintf(text.data(), text.size(), "0x%llx%016llx",
-                            static_cast<unsigned long long>(label.high),
-                            static_cast<unsigned long long>(label.low));
-    } else {
-        (void)std::snprintf(text.data(), text.size(), "0x%llx",
-                            static_cast<unsigned long long>(label.low));
-    }
-    return text.data();
-}
-
-// Of a port's own zone, whose: by port_index.
-using zone_owners = std::unordered_map<std::uint16_t, std::string>;
-
-json::object to_json(const connection_record& c, const zone_owners& owners)
-{
-    const std::uint16_t number = conntrack::number_of(c.original.zone);
-    const bool of_port = conntrack::is_of_port(c.original.zone);
-    const auto owner = owners.find(number);
-    const auto has = [&c](std::uint8_t bits) { return (c.notes & bits) != 0; };
-    return {{"zone", of_port ? json::value{} : json::value(number)},
-            {"port", of_port && owner != owners.end() ? json::value(owner->second) : json::value{}},
-            {"protocol", c.original.protocol},
-            {"original", to_json(c.original)},
-            {"reply", to_json(c.reply)},
-            {"state", state_of(c)},
-            {"mark", c.mark},
-            {"label", label_text(c.label)},
-            {"seconds_left", c.seconds_left},
-            {"replied", has(conntrack::note::seen_reply)},
-            {"assured", has(conntrack::note::assured)},
-            {"related", has(conntrack::note::related)}};
-}
-
-// Waits until a worker has done it.
-void have_done(dataplane::engine& engine, job& j)
-{
-    constexpr auto pause = std::chrono::microseconds{200};
-    auto& tracker = engine.tracker(dataplane::worker_index{0});
-    while (!tracker.submit(j)) {
-        std::this_thread::sleep_for(pause);
-    }
-    while (!j.done()) {
-        engine.wake_workers();
-        std::this_thread::sleep_for(pause);
-    }
-}
 
 // The zone that is asked for by its number, or as a port's own.
 outcome<std::optional<conntrack::zone_id>> zone_of(const json::object& p, const virtual_switch& sw)
@@ -163,13 +68,6 @@ outcome<std::vector<flow::match>> wanted(const boost::json::object& p, const vir
 
 } // namespace
 
-std::size_t forget_connections(dataplane::engine& engine, const flow::match& which)
-{
-    job j{job::kind::forget, which};
-    have_done(engine, j);
-    return j.count();
-}
-
 void service::add_connection_methods()
 {
     rpc_.add("ct.list", [this](const object& p) { return connection_list(p); });
@@ -184,10 +82,7 @@ service::result service::connection_list(const object& p) const
     if (matches.has_error()) {
         return matches.error();
     }
-    zone_owners owners;
-    for (const auto& [name, port] : switch_.ports()) {
-        owners[static_cast<std::uint16_t>(to_index(port.config->index))] = name;
-    }
+    const zone_owners owners = owners_of_zones(switch_);
     const auto limit = static_cast<std::size_t>(number_of(p, "limit").value_or(usual_limit));
     dataplane::engine& engine = switch_.engine();
     std::vector<connection_record> room(1024);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What control asks of a tracker while workers go on: to show connections, or to forget them, all
-// workers'. A worker serves a job itself, some places of the table at a time. How words become a
-// match is control's business.
+// workers', or what it would say to a packet. A worker serves a job itself, some places of the
+// table at a time. How words become a match is control's business.
 #pragma once
 
 #include "dataplane/conntrack/request.hh"
@@ -27,7 +27,7 @@ struct connection_record {
 
 class job {
 public:
-    enum class kind : std::uint8_t { show, forget };
+    enum class kind : std::uint8_t { show, forget, look };
     // Of connections whose first packets `which` matches, with the connection's zone, mark and
     // label; a match on a zone is on one that flows name, but where put_zone() made it one on a
     // port's own. Shows as many as there is room for; a further job goes on where this one ended.
@@ -38,6 +38,11 @@ public:
             which_.mask.words[zone_word] |= of_port_bit;
         }
     }
+    // What tracking would answer to a packet, which is translated as it would be; the connection
+    // that it is of, if there is one, is shown in `room`. Nothing is changed by it.
+    job(request& asked, std::span<connection_record> room) noexcept
+        : what_{kind::look}, asked_{&asked}, room_{room}
+    {}
     void go_on_after(const job& other) noexcept
     {
         ipv6_ = other.ipv6_;
@@ -53,7 +58,8 @@ private:
     friend class tracker;
 
     kind what_;
-    flow::match which_;
+    flow::match which_{};
+    request* asked_{nullptr};
     std::span<connection_record> room_;
     std::size_t count_{0};
     bool ipv6_{false};

@@ -27,9 +27,7 @@ void tracker::track(std::span<request> requests, seconds_t now) noexcept
         requests = requests.subspan(some.size());
         question* q = questions_->data();
         for (request& r : some) {
-            q->kind = classify(r, q->asked);
-            q->again = (r.answer.state & state::tracked) != 0 && r.answer.zone == r.asked.zone;
-            q->hash = q->asked.packed.hash();
+            ask(r, *q);
             table_.prefetch_bucket(q->hash);
             ++q;
         }
@@ -43,6 +41,13 @@ void tracker::track(std::span<request> requests, seconds_t now) noexcept
             answer_by_shard(some, now);
         }
     }
+}
+
+void tracker::ask(const request& r, question& q) noexcept
+{
+    q.kind = classify(r, q.asked);
+    q.again = (r.answer.state & state::tracked) != 0 && r.answer.zone == r.asked.zone;
+    q.hash = q.asked.packed.hash();
 }
 
 void tracker::answer_any(request& r, question& q, seconds_t now) noexcept
@@ -178,12 +183,19 @@ void tracker::answer_error(request& r, const match& m) noexcept
         set_invalid(r);
         return;
     }
+    counters.related.add(1);
+    if (tell_error(r, m)) {
+        counters.translated.add(1);
+    }
+}
+
+bool tracker::tell_error(request& r, const match& m) noexcept
+{
     tell(r, *m.of, m.id, m.reply);
     r.answer.state &= ~(state::fresh | state::established);
     r.answer.state |= state::related;
-    counters.related.add(1);
     if (r.asked.translation == nullptr || !m.of->has(note::translated)) {
-        return;
+        return false;
     }
     // The message goes the way of the connection's packets that its sender would send.
     const whole_tuple seen_there = m.reply ? table_.original(*m.of) : table_.reply(*m.of);
@@ -194,9 +206,9 @@ void tracker::answer_error(request& r, const match& m) noexcept
                                           m.reply ? source_end : destination_end};
     if (!translator_.translate_error(r, wanted)) {
         drop(r, drop_reason::ct_no_translation);
-        return;
+        return false;
     }
-    counters.translated.add(1);
+    return true;
 }
 
 tracker::progress tracker::advance(const request& r, const question& q, const match& m,
@@ -308,6 +320,14 @@ void tracker::begin(request& r, const question& q, seconds_t now) noexcept
         return;
     }
     counters.fresh.add(1);
+    expectation* const announced = tell_fresh(r, q, now);
+    if (r.asked.commit && q.kind != packet_kind::later_fragment) {
+        commit(r, q, announced, now);
+    }
+}
+
+expectation* tracker::tell_fresh(request& r, const question& q, seconds_t now) noexcept
+{
     const tuple t = q.asked.open();
     const bool icmp = is_icmp(t.protocol);
     r.answer = {.state = state::tracked | state::fresh,
@@ -326,9 +346,7 @@ void tracker::begin(request& r, const question& q, seconds_t now) noexcept
         r.answer.mark = announced->mark;
         r.answer.label = announced->label;
     }
-    if (r.asked.commit && q.kind != packet_kind::later_fragment) {
-        commit(r, q, announced, now);
-    }
+    return announced;
 }
 
 bool tracker::is_free(const whole_tuple& t, seconds_t now) noexcept
@@ -424,19 +442,25 @@ void tracker::set_translated(connection& c) const noexcept
 {
     const whole_tuple there = table_.original(c).reversed();
     const whole_tuple back = table_.reply(c);
-    if (there == back) {
-        return;
+    if (there != back) {
+        c.set(what_differs(there, back));
     }
+}
+
+std::uint8_t tracker::what_differs(const whole_tuple& there, const whole_tuple& back) noexcept
+{
+    std::uint8_t out = 0;
     const tuple a = there.open();
     const tuple b = back.open();
     const bool icmp = is_icmp(a.protocol);
     if (a.destination != b.destination || a.destination_port != b.destination_port ||
         (icmp && a.source_port != b.source_port)) {
-        c.set(note::source_translated);
+        out |= note::source_translated;
     }
     if (a.source != b.source || (!icmp && a.source_port != b.source_port)) {
-        c.set(note::destination_translated);
+        out |= note::destination_translated;
     }
+    return out;
 }
 
 connection_id tracker::make(const whole_tuple& original, const whole_tuple& reply,
@@ -519,7 +543,7 @@ void tracker::tell(request& r, const connection& c, connection_id id, bool reply
 void tracker::set_invalid(request& r) noexcept
 {
     counters.invalid.add(1);
-    r.answer = {.state = state::tracked | state::invalid, .zone = r.asked.zone};
+    r.answer = invalid_in(r.asked.zone);
 }
 
 void tracker::drop(request& r, drop_reason reason) noexcept

@@ -84,6 +84,8 @@ private:
     void answer_fragment(request& r, question& q, seconds_t now) noexcept;
     void answer(request& r, const question& q, seconds_t now) noexcept;
     void answer_error(request& r, const match& m) noexcept;
+    // Whether it was translated.
+    bool tell_error(request& r, const match& m) noexcept;
     // What is known of a packet's connection; one whose time is over is forgotten.
     [[nodiscard]] match find(const question& q, seconds_t now) noexcept;
     // False: the connection is gone, the packet is as one of none.
@@ -94,6 +96,8 @@ private:
     [[nodiscard]] progress advance(const request& r, const question& q, const match& m,
                                    seconds_t now) noexcept;
     void begin(request& r, const question& q, seconds_t now) noexcept;
+    // What is said of a packet that would begin a connection; who announced that, or null.
+    expectation* tell_fresh(request& r, const question& q, seconds_t now) noexcept;
     [[nodiscard]] static bool may_begin(const request& r, const question& q) noexcept;
     void commit(request& r, const question& q, expectation* announced, seconds_t now) noexcept;
     [[nodiscard]] connection_id make(const whole_tuple& original, const whole_tuple& reply,
@@ -119,9 +123,17 @@ private:
     };
     void inherit(connection& c, connection_id id, const expectation& from) noexcept;
     void set_translated(connection& c) const noexcept;
+    // Bits of `note`.
+    [[nodiscard]] static std::uint8_t what_differs(const whole_tuple& there,
+                                                   const whole_tuple& back) noexcept;
     void translate(request& r, const connection& c, bool reply) noexcept;
     void tell(request& r, const connection& c, connection_id id, bool reply) const noexcept;
     void set_invalid(request& r) noexcept;
+    [[nodiscard]] static result invalid_in(zone_id zone) noexcept
+    {
+        return {.state = state::tracked | state::invalid, .zone = zone};
+    }
+    static void ask(const request& r, question& q) noexcept;
     static void drop(request& r, dataplane::drop_reason reason) noexcept;
     void remove(connection_id id) noexcept;
     // Makes room by forgetting one of this tuple's family that never came about, is closing, or
@@ -138,6 +150,10 @@ private:
 
     void serve(job& j, seconds_t now) noexcept;
     [[nodiscard]] bool do_for(job& j, connection_id id, seconds_t now) noexcept;
+    // As track() would answer, but that nothing is known afterwards that was not before.
+    void look(job& j, seconds_t now) noexcept;
+    [[nodiscard]] bool look_on(request& r, const question& q, const match& m) noexcept;
+    void look_at_new(request& r, const question& q, seconds_t now) noexcept;
     void finish(job& j) noexcept;
     [[nodiscard]] connection_record record_of(const connection& c, connection_id id,
                                               seconds_t now) const noexcept;
