@@ -108,6 +108,11 @@ const flow::cache& engine::flow_cache(worker_index worker) const noexcept
     return workers_[to_index(worker)]->flow_cache();
 }
 
+flow::cache& engine::flow_cache(worker_index worker) noexcept
+{
+    return workers_[to_index(worker)]->flow_cache();
+}
+
 conntrack::tracker& engine::tracker(worker_index worker) noexcept
 {
     return workers_[to_index(worker)]->tracker();

@@ -73,6 +73,7 @@ public:
                                                 port_index port) const noexcept;
     [[nodiscard]] unsigned lcore(worker_index worker) const noexcept;
     [[nodiscard]] const flow::cache& flow_cache(worker_index worker) const noexcept;
+    [[nodiscard]] flow::cache& flow_cache(worker_index worker) noexcept; // to submit() to
     // Of the switch's own addresses.
     [[nodiscard]] endpoint::neighbours& neighbours() noexcept { return neighbours_; }
     [[nodiscard]] conntrack::tracker& tracker(worker_index worker) noexcept;

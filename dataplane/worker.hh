@@ -107,6 +107,7 @@ public:
         return port_counters_[to_index(port)];
     }
     [[nodiscard]] const flow::cache& flow_cache() const noexcept { return flows_.entries(); }
+    [[nodiscard]] flow::cache& flow_cache() noexcept { return flows_.entries(); }
     [[nodiscard]] conntrack::tracker& tracker() noexcept { return tracker_; }
 
 private:
@@ -182,8 +183,7 @@ private:
     tunnel::carrier carrier_;
     // What goes into tunnels and comes out of them is forwarded again, while what it came with is
     // not done yet: by its depth.
-    static constexpr std::size_t most_rounds = 4;
-    std::array<std::unique_ptr<round>, most_rounds> rounds_;
+    std::array<std::unique_ptr<round>, tunnel::most_rounds> rounds_;
     flow::switcher judge_; // of what leaves by ports that have rules for that,
     output_lists judged_;  // which its programs put there
     tapper taps_;

@@ -123,13 +123,36 @@ public:
     // One packet more went through it.
     void count(entry& e, std::uint32_t bytes, seconds_t now) noexcept;
 
+    // What control wants to know of a packet: whether its flow is known here.
+    struct look {
+        const key& packet;
+        const key_layout& layout;
+        std::uint64_t pass; // first_pass(), or later_pass() with what is behind the layout's words
+        std::span<const std::uint64_t> more;
+        packet_facts facts;
+        struct known {
+            std::uint32_t version;
+            seconds_t last_used;
+        };
+        std::optional<known> answer{};
+        std::atomic<bool> done{false}; // the answer may be read
+    };
+    // Any thread. False: there is another one, which must be done first. Until it is done all that
+    // it refers to is there; bring_home() answers.
+    [[nodiscard]] bool submit(look& l) noexcept
+    {
+        look* none = nullptr;
+        return look_.compare_exchange_strong(none, &l, std::memory_order_acq_rel);
+    }
+
     // Brings what some entries carried to their rules, and lets a chunk that another size wants go
     // on; to be called often, between bursts. `settle`: begins anew as soon as a round has ended,
     // until settled().
     void bring_home(std::uint64_t tsc, bool settle) noexcept;
     [[nodiscard]] bool settled() const noexcept
     {
-        return pending_.load(std::memory_order_relaxed) == 0 && leaving_ == no_chunk;
+        return pending_.load(std::memory_order_relaxed) == 0 && leaving_ == no_chunk &&
+               look_.load(std::memory_order_relaxed) == nullptr;
     }
 
     // Any thread. What was to go home when rounds() was asked is there when it has grown by two, or
@@ -203,6 +226,7 @@ private:
     bool link(const entry& e, std::uint64_t hash) noexcept;
     void list(entry& e) noexcept;
     static void deliver(entry& e) noexcept;
+    void answer(look& l) noexcept;
 
     static constexpr std::size_t unit = 64;         // bytes; entries are a multiple of it
     static constexpr std::size_t chunk = 64 * 1024; // bytes that one size class gets at a time
@@ -250,6 +274,7 @@ private:
     const std::uint64_t round_cycles_;
     std::atomic<std::uint64_t> rounds_{0};
     std::atomic<std::uint64_t> pending_{0}; // entries in the ring
+    std::atomic<look*> look_{nullptr};
 };
 
 // Behind it: key_count words; tests, if there are any; program_words words; rule_count pointers.
