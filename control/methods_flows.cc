@@ -186,15 +186,19 @@ std::vector<method> flow_methods()
                          .option = "packet"},
                         {.name = "ct_next",
                          .help =
-                             "what each ct action finds that packets go on behind, in turn, like "
-                             "new,est|rpl; new unless given",
+                             "what each ct action is to find that packets go on behind, in turn, "
+                             "like new,est|rpl; what is known of connections unless given",
                          .maximum = 1000}},
          .result =
              {{"flow", "string", "the packet as flows see it"},
               {"steps", "array",
                "of each: depth and either table, flow and rule (null: none matches), or "
                "action, or group and bucket (one of its ways), or note, or goes_on (the table "
-               "behind a ct action) and flow"},
+               "behind a ct action) and flow, or ct_state, zone or port (whose own zone) and "
+               "connection (null: none) of what a ct action finds, or cached_by (what a pass is "
+               "told apart "
+               "by in workers' caches) and workers (that know it: worker and idle, in "
+               "seconds), or comes_from (a port without queues, which it goes on from) and flow"},
               {"choices", "array",
                "of each group that the packet takes one bucket of: group, bucket (null: none "
                "is live) and why; of each meter: meter, passes and why"},

@@ -39,11 +39,17 @@ std::string end_text(const json::object& tuple, std::string_view address, std::s
     return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + plain(*number);
 }
 
-// Of a port's own one, the port's name: rule sets track there.
-std::string zone_text(const json::object& of)
+// established, no answer
+std::string state_text(const json::object& c)
 {
-    return member(of, "zone").is_null() ? "acl:" + plain(member(of, "port"))
-                                        : plain(member(of, "zone"));
+    std::string out = member(c, "state").is_null() ? "" : plain(member(c, "state"));
+    if (!member(c, "replied").is_bool() || !member(c, "replied").as_bool()) {
+        out += out.empty() ? "no answer" : ", no answer";
+    }
+    if (member(c, "related").is_bool() && member(c, "related").as_bool()) {
+        out += out.empty() ? "related" : ", related";
+    }
+    return out;
 }
 
 std::string list_text(const json::object& result)
@@ -55,19 +61,12 @@ std::string list_text(const json::object& result)
         const auto& c = as_object(element);
         const auto& original = as_object(member(c, "original"));
         const auto& reply = as_object(member(c, "reply"));
-        std::string state = member(c, "state").is_null() ? "" : plain(member(c, "state"));
-        if (!member(c, "replied").is_bool() || !member(c, "replied").as_bool()) {
-            state += state.empty() ? "no answer" : ", no answer";
-        }
-        if (member(c, "related").is_bool() && member(c, "related").as_bool()) {
-            state += state.empty() ? "related" : ", related";
-        }
         t.add({zone_text(c), protocol_name(as_count(member(c, "protocol"))),
                end_text(original, "source", "source_port"),
                end_text(original, "destination", "destination_port"),
                end_text(reply, "source", "source_port"),
-               end_text(reply, "destination", "destination_port"), state, plain(member(c, "mark")),
-               plain(member(c, "seconds_left"))});
+               end_text(reply, "destination", "destination_port"), state_text(c),
+               plain(member(c, "mark")), plain(member(c, "seconds_left"))});
     }
     const bool more = member(result, "more").is_bool() && member(result, "more").as_bool();
     return t.text() + (more ? "There are more: --limit N shows them.\n" : "");
@@ -109,6 +108,30 @@ std::string limits_text(const json::object& result)
 }
 
 } // namespace
+
+// Of a port's own one, the port's name: rule sets track there.
+std::string zone_text(const json::object& of)
+{
+    return member(of, "zone").is_null() ? "acl:" + plain(member(of, "port"))
+                                        : plain(member(of, "zone"));
+}
+
+std::string connection_text(const json::object& c)
+{
+    const auto& original = as_object(member(c, "original"));
+    const auto& reply = as_object(member(c, "reply"));
+    const std::string from = end_text(original, "source", "source_port");
+    const std::string to = end_text(original, "destination", "destination_port");
+    const std::string answers_from = end_text(reply, "source", "source_port");
+    const std::string answers_to = end_text(reply, "destination", "destination_port");
+    std::string out = protocol_name(as_count(member(c, "protocol"))) + " " + from + " to " + to;
+    if (answers_from != to || answers_to != from) {
+        out += ", answered from " + answers_from + " to " + answers_to;
+    }
+    const std::string state = state_text(c);
+    return out + (state.empty() ? "" : ", " + state) + ", " +
+           grouped(as_count(member(c, "seconds_left"))) + " s left";
+}
 
 std::string connections_text(const method& m, const json::object& result)
 {

@@ -13,4 +13,8 @@ namespace strait::control {
 // As to_text() in print.hh.
 [[nodiscard]] std::string connections_text(const method& m, const boost::json::object& result);
 
+// Of a connection, and of an object that has its zone.
+[[nodiscard]] std::string connection_text(const boost::json::object& c);
+[[nodiscard]] std::string zone_text(const boost::json::object& of);
+
 } // namespace strait::control

@@ -2,6 +2,7 @@
 // Lists of flows as ovs-ofctl has them, traces, caches.
 #include "control/print_flows.hh"
 
+#include "control/print_connections.hh"
 #include "control/print_parts.hh"
 
 namespace strait::control {
@@ -86,6 +87,27 @@ std::string difference_text(const json::object& result)
     return out;
 }
 
+// Which workers know a pass's flow.
+std::string cached_text(const json::object& step)
+{
+    const auto& workers = as_array(member(step, "workers"));
+    std::string known = workers.empty() ? "; no worker knows it" : "";
+    for (const auto& element : workers) {
+        known += "; worker " + plain(member(as_object(element), "worker")) + " knows it";
+    }
+    return "(told by " + plain(member(step, "cached_by")) + known + ")";
+}
+
+// What connection tracking said.
+std::string tracked_text(const json::object& step)
+{
+    std::string out = "(ct zone " + zone_text(step) + ": " + plain(member(step, "ct_state"));
+    if (const auto* const c = member(step, "connection").if_object()) {
+        out += ", of " + connection_text(*c);
+    }
+    return out + ")";
+}
+
 std::string step_text(const json::object& step)
 {
     const std::string indent(4 * as_count(member(step, "depth")), ' ');
@@ -98,6 +120,16 @@ std::string step_text(const json::object& step)
     if (step.contains("goes_on")) {
         return indent + "goes on in table " + plain(member(step, "goes_on")) + ": " +
                plain(member(step, "flow")) + "\n";
+    }
+    if (step.contains("comes_from")) {
+        return indent + "goes on from " + plain(member(step, "comes_from")) + ": " +
+               plain(member(step, "flow")) + "\n";
+    }
+    if (step.contains("ct_state")) {
+        return indent + tracked_text(step) + "\n";
+    }
+    if (step.contains("cached_by")) {
+        return indent + cached_text(step) + "\n";
     }
     if (step.contains("stage")) {
         return indent + plain(member(step, "stage")) + ": " + plain(member(step, "rule")) + "\n";

@@ -35,7 +35,7 @@ private:
 void worker::carry(std::span<packet* const> packets, const port_config& port, const iteration& now,
                    std::size_t depth) noexcept
 {
-    if (depth == most_rounds) {
+    if (depth == tunnel::most_rounds) {
         port_counters_[to_index(port.index)].drop(drop_reason::tunnel_nested, packets.size());
         return;
     }

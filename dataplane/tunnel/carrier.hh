@@ -22,6 +22,10 @@
 
 namespace strait::tunnel {
 
+// What is forwarded so often, from one port without queues after the other, is dropped:
+// tunnel_nested.
+inline constexpr std::size_t most_rounds = 4;
+
 // Packets that are to be forwarded, each as if it had come from a port.
 struct ready_packets {
     dataplane::burst copies; // memory of those that were made or copied

@@ -143,6 +143,48 @@ def test_a_published_address_leads_inside_and_answers_come_from_it(hosts):
     assert listed[0]["reply"]["source"] == INSIDE
 
 
+def traced(hosts, port, packet, *words):
+    """What a trace says of connections, and where the packet goes with which headers."""
+    said = hosts.ctl("trace", port, packet, *words)
+    found = [(step["ct_state"], step["connection"] and step["connection"]["original"]["source"])
+             for step in said["steps"] if "ct_state" in step]
+    return found, [(output["port"], output["flow"]) for output in said["outputs"]]
+
+
+def test_a_trace_asks_what_is_known_of_connections(hosts):
+    hosts.load(
+        "table=0,priority=9,arp,actions=NORMAL",
+        f"table=0,priority=5,in_port=h1,ip,actions=ct(commit,nat(src={SEEN_AS}),table=1)",
+        "table=0,priority=5,in_port=h2,ip,actions=ct(nat,table=2)",
+        "table=1,ip,ct_state=+trk-inv,actions=output:h2",
+        "table=2,ip,ct_state=+trk+est,actions=output:h1")
+    hosts.ctl("ct", "flush")
+    # A reply without a connection, and what would begin one, with the address it would get.
+    reply = f"udp,nw_src={OUTSIDE},nw_dst={SEEN_AS},tp_src=53,tp_dst=4000"
+    first = f"udp,nw_src={INSIDE},nw_dst={OUTSIDE},tp_src=4000,tp_dst=53"
+    assert traced(hosts, "h2", reply) == ([("new|trk", None)], [])
+    found, outputs = traced(hosts, "h1", first)
+    assert found == [("new|trk|snat", None)]
+    assert [port for port, _flow in outputs] == ["h2"] and f"nw_src={SEEN_AS}" in outputs[0][1]
+    assert hosts.ctl("ct", "list")["connections"] == []
+    # The same once a real one is there.
+    hosts.inside.run("/usr/bin/python3 -c \"import socket; s = socket.socket(type=2); "
+                     f"s.bind(('{INSIDE}', 4000)); s.sendto(b'x', ('{OUTSIDE}', 53))\"")
+    parts.wait_until(lambda: hosts.ctl("ct", "list", "udp")["connections"], 5, "the connection")
+    found, outputs = traced(hosts, "h2", reply)
+    assert found == [("est|rpl|trk|snat", INSIDE)]
+    assert [port for port, _flow in outputs] == ["h1"] and f"nw_dst={INSIDE}" in outputs[0][1]
+    # The packet made its way known to a worker; nobody has sent an answer.
+    passes = [step for step in hosts.ctl("trace", "h1", first)["steps"] if "cached_by" in step]
+    assert len(passes) == 2 and all(len(step["workers"]) == 1 for step in passes)
+    assert "ct_state" in passes[1]["cached_by"]
+    passes = [step for step in hosts.ctl("trace", "h2", reply)["steps"] if "cached_by" in step]
+    assert [step["workers"] for step in passes] == [[], []]
+    assert [c["replied"] for c in hosts.ctl("ct", "list", "udp")["connections"]] == [False]
+    assert "of udp" in hosts.switch.text("trace", "h2", reply)[1]
+    assert traced(hosts, "h2", reply, "--ct-next", "new") == ([], [])
+
+
 def test_many_streams_at_once_lose_nothing(hosts):
     hosts.load(*STATEFUL)
     count = 40

@@ -207,6 +207,37 @@ def test_outer_headers_are_scapys(bench, kind, version):
         r: n for r, n in before.items() if r.startswith("tunnel")}
 
 
+def test_a_trace_goes_into_tunnels_and_out_of_them(bench):
+    with bench.tunnel("vxlan", "--remote", THERE[4], "--key", "77"):
+        frame = inner()
+        sent = [f for f in bench.out(frame) if VXLAN in Ether(f)]
+        said = bench.ctl("trace", "g0", bytes(frame).hex())
+        assert [o["port"] for o in said["outputs"] if o["port"] != "under"] == ["t0", "up0"]
+        by_trace = bytes.fromhex(said["outputs"][-1]["frame"])
+        assert by_trace == sent[0]
+        assert [step["comes_from"] for step in said["steps"] if "comes_from" in step] == ["under"]
+        # And back.
+        back = bytes(Ether(dst=A, src=B) / frame.payload)
+        arriving = (Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
+                    / udp(4789, False, 50000) / VXLAN(flags=8, vni=77) / Raw(back))
+        said = bench.ctl("trace", "up0", bytes(arriving).hex())
+        assert said["outputs"][-1]["port"] == "g0"
+        assert bytes.fromhex(said["outputs"][-1]["frame"]) == back
+        assert [(step["comes_from"], "tun_id=0x4d" in step["flow"])
+                for step in said["steps"] if "comes_from" in step] == [("t0", True)]
+        # A key that no tunnel has.
+        arriving[VXLAN].vni = 78
+        said = bench.ctl("trace", "up0", bytes(arriving).hex())
+        assert [d["reason"] for d in said["drops"]] == ["tunnel_unknown"]
+        # Without its neighbour it waits; and nobody was asked.
+        bench.ctl("neighbour flush")
+        bench.drain()
+        said = bench.ctl("trace", "g0", bytes(frame).hex())
+        assert any("next hop" in step.get("note", "") for step in said["steps"])
+        assert bench.ctl("neighbour list") == []
+        assert heard(bench.up, 0.2) == []
+
+
 def test_switch_answers_arp_and_echo(bench):
     bench.drain()
     bench.up.send(bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=FAR) / ARP(
