@@ -3,6 +3,7 @@
 #include "control/capture_client.hh"
 #include "control/cli.hh"
 #include "control/client.hh"
+#include "control/doctor.hh"
 #include "control/flow_upload.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
@@ -125,6 +126,14 @@ int run(const std::vector<std::string>& words)
                    : refused;
     }
     try {
+        if (is_doctor(*c.method)) {
+            const json::object found = examine(c.global.run_dir);
+            if (!put(c.global.json ? json::serialize(found) + "\n" : doctor_text(found),
+                     "what was found")) {
+                return no_answer;
+            }
+            return has_fault(found) ? refused : done;
+        }
         if (is_vm_command(*c.method)) {
             return show(c, do_vm_command({.run_dir = c.global.run_dir, .systemd = has_systemd()},
                                          *c.method, c.parameters))

@@ -2,6 +2,7 @@
 // The table of commands about virtual machines.
 #include "control/vm_commands.hh"
 
+#include "control/doctor.hh"
 #include "control/methods.hh"
 #include "vmm/config.hh"
 
@@ -118,6 +119,7 @@ const cli::program& straitctl_program()
         method_table both;
         std::ranges::copy_if(methods(), std::back_inserter(both),
                              [](const method& m) { return !m.for_programs; });
+        both.push_back(doctor_method());
         for (auto& m : vm_commands()) {
             both.push_back(std::move(m));
         }

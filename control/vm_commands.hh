@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The commands of straitctl: those that the daemon's service has, and those about virtual machines,
-// which straitctl does itself (vm.hh).
+// The commands of straitctl: those that the daemon's service has, and those that straitctl does
+// itself: about virtual machines (vm.hh), and doctor.
 #pragma once
 
 #include "control/cli.hh"
