@@ -151,6 +151,9 @@ public:
 
     // Whether a connection has this tuple, and which way.
     [[nodiscard]] static bool fits(const connection& c, const whole_tuple& t, bool& reply) noexcept;
+    // Of IPv4's all; of IPv6's their digests.
+    [[nodiscard]] static bool fits(const connection& c, const packed_tuple& t,
+                                   bool& reply) noexcept;
     [[nodiscard]] match find(const whole_tuple& t, std::uint64_t hash) const noexcept;
 
     // By a worker. Nothing is known of the connection but its tuples. None: there is no room.
@@ -290,24 +293,31 @@ inline connection_id table::prefetch_likely(std::uint64_t hash) const noexcept
     return no_connection;
 }
 
-inline bool table::fits(const connection& c, const whole_tuple& t, bool& reply) noexcept
+inline bool table::fits(const connection& c, const packed_tuple& t, bool& reply) noexcept
 {
     const std::uint64_t rest = c.rest();
-    if (rest == t.packed.rest && c.original.addresses == t.packed.addresses) {
+    if (rest == t.rest && c.original.addresses == t.addresses) {
         reply = false;
-        return !t.packed.ipv6() ||
-               static_cast<const ipv6_connection&>(c).original_addresses == t.addresses;
+        return true;
     }
     // All but the ports: one of another zone may be going, or becoming another, just now.
-    if ((rest ^ t.packed.rest) >> 32 != 0) [[unlikely]] {
+    if ((rest ^ t.rest) >> 32 != 0) [[unlikely]] {
         return false;
     }
-    if (c.reply_ports == t.packed.ports() && c.reply_addresses == t.packed.addresses) {
-        reply = true;
-        return !t.packed.ipv6() ||
-               static_cast<const ipv6_connection&>(c).answering_addresses == t.addresses;
+    reply = true;
+    return c.reply_ports == t.ports() && c.reply_addresses == t.addresses;
+}
+
+inline bool table::fits(const connection& c, const whole_tuple& t, bool& reply) noexcept
+{
+    if (!fits(c, t.packed, reply)) {
+        return false;
     }
-    return false;
+    if (!t.packed.ipv6()) [[likely]] {
+        return true;
+    }
+    const auto& whole = static_cast<const ipv6_connection&>(c);
+    return (reply ? whole.answering_addresses : whole.original_addresses) == t.addresses;
 }
 
 } // namespace strait::conntrack

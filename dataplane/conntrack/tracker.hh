@@ -6,6 +6,7 @@
 #pragma once
 
 #include "dataplane/conntrack/job.hh"
+#include "dataplane/conntrack/known.hh"
 #include "dataplane/conntrack/nat.hh"
 #include "dataplane/conntrack/parse.hh"
 #include "dataplane/conntrack/request.hh"
@@ -44,6 +45,24 @@ public:
 
     // All of these: the worker alone. Requests in the order of their packets, in each zone.
     void track(std::span<request> requests, seconds_t now) noexcept override;
+    // The short way (known.hh): all packets' connections are looked for before the first is met,
+    // with the lock of its zone held from meet() to follow().
+    void look_for(plain_packet& q) const noexcept { q.likely = table_.prefetch_likely(q.hash); }
+    void prefetch(const plain_packet& q) const noexcept { table_.prefetch_bucket(q.hash); }
+    void enter(lock_holder& held, zone_id zone) noexcept
+    {
+        if (!alone_) {
+            held.take(all_.shard_of(zone).lock);
+        }
+    }
+    [[nodiscard]] bool alone() const noexcept { return alone_; }
+    [[nodiscard]] known_connection meet(const plain_packet& q, seconds_t now) const noexcept;
+    // The packet is one of it, and the caller counts it as found. False: it is not, and nothing has
+    // changed.
+    [[nodiscard]] bool follow(const plain_packet& q, const known_connection& k,
+                              seconds_t now) noexcept;
+    [[nodiscard]] tracker* short_way() noexcept override { return this; }
+
     // To be called often: forgets what is due, some at a time, as fast as new ones come.
     void maintain(seconds_t now) noexcept;
     // Whether there is nothing to maintain.
@@ -75,6 +94,10 @@ private:
         packet_kind kind;
         bool again; // the packet was here before, in this zone
     };
+
+    // Of TCP: see follow().
+    [[nodiscard]] bool follow_segment(const plain_packet& q, const known_connection& k,
+                                      seconds_t now) noexcept;
 
     void answer_in_order(std::span<request> requests, seconds_t now) noexcept;
     // With several workers: of each shard's zones all at once.

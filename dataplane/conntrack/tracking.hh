@@ -9,6 +9,8 @@
 
 namespace strait::conntrack {
 
+class tracker;
+
 class tracking {
 public:
     tracking() = default;
@@ -19,6 +21,8 @@ public:
     // Answers all of them, in their order: those of a burst, so that looking one up may overlap
     // with looking up others.
     virtual void track(std::span<request> asked, dataplane::seconds_t now) noexcept = 0;
+    // Who takes plain packets the short way (known.hh); null: nobody.
+    [[nodiscard]] virtual tracker* short_way() noexcept { return nullptr; }
 };
 
 } // namespace strait::conntrack

@@ -33,10 +33,11 @@ cache::cache(std::size_t bytes, std::optional<std::uint64_t> seed)
     const std::size_t entries = std::bit_ceil(bytes_ / unit);
     carried_mask_ = entries - 1;
     all_ = std::make_unique<dataplane::reserved_memory>(bytes_ + buckets * sizeof(bucket) +
-                                                        entries * sizeof(std::uint32_t));
+                                                        2 * entries * sizeof(std::uint32_t));
     memory_ = all_->data();
     buckets_ = reinterpret_cast<bucket*>(memory_ + bytes_);
     carried_ = reinterpret_cast<std::uint32_t*>(buckets_ + buckets);
+    serials_ = carried_ + entries;
     chunks_ = std::make_unique<chunk_state[]>(bytes_ / chunk + 1);
 }
 
@@ -105,6 +106,10 @@ void cache::cut(std::size_t number, unsigned units) noexcept
     c = {};
     c.units = static_cast<std::uint8_t>(units);
     const std::size_t size = units * unit;
+    const std::size_t first = (number - 1) * (chunk / unit);
+    for (std::size_t u = first; u < first + chunk / unit; ++u) {
+        ++serials_[u];
+    }
     for (std::size_t at = begin_of(number); at + size <= number * chunk; at += size) {
         auto* const e = new (memory_ + at) entry{};
         e->units = static_cast<std::uint8_t>(units);
@@ -363,6 +368,7 @@ cache::entry* cache::put(const question& q, std::size_t words, const translation
         e->is = entry::state::live;
         e->listed = false;
     }
+    ++serials_[unit_of(*e)];
     e->version = version;
     e->program_words = static_cast<std::uint16_t>(made.program_words);
     e->key_count = static_cast<std::uint8_t>(words);

@@ -118,6 +118,20 @@ public:
     // Null: there is no room.
     entry* put(const question& q, std::size_t words, const translation& made, std::uint32_t version,
                entry* old) noexcept;
+    // An entry as somebody keeps it in mind who may find it gone, or another in its place.
+    struct handle {
+        std::uint32_t unit{0};
+        std::uint32_t serial{0};
+    };
+    [[nodiscard]] handle handle_of(const entry& e) const noexcept
+    {
+        const std::uint32_t u = unit_of(e);
+        return {u, serials_[u]};
+    }
+    // Null: it is not there any more.
+    [[nodiscard]] entry* find(handle h) const noexcept;
+    // Whether all packets with its key are its own.
+    [[nodiscard]] static bool is_for_all(const entry& e) noexcept;
     // It holds in this version, too.
     static void renew(entry& e, std::uint32_t version) noexcept;
     // One packet more went through it.
@@ -265,6 +279,8 @@ private:
     std::uint32_t take_hand_{no_chunk}; // where to look for one to take
     // Entries that carried something, by their units: a ring with room for all there can be.
     std::uint32_t* carried_;
+    // By unit: grows with each entry that is made there, and with what memory is cut into.
+    std::uint32_t* serials_;
     std::size_t carried_mask_;
     std::uint64_t carried_first_{0};
     std::uint64_t carried_last_{0}; // behind it
@@ -395,6 +411,20 @@ inline bool cache::fits(const entry& e, const question& q, std::size_t count,
         return false;
     }
     return !e.tested || e.passes(facts);
+}
+
+inline cache::entry* cache::find(handle h) const noexcept
+{
+    if (serials_[h.unit] != h.serial || h.serial == 0) [[unlikely]] {
+        return nullptr;
+    }
+    entry* const e = at(h.unit);
+    return e->is == entry::state::live ? e : nullptr;
+}
+
+inline bool cache::is_for_all(const entry& e) noexcept
+{
+    return !e.tested;
 }
 
 inline void cache::count(entry& e, std::uint32_t bytes, seconds_t now) noexcept

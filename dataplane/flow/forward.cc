@@ -5,6 +5,7 @@
 #include "dataplane/flow/cut.hh"
 #include "dataplane/flow/liveness.hh"
 #include "dataplane/flow/rewrite.hh"
+#include "dataplane/flow/short_way.hh"
 #include "dataplane/parse.hh"
 
 #include <algorithm>
@@ -428,6 +429,9 @@ void switcher::forward(burst& b, const surroundings& around) noexcept
     clear_copies(); // of the last burst
     passes_left_.fill(max_passes_in_all);
     burst_ = &b;
+    if (seats_) {
+        seats_->long_ones.clear();
+    }
     begin_at(around.flows.first_table_of(around.in.index), around);
     switch (layout_->count) {
     case 2:
@@ -511,7 +515,11 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
     for (candidate& c : candidates) {
         cache::entry* const found = cache_.find<count>(c.asked, layout.count, c.facts());
         if (found == nullptr || !is_current(*found, c, layout, around.flows)) [[unlikely]] {
-            translate_anew(c, found, b, around);
+            if (seats_) {
+                translate_long(c, layout.count, b, around);
+            } else {
+                translate_anew(c, found, b, around);
+            }
             continue;
         }
         ++hits;
@@ -519,7 +527,9 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         const std::span<const std::uint64_t> program = cache::program_of(*found);
         const port_index to = only_output(program);
         if (to == dataplane::no_port) [[unlikely]] {
-            run_first(program, cache::reason_of(*found), c, around);
+            if (inside || !take_seat(program, c)) {
+                run_long(program, cache::reason_of(*found), c, around);
+            }
         } else if (to == usual && !around.out.is_full(to)) [[likely]] {
             c.p->tagged = dataplane::as_it_is;
             around.out.add(to, *c.p);
@@ -528,6 +538,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         }
     }
     cache_.counters.hits.add(hits);
+    go_short_way(around);
     if (levels_[0]->asked.count() > 0) {
         go_on(0, around);
     }

@@ -16,6 +16,10 @@
 #include <memory>
 #include <span>
 
+namespace strait::conntrack {
+class lock_holder;
+}
+
 namespace strait::flow {
 
 // What a worker does for the flows while it forwards.
@@ -104,12 +108,13 @@ class switcher {
 public:
     // Memory for the cache: see cache.
     explicit switcher(std::size_t cache_bytes);
+    ~switcher();
     // One more, with the same entries: for packets that go on while the first one's burst is not
     // done yet.
     explicit switcher(switcher& first);
 
     // Who answers ct actions; without, no packet has a valid connection.
-    void set_tracking(conntrack::tracking& t) noexcept { tracking_ = &t; }
+    void set_tracking(conntrack::tracking& t);
 
     void forward(dataplane::burst& b, const surroundings& around) noexcept;
     // Of packets that are about to leave by `around.in`, at most a burst's, those that the bridge's
@@ -169,6 +174,23 @@ private:
     void look_up_rules(candidate& c, cache::entry* old, const key& k, const pass_start& start,
                        std::size_t words, const surroundings& around) noexcept;
 
+    // The short way of connections that are known: short_way.cc.
+    struct seat;
+    struct seats;
+    [[nodiscard]] bool take_seat(std::span<const std::uint64_t> program, candidate& c) noexcept;
+    // A packet of the burst that has no seat, and may ask for its connection, comes behind those
+    // that have one; then those of its flow go the long way, too.
+    void run_long(std::span<const std::uint64_t> program, dataplane::drop_reason reason,
+                  candidate& c, const surroundings& around) noexcept;
+    void translate_long(candidate& c, std::size_t words, dataplane::burst& b,
+                        const surroundings& around) noexcept;
+    void note_long(std::size_t asked, const candidate& c) noexcept;
+    void go_short_way(const surroundings& around) noexcept;
+    [[nodiscard]] bool follow(seat& s, conntrack::lock_holder& held, dataplane::port_index& usual,
+                              const surroundings& around) noexcept;
+    void remember(const later_candidate& c, const pass_stage& stage, const cache::entry& e,
+                  const surroundings& around) noexcept;
+
     // Later passes: later_passes.cc. Levels are counted by the ct actions before.
     void settle(std::size_t at, const surroundings& around) noexcept;
     void make_room(std::size_t at, const surroundings& around) noexcept;
@@ -191,7 +213,9 @@ private:
     std::shared_ptr<cache> shared_;
     cache& cache_;
     conntrack::tracking* tracking_{nullptr};
-    key key_; // of one packet at a time
+    conntrack::tracker* short_way_{nullptr};
+    std::unique_ptr<seats> seats_; // null: nobody goes the short way
+    key key_;                      // of one packet at a time
     std::unique_ptr<std::array<candidate, dataplane::burst::capacity>> candidates_;
     std::unique_ptr<std::array<std::uint64_t, key_words * dataplane::burst::capacity>> asked_;
     std::unique_ptr<translation> made_;

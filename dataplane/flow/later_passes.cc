@@ -175,6 +175,9 @@ void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at, port_i
     }
     cache_.counters.hits.add(1);
     cache_.count(*found, c.p->length, around.context.now);
+    if (at == 1 && seats_) {
+        remember(c, stage, *found, around);
+    }
     const auto program = cache::program_of(*found);
     const port_index to = only_output(program);
     if (to != dataplane::no_port) [[likely]] {

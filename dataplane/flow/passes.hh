@@ -93,6 +93,14 @@ public:
         const item& it = items_[i];
         return {&keys_[i], 0, it.payload, it.origin, it.accounted || it.goes_on};
     }
+    // Whether nothing but headers, in_port and its connection tell it, which it did not change.
+    [[nodiscard]] bool is_plain(std::size_t i) const noexcept
+    {
+        const item& it = items_[i];
+        const conntrack::request& r = requests_[i];
+        return plain_[i] && it.stack == 0 && it.set == 0 && it.rest == 0 && !r.asked.commit &&
+               !r.asked.force && !r.translated;
+    }
     // Whether it goes on in a table, and from where.
     [[nodiscard]] bool goes_on(std::size_t i) const noexcept { return items_[i].goes_on; }
     [[nodiscard]] table_id table(std::size_t i) const noexcept { return items_[i].table; }

@@ -64,6 +64,8 @@ struct key_layout {
     // Where the words are that pipeline::changed is asked by; absent: it does not concern the pass.
     std::array<std::uint8_t, most_changed_words> changed_at{absent, absent, absent, absent};
     std::bitset<table_count> tables{std::bitset<table_count>{}.set()}; // that the pass may come to
+    // Of what varies, only what tells a connection, in_port, and ct_state, ct_zone, ct_mark.
+    bool told_by_connection{false};
 
     [[nodiscard]] std::uint8_t place_of_word(std::uint8_t word) const noexcept
     {

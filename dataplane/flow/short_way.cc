@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Packets that a first pass does nothing with but to ask for their connection, and whose connection
+// had another packet here before: their second pass is known (verdicts.hh), and no key is made of
+// them. What is out of the ordinary goes the long way, with what comes behind it of its connection.
+#include "dataplane/flow/short_way.hh"
+
+#include "dataplane/conntrack/tracker_known.hh"
+#include "dataplane/flow/ct_operation.hh"
+
+#include <algorithm>
+
+namespace strait::flow {
+
+using dataplane::burst;
+using dataplane::port_index;
+
+switcher::~switcher() = default;
+
+void switcher::set_tracking(conntrack::tracking& t)
+{
+    tracking_ = &t;
+    short_way_ = t.short_way();
+    if (short_way_ != nullptr) {
+        seats_ = std::make_unique<seats>();
+    }
+}
+
+namespace {
+
+// A ct action alone, behind which the packet goes on as it came: whatever else it may bring along
+// would take more words.
+bool only_asks(std::span<const std::uint64_t> program) noexcept
+{
+    const operation o = operation::of(program.front());
+    constexpr unsigned fit =
+        ct_flag::goes_on | ct_flag::knows | ct_flag::translates | ct_flag::of_port;
+    return o.code == operation_code::ct && program.size() == 1 + words_of(o) &&
+           (o.count & ~fit) == 0 && (o.count & ct_flag::goes_on) != 0;
+}
+
+// What is done at once behind it: other programs would want the packet's key.
+bool is_short(std::span<const std::uint64_t> program) noexcept
+{
+    return program.empty() || only_output(program) != dataplane::no_port ||
+           (program.size() == 1 && operation::of(program.front()).code == operation_code::normal);
+}
+
+verdicts::circumstances circumstances_of(const surroundings& around, std::uint32_t in_port,
+                                         table_id table,
+                                         const conntrack::known_connection& k) noexcept
+{
+    return {.in_port = in_port,
+            .mark = k.mark,
+            .table = table,
+            .bridge = static_cast<std::uint8_t>(to_index(around.in.bridge)),
+            .state = k.state};
+}
+
+} // namespace
+
+void switcher::run_long(std::span<const std::uint64_t> program, dataplane::drop_reason reason,
+                        candidate& c, const surroundings& around) noexcept
+{
+    if (!seats_) {
+        run_first(program, reason, c, around);
+        return;
+    }
+    if (seats_->count > 0) { // for which the cache may need the entry's place
+        auto& kept = levels_[0]->running;
+        std::ranges::copy(program, kept.begin());
+        program = std::span{kept}.first(program.size());
+        go_short_way(around);
+    }
+    const std::size_t asked = levels_[0]->asked.count();
+    run_first(program, reason, c, around);
+    note_long(asked, c);
+}
+
+void switcher::translate_long(candidate& c, std::size_t words, burst& b,
+                              const surroundings& around) noexcept
+{
+    go_short_way(around);
+    const std::size_t asked = levels_[0]->asked.count();
+    // One that is stale; what went before may have taken its place.
+    translate_anew(c, cache_.find(c.asked, words, c.facts()), b, around);
+    note_long(asked, c);
+}
+
+void switcher::note_long(std::size_t asked, const candidate& c) noexcept
+{
+    if (levels_[0]->asked.count() != asked) {
+        seats_->long_ones.add(*c.p);
+    }
+}
+
+// False: it is to be run.
+bool switcher::take_seat(std::span<const std::uint64_t> program, candidate& c) noexcept
+{
+    if (!seats_) {
+        return false;
+    }
+    const std::size_t number = seats_->count;
+    const std::size_t size = program.size();
+    if (size < 2 || size > seat::longest) {
+        return false;
+    }
+    // By words: where programs are short, copying and comparing them by their size costs more.
+    const std::uint64_t third = size > 2 ? program[2] : 0;
+    // Most of a burst's packets have the same one.
+    const seat* const before = number > 0 ? &seats_->all[number - 1] : nullptr;
+    const bool as_before = before != nullptr && before->size == size &&
+                           before->words[0] == program[0] && before->words[1] == program[1] &&
+                           before->words[2] == third;
+    if (!as_before && !only_asks(program)) {
+        return false;
+    }
+    seat& s = seats_->all[number];
+    s.c = &c;
+    s.size = static_cast<std::uint8_t>(size);
+    s.words[0] = program[0];
+    s.words[1] = program[1];
+    s.words[2] = third;
+    ++seats_->count;
+    return true;
+}
+
+// What one packet waits for is fetched while others are looked at.
+void switcher::go_short_way(const surroundings& around) noexcept
+{
+    if (!seats_ || seats_->count == 0) [[likely]] {
+        return;
+    }
+    const std::span all = std::span{seats_->all}.first(seats_->count);
+    seats_->count = 0;
+    for (seat& s : all) {
+        const operation o = operation::of(s.words.front());
+        s.zone = conntrack::make_zone(o.a, (o.count & ct_flag::of_port) != 0);
+        s.plain = conntrack::read_plain(*s.c->p, s.zone, s.packet);
+        if (s.plain) [[likely]] {
+            short_way_->prefetch(s.packet);
+        }
+    }
+    for (seat& s : all) {
+        if (s.plain) [[likely]] {
+            short_way_->look_for(s.packet);
+            seats_->known.prefetch(s.packet.likely);
+        }
+    }
+    long_flows& long_ones = seats_->long_ones;
+    std::size_t others = 0;
+    port_index usual = dataplane::no_port; // a port that may be sent to
+    {
+        conntrack::lock_holder held{short_way_->alone()};
+        for (seat& s : all) {
+            if (s.plain && !long_ones.has(s.packet) && follow(s, held, usual, around)) [[likely]] {
+                continue;
+            }
+            seats_->others[others++] = &s;
+            if (s.plain) {
+                long_ones.add(s.packet);
+            } else {
+                long_ones.add_unknown(*s.c->p);
+            }
+        }
+    }
+    cache_.counters.hits.add(all.size() - others);
+    short_way_->counters.found.add(all.size() - others);
+    for (const seat* const s : std::span{seats_->others}.first(others)) {
+        run_first(s->program(), {}, *s->c, around);
+    }
+}
+
+// False: nothing has become of it.
+bool switcher::follow(seat& s, conntrack::lock_holder& held, port_index& usual,
+                      const surroundings& around) noexcept
+{
+    const operation o = operation::of(s.words.front());
+    const dataplane::seconds_t now = around.context.now;
+    short_way_->enter(held, s.zone);
+    const auto k = short_way_->meet(s.packet, now);
+    if (k.of == nullptr) [[unlikely]] {
+        return false;
+    }
+    const auto table = static_cast<table_id>(o.b >> 16 & 0xfff);
+    cache::entry* const found =
+        seats_->known.find(k, circumstances_of(around, around.in.number, table, k), cache_);
+    if (found == nullptr || cache::version_of(*found) != around.flows.version ||
+        !short_way_->follow(s.packet, k, now)) [[unlikely]] {
+        return false;
+    }
+    dataplane::packet_slot& p = *s.c->p;
+    cache_.count(*found, p.length, now);
+    const auto program = cache::program_of(*found);
+    const port_index to = only_output(program);
+    if (to != dataplane::no_port && to == usual && !around.out.is_full(to)) [[likely]] {
+        p.tagged = dataplane::as_it_is;
+        around.out.add(to, p);
+        return true;
+    }
+    held.drop(); // what is delivered may be tracked in its turn
+    if (to != dataplane::no_port) {
+        usual = runner::send(p, to, around) ? to : usual;
+    } else if (program.empty()) {
+        around.in_counters.drop(cache::reason_of(*found), p);
+    } else {
+        deepest_ = std::max<std::size_t>(deepest_, 1);
+        const auto origin = static_cast<std::uint8_t>(&p - burst_->slots.data());
+        run(1, program, p, s.c->at, {nullptr, around.in.number, burst_, origin}, around);
+    }
+    return true;
+}
+
+// The second pass of a packet that went the long way: the next one of its connection may go the
+// short one.
+void switcher::remember(const later_candidate& c, const pass_stage& stage, const cache::entry& e,
+                        const surroundings& around) noexcept
+{
+    const conntrack::request& r = stage.answered(c.number);
+    if ((r.answer.state & conntrack::state::established) == 0 || !c.layout->told_by_connection ||
+        !stage.is_plain(c.number) || !cache::is_for_all(e) || !is_short(cache::program_of(e))) {
+        return;
+    }
+    conntrack::plain_packet packet;
+    if (!conntrack::read_plain(*c.p, r.asked.zone, packet)) {
+        return;
+    }
+    short_way_->look_for(packet);
+    conntrack::lock_holder held{short_way_->alone()};
+    short_way_->enter(held, r.asked.zone);
+    const conntrack::known_connection k = short_way_->meet(packet, around.context.now);
+    if (k.of == nullptr || k.state != r.answer.state || k.mark != r.answer.mark) {
+        return; // it has changed since
+    }
+    const auto in_port = static_cast<std::uint32_t>(stage.fields(c.number).number(field::in_port));
+    seats_->known.put(k, circumstances_of(around, in_port, stage.table(c.number), k),
+                      cache_.handle_of(e));
+}
+
+} // namespace strait::flow

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What one worker's flows do with the packets of a connection behind their first ct action, where
+// nothing but the connection tells it (key_layout::told_by_connection): the second pass's entry in
+// the cache, of either direction. Exact: all that the entry was found by is compared. Connections
+// whose addresses are translated are not here.
+#pragma once
+
+#include "dataplane/conntrack/known.hh"
+#include "dataplane/flow/cache.hh"
+#include "dataplane/reserved_memory.hh"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace strait::flow {
+
+class verdicts {
+public:
+    // What of a second pass is not the connection's tuple.
+    struct circumstances {
+        std::uint32_t in_port{0};
+        std::uint32_t mark{0};
+        table_id table{0};
+        std::uint8_t bridge{0};
+        std::uint8_t state{0};
+        bool operator==(const circumstances&) const noexcept = default;
+    };
+
+    verdicts() : memory_{places * sizeof(verdict)} {}
+
+    // Connections lie side by side, as those do that are known at a time: few pages are touched.
+    void prefetch(conntrack::connection_id id) const noexcept { __builtin_prefetch(&place(id)); }
+    // Null: it is not known, or not any more.
+    [[nodiscard]] cache::entry* find(const conntrack::known_connection& k, const circumstances& c,
+                                     const cache& in) const noexcept
+    {
+        const verdict& v = place(k.id);
+        const verdict::way& w = v.ways[k.reply ? 1 : 0];
+        if (v.original != k.of->original || w.with != c) [[unlikely]] {
+            return nullptr;
+        }
+        return in.find(w.entry);
+    }
+    void put(const conntrack::known_connection& k, const circumstances& c,
+             cache::handle entry) noexcept
+    {
+        verdict& v = place(k.id);
+        if (v.original != k.of->original) {
+            v = {.original = k.of->original, .ways = {}};
+        }
+        v.ways[k.reply ? 1 : 0] = {c, entry};
+    }
+
+private:
+    struct alignas(64) verdict {
+        struct way {
+            circumstances with;
+            cache::handle entry;
+        };
+        conntrack::packed_tuple original; // as it comes, of no connection
+        std::array<way, 2> ways;
+    };
+    static_assert(sizeof(verdict) == 64);
+    static constexpr std::size_t places = std::size_t{1} << 18;
+
+    // One that two connections want is the last one's.
+    [[nodiscard]] verdict& place(conntrack::connection_id id) const noexcept
+    {
+        return reinterpret_cast<verdict*>(
+            memory_.data())[static_cast<std::uint32_t>(id) & (places - 1)];
+    }
+
+    dataplane::reserved_memory memory_;
+};
+
+} // namespace strait::flow
