@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One end of the traffic: a network device's rings, frames in them that are built once and sent
-// again and again, and what arrived. Pacing and the order of things are the caller's
-// (generator.cc).
+// One end of the traffic: which frames it sends, and what arrived. How they travel is what kinds of
+// ends differ in: vhost_endpoint.hh, xen_endpoint.hh, tap_endpoint.hh. Pacing and the order of
+// things are the caller's (generator.cc).
 
 #pragma once
 
 #include "bench/generator/frames.hh"
 #include "bench/generator/histogram.hh"
 #include "bench/generator/options.hh"
-#include "bench/guest/front_end.hh"
+#include "bench/generator/sequence.hh"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace strait::bench {
+
+// Frames of the IMIX: 64, 594 and 1514 bytes as 7:4:1, mixed so that no size comes in runs.
+inline constexpr std::array<std::uint8_t, 12> imix_order = {0, 1, 0, 1, 0, 2, 0, 1, 0, 1, 0, 0};
+inline constexpr std::array<std::uint16_t, 3> imix_sizes = {64, 594, 1514};
 
 // What one end sent and received since the counts were last cleared.
 struct counts {
@@ -35,28 +41,29 @@ struct counts {
     std::uint64_t longest_gap = 0;
 };
 
-// Used by one thread. Frames go out and come in in bursts of up to `burst`.
+// Used by one thread. Frames go out and come in in bursts of up to `burst`. What goes wrong is
+// thrown as std::runtime_error, one sentence that begins with the end's place.
 class endpoint {
 public:
     static constexpr std::uint16_t burst = 32;
 
-    // Connects to the switch, or listens for it. Throws std::runtime_error, with a sentence.
     endpoint(side which, const options& settings);
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
+    virtual ~endpoint() = default;
 
-    // Waits for the switch, if it is to connect, and hands it the rings. Throws likewise.
-    void attach(std::chrono::milliseconds patience);
+    // Waits for the switch, and hands it the rings if there are some.
+    virtual void attach(std::chrono::milliseconds patience) = 0;
 
     // Throws when the switch has gone.
-    void expect_connected() const { device_.expect_connected(); }
+    virtual void expect_connected() = 0;
 
-    // Offers up to `most` frames (at most `burst`) to the ring and returns how many it had room
+    // Offers up to `most` frames (at most `burst`) to the switch and returns how many it had room
     // for. `now` stamps them when latency is measured.
-    unsigned transmit(unsigned most, std::uint64_t now) noexcept;
+    virtual unsigned transmit(unsigned most, std::uint64_t now) noexcept = 0;
 
-    // Takes one burst out of the ring, counts it and returns its size.
-    unsigned receive(std::uint64_t now) noexcept;
+    // Takes one burst of what arrived, counts it and returns its size.
+    virtual unsigned receive(std::uint64_t now) noexcept = 0;
 
     // The next frame sent is of flow `flow`, and each is of the next flow from there, `stride` on.
     void start_flows(std::uint32_t flow, std::uint32_t stride) noexcept;
@@ -66,26 +73,53 @@ public:
     // This share of the frames to come is of flows never sent before.
     void begin_flows(double share) noexcept;
 
+    // Whether each frame is stamped and read, from now on.
+    void measure_latency(bool on) noexcept;
+
     // Starts counts, gaps and latencies anew.
     void clear(std::uint64_t now) noexcept;
+
+    // With numbered frames: forgets what the far end sent up to now; what became of it since.
+    void begin_sequence(const endpoint& far) noexcept;
+    [[nodiscard]] sequence_summary sequence(const endpoint& far) const noexcept;
 
     [[nodiscard]] const counts& counted() const noexcept { return counts_; }
     [[nodiscard]] const histogram& latency() const noexcept { return *latency_; }
 
+protected:
+    // Frames are sent as they were built: one flow, one size, nothing that changes.
+    [[nodiscard]] bool fixed() const noexcept { return fixed_; }
+    [[nodiscard]] bool several_sizes() const noexcept { return size_count_ > 1; }
+    [[nodiscard]] std::uint16_t largest_size() const noexcept
+    {
+        return sizes_[size_count_ - 1].bytes;
+    }
+    // Writes the frame that shape() then changes, largest_size() bytes.
+    void build(std::span<std::byte> frame) const noexcept;
+    // Turns a built frame into the next one to be sent; returns its size.
+    std::uint16_t shape(std::byte* frame, std::uint64_t now) noexcept;
+    // After each attempt to send.
+    void count_sent(unsigned offered, unsigned taken) noexcept;
+
+    // A frame arrives, which may come in parts: its first one, then all of it. `gathered` may be
+    // empty if checks() is false.
+    void begin_frame(std::span<const std::byte> head, std::uint64_t now) noexcept;
+    [[nodiscard]] bool checks() const noexcept { return checks_; }
+    void end_frame(std::span<const std::byte> gathered, std::uint32_t bytes) noexcept;
+    // After a burst in which something arrived.
+    void end_burst(std::uint64_t now) noexcept;
+
 private:
     [[nodiscard]] std::uint32_t next_flow() noexcept;
-    void shape(std::uint16_t buffer, std::uint64_t now) noexcept;
-    // One filled buffer, the header included if it begins a frame.
-    void take(std::span<const std::byte> part, std::uint64_t now) noexcept;
-    void check(std::span<const std::byte> frame) noexcept;
+    // True: it is as it was sent.
+    bool check(std::span<const std::byte> frame) noexcept;
 
     side side_;
-    bool mergeable_;
-    // Frames are sent as they were built: one flow, one size, no stamps.
     bool fixed_ = false;
     bool writes_flow_ = false;
-    bool several_sizes_ = false;
     bool stamps_ = false;
+    bool reads_ = false; // stamps or numbers of what arrives
+    bool turned_ = false;
     flow_kind kind_ = flow_kind::macs;
     std::uint32_t flows_ = 1;
     std::uint32_t next_flow_ = 0;
@@ -101,16 +135,115 @@ private:
     std::uint64_t last_arrival_ = 0;
     counts counts_;
 
-    // The frame that is coming in, which may take several buffers.
-    std::uint32_t buffers_left_ = 0;
-    std::uint32_t frame_length_ = 0;
-    bool checks_ = false; // gathered, to be compared when it is complete
-    std::array<std::byte, largest_frame> gathered_{};
+    // The frame that is coming in.
+    bool checks_ = false;
+    bool numbered_ = false;
+    std::uint32_t flow_ = 0;
+    std::uint32_t number_ = 0;
+
+    // Of numbered frames.
+    std::optional<departures> departures_;
+    std::optional<arrivals> arrivals_;
 
     std::array<frame_size, 3> sizes_{};
     std::size_t size_count_ = 1;
     std::unique_ptr<histogram> latency_ = std::make_unique<histogram>();
-    front_end device_;
 };
+
+// ---- what is done for each frame, inline ----
+
+inline std::uint32_t endpoint::next_flow() noexcept
+{
+    new_due_ += new_share_;
+    if (constexpr std::uint64_t one = 1ULL << 32; new_due_ >= one) {
+        new_due_ -= one;
+        ++counts_.new_flows;
+        return next_new_++;
+    }
+    if (!order_.empty()) {
+        const std::uint32_t flow = order_[next_in_order_];
+        next_in_order_ = next_in_order_ + 1 == order_.size() ? 0 : next_in_order_ + 1;
+        return flow;
+    }
+    const std::uint32_t flow = next_flow_;
+    next_flow_ += stride_;
+    next_flow_ -= next_flow_ >= flows_ ? flows_ : 0;
+    return flow;
+}
+
+inline std::uint16_t endpoint::shape(std::byte* frame, std::uint64_t now) noexcept
+{
+    std::uint32_t flow = 0;
+    if (writes_flow_) {
+        flow = next_flow();
+        set_flow(frame, side_, kind_, flow);
+    }
+    std::uint16_t bytes = sizes_[0].bytes;
+    if (several_sizes()) {
+        const frame_size& size = sizes_[imix_order[next_size_]];
+        next_size_ = next_size_ + 1 == imix_order.size() ? 0 : next_size_ + 1;
+        set_size(frame, size);
+        bytes = size.bytes;
+    }
+    if (stamps_) {
+        set_stamp(frame, now);
+    }
+    if (departures_) { // behind the stamp, which covers a part of it
+        set_sequence(frame, departures_->take(flow));
+    }
+    return bytes;
+}
+
+inline void endpoint::count_sent(unsigned offered, unsigned taken) noexcept
+{
+    counts_.sent += taken;
+    counts_.bursts += 1;
+    counts_.blocked += taken < offered ? 1 : 0;
+}
+
+inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t now) noexcept
+{
+    checks_ = verify_every_ != 0 && counts_.received >= verify_at_;
+    if (!reads_ || head.size() < smallest_frame) {
+        return;
+    }
+    if (stamps_) {
+        const std::uint64_t sent = stamp_of(head.data());
+        const std::uint64_t took = (now - sent) & stamp_mask;
+        if (sent != 0 && took <= stamp_mask / 2) { // else it was changed on its way
+            latency_->add(took);
+        }
+    }
+    if (arrivals_ && has_mark(head.data())) {
+        flow_ = flow_of(head.data());
+        number_ = sequence_of(head.data());
+        numbered_ = flow_ < flows_;
+    }
+}
+
+inline void endpoint::end_frame(std::span<const std::byte> gathered, std::uint32_t bytes) noexcept
+{
+    if (checks_ || numbered_) {
+        const bool good = !checks_ || check(gathered);
+        if (checks_) {
+            verify_at_ = counts_.received + verify_every_;
+        }
+        if (numbered_ && good) {
+            arrivals_->take(flow_, number_);
+        }
+        numbered_ = false;
+    }
+    counts_.received += 1;
+    counts_.received_bytes += bytes;
+}
+
+inline void endpoint::end_burst(std::uint64_t now) noexcept
+{
+    counts_.longest_gap = std::max(counts_.longest_gap, now - last_arrival_);
+    last_arrival_ = now;
+}
+
+// Of the kind that the options say.
+std::unique_ptr<endpoint> make_endpoint(side which, const options& settings);
 
 } // namespace strait::bench

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Building and checking the generator's frames: Ethernet, IPv4, UDP, a mark, the flow's number, a
-// time stamp and a pattern to the end.
+// Building and checking the generator's frames: Ethernet, IPv4, UDP, a mark, the flow's number, the
+// frame's, a time stamp and a pattern to the end.
 
 #include "bench/generator/frames.hh"
 
@@ -15,25 +15,9 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 static_assert(offset::pattern <= smallest_frame);
 
-constexpr std::uint32_t mark = 0x54525453; // "STRT"
-
 constexpr std::uint16_t big(std::uint16_t value) noexcept
 {
     return static_cast<std::uint16_t>(value << 8 | value >> 8);
-}
-
-template <typename T>
-void put(std::byte* at, T value) noexcept
-{
-    std::memcpy(at, &value, sizeof(value));
-}
-
-template <typename T>
-T get(const std::byte* at) noexcept
-{
-    T value;
-    std::memcpy(&value, at, sizeof(value));
-    return value;
 }
 
 // Locally administered, unicast: 02:53:0a:… and 02:53:0b:…, the flow's number in the last three.
@@ -178,12 +162,13 @@ void build_frame(std::span<std::byte> to, side from, const frame_size& size) noe
         put(frame + offset::ip + i * 2, big(words[i]));
     }
     put(frame + offset::udp + 6, std::uint16_t{0});
-    put(frame + offset::magic, mark);
+    put(frame + offset::magic, frame_mark);
     write_macs(frame, from, 0);
     write_fields(frame, fields_of(flow_kind::macs, from, 0));
     put(frame + offset::flow, std::uint32_t{0});
     set_size(frame, size);
     set_stamp(frame, 0);
+    set_sequence(frame, 0);
 }
 
 void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow) noexcept
@@ -202,37 +187,31 @@ void set_size(std::byte* frame, const frame_size& size) noexcept
     put(frame + offset::udp_length, size.udp_length);
 }
 
-void set_stamp(std::byte* frame, std::uint64_t cycles) noexcept
+verdict check_frame(std::span<const std::byte> frame, const expectation& expected) noexcept
 {
-    put(frame + offset::stamp, cycles);
-}
-
-std::uint64_t stamp_of(const std::byte* frame) noexcept
-{
-    return get<std::uint64_t>(frame + offset::stamp);
-}
-
-verdict check_frame(std::span<const std::byte> frame, side from, std::span<const frame_size> sizes,
-                    flow_kind kind, std::uint64_t flows) noexcept
-{
-    if (frame.size() < smallest_frame || get<std::uint32_t>(frame.data() + offset::magic) != mark) {
+    if (frame.size() < smallest_frame || !has_mark(frame.data())) {
         return verdict::foreign;
     }
-    const auto size = std::find_if(sizes.begin(), sizes.end(), [&](const frame_size& one) {
-        return one.bytes == frame.size();
-    });
-    const auto flow = get<std::uint32_t>(frame.data() + offset::flow);
-    if (size == sizes.end() || flow >= flows) {
+    const auto size =
+        std::find_if(expected.sizes.begin(), expected.sizes.end(),
+                     [&](const frame_size& one) { return one.bytes == frame.size(); });
+    const std::uint32_t flow = flow_of(frame.data());
+    if (size == expected.sizes.end() || flow >= expected.flows) {
         return verdict::corrupt;
     }
     std::array<std::byte, offset::pattern> head{};
-    build_frame(head, from, *size);
-    set_flow(head.data(), from, kind, flow);
+    build_frame(head, expected.from, *size);
+    set_flow(head.data(), expected.from, expected.kind, flow);
     set_stamp(head.data(), stamp_of(frame.data()));
+    set_sequence(head.data(), sequence_of(frame.data()));
+    if (expected.turned) {
+        std::swap_ranges(head.begin() + offset::destination, head.begin() + offset::source,
+                         head.begin() + offset::source);
+    }
     if (std::memcmp(head.data(), frame.data(), head.size()) != 0) {
         return verdict::corrupt;
     }
-    const auto& pattern = patterns()[static_cast<std::size_t>(from)];
+    const auto& pattern = patterns()[static_cast<std::size_t>(expected.from)];
     return std::equal(frame.begin() + offset::pattern, frame.end(),
                       pattern.begin() + offset::pattern)
                ? verdict::good

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 namespace strait::bench {
@@ -70,14 +71,16 @@ inline constexpr std::size_t udp = ip + 20;
 inline constexpr std::size_t udp_length = udp + 4;
 inline constexpr std::size_t magic = udp + 8;
 inline constexpr std::size_t flow = magic + 4;
-inline constexpr std::size_t stamp = flow + 4;
-inline constexpr std::size_t pattern = stamp + 8;
+inline constexpr std::size_t sequence = flow + 4;
+inline constexpr std::size_t stamp = sequence + 4;
+inline constexpr std::size_t pattern = stamp + 6;
 } // namespace offset
 
 inline constexpr std::size_t smallest_frame = 60;
 inline constexpr std::size_t largest_frame = 9600;
 
-// Writes a whole frame of flow 0 with stamp 0 from `from`: `to` is as long as `size` says.
+// Writes a whole frame of flow 0 with number 0 and stamp 0 from `from`: `to` is as long as `size`
+// says.
 void build_frame(std::span<std::byte> to, side from, const frame_size& size) noexcept;
 
 // Turns a built frame into one of another flow. With MAC addresses flow i goes from the i-th of
@@ -88,15 +91,67 @@ void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow) n
 // Turns a built frame into one of another size; the caller changes the length it is sent with.
 void set_size(std::byte* frame, const frame_size& size) noexcept;
 
-void set_stamp(std::byte* frame, std::uint64_t cycles) noexcept;
-std::uint64_t stamp_of(const std::byte* frame) noexcept;
+// What is written and read for each frame, inline: a call each would be felt.
+
+inline constexpr std::uint32_t frame_mark = 0x54525453; // "STRT"
+
+template <typename T>
+void put(std::byte* at, T value) noexcept
+{
+    std::memcpy(at, &value, sizeof(value));
+}
+template <typename T>
+[[nodiscard]] T get(const std::byte* at) noexcept
+{
+    T value;
+    std::memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+// A stamp has 48 bits: a day of cycles. Setting it clears half of the frame's number.
+inline constexpr std::uint64_t stamp_mask = (std::uint64_t{1} << 48) - 1;
+inline void set_stamp(std::byte* frame, std::uint64_t cycles) noexcept
+{
+    put(frame + offset::stamp - 2, cycles << 16);
+}
+[[nodiscard]] inline std::uint64_t stamp_of(const std::byte* frame) noexcept
+{
+    return get<std::uint64_t>(frame + offset::stamp - 2) >> 16;
+}
+
+// A frame's number in its flow.
+inline void set_sequence(std::byte* frame, std::uint32_t number) noexcept
+{
+    put(frame + offset::sequence, number);
+}
+[[nodiscard]] inline std::uint32_t sequence_of(const std::byte* frame) noexcept
+{
+    return get<std::uint32_t>(frame + offset::sequence);
+}
+
+// What a frame says of its flow, which may not exist; and whether it is one of the generator's.
+[[nodiscard]] inline std::uint32_t flow_of(const std::byte* frame) noexcept
+{
+    return get<std::uint32_t>(frame + offset::flow);
+}
+[[nodiscard]] inline bool has_mark(const std::byte* frame) noexcept
+{
+    return get<std::uint32_t>(frame + offset::magic) == frame_mark;
+}
 
 enum class verdict : std::uint8_t { good, corrupt, foreign };
 
-// Says whether `frame` is, in each byte but the stamp, one that `from` sends with one of `sizes`
-// and a flow of `kind` below `flows`. A frame without the generator's mark is foreign, as a
-// neighbour's would be.
-verdict check_frame(std::span<const std::byte> frame, side from, std::span<const frame_size> sizes,
-                    flow_kind kind, std::uint64_t flows) noexcept;
+// What may arrive of one side.
+struct expectation {
+    side from;
+    std::span<const frame_size> sizes;
+    flow_kind kind;
+    std::uint64_t flows; // their numbers are below
+    bool turned = false; // the switch exchanges the MAC addresses, as testpmd's macswap does
+};
+
+// Says whether `frame` is as expected in each byte but its number and stamp. A frame without the
+// generator's mark is foreign, as a neighbour's would be.
+verdict check_frame(std::span<const std::byte> frame, const expectation& expected) noexcept;
 
 } // namespace strait::bench

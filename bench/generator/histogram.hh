@@ -53,6 +53,17 @@ public:
         return largest_;
     }
 
+    // Calls `take` with the upper bound and the count of each bucket that has values, from below.
+    template <typename F>
+    void each(F take) const
+    {
+        for (std::size_t i = 0; i < buckets_.size(); ++i) {
+            if (buckets_[i] != 0) {
+                take(upper_bound_of(i), buckets_[i]);
+            }
+        }
+    }
+
     [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
     [[nodiscard]] std::uint64_t largest() const noexcept { return largest_; }
 

@@ -5,6 +5,7 @@
 
 #include "ports/number.hh"
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -16,8 +17,8 @@ namespace strait::bench {
 namespace {
 
 enum option_id : int {
-    opt_socket_a = 1,
-    opt_socket_b,
+    opt_end_a = 1,
+    opt_end_b,
     opt_server,
     opt_packed,
     opt_mergeable,
@@ -36,11 +37,15 @@ enum option_id : int {
     opt_rate,
     opt_warm_up,
     opt_seconds,
+    opt_frames,
     opt_steps,
+    opt_settle,
     opt_ready_timeout,
     opt_latency,
     opt_interval,
     opt_verify_every,
+    opt_sequence,
+    opt_turned,
     opt_cpu,
     opt_no_huge,
     opt_buffer_size,
@@ -48,8 +53,8 @@ enum option_id : int {
 };
 
 constexpr option long_options[] = {
-    {"socket-a", required_argument, nullptr, opt_socket_a},
-    {"socket-b", required_argument, nullptr, opt_socket_b},
+    {"end-a", required_argument, nullptr, opt_end_a},
+    {"end-b", required_argument, nullptr, opt_end_b},
     {"server", no_argument, nullptr, opt_server},
     {"packed", required_argument, nullptr, opt_packed},
     {"mergeable", required_argument, nullptr, opt_mergeable},
@@ -68,11 +73,15 @@ constexpr option long_options[] = {
     {"rate", required_argument, nullptr, opt_rate},
     {"warm-up", required_argument, nullptr, opt_warm_up},
     {"seconds", required_argument, nullptr, opt_seconds},
+    {"frames", required_argument, nullptr, opt_frames},
     {"steps", no_argument, nullptr, opt_steps},
+    {"settle", required_argument, nullptr, opt_settle},
     {"ready-timeout", required_argument, nullptr, opt_ready_timeout},
     {"latency", no_argument, nullptr, opt_latency},
     {"interval", required_argument, nullptr, opt_interval},
     {"verify-every", required_argument, nullptr, opt_verify_every},
+    {"sequence", no_argument, nullptr, opt_sequence},
+    {"turned", no_argument, nullptr, opt_turned},
     {"cpu", required_argument, nullptr, opt_cpu},
     {"no-huge", no_argument, nullptr, opt_no_huge},
     {"buffer-size", required_argument, nullptr, opt_buffer_size},
@@ -90,6 +99,31 @@ bool read(std::string_view text, Bound low, Bound high, T& to)
     }
     to = static_cast<T>(*value);
     return true;
+}
+
+bool read_end(std::string_view text, end_place& to)
+{
+    const auto behind = [&](std::string_view head) {
+        const bool has = text.starts_with(head);
+        text.remove_prefix(has ? head.size() : 0);
+        return has;
+    };
+    to = {};
+    if (behind("vhost:")) {
+        to.kind = end_kind::vhost;
+    } else if (behind("tap:")) {
+        to.kind = end_kind::tap;
+    } else if (behind("xen:")) {
+        const auto colon = text.find(':');
+        if (colon == std::string_view::npos ||
+            !read(text.substr(0, colon), 1U, 0x7fefU, to.domain)) {
+            return false;
+        }
+        to.kind = end_kind::xen;
+        text.remove_prefix(colon + 1);
+    }
+    to.where = text;
+    return to.kind != end_kind::none && !to.where.empty();
 }
 
 bool read_flag(std::string_view text, bool& to)
@@ -133,6 +167,8 @@ bool read_direction(std::string_view text, options& to)
     return to.a_to_b || to.b_to_a;
 }
 
+constexpr const char* end_forms = "vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE";
+
 // Takes one option; the answer is what a right value looks like, if this one is not.
 std::optional<std::string> take(int id, const char* text, options& to)
 {
@@ -140,12 +176,10 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return good ? std::nullopt : std::optional<std::string>(right);
     };
     switch (id) {
-    case opt_socket_a:
-        to.socket_a = text;
-        return wrong(!to.socket_a.empty(), "a path");
-    case opt_socket_b:
-        to.socket_b = text;
-        return wrong(!to.socket_b.empty(), "a path");
+    case opt_end_a:
+        return wrong(read_end(text, to.end_a), end_forms);
+    case opt_end_b:
+        return wrong(read_end(text, to.end_b), end_forms);
     case opt_server:
         to.server = true;
         return std::nullopt;
@@ -188,9 +222,13 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read(text, 0.0, 3600.0, to.warm_up), "0 to 3600 seconds");
     case opt_seconds:
         return wrong(read(text, 0.01, 86400.0, to.seconds), "0.01 to 86400 seconds");
+    case opt_frames:
+        return wrong(read(text, 0U, 1000000000U, to.frames), "0 to 1000000000");
     case opt_steps:
         to.steps = true;
         return std::nullopt;
+    case opt_settle:
+        return wrong(read(text, 0.001, 60.0, to.settle), "0.001 to 60 seconds");
     case opt_ready_timeout:
         return wrong(read(text, 0.1, 3600.0, to.ready_timeout), "0.1 to 3600 seconds");
     case opt_latency:
@@ -200,6 +238,12 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read(text, 0.0, 3600.0, to.interval), "0 to 3600 seconds");
     case opt_verify_every:
         return wrong(read(text, 0U, 1000000000U, to.verify_every), "0 to 1000000000");
+    case opt_sequence:
+        to.sequence = true;
+        return std::nullopt;
+    case opt_turned:
+        to.turned = true;
+        return std::nullopt;
     case opt_cpu:
         return wrong(read(text, 0U, 1023U, to.cpu), "a CPU's number");
     case opt_no_huge:
@@ -223,6 +267,36 @@ const char* name_of(int id) noexcept
 }
 
 } // namespace
+
+std::optional<std::string> take_step(std::string_view line, options& to)
+{
+    options changed = to;
+    while (!line.empty()) {
+        const std::string_view word = line.substr(0, line.find(' '));
+        line.remove_prefix(std::min(line.size(), word.size() + 1));
+        if (word.empty()) {
+            continue;
+        }
+        const std::string name{word.substr(0, word.find('='))};
+        const std::string value{word.substr(std::min(word.size(), name.size() + 1))};
+        if (name == "latency" && read_flag(value, changed.latency)) {
+            continue;
+        }
+        int id = 0;
+        for (const int one : {opt_rate, opt_seconds, opt_warm_up, opt_frames}) {
+            id = name == name_of(one) ? one : id;
+        }
+        if (id == 0) {
+            return "a step cannot have \"" + std::string{word} +
+                   "\"; right would be rate=, seconds=, warm-up=, frames= and latency=0 or 1";
+        }
+        if (const auto right = take(id, value.c_str(), changed)) {
+            return "a step's " + name + " cannot be \"" + value + "\"; right would be " + *right;
+        }
+    }
+    to = changed;
+    return std::nullopt;
+}
 
 std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** argv)
 {
@@ -262,12 +336,15 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
     if (result.list_flows) {
         return result;
     }
-    if (result.socket_a.empty() || result.socket_b.empty()) {
-        return bad_usage{"both --socket-a and --socket-b are needed: the switch's two vhost-user "
-                         "sockets"};
+    if (result.end_a.kind == end_kind::none || result.end_b.kind == end_kind::none) {
+        return bad_usage{"both --end-a and --end-b are needed: two ports of the switch"};
     }
-    if (result.socket_a == result.socket_b) {
-        return bad_usage{"--socket-a and --socket-b are the same; two ports are needed"};
+    if (result.end_a == result.end_b) {
+        return bad_usage{"--end-a and --end-b are the same; two ports are needed"};
+    }
+    if (result.sequence && result.new_flows != 0) {
+        return bad_usage{"--sequence and --new-flows exclude each other: frames are numbered in "
+                         "flows that are known before"};
     }
     const unsigned largest = result.frame == 0 ? 1514U : result.frame;
     if (!result.mergeable && largest > result.buffer_size) {
@@ -281,13 +358,20 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
 
 const char* usage() noexcept
 {
-    return "strait-generator --socket-a PATH --socket-b PATH [options]\n"
+    return "strait-generator --end-a END --end-b END [options]\n"
            "\n"
-           "Offers frames to a switch through two vhost-user ports and counts what arrives, all\n"
-           "on one CPU. Prints one JSON object a line: ready, warm, measure_begin, measure_end,\n"
-           "result.\n"
+           "Offers frames to a switch through two of its ports and counts what arrives, all on "
+           "one\n"
+           "CPU. Prints one JSON object a line: ready, warm, measure_begin, measure_end, result.\n"
            "\n"
-           "Rings\n"
+           "Ends\n"
+           "  vhost:SOCKET           a KVM guest's device, at a vhost-user socket\n"
+           "  xen:DOMAIN:SOCKET      the device 0 of a guest of the simulated hypervisor\n"
+           "                         (strait-xen-simulator) that listens on SOCKET; the tool "
+           "stack\n"
+           "                         has made both\n"
+           "  tap:INTERFACE          a wire that the kernel has as an interface\n"
+           "Rings of vhost-user\n"
            "  --server               listen on the sockets; the switch connects\n"
            "  --packed 0|1           packed rings (0)\n"
            "  --mergeable 0|1        mergeable receive buffers (1)\n"
@@ -317,12 +401,20 @@ const char* usage() noexcept
            "  --rate MPPS            offered, all directions together (0: all the rings take)\n"
            "  --warm-up S            seconds of traffic before the count starts (1)\n"
            "  --seconds S            seconds counted (3)\n"
+           "  --frames N             a burst of N frames in each direction, instead of seconds;\n"
+           "                         what a ring has no room for is lost\n"
            "  --steps                wait for a line on standard input before the traffic, with\n"
            "                         traffic before the count, and after it; then begin again,\n"
-           "                         until the input ends\n"
-           "  --latency              stamp every frame; percentiles one way\n"
+           "                         until the input ends. The first line may have rate=MPPS,\n"
+           "                         seconds=S, warm-up=S, frames=N and latency=0|1 from there "
+           "on;\n"
+           "                         a burst takes that line alone\n"
+           "  --settle S             without a frame, until what has not come is lost (0.02)\n"
+           "  --latency              stamp every frame; percentiles one way, and their histogram\n"
            "  --interval S           report what arrived in each S seconds of the count\n"
            "  --verify-every N       compare one frame in N byte for byte (64; 0: none)\n"
+           "  --sequence             number each flow's frames: what was lost, came twice or late\n"
+           "  --turned               expect frames with their MAC addresses exchanged\n"
            "  --ready-timeout S      wait so long for the first frame to pass (15)\n"
            "Machine\n"
            "  --cpu N                CPU of both ends (0)\n"

@@ -8,16 +8,33 @@
 #include "bench/generator/frames.hh"
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 
 namespace strait::bench {
 
+// What an end of the traffic is, as the switch sees it.
+enum class end_kind : std::uint8_t {
+    none,
+    vhost, // a KVM guest's device, at a vhost-user socket
+    xen,   // the device of a guest of the simulated hypervisor
+    tap,   // a wire: what the kernel has as an interface
+};
+
+struct end_place {
+    end_kind kind = end_kind::none;
+    std::string where;        // the socket, the hypervisor's socket, the interface
+    std::uint16_t domain = 0; // of a Xen guest
+
+    bool operator==(const end_place&) const = default;
+};
+
 struct options {
-    // The two vhost-user sockets, one for each end of the traffic.
-    std::string socket_a;
-    std::string socket_b;
-    // The generator listens on the sockets and the switch connects.
+    end_place end_a;
+    end_place end_b;
+    // The generator listens on vhost-user sockets and the switch connects.
     bool server = false;
 
     bool packed = false;
@@ -50,10 +67,16 @@ struct options {
     double rate = 0;
     double warm_up = 1;
     double seconds = 3;
+    // Not 0: a burst of so many frames in each direction instead of seconds of traffic. What a ring
+    // has no room for is not sent again.
+    std::uint32_t frames = 0;
     // A line on standard input begins each step: traffic, the count, the end of both; then again,
     // until the input ends. In between nothing is sent. So the switch can be asked for its own
-    // figures under load, and switches can take turns.
+    // figures under load, and switches can take turns. The first line of each may change rate,
+    // seconds, warm_up, frames and latency; see take_step(). A burst is one step.
     bool steps = false;
+    // Seconds without a frame after which what has not arrived will not.
+    double settle = 0.02;
     // How long to wait for the first frame to come through the switch.
     double ready_timeout = 15;
     // Every frame carries the time it was made; the arrivals make a histogram.
@@ -62,6 +85,10 @@ struct options {
     double interval = 0;
     // One frame in this many is compared byte for byte; 0 turns it off.
     std::uint32_t verify_every = 64;
+    // Every frame carries its number in its flow; arrivals are told apart by it.
+    bool sequence = false;
+    // The switch exchanges the MAC addresses of a frame.
+    bool turned = false;
 
     unsigned cpu = 0;
     bool no_huge = false;
@@ -86,6 +113,11 @@ struct bad_usage {
 
 // Reads the command line; it never exits.
 std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** argv);
+
+// Takes the line that begins a step, "rate=1.5 seconds=0.2": of --rate, --seconds, --warm-up,
+// --frames and --latency (0 or 1) those that it names are as it says from now on. The answer is a
+// sentence if it is wrong; nothing has changed then.
+std::optional<std::string> take_step(std::string_view line, options& to);
 
 // The text of --help.
 const char* usage() noexcept;

@@ -114,7 +114,8 @@ def neighbour(settings, report=print, **_):
             for number in range(2 * ROUNDS):
                 kind = list(rates)[number % 2]
                 third = Child([str(settings.programs / "strait-generator"),
-                               "--socket-a", others[0], "--socket-b", others[1], "--cpu",
+                               "--end-a", f"vhost:{others[0]}", "--end-b", f"vhost:{others[1]}",
+                               "--cpu",
                                str(settings.other_cpu), "--flows", "2", "--direction", "ab",
                                "--rate", str(NEIGHBOUR_MPPS), "--seconds", "600", "--prime", "0",
                                *(["--new-flows", "1"] if kind == "new flows" else []),

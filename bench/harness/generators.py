@@ -59,7 +59,7 @@ class StraitGenerator(Generator):
                  order="uniform", new_flows=0, prime=1, interval=0, steps=True):
         super().__init__(switch, settings, seconds, warm_up)
         words = [str(settings.programs / "strait-generator"),
-                 "--socket-a", switch.sockets[0], "--socket-b", switch.sockets[1],
+                 "--end-a", f"vhost:{switch.sockets[0]}", "--end-b", f"vhost:{switch.sockets[1]}",
                  "--cpu", str(settings.other_cpu), "--frame", str(frame), "--macs", str(macs),
                  "--rewrite", str(rewrite),
                  "--packed", str(packed), "--in-order", str(in_order),

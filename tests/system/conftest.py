@@ -83,6 +83,9 @@ class Lab:
     def back_end(self, *arguments, **options):
         return self._make(parts.BackEnd, *arguments, **options)
 
+    def bad_switch(self, *arguments, **options):
+        return self._make(parts.BadSwitch, *arguments, **options)
+
     def dummy_ovs(self, *arguments, **options):
         return self._make(parts.DummyOvs, *arguments, **options)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""bench's load generator, whose ends are guests of their own making, against Strait and against
-DPDK's vhost library as its switch: each kind of ring, every frame compared."""
+"""bench's load generator, whose ends are guests of their own making, against Strait, against DPDK's
+vhost library as its switch, and against a switch that does known wrongs: each kind of end and ring,
+every frame compared."""
 
 import itertools
 import json
@@ -13,20 +14,26 @@ import lab as parts
 KINDS = list(itertools.product((0, 1), repeat=3))  # packed, in order, mergeable
 
 
-def generate(*words, timeout=60):
+def generate(*words, timeout=60, netns=None):
     program = parts.binaries() / "strait-generator"
     if not program.exists():
         pytest.skip(f"skipped: {program} was not built")
-    return subprocess.run([str(program), *map(str, words)], text=True, timeout=timeout,
+    argv = [str(program), *map(str, words)]
+    return subprocess.run(netns.argv(*argv) if netns else argv, text=True, timeout=timeout,
                           capture_output=True, check=False)
 
 
-def traffic(sockets, packed, in_order, mergeable, *words):
-    done = generate("--socket-a", sockets[0], "--socket-b", sockets[1], "--packed", packed,
-                    "--in-order", in_order, "--mergeable", mergeable, "--no-huge",
-                    "--warm-up", 0, "--seconds", 0.2, "--verify-every", 1, *words)
+def between(ends, *words, netns=None):
+    """What comes of a moment of traffic between two ends."""
+    done = generate("--end-a", ends[0], "--end-b", ends[1], "--no-huge", "--warm-up", 0,
+                    "--seconds", 0.2, "--verify-every", 1, *words, netns=netns)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def traffic(sockets, packed, in_order, mergeable, *words):
+    return between([f"vhost:{socket}" for socket in sockets], "--packed", packed, "--in-order",
+                   in_order, "--mergeable", mergeable, *words)
 
 
 def check(result):
@@ -91,11 +98,171 @@ def test_a_switch_that_connects(lab, tmp_path):
     assert not any(path.exists() for path in sockets)
 
 
+def test_xen_guests():
+    """Both ends a Xen guest's, and one of each kind."""
+    with parts.Simulator() as simulator, parts.Switch(arguments=simulator.switch) as switch:
+        switch.ctl("bridge add br0")
+        switch.ctl("xen adopt --bridge br0")
+        ends = []
+        for domain in (1, 2):
+            simulator.tools("create", domain)
+            simulator.tools("attach", domain, 0, "--mac", f"00:16:3e:00:00:0{domain}",
+                            "--bridge", "br0")
+            ends.append(f"xen:{domain}:{simulator.socket}")
+        check(between(ends, "--flows", 100, "--frame", "imix", "--sequence", "--latency"))
+        simulator.tools("create", 3)
+        simulator.tools("attach", 3, 0, "--mac", "00:16:3e:00:00:03", "--bridge", "br0")
+        check(between([f"xen:3:{simulator.socket}", f"vhost:{switch.add_vhost('v')}"]))
+
+
+@pytest.fixture
+def wires(lab):
+    """Two taps in a namespace: their namespace, and the generator's words for them."""
+    netns = lab.netns()
+    for name in ("a", "b"):
+        netns.sh(f"ip tuntap add dev {name} mode tap; ip link set dev {name} txqueuelen 20000 up")
+    return netns, ["tap:a", "tap:b"]
+
+
+@pytest.fixture
+def bridged(wires):
+    """The same, joined by a bridge of the kernel's."""
+    netns, _ = wires
+    netns.sh("ip link add bridge0 type bridge; "
+             "echo 0 > /sys/class/net/bridge0/bridge/multicast_snooping; "  # it joins a group
+             "ip link set dev a master bridge0; ip link set dev b master bridge0; "
+             "ip link set dev bridge0 up")
+    return wires
+
+
+def test_wires_through_a_bridge_of_the_kernels(bridged):
+    netns, ends = bridged
+    check(between(ends, "--rate", 0.01, "--sequence", netns=netns))
+
+
+class Stepping:
+    """A generator that is told each step."""
+
+    def __init__(self, netns, ends, *words):
+        program = parts.binaries() / "strait-generator"
+        if not program.exists():
+            pytest.skip(f"skipped: {program} was not built")
+        self._child = subprocess.Popen(
+            [str(word) for word in netns.argv(program, "--end-a", ends[0], "--end-b", ends[1],
+                                              "--steps", "--no-huge", "--verify-every", 1,
+                                              # The switch is slow, and so may the machine be.
+                                              "--settle", 0.5, *words)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.wait("ready")
+
+    def wait(self, event):
+        for line in self._child.stdout:
+            told = json.loads(line)
+            if told["event"] == event:
+                return told
+        raise AssertionError(f"no {event}: {self._child.stderr.read()}")
+
+    def step(self, words, lines=1):
+        self._child.stdin.write(words + "\n" * lines)
+        self._child.stdin.flush()
+        return self.wait("result")
+
+    def close(self):
+        self._child.stdin.close()
+        assert self._child.wait(10) == 0, self._child.stderr.read()
+
+
+FRAMES = 4000  # in each direction
+# Of each direction, by number: apart from each other, so that each is one fault.
+FAULTS = {"drop": range(10, FRAMES, 97), "twice": range(31, FRAMES, 101),
+          "late": range(53, FRAMES - 2, 103), "corrupt": range(77, FRAMES, 107)}
+
+
+def apart(faults):
+    """Without numbers that another fault has, or that follow a late one."""
+    out, taken = {}, set()
+    for name in ("late", "drop", "twice", "corrupt"):
+        numbers = [one for one in faults.get(name, ()) if not {one, one + 1} & taken]
+        out[name] = numbers
+        taken |= {one + more for one in numbers for more in (0, 1)}
+    return out
+
+
+@pytest.mark.parametrize("names", [(), ("drop",), ("twice",), ("late",), ("corrupt",),
+                                   tuple(FAULTS)], ids=lambda names: "+".join(names) or "none")
+def test_each_wrong_of_a_switch_is_found(lab, wires, names):
+    netns, ends = wires
+    with lab.bad_switch(netns, ("a", "b"), b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, "--sequence")
+        faults = apart({name: FAULTS[name] for name in names})
+        switch.begin(**faults)
+        result = generator.step(f"rate=0.02 frames={FRAMES}")
+        generator.close()
+        done = switch.done
+    assert {name: done[name] for name in FAULTS} == \
+        {name: 2 * len(faults[name]) for name in FAULTS}
+    lost = done["drop"] + done["corrupt"]
+    assert result["sequence"] == {"lost": lost, "duplicated": done["twice"],
+                                  "reordered": done["late"], "stale": 0,
+                                  "flows_with_loss": 2 if lost else 0}
+    assert result["corrupt"] == done["corrupt"] and result["foreign"] == 0
+    assert result["sent"] == 2 * FRAMES and result["not_taken"] == 0
+    assert result["received"] == 2 * FRAMES - done["drop"] + done["twice"]
+
+
+def test_wrongs_are_found_in_the_flow_that_has_them(lab, wires):
+    """Of a hundred flows in turn, all frames of one are dropped, another's come twice."""
+    netns, ends = wires
+    with lab.bad_switch(netns, ("a", "b"), b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, "--sequence", "--flows", 200, "--order", "round")
+        switch.begin(drop=range(7, FRAMES, 100), twice=range(8, FRAMES, 100))
+        result = generator.step(f"rate=0.02 frames={FRAMES}")
+        generator.close()
+    assert result["sequence"] == {"lost": 2 * FRAMES // 100, "duplicated": 2 * FRAMES // 100,
+                                  "reordered": 0, "stale": 0, "flows_with_loss": 2}
+
+
+def test_steps_change_rate_and_time(bridged):
+    netns, ends = bridged
+    generator = Stepping(netns, ends)
+    assert "latency_us" not in generator.step("rate=0.002 seconds=0.1 warm-up=0", lines=3)
+    slow = generator.step("seconds=0.5 latency=1", lines=3)
+    assert 500 <= slow["sent"] <= 1100 and 0.45 < slow["seconds"] < 2
+    latency = slow["latency_us"]
+    assert sum(count for _, count in latency["histogram"]) == latency["count"] > 0
+    assert latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
+    assert generator.step("frames=100")["sent"] == 200
+    assert generator.step("frames=7")["sent"] == 14
+    generator.close()
+
+
+@pytest.mark.parametrize("line, sentence", [
+    ("speed=3", "a step cannot have \"speed=3\""),
+    ("latency=2", "a step cannot have \"latency=2\""),
+    ("rate=x", "a step's rate cannot be \"x\""),
+    ("seconds=0", "right would be 0.01 to 86400 seconds"),
+])
+def test_a_wrong_step_is_told(bridged, line, sentence):
+    netns, ends = bridged
+    done = subprocess.run(
+        [str(word) for word in netns.argv(parts.binaries() / "strait-generator", "--end-a", ends[0],
+                                          "--end-b", ends[1], "--steps")],
+        input=line + "\n", text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("words, sentence", [
     ((), "no back end serves this socket"),
     (("--server", "--ready-timeout", 0.2), "no switch connected within 0.2 s"),
     (("--frame", 59), "option --frame cannot be"),
-    (("--socket-a", "x" * 200), "longer than the 107 bytes"),
+    (("--end-a", "vhost:" + "x" * 200), "longer than the 107 bytes"),
+    (("--end-a", "x"), "right would be vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE"),
+    (("--end-a", "xen:0:y"), "right would be vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE"),
+    (("--end-a", "tap:" + "x" * 16), "a name has at most 15 bytes"),
+    (("--end-a", "xen:1:/no/where"), "Xen guest 1: "),
+    (("--end-b", "vhost:same", "--end-a", "vhost:same"), "--end-a and --end-b are the same"),
+    (("--sequence", "--flows", 4, "--new-flows", 0.5), "--sequence and --new-flows exclude"),
     (("--cpu", 1023), "CPU 1023 cannot be had"),
     (("--flows", 3), "option --flows cannot be"),
     (("--flow-kind", "mac"), "right would be nw_dst, 5tuple or answered"),
@@ -104,6 +271,7 @@ def test_a_switch_that_connects(lab, tmp_path):
     (("--flows", 4, "--macs", 4), "--flows and --macs exclude each other"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):
-    done = generate("--socket-a", tmp_path / "a", "--socket-b", tmp_path / "b", "--no-huge", *words)
+    done = generate("--end-a", f"vhost:{tmp_path}/a", "--end-b", f"vhost:{tmp_path}/b", "--no-huge",
+                    *words)
     assert done.returncode in (1, 2)
     assert sentence in done.stderr and len(done.stderr.splitlines()) == 1

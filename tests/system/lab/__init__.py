@@ -7,6 +7,7 @@ or namespace behind; what cannot be had on this machine raises Unavailable with 
 
 from .assets import assets
 from .back_end import BackEnd
+from .bad_switch import BadSwitch
 from .bare import BareGuest
 from .dummy_ovs import DummyOvs, FlowsRefused, OvsEnded
 from .errors import LabError, Unavailable
@@ -24,8 +25,9 @@ from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend", "KvmGuest",
-    "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch", "MachineTestpmd", "Marks",
+    "BadSwitch", "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend",
+    "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
+    "MachineTestpmd", "Marks",
     "Netns", "Nic", "OvsEnded", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
     "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest",
     "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",

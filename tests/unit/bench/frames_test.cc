@@ -129,20 +129,45 @@ TEST(frames, are_found_good_and_each_byte_that_is_another_is_found)
     const std::array sizes = {make_frame_size(64)};
     for (const flow_kind kind : kinds) {
         const auto good = frame_of(side::a, kind, 77, 64);
-        EXPECT_EQ(check_frame(good, side::a, sizes, kind, 78), verdict::good);
-        EXPECT_EQ(check_frame(good, side::a, sizes, kind, 77), verdict::corrupt); // no such flow
-        EXPECT_EQ(check_frame(good, side::b, sizes, kind, 78), verdict::corrupt);
+        const expectation expected{.from = side::a, .sizes = sizes, .kind = kind, .flows = 78};
+        EXPECT_EQ(check_frame(good, expected), verdict::good);
+        EXPECT_EQ(check_frame(good, {side::a, sizes, kind, 77}), verdict::corrupt); // no such flow
+        EXPECT_EQ(check_frame(good, {side::b, sizes, kind, 78}), verdict::corrupt);
         for (std::size_t i = 0; i < good.size(); ++i) {
             auto bad = good;
             bad[i] ^= std::byte{1};
-            const bool stamp = i >= offset::stamp && i < offset::pattern;
+            const bool its_own = i >= offset::sequence && i < offset::pattern; // and the stamp
             const bool mark = i >= offset::magic && i < offset::flow;
-            EXPECT_EQ(check_frame(bad, side::a, sizes, kind, 78), stamp  ? verdict::good
-                                                                  : mark ? verdict::foreign
-                                                                         : verdict::corrupt)
+            EXPECT_EQ(check_frame(bad, expected), its_own ? verdict::good
+                                                  : mark  ? verdict::foreign
+                                                          : verdict::corrupt)
                 << i;
         }
     }
+}
+
+TEST(frames, with_exchanged_addresses_are_good_where_these_are_expected)
+{
+    const std::array sizes = {make_frame_size(64)};
+    const auto as_sent = frame_of(side::a, flow_kind::macs, 5, 64);
+    auto turned = as_sent;
+    std::swap_ranges(turned.begin(), turned.begin() + 6, turned.begin() + 6);
+    for (const bool wanted : {false, true}) {
+        const expectation expected{side::a, sizes, flow_kind::macs, 6, wanted};
+        EXPECT_EQ(check_frame(as_sent, expected), wanted ? verdict::corrupt : verdict::good);
+        EXPECT_EQ(check_frame(turned, expected), wanted ? verdict::good : verdict::corrupt);
+    }
+}
+
+TEST(frames, carry_their_number_and_stamp)
+{
+    auto frame = frame_of(side::b, flow_kind::five_tuple, 9, 60);
+    set_stamp(frame.data(), 0x1234'5678'9abc'def0);
+    set_sequence(frame.data(), 0xfedc'ba98);
+    EXPECT_EQ(sequence_of(frame.data()), 0xfedc'ba98U);
+    EXPECT_EQ(stamp_of(frame.data()), 0x5678'9abc'def0U);
+    EXPECT_EQ(flow_of(frame.data()), 9U);
+    EXPECT_TRUE(has_mark(frame.data()));
 }
 
 TEST(frames, of_answered_flows_go_both_ways)

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Loops over a burst. A frame sent again costs a header, as any driver writes it.
+
+#include "bench/generator/vhost_endpoint.hh"
+
+#include <algorithm>
+#include <cstring>
+
+namespace strait::bench {
+
+namespace {
+
+constexpr std::size_t header_size = sizeof(vhost::net_header);
+
+} // namespace
+
+vhost_endpoint::vhost_endpoint(side which, const options& settings)
+    : endpoint(which, settings),
+      mergeable_(settings.mergeable),
+      device_({.path = which == side::a ? settings.end_a.where : settings.end_b.where,
+               .server = settings.server,
+               .packed = settings.packed,
+               .mergeable = settings.mergeable,
+               .in_order = settings.in_order,
+               .huge_pages = !settings.no_huge,
+               .queue_size = settings.queue_size,
+               .transmit_buffer = largest_size() + std::uint32_t{header_size},
+               .receive_buffer = settings.buffer_size + std::uint32_t{header_size}})
+{}
+
+void vhost_endpoint::attach(std::chrono::milliseconds patience)
+{
+    device_.attach(patience);
+    virtqueue& queue = device_.transmit();
+    for (std::uint16_t i = 0; i < queue.form().size; ++i) {
+        build(queue.buffer(i).subspan(header_size));
+    }
+}
+
+unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
+{
+    virtqueue& queue = device_.transmit();
+    if (queue.idle() < most) {
+        queue.reclaim();
+    }
+    const auto count = static_cast<std::uint16_t>(std::min<unsigned>(most, queue.idle()));
+    count_sent(most, count);
+    if (count == 0) {
+        return 0;
+    }
+    for (std::uint16_t i = 0; i < count; ++i) {
+        const std::uint16_t buffer = queue.upcoming(i);
+        std::byte* const to = queue.buffer(buffer).data();
+        constexpr vhost::net_header nothing_left{};
+        std::memcpy(to, &nothing_left, header_size);
+        if (!fixed()) {
+            const std::uint16_t bytes = shape(to + header_size, now);
+            if (several_sizes()) {
+                queue.set_length(buffer, bytes + std::uint32_t{header_size});
+            }
+        }
+    }
+    if (queue.offer(count)) {
+        device_.kick_transmit();
+    }
+    return count;
+}
+
+[[gnu::always_inline]] inline void vhost_endpoint::take(std::span<const std::byte> part,
+                                                        std::uint64_t now) noexcept
+{
+    const bool first = buffers_left_ == 0;
+    if (first) {
+        vhost::net_header header{};
+        std::memcpy(&header, part.data(), std::min(part.size(), header_size));
+        part = part.subspan(std::min(part.size(), header_size));
+        buffers_left_ = mergeable_ ? std::max<std::uint32_t>(header.buffers, 1) : 1;
+        frame_length_ = 0;
+        begin_frame(part, now);
+    }
+    --buffers_left_;
+    const bool whole = first && buffers_left_ == 0;
+    if (checks() && !whole && frame_length_ + part.size() <= gathered_.size()) {
+        std::copy(part.begin(), part.end(), gathered_.begin() + frame_length_);
+    }
+    frame_length_ += static_cast<std::uint32_t>(part.size());
+    if (buffers_left_ != 0) {
+        return;
+    }
+    const std::span<const std::byte> all{gathered_};
+    end_frame(whole ? part : all.first(std::min<std::size_t>(frame_length_, all.size())),
+              frame_length_);
+}
+
+unsigned vhost_endpoint::receive(std::uint64_t now) noexcept
+{
+    virtqueue& queue = device_.receive();
+    std::array<virtqueue::completion, std::size_t{2} * burst> filled;
+    const std::size_t count = queue.take(filled);
+    if (count == 0) {
+        return 0;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        __builtin_prefetch(queue.buffer(filled[i].buffer).data());
+    }
+    const std::uint64_t before = counted().received;
+    for (std::size_t i = 0; i < count; ++i) {
+        take(queue.buffer(filled[i].buffer).first(filled[i].length), now);
+    }
+    if (queue.offer(static_cast<std::uint16_t>(count))) {
+        device_.kick_receive();
+    }
+    end_burst(now);
+    return static_cast<unsigned>(counted().received - before);
+}
+
+} // namespace strait::bench

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// An end that is a KVM guest's network device: rings in its own memory, in whose transmit buffers
+// the frames lie.
+#pragma once
+
+#include "bench/generator/endpoint.hh"
+#include "bench/guest/front_end.hh"
+
+#include <array>
+
+namespace strait::bench {
+
+class vhost_endpoint final : public endpoint {
+public:
+    // Connects to the switch, or listens for it.
+    vhost_endpoint(side which, const options& settings);
+
+    void attach(std::chrono::milliseconds patience) override;
+    void expect_connected() override { device_.expect_connected(); }
+    unsigned transmit(unsigned most, std::uint64_t now) noexcept override;
+    unsigned receive(std::uint64_t now) noexcept override;
+
+private:
+    // One filled buffer, the header included if it begins a frame.
+    void take(std::span<const std::byte> part, std::uint64_t now) noexcept;
+
+    bool mergeable_;
+    // The frame that is coming in, which may take several buffers.
+    std::uint32_t buffers_left_ = 0;
+    std::uint32_t frame_length_ = 0;
+    std::array<std::byte, largest_frame> gathered_{};
+    front_end device_;
+};
+
+} // namespace strait::bench

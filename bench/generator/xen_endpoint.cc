@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bench/generator/xen_endpoint.hh"
+
+#include <stdexcept>
+#include <utility>
+
+namespace strait::bench {
+
+using xen::domain_id;
+using xen::simulated::netfront_queue;
+using xen::simulated::received_frame;
+using xen::simulated::simulated_guest;
+
+xen_endpoint::xen_endpoint(side which, const options& settings) : endpoint(which, settings)
+{
+    const end_place& place = which == side::a ? settings.end_a : settings.end_b;
+    place_ = "Xen guest " + std::to_string(place.domain);
+    // Those of one queue, and of the device's own.
+    constexpr std::uint32_t pages = 2 * xen::netif::ring_size + 2 + 256;
+    auto guest = simulated_guest::connect(place.where, domain_id{place.domain}, {.pages = pages});
+    if (guest.has_error()) {
+        fail(guest.error().message);
+    }
+    guest_ = std::move(*guest);
+    device_.emplace(*guest_, xen::simulated::netfront_options{});
+}
+
+void xen_endpoint::fail(const std::string& what) const
+{
+    throw std::runtime_error{place_ + ": " + what};
+}
+
+void xen_endpoint::attach(std::chrono::milliseconds patience)
+{
+    build(std::span{sent_}.first(largest_size()));
+    if (auto connected = device_->connect(patience); connected.has_error()) {
+        fail(connected.error().message);
+    }
+}
+
+void xen_endpoint::expect_connected()
+{
+    bool events = false;
+    while (guest_->store().next_event()) {
+        events = true;
+    }
+    if (events) {
+        if (auto followed = device_->follow(); followed.has_error()) {
+            fail(followed.error().message);
+        }
+    }
+    if (!guest_->alive() || !device_->carrier()) {
+        fail("the switch has let go of its device");
+    }
+    if (const std::string wrong = device_->violation(); !wrong.empty()) {
+        fail("the switch broke the protocol: " + wrong);
+    }
+}
+
+unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
+{
+    netfront_queue& queue = device_->queue();
+    queue.reap();
+    const std::uint32_t slots = netfront_queue::slots_of({.bytes = {sent_.data(), largest_size()}});
+    unsigned count = 0;
+    for (; count < most && queue.room() >= slots; ++count) {
+        const std::uint16_t bytes = fixed() ? largest_size() : shape(sent_.data(), now);
+        if (!queue.send({.bytes = {sent_.data(), bytes}})) {
+            break;
+        }
+    }
+    if (count != 0) {
+        queue.publish_sent();
+    }
+    count_sent(most, count);
+    return count;
+}
+
+unsigned xen_endpoint::receive(std::uint64_t now) noexcept
+{
+    const std::size_t count =
+        device_->queue().receive(std::size_t{2} * burst, [&](const received_frame& frame) {
+            begin_frame(frame.bytes, now);
+            end_frame(frame.bytes, static_cast<std::uint32_t>(frame.bytes.size()));
+        });
+    if (count != 0) {
+        end_burst(now);
+    }
+    return static_cast<unsigned>(count);
+}
+
+} // namespace strait::bench
