@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What bench/v2v is made of: the machine, the switches under comparison, the generators, the
-# scenarios and the report.
+# What strait-bench is made of. From below: the machine and its facts; peers, each a switch;
+# generators; scenarios; search and statistics on bare numbers; the runner, which makes trials of
+# all these; results, and what is made of them: report, charts, page, compare; the command line.

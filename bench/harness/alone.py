@@ -2,16 +2,14 @@
 # What is measured of Strait without a peer: its start with many ports, its memory beside the packet
 # pool, and what a port that comes or goes costs the others.
 
-import os
-import pathlib
 import socket
 import statistics
 import time
 
 from . import connection_runs, flow_runs
 from .generators import StraitGenerator
-from .machine import BenchError, Child, memory_of, wait_until
-from .switches import Strait, settle
+from .machine import BenchError, Child, memory_of, settle, wait_until
+from .peers import Strait
 
 MANY_PORTS = 64
 MANY_MACS = 65536
@@ -164,9 +162,11 @@ RUNNERS = {"start": start, "memory": memory, "churn": churn, **flow_runs.RUNNERS
            **connection_runs.RUNNERS}
 
 
-def straitd_missing(programs):
+def missing(programs):
+    """Which of the programs that Strait is measured with is not there, one sentence; or None."""
     for name in ("straitd", "straitctl", "strait-generator", "strait-conversations"):
-        path = pathlib.Path(programs) / name
-        if not os.access(path, os.X_OK):
-            return f"{path} is not there"
+        try:
+            programs.path(name)
+        except BenchError as error:
+            return str(error)
     return None

@@ -7,8 +7,8 @@ import json
 from . import flow_rules
 from .flow_runs import MIB, result_of
 from .generators import StraitGenerator
-from .machine import BenchError, Child, memory_of
-from .switches import Strait, settle
+from .machine import BenchError, Child, memory_of, settle
+from .peers import Strait
 
 ROUNDS = 5
 SECONDS = 2
@@ -19,7 +19,7 @@ HELD = 4_000_000
 def _begin(strait, settings, *words):
     lines = flow_rules.stateful(settings)
     strait.load_rules("\n".join(lines) + "\n", len(lines))
-    return Child([str(settings.programs / "strait-conversations"),
+    return Child([settings.program("strait-conversations"),
                   "--clients", strait.sockets[0], "--servers", strait.sockets[1],
                   "--cpu", str(settings.other_cpu), *words,
                   *([] if settings.huge else ["--no-huge"])], cpus=[settings.other_cpu])
@@ -113,7 +113,7 @@ def neighbour(settings, report=print, **_):
         with StraitGenerator(strait, settings, seconds=1, warm_up=0.3, flows=1000) as traffic:
             for number in range(2 * ROUNDS):
                 kind = list(rates)[number % 2]
-                third = Child([str(settings.programs / "strait-generator"),
+                third = Child([settings.program("strait-generator"),
                                "--end-a", f"vhost:{others[0]}", "--end-b", f"vhost:{others[1]}",
                                "--cpu",
                                str(settings.other_cpu), "--flows", "2", "--direction", "ab",

@@ -28,7 +28,7 @@ class Flow(typing.NamedTuple):
 
 def list_flows(settings, flows, flow_kind="5tuple"):
     """What the generator sends, in the order of their numbers, side a first."""
-    text = run([str(settings.programs / "strait-generator"), "--list-flows", "--flows", str(flows),
+    text = run([settings.program("strait-generator"), "--list-flows", "--flows", str(flows),
                 "--flow-kind", flow_kind], timeout=120)
     out = []
     for line in text.splitlines():

@@ -10,8 +10,8 @@ import time
 
 from . import flow_rules
 from .generators import StraitGenerator
-from .machine import BenchError, memory_of, wait_until
-from .switches import Ovs, Strait, settle
+from .machine import BenchError, memory_of, settle, wait_until
+from .peers import Ovs, Strait
 
 MANY_RULES = 1_000_000
 ACTIVE_FLOWS = 100_000

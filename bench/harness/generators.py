@@ -15,20 +15,33 @@ class Watch:
     """Looks on while a run is counted: CPU time that the worker and the generator were denied."""
 
     def __init__(self, switch, generator_pid, settings):
-        self.worker = thread_pinned_to(switch.pid(), settings.worker_cpu)
+        # The kernel's work is no thread of its own.
+        self.worker = thread_pinned_to(switch.pid(), settings.worker_cpu) if switch.process() \
+            else None
         self.generator = thread_pinned_to(generator_pid, settings.other_cpu)
         self.start = time.monotonic()
-        self.worker_waited = waited(self.worker)
+        self.worker_waited = waited(self.worker) if self.worker else 0
         self.generator_waited = waited(self.generator)
         self.stolen = stolen()
+
+    def denied_us(self):
+        """How long the worker or the generator waited for its CPU, all waits together."""
+        return max(waited(self.worker) - self.worker_waited if self.worker else 0,
+                   waited(self.generator) - self.generator_waited) / 1000
 
     def end(self):
         seconds = time.monotonic() - self.start
         return {
-            "worker_denied": (waited(self.worker) - self.worker_waited) / 1e9 / seconds,
+            "worker_denied": ((waited(self.worker) - self.worker_waited) / 1e9 / seconds
+                              if self.worker else 0.0),
             "generator_denied": (waited(self.generator) - self.generator_waited) / 1e9 / seconds,
             "stolen": (stolen() - self.stolen) / seconds,
         }
+
+
+def _line(step):
+    """The first line of a step."""
+    return " ".join(f"{name.replace('_', '-')}={value:.9g}" for name, value in step.items()) + "\n"
 
 
 class Generator:
@@ -56,10 +69,12 @@ class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
                  packed=0, in_order=1, mergeable=1, queue_size=256,
                  direction="both", rate=0.0, latency=False, flows=0, flow_kind="5tuple",
-                 order="uniform", new_flows=0, prime=1, interval=0, steps=True):
+                 order="uniform", new_flows=0, prime=1, interval=0, steps=True, sequence=False,
+                 verify_every=64, patience=15):
         super().__init__(switch, settings, seconds, warm_up)
-        words = [str(settings.programs / "strait-generator"),
-                 "--end-a", f"vhost:{switch.sockets[0]}", "--end-b", f"vhost:{switch.sockets[1]}",
+        places = switch.places()
+        words = [settings.program("strait-generator"),
+                 "--end-a", places[0], "--end-b", places[1],
                  "--cpu", str(settings.other_cpu), "--frame", str(frame), "--macs", str(macs),
                  "--rewrite", str(rewrite),
                  "--packed", str(packed), "--in-order", str(in_order),
@@ -69,18 +84,23 @@ class StraitGenerator(Generator):
                  "--warm-up", str(warm_up)]
         words += ["--steps"] if steps else []
         words += ["--server"] if switch.server else []
+        words += ["--turned"] if switch.turns else []
         words += ["--latency"] if latency else []
+        words += ["--sequence"] if sequence else []
+        words += ["--verify-every", str(verify_every)]
         if flows:
-            # A switch may take long for all of them, and nothing is counted before.
             words += ["--flows", str(flows), "--flow-kind", flow_kind, "--order", order,
-                      "--new-flows", str(new_flows), "--ready-timeout", "120"]
+                      "--new-flows", str(new_flows)]
+        words += ["--ready-timeout", str(patience)]
         words += ["--prime", str(prime), "--interval", str(interval)]
         words += [] if settings.huge else ["--no-huge"]
-        self.child = Child(words, cpus=[settings.other_cpu])
+        self.child = Child(switch.inside(words), cpus=[settings.other_cpu],
+                           name="strait-generator")
         try:
-            # Fifteen seconds each for two switches to connect, the first frame and all addresses.
-            self.child.wait_for(r'"event":"ready"', 500 if flows else 90)
-        except BenchError:
+            # Its patience each for two switches to connect and the first frame, and what it takes
+            # to send of all flows or addresses.
+            self.child.wait_for(r'"event":"ready"', 4 * patience + 0.001 * max(flows, macs) + 10)
+        except BaseException:
             self.child.end()
             raise
 
@@ -88,11 +108,13 @@ class StraitGenerator(Generator):
         """Of one that was started without steps: what came of its one measurement."""
         return self._checked(self.child.wait_for(r'\{"event":"result".*\n', timeout).group(0))
 
-    def measure(self, during=None):
-        """`during` is called, with the seconds that are counted, while frames are."""
+    def measure(self, during=None, **step):
+        """`during` is called, with the seconds that are counted, while frames are. `step` is what
+        is other from here on: rate, seconds, warm_up, latency."""
         child = self.child
         start = len(child.output)
-        child.say("\n")
+        self.seconds = step.get("seconds", self.seconds)
+        child.say(_line(step))
         child.wait_for(r'"event":"warm"', self.warm_up + 60, start)
         watch = Watch(self.switch, child.pid, self.settings)
         self.switch.begin()
@@ -104,12 +126,32 @@ class StraitGenerator(Generator):
         # The load is held while the switch is asked.
         told = {**self.switch.end(), **watch.end()}
         child.say("\n")
-        result = self._checked(child.wait_for(r'\{"event":"result".*\n', 20, start).group(0))
-        return {**told, "mpps": result["mpps"], "generator": result,
-                "p99": result.get("latency_us", {}).get("p99"),
-                "p50": result.get("latency_us", {}).get("p50"),
-                "p999": result.get("latency_us", {}).get("p999")}
+        result = self._result_from(start, 20)
+        latency = result.get("latency_us", {})
+        return {**told, "mpps": result["mpps"], "ceiling_mpps": result.get("ceiling_mpps"),
+                "generator": result,
+                **{key: latency.get(key) for key in ("p50", "p90", "p99", "p999")},
+                **result.get("sequence", {})}
 
+    def trial(self, rate, seconds):
+        """Frames at a rate for so long: what the generator counted of all of them, and for how long
+        one side was kept from its CPU."""
+        watch = Watch(self.switch, self.child.pid, self.settings)
+        start = len(self.child.output)
+        self.child.say(_line({"rate": rate, "seconds": seconds, "warm_up": 0, "frames": 0,
+                              "latency": 0})
+                       + "\n\n")
+        return {**self._result_from(start, seconds + 60), "denied_us": watch.denied_us()}
+
+    def burst(self, frames):
+        """So many frames in each direction as fast as they go."""
+        start = len(self.child.output)
+        self.child.say(_line({"rate": 0, "frames": frames}))
+        return self._result_from(start, 60)
+
+    def _result_from(self, start, timeout):
+        return self._checked(self.child.wait_for(r'\{"event":"result".*\n', timeout,
+                                                 start).group(0))
 
     @staticmethod
     def _checked(line):
@@ -117,7 +159,7 @@ class StraitGenerator(Generator):
         if result["corrupt"]:
             raise BenchError(f"{result['corrupt']} of {result['checked']} compared frames arrived "
                              f"changed")
-        if not result["checked"] and result["mpps"] > 0.001:
+        if not result["checked"] and result["received"] > 1000 and result["seconds"] > 0.01:
             raise BenchError("no frame was compared")
         return result
 
@@ -156,7 +198,7 @@ class Flowgen(Generator):
                     raise BenchError("no frame of flowgen came through the switch within 15 s")
                 time.sleep(0.2)
             self.child.process.send_signal(signal.SIGSTOP)
-        except BenchError:
+        except BaseException:
             self.child.end()
             raise
 

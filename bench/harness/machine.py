@@ -4,6 +4,7 @@
 
 import atexit
 import ctypes
+import itertools
 import os
 import pathlib
 import pty
@@ -19,6 +20,7 @@ import time
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _children = []
+_namespaces = []
 
 
 class BenchError(Exception):
@@ -189,11 +191,16 @@ def wait_until(condition, timeout, what):
         time.sleep(0.005)
 
 
+def settle():
+    """Between two runs: a moment for the kernel to take back memory and sockets."""
+    time.sleep(0.1)
+
+
 class RunFolder(tempfile.TemporaryDirectory):
     """A private folder with a short name: socket paths are short."""
 
     def __init__(self):
-        super().__init__(prefix="v2v-", dir="/tmp", ignore_cleanup_errors=True)
+        super().__init__(prefix="bench-", dir="/tmp", ignore_cleanup_errors=True)
         self.path = pathlib.Path(self.name)
 
     def cleanup(self):
@@ -201,6 +208,70 @@ class RunFolder(tempfile.TemporaryDirectory):
         super().cleanup()
         for folder in pathlib.Path("/var/run/dpdk").glob(self.path.name + "*"):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class Namespace:
+    """A network namespace of our own, with taps in it that talk to nobody unasked."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self):
+        self.name = f"strait-bench-{os.getpid()}-{next(Namespace._numbers)}"
+        run(["ip", "netns", "add", self.name])
+        _namespaces.append(self)
+        self.run(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
+                  "net.ipv6.conf.default.disable_ipv6=1"])
+
+    def command(self, words):
+        """What runs a command in here, in the same process."""
+        return ["ip", "netns", "exec", self.name, *words]
+
+    def run(self, words):
+        return run(self.command(words))
+
+    def ip(self, *words):
+        return run(["ip", "-n", self.name, *map(str, words)])
+
+    def add_tap(self, name, mtu):
+        self.ip("tuntap", "add", "dev", name, "mode", "tap")
+        self.ip("link", "set", name, "mtu", mtu, "txqueuelen", 10000, "up")
+
+    def close(self):
+        if self in _namespaces:
+            _namespaces.remove(self)
+            run(["ip", "netns", "del", self.name])
+
+
+@atexit.register
+def _end_namespaces():
+    for namespace in list(_namespaces):
+        namespace.close()
+
+
+class Programs:
+    """Where Strait's own programs are: a build's bin, or the folders of an installation."""
+
+    def __init__(self, folders):
+        self.folders = [pathlib.Path(folder).resolve() for folder in folders]
+
+    def has(self, name):
+        return any(os.access(folder / name, os.X_OK) for folder in self.folders)
+
+    def path(self, name):
+        for folder in self.folders:
+            if os.access(folder / name, os.X_OK):
+                return folder / name
+        raise BenchError(f"{name} is not in {' or '.join(map(str, self.folders))}; build it, or "
+                         f"name a build folder with --build")
+
+
+def first_line(command, pattern):
+    """All that a command says of what the pattern's group is, in one line; empty if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ", ".join(dict.fromkeys(re.findall(pattern, done.stdout + done.stderr)))[:100]
 
 
 # Threads and the time they waited for a CPU
@@ -381,8 +452,3 @@ def free_huge_mib():
     free = int(re.search(r"HugePages_Free:\s+(\d+)", info).group(1))
     size = int(re.search(r"Hugepagesize:\s+(\d+)", info).group(1))
     return free * size // 1024
-
-
-def cpu_model():
-    found = re.search(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
-    return found.group(1) if found else "unknown"

@@ -1,70 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# From trials to figures: medians, ratios paired by round, their spread, and the table for people.
+# From trials to tables and sentences, for the terminal, Markdown and the page alike.
 
-import statistics
+from . import scenarios, stats
+from .results import RATE, SEARCH
 
-from .scenarios import Bar
-
-
-def spread(values):
-    """Median and quartiles: a neighbour's burst in one turn is no property of a switch."""
-    values = list(values)
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive") \
-        if len(values) > 1 else values * 3
-    return {"median": median, "low": low, "high": high}
+STRAIT = "strait"
 
 
-class Results:
-    """Trials of traffic scenarios, by scenario, variant and switch, in order of rounds."""
-
-    def __init__(self):
-        self.trials = []
-
-    def add(self, scenario, variant, switch, round_number, result):
-        self.trials.append({"scenario": scenario.name, "variant": variant, "switch": switch,
-                            "round": round_number, **result})
-
-    def values(self, scenario, variant, switch, key):
-        """Of each round that came out well."""
-        return {one["round"]: one[key] for one in self.trials
-                if (one["scenario"], one["variant"], one["switch"]) ==
-                (scenario.name, variant, switch) and one.get(key) is not None}
-
-    def figure(self, scenario, variant, switch, key):
-        values = list(self.values(scenario, variant, switch, key).values())
-        return spread(values) if values else None
-
-    def ratio(self, scenario, bar):
-        """Strait's figure by the other's, round by round: what the machine does to both in a
-        round falls out."""
-        if bar.against.startswith("@"):
-            other = self.values(scenario, bar.against[1:], "strait", bar.figure.key)
-        else:
-            other = self.values(scenario, "", bar.against, bar.figure.key)
-        own = self.values(scenario, "", "strait", bar.figure.key)
-        if not bar.against:
-            return spread(own.values()) if own else None
-        ratios = [own[one] / other[one] for one in sorted(own) if other.get(one)]
-        return spread(ratios) if ratios else None
-
-    def denied(self, scenario):
-        """The largest share of time that a worker or the generator waited for its CPU."""
-        shares = [max(0 if scenario.half_cpu else one.get("worker_denied", 0),
-                      one.get("generator_denied", 0), one.get("stolen", 0))
-                  for one in self.trials if one["scenario"] == scenario.name]
-        return max(shares, default=0)
-
-    def errors(self, scenario):
-        return [f"{one['switch']}, round {one['round'] + 1}: {one['error']}"
-                for one in self.trials if one["scenario"] == scenario.name and "error" in one]
+def cell_of(key):
+    name, size, flows = key
+    return scenarios.Cell(scenarios.named(name), size, flows)
 
 
-def bars_of(scenario):
-    """With those against an earlier build: not asked for anything."""
-    return (*scenario.bars, *(Bar(figure, "before") for figure in scenario.figures))
-
-
-def _cell(found, digits):
+def show(found, digits):
+    """A spread, as text."""
     if found is None:
         return "-"
     text = f"{found['median']:.{digits}f}"
@@ -73,35 +22,178 @@ def _cell(found, digits):
     return text
 
 
-def rows_of(results, scenarios, switches):
-    """One row a figure and one a bar: cells are text."""
-    rows = []
-    for scenario in scenarios:
-        title = scenario.title
-        for figure in scenario.figures:
-            cells = [_cell(results.figure(scenario, "", name, figure.key), figure.digits)
-                     for name in switches]
-            if all(cell == "-" for cell in cells):
+def bars_of(scenario):
+    """With those against an earlier build: not asked for anything."""
+    return (*scenario.bars, *(scenarios.Bar(figure, "before") for figure in scenario.figures))
+
+
+def _compared(cell, figure, peers):
+    """Bars of a figure: the scenario's own, and one against each peer without."""
+    own = [bar for bar in bars_of(cell.scenario) if bar.figure.key == figure.key]
+    own = [bar for bar in own
+           if not bar.against or bar.against.startswith("@") or bar.against in peers]
+    there = {bar.against for bar in own}
+    return own + [scenarios.Bar(figure, name) for name in peers
+                  if name not in there and name != STRAIT]
+
+
+def comparisons(results, key, peers, measure=RATE):
+    """Strait beside each peer and variant: dictionaries with figure, against, ratios, their spread,
+    target, verdict, and whether the spread lets one say that they differ."""
+    cell = cell_of(key)
+    figures = cell.scenario.figures if measure == RATE else scenarios.RFC2544
+    out = []
+    for figure in figures if STRAIT in peers else ():
+        for bar in _compared(cell, figure, peers):
+            if bar.against:
+                ratios = results.ratios(key, STRAIT, bar.against, figure.key, measure)
+            else:
+                ratios = list(results.values(key, STRAIT, figure.key, measure=measure).values())
+            if not ratios:
                 continue
-            rows.append((title, f"{figure.title} ({figure.unit})", *cells, "", "", ""))
-            title = ""
-            for bar in bars_of(scenario):
-                if bar.figure.key != figure.key or "strait" not in switches:
-                    continue
-                if bar.against and not bar.against.startswith("@") and \
-                        bar.against not in switches:
-                    continue
-                found = results.ratio(scenario, bar)
-                against = bar.against.lstrip("@")
-                title_of_bar = f"  Strait / {against}" if against else "  Strait"
-                rows.append(("", title_of_bar, *("" for _ in switches),
-                             _cell(found, 2), bar.target(),
-                             bar.verdict(found["median"] if found else None)))
-        for name in scenario.variants if "strait" in switches else ():
-            rows.append(("", f"  {name}: rate (Mpps)",
-                         *(_cell(results.figure(scenario, name, switch, "mpps"), 2)
-                           for switch in switches), "", "", ""))
+            found = stats.spread(ratios)
+            out.append({"figure": figure, "against": bar.against.lstrip("@"),
+                        "is_peer": bar.against in peers, "ratios": ratios, "spread": found,
+                        "target": bar.target(), "verdict": bar.verdict(found["median"]),
+                        "says_something": bool(bar.against) and stats.tells_apart(ratios)})
+    return out
+
+
+def is_behind(one):
+    """Of a comparison: Strait is worse, and by more than the spread."""
+    worse = one["spread"]["median"] > 1 if one["figure"].key in scenarios.LESS_IS_MORE else \
+        one["spread"]["median"] < 1
+    return one["is_peer"] and one["says_something"] and worse
+
+
+def ratio_cell(found):
+    """Of a comparison with a peer; "noise" where the spread lets one see no difference."""
+    return show(found["spread"], 2) + ("" if found["says_something"] else " (noise)")
+
+
+def rows_of(results, key, peers, measure=RATE):
+    """One row a figure, one of ratios to the peers, one for each bar that is no such ratio or has a
+    target: cells are text."""
+    cell = cell_of(key)
+    title = cell.title()
+    rows = []
+    found = comparisons(results, key, peers, measure)
+    for figure in cell.scenario.figures if measure == RATE else scenarios.RFC2544:
+        cells = [show(results.figure(key, name, figure.key, measure=measure), figure.digits)
+                 for name in peers]
+        if all(one == "-" for one in cells):
+            continue
+        rows.append((title, f"{figure.title} ({figure.unit})", *cells, "", "", ""))
+        title = ""
+        own = [one for one in found if one["figure"].key == figure.key]
+        beside = {one["against"]: ratio_cell(one) for one in own if one["is_peer"]}
+        if beside:
+            rows.append(("", "  Strait / it", *(beside.get(name, "") for name in peers), "", "",
+                         ""))
+        for one in own:
+            if one["is_peer"] and not one["target"]:
+                continue
+            label = f"  Strait / {peers.get(one['against'], one['against'])}" \
+                if one["against"] else "  Strait"
+            rows.append(("", label, *("" for _ in peers), ratio_cell(one) if one["against"] else
+                         show(one["spread"], 2), one["target"], one["verdict"]))
+    for name in cell.scenario.variants if STRAIT in peers and measure == RATE else ():
+        rows.append(("", f"  {name}: rate (Mpps)",
+                     *(show(results.figure(key, peer, "mpps", variant=name), 2)
+                       for peer in peers), "", "", ""))
     return rows
+
+
+def head_of(peers):
+    return ("scenario", "figure", *peers.values(), "ratio", "target", "")
+
+
+def alone_rows(found):
+    rows = []
+    for name, one in found.items():
+        if "error" in one:
+            rows.append((name, "failed: " + one["error"], "", ""))
+        else:
+            low, high = min(one["values"]), max(one["values"])
+            text = f"{one['value']:.2f} {one['unit']}"
+            text += f" [{low:.2f}-{high:.2f}]" if low != high else ""
+            rows.append((one["title"], text, one["target"], one["verdict"]))
+    return rows
+
+
+ALONE_HEAD = ("Strait alone", "value", "target", "")
+
+
+def sentences(document, results, peers):
+    """What the figures say, one sentence each: how Strait stands beside each peer, where it is
+    behind, and what takes from the figures' worth."""
+    out = []
+    if STRAIT in peers:
+        for name, title in peers.items():
+            if name != STRAIT:
+                out += _standing(results, peers, name, title)
+    noisy = [cell_of(key).title() for key in results.keys()
+             if results.denied(key, cell_of(key).scenario.half_cpu) > 0.03]
+    if noisy:
+        out.append("The machine was not quiet: a worker or the generator waited for its CPU, or "
+                   f"the hypervisor took it, for more than 3 % of a turn, in {len(noisy)} of "
+                   f"{_places(results.keys())}, so look at the spread: {_some(noisy)}.")
+    for name, title in peers.items():
+        limited = [cell_of(key).title() for key in results.keys()
+                   if results.generator_limited(key, name)]
+        if limited:
+            out.append(f"The generator, not {title}, was the limit in {_places(limited)}, where "
+                       f"the rate is a lower bound: {_some(limited)}.")
+    out += _not_found(results, peers)
+    if document.get("partial"):
+        out.append(f"The run is not whole: {document.get('reason', 'it was stopped')}.")
+    return out
+
+
+def _not_found(results, peers):
+    """Searches that came to nothing."""
+    for key in results.keys(SEARCH):
+        for name, title in peers.items():
+            tried = [one for one in results.of(key, SEARCH)
+                     if one["peer"] == name and "error" not in one]
+            failed = [one for one in tried if one.get("pdr_mpps") is None]
+            if failed:
+                yield (f"No PDR of {title} was found in {len(failed)} of {len(tried)} rounds "
+                       f"({cell_of(key).title()}): 1 % of its rate flat out was too much already, "
+                       f"in {sum(one['trials'] for one in failed)} trials, "
+                       f"{sum(one['repeated'] for one in failed)} made again because a CPU was "
+                       f"taken away meanwhile.")
+
+
+def _places(of):
+    return f"{len(of)} place{'' if len(of) == 1 else 's'}"
+
+
+def _some(titles, most=4):
+    more = len(titles) - most
+    return "; ".join(titles[:most]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _standing(results, peers, name, title):
+    ahead, level, behind = [], [], []
+    for measure in (RATE, SEARCH):
+        for key in results.keys(measure):
+            for one in comparisons(results, key, peers, measure):
+                if one["against"] != name:
+                    continue
+                text = f"{cell_of(key).title()}, {one['figure'].title} x " \
+                       f"{one['spread']['median']:.3g}"
+                if not one["says_something"]:
+                    level.append(text)
+                else:
+                    (behind if is_behind(one) else ahead).append(text)
+    total = len(ahead) + len(level) + len(behind)
+    if not total:
+        return
+    yield (f"Beside {title}, of {total} figures Strait's are better in {len(ahead)}, worse in "
+           f"{len(behind)}, and not told apart by their spread in {len(level)}.")
+    if behind:
+        yield f"Strait is behind {title} in: {_some(behind, 100)}."
 
 
 def print_table(head, rows, out):
@@ -117,64 +209,64 @@ def print_table(head, rows, out):
         print(line(row), file=out)
 
 
-def print_traffic(results, scenarios, switches, titles, out):
-    head = ("scenario", "figure", *(titles[name] for name in switches), "ratio", "target", "")
-    print_table(head, rows_of(results, scenarios, switches), out)
-    noisy = [(scenario, results.denied(scenario)) for scenario in scenarios
-             if results.denied(scenario) > 0.03]
-    if noisy:
-        print("\nThe machine was not quiet: a worker or the generator waited for its CPU, or the "
-              "hypervisor\ntook it, for up to this share of a run; look at the spread.",
-              file=out)
-        for scenario, share in noisy:
-            print(f"  {scenario.name}: {share * 100:.0f} %", file=out)
-    failed = [(scenario.name, error)
-              for scenario in scenarios for error in results.errors(scenario)]
-    if failed:
-        print("\nRuns that failed:", file=out)
-        for name, error in failed:
-            print(f"  {name}, {error}", file=out)
-
-
-def print_alone(found, out):
-    if not found:
-        return
-    rows = []
-    for name, one in found.items():
-        if "error" in one:
-            rows.append((name, "failed, see below", "", ""))
-        else:
-            low, high = min(one["values"]), max(one["values"])
-            text = f"{one['value']:.2f} {one['unit']}"
-            text += f" [{low:.2f}-{high:.2f}]" if low != high else ""
-            rows.append((one["title"], text, one["target"], one["verdict"]))
+def print_all(document, results, peers, out):
+    """The summary at the end of a run."""
+    rows = [row for measure in (RATE, SEARCH) for key in results.keys(measure)
+            for row in rows_of(results, key, peers, measure)]
+    if rows:
+        print_table(head_of(peers), rows, out)
+    if document["alone"]:
+        print(file=out)
+        print_table(ALONE_HEAD, alone_rows(document["alone"]), out)
     print(file=out)
-    print_table(("Strait alone", "value", "target", ""), rows, out)
-    for name, one in found.items():
-        if "error" in one:
-            print(f"  {name}: {one['error']}", file=out)
+    for sentence in sentences(document, results, peers):
+        print(sentence, file=out)
+    if results.errors():
+        print("\nRuns that failed:", file=out)
+        for one in results.errors():
+            print(f"  {peers.get(one['peer'], one['peer'])}, "
+                  f"{cell_of((one['scenario'], one['size'], one['flows'])).title()}, "
+                  f"round {one['round'] + 1}: {one['error']}", file=out)
 
 
-def as_json(results, scenarios, switches, alone):
-    out = []
-    for scenario in scenarios:
-        figures = {}
-        for figure in scenario.figures:
-            for variant in ("", *scenario.variants):
-                for switch in switches:
-                    found = results.figure(scenario, variant, switch, figure.key)
-                    if found:
-                        name = f"{switch} ({variant})" if variant else switch
-                        figures.setdefault(figure.key, {})[name] = found
-        bars = []
-        for bar in bars_of(scenario):
-            found = results.ratio(scenario, bar)
-            if found:
-                bars.append({"figure": bar.figure.key, "against": bar.against.lstrip("@"),
-                             "ratio": found, "target": bar.target(),
-                             "verdict": bar.verdict(found["median"])})
-        out.append({"name": scenario.name, "title": scenario.title,
-                    "generator": scenario.generator, "traffic": scenario.traffic,
-                    "figures": figures, "bars": bars,
-                    "largest_share_denied": results.denied(scenario)})
-    return {"scenarios": out, "alone": alone, "trials": results.trials}
+# ---- Markdown ----
+
+
+def markdown(document, results, peers):
+    """For a README: the machine in a line, a table of rates, what they say."""
+    machine = document["machine"]
+    lines = [f"{machine['cpu']}, {machine['kernel']}; {document['started'][:10]}; rounds: "
+             f"{document['settings']['rounds']}; medians [quartiles].", ""]
+    titles = list(peers.values())
+    # Scenarios differ in what they are about.
+    rate_keys = [key for key in results.keys()
+                 if cell_of(key).scenario.figures[0].key == "mpps"]
+    if rate_keys:
+        lines += _markdown_table(
+            ["rate, Mpps", *titles, *(f"Strait / {title}" for name, title in peers.items()
+                                      if name != STRAIT and STRAIT in peers)],
+            [[cell_of(key).title(),
+              *(show(results.figure(key, name, "mpps"), 2) for name in peers),
+              *(_ratios(results, key, peers))] for key in rate_keys])
+    for key in results.keys(SEARCH):
+        lines += [f"RFC 2544, {cell_of(key).title()}:", ""]
+        lines += _markdown_table(
+            ["", *titles],
+            [[f"{figure.title}, {figure.unit}",
+              *(show(results.figure(key, name, figure.key, measure=SEARCH), figure.digits)
+                for name in peers)] for figure in scenarios.RFC2544])
+    lines += [f"- {sentence}" for sentence in sentences(document, results, peers)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _ratios(results, key, peers):
+    """Of rates, a cell for each peer but Strait."""
+    found = {one["against"]: ratio_cell(one) for one in comparisons(results, key, peers)
+             if one["figure"].key == "mpps"}
+    return [found.get(name, "-") for name in peers if name != STRAIT and STRAIT in peers]
+
+
+def _markdown_table(head, rows):
+    def line(cells):
+        return "| " + " | ".join(one.replace("|", "\\|") for one in cells) + " |"
+    return [line(head), "|" + "---|" * len(head), *map(line, rows), ""]

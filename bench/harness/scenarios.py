@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# What is compared and where the bar lies. Traffic scenarios are data: a generator, its settings,
-# and bars, each a figure set against a peer's or against another variant of Strait's own.
+# What is compared and where the bar lies. Scenarios are data: what the ends are, the traffic, and
+# bars, each a figure set against a peer's or against another variant of Strait's own. Names are
+# RFC 8204's where it has one: p for a physical port, v for a guest's; x is a Xen guest's.
 
 import dataclasses
 import operator
 from typing import Optional
+
+from .peers.base import TAP, USUAL_MTU, VHOST, XEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,20 @@ CYCLES = Figure("cycles", "cycles/packet", "cycles", 0)
 P50 = Figure("p50", "latency p50", "µs", 1)
 P99 = Figure("p99", "latency p99", "µs", 1)
 P999 = Figure("p999", "latency p99.9", "µs", 1)
+# Of numbered frames.
+LOST = Figure("lost", "lost, never to arrive", "frames", 0)
+DUPLICATED = Figure("duplicated", "arrived twice", "frames", 0)
+REORDERED = Figure("reordered", "arrived late", "frames", 0)
+# Of silence.
+IDLE_CPU = Figure("idle_cpu", "time of the switch", "CPUs", 3)
+FIRST = Figure("first_median", "first packet after 20 ms, later one of two", "µs", 1)
+# Of RFC 2544's measurements.
+RFC2544 = (Figure("ndr_mpps", "NDR", "Mpps", 2), Figure("pdr_mpps", "PDR", "Mpps", 2),
+           *(Figure(f"p99_at_{load}", f"latency p99 at {load} % of PDR", "µs", 1)
+             for load in (10, 50, 90)),
+           Figure("back_to_back", "back-to-back", "frames", 0))
+LESS_IS_MORE = ("lost", "duplicated", "reordered", "idle_cpu", "first_median", "cycles", "p50",
+                "p99", "p999", "p99_at_10", "p99_at_50", "p99_at_90")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +65,11 @@ class Bar:
 class Scenario:
     name: str
     title: str
+    ends: tuple = (VHOST, VHOST)
     generator: str = "strait"
     traffic: dict = dataclasses.field(default_factory=dict)
+    # Measured by sizes and by flow counts, those asked for; else once, as the traffic says.
+    grid: bool = False
     # Run beside `traffic` in the same round, for a bar against Strait itself.
     variants: dict = dataclasses.field(default_factory=dict)
     figures: tuple = (MPPS, CYCLES)
@@ -57,9 +77,55 @@ class Scenario:
     half_cpu: bool = False
     # Offered rate as a share of testpmd io's (or, without testpmd, Strait's) at 64 bytes.
     load: float = 0
-    usual: bool = True
+    # Run when no scenario is asked for.
+    usual: bool = False
+    # No traffic but single packets; see idle.py.
+    idle: bool = False
+    # Rules that track connections.
+    stateful: bool = False
     # Peers that are left out.
     without: tuple = ()
+
+    def cells(self, sizes, flows):
+        """What of it is measured."""
+        if not self.grid:
+            return [Cell(self, self.traffic.get("frame", 64), self.traffic.get("flows", 1))]
+        return [Cell(self, size, count) for size in sizes for count in flows]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One place in a table: a scenario, a size of frames in bytes without their check sequence, or
+    imix, and a number of flows of both directions together; 1 is one each way."""
+    scenario: Scenario
+    size: object
+    flows: int
+
+    @property
+    def key(self):
+        return (self.scenario.name, self.size, self.flows)
+
+    def traffic(self):
+        if not self.scenario.grid:
+            return dict(self.scenario.traffic)
+        several = {"flows": self.flows} if self.flows > 1 else {}
+        return {**self.scenario.traffic, "frame": self.size, **several}
+
+    def mtu(self):
+        """Of the ports, so that the frames fit."""
+        head = 14
+        largest = 1514 if self.size == "imix" else self.size
+        return max(USUAL_MTU, largest - head)
+
+    def title(self):
+        if not self.scenario.grid:
+            return self.scenario.title
+        size = "IMIX" if self.size == "imix" else f"{self.size} B"
+        return f"{self.scenario.name}, {size}, {flows_in_words(self.flows)}"
+
+
+def flows_in_words(flows):
+    return "1 flow each way" if flows == 1 else f"{flows:,} flows"
 
 
 def _both_orders(name, title, **rest):
@@ -89,81 +155,93 @@ def _flow_bars(count):
 
 def _many_flows():
     """One rule a flow, by the destination alone and by all five of a 5-tuple."""
-    for count, text in ((1000, "1000"), (100_000, "100k"), (1_000_000, "1M")):
+    for count, text in ((1000, "1k"), (100_000, "100k"), (1_000_000, "1M")):
         for kind in ("nw_dst", "5tuple"):
             for order in ("uniform", "zipf"):
-                name = "-".join(["flows", text, *(["5tuple"] if kind == "5tuple" else []),
+                name = "-".join(["v2v-rules", text, *(["5tuple"] if kind == "5tuple" else []),
                                  *(["zipf"] if order == "zipf" else [])])
                 yield Scenario(
-                    name, f"64 B, {count:,} flows by {kind}, {order}",
-                    usual=name == "flows-1000",
+                    name, f"v2v, 64 B, {count:,} flows, a rule each, by {kind}, {order}",
                     traffic={"flows": count, "flow_kind": kind, "order": order, "rules": "exact"},
                     **_flow_bars(count))
 
 
-TRAFFIC = (
+GRIDS = (
+    Scenario("v2v", "v2v: KVM guest to KVM guest", grid=True, usual=True),
+    Scenario("x2x", "x2x: Xen guest to Xen guest", ends=(XEN, XEN), grid=True, usual=True),
+    Scenario("x2v", "x2v: Xen guest and KVM guest", ends=(XEN, VHOST), grid=True),
+    Scenario("p2p", "p2p: wire to wire", ends=(TAP, TAP), grid=True),
+    Scenario("p2v", "p2v: wire and KVM guest", ends=(TAP, VHOST), grid=True),
+    Scenario("v2v-ooo", "v2v, in_order=0", traffic={"in_order": 0}, grid=True),
+    Scenario("v2v-packed", "v2v, packed rings", traffic={"packed": 1}, grid=True),
+    Scenario("v2v-one-way", "v2v, one direction", traffic={"direction": "ab"}, grid=True),
+)
+
+SINGLES = (
     *_both_orders(
-        "flowgen", "64 B, split, mergeable, testpmd flowgen", generator="flowgen",
+        "v2v-flowgen", "v2v, 64 B, testpmd flowgen", generator="flowgen",
         bars=(Bar(MPPS, "testpmd", at_least=0.95), Bar(CYCLES, "testpmd", at_most=0.65),
               Bar(MPPS, "ovs", at_least=3))),
-    *_both_orders(
-        "64", "64 B, split, mergeable",
-        bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd", at_most=0.65),
-              Bar(MPPS, "ovs", at_least=3))),
-    *_both_orders(
-        "1500", "1500 B, split, mergeable", traffic={"frame": 1500},
-        bars=(Bar(MPPS, "testpmd", at_least=1.5), Bar(CYCLES, "testpmd"), Bar(MPPS, "ovs"))),
-    *_both_orders(
-        "packed", "64 B, packed", traffic={"packed": 1},
-        bars=(Bar(MPPS, "testpmd", at_least=1), Bar(CYCLES, "testpmd"), Bar(MPPS, "ovs"))),
+    Scenario("v2v-packed-ooo", "v2v, 64 B, packed rings, in_order=0",
+             traffic={"packed": 1, "in_order": 0},
+             bars=(Bar(MPPS, "testpmd", at_least=1), Bar(CYCLES, "testpmd"), Bar(MPPS, "ovs"))),
+    Scenario("v2v-plain", "v2v, 64 B, not mergeable", traffic={"mergeable": 0},
+             bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
     Scenario(
-        "macs", "64 B, 65,536 MACs", traffic={"macs": 65536},
+        "v2v-macs", "v2v, 64 B, 65,536 MACs", traffic={"macs": 65536},
         variants={"two MACs": {"macs": 2, "rewrite": 1}},
         bars=(Bar(MPPS, "@two MACs", at_least=0.8), Bar(MPPS, "testpmd"), Bar(MPPS, "ovs"))),
+    Scenario(
+        "v2v-macs-1M", "v2v, 64 B, 1,000,000 MACs", traffic={"macs": 1_000_000},
+        without=("ovs", "ovs-rules"),
+        variants={"two MACs": {"macs": 2, "rewrite": 1}},
+        bars=(Bar(MPPS, "@two MACs"), Bar(MPPS, "testpmd"))),
     *_both_orders(
-        "half-cpu", "64 B, worker at half a CPU", half_cpu=True, figures=(MPPS,),
+        "v2v-half-cpu", "v2v, 64 B, worker at half a CPU", half_cpu=True, figures=(MPPS,),
         bars=(Bar(MPPS, "testpmd", at_least=1.4), Bar(MPPS, "ovs"))),
     *_both_orders(
-        "latency", "64 B at 10 % of load", load=0.1, traffic={"latency": True},
+        "v2v-latency", "v2v, 64 B at 10 % of load", load=0.1, traffic={"latency": True},
         figures=(P50, P99, P999), bars=(Bar(P99, "testpmd", at_most=1.2), Bar(P99, "ovs"))),
-    Scenario("plain", "64 B, split, not mergeable", usual=False, traffic={"mergeable": 0},
-             bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
-    Scenario("one-way", "64 B, one direction", usual=False, traffic={"direction": "ab"},
-             bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
-    *(Scenario(size, f"{size} B, split, mergeable", usual=False, traffic={"frame": int(size)},
-               bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd")))
-      for size in ("256", "512", "1024", "1518")),
+    Scenario("v2v-sequence", "v2v, 64 B, 1,000 flows at 50 % of load, frames numbered", load=0.5,
+             traffic={"flows": 1000, "sequence": True},
+             figures=(MPPS, LOST, DUPLICATED, REORDERED)),
+    Scenario("v2v-idle", "v2v, nothing but a packet each way now and then", idle=True,
+             traffic={"latency": True}, figures=(IDLE_CPU, FIRST)),
     *_many_flows(),
     Scenario(
-        "wildcards", "64 B, 100,000 flows, 10,000 rules of 201 masks", usual=False,
+        "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",
         traffic={"flows": 100_000, "rules": "wildcards"},
         bars=(Bar(MPPS, "ovs", at_least=10), Bar(CYCLES, "ovs"), Bar(MPPS, "testpmd"))),
     # Every frame is the first one of its flow, so the rate is that of first packets.
-    *(Scenario(f"new-flows-{name}", f"64 B, each of a new flow, {text}", usual=False,
-               traffic={"flows": 100_000, "rules": name, "new_flows": 1},
+    *(Scenario(f"v2v-new-flows-{name}", f"v2v, 64 B, each of a new flow, {text}",
+               traffic={"flows": 100_000, "rules": rules, "new_flows": 1},
                bars=(Bar(MPPS, "", at_least=wanted), Bar(MPPS, "ovs")))
-      for name, text, wanted in (("wildcards", "10,000 rules of 201 masks", 0.3),
-                                 ("few", "100 rules of 5 masks", 1))),
+      for name, rules, text, wanted in (
+          ("acl", "wildcards", "10,000 rules of 201 masks", 0.3),
+          ("few", "few", "100 rules of 5 masks", 1))),
     # Two directions of connections that are known, each packet looked up in the table of them.
-    *(Scenario(f"tracked-{text}", f"64 B, {count:,} connections, tracked", usual=False,
+    *(Scenario(f"v2v-conntrack-{text}", f"v2v, 64 B, {count:,} connections, tracked",
                traffic={"flows": 2 * count, "flow_kind": "answered", "rules": "stateful"},
-               variants={"not tracked": {"rules": "by port"}}, without=("ovs", "testpmd"),
+               variants={"not tracked": {"rules": "by port"}}, stateful=True,
                bars=(Bar(MPPS, "@not tracked", at_least=0.7), Bar(CYCLES, "@not tracked")))
-      for count, text in ((1000, "1000"), (100_000, "100k"))),
-    Scenario("imix", "IMIX, split, mergeable", usual=False, traffic={"frame": "imix"},
-             bars=(Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd"))),
+      for count, text in ((1000, "1k"), (100_000, "100k"))),
 )
+SCENARIOS = (*GRIDS, *SINGLES)
 
 # What is asked of Strait alone is in alone.py, flow_runs.py and connection_runs.py.
-USUAL_ALONE = ("start", "memory", "churn")
-ALONE = (*USUAL_ALONE, "flow-load", "rule-memory", "flow-memory", "flow-change", "flow-changes",
-         "flow-cold", "tcp-connections", "udp-connections", "held-connections",
+ALONE = ("start", "memory", "churn", "flow-load", "rule-memory", "flow-memory", "flow-change",
+         "flow-changes", "flow-cold", "tcp-connections", "udp-connections", "held-connections",
          "neighbour")
 
 
 def names():
-    return [one.name for one in TRAFFIC] + list(ALONE)
+    return [one.name for one in SCENARIOS] + list(ALONE)
 
 
 def usual_names():
-    return [one.name for one in TRAFFIC if one.usual] + list(USUAL_ALONE)
+    return [one.name for one in SCENARIOS if one.usual]
+
+
+def named(name):
+    """A scenario, or one that a newer or older version had, of which only the name is known."""
+    return next((one for one in SCENARIOS if one.name == name), Scenario(name, name, grid=True))

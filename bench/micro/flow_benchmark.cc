@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The flow path of a burst by the number of flows, each with a rule of its own; translation, and
-// first packets of flows, by rule sets like those of bench/v2v. Parsing is in
+// first packets of flows, by rule sets like those of strait-bench. Parsing is in
 // flow_headers_benchmark.cc, the classifier in classifier_benchmark.cc.
 
 #include "bench/generator/flow_order.hh"

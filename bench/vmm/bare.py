@@ -11,8 +11,8 @@ import tempfile
 import time
 
 import lab
-from harness.machine import BenchError, Child, memory_of
-from harness.switches import Settings, Strait
+from harness.machine import BenchError, Child, Programs, memory_of
+from harness.peers import Settings, Strait
 
 WORKER_CPU, OTHER_CPU = 1, 0
 MACS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
@@ -84,7 +84,8 @@ class Traffic:
     go from one to the other, both ends on one CPU. Nothing is in huge pages."""
 
     def __init__(self):
-        self.switch = Strait(Settings(WORKER_CPU, OTHER_CPU, False, lab.binaries()))
+        self.switch = Strait(Settings(WORKER_CPU, OTHER_CPU, False,
+                                      Programs([lab.binaries()])))
 
     def __enter__(self):
         self.switch.__enter__()

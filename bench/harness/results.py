@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What a run comes to: a document of trials, each as it was measured, with the facts of the
+# machine. Figures are made from trials wherever they are wanted, so that no reader depends on what
+# this version makes of them.
+
+import json
+import os
+import pathlib
+
+from . import stats
+from .machine import BenchError
+
+FORMAT = "strait-bench 1"
+RATE, SEARCH = "rate", "rfc2544"  # kinds of measurements
+
+
+class Results:
+    """Trials by cell, variant, peer and kind of measurement, in order of rounds."""
+
+    def __init__(self, trials=()):
+        self.trials = list(trials)
+
+    def add(self, cell, variant, peer, round_number, measure, result):
+        name, size, flows = cell.key
+        own = {"scenario": name, "size": size, "flows": flows, "variant": variant, "peer": peer,
+               "round": round_number, "measure": measure}
+        self.trials.append({**own, **result, **own})
+
+    def of(self, key, measure=RATE):
+        return (one for one in self.trials
+                if (one["scenario"], one["size"], one["flows"]) == key
+                and one["measure"] == measure)
+
+    def keys(self, measure=RATE):
+        """Cells of which there is a trial, in order."""
+        return list(dict.fromkeys((one["scenario"], one["size"], one["flows"])
+                                  for one in self.trials if one["measure"] == measure))
+
+    def values(self, key, peer, figure, variant="", measure=RATE):
+        """Of each round that came out well."""
+        return {one["round"]: one[figure] for one in self.of(key, measure)
+                if (one["variant"], one["peer"]) == (variant, peer)
+                and one.get(figure) is not None}
+
+    def figure(self, *words, **named):
+        values = list(self.values(*words, **named).values())
+        return stats.spread(values) if values else None
+
+    def ratios(self, key, peer, against, figure, measure=RATE):
+        """One's figure by the other's, round by round: what the machine does to both in a round
+        falls out. `against` is a peer, or "@" and a variant of the peer's own."""
+        own = self.values(key, peer, figure, measure=measure)
+        other = self.values(key, peer, figure, against[1:], measure) if against[:1] == "@" else \
+            self.values(key, against, figure, measure=measure)
+        return [own[one] / other[one] for one in sorted(own) if other.get(one)]
+
+    def denied(self, key, half_cpu=False):
+        """The largest share of time that a worker or the generator waited for its CPU."""
+        shares = [max(0 if half_cpu else one.get("worker_denied", 0),
+                      one.get("generator_denied", 0), one.get("stolen", 0))
+                  for one in self.of(key)]
+        return max(shares, default=0)
+
+    def errors(self):
+        return [one for one in self.trials if "error" in one]
+
+    def generator_limited(self, key, peer):
+        """Whether the rate is the generator's own rather than the switch's."""
+        shares = [one["mpps"] / one["ceiling_mpps"] for one in self.of(key)
+                  if one["peer"] == peer and one.get("ceiling_mpps") and one.get("mpps")]
+        return bool(shares) and stats.spread(shares)["median"] > 0.9
+
+
+def write(document, path):
+    """Whole or not at all: what is there already stays until the new one is."""
+    path = pathlib.Path(path)
+    beside = path.with_name(path.name + f".{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+                          encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise BenchError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def read(path):
+    """A document as write() left it; BenchError says what else it is."""
+    try:
+        document = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path} is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BenchError(f"{path} is no result of strait-bench run; \"format\" would be "
+                         f"\"{FORMAT}\"")
+    needed = {"scenario": str, "size": (int, str), "flows": int, "variant": str, "peer": str,
+              "round": int, "measure": str}
+    for number, trial in enumerate(document.get("trials", ())):
+        for name, kind in needed.items():
+            if not isinstance(trial, dict) or not isinstance(trial.get(name), kind):
+                raise BenchError(f"{path}: trial {number} has no right \"{name}\"")
+    for name, kind in (("machine", dict), ("peers", dict), ("trials", list), ("settings", dict),
+                       ("alone", dict)):
+        if not isinstance(document.get(name), kind):
+            raise BenchError(f"{path} has no \"{name}\" as strait-bench run writes it")
+    return document
+
+
+def peers_of(document):
+    """Names of all switches that were measured, in the order of tables, and their titles."""
+    measured = {one["peer"] for one in document["trials"]}
+    return {name: peer.get("title", name) for name, peer in document["peers"].items()
+            if name in measured}

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""strait-bench as its user has it: each scenario and each peer that is installed, for a moment;
+what goes wrong is a sentence, and whatever runs is ended; the page of a result."""
+
+import contextlib
+import glob
+import html.parser
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import lab as parts
+from test_bench_arithmetic import document
+
+PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "bench/strait-bench"
+SHORT = ("--rounds", "1", "--seconds", "0.05", "--warm-up", "0.02", "--no-huge")
+SMALL = (*SHORT, "--size", "64", "--flows", "1", "--rfc2544", "none")
+
+
+@pytest.fixture(autouse=True)
+def _two_cpus():
+    if not {0, 1} <= os.sched_getaffinity(0):
+        pytest.skip("skipped: strait-bench needs CPUs 0 and 1")
+    if not (parts.binaries() / "strait-generator").exists():
+        pytest.skip(f"skipped: {parts.binaries() / 'strait-generator'} was not built")
+
+
+def environment(**more):
+    return {**os.environ, "STRAIT_BIN": str(parts.binaries()), **more}
+
+
+def bench(*words, timeout=240, env=None, cpus=None):
+    limit = ["taskset", "-c", cpus] if cpus else []
+    return subprocess.run([*limit, str(PROGRAM), *map(str, words)], text=True, timeout=timeout,
+                          capture_output=True, env=env or environment(), check=False)
+
+
+def measured(tmp_path, *words, **named):
+    """Runs and returns the result, and what was said."""
+    file = tmp_path / "result.json"
+    done = bench("run", *words, "--json", file, **named)
+    assert done.returncode == 0, done.stderr
+    return json.loads(file.read_text()), done
+
+
+def rates(result):
+    assert not [one for one in result["trials"] if "error" in one]
+    return {one["peer"]: one.get("mpps", one.get("first_median")) for one in result["trials"]}
+
+
+def leftovers():
+    """What a run could leave behind."""
+    return (sorted(glob.glob("/tmp/bench-*")) +
+            [name for name in os.listdir("/run/netns") if name.startswith("strait-bench-")]
+            if os.path.isdir("/run/netns") else sorted(glob.glob("/tmp/bench-*")))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    before = leftovers()
+    yield
+    assert leftovers() == before
+
+
+# ---- each scenario, each peer ----
+
+USUAL = {"strait", "testpmd", "macswap", "bridge"}
+
+
+@pytest.mark.parametrize("scenario, peers", [
+    ("v2v", USUAL), ("x2x", {"strait"}), ("x2v", {"strait"}),
+    ("p2p", USUAL), ("p2v", USUAL),
+    ("v2v-ooo", USUAL), ("v2v-packed", USUAL), ("v2v-packed-ooo", USUAL), ("v2v-one-way", USUAL),
+    ("v2v-plain", USUAL), ("v2v-macs", USUAL), ("v2v-latency", USUAL), ("v2v-sequence", USUAL),
+    ("v2v-idle", USUAL),
+    ("v2v-half-cpu", USUAL - {"bridge"}), ("v2v-flowgen", {"strait", "testpmd"}),
+    ("v2v-rules-1k", USUAL - {"bridge"}), ("v2v-rules-1k-5tuple-zipf", USUAL - {"bridge"}),
+    ("v2v-acl", USUAL - {"bridge"}), ("v2v-new-flows-few", USUAL - {"bridge"}),
+    ("v2v-conntrack-1k", {"strait"}),
+    pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
+    pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
+    pytest.param("v2v-conntrack-100k", {"strait"}, marks=pytest.mark.soak)])
+def test_scenario(tmp_path, scenario, peers):
+    if "testpmd" in peers and not shutil.which("dpdk-testpmd"):
+        pytest.skip("skipped: dpdk-testpmd is not installed")
+    names = ",".join(sorted(peers - {"strait"})) or "none"
+    result, _ = measured(tmp_path, "--scenario", scenario, *SMALL, "--peers", names)
+    found = rates(result)
+    assert set(found) == peers
+    assert all(rate > 0.001 for rate in found.values())
+    assert not result["partial"]
+
+
+@pytest.mark.parametrize("peer", ["ovs", "ovs-rules", "vpp"])
+def test_peer_that_may_be_installed(tmp_path, peer):
+    line = next(line for line in bench("list").stdout.splitlines()
+                if line.startswith(f"{peer} "))
+    if not line.endswith("found"):
+        pytest.skip(f"skipped: {line.split(';', 1)[1].strip()}")
+    result, _ = measured(tmp_path, "--scenario", "v2v", *SMALL, "--peers", peer)
+    assert rates(result)[peer] > 0.001
+
+
+def test_sizes_and_flows(tmp_path):
+    result, done = measured(tmp_path, "--scenario", "v2v", *SHORT, "--peers", "none", "--rfc2544",
+                            "none", "--size", "60,imix,9000", "--flows", "1,1000")
+    cells = {(one["size"], one["flows"]) for one in result["trials"] if one["mpps"] > 0.001}
+    assert cells == {(size, flows) for size in (60, "imix", 9000) for flows in (1, 1000)}
+    assert "v2v, IMIX, 1,000 flows" in done.stdout
+
+
+def test_rfc2544(tmp_path):
+    result, _ = measured(tmp_path, "--scenario", "v2v", *SHORT, "--peers", "none",
+                         "--size", "64", "--flows", "1")
+    trial = next(one for one in result["trials"] if one["measure"] == "rfc2544")
+    assert trial["pdr_mpps"] is None or trial["pdr_mpps"] >= (trial["ndr_mpps"] or 0)
+    assert trial["trials"] > 5 and trial["back_to_back"] >= 0
+    if trial["pdr_mpps"]:
+        assert set(trial["latency"]) == {"10", "50", "90"}
+        assert trial["latency"]["10"]["histogram"]
+
+
+def test_alone(tmp_path):
+    result, done = measured(tmp_path, "--scenario", "start", *SMALL)
+    assert result["alone"]["start"]["value"] > 0 and "start with 64 ports" in done.stdout
+
+
+def test_machine_facts_are_in_the_result(tmp_path):
+    result, _ = measured(tmp_path, "--scenario", "x2x", *SMALL, "--peers", "none")
+    machine = result["machine"]
+    assert machine["cpu"] and machine["kernel"].startswith("Linux")
+    assert set(machine["meanwhile"]) >= {"0", "1"}
+    assert result["peers"]["strait"]["version"]
+    assert result["settings"]["huge_pages"] is False
+
+
+# ---- faults ----
+
+
+def fake(tmp_path, script):
+    """A dpdk-testpmd that is found before the real one."""
+    folder = tmp_path / "fakes"
+    folder.mkdir()
+    program = folder / "dpdk-testpmd"
+    program.write_text(f"#!/bin/bash\n{script}\n")
+    program.chmod(0o755)
+    return environment(PATH=f"{folder}:{os.environ['PATH']}")
+
+
+def failed(tmp_path, env, *words):
+    """What is said of testpmd, when Strait is measured all the same."""
+    result, done = measured(tmp_path, "--scenario", "v2v", *SMALL, "--peers", "testpmd", *words,
+                            env=env)
+    assert [one["mpps"] > 0 for one in result["trials"] if one["peer"] == "strait"] == [True]
+    errors = [one["error"] for one in result["trials"] if one["peer"] == "testpmd"]
+    assert len(errors) == 1 and "\n" not in errors[0]
+    assert f"testpmd io failed: {errors[0]}" in done.stderr
+    return errors[0]
+
+
+def test_a_peer_that_does_not_start(tmp_path):
+    env = fake(tmp_path, "echo 'it has no memory' >&2; exit 1")
+    assert failed(tmp_path, env) == "dpdk-testpmd ended early: it has no memory"
+
+
+def test_a_peer_that_forwards_nothing(tmp_path):
+    real = shutil.which("dpdk-testpmd")
+    if not real:
+        pytest.skip("skipped: dpdk-testpmd is not installed")
+    env = fake(tmp_path, f'exec {real} "${{@/--forward-mode=io/--forward-mode=rxonly}}"')
+    assert "no frame came through the switch in both directions within 1.0 s" in failed(
+        tmp_path, env, "--patience", "1")
+
+
+def descendants(pid):
+    """Processes begun by one, by name."""
+    out = {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[1]) == pid:
+                out[(folder / "comm").read_text().strip()] = int(folder.name)
+    return out
+
+
+class Running:
+    """A run that goes on while the test looks."""
+
+    def __init__(self, file, *words):
+        self.file = file
+        self._child = subprocess.Popen([str(PROGRAM), "run", "--json", str(file), "--verbose",
+                                        *words], env=environment(), stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)
+        self.said = ""
+
+    @property
+    def pid(self):
+        return self._child.pid
+
+    def wait_said(self, text):
+        while text not in self.said:
+            line = self._child.stderr.readline()
+            assert line, f"it ended without {text!r}: {self.said}"
+            self.said += line
+
+    def signal(self, number):
+        self._child.send_signal(number)
+
+    def end(self):
+        """Its status, and its result."""
+        out, error = self._child.communicate(timeout=90)
+        self.said += out + error
+        return self._child.returncode, json.loads(self.file.read_text())
+
+
+def test_a_peer_that_dies_in_the_middle(tmp_path):
+    if not shutil.which("dpdk-testpmd"):
+        pytest.skip("skipped: dpdk-testpmd is not installed")
+    running = Running(tmp_path / "a.json", "--scenario", "v2v", *SMALL, "--peers", "testpmd",
+                      "--rounds", "6", "--seconds", "0.5")
+    running.wait_said("round 1 testpmd")
+    os.kill(descendants(running.pid)["dpdk-testpmd"], signal.SIGKILL)
+    status, result = running.end()
+    assert status == 0
+    done = [one for one in result["trials"] if one["peer"] == "testpmd"]
+    assert "mpps" in done[0] and "error" in done[-1] and len(done) < 6
+    assert sum("mpps" in one for one in result["trials"] if one["peer"] == "strait") == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["start", "turn"])
+def test_stopped_at_any_time(tmp_path, number, moment):
+    """All that it started is ended, what was measured is kept and marked."""
+    running = Running(tmp_path / "a.json", "--scenario", "v2v,p2p", *SMALL, "--peers", "bridge",
+                      "--rounds", "40")
+    running.wait_said("results go to" if moment == "start" else "round 2")
+    if moment == "start":
+        time.sleep(0.3)
+    begun = descendants(running.pid)
+    running.signal(number)
+    status, result = running.end()
+    assert status == 130
+    assert result["partial"] and result["reason"] == f"it was stopped by {number.name}"
+    assert f"it was stopped by {number.name}; what was measured is kept" in running.said
+    assert moment == "start" or result["trials"]
+    assert not [pid for pid in begun.values() if os.path.exists(f"/proc/{pid}")]
+
+
+@pytest.mark.parametrize("words, status, sentence", [
+    (("run", "--size", "59"), 2, "sizes are numbers from 60 to 9600"),
+    (("run", "--flows", "3"), 2, "1, or an even number; 3 is neither"),
+    (("run", "--scenario", "x"), 2, "there is no scenario x; there are v2v, x2x"),
+    (("run", "--peers", "x"), 2, "there is no peer x; there are testpmd"),
+    (("run", "--rounds", "0"), 2, "a number from 1 on, not \"0\""),
+    (("run", "--worker-cpu", "0"), 1, "two different CPUs of [0, 1"),
+    (("run", "--build", "/no"), 1, "is not in /no/bin; build it, or name a build folder"),
+    (("run", "--before", "/no"), 1, "straitd is not in /no/bin"),
+    (("run", "--all", "--scenario", "v2v"), 1, "--all and --scenario exclude each other"),
+    (("run", "--before", "x", "--without-strait"), 1, "it excludes --without-strait"),
+    (("run", "--without-strait", "--peers", "none"), 1, "there is no switch to measure"),
+    (("run", "--json", "/no/where.json", "--scenario", "x2x", *SMALL, "--peers", "none"), 1,
+     "/no/where.json cannot be written: No such file or directory"),
+    (("report", "/no"), 1, "report needs -o FILE, --markdown FILE or both"),
+    (("report", "/no", "-o", "x"), 1, "/no cannot be read"),
+    (("compare", "/no", "/no"), 1, "/no cannot be read"),
+    ((), 2, "required: COMMAND"),
+])
+def test_says_what_is_wrong(words, status, sentence):
+    done = bench(*words)
+    assert done.returncode == status
+    lines = done.stderr.splitlines()
+    assert sentence in lines[-1], done.stderr
+    assert "Traceback" not in done.stderr
+    assert status == 1 or len(lines) == 1
+
+
+def test_too_few_cpus():
+    done = bench("run", cpus="0")
+    assert done.returncode == 1
+    assert done.stderr == ("strait-bench: two different CPUs of [0] are needed for --worker-cpu "
+                           "and --generator-cpu\n")
+
+
+# ---- what is made of results ----
+
+
+def test_generator_and_list():
+    assert "strait-generator --end-a END" in bench("gen", "--help").stdout
+    assert bench("gen", "--frame", "3").returncode == 2
+    listed = bench("list").stdout
+    assert "v2v-conntrack-1k" in listed and "peer: Linux bridge, taps; found" in listed
+
+
+def test_compare(tmp_path):
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, factor in zip(files, (1, 1.3)):
+        rounds = [factor * (10 + 0.1 * i) for i in range(9)]
+        file.write_text(json.dumps(document(rounds, [5 + 0.01 * i for i in range(9)])))
+    done = bench("compare", *files)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "Strait / testpmd io" in line]
+    assert len(lines) == 8 and all("better" in line for line in lines)
+    assert "Mann-Whitney U" in done.stdout
+    other = document()
+    for trial in other["trials"]:
+        trial["scenario"] = "x2x"
+    files[1].write_text(json.dumps(other))
+    done = bench("compare", *files)
+    assert done.returncode == 1 and "nothing in common" in done.stderr
+
+
+def full(folder):
+    """A result with all that a page can have."""
+    doc = document()
+    for name, factor in (("testpmd", 1), ("strait", 2)):
+        for number in range(3):
+            doc["trials"].append({
+                "scenario": "v2v", "size": 64, "flows": 1, "variant": "", "peer": name,
+                "round": number, "measure": "rfc2544", "mpps": 9.0 * factor, "ndr_mpps": 5 * factor,
+                "pdr_mpps": (8 + number / 10) * factor, "back_to_back": 300,
+                "worker_denied": 0.0, "generator_denied": 0.0, "stolen": 0.0,
+                **{f"p99_at_{load}": load / 10 for load in (10, 50, 90)},
+                "latency": {load: {"p99": 5.0, "histogram": [[1.5, 50], [4.0, 40], [60.0, 10]]}
+                            for load in ("10", "50", "90")}})
+        doc["trials"].append({
+            "scenario": "v2v-macs", "size": 64, "flows": 1, "variant": "", "peer": name, "round": 0,
+            "measure": "rate", "mpps": 7.0 * factor, "cycles": 90, "worker_denied": 0.0,
+            "generator_denied": 0.0, "stolen": 0.0})
+    doc["trials"].append({"scenario": "p2p", "size": 64, "flows": 1, "variant": "", "peer":
+                          "testpmd", "round": 0, "measure": "rate", "error": "it <died> & went"})
+    doc["alone"]["start"] = {"title": "start with 64 ports", "unit": "s", "values": [0.1, 0.2],
+                             "value": 0.15, "target": "< 2", "verdict": "met"}
+    file = folder / "full.json"
+    file.write_text(json.dumps(doc))
+    return file
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    pytest.importorskip("matplotlib", reason="skipped: python3-matplotlib is not installed")
+    folder = tmp_path_factory.mktemp("page")
+    file = folder / "page.html"
+    done = bench("report", full(folder), "-o", file, "--markdown", folder / "page.md")
+    assert done.returncode == 0, done.stderr
+    assert "| rate, Mpps |" in (folder / "page.md").read_text()
+    return file
+
+
+class Elements(html.parser.HTMLParser):
+    """Finds elements that are not closed, and what a page would fetch or run."""
+
+    EMPTY = {"meta", "link", "br"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.wrong, self.ids, self.counts = [], [], [], {}
+
+    def handle_starttag(self, tag, attrs):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            elif name in ("src", "href", "xlink:href") and not value.startswith(("#", "data:")):
+                self.wrong.append(f"{tag} fetches {value}")
+            elif name.startswith("on") or tag == "script":
+                self.wrong.append(f"{tag} runs something")
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"{tag} is closed and was not open")
+
+
+def test_page_needs_nothing_else(page):
+    text = page.read_text()
+    found = Elements()
+    found.feed(text)
+    assert not found.wrong and not found.open
+    assert len(found.ids) == len(set(found.ids))
+    # v2v: by flows for each size, by size, ratios, throughput, latencies; others.
+    assert found.counts["svg"] == found.counts["figure"] == 7
+    for words in ("What the figures say", "it &lt;died&gt; &amp; went", "Strait / it",
+                  "left out: it is not installed", "start with 64 ports", "flows, both directions"):
+        assert words in text, words
+
+
+def test_page_in_a_browser(page, tmp_path):
+    browser = shutil.which("chromium")
+    if not browser:
+        pytest.skip("skipped: chromium is not installed (Debian: apt-get install chromium)")
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+         f"--user-data-dir={tmp_path}/profile", "--enable-logging=stderr", "--v=0",
+         "--window-size=1000,5000", f"--screenshot={picture}", f"file://{page}"],
+        capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stderr
+    assert picture.stat().st_size > 50_000

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What strait-bench makes of its trials, against answers that are known: searches of switches whose
+capacity is known, statistics, merged histograms, what it reads of a result that somebody wrote."""
+
+import copy
+import itertools
+import json
+import pathlib
+import random
+import statistics
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+
+# pylint: disable=wrong-import-position
+from harness import compare, report, results, rfc2544, search, stats
+from harness.machine import BenchError
+
+# ---- searches ----
+
+
+def lossy(capacity):
+    """A switch that forwards so much, and loses the rest."""
+    return lambda rate, _seconds: max(0.0, 1 - capacity / rate)
+
+
+@pytest.mark.parametrize("capacity", [0.7, 3, 11.7, 19.9])
+def test_search_finds_what_a_switch_can_do(capacity):
+    made = search.Search(lossy(capacity), 0.1, 20)
+    found = made.run()
+    width = search.PHASES[-1].width
+    for goal in search.GOALS:
+        right = capacity / (1 - goal.loss)  # the most that loses no larger a part
+        assert found[goal.name]["rate"] <= right <= found[goal.name]["upper"]
+        assert found[goal.name]["upper"] - found[goal.name]["rate"] <= width * right * 1.01
+        assert found[goal.name]["narrowed"] and found[goal.name]["loss"] <= goal.loss
+    assert len(made.trials) < 45
+    # Most of the time goes into trials of the last length, and these are few.
+    assert sum(seconds == search.PHASES[-1].seconds for _, seconds, _ in made.trials) < 15
+
+
+def test_search_of_a_switch_that_loses_little_from_early_on():
+    """Of no loss and of 0.5 % the bounds are far apart."""
+    def trial(rate, _seconds):
+        return 0 if rate <= 2 else 0.001 if rate <= 9 else 0.2
+    found = search.Search(trial, 0.1, 12).run()
+    assert found["ndr"]["rate"] <= 2 < found["ndr"]["upper"] <= 2 * 1.04
+    assert found["pdr"]["rate"] <= 9 < found["pdr"]["upper"] <= 9 * 1.04
+
+
+def test_search_at_the_ends():
+    found = search.Search(lossy(100), 0.1, 20).run()
+    assert found["ndr"]["rate"] == found["pdr"]["rate"] == 20
+    assert found["ndr"]["upper"] is None
+    found = search.Search(lambda rate, seconds: 0.5, 0.1, 20).run()
+    assert found["ndr"]["rate"] is None and found["pdr"]["rate"] is None
+    assert found["ndr"]["upper"] == 0.1
+
+
+def test_search_looks_again_with_longer_trials():
+    """A switch that holds for a moment more than it does for long."""
+    def trial(rate, seconds):
+        return max(0.0, 1 - (10 if seconds < 0.1 else 6) / rate)
+    found = search.Search(trial, 0.1, 20).run()
+    assert found["ndr"]["rate"] <= 6 < found["ndr"]["upper"] < 6.3
+
+
+def test_search_ends_whatever_the_noise():
+    chance = random.Random(1)
+    made = search.Search(lambda rate, seconds: chance.choice((0, 0.3)), 0.1, 20)
+    made.run()
+    assert len(made.trials) <= search.MOST_TRIALS
+    made = search.Search(lossy(5), 0.1, 20, most=6)
+    assert not made.run()["ndr"]["narrowed"]
+
+
+@pytest.mark.parametrize("capacity", [16, 17, 100, 256, 1000, 65_537])
+def test_longest_burst(capacity):
+    found = search.longest_burst(lambda frames: frames > capacity)
+    assert capacity * 15 / 16 - 1 <= found <= capacity
+
+
+def test_longest_burst_at_the_ends():
+    assert search.longest_burst(lambda frames: True) == 0
+    assert search.longest_burst(lambda frames: False, largest=5000) == 5000
+
+
+def test_loss_counts_what_found_no_room():
+    result = {"sent": 900, "received": 890, "not_taken": 100}
+    assert rfc2544.loss_of(result) == 0.11
+    assert rfc2544.loss_of({"sent": 10, "received": 12, "not_taken": 0}) == 0  # some came twice
+
+
+class Scripted:
+    """A generator whose trials are listed."""
+
+    def __init__(self, trials):
+        self._trials = iter(trials)
+
+    def trial(self, _rate, _seconds):
+        lost, gap = next(self._trials)
+        return {"sent": 100, "received": 100 - lost, "not_taken": 0, "longest_round_us": gap,
+                "denied_us": 0}
+
+
+def test_trials_of_a_process_that_was_held_up_are_made_again():
+    trials = rfc2544.Trials(Scripted([(3, 900), (0, 900)]))
+    assert trials.loss(1, 1) == 0 and trials.repeated == 1
+    trials = rfc2544.Trials(Scripted([(3, 10)]))  # the switch's own loss
+    assert trials.loss(1, 1) == 0.03 and trials.repeated == 0
+    trials = rfc2544.Trials(Scripted([(1, 90), (2, 90), (3, 90)]))  # for ever busy
+    assert trials.loss(1, 1) == 0.01 and trials.repeated == rfc2544.REPEATS
+
+
+# ---- statistics ----
+
+
+def test_spread():
+    assert stats.spread([3]) == {"median": 3, "low": 3, "high": 3}
+    assert stats.spread([1, 2, 3, 4, 5]) == {"median": 3, "low": 2, "high": 4}
+
+
+def test_rank_test_against_tables():
+    """Mann and Whitney's exact distribution: of 3 and 3 the extremes are 2 of 20 choices."""
+    assert stats.rank_test([1, 2, 3], [4, 5, 6]) == pytest.approx(0.1)
+    assert stats.rank_test([1, 2, 3, 4], [5, 6, 7, 8]) == pytest.approx(2 / 70)
+    assert stats.rank_test([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == pytest.approx(2 / 252)
+    # U = 1: three choices of four are as far out, on each side of 20.
+    assert stats.rank_test([1, 2, 4], [3, 5, 6]) == pytest.approx(4 / 20)
+    assert stats.rank_test([1, 1, 1], [1, 1, 1]) == 1
+    assert stats.least_p(3, 3) == pytest.approx(0.1)
+
+
+def test_rank_test_is_that_of_all_choices():
+    """By counting them, with ties."""
+    chance = random.Random(2)
+    for _ in range(20):
+        values = [chance.randrange(6) for _ in range(9)]
+        ranks = stats._ranks(values)  # pylint: disable=protected-access
+        expected = 4 * 10 / 2
+        away = abs(sum(ranks[:4]) - expected)
+        far = sum(abs(sum(ranks[i] for i in chosen) - expected) >= away - 1e-9
+                  for chosen in itertools.combinations(range(9), 4))
+        assert stats.rank_test(values[:4], values[4:]) == pytest.approx(far / 126)
+
+
+def test_rank_test_of_many_is_near_the_exact_one(monkeypatch):
+    chance = random.Random(7)
+    for more in (0, 0.3, 0.8):
+        first = [chance.gauss(0, 1) for _ in range(20)]
+        second = [chance.gauss(more, 1) for _ in range(20)]
+        near = stats.rank_test(first, second)
+        with monkeypatch.context() as patch:
+            patch.setattr(stats, "EXACT_UP_TO", 20)
+            assert near == pytest.approx(stats.rank_test(first, second), abs=0.01)
+
+
+def test_rank_test_holds_its_level():
+    """Of samples that are alike, one in twenty is found different, or fewer."""
+    chance = random.Random(3)
+    found = sum(stats.rank_test([chance.random() for _ in range(6)],
+                                [chance.random() for _ in range(6)]) <= 0.05
+                for _ in range(400))
+    assert found <= 32  # 20 are expected; more than 32 are of one in two hundred
+
+
+def test_holm():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([0.5, 0.9]) == [1, 1]
+    assert stats.holm([]) == []
+
+
+def test_interval_covers_the_median():
+    chance = random.Random(4)
+    covered = 0
+    for _ in range(100):
+        low, high = stats.interval([chance.gauss(10, 1) for _ in range(15)], resamples=400)
+        covered += low <= 10 <= high
+    assert covered >= 85
+    assert stats.interval([5, 1, 3]) == (1, 5)  # of so few all of them
+
+
+def test_a_difference_within_the_spread_is_none():
+    assert not stats.tells_apart([0.9, 1.2, 1.1])
+    assert stats.tells_apart([1.1, 1.2, 1.3])
+    assert not stats.tells_apart([2.0])  # one round
+
+
+def test_merged_histograms_are_that_of_all_values():
+    chance = random.Random(5)
+    rounds = [[chance.randrange(50) for _ in range(300)] for _ in range(3)]
+    merged = stats.merge_histograms(
+        [sorted((value, one.count(value)) for value in set(one)) for one in rounds])
+    everything = sorted(itertools.chain(*rounds))
+    assert sum(count for _, count in merged) == 900
+    for share in (0.5, 0.9, 0.99, 1.0):
+        assert stats.percentile(merged, share) == everything[round(share * 900) - 1]
+    assert stats.percentile([], 0.5) is None
+
+
+# ---- results, reports, comparisons ----
+
+MACHINE = {"cpu": "a CPU", "cpus": 2, "numa_nodes": 1, "virtual": True, "kernel": "Linux 6",
+           "worker_cpu": 1, "generator_cpu": 0, "threads_of_the_workers_core": "1",
+           "governor": "none", "mhz": {0: 2000.0}, "isolated": "none", "load_before": 0.1,
+           "memory_mib": 1000, "huge_pages": [], "vulnerabilities": {"spectre_v2": "Mitigation: x"},
+           "meanwhile": {"0": {"steal": 0.01, "idle": 0.0}}}
+
+
+def document(strait=(10, 11, 10.5), testpmd=(5, 5.2, 5.1), **more):
+    trials = [{"scenario": "v2v", "size": size, "flows": flows, "variant": "", "peer": peer,
+               "round": number, "measure": "rate", "mpps": rate / (1 + (size == 512)),
+               "cycles": 100 * 10 / rate, "ceiling_mpps": 40.0,
+               "worker_denied": 0.0, "generator_denied": 0.0, "stolen": 0.0}
+              for size in (64, 512) for flows in (1, 1000)
+              for peer, rates in (("testpmd", testpmd), ("strait", strait))
+              for number, rate in enumerate(rates)]
+    return {"format": results.FORMAT, "partial": False, "started": "2026-01-02T03:04:05+00:00",
+            "ended": "2026-01-02T03:14:05+00:00", "command": [], "machine": copy.deepcopy(MACHINE),
+            "settings": {"rounds": len(strait), "seconds": 0.4, "warm_up": 0.1,
+                         "huge_pages": False},
+            "peers": {"testpmd": {"title": "testpmd io", "version": "22.11"},
+                      "ovs": {"title": "OVS-DPDK", "skipped": "it is not installed"},
+                      "strait": {"title": "Strait", "version": "1"}},
+            "alone": {}, "trials": trials, **more}
+
+
+def parts(doc):
+    return results.Results(doc["trials"]), results.peers_of(doc)
+
+
+def test_ratios_are_paired_by_round():
+    made, _ = parts(document(strait=(2, 8), testpmd=(1, 2)))
+    key = ("v2v", 64, 1)
+    assert made.ratios(key, "strait", "testpmd", "mpps") == [2, 4]
+    assert made.figure(key, "strait", "mpps")["median"] == 5
+
+
+def test_report_says_where_strait_is_behind_and_what_is_noise():
+    doc = document(strait=(4, 4.1, 4.2), testpmd=(5, 5.2, 5.1))
+    said = " ".join(report.sentences(doc, *parts(doc)))
+    assert "worse in 8" in said and "Strait is behind testpmd io in: v2v" in said
+    doc = document(strait=(4, 6, 5.1), testpmd=(5, 5, 5))
+    said = " ".join(report.sentences(doc, *parts(doc)))
+    assert "not told apart by their spread in 8" in said and "behind" not in said
+    rows = report.rows_of(*parts(doc)[:1], ("v2v", 64, 1), parts(doc)[1])
+    assert sum("(noise)" in cell for row in rows for cell in row) == 2
+
+
+def test_report_says_when_the_generator_was_the_limit_and_the_run_is_not_whole():
+    doc = document(partial=True, reason="it was stopped by SIGINT")
+    for trial in doc["trials"]:
+        trial["ceiling_mpps"] = trial["mpps"] * 1.05
+    said = " ".join(report.sentences(doc, *parts(doc)))
+    assert "The generator, not Strait, was the limit in 4 places" in said
+    assert "The run is not whole: it was stopped by SIGINT." in said
+
+
+def test_markdown():
+    doc = document()
+    text = report.markdown(doc, *parts(doc))
+    assert "| v2v, 64 B, 1,000 flows | 5.10 [5.05-5.15] | 10.50 " in text
+    assert "2.06 [" in text
+
+
+def test_compare_finds_a_change_beyond_noise():
+    chance = random.Random(6)
+
+    def rates(middle):
+        return [middle * chance.gauss(1, 0.02) for _ in range(10)]
+    peer = rates(5)
+    before = document(rates(10), peer)
+    assert {one["verdict"] for one in compare.changes(before, document(rates(10), peer))} == \
+        {"within noise"}
+    found = compare.changes(before, document(rates(12), rates(5)))
+    verdicts = {(one["what"], one["figure"]): one["verdict"] for one in found}
+    assert verdicts["Strait / testpmd io", "rate"] == "better"
+    assert verdicts["Strait / testpmd io", "cycles/packet"] == "better"
+    assert verdicts["testpmd io", "rate"] == "within noise"
+    change = next(one for one in found if one["what"].startswith("Strait"))
+    assert change["bounds"][0] < 0.2 < change["bounds"][1]
+    assert statistics.median(one["change"] for one in found if one["what"].startswith("Strait")
+                             and one["figure"] == "rate") == pytest.approx(0.2, abs=0.05)
+
+
+def test_compare_of_few_rounds_says_so():
+    found = compare.changes(document(), document(strait=(20, 21, 22)))
+    assert {one["verdict"] for one in found if one["what"].startswith("Strait")} == \
+        {"too few rounds to tell"}
+
+
+@pytest.mark.parametrize("content, sentence", [
+    (None, "cannot be read: No such file or directory"),
+    ("{", "is not JSON"),
+    ("[]", "is no result of strait-bench run"),
+    ('{"format": "strait-bench 1"}', "has no \"machine\""),
+    (json.dumps({"format": "strait-bench 1", "trials": [{"scenario": 3}]}),
+     "trial 0 has no right \"scenario\""),
+])
+def test_what_is_no_result_is_told(tmp_path, content, sentence):
+    file = tmp_path / "a.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(BenchError, match=".*") as raised:
+        results.read(file)
+    assert sentence in str(raised.value)
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "a.json"
+    results.write(document(), file)
+    assert results.read(file)["machine"]["cpu"] == "a CPU"
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(BenchError, match="cannot be written"):
+        results.write(document(), tmp_path / "no" / "a.json")
