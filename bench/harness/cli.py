@@ -168,7 +168,7 @@ def programs_of(build=None):
     if (here / "generator").is_dir():  # the source tree
         root = here.parent
         return Programs([root / "build" / "release" / "bin", root / "build" / "bin"])
-    prefix = here.parents[1]  # share/strait/bench
+    prefix = here.parents[2]  # of share/strait/bench
     return Programs([prefix / "bin", prefix / "sbin"])
 
 

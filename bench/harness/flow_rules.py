@@ -131,8 +131,18 @@ def stateful(settings, **_):
               for near, far in PORTS.values())]
 
 
+def nat(settings, **_):
+    """What port 1 begins is tracked, and goes on with a source address out of some; what port 2
+    sends passes."""
+    return ["priority=10,in_port=1,ip,actions=ct(table=1,nat)",
+            "table=1,priority=10,in_port=1,ct_state=+trk+new,ip,"
+            "actions=ct(commit,nat(src=192.0.2.1-192.0.2.200)),output:2",
+            "table=1,priority=10,in_port=1,ct_state=+trk+est,ip,actions=output:2",
+            "priority=5,in_port=2,actions=output:1"]
+
+
 RULES = {"exact": exact, "wildcards": wildcards, "few": few, "by port": by_port,
-         "stateful": stateful}
+         "stateful": stateful, "nat": nat}
 
 
 @functools.lru_cache(maxsize=4)

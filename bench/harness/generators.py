@@ -72,6 +72,7 @@ class StraitGenerator(Generator):
                  order="uniform", new_flows=0, prime=1, interval=0, steps=True, sequence=False,
                  verify_every=64, patience=15):
         super().__init__(switch, settings, seconds, warm_up)
+        self._compares = verify_every != 0
         places = switch.places()
         words = [settings.program("strait-generator"),
                  "--end-a", places[0], "--end-b", places[1],
@@ -153,13 +154,13 @@ class StraitGenerator(Generator):
         return self._checked(self.child.wait_for(r'\{"event":"result".*\n', timeout,
                                                  start).group(0))
 
-    @staticmethod
-    def _checked(line):
+    def _checked(self, line):
         result = json.loads(line)
         if result["corrupt"]:
             raise BenchError(f"{result['corrupt']} of {result['checked']} compared frames arrived "
                              f"changed")
-        if not result["checked"] and result["received"] > 1000 and result["seconds"] > 0.01:
+        many = result["received"] > 1000 and result["seconds"] > 0.01
+        if self._compares and many and not result["checked"]:
             raise BenchError("no frame was compared")
         return result
 

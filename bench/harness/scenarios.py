@@ -225,6 +225,11 @@ SINGLES = (
                variants={"not tracked": {"rules": "by port"}}, stateful=True,
                bars=(Bar(MPPS, "@not tracked", at_least=0.7), Bar(CYCLES, "@not tracked")))
       for count, text in ((1000, "1k"), (100_000, "100k"))),
+    # Frames arrive with another source than they were sent with: none is compared.
+    Scenario("v2v-nat-1k", "v2v, 64 B, one direction, 1,000 connections, sources translated",
+             traffic={"flows": 2000, "rules": "nat", "direction": "ab", "verify_every": 0},
+             variants={"not tracked": {"rules": "by port"}}, stateful=True,
+             bars=(Bar(MPPS, "@not tracked"), Bar(CYCLES, "@not tracked"))),
 )
 SCENARIOS = (*GRIDS, *SINGLES)
 

@@ -82,7 +82,7 @@ USUAL = {"strait", "testpmd", "macswap", "bridge"}
     ("v2v-half-cpu", USUAL - {"bridge"}), ("v2v-flowgen", {"strait", "testpmd"}),
     ("v2v-rules-1k", USUAL - {"bridge"}), ("v2v-rules-1k-5tuple-zipf", USUAL - {"bridge"}),
     ("v2v-acl", USUAL - {"bridge"}), ("v2v-new-flows-few", USUAL - {"bridge"}),
-    ("v2v-conntrack-1k", {"strait"}),
+    ("v2v-conntrack-1k", {"strait"}), ("v2v-nat-1k", {"strait"}),
     pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
     pytest.param("v2v-conntrack-100k", {"strait"}, marks=pytest.mark.soak)])
@@ -97,13 +97,15 @@ def test_scenario(tmp_path, scenario, peers):
     assert not result["partial"]
 
 
-@pytest.mark.parametrize("peer", ["ovs", "ovs-rules", "vpp"])
-def test_peer_that_may_be_installed(tmp_path, peer):
+@pytest.mark.parametrize("peer, scenario", [
+    ("ovs", "v2v"), ("ovs", "p2v"), ("ovs", "v2v-conntrack-1k"), ("ovs", "v2v-nat-1k"),
+    ("ovs-rules", "v2v"), ("vpp", "v2v")])
+def test_peer_that_may_be_installed(tmp_path, peer, scenario):
     line = next(line for line in bench("list").stdout.splitlines()
                 if line.startswith(f"{peer} "))
     if not line.endswith("found"):
         pytest.skip(f"skipped: {line.split(';', 1)[1].strip()}")
-    result, _ = measured(tmp_path, "--scenario", "v2v", *SMALL, "--peers", peer)
+    result, _ = measured(tmp_path, "--scenario", scenario, *SMALL, "--peers", peer)
     assert rates(result)[peer] > 0.001
 
 
@@ -295,6 +297,32 @@ def test_generator_and_list():
     assert bench("gen", "--frame", "3").returncode == 2
     listed = bench("list").stdout
     assert "v2v-conntrack-1k" in listed and "peer: Linux bridge, taps; found" in listed
+
+
+def test_where_it_is_installed(tmp_path):
+    """As cmake --install lays it out."""
+    source = PROGRAM.parent
+    (tmp_path / "share/strait/bench").mkdir(parents=True)
+    for folder in ("bin", "sbin"):
+        (tmp_path / folder).mkdir()
+    shutil.copytree(source / "harness", tmp_path / "share/strait/bench/harness",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROGRAM, tmp_path / "bin")
+    for program in parts.binaries().iterdir():
+        if program.name.startswith("strait"):
+            where = "sbin" if program.name == "straitd" else "bin"
+            if program.name != PROGRAM.name:
+                (tmp_path / where / program.name).symlink_to(program)
+    env = {name: value for name, value in os.environ.items() if name != "STRAIT_BIN"}
+    file = tmp_path / "a.json"
+    done = subprocess.run([tmp_path / "bin/strait-bench", "run", "--scenario", "v2v", *SMALL,
+                           "--peers", "none", "--json", file], env=env, text=True, timeout=120,
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rates(json.loads(file.read_text()))["strait"] > 0.001
+    done = subprocess.run([tmp_path / "bin/strait-bench", "gen", "--help"], env=env, text=True,
+                          capture_output=True, check=False)
+    assert "strait-generator --end-a END" in done.stdout, done.stderr
 
 
 def test_compare(tmp_path):

@@ -19,6 +19,7 @@ class Ovs(Switch):
     title = "OVS-DPDK"
     server = True
     kinds = (VHOST, TAP)
+    stateful = True
     packages = ("openvswitch-switch-dpdk",)
 
     @classmethod
