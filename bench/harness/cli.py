@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from . import charts, compare, files, scenarios, session
+from . import charts, compare, files, hypervisors, scenarios, session
 from .alone import RUNNERS
 from .machine import BenchError, Programs
 from .peers import PEERS
@@ -87,8 +87,6 @@ def _add_run(commands):
     run.add_argument("--scenario", metavar="NAME,...", type=_names(scenarios.names(), "scenario"),
                      help="run these only; strait-bench list names them (v2v,x2x)")
     run.add_argument("--all", action="store_true", help="run all scenarios")
-    run.add_argument("--size", metavar="BYTES,...", type=_sizes, default=_sizes(SIZES),
-                     help=f"of frames without their check sequence, or imix ({SIZES})")
     run.add_argument("--flows", metavar="N,...", type=_flows, default=_flows(FLOWS),
                      help=f"of both directions together; 1: one each way ({FLOWS})")
     run.add_argument("--peers", metavar="NAME,...", type=_names([*PEERS, "none"], "peer"),
@@ -96,36 +94,56 @@ def _add_run(commands):
     run.add_argument("--install-peers", action="store_true",
                      help="install Debian's packages of the peers first, their services not begun")
     run.add_argument("--without-strait", action="store_true", help="run the peers only")
-    run.add_argument("--rounds", type=_positive(int, 1), default=3, help="turns of each switch (3)")
-    run.add_argument("--seconds", type=_positive(float, 0.01), default=0.4,
-                     help="seconds counted of a turn (0.4)")
-    run.add_argument("--warm-up", type=_positive(float, 0), default=0.1,
-                     help="seconds before those (0.1)")
     run.add_argument("--rfc2544", choices=("none", "first", "all"), default="first",
                      help="search NDR and PDR, latency at parts of PDR, back-to-back frames: in no "
                      "place, in each scenario's first, or in all of a scenario with sizes and "
                      "flows (first)")
-    run.add_argument("--patience", type=_positive(float, 1), default=15, metavar="SECONDS",
-                     help="until a switch's first frame (15)")
-    run.add_argument("--worker-cpu", type=_positive(int, 0), default=1,
-                     help="the switches' CPU (1)")
-    run.add_argument("--generator-cpu", type=_positive(int, 0), default=0,
-                     help="the CPU of the generator and of everything else (0)")
-    _add_build(run)
     run.add_argument("--before", metavar="DIR", type=pathlib.Path,
                      help="a build folder with another straitd, to compare with as with a peer")
-    run.add_argument("--no-huge", action="store_true",
-                     help="no huge pages, for anyone; chosen by itself when too few are free")
-    run.add_argument("--nice", type=int, choices=range(-20, 20), default=0, metavar="N",
-                     help="priority of all that is measured, for a machine that is not quiet: "
-                     "-20 (highest) to 19 (0)")
-    run.add_argument("--json", metavar="FILE",
-                     help="where the results go, as they come; -: stdout, at the end "
-                     "(strait-bench-TIME.json)")
-    run.add_argument("--html", metavar="FILE", help="write the page of them there, too")
-    run.add_argument("--markdown", metavar="FILE", help="write a table of them there, too")
-    run.add_argument("--verbose", action="store_true", help="print each turn as it ends")
-    run.set_defaults(do=_run)
+    _add_common(run, rounds=3, sizes=SIZES)
+    run.set_defaults(do=_run, stages=False)
+
+
+def _add_common(parser, rounds, sizes):
+    """What all that measures has."""
+    parser.add_argument("--size", metavar="BYTES,...", type=_sizes, default=_sizes(sizes),
+                        help=f"of frames without their check sequence, or imix ({sizes})")
+    parser.add_argument("--rounds", type=_positive(int, 1), default=rounds,
+                        help=f"turns of each switch ({rounds})")
+    parser.add_argument("--seconds", type=_positive(float, 0.01), default=0.4,
+                        help="seconds counted of a turn (0.4)")
+    parser.add_argument("--warm-up", type=_positive(float, 0), default=0.1,
+                        help="seconds before those (0.1)")
+    parser.add_argument("--patience", type=_positive(float, 1), default=15, metavar="SECONDS",
+                        help="until a switch's first frame (15)")
+    parser.add_argument("--worker-cpu", type=_positive(int, 0), default=1,
+                        help="the switches' CPU (1)")
+    parser.add_argument("--generator-cpu", type=_positive(int, 0), default=0,
+                        help="the CPU of the generator and of everything else (0)")
+    parser.add_argument("--no-huge", action="store_true",
+                        help="no huge pages, for anyone; chosen by itself when too few are free")
+    parser.add_argument("--nice", type=int, choices=range(-20, 20), default=0, metavar="N",
+                        help="priority of all that is measured, for a machine that is not quiet: "
+                        "-20 (highest) to 19 (0)")
+    parser.add_argument("--json", metavar="FILE",
+                        help="where the results go, as they come; -: stdout, at the end "
+                        "(strait-bench-TIME.json)")
+    parser.add_argument("--html", metavar="FILE", help="write the page of them there, too")
+    parser.add_argument("--markdown", metavar="FILE", help="write a table of them there, too")
+    parser.add_argument("--verbose", action="store_true", help="print each turn as it ends")
+    _add_build(parser)
+
+
+def _add_hypervisors(commands):
+    one = commands.add_parser(
+        "hypervisors", help="KVM's network path beside Xen's", description="Measures vhost-user "
+        "and netback ports of the same switch by turns, the latter on the simulated hypervisor, "
+        "and where the cycles go. It names no winner, and says what has to be measured on real "
+        "hosts.")
+    _add_common(one, rounds=5, sizes="64,1514")
+    one.set_defaults(do=_run, stages=True, scenario=[hypervisors.NAME], all=False, flows=[1],
+                     peers=["none"], install_peers=False, without_strait=False, before=None,
+                     rfc2544="none")
 
 
 def _add_build(parser):
@@ -139,6 +157,7 @@ def parser_of():
         "beside others.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_hypervisors(commands)
     one = commands.add_parser("list", help="name scenarios and peers")
     one.set_defaults(do=_list)
     one = commands.add_parser(

@@ -4,7 +4,7 @@
 
 import html
 
-from . import facts, report, scenarios
+from . import facts, hypervisors, report, scenarios
 from .charts import Charts
 from .results import RATE, SEARCH, Results, peers_of
 
@@ -102,6 +102,16 @@ def _grid(charts, results, name):
     return "\n".join(out)
 
 
+def _hypervisors(document, results):
+    for heading, text, head, rows in hypervisors.parts(document, results):
+        yield f"<h2>{_text(heading)}</h2><p>{_text(text)}</p>"
+        if rows:
+            yield _table(head, rows)
+    heading, text, items = hypervisors.CLOSING
+    yield f"<h2>{_text(heading)}</h2><p>{_text(text)}</p><ul>"
+    yield "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>"
+
+
 def render(document):
     results = Results(document["trials"])
     peers = peers_of(document)
@@ -119,6 +129,8 @@ def render(document):
     parts.append("<h2>What the figures say</h2><ul>")
     parts += [f"<li>{_text(one)}</li>" for one in report.sentences(document, results, peers)]
     parts.append("</ul>")
+    if "stages" in document:
+        parts += _hypervisors(document, results)
     parts += [_grid(charts, results, name) for name in grids]
     other = _figure(charts.singles(), "Other scenarios; medians and quartiles.")
     if other:

@@ -61,13 +61,14 @@ class Runner:
         scenario = cell.scenario
         traffic = dict(traffic)
         rules = traffic.pop("rules", None)
+        ends = traffic.pop("ends", scenario.ends)
         if scenario.load:
             traffic["rate"] = self.reference() * scenario.load
         if scenario.generator == "strait":
             traffic["patience"] = self.asked.patience
         with contextlib.ExitStack() as stack:
             switch = stack.enter_context(
-                make_switch(self.settings, ends=scenario.ends, mtu=cell.mtu()))
+                make_switch(self.settings, ends=ends, mtu=cell.mtu()))
             if rules:
                 switch.load_rules(*flow_rules.text_for(
                     self.settings, rules, traffic["flows"], traffic.get("flow_kind", "5tuple")))

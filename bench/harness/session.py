@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-from . import alone, facts, files, report, scenarios
+from . import alone, facts, files, hypervisors, report, scenarios
 from .machine import BenchError, free_huge_mib, raise_priority
 from .peers import PEERS, Before, Settings, Strait
 from .progress import SEARCH_TURNS, Progress
@@ -148,6 +148,9 @@ def _measure(asked, runner, kept, cells, solo):
     """All of it; the reason if it was stopped before, one sentence."""
     try:
         runner.run(cells)
+        if asked.stages:
+            kept.document["stages"] = _stages(asked, runner)
+            runner.keep()
         for name in solo:
             runner.progress.say(f"{name}: Strait alone")
             kept.document["alone"][name] = runner.alone(name)
@@ -155,6 +158,15 @@ def _measure(asked, runner, kept, cells, solo):
         return None
     except Interrupted as signal_name:
         return f"it was stopped by {signal_name}"
+
+
+def _stages(asked, runner):
+    runner.progress.say("cycles of the ring engines, by stage")
+    try:
+        return hypervisors.measure(runner.settings, asked.rounds)
+    except BenchError as error:
+        runner.progress.say(f"not measured: {error}")
+        return {"error": str(error)}
 
 
 def run(asked, programs):
@@ -208,7 +220,10 @@ def _finish(asked, kept, reason):
     to_stdout = asked.json == "-"
     out = sys.stderr if to_stdout else sys.stdout
     print(file=out)
-    report.print_all(document, Results(document["trials"]), peers_of(document), out)
+    results = Results(document["trials"])
+    report.print_all(document, results, peers_of(document), out)
+    if "stages" in document:
+        hypervisors.print_all(document, results, out)
     if to_stdout:
         json.dump(document, sys.stdout, indent=1, ensure_ascii=False)
         print()

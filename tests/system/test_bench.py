@@ -128,9 +128,14 @@ def test_rfc2544(tmp_path):
         assert trial["latency"]["10"]["histogram"]
 
 
-def test_alone(tmp_path):
-    result, done = measured(tmp_path, "--scenario", "start", *SMALL)
-    assert result["alone"]["start"]["value"] > 0 and "start with 64 ports" in done.stdout
+@pytest.mark.parametrize("name, words", [
+    ("start", "start with 64 ports"), ("memory", "memory beside the packet pool"),
+    *(pytest.param(name, words, marks=pytest.mark.soak) for name, words in (
+        ("churn", "frames a changing port costs others"), ("rule-memory", "memory of a rule"),
+        ("tcp-connections", "TCP connections a second"), ("neighbour", "lost to a neighbour")))])
+def test_alone(tmp_path, name, words):
+    result, done = measured(tmp_path, "--scenario", name, *SMALL)
+    assert "value" in result["alone"][name] and words in done.stdout
 
 
 def test_machine_facts_are_in_the_result(tmp_path):
@@ -140,6 +145,37 @@ def test_machine_facts_are_in_the_result(tmp_path):
     assert set(machine["meanwhile"]) >= {"0", "1"}
     assert result["peers"]["strait"]["version"]
     assert result["settings"]["huge_pages"] is False
+
+
+def test_hypervisors(tmp_path):
+    """KVM beside Xen, measured and counted; and no winner."""
+    if not (parts.binaries() / "strait-micro").exists():
+        pytest.skip(f"skipped: {parts.binaries() / 'strait-micro'} was not built")
+    file = tmp_path / "a.json"
+    done = bench("hypervisors", *SHORT, "--size", "64", "--json", file)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    found = {one["variant"]: one for one in result["trials"]}
+    assert set(found) == {"", "v2v, in_order=0", "v2v, packed", "x2v", "x2x"}
+    assert all(one["mpps"] > 0.001 and one["cycles"] > 0 for one in found.values())
+    xen = result["stages"]["xen_ring"]["64"]
+    assert xen["segments"] == [2] and xen["bytes"] == [128] and xen["ring_out"][0] > 0
+    assert result["stages"]["ring_split"]["1500"]["cycles/packet"][0] > 0
+    for words in ("KVM and Xen: measured here", "segments copied by grant", "2.00",
+                  "Which of the two is faster is not said here"):
+        assert words in done.stdout, words
+
+
+def test_hypervisors_without_the_micro_benchmarks(tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for program in parts.binaries().iterdir():
+        if program.name.startswith("strait") and program.name != "strait-micro":
+            (folder / program.name).symlink_to(program)
+    done = bench("hypervisors", *SHORT, "--size", "64", "--json", tmp_path / "a.json",
+                 env=environment(STRAIT_BIN=str(folder)))
+    assert done.returncode == 0, done.stderr
+    assert "Not measured: strait-micro is not in " in done.stdout
 
 
 # ---- faults ----
@@ -362,6 +398,8 @@ def full(folder):
             "generator_denied": 0.0, "stolen": 0.0})
     doc["trials"].append({"scenario": "p2p", "size": 64, "flows": 1, "variant": "", "peer":
                           "testpmd", "round": 0, "measure": "rate", "error": "it <died> & went"})
+    doc["stages"] = {"ring_split": {"64": {"cycles/packet": [46.0, 47.0]}},
+                     "xen_ring": {"64": {"ring": [78.0], "segments": [2.0]}}}
     doc["alone"]["start"] = {"title": "start with 64 ports", "unit": "s", "values": [0.1, 0.2],
                              "value": 0.15, "target": "< 2", "verdict": "met"}
     file = folder / "full.json"
@@ -420,7 +458,8 @@ def test_page_needs_nothing_else(page):
     # v2v: by flows for each size, by size, ratios, throughput, latencies; others.
     assert found.counts["svg"] == found.counts["figure"] == 7
     for words in ("What the figures say", "it &lt;died&gt; &amp; went", "Strait / it",
-                  "left out: it is not installed", "start with 64 ports", "flows, both directions"):
+                  "left out: it is not installed", "start with 64 ports", "flows, both directions",
+                  "segments copied by grant", "Which of the two is faster is not said here"):
         assert words in text, words
 
 
