@@ -213,6 +213,26 @@ class Charts:
         all_axes[0].legend(fontsize=6, loc="upper left")
         return self._svg(figure, "latency percentiles")
 
+    def variants(self, scenario, names):
+        """Cycles of a packet by variant, a group of bars for each size."""
+        keys = [key for key in self._results.keys() if key[0] == scenario]
+        figure, axes = self._pyplot.subplots(figsize=(WIDTH, 3))
+        width = 0.8 / len(names)
+        for number, name in enumerate(names):
+            shown = [(place, self._results.figure(key, STRAIT, "cycles", variant=name))
+                     for place, key in enumerate(keys)]
+            shown = [one for one in shown if one[1]]
+            axes.bar([place + (number + 0.5) * width - 0.4 for place, _ in shown],
+                     [one["median"] for _, one in shown], width,
+                     yerr=[[one["median"] - one["low"] for _, one in shown],
+                           [one["high"] - one["median"] for _, one in shown]],
+                     color=STYLES[number][0], capsize=2, edgecolor="black", linewidth=0.6,
+                     label=names[name])
+        axes.set_xticks(range(len(keys)), [f"{key[1]} B" for key in keys])
+        axes.set_ylabel("cycles a packet")
+        axes.legend(fontsize=8)
+        return self._svg(figure, f"{scenario}: cycles by ends")
+
     def singles(self):
         """Scenarios that are no grids: each peer's rate."""
         keys = [key for key in self._results.keys()

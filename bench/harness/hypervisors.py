@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # KVM beside Xen, on one switch: what was measured here, where its cycles go, what was counted, and
-# what no machine but the reader's can say. No winner is named: on the simulated hypervisor a copy is
-# this process's own and an event an eventfd, where Xen has hypercalls.
+# what no machine but the reader's can say. No winner is named: on the simulated hypervisor a copy
+# is this process's own and an event an eventfd, where Xen has hypercalls.
 
 import json
 import statistics
@@ -23,11 +23,11 @@ COUNTED = (("segments", "segments copied by grant"), ("bytes", "bytes of all cop
            ("hypercalls", "hypercalls for these"), ("notifications", "event channel notifications"))
 
 MISSING = (
-    "a grant copy: its hypercall, each of its segments, each of its bytes (dom0, by the number of "
-    "copies a second of one CPU that does nothing else)",
+    "a grant copy: its hypercall, each of its segments, each of its bytes (in dom0, by the number "
+    "of copies a second of one CPU that does nothing else)",
     "an event channel's notification, to a guest that runs and to one that sleeps",
-    "a kick of a KVM guest (irqfd) and by one (ioeventfd), likewise: an exit of a CPU each where no "
-    "posted interrupts are",
+    "a kick of a KVM guest (irqfd) and by one (ioeventfd), likewise: an exit of a CPU each where "
+    "no posted interrupts are",
     "what the two hypervisors take of the worker's CPU by themselves: pin the workers and the "
     "guests, then do not",
 )

@@ -102,11 +102,16 @@ def _grid(charts, results, name):
     return "\n".join(out)
 
 
-def _hypervisors(document, results):
-    for heading, text, head, rows in hypervisors.parts(document, results):
+def _hypervisors(document, results, charts):
+    names = {"": "v2v", **{name: name for name in scenarios.named(hypervisors.NAME).variants}}
+    for number, (heading, text, head, rows) in enumerate(hypervisors.parts(document, results)):
         yield f"<h2>{_text(heading)}</h2><p>{_text(text)}</p>"
         if rows:
             yield _table(head, rows)
+        if number == 0 and rows:
+            yield _figure(charts.variants(hypervisors.NAME, names),
+                          "The worker's cycles for a packet, all that the simulated hypervisor "
+                          "does for Xen's included; medians and quartiles.")
     heading, text, items = hypervisors.CLOSING
     yield f"<h2>{_text(heading)}</h2><p>{_text(text)}</p><ul>"
     yield "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>"
@@ -117,7 +122,7 @@ def render(document):
     peers = peers_of(document)
     charts = Charts(results, peers)
     grids = [name for name in dict.fromkeys(key[0] for key in results.keys())
-             if scenarios.named(name).grid]
+             if scenarios.named(name).grid and name != hypervisors.NAME]
     parts = ["<!DOCTYPE html>", "<html lang=\"en\"><head><meta charset=\"utf-8\">",
              "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
              "<link rel=\"icon\" href=\"data:,\">",
@@ -130,7 +135,7 @@ def render(document):
     parts += [f"<li>{_text(one)}</li>" for one in report.sentences(document, results, peers)]
     parts.append("</ul>")
     if "stages" in document:
-        parts += _hypervisors(document, results)
+        parts += _hypervisors(document, results, charts)
     parts += [_grid(charts, results, name) for name in grids]
     other = _figure(charts.singles(), "Other scenarios; medians and quartiles.")
     if other:

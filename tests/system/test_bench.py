@@ -110,10 +110,14 @@ def test_peer_that_may_be_installed(tmp_path, peer, scenario):
 
 
 def test_sizes_and_flows(tmp_path):
-    result, done = measured(tmp_path, "--scenario", "v2v", *SHORT, "--peers", "none", "--rfc2544",
+    names = ["bridge", *(["testpmd"] if shutil.which("dpdk-testpmd") else [])]
+    result, done = measured(tmp_path, "--scenario", "v2v", *SHORT, "--peers", ",".join(names),
+                            "--rfc2544",
                             "none", "--size", "60,imix,9000", "--flows", "1,1000")
+    assert set(rates(result)) == {"strait", *names}
     cells = {(one["size"], one["flows"]) for one in result["trials"] if one["mpps"] > 0.001}
     assert cells == {(size, flows) for size in (60, "imix", 9000) for flows in (1, 1000)}
+    assert {one["peer"] for one in result["trials"] if one["size"] == 9000} == {"strait", *names}
     assert "v2v, IMIX, 1,000 flows" in done.stdout
 
 
@@ -302,8 +306,6 @@ def test_stopped_at_any_time(tmp_path, number, moment):
     (("run", "--all", "--scenario", "v2v"), 1, "--all and --scenario exclude each other"),
     (("run", "--before", "x", "--without-strait"), 1, "it excludes --without-strait"),
     (("run", "--without-strait", "--peers", "none"), 1, "there is no switch to measure"),
-    (("run", "--json", "/no/where.json", "--scenario", "x2x", *SMALL, "--peers", "none"), 1,
-     "/no/where.json cannot be written: No such file or directory"),
     (("report", "/no"), 1, "report needs -o FILE, --markdown FILE or both"),
     (("report", "/no", "-o", "x"), 1, "/no cannot be read"),
     (("compare", "/no", "/no"), 1, "/no cannot be read"),
@@ -316,6 +318,13 @@ def test_says_what_is_wrong(words, status, sentence):
     assert sentence in lines[-1], done.stderr
     assert "Traceback" not in done.stderr
     assert status == 1 or len(lines) == 1
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_measured():
+    done = bench("run", "--json", "/no/where.json", "--scenario", "x2x", *SMALL, "--peers", "none")
+    assert done.returncode == 1 and "results go to" not in done.stderr
+    assert done.stderr.splitlines()[-1] == \
+        "strait-bench: /no/where.json cannot be written: No such file or directory"
 
 
 def test_too_few_cpus():
@@ -398,6 +407,11 @@ def full(folder):
             "generator_denied": 0.0, "stolen": 0.0})
     doc["trials"].append({"scenario": "p2p", "size": 64, "flows": 1, "variant": "", "peer":
                           "testpmd", "round": 0, "measure": "rate", "error": "it <died> & went"})
+    for variant, cycles in (("", 60), ("x2x", 240)):
+        doc["trials"].append({
+            "scenario": "kvm-xen", "size": 64, "flows": 1, "variant": variant, "peer": "strait",
+            "round": 0, "measure": "rate", "mpps": 9.0, "cycles": cycles, "worker_denied": 0.0,
+            "generator_denied": 0.0, "stolen": 0.0})
     doc["stages"] = {"ring_split": {"64": {"cycles/packet": [46.0, 47.0]}},
                      "xen_ring": {"64": {"ring": [78.0], "segments": [2.0]}}}
     doc["alone"]["start"] = {"title": "start with 64 ports", "unit": "s", "values": [0.1, 0.2],
@@ -455,8 +469,8 @@ def test_page_needs_nothing_else(page):
     found.feed(text)
     assert not found.wrong and not found.open
     assert len(found.ids) == len(set(found.ids))
-    # v2v: by flows for each size, by size, ratios, throughput, latencies; others.
-    assert found.counts["svg"] == found.counts["figure"] == 7
+    # v2v: by flows for each size, by size, ratios, throughput, latencies; others; KVM and Xen.
+    assert found.counts["svg"] == found.counts["figure"] == 8
     for words in ("What the figures say", "it &lt;died&gt; &amp; went", "Strait / it",
                   "left out: it is not installed", "start with 64 ports", "flows, both directions",
                   "segments copied by grant", "Which of the two is faster is not said here"):

@@ -295,6 +295,7 @@ def test_compare_of_few_rounds_says_so():
     (None, "cannot be read: No such file or directory"),
     ("{", "is not JSON"),
     ("[]", "is no result of strait-bench run"),
+    ('{"format": "strait-bench 0"}', "\"format\" would be \"strait-bench 1\""),
     ('{"format": "strait-bench 1"}', "has no \"machine\""),
     (json.dumps({"format": "strait-bench 1", "trials": [{"scenario": 3}]}),
      "trial 0 has no right \"scenario\""),

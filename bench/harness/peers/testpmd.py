@@ -43,7 +43,8 @@ class Testpmd(Switch):
         cpus = sorted({self.settings.worker_cpu, self.settings.other_cpu})
         memory = ["--in-memory"] if self.settings.huge else ["--no-huge", "-m", "1024"]
         jumbo = [] if self.mtu <= USUAL_MTU else [
-            f"--max-pkt-len={self.mtu + ETHERNET}", f"--mbuf-size={self.mtu + ETHERNET + 256}"]
+            f"--max-pkt-len={self.mtu + ETHERNET}", f"--mbuf-size={self.mtu + ETHERNET + 256}",
+            "--total-num-mbufs=16384"]  # as many as usual would not fit its memory
         self.child = Child(
             self.inside(["dpdk-testpmd", "-l", ",".join(map(str, cpus)), "--main-lcore",
                          str(self.settings.other_cpu), "--no-pci",
