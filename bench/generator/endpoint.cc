@@ -34,9 +34,12 @@ endpoint::endpoint(side which, const options& settings)
     measure_latency(settings.latency);
 }
 
-void endpoint::measure_latency(bool on) noexcept
+void endpoint::measure_latency(std::uint32_t every) noexcept
 {
-    stamps_ = on;
+    stamps_ = every != 0;
+    stamp_every_ = until_stamp_ = std::max(every, 1U);
+    // With the same stride frames with stamps could be those never looked at.
+    look_every_ = every > 1 ? every + 1 : 1;
     reads_ = stamps_ || arrivals_;
     fixed_ = !writes_flow_ && !several_sizes() && !stamps_ && !departures_;
 }
@@ -67,6 +70,7 @@ void endpoint::clear(std::uint64_t now) noexcept
     latency_->clear();
     last_arrival_ = now;
     verify_at_ = 0;
+    look_at_ = 0;
 }
 
 void endpoint::begin_sequence(const endpoint& far) noexcept

@@ -46,6 +46,7 @@ struct counts {
 class endpoint {
 public:
     static constexpr std::uint16_t burst = 32;
+    static constexpr std::uint16_t most_buffers = 1024; // that frames are sent from
 
     endpoint(side which, const options& settings);
     endpoint(const endpoint&) = delete;
@@ -73,8 +74,8 @@ public:
     // This share of the frames to come is of flows never sent before.
     void begin_flows(double share) noexcept;
 
-    // Whether each frame is stamped and read, from now on.
-    void measure_latency(bool on) noexcept;
+    // From now on one frame in `every` is stamped; see options::latency.
+    void measure_latency(std::uint32_t every) noexcept;
 
     // Starts counts, gaps and latencies anew.
     void clear(std::uint64_t now) noexcept;
@@ -96,8 +97,8 @@ protected:
     }
     // Writes the frame that shape() then changes, largest_size() bytes.
     void build(std::span<std::byte> frame) const noexcept;
-    // Turns a built frame into the next one to be sent; returns its size.
-    std::uint16_t shape(std::byte* frame, std::uint64_t now) noexcept;
+    // Turns the built frame in a buffer into the next one to be sent; returns its size.
+    std::uint16_t shape(std::byte* frame, std::uint16_t buffer, std::uint64_t now) noexcept;
     // After each attempt to send.
     void count_sent(unsigned offered, unsigned taken) noexcept;
 
@@ -119,6 +120,12 @@ private:
     bool writes_flow_ = false;
     bool stamps_ = false;
     bool reads_ = false; // stamps or numbers of what arrives
+    std::uint32_t stamp_every_ = 1;
+    std::uint32_t until_stamp_ = 1;
+    std::uint32_t look_every_ = 1;
+    std::uint64_t look_at_ = 0; // by frames received
+    // Buffers whose frame has a stamp, which is old when it is sent without a new one.
+    std::array<bool, most_buffers> stamped_{};
     bool turned_ = false;
     flow_kind kind_ = flow_kind::macs;
     std::uint32_t flows_ = 1;
@@ -171,7 +178,8 @@ inline std::uint32_t endpoint::next_flow() noexcept
     return flow;
 }
 
-inline std::uint16_t endpoint::shape(std::byte* frame, std::uint64_t now) noexcept
+inline std::uint16_t endpoint::shape(std::byte* frame, std::uint16_t buffer,
+                                     std::uint64_t now) noexcept
 {
     std::uint32_t flow = 0;
     if (writes_flow_) {
@@ -186,7 +194,14 @@ inline std::uint16_t endpoint::shape(std::byte* frame, std::uint64_t now) noexce
         bytes = size.bytes;
     }
     if (stamps_) {
-        set_stamp(frame, now);
+        if (--until_stamp_ == 0) {
+            until_stamp_ = stamp_every_;
+            stamped_[buffer] = true;
+            set_stamp(frame, now);
+        } else if (stamped_[buffer]) {
+            stamped_[buffer] = false;
+            set_stamp(frame, 0);
+        }
     }
     if (departures_) { // behind the stamp, which covers a part of it
         set_sequence(frame, departures_->take(flow));
@@ -207,7 +222,8 @@ inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t
     if (!reads_ || head.size() < smallest_frame) {
         return;
     }
-    if (stamps_) {
+    if (stamps_ && counts_.received >= look_at_) {
+        look_at_ = counts_.received + look_every_;
         const std::uint64_t sent = stamp_of(head.data());
         const std::uint64_t took = (now - sent) & stamp_mask;
         if (sent != 0 && took <= stamp_mask / 2) { // else it was changed on its way

@@ -79,8 +79,9 @@ struct options {
     double settle = 0.02;
     // How long to wait for the first frame to come through the switch.
     double ready_timeout = 15;
-    // Every frame carries the time it was made; the arrivals make a histogram.
-    bool latency = false;
+    // One frame in so many is stamped with the time it was made, and one in about as many that
+    // arrive is looked at: what that finds makes a histogram. 0: none.
+    std::uint32_t latency = 0;
     // Seconds; the report has what arrived in each such part of the count. 0: it has not.
     double interval = 0;
     // One frame in this many is compared byte for byte; 0 turns it off.
@@ -115,7 +116,7 @@ struct bad_usage {
 std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** argv);
 
 // Takes the line that begins a step, "rate=1.5 seconds=0.2": of --rate, --seconds, --warm-up,
-// --frames and --latency (0 or 1) those that it names are as it says from now on. The answer is a
+// --frames and --latency those that it names are as it says from now on. The answer is a
 // sentence if it is wrong; nothing has changed then.
 std::optional<std::string> take_step(std::string_view line, options& to);
 

@@ -280,16 +280,16 @@ void run::loop(std::uint64_t end) noexcept
                 moved += sent;
             }
         }
-        moved += b_.receive(settings_.latency ? __rdtsc() : now);
+        moved += b_.receive(settings_.latency != 0 ? __rdtsc() : now);
         if (settings_.b_to_a) {
-            const std::uint64_t then = settings_.latency ? __rdtsc() : now;
+            const std::uint64_t then = settings_.latency != 0 ? __rdtsc() : now;
             if (const unsigned most = pacer_b_.allowance(then); most != 0) {
                 const unsigned sent = b_.transmit(most, then);
                 pacer_b_.sent(most, sent);
                 moved += sent;
             }
         }
-        moved += a_.receive(settings_.latency ? __rdtsc() : now);
+        moved += a_.receive(settings_.latency != 0 ? __rdtsc() : now);
         if (now >= next_interval_ && series_.size() < series_.capacity()) [[unlikely]] {
             series_.push_back(a_.counted().received + b_.counted().received);
             next_interval_ += cycles_of(settings_.interval);
@@ -412,7 +412,7 @@ void run::report() const
         }
         std::printf("],");
     }
-    if (settings_.latency) {
+    if (settings_.latency != 0) {
         print_latency(latency_);
     }
     if (busy_counted_ != 0) {

@@ -77,7 +77,7 @@ unsigned tap_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     unsigned count = 0;
     for (; count < most; ++count) {
         if (waiting_ == 0) {
-            waiting_ = fixed() ? largest_size() : shape(sent_.data(), now);
+            waiting_ = fixed() ? largest_size() : shape(sent_.data(), 0, now);
         }
         if (::write(file_.get(), sent_.data(), waiting_) < 0) {
             fault_ = errno == EAGAIN || errno == ENOBUFS || errno == EINTR ? fault_ : errno;

@@ -54,7 +54,7 @@ unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
         constexpr vhost::net_header nothing_left{};
         std::memcpy(to, &nothing_left, header_size);
         if (!fixed()) {
-            const std::uint16_t bytes = shape(to + header_size, now);
+            const std::uint16_t bytes = shape(to + header_size, buffer, now);
             if (several_sizes()) {
                 queue.set_length(buffer, bytes + std::uint32_t{header_size});
             }

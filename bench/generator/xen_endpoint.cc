@@ -64,7 +64,7 @@ unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     const std::uint32_t slots = netfront_queue::slots_of({.bytes = {sent_.data(), largest_size()}});
     unsigned count = 0;
     for (; count < most && queue.room() >= slots; ++count) {
-        const std::uint16_t bytes = fixed() ? largest_size() : shape(sent_.data(), now);
+        const std::uint16_t bytes = fixed() ? largest_size() : shape(sent_.data(), 0, now);
         if (!queue.send({.bytes = {sent_.data(), bytes}})) {
             break;
         }

@@ -68,7 +68,7 @@ class Generator:
 class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
                  packed=0, in_order=1, mergeable=1, queue_size=256,
-                 direction="both", rate=0.0, latency=False, flows=0, flow_kind="5tuple",
+                 direction="both", rate=0.0, latency=0, flows=0, flow_kind="5tuple",
                  order="uniform", new_flows=0, prime=1, interval=0, steps=True, sequence=False,
                  verify_every=64, patience=15):
         super().__init__(switch, settings, seconds, warm_up)
@@ -82,11 +82,10 @@ class StraitGenerator(Generator):
                  "--mergeable", str(mergeable),
                  "--queue-size", str(queue_size),
                  "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
-                 "--warm-up", str(warm_up)]
+                 "--warm-up", str(warm_up), "--latency", str(latency)]
         words += ["--steps"] if steps else []
         words += ["--server"] if switch.server else []
         words += ["--turned"] if switch.turns else []
-        words += ["--latency"] if latency else []
         words += ["--sequence"] if sequence else []
         words += ["--verify-every", str(verify_every)]
         if flows:

@@ -204,13 +204,13 @@ SINGLES = (
         "v2v-half-cpu", "v2v, 64 B, worker at half a CPU", half_cpu=True, figures=(MPPS,),
         bars=(Bar(MPPS, "testpmd", at_least=1.4), Bar(MPPS, "ovs"))),
     *_both_orders(
-        "v2v-latency", "v2v, 64 B at 10 % of load", load=0.1, traffic={"latency": True},
+        "v2v-latency", "v2v, 64 B at 10 % of load", load=0.1, traffic={"latency": 1},
         figures=(P50, P99, P999), bars=(Bar(P99, "testpmd", at_most=1.2), Bar(P99, "ovs"))),
     Scenario("v2v-sequence", "v2v, 64 B, 1,000 flows at 50 % of load, frames numbered", load=0.5,
              traffic={"flows": 1000, "sequence": True},
              figures=(MPPS, LOST, DUPLICATED, REORDERED)),
     Scenario("v2v-idle", "v2v, nothing but a packet each way now and then", idle=True,
-             traffic={"latency": True}, figures=(IDLE_CPU, FIRST)),
+             traffic={"latency": 1}, figures=(IDLE_CPU, FIRST)),
     *_many_flows(),
     Scenario(
         "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",

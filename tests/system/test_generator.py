@@ -59,7 +59,7 @@ def test_every_kind_of_ring_with_testpmd(lab, tmp_path):
     switch = lab.testpmd([f"net_vhost{i},iface={path},queues=1" for i, path in enumerate(sockets)])
     switch.start()
     for kind in KINDS:
-        check(traffic(sockets, *kind, "--macs", 64, "--frame", "imix", "--latency"))
+        check(traffic(sockets, *kind, "--macs", 64, "--frame", "imix", "--latency", 1))
 
 
 @pytest.mark.parametrize("words", [
@@ -109,7 +109,7 @@ def test_xen_guests():
             simulator.tools("attach", domain, 0, "--mac", f"00:16:3e:00:00:0{domain}",
                             "--bridge", "br0")
             ends.append(f"xen:{domain}:{simulator.socket}")
-        check(between(ends, "--flows", 100, "--frame", "imix", "--sequence", "--latency"))
+        check(between(ends, "--flows", 100, "--frame", "imix", "--sequence", "--latency", 8))
         simulator.tools("create", 3)
         simulator.tools("attach", 3, 0, "--mac", "00:16:3e:00:00:03", "--bridge", "br0")
         check(between([f"xen:3:{simulator.socket}", f"vhost:{switch.add_vhost('v')}"]))
@@ -231,14 +231,19 @@ def test_steps_change_rate_and_time(bridged):
     latency = slow["latency_us"]
     assert sum(count for _, count in latency["histogram"]) == latency["count"] > 0
     assert latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
-    assert generator.step("frames=100")["sent"] == 200
+    assert latency["count"] >= 500
+    # One in 8 has a stamp, of which one in 9 is looked at, and no old one.
+    sampled = generator.step("latency=8 rate=0.02", lines=3)
+    assert 50 <= sampled["latency_us"]["count"] <= sampled["received"] / 60
+    assert sampled["latency_us"]["max"] < 1e6 * sampled["seconds"]
+    assert generator.step("frames=100 latency=0")["sent"] == 200
     assert generator.step("frames=7")["sent"] == 14
     generator.close()
 
 
 @pytest.mark.parametrize("line, sentence", [
     ("speed=3", "a step cannot have \"speed=3\""),
-    ("latency=2", "a step cannot have \"latency=2\""),
+    ("latency=-1", "a step's latency cannot be \"-1\""),
     ("rate=x", "a step's rate cannot be \"x\""),
     ("seconds=0", "right would be 0.01 to 86400 seconds"),
 ])
