@@ -134,7 +134,7 @@ class Charts:
                                  stats.interval(ratios), stats.tells_apart(ratios)))
         if not rows:
             return None
-        figure, axes = self._pyplot.subplots(figsize=(WIDTH, 0.7 + 0.17 * len(rows)))
+        figure, axes = self._pyplot.subplots(figsize=(WIDTH, 1 + 0.17 * len(rows)))
         labels = []
         for place, (cell, name, middle, (low, high), sure) in enumerate(rows):
             colour, marker, _ = self._styles[name]
@@ -148,7 +148,7 @@ class Charts:
         named = [cell.title().removeprefix(f"{scenario}, ") if place == 0
                  or rows[place - 1][0] != cell else "" for place, (cell, *_) in enumerate(rows)]
         axes.set_yticks(range(len(rows)), named, fontsize=7)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xscale("log")
         ticks = [one for one in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
                  if min(row[3][0] for row in rows) / 2 <= one <= max(row[3][1] for row in rows) * 2]

@@ -120,6 +120,8 @@ def _add_common(parser, rounds, sizes):
                         help="the switches' CPU (1)")
     parser.add_argument("--generator-cpu", type=_positive(int, 0), default=0,
                         help="the CPU of the generator and of everything else (0)")
+    parser.add_argument("--guest-cpu", type=_positive(int, 0), metavar="N",
+                        help="the CPU of guests that packets go through (the generator's)")
     parser.add_argument("--no-huge", action="store_true",
                         help="no huge pages, for anyone; chosen by itself when too few are free")
     parser.add_argument("--nice", type=int, choices=range(-20, 20), default=0, metavar="N",

@@ -145,6 +145,10 @@ def sentences(document, results, peers):
             out.append(f"The generator, not {title}, was the limit in {_places(limited)}, where "
                        f"the rate is a lower bound: {_some(limited)}.")
     out += _not_found(results, peers)
+    if any(cell_of(key).scenario.loops for key in results.keys()) and \
+            document["settings"].get("guest_cpu") == document["machine"]["generator_cpu"]:
+        out.append("The guests of loopback shared the generator's CPU (--guest-cpu), so that these "
+                   "rates say nothing of the switch.")
     if document.get("partial"):
         out.append(f"The run is not whole: {document.get('reason', 'it was stopped')}.")
     return out

@@ -5,7 +5,7 @@
 import contextlib
 import statistics
 
-from . import alone, flow_rules, idle, rfc2544, scenarios
+from . import alone, flow_rules, idle, loops, rfc2544, scenarios
 from .generators import GENERATORS
 from .machine import BenchError, HalfCpu, settle, thread_pinned_to
 from .peers import Strait
@@ -68,17 +68,21 @@ class Runner:
             traffic["patience"] = self.asked.patience
         with contextlib.ExitStack() as stack:
             switch = stack.enter_context(
-                make_switch(self.settings, ends=ends, mtu=cell.mtu()))
+                make_switch(self.settings, ends=ends, mtu=cell.mtu(),
+                            loops=scenario.loops))
             if rules:
                 switch.load_rules(*flow_rules.text_for(
                     self.settings, rules, traffic["flows"], traffic.get("flow_kind", "5tuple")))
+            turns = [switch]
+            if scenario.loops:
+                switch.load_rules(*loops.rules(scenario.loops))
+                turns.append(stack.enter_context(loops.LoopGuests(switch, self.settings)))
             generator = stack.enter_context(GENERATORS[scenario.generator](
                 switch, self.settings, seconds=self.asked.seconds, warm_up=self.asked.warm_up,
                 **traffic))
             stack.callback(switch.thaw)  # it has to answer when its guests leave
             if rules:
                 switch.warm_up(generator)
-            turns = [switch]
             if scenario.half_cpu:
                 cpu = self.settings.worker_cpu
                 half = HalfCpu(switch.pid(), thread_pinned_to(switch.pid(), cpu), cpu)

@@ -83,6 +83,8 @@ class Scenario:
     idle: bool = False
     # Rules that track connections.
     stateful: bool = False
+    # Guests that packets go through.
+    loops: int = 0
     # Peers that are left out.
     without: tuple = ()
 
@@ -211,6 +213,10 @@ SINGLES = (
              figures=(MPPS, LOST, DUPLICATED, REORDERED)),
     Scenario("v2v-idle", "v2v, nothing but a packet each way now and then", idle=True,
              traffic={"latency": 1}, figures=(IDLE_CPU, FIRST)),
+    *(Scenario(f"loopback-{count}", f"loopback through {count} KVM guest"
+               f"{'' if count == 1 else 's'}, testpmd io, 64 B", loops=count,
+               bars=(Bar(MPPS, "ovs"),))
+      for count in range(1, 6)),
     *_many_flows(),
     Scenario(
         "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",

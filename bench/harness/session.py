@@ -41,6 +41,8 @@ def _check_machine(asked):
             not {asked.worker_cpu, asked.generator_cpu} <= cpus:
         raise BenchError(f"two different CPUs of {sorted(cpus)} are needed for --worker-cpu and "
                          f"--generator-cpu")
+    if asked.guest_cpu is not None and asked.guest_cpu not in cpus:
+        raise BenchError(f"--guest-cpu {asked.guest_cpu} is none of the CPUs {sorted(cpus)}")
     if os.geteuid() != 0:
         raise BenchError("it needs root, as the switches do")
 
@@ -125,7 +127,8 @@ class Kept:
             "machine": facts.of_machine(asked.worker_cpu, asked.generator_cpu),
             "settings": {"rounds": asked.rounds, "seconds": asked.seconds,
                          "warm_up": asked.warm_up, "huge_pages": settings.huge,
-                         "nice": asked.nice, "rfc2544": asked.rfc2544},
+                         "nice": asked.nice, "rfc2544": asked.rfc2544,
+                         "guest_cpu": settings.guest_cpu},
             "peers": peers, "alone": {}, "trials": []}
 
     def keep(self, results):
@@ -171,7 +174,7 @@ def _stages(asked, runner):
 
 def run(asked, programs):
     _check_machine(asked)
-    settings = Settings(asked.worker_cpu, asked.generator_cpu, False, programs)
+    settings = Settings(asked.worker_cpu, asked.generator_cpu, False, programs, asked.guest_cpu)
     switches, skipped = _switches(asked, settings)
     settings.huge = not asked.no_huge and free_huge_mib() >= HUGE_MIB_EACH * len(switches)
     titles = {name: one.title for name, one in switches.items()}

@@ -82,6 +82,7 @@ USUAL = {"strait", "testpmd", "macswap", "bridge"}
     ("v2v-half-cpu", USUAL - {"bridge"}), ("v2v-flowgen", {"strait", "testpmd"}),
     ("v2v-rules-1k", USUAL - {"bridge"}), ("v2v-rules-1k-5tuple-zipf", USUAL - {"bridge"}),
     ("v2v-acl", USUAL - {"bridge"}), ("v2v-new-flows-few", USUAL - {"bridge"}),
+    ("loopback-1", {"strait"}), ("loopback-3", {"strait"}),
     ("v2v-conntrack-1k", {"strait"}), ("v2v-nat-1k", {"strait"}),
     pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
@@ -99,7 +100,7 @@ def test_scenario(tmp_path, scenario, peers):
 
 @pytest.mark.parametrize("peer, scenario", [
     ("ovs", "v2v"), ("ovs", "p2v"), ("ovs", "v2v-conntrack-1k"), ("ovs", "v2v-nat-1k"),
-    ("ovs-rules", "v2v"), ("vpp", "v2v")])
+    ("ovs", "loopback-2"), ("ovs-rules", "v2v"), ("vpp", "v2v")])
 def test_peer_that_may_be_installed(tmp_path, peer, scenario):
     line = next(line for line in bench("list").stdout.splitlines()
                 if line.startswith(f"{peer} "))
@@ -301,6 +302,7 @@ def test_stopped_at_any_time(tmp_path, number, moment):
     (("run", "--peers", "x"), 2, "there is no peer x; there are testpmd"),
     (("run", "--rounds", "0"), 2, "a number from 1 on, not \"0\""),
     (("run", "--worker-cpu", "0"), 1, "two different CPUs of [0, 1"),
+    (("run", "--guest-cpu", "999"), 1, "--guest-cpu 999 is none of the CPUs [0"),
     (("run", "--build", "/no"), 1, "is not in /no/bin; build it, or name a build folder"),
     (("run", "--before", "/no"), 1, "straitd is not in /no/bin"),
     (("run", "--all", "--scenario", "v2v"), 1, "--all and --scenario exclude each other"),

@@ -14,9 +14,10 @@ USUAL_MTU = 1500
 class Settings:
     """What is the same for every switch of a comparison."""
 
-    def __init__(self, worker_cpu, other_cpu, huge, programs):
+    def __init__(self, worker_cpu, other_cpu, huge, programs, guest_cpu=None):
         self.worker_cpu = worker_cpu
         self.other_cpu = other_cpu
+        self.guest_cpu = other_cpu if guest_cpu is None else guest_cpu
         self.huge = huge
         self.programs = programs
 
@@ -25,9 +26,9 @@ class Settings:
 
 
 class Switch:
-    """A running switch with two ports. `ends` says what each is for: a KVM guest's vhost-user
-    socket, a simulated Xen guest, a wire. `server` tells whether the generator has to listen on
-    sockets, because the switch connects."""
+    """A running switch with two ports, and two more for each of `loops` guests. `ends` says what
+    each of the first two is for: a KVM guest's vhost-user socket, a simulated Xen guest, a wire.
+    `server` tells whether the generator has to listen on sockets, because the switch connects."""
 
     name = ""
     title = ""
@@ -35,17 +36,21 @@ class Switch:
     # Of ends it has ports for, and which other it takes in the place of one that it has none for.
     kinds = (VHOST,)
     instead = {}
+    # Whether it has rules that track connections, and ports for guests that packets go through.
+    stateful = False
+    chains = False
     # Debian's packages of it.
     packages = ()
     # The generator is told to expect exchanged MAC addresses.
     turns = False
 
-    def __init__(self, settings, ends=(VHOST, VHOST), mtu=USUAL_MTU):
+    def __init__(self, settings, ends=(VHOST, VHOST), mtu=USUAL_MTU, loops=0):
         self.settings = settings
         self.mtu = mtu
         self.ends = tuple(self.instead.get(end, end) for end in ends)
         self.folder = RunFolder()
-        self.sockets = [str(self.folder.path / f"vm{number}.sock") for number in (1, 2)]
+        self.sockets = [str(self.folder.path / f"vm{number}.sock")
+                        for number in range(1, 3 + 2 * loops)]
         self.namespace = None
         self.taps = ("wire1", "wire2")
 
@@ -66,9 +71,9 @@ class Switch:
                 return f"{cls.title} has no port for {ENDS_IN_WORDS[end]}"
         if scenario.stateful and not cls.stateful:
             return f"{cls.title} tracks no connections here"
+        if scenario.loops and not cls.chains:
+            return f"{cls.title} has no rules here that lead packets through guests"
         return None
-
-    stateful = False
 
     def __enter__(self):
         try:

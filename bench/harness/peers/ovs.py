@@ -20,6 +20,7 @@ class Ovs(Switch):
     server = True
     kinds = (VHOST, TAP)
     stateful = True
+    chains = True
     packages = ("openvswitch-switch-dpdk",)
 
     @classmethod
@@ -83,7 +84,7 @@ class Ovs(Switch):
         wait_until((at / "vswitchd.ctl").is_socket, 20, "ovs-vswitchd's control socket")
         self._vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
                     "other_config:mac-table-size=200000", "fail-mode=standalone")
-        for number in range(2):
+        for number in range(len(self.sockets)):
             self._add_port(number)
         self._raise_limit()
 
@@ -91,7 +92,7 @@ class Ovs(Switch):
         name = f"vm{number + 1}"
         kind = ["type=dpdk",
                 f"options:dpdk-devargs=net_af_packet{number},iface={self.taps[number]}"] \
-            if self.ends[number] == TAP else \
+            if self.ends[number:number + 1] == (TAP,) else \
             ["type=dpdkvhostuserclient", f"options:vhost-server-path={self.sockets[number]}"]
         self._vsctl("add-port", "br0", name, "--", "set", "Interface", name, *kind,
                     f"ofport_request={number + 1}",
@@ -167,7 +168,7 @@ class OvsRules(Ovs):
 
     @classmethod
     def cannot(cls, scenario):
-        if scenario.traffic.get("rules"):
+        if scenario.traffic.get("rules") or scenario.loops:
             return "the scenario has rules of its own, which the peer ovs is given"
         return super().cannot(scenario)
 

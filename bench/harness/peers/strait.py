@@ -13,6 +13,7 @@ class Strait(Switch):
     title = "Strait"
     kinds = (VHOST, XEN, TAP)
     stateful = True
+    chains = True
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
@@ -98,6 +99,8 @@ class Strait(Switch):
             elif end == TAP:
                 self.ctl("port", "add", f"vm{number + 1}", "--bridge", "br0", "--type", "nic",
                          "--device", f"net_af_packet{number},iface={self.taps[number]}", *mtu)
+        for number, socket in enumerate(self.sockets[2:], 3):
+            self.add_port(f"vm{number}", socket, *mtu)
 
     def add_port(self, name, socket, *more):
         self.ctl("port", "add", name, "--bridge", "br0", "--type", "vhost-user", "--socket",
