@@ -22,8 +22,8 @@ class LoopGuests:
 
     def __init__(self, switch, settings):
         if not shutil.which("dpdk-testpmd"):
-            raise BenchError("dpdk-testpmd, which the guests run, is not installed (Debian: apt-get "
-                             "install dpdk-dev)")
+            raise BenchError("dpdk-testpmd, which the guests run, is not installed (Debian: "
+                             "apt-get install dpdk-dev)")
         memory = ["--in-memory", "--single-file-segments"] if settings.huge else \
             ["--no-huge", "-m", "1024"]
         devices = []

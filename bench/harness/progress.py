@@ -23,14 +23,15 @@ class Progress:
         self._verbose = verbose
         self._out = out
         self._live = out.isatty()
-        self._all = self._done = 0
+        self._planned = []
+        self._cells = self._done = 0
         self._begun = time.monotonic()
         self._head = False
         self._status = ""
 
     def plan(self, turns):
-        """How many turns there will be; a search counts as many."""
-        self._all += turns
+        """How many turns the next cell will take; a search counts as many."""
+        self._planned.append(turns)
 
     def say(self, text):
         """A sentence that stays."""
@@ -64,6 +65,8 @@ class Progress:
 
     def end(self, cell, results):
         """The cell's row."""
+        self._cells += 1
+        self._done = sum(self._planned[:self._cells])  # whatever failed
         titles = self._titles
         figure = cell.scenario.figures[0]
         if not self._head:
@@ -96,9 +99,10 @@ class Progress:
         if not self._live or not self._status:
             return
         passed = time.monotonic() - self._begun
-        left = f", {duration(passed / self._done * (self._all - self._done))} left" \
-            if 0 < self._done < self._all else ""
-        part = f"{100 * self._done / self._all:.0f} %" if self._all else ""
+        planned = sum(self._planned)
+        left = f", {duration(passed / self._done * (planned - self._done))} left" \
+            if 0 < self._done < planned else ""
+        part = f"{100 * self._done / planned:.0f} %" if planned else ""
         print(f"\r\x1b[K[{part}{left}] {self._status}"[:160], end="", file=self._out, flush=True)
 
     def _wipe(self):

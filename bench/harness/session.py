@@ -211,10 +211,8 @@ def run(asked, programs):
 def _plan(runner, progress, cells):
     seen = set()
     for cell in cells:
-        turns = runner.turns(cell)
-        progress.plan(turns)
-        if runner.searches(cell, cell.scenario.name not in seen):
-            progress.plan(SEARCH_TURNS * turns)
+        searches = runner.searches(cell, cell.scenario.name not in seen)
+        progress.plan(runner.turns(cell) * (1 + SEARCH_TURNS * searches))
         seen.add(cell.scenario.name)
 
 

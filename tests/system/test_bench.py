@@ -217,8 +217,8 @@ def test_a_peer_that_forwards_nothing(tmp_path):
     if not real:
         pytest.skip("skipped: dpdk-testpmd is not installed")
     env = fake(tmp_path, f'exec {real} "${{@/--forward-mode=io/--forward-mode=rxonly}}"')
-    assert "no frame came through the switch in both directions within 1.0 s" in failed(
-        tmp_path, env, "--patience", "1")
+    assert "no frame came through the switch in both directions within 5.0 s" in failed(
+        tmp_path, env, "--patience", "5")
 
 
 def descendants(pid):
