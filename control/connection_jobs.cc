@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/connection_jobs.hh"
 
+#include "control/worker_jobs.hh"
 #include "dataplane/conntrack/tracker.hh"
 
-#include <chrono>
-#include <thread>
+#include <array>
 
 namespace strait::control {
 
@@ -12,15 +12,7 @@ using conntrack::job;
 
 void have_done(dataplane::engine& engine, job& j)
 {
-    constexpr auto pause = std::chrono::microseconds{200};
-    auto& tracker = engine.tracker(dataplane::worker_index{0});
-    while (!tracker.submit(j)) {
-        std::this_thread::sleep_for(pause);
-    }
-    while (!j.done()) {
-        engine.wake_workers();
-        std::this_thread::sleep_for(pause);
-    }
+    have_done(engine, engine.tracker(dataplane::worker_index{0}), j);
 }
 
 std::size_t forget_connections(dataplane::engine& engine, const flow::match& which)

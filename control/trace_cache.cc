@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/trace_cache.hh"
 
+#include "control/worker_jobs.hh"
+
 #include <boost/json/array.hpp>
 
-#include <chrono>
 #include <optional>
-#include <thread>
 #include <vector>
 
 namespace strait::control {
@@ -23,15 +23,8 @@ const flow::pipeline* trace_cache::flows_of_workers(const flow::surroundings& ar
 std::optional<flow::cache::look::known> trace_cache::ask(flow::cache& of,
                                                          const flow::cache::look& what)
 {
-    constexpr auto pause = std::chrono::microseconds{200};
     flow::cache::look l{what.packet, what.layout, what.pass, what.more, what.facts};
-    while (!of.submit(l)) {
-        std::this_thread::sleep_for(pause);
-    }
-    while (!l.done.load(std::memory_order_acquire)) {
-        engine_.wake_workers();
-        std::this_thread::sleep_for(pause);
-    }
+    have_done(engine_, of, l);
     return l.answer;
 }
 

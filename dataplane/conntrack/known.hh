@@ -32,7 +32,7 @@ struct plain_packet {
 
 // Whether it is as nearly all are: IPv4 behind an untagged Ethernet header, without options, no
 // fragment, TCP or UDP, lengths that go together and headers in the head. Then it is as classify()
-// has it. Its head is `readable` bytes long.
+// has it.
 [[nodiscard]] inline bool read_plain(const dataplane::packet& p, zone_id zone,
                                      plain_packet& out) noexcept
 {

@@ -378,15 +378,24 @@ std::optional<whole_tuple> tracker::reply_to(const request& r, const question& q
     return is_free(out, now) ? std::optional{out} : std::nullopt;
 }
 
-void tracker::commit(request& r, const question& q, expectation* announced, seconds_t now) noexcept
+std::optional<whole_tuple> tracker::admit(request& r, const question& q,
+                                          const expectation* announced, seconds_t now) noexcept
 {
     if (!zones_.has_room(r.asked.zone)) {
         drop(r, drop_reason::ct_zone_full);
-        return;
+        return std::nullopt;
     }
     const std::optional<whole_tuple> reply = reply_to(r, q, announced, now);
     if (!reply) {
         drop(r, drop_reason::ct_no_translation);
+    }
+    return reply;
+}
+
+void tracker::commit(request& r, const question& q, expectation* announced, seconds_t now) noexcept
+{
+    const std::optional<whole_tuple> reply = admit(r, q, announced, now);
+    if (!reply) {
         return;
     }
     const connection_id id = make(q.asked, *reply, now);

@@ -132,6 +132,9 @@ private:
     // How answers to an announced connection's first packet look if addresses are translated.
     [[nodiscard]] whole_tuple answers_to(const expectation& e, const whole_tuple& first,
                                          seconds_t now) noexcept;
+    // What answers to a new connection have. Nothing: it cannot be, and the packet is dropped.
+    [[nodiscard]] std::optional<whole_tuple>
+    admit(request& r, const question& q, const expectation* announced, seconds_t now) noexcept;
     // As packets have it that answer. Nothing: it cannot be had.
     [[nodiscard]] std::optional<whole_tuple> reply_to(const request& r, const question& q,
                                                       const expectation* announced,

@@ -100,13 +100,8 @@ void tracker::look_at_new(request& r, const question& q, seconds_t now) noexcept
     if (!r.asked.commit) {
         return;
     }
-    if (!zones_.has_room(r.asked.zone)) {
-        drop(r, drop_reason::ct_zone_full);
-        return;
-    }
-    const std::optional<whole_tuple> reply = reply_to(r, q, announced, now);
+    const std::optional<whole_tuple> reply = admit(r, q, announced, now);
     if (!reply) {
-        drop(r, drop_reason::ct_no_translation);
         return;
     }
     give_marks(r);

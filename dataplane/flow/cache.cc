@@ -428,7 +428,7 @@ void cache::answer(look& l) noexcept
         l.answer = {found->version, found->last_used};
     }
     look_.store(nullptr, std::memory_order_relaxed);
-    l.done.store(true, std::memory_order_release);
+    l.answered.store(true, std::memory_order_release);
 }
 
 void cache::bring_home(std::uint64_t tsc, bool settle) noexcept

@@ -149,7 +149,11 @@ public:
             seconds_t last_used;
         };
         std::optional<known> answer{};
-        std::atomic<bool> done{false}; // the answer may be read
+        std::atomic<bool> answered{false};
+        [[nodiscard]] bool done() const noexcept // the answer may be read
+        {
+            return answered.load(std::memory_order_acquire);
+        }
     };
     // Any thread. False: there is another one, which must be done first. Until it is done all that
     // it refers to is there; bring_home() answers.

@@ -110,13 +110,17 @@ def test_a_connection_that_was_flushed_does_not_go_on_from_outside(hosts):
     assert not pings(hosts.outside, INSIDE, 1)
 
 
+TRANSLATED = (
+    "table=0,priority=9,arp,actions=NORMAL",
+    f"table=0,priority=5,in_port=h1,ip,actions=ct(commit,nat(src={SEEN_AS}),table=1)",
+    "table=0,priority=5,in_port=h2,ip,actions=ct(nat,table=2)",
+    "table=1,ip,ct_state=+trk-inv,actions=output:h2",
+    "table=2,ip,ct_state=+trk+est,actions=output:h1",
+)
+
+
 def test_addresses_are_translated_there_and_back(hosts):
-    hosts.load(
-        "table=0,priority=9,arp,actions=NORMAL",
-        f"table=0,priority=5,in_port=h1,ip,actions=ct(commit,nat(src={SEEN_AS}),table=1)",
-        "table=0,priority=5,in_port=h2,ip,actions=ct(nat,table=2)",
-        "table=1,ip,ct_state=+trk-inv,actions=output:h2",
-        "table=2,ip,ct_state=+trk+est,actions=output:h1")
+    hosts.load(*TRANSLATED)
     # Nobody has that address: its neighbour is told where it is.
     mac = hosts.inside.run("cat /sys/class/net/h1/address")[1].strip()
     hosts.outside.run(f"ip neigh replace {SEEN_AS} lladdr {mac} dev h2")
@@ -152,12 +156,7 @@ def traced(hosts, port, packet, *words):
 
 
 def test_a_trace_asks_what_is_known_of_connections(hosts):
-    hosts.load(
-        "table=0,priority=9,arp,actions=NORMAL",
-        f"table=0,priority=5,in_port=h1,ip,actions=ct(commit,nat(src={SEEN_AS}),table=1)",
-        "table=0,priority=5,in_port=h2,ip,actions=ct(nat,table=2)",
-        "table=1,ip,ct_state=+trk-inv,actions=output:h2",
-        "table=2,ip,ct_state=+trk+est,actions=output:h1")
+    hosts.load(*TRANSLATED)
     hosts.ctl("ct", "flush")
     # A reply without a connection, and what would begin one, with the address it would get.
     reply = f"udp,nw_src={OUTSIDE},nw_dst={SEEN_AS},tp_src=53,tp_dst=4000"
