@@ -156,6 +156,7 @@ def traced(hosts, port, packet, *words):
 
 
 def test_a_trace_asks_what_is_known_of_connections(hosts):
+    hosts.load(*STATEFUL)  # what workers know of other tests' packets is of older flows then
     hosts.load(*TRANSLATED)
     hosts.ctl("ct", "flush")
     # A reply without a connection, and what would begin one, with the address it would get.
