@@ -10,6 +10,15 @@ namespace strait::control {
 
 namespace json = boost::json;
 
+namespace {
+
+bool is_tracked_in(const conntrack::result& known, conntrack::zone_id zone) noexcept
+{
+    return known.state != 0 && known.zone == zone;
+}
+
+} // namespace
+
 void trace_connections::answer(conntrack::request& asked, bool goes_on, bool leaves)
 {
     if (asks_) {
@@ -21,7 +30,16 @@ void trace_connections::answer(conntrack::request& asked, bool goes_on, bool lea
 
 void trace_connections::ask(conntrack::request& asked)
 {
+    const conntrack::result before = asked.answer;
     const auto found = look_up_connection(switch_.engine(), asked);
+    // What an earlier pass set is not in the connection, for nothing of a trace stays.
+    if (is_tracked_in(before, asked.asked.zone)) {
+        asked.answer.mark = before.mark;
+        asked.answer.label = before.label;
+        if (asked.asked.commit && (asked.answer.state & conntrack::state::invalid) == 0) {
+            conntrack::give_marks(asked.answer, asked.asked);
+        }
+    }
     const zone_owners owners = owners_of_zones(switch_);
     const auto owner = conntrack::is_of_port(asked.asked.zone)
                            ? owners.find(conntrack::number_of(asked.asked.zone))
@@ -37,12 +55,11 @@ void trace_connections::assume(conntrack::request& asked, bool goes_on, bool lea
     using namespace conntrack::state;
     // What the packet's connection was given before, it still has.
     const conntrack::parameters& with = asked.asked;
-    const bool known = asked.answer.state != 0 && asked.answer.zone == with.zone;
-    const conntrack::result before = known ? asked.answer : conntrack::result{};
-    asked.answer = {.state = tracked | fresh,
-                    .mark = (before.mark & ~with.mark_mask) | with.mark,
-                    .label = (before.label & ~with.label_mask) | with.label,
-                    .zone = with.zone};
+    const conntrack::result before =
+        is_tracked_in(asked.answer, with.zone) ? asked.answer : conntrack::result{};
+    asked.answer = {
+        .state = tracked | fresh, .mark = before.mark, .label = before.label, .zone = with.zone};
+    conntrack::give_marks(asked.answer, with);
     if (goes_on && !states_.empty()) {
         asked.answer.state = states_.front();
         states_ = states_.subspan(1);

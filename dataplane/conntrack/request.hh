@@ -55,6 +55,14 @@ struct result {
     flow::wide destination{};
 };
 
+// `to` is the packet's result or its connection: what exec() sets in it.
+template <class Marked>
+void give_marks(Marked& to, const parameters& asked) noexcept
+{
+    to.mark = (to.mark & ~asked.mark_mask) | (asked.mark & asked.mark_mask);
+    to.label = (to.label & ~asked.label_mask) | (asked.label & asked.label_mask);
+}
+
 // In a key: the number is field::ct_zone's; whether it is a port's stands in a bit that no field
 // has, since no rule asks for it.
 inline constexpr std::size_t zone_word = flow::place_of(flow::field::ct_zone).word;

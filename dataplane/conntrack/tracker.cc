@@ -495,9 +495,7 @@ void tracker::set_marks(const request& r, connection& c, connection_id id) noexc
     if (a.mark_mask == 0 && a.label_mask.is_zero()) {
         return;
     }
-    connection_details& d = table_.details(id);
-    d.mark = (d.mark & ~a.mark_mask) | (a.mark & a.mark_mask);
-    d.label = (d.label & ~a.label_mask) | (a.label & a.label_mask);
+    give_marks(table_.details(id), a);
     c.set(note::marked);
 }
 

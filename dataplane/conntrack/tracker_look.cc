@@ -14,14 +14,6 @@ bool stands_for_any(const request& r, packet_kind kind) noexcept
     return kind == packet_kind::tcp && read_segment(r).flags == 0;
 }
 
-// Those that its connection would have.
-void give_marks(request& r) noexcept
-{
-    const parameters& a = r.asked;
-    r.answer.mark = (r.answer.mark & ~a.mark_mask) | (a.mark & a.mark_mask);
-    r.answer.label = (r.answer.label & ~a.label_mask) | (a.label & a.label_mask);
-}
-
 } // namespace
 
 void tracker::look(job& j, seconds_t now) noexcept
@@ -81,7 +73,7 @@ bool tracker::look_on(request& r, const question& q, const match& m) noexcept
     }
     tell(r, c, m.id, m.reply);
     if (r.asked.commit) {
-        give_marks(r);
+        give_marks(r.answer, r.asked);
     }
     if (r.asked.translation != nullptr && c.has(note::translated) &&
         !translator_.translate(r, (m.reply ? table_.original(c) : table_.reply(c)).reversed())) {
@@ -104,7 +96,7 @@ void tracker::look_at_new(request& r, const question& q, seconds_t now) noexcept
     if (!reply) {
         return;
     }
-    give_marks(r);
+    give_marks(r.answer, r.asked);
     const std::uint8_t differs = what_differs(q.asked.reversed(), *reply);
     r.answer.state |= std::uint32_t{differs} << 4; // as tell() has it
     if (differs != 0 && !translator_.translate(r, reply->reversed())) {

@@ -211,8 +211,8 @@ def reconnect(lab, rounds, mode):
             for path in sockets:
                 pathlib.Path(path).unlink(missing_ok=True)
         guests = parts.Process(
-            [generator, "--socket-a", sockets[0], "--socket-b", sockets[1], "--no-huge",
-             "--packed", packed, "--in-order", number % 2, "--warm-up", 0,
+            [generator, "--end-a", f"vhost:{sockets[0]}", "--end-b", f"vhost:{sockets[1]}",
+             "--no-huge", "--packed", packed, "--in-order", number % 2, "--warm-up", 0,
              "--seconds", 120, "--ready-timeout", 60, "--verify-every", 1]
             + (["--server"] if mode == "client" else []),
             switch.folder / f"generator{number}.log")
