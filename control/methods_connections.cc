@@ -71,7 +71,7 @@ std::vector<method> connection_methods()
                     {"bytes", "integer", "of memory that they have, or had"},
                     {"workers", "array",
                      "of each: worker, created, ended, evicted, flushed, found, new, invalid, "
-                     "related and translated"}}},
+                     "related, translated and rewritten"}}},
         {.name = "ct.limit",
          .summary = "Show or set how many connections a zone may have",
          .changes = false,

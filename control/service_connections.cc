@@ -138,7 +138,8 @@ service::result service::connection_stats() const
                            {"new", c.fresh.read()},
                            {"invalid", c.invalid.read()},
                            {"related", c.related.read()},
-                           {"translated", c.translated.read()}});
+                           {"translated", c.translated.read()},
+                           {"rewritten", c.rewritten.read()}});
     }
     const conntrack::table& all = engine.connections().connections();
     return json::value{{"connections", all.size()},

@@ -46,7 +46,8 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
          "a fragment came to ct before the first of its datagram, overlaps another, or is too "
          "late"},
         {ct_payload, "ct_payload", true,
-         "what an FTP connection says of another cannot be translated as its addresses are"},
+         "a segment of a translated FTP connection cannot be rewritten: it comes too early or "
+         "damaged, or there is no room or port for what it says"},
         {no_live_bucket, "no_live_bucket", true,
          "no bucket of the group that it met has a port that is up: group list"},
         {metered, "metered", true, "more than a meter of its flows lets through: meter list"},

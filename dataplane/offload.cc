@@ -211,13 +211,19 @@ offload_fault parse_headers(const packet& p, headers& h) noexcept
     return offload_fault::none;
 }
 
-// Makes a checksum field blank: the sum of RFC 9293's pseudo-header, not complemented.
-void write_pseudo_sum(packet& p, const headers& h) noexcept
+// Of RFC 9293's pseudo-header, for so many bytes behind IP's.
+std::uint64_t pseudo_sum(const packet& p, const headers& h, std::size_t length) noexcept
 {
     const std::byte* const addresses = p.data + h.network + (h.ipv6 ? 8 : 12);
-    const auto length = static_cast<std::uint16_t>(p.length - h.transport);
-    const std::uint64_t sum = sum_of(addresses, h.ipv6 ? 32 : 8) + word(h.protocol) + word(length);
-    store(p.data + h.transport + h.checksum_offset(), fold(sum));
+    return sum_of(addresses, h.ipv6 ? 32 : 8) + word(h.protocol) +
+           word(static_cast<std::uint16_t>(length));
+}
+
+// Makes a checksum field blank: the pseudo-header's sum, not complemented.
+void write_pseudo_sum(packet& p, const headers& h) noexcept
+{
+    store(p.data + h.transport + h.checksum_offset(),
+          fold(pseudo_sum(p, h, p.length - h.transport)));
 }
 
 // Sets the intent of a packet whose headers are known.
@@ -310,6 +316,47 @@ offload_fault infer_offload(packet& p, bool checksum_blank, segmentation kind,
     headers h;
     const offload_fault fault = parse_headers(p, h);
     return fault != offload_fault::none ? fault : set_intent(p, h, checksum_blank, kind, size);
+}
+
+offload_fault leave_unfinished(packet& p, std::uint16_t size) noexcept
+{
+    p.offload = {};
+    headers h;
+    if (const offload_fault fault = parse_headers(p, h); fault != offload_fault::none) {
+        return fault;
+    }
+    if (h.routed) {
+        return offload_fault::protocol;
+    }
+    write_pseudo_sum(p, h);
+    const segmentation kind = size == 0 ? segmentation::none
+                              : h.ipv6  ? segmentation::tcp_ipv6
+                                        : segmentation::tcp_ipv4;
+    return set_intent(p, h, true, kind, size);
+}
+
+bool has_right_checksum(const packet& p, std::size_t end) noexcept
+{
+    headers h;
+    if (parse_headers(p, h) != offload_fault::none || h.routed || end < h.payload) {
+        return false;
+    }
+    gathered_sum sum;
+    std::size_t at = h.transport;
+    const auto add = [&](const guest_span& from, std::size_t begin) noexcept {
+        const std::size_t size = std::min(begin + from.size(), end);
+        if (at < size) {
+            sum.add(from, at - begin, size - at);
+            at = size;
+        }
+    };
+    std::size_t begin = p.head_length;
+    add({p.data, p.head_length}, 0);
+    for (const guest_span& s : std::span{p.segments, p.segment_count}) {
+        add(s, begin);
+        begin += s.size();
+    }
+    return fold(sum.result() + pseudo_sum(p, h, end - h.transport)) == 0xffff;
 }
 
 offload_fault checked_intent(packet& p, const virtio_offload& claim, offloads negotiated) noexcept

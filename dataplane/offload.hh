@@ -59,6 +59,15 @@ enum class offload_fault : std::uint8_t {
 [[nodiscard]] offload_fault infer_offload(packet& p, bool checksum_blank, segmentation kind,
                                           std::uint16_t size) noexcept;
 
+// Of a whole frame of TCP or UDP whose payload is local and was changed: its checksum is left to be
+// filled, and segments of `size` bytes to be cut (0: none), whatever the intent was before.
+[[nodiscard]] offload_fault leave_unfinished(packet& p, std::uint16_t size) noexcept;
+
+// Whether TCP's or UDP's checksum is right, of a packet without intent and with local payload.
+// `end`: of what IP says is its own in the frame, and lies there. False as well: there is none, or
+// it cannot be told (a fragment, a routing header).
+[[nodiscard]] bool has_right_checksum(const packet& p, std::size_t end) noexcept;
+
 // What a virtio driver says of a frame (VIRTIO 1.2, 5.1.6.2): as it stands in the header, in host
 // order, with nothing checked.
 struct virtio_offload {

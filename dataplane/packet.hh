@@ -129,14 +129,17 @@ struct burst {
 
     std::size_t count{0};
     std::size_t segments_used{0};
+    std::size_t bytes_used{0};
     std::array<packet_slot, capacity> slots;
     std::array<guest_span, segment_capacity> segments;
+    std::array<std::byte, 4096> bytes; // of payload that is not as it came
 
     [[nodiscard]] std::span<packet_slot> packets() noexcept { return {slots.data(), count}; }
     void clear() noexcept
     {
         count = 0;
         segments_used = 0;
+        bytes_used = 0;
     }
 };
 

@@ -158,7 +158,7 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
       cut_{new burst},
-      tracker_{*e.connections_, static_cast<unsigned>(to_index(index))},
+      tracker_{*e.connections_, static_cast<unsigned>(to_index(index)), e.settings_.pool},
       flows_{e.settings_.flow_cache_bytes},
       carrier_{e.neighbours_, e.tsc_hz_},
       judge_{flows_},

@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cstdio>
 
 #include <arpa/inet.h>
 
@@ -161,6 +162,32 @@ std::optional<announcement> read_ftp(std::string_view text, bool from_server, bo
         return read_extended(text, bracket + 1, false, ipv6);
     }
     return std::nullopt;
+}
+
+std::size_t write_ftp(announcement::form form, const flow::wide& address, std::uint16_t port,
+                      bool ipv6, announcement_text& to) noexcept
+{
+    int size = 0;
+    if (form == announcement::form::commas) {
+        const auto byte = [&address](unsigned i) {
+            return static_cast<unsigned>(address.low >> (24 - 8 * i) & 0xff);
+        };
+        size = std::snprintf(to.data(), to.size(), "%u,%u,%u,%u,%u,%u", byte(0), byte(1), byte(2),
+                             byte(3), unsigned{port} >> 8, unsigned{port} & 0xff);
+    } else if (form == announcement::form::port) {
+        size = std::snprintf(to.data(), to.size(), "|||%u|", unsigned{port});
+    } else {
+        std::array<std::uint8_t, 16> bytes{};
+        const unsigned count = ipv6 ? 16 : 4;
+        for (unsigned i = 0; i < count; ++i) {
+            bytes[i] = static_cast<std::uint8_t>((address >> (8 * (count - 1 - i))).low);
+        }
+        std::array<char, INET6_ADDRSTRLEN> text{};
+        inet_ntop(ipv6 ? AF_INET6 : AF_INET, bytes.data(), text.data(), text.size());
+        size = std::snprintf(to.data(), to.size(), "|%d|%s|%u|", ipv6 ? 2 : 1, text.data(),
+                             unsigned{port});
+    }
+    return static_cast<std::size_t>(size);
 }
 
 bool is_tftp_request(std::string_view datagram) noexcept

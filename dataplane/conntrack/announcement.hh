@@ -5,6 +5,7 @@
 
 #include "dataplane/flow/key.hh"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -26,6 +27,11 @@ struct announcement {
     std::size_t begin{0};
     std::size_t size{0};
 };
+
+// The same with another address and port: how long the text is, which takes the place of the old.
+using announcement_text = std::array<char, 54>;
+[[nodiscard]] std::size_t write_ftp(announcement::form form, const flow::wide& address,
+                                    std::uint16_t port, bool ipv6, announcement_text& to) noexcept;
 
 // A segment that begins with a line: PORT or EPRT of a client, 227 or 229 of a server. Nothing: it
 // says something else, or its line is not whole.

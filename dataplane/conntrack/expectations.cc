@@ -2,6 +2,8 @@
 // Announced connections by hash; the oldest of a set makes way.
 #include "dataplane/conntrack/expectations.hh"
 
+#include "dataplane/conntrack/nat.hh"
+
 #include <algorithm>
 
 namespace strait::conntrack {
@@ -9,7 +11,6 @@ namespace strait::conntrack {
 namespace {
 
 constexpr std::uint64_t source_port_bits = 0xffff;
-constexpr std::uint16_t first_free_port = 1024;
 
 [[nodiscard]] whole_tuple without_source_port(whole_tuple t) noexcept
 {

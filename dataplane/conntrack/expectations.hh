@@ -34,6 +34,12 @@ public:
         return now >= last_deadline_ ? nullptr : search(first, now);
     }
     static void remove(expectation& e) noexcept { e.deadline = 0; }
+    // Whether somebody else waits for what would look like this.
+    [[nodiscard]] bool is_anothers(const expectation& e, seconds_t now) noexcept
+    {
+        const expectation* const known = find(e.coming, now);
+        return known != nullptr && known->answers != e.answers;
+    }
 
     // What one side of a connection announces, which packets of that side have the tuple
     // `announcing` of, and those of the other side `other`.

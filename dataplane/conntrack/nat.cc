@@ -17,7 +17,6 @@ using flow::word_hash;
 
 constexpr unsigned addresses_to_try = 8;
 constexpr unsigned tuples_to_try = 512;
-constexpr std::uint16_t first_free_port = 1024; // below that they are services'
 
 [[nodiscard]] constexpr wide plus(wide a, std::uint64_t n) noexcept
 {

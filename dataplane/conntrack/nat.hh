@@ -11,6 +11,8 @@
 
 namespace strait::conntrack {
 
+inline constexpr std::uint16_t first_free_port = 1024; // below that they are services'
+
 // Who knows which tuples are some connection's.
 class occupancy {
 public:
@@ -26,6 +28,7 @@ public:
     // bounded: a few hundred tuples.
     [[nodiscard]] std::optional<whole_tuple> choose(occupancy& connections, const flow::nat& asked,
                                                     const whole_tuple& original) noexcept;
+    [[nodiscard]] std::uint64_t random() noexcept;
 
 private:
     struct range {
@@ -39,8 +42,6 @@ private:
     [[nodiscard]] range ports_of(const flow::nat& asked, const whole_tuple& original) noexcept;
     [[nodiscard]] static bool try_port(search& s, std::uint16_t port) noexcept;
     [[nodiscard]] static bool try_range(search& s, const range& ports) noexcept;
-    [[nodiscard]] std::uint64_t random() noexcept;
-
     std::uint64_t random_;
 };
 

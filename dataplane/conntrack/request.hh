@@ -81,6 +81,7 @@ inline void put_zone(flow::key& to, zone_id zone) noexcept
 
 struct request {
     dataplane::packet_slot* p{nullptr}; // its headers are changed where NAT says so
+    dataplane::burst* payload{nullptr}; // where the segments of its payload lie; null: it stays
     flow::header_layout at;             // as extract() has it, at depth::transport
     // Its headers as they stand: the fields from eth_dst to packet_length.
     const flow::key* headers{nullptr};

@@ -7,12 +7,14 @@
 
 #include "dataplane/conntrack/expectations.hh"
 #include "dataplane/conntrack/fragments.hh"
+#include "dataplane/conntrack/stream_edits.hh"
 #include "dataplane/conntrack/table.hh"
 #include "dataplane/conntrack/tcp.hh"
 #include "dataplane/conntrack/timer_wheel.hh"
 #include "dataplane/conntrack/zone_lock.hh"
 #include "dataplane/conntrack/zones.hh"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <memory>
@@ -58,7 +60,9 @@ public:
     static constexpr unsigned shards = 64;
 
     explicit store(const store_settings& settings)
-        : settings_{settings}, table_{settings.connections, settings.workers}
+        : settings_{settings},
+          table_{settings.connections, settings.workers},
+          edits_{std::clamp<std::size_t>(settings.connections / 64, 64, 65'536), alone()}
     {
         for (unsigned w = 0; w < settings.workers; ++w) {
             wheels_.push_back(std::make_unique<timer_wheel>(table_.all_places(), alone()));
@@ -79,11 +83,14 @@ public:
     [[nodiscard]] table& connections() noexcept { return table_; }
     [[nodiscard]] const table& connections() const noexcept { return table_; }
     [[nodiscard]] zones& limits() noexcept { return zones_; }
+    // Of connections whose payload was changed.
+    [[nodiscard]] edit_store& edits() noexcept { return edits_; }
     [[nodiscard]] timer_wheel& wheel(unsigned worker) noexcept { return *wheels_[worker]; }
 
 private:
     store_settings settings_;
     table table_;
+    edit_store edits_;
     zones zones_;
     std::array<shard, shards> shards_;
     std::vector<std::unique_ptr<timer_wheel>> wheels_;

@@ -38,6 +38,7 @@ inline constexpr std::uint8_t destination_translated = 0x08;
 inline constexpr std::uint8_t related = 0x10; // another connection announced it
 inline constexpr std::uint8_t marked = 0x20;  // with a mark or a label
 inline constexpr std::uint8_t helped = 0x40;  // its payload is looked at
+inline constexpr std::uint8_t edited = 0x80;  // and was changed: see connection_details::next
 inline constexpr std::uint8_t translated = source_translated | destination_translated;
 } // namespace note
 
@@ -90,7 +91,7 @@ static_assert(sizeof(ipv6_connection) == 128);
 struct connection_details {
     flow::wide label{};
     std::uint32_t mark{0};
-    std::uint32_t next{0}; // the next free one
+    std::uint32_t next{0}; // the next free one; of one in use, its edits (stream_edits.hh)
     tcp::resync ignored{};
 };
 static_assert(sizeof(connection_details) == 32);
@@ -103,6 +104,7 @@ struct match {
     connection* of{nullptr};
     connection_id id{no_connection};
     bool reply{false};
+    bool translated{false}; // the packet is, already
 };
 
 class table {

@@ -139,31 +139,6 @@ constexpr step reopening_step{step::kind::reopen, state::none};
     return invalid_step;
 }
 
-// Calls `visit` with the kind and the content of each option but padding, while lengths make sense.
-template <typename Visit>
-void each_option(std::span<const std::byte> options, const Visit& visit) noexcept
-{
-    while (!options.empty()) {
-        const auto kind = std::to_integer<std::uint8_t>(options[0]);
-        if (kind == 0) {
-            return;
-        }
-        if (kind == 1) {
-            options = options.subspan(1);
-            continue;
-        }
-        if (options.size() < 2) {
-            return;
-        }
-        const auto size = std::to_integer<std::size_t>(options[1]);
-        if (size < 2 || size > options.size()) {
-            return;
-        }
-        visit(kind, options.subspan(2, size - 2));
-        options = options.subspan(size);
-    }
-}
-
 struct scale_option {
     bool present{false};
     std::uint8_t scale{0};
@@ -187,7 +162,6 @@ struct scale_option {
 {
     constexpr std::uint32_t timestamp_alone = 0x0a080101; // two of padding in front of it
     constexpr std::size_t timestamp_size = 12;
-    constexpr std::uint8_t selective = 5;
     if (s.options.empty() || (s.options.size() == timestamp_size &&
                               load<std::uint32_t>(s.options.data()) == timestamp_alone)) {
         return acknowledged;

@@ -86,6 +86,33 @@ inline constexpr std::uint8_t syn_ignored = 0x10;       // there is a resync
 inline constexpr std::uint8_t ignored_was_reply = 0x20; // from the side that answers
 inline constexpr std::uint8_t scaled = 0x40;            // the first SYN had a window scale
 
+// Calls `visit` with the kind and the content of each option but padding, while lengths make sense.
+template <typename Visit>
+void each_option(std::span<const std::byte> options, const Visit& visit) noexcept
+{
+    while (!options.empty()) {
+        const auto kind = std::to_integer<std::uint8_t>(options[0]);
+        if (kind == 0) {
+            return;
+        }
+        if (kind == 1) {
+            options = options.subspan(1);
+            continue;
+        }
+        if (options.size() < 2) {
+            return;
+        }
+        const auto size = std::to_integer<std::size_t>(options[1]);
+        if (size < 2 || size > options.size()) {
+            return;
+        }
+        visit(kind, options.subspan(2, size - 2));
+        options = options.subspan(size);
+    }
+}
+
+inline constexpr std::uint8_t selective = 5; // edges of what has come out of order, four bytes each
+
 // A SYN where none was expected: if the other side answers it, the ends know better than we.
 struct resync {
     std::uint32_t end{0};

@@ -10,13 +10,14 @@ namespace strait::conntrack {
 
 using dataplane::drop_reason;
 
-tracker::tracker(store& all, unsigned worker)
+tracker::tracker(store& all, unsigned worker, rte_mempool* pool)
     : all_{all},
       table_{all.connections()},
       zones_{all.limits()},
       times_{all.settings().times},
       worker_{worker},
       alone_{all.alone()},
+      pool_{pool},
       questions_{std::make_unique<std::array<question, batch>>()}
 {}
 
@@ -167,6 +168,7 @@ match tracker::find(const question& q, seconds_t now) noexcept
             const whole_tuple opposite = q.asked.reversed();
             m = table_.find(opposite, opposite.packed.hash());
             m.reply = !m.reply;
+            m.translated = true;
         }
     }
     if (m.of != nullptr && m.of->deadline <= now) [[unlikely]] {
@@ -201,9 +203,12 @@ bool tracker::tell_error(request& r, const match& m) noexcept
     const whole_tuple seen_there = m.reply ? table_.original(*m.of) : table_.reply(*m.of);
     const bool source_end = m.of->has(note::source_translated);
     const bool destination_end = m.of->has(note::destination_translated);
-    const translator::error_change wanted{seen_there, seen_there.reversed(),
-                                          m.reply ? destination_end : source_end,
-                                          m.reply ? source_end : destination_end};
+    translator::error_change wanted{seen_there, seen_there.reversed(),
+                                    m.reply ? destination_end : source_end,
+                                    m.reply ? source_end : destination_end};
+    if (m.of->has(note::edited) && !m.translated) {
+        wanted.sent_by = &edits_of(m.id)[m.reply ? 0 : 1];
+    }
     if (!translator_.translate_error(r, wanted)) {
         drop(r, drop_reason::ct_no_translation);
         return false;
@@ -222,7 +227,9 @@ tracker::progress tracker::advance(const request& r, const question& q, const ma
             return progress::invalid;
         }
         const tcp::state before = c.stream.is;
-        const tcp::verdict v = tcp::advance(c.stream, table_.details(m.id).ignored, s, m.reply);
+        const tcp::verdict v =
+            c.has(note::edited) ? advance_edited(m, s)
+                                : tcp::advance(c.stream, table_.details(m.id).ignored, s, m.reply);
         if (v != tcp::verdict::valid) [[unlikely]] {
             return v == tcp::verdict::invalid ? progress::invalid : progress::begins_anew;
         }
@@ -269,6 +276,10 @@ bool tracker::follow(request& r, const question& q, const match& m, seconds_t no
         return false;
     }
     progress p = progress::goes_on;
+    next_byte next;
+    if (c.has(note::helped)) [[unlikely]] {
+        next = next_of(c, m.reply);
+    }
     if (!q.again) [[likely]] {
         p = advance(r, q, m, now);
     }
@@ -287,9 +298,12 @@ bool tracker::follow(request& r, const question& q, const match& m, seconds_t no
     }
     tell(r, c, m.id, m.reply);
     if (c.has(note::helped) && !q.again) [[unlikely]] {
-        look_for_announcement(r, c, m.id, m.reply, now);
+        listen(r, c, m.id, m.reply, next, now);
     }
     if (r.asked.translation != nullptr && c.has(note::translated)) {
+        if (c.has(note::edited) && !m.translated) [[unlikely]] {
+            rewrite(r, c, m.id, m.reply);
+        }
         translate(r, c, m.reply);
     }
     if (p == progress::ends) [[unlikely]] { // nothing came of it that anybody must remember
@@ -427,9 +441,12 @@ void tracker::commit(request& r, const question& q, expectation* announced, seco
     take_helper(r, c);
     tell(r, c, id, false);
     if (c.has(note::helped)) {
-        look_for_announcement(r, c, id, false, now);
+        listen(r, c, id, false, {}, now);
     }
     if (c.has(note::translated)) {
+        if (c.has(note::edited)) [[unlikely]] {
+            rewrite(r, c, id, false);
+        }
         translate(r, c, false);
     }
 }
@@ -561,7 +578,11 @@ void tracker::drop(request& r, drop_reason reason) noexcept
 
 void tracker::remove(connection_id id) noexcept
 {
-    zones_.add(table_.at(id).original.zone(), -1);
+    const connection& c = table_.at(id);
+    zones_.add(c.original.zone(), -1);
+    if (c.has(note::edited)) [[unlikely]] {
+        all_.edits().give_back(table_.details(id).next);
+    }
     table_.erase(worker_, id);
 }
 

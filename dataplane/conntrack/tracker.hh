@@ -10,6 +10,7 @@
 #include "dataplane/conntrack/nat.hh"
 #include "dataplane/conntrack/parse.hh"
 #include "dataplane/conntrack/request.hh"
+#include "dataplane/conntrack/segment_rewrite.hh"
 #include "dataplane/conntrack/store.hh"
 #include "dataplane/conntrack/tracking.hh"
 #include "dataplane/conntrack/translate.hh"
@@ -23,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 
 namespace strait::conntrack {
 
@@ -36,12 +38,14 @@ struct tracker_counters {
     dataplane::counter invalid; // of none
     dataplane::counter related; // that announce, or are announced by, others
     dataplane::counter translated;
+    dataplane::counter rewritten; // with other numbers, or other payload, than they came with
 };
 
 class tracker final : public tracking {
 public:
-    // `all` is all trackers' and outlives them; `worker` is below all.workers().
-    explicit tracker(store& all, unsigned worker = 0);
+    // `all` is all trackers' and outlives them; `worker` is below all.workers(). `pool`: for
+    // payload that has to be looked at and is not local.
+    explicit tracker(store& all, unsigned worker = 0, rte_mempool* pool = nullptr);
 
     // All of these: the worker alone. Requests in the order of their packets, in each zone.
     void track(std::span<request> requests, seconds_t now) noexcept override;
@@ -127,8 +131,29 @@ private:
                                      seconds_t now) noexcept;
     void set_marks(const request& r, connection& c, connection_id id) noexcept;
     static void take_helper(const request& r, connection& c) noexcept;
-    void look_for_announcement(request& r, const connection& c, connection_id id, bool reply,
-                               seconds_t now) noexcept;
+    // Of a connection that is listened to: which byte its side is to send next, if that is known.
+    using next_byte = std::optional<std::uint32_t>;
+    [[nodiscard]] static next_byte next_of(const connection& c, bool reply) noexcept;
+    void listen(request& r, connection& c, connection_id id, bool reply, const next_byte& next,
+                seconds_t now) noexcept;
+    [[nodiscard]] static bool is_in_order(const request& r, connection& c, bool reply,
+                                          const next_byte& next) noexcept;
+    [[nodiscard]] bool announce(request& r, connection& c, connection_id id, bool reply,
+                                const announcement& found, const payload_extent& payload,
+                                seconds_t now) noexcept;
+    [[nodiscard]] bool choose_port(expectation& e, seconds_t now) noexcept;
+    [[nodiscard]] bool edit(request& r, connection& c, connection_id id, bool reply, std::size_t at,
+                            std::size_t size, std::string_view text) noexcept;
+    // Of what a side sends, if anything.
+    [[nodiscard]] static std::optional<std::uint32_t> acknowledged_to(const connection& c,
+                                                                      unsigned side) noexcept;
+    [[nodiscard]] connection_edits& edits_of(connection_id id) noexcept
+    {
+        return all_.edits().at(table_.details(id).next);
+    }
+    [[nodiscard, gnu::noinline]] tcp::verdict advance_edited(const match& m,
+                                                             tcp::segment s) noexcept;
+    void rewrite(request& r, const connection& c, connection_id id, bool reply) noexcept;
     // How answers to an announced connection's first packet look if addresses are translated.
     [[nodiscard]] whole_tuple answers_to(const expectation& e, const whole_tuple& first,
                                          seconds_t now) noexcept;
@@ -196,6 +221,7 @@ private:
     const bool alone_;
     translator translator_;
     port_chooser ports_;
+    rte_mempool* const pool_;
     std::size_t work_{0};                      // tuples looked for, since others could have a lock
     std::size_t made_{0};                      // since something was forgotten
     std::array<std::uint32_t, 2> hands_{1, 1}; // by family: where to look for one to evict

@@ -18,7 +18,7 @@ inline known_connection tracker::meet(const plain_packet& q, seconds_t now) cons
         return {};
     }
     const unsigned n = c.stream.note;
-    if ((n & (note::helped | note::translated)) != 0) [[unlikely]] {
+    if ((n & (note::helped | note::edited | note::translated)) != 0) [[unlikely]] {
         return {};
     }
     known_connection out{.of = &c, .id = q.likely, .reply = reply};

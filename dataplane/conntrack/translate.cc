@@ -65,8 +65,9 @@ void mend_transport(std::byte* frame, const embedded_packet& inner, const sum_ch
 
 // Returns what the changes come to in the message's own checksum.
 [[nodiscard]] sum_change rewrite_embedded(std::byte* frame, const embedded_packet& inner,
-                                          const whole_tuple& wanted) noexcept
+                                          const translator::error_change& change) noexcept
 {
+    const whole_tuple& wanted = change.inner;
     sum_change outer;
     sum_change pseudo;
     std::byte* const network = frame + inner.network;
@@ -92,6 +93,11 @@ void mend_transport(std::byte* frame, const embedded_packet& inner, const sum_ch
     if (inner.protocol == protocol_tcp || inner.protocol == protocol_udp) {
         put_in(transport, wanted.packed.source_port(), content, outer);
         put_in(transport + 2, wanted.packed.destination_port(), content, outer);
+        const bool numbered = inner.protocol == protocol_tcp && inner.transport + 8 <= inner.end;
+        if (numbered && change.sent_by != nullptr) {
+            const std::uint32_t sequence = load<be32>(transport + 4);
+            put_in(transport + 4, change.sent_by->to_sender(sequence), content, outer);
+        }
         content += pseudo;
         mend_transport(frame, inner, content, outer);
     }
@@ -160,7 +166,7 @@ bool translator::translate_error(request& r, const error_change& wanted) noexcep
     if (!set(r)) {
         return false;
     }
-    const sum_change sum = rewrite_embedded(r.p->data, inner, wanted.inner);
+    const sum_change sum = rewrite_embedded(r.p->data, inner, wanted);
     std::byte* const checksum = r.p->data + r.at.checksum;
     store(checksum, sum.checksum(load<std::uint16_t>(checksum)));
     return true;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/conntrack/parse.hh"
+#include "dataplane/conntrack/stream_edits.hh"
 
 namespace strait::conntrack {
 
@@ -18,6 +19,7 @@ public:
         whole_tuple outer; // of the message, the addresses that are to change
         bool source;       // these are
         bool destination;
+        const stream_edits* sent_by{nullptr}; // of whom the packet is; null: its numbers stay
     };
     // Of a message that read_embedded() understood.
     [[nodiscard]] bool translate_error(request& r, const error_change& wanted) noexcept;

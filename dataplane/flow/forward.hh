@@ -108,7 +108,6 @@ class switcher {
 public:
     // Memory for the cache: see cache.
     explicit switcher(std::size_t cache_bytes);
-    ~switcher();
     // One more, with the same entries: for packets that go on while the first one's burst is not
     // done yet.
     explicit switcher(switcher& first);

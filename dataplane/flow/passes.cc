@@ -69,6 +69,7 @@ bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const 
     const std::size_t i = count_++;
     conntrack::request& r = requests_[i];
     r.p = &p;
+    r.payload = state.payload;
     r.headers = &keys_[i];
     what.write_to(r.asked);
     r.answer = {};

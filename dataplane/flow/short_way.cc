@@ -14,8 +14,6 @@ namespace strait::flow {
 using dataplane::burst;
 using dataplane::port_index;
 
-switcher::~switcher() = default;
-
 void switcher::set_tracking(conntrack::tracking& t)
 {
     tracking_ = &t;

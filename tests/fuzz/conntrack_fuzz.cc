@@ -3,12 +3,14 @@
 // input is a list of steps of 16 bytes,
 //   what, how it is asked, zone, seconds that pass, head length, ends, flags, window's high byte,
 //   sequence (32 bits), acknowledgement (32 bits)
-// where `what` is a packet of TCP, UDP or ICMP between two of a few ends, an error about the last
-// packet, a fragment, a damaged packet, or bytes as they stand in the input. Heads lie in memory of
-// exact size on the heap, so that AddressSanitizer sees what leaves them. What is checked: states
-// that contradict themselves, counts that do not add up, checksums of packets that were translated,
-// and that all connections are forgotten in the end.
+// where `what` is a packet of TCP, UDP or ICMP between two of a few ends, a line of FTP that
+// announces a connection, an error about the last packet, a fragment, a damaged packet, or bytes as
+// they stand in the input. Heads lie in memory of exact size on the heap, so that AddressSanitizer
+// sees what leaves them. What is checked: states that contradict themselves, counts that do not add
+// up, lengths and checksums of packets that were translated and rewritten, and that all connections
+// are forgotten in the end.
 #include "dataplane/conntrack/tracker.hh"
+#include "dataplane/offload.hh"
 #include "tests/fuzz/check.hh"
 #include "tests/unit/dataplane/conntrack/packets.hh"
 
@@ -16,9 +18,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -55,7 +60,30 @@ public:
         slot_->segment_count = rest_.empty() ? 0 : 1;
     }
     [[nodiscard]] dataplane::packet_slot& get() { return *slot_; }
-    [[nodiscard]] frame bytes() const { return test::bytes_of(*slot_); }
+    // As it leaves, with all done that was left to be done.
+    [[nodiscard]] std::vector<frame> sent()
+    {
+        static const auto room = std::make_unique<dataplane::burst>();
+        std::vector<frame> out;
+        if (slot_->offload.segment_size == 0) {
+            if (!slot_->offload.empty()) {
+                dataplane::finish_checksum(*slot_);
+            }
+            out.push_back(test::bytes_of(*slot_));
+            return out;
+        }
+        for (dataplane::segmenter s{*slot_, {}}; !s.done();) {
+            room->clear();
+            check(s.cut(*room, room->slots.size()) > 0);
+            for (dataplane::packet_slot& segment : room->packets()) {
+                if (!segment.offload.empty()) {
+                    dataplane::finish_checksum(segment);
+                }
+                out.push_back(test::bytes_of(segment));
+            }
+        }
+        return out;
+    }
 
 private:
     static std::ptrdiff_t signed_(std::size_t n) { return static_cast<std::ptrdiff_t>(n); }
@@ -86,8 +114,13 @@ public:
         flow::key k;
         conntrack::request r;
         r.p = &p.get();
+        burst_->clear();
+        r.payload = (s.how & 0x30) == 0x30 ? nullptr : burst_.get();
         r.headers = &k;
         const bool complete = flow::extract(p.get(), k, r.at);
+        if (whole && (s.flags & 0x80) != 0 && r.at.transport_is == flow::transport_header::tcp) {
+            whole = dataplane::leave_unfinished(p.get(), s.head) == dataplane::offload_fault::none;
+        }
         ask(r, s);
         for (int again = s.how >> 7; again >= 0; --again) {
             r.translated = false;
@@ -97,7 +130,11 @@ public:
             (void)flow::extract(p.get(), k, r.at);
         }
         if (whole && complete && !r.dropped) {
-            check(test::checksums_fit(p.bytes()));
+            for (const frame& out : p.sent()) {
+                const bool six = test::get16(out, 12) == 0x86dd;
+                check(out.size() == 14 + (six ? 40 + test::get16(out, 18) : test::get16(out, 16)));
+                check(test::checksums_fit(out));
+            }
         }
         forget(s);
     }
@@ -173,6 +210,34 @@ private:
         check(store_.connections().size() <= connections);
         check(store_.connections().size() == in_zones());
     }
+    // An announcement by the one with this address, or as if by it.
+    static std::string line(const step& s, std::uint32_t address, bool ipv6)
+    {
+        const unsigned port = 1020U + (s.window & 0xfU);
+        const auto number = [address](unsigned shift) {
+            return std::to_string(address >> shift & 0xff);
+        };
+        const auto numbers = [&](char between) {
+            return number(24) + between + number(16) + between + number(8) + between + number(0);
+        };
+        const std::string commas =
+            numbers(',') + ',' + std::to_string(port >> 8) + ',' + std::to_string(port & 0xff);
+        switch (s.window >> 4 & 3) {
+        case 0:
+            return "PORT " + commas + "\r\n";
+        case 1:
+            return "227 (" + commas + ")\r\n";
+        case 2: {
+            std::array<char, 16> tail{};
+            (void)std::snprintf(tail.data(), tail.size(), "%x:%x", address >> 16, address & 0xffff);
+            return std::string{"EPRT |"} +
+                   (ipv6 ? "2|fd00::" + std::string{tail.data()} : "1|" + numbers('.')) + '|' +
+                   std::to_string(port) + "|\r\n";
+        }
+        default:
+            return "229 (|||" + std::to_string(port) + "|)\r\n";
+        }
+    }
     frame make(const step& s, std::span<const std::uint8_t> rest, bool& whole)
     {
         constexpr std::array ends{test::end{0x0a00'0001, 1000}, test::end{0x0a00'0002, 21},
@@ -190,7 +255,7 @@ private:
             test::tcp_packet p{from, to, s.flags, s.sequence, s.acknowledged};
             p.window = static_cast<std::uint16_t>(s.window << 8);
             p.ipv6 = ipv6;
-            p.data = data;
+            p.data = s.what % 8 == 2 ? line(s, from.address, ipv6) + data : data;
             if ((s.window & 1) != 0) {
                 p.options = {1, 3, 3, s.head};
             }
@@ -232,6 +297,7 @@ private:
     conntrack::store store_{{.connections = connections}};
     conntrack::tracker tracker_{store_};
     flow::nat nat_;
+    std::unique_ptr<dataplane::burst> burst_{new dataplane::burst};
     frame last_;
     conntrack::seconds_t now_{1000};
 };

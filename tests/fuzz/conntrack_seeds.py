@@ -7,7 +7,7 @@ import pathlib
 import struct
 import sys
 
-TCP, UDP, ECHO, ERROR, FRAGMENT, DAMAGED = 0, 3, 4, 5, 6, 7
+TCP, FTP, UDP, ECHO, ERROR, FRAGMENT, DAMAGED = 0, 2, 3, 4, 5, 6, 7
 COMMIT, FORCE, MARK, HELPER, SOURCE, DESTINATION, NAT, AGAIN = 1, 2, 4, 8, 16, 32, 64, 128
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 THERE, BACK = 0 | 1 << 2, 1 | 0 << 2
@@ -28,7 +28,32 @@ def handshake(how=0, zone=0, ipv6=0, window=4):
             say(THERE, ACK, 102, 502), say(THERE, SYN, 9000, 0)]
 
 
+def ftp(side, ipv6, form, undone=0):
+    """A handshake, then announcements by who is translated: again, early, in part, acknowledged."""
+    zone = 4 | 8  # the helper is FTP's, and ports are those of the fourth end
+    client, server = (THERE, 1 | 3 << 2) if side == SOURCE else (THERE, 3 | 0 << 2)
+    mine, theirs = (client, server) if side == SOURCE else (server, client)
+    begin, other = (101, 501) if side == SOURCE else (501, 101)
+
+    def say(ends, sequence, acknowledged, what=TCP, window=64, flags=ACK):
+        return step(what, NAT, ends | ipv6, flags, sequence, acknowledged, zone, window=window)
+
+    def announce(sequence, port, flags=ACK):
+        return say(mine, sequence, other, FTP, form << 4 | port, flags)
+    return [step(TCP, COMMIT | HELPER | NAT | side, client | ipv6, SYN, 100, 0, zone, window=64),
+            say(server, 500, 101, flags=SYN | ACK), say(client, 101, 501),
+            announce(begin, 9, ACK | undone), announce(begin, 9), announce(begin + 90, 8),
+            announce(begin + 20, 10), say(theirs, other, begin + 22),
+            step(ERROR, NAT, theirs | ipv6, zone=zone), announce(begin + 1, 9),
+            step(TCP, COMMIT | NAT, theirs | ipv6, SYN, 7, zone=zone, window=64)]
+
+
 def seeds():
+    for side in (SOURCE, DESTINATION):
+        for ipv6 in (0, IPV6):
+            for form in range(4):
+                yield f"ftp_{side}_{ipv6}_{form}", ftp(side, ipv6, form)
+                yield f"ftp_undone_{side}_{ipv6}_{form}", ftp(side, ipv6, form, 0x80)
     yield "tcp", handshake(COMMIT)
     yield "tcp_scaled", handshake(COMMIT, window=5)
     yield "tcp_ipv6", handshake(COMMIT, ipv6=IPV6)

@@ -19,7 +19,7 @@ from lab.netns import Netns
 
 NEW, EST, REL, REPLY, INVALID, TRACKED = 1, 2, 4, 8, 16, 32
 HERE, THERE = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
-CLIENT, SERVER = "10.1.0.1", "10.2.0.1"
+CLIENT, SERVER, SEEN_AS = "10.1.0.1", "10.2.0.1", "10.3.0.77"
 RULES = """
 table {family} states {{
     chain before {{
@@ -66,27 +66,35 @@ class Netfilter:
         sh(f"ip -6 neigh add fd00::2 lladdr {HERE} dev eth0")
         for network in ("fd01::/16", "fd02::/16", "fd03::/16"):
             sh(f"ip -6 route add {network} via fd00::2 dev eth0")
-        rules = "".join(RULES.format(family=family, invalid=CODES[INVALID], new=CODES[NEW],
-                                     est=CODES[EST], est_reply=CODES[EST | REPLY], rel=CODES[REL],
-                                     rel_reply=CODES[REL | REPLY]) for family in ("ip", "ip6"))
-        done = subprocess.run(self._netns.argv("nft", "-f", "-"), input=rules, text=True,
+        done = subprocess.run(self._netns.argv("nft", "-f", "-"), input=self.rules(), text=True,
                               capture_output=True, check=False)
         if done.returncode:
             pytest.skip(f"skipped: this kernel has no connection tracking for nft: {done.stderr}")
 
+    @staticmethod
+    def rules():
+        return "".join(RULES.format(family=family, invalid=CODES[INVALID], new=CODES[NEW],
+                                    est=CODES[EST], est_reply=CODES[EST | REPLY], rel=CODES[REL],
+                                    rel_reply=CODES[REL | REPLY]) for family in ("ip", "ip6"))
+
     def states(self, packets):
         """What netfilter says of each packet."""
-        from scapy.config import conf
         meaning = {code: state for state, code in CODES.items()}
-        states = []
+        return [meaning.get(frame[IP].tos >> 2 if IP in frame else frame[IPv6].tc >> 2)
+                for frame in self.frames(packets)]
+
+    def frames(self, packets):
+        """What each packet is when it comes back."""
+        from scapy.config import conf
         socket = conf.L2socket(iface=self._outside)
         try:
+            frames = []
             for number, packet in enumerate(packets):
                 socket.send(packet)
-                states.append(meaning.get(self._answer(socket, number)))
+                frames.append(self._answer(socket, number))
+            return frames
         finally:
             socket.close()
-        return states
 
     @staticmethod
     def _answer(socket, number):
@@ -96,20 +104,40 @@ class Netfilter:
                 continue
             if frame.src != THERE:
                 continue
-            if IP in frame and frame[IP].id == number + 1:
-                return frame[IP].tos >> 2
-            if IPv6 in frame and frame[IPv6].fl == number + 1:
-                return frame[IPv6].tc >> 2
+            if (frame[IP].id if IP in frame else IPv6 in frame and frame[IPv6].fl) == number + 1:
+                return frame
 
     def close(self):
         self._netns.close()
 
 
+class Translator(Netfilter):
+    """The same, which has CLIENT be SEEN_AS, and knows FTP."""
+
+    @staticmethod
+    def rules():
+        return f"""
+table ip ftp {{
+    ct helper standard {{
+        type "ftp" protocol tcp;
+    }}
+    chain before {{
+        type filter hook prerouting priority 0;
+        tcp dport 21 ct helper set "standard"
+    }}
+    chain behind {{
+        type nat hook postrouting priority 100;
+        ip saddr {CLIENT} snat to {SEEN_AS}
+    }}
+}}
+"""
+
+
 @pytest.fixture
-def netfilter():
+def netfilter(request):
     if shutil.which("nft") is None:
         pytest.skip("skipped: nft is not installed")
-    one = Netfilter()
+    one = getattr(request, "param", Netfilter)()
     yield one
     one.close()
 
@@ -127,15 +155,20 @@ def numbered(packets):
     return frames
 
 
-def ours(frames):
-    """The switch's states."""
+def tracked(frames, *options):
+    """What the switch's tracker prints of each."""
     program = parts.binaries() / "strait-conntrack-states"
     if not program.exists():
         pytest.skip(f"skipped: {program} was not built")
-    done = subprocess.run([str(program)], text=True, timeout=60, capture_output=True, check=False,
-                          input="".join(f"{bytes(frame).hex()}\n" for frame in frames))
+    done = subprocess.run([str(program), *options], text=True, timeout=60, capture_output=True,
+                          check=False, input="".join(f"{bytes(frame).hex()}\n" for frame in frames))
     assert done.returncode == 0, done.stderr
-    return [int(line) & ~TRACKED if line.isdigit() else line for line in done.stdout.splitlines()]
+    return done.stdout.splitlines()
+
+
+def ours(frames):
+    """The switch's states."""
+    return [int(line) & ~TRACKED if line.isdigit() else line for line in tracked(frames)]
 
 
 class Talk:
@@ -351,3 +384,49 @@ def test_random_conversations_are_in_the_states_that_netfilter_sees(netfilter, s
     for port in range(10_000, 10_060):
         packets += wander(random_, port).packets
     compare(netfilter, packets, f"seed {seed}")
+
+
+def announcements():
+    """FTP's control connection of a client whose address is translated: commands that become
+    longer, sent again, acknowledged in part and out of order."""
+    def say(back, seq, ack, data="", flags="PA", options=()):
+        ends = {"src": SERVER, "dst": SEEN_AS} if back else {"src": CLIENT, "dst": SERVER}
+        ports = {"sport": 21, "dport": 4444} if back else {"sport": 4444, "dport": 21}
+        return IP(**ends) / TCP(**ports, seq=seq, ack=ack, flags=flags, window=8192,
+                                options=list(options)) / Raw(data.encode())
+    port, eprt = "PORT 10,1,0,1,200,10\r\n", "EPRT |1|10.1.0.1|51300|\r\n"
+    grown = len(port) + 1
+    yield from (say(False, 999, 0, flags="S"), say(True, 4999, 1000, flags="SA"),
+                say(False, 1000, 5000, flags="A"), say(True, 5000, 1000, "220 hello\r\n"),
+                say(False, 1000, 5011, "USER x\r\n"), say(True, 5011, 1008, "230 in\r\n"),
+                say(False, 1008, 5019, port), say(False, 1008, 5019, port),
+                say(True, 5019, 1008 + grown, "200 fine\r\n"))
+    at, there = 1008 + len(port), 1008 + grown
+    yield from (say(False, at, 5029, "LIST\r\n"), say(True, 5029, there + 6, "150 now\r\n"),
+                say(True, 5029, 1008, flags="A", options=[("SAck", (there, there + 6))]),
+                say(False, at + 6, 5038, flags="A"), say(True, 5038, there + 6, "226 done\r\n"),
+                say(False, at + 6, 5048, eprt),
+                say(True, 5048, there + 6 + len(eprt) + 1, "200 ok\r\n"),
+                say(False, at + 6 + len(eprt), 5056, "QUIT\r\n"),
+                say(False, at + 12 + len(eprt), 5056, flags="FA"),
+                say(True, 5056, there + 14 + len(eprt), flags="FA"),
+                say(False, at + 13 + len(eprt), 5057, flags="A"))
+
+
+def fields(frame):
+    segment = frame[TCP]
+    size = frame[IP].len - frame[IP].ihl * 4 - segment.dataofs * 4
+    return (frame[IP].src, frame[IP].dst, segment.sport, segment.dport, segment.seq, segment.ack,
+            str(segment.flags), segment.options, bytes(segment.payload)[:size])
+
+
+@pytest.mark.parametrize("netfilter", (Translator,), indirect=True)
+def test_ftp_is_rewritten_as_netfilter_does(netfilter):
+    frames = numbered(announcements())
+    mine = [Ether(bytes.fromhex(line)) for line in tracked(frames, "--ftp-source", SEEN_AS)]
+    theirs = netfilter.frames(frames)
+    for number, (frame, here, there) in enumerate(zip(frames, mine, theirs, strict=True)):
+        assert fields(here) == fields(there), f"{number}: {frame.summary()}"
+    said = b"".join(fields(frame)[-1] for frame in mine)
+    assert said.count(b"PORT 10,3,0,77,200,10") == 2
+    assert b"EPRT |1|10.3.0.77|51300|" in said

@@ -2,6 +2,8 @@
 // Frames by hand.
 #include "tests/unit/dataplane/conntrack/packets.hh"
 
+#include "dataplane/offload.hh"
+
 #include <algorithm>
 
 namespace strait::test {
@@ -196,6 +198,25 @@ end destination_of(const frame& f)
             static_cast<std::uint16_t>(get16(f, icmp ? at + 4 : at + 2))};
 }
 
+std::uint32_t sequence_of(const frame& f)
+{
+    return get32(f, transport_of(f) + 4);
+}
+
+std::uint32_t acknowledged_by(const frame& f)
+{
+    return get32(f, transport_of(f) + 8);
+}
+
+std::string data_of(const frame& f)
+{
+    const std::size_t at = transport_of(f);
+    const std::size_t end =
+        network + (is_ipv6(f) ? 40 + get16(f, network + 4) : get16(f, network + 2));
+    return {f.begin() + static_cast<std::ptrdiff_t>(at + (f.at(at + 12) >> 4) * 4U),
+            f.begin() + static_cast<std::ptrdiff_t>(end)};
+}
+
 frame embedded_in(const frame& error)
 {
     return {error.begin() + static_cast<std::ptrdiff_t>(transport_of(error) + 8), error.end()};
@@ -214,8 +235,34 @@ asking::asking(const frame& f, const conntrack::parameters& asked) : rest_{f}
     p.segment_count = f.size() > head ? 1 : 0;
     p.destinations = 1;
     request_.p = &p;
+    request_.payload = burst_.get();
     request_.headers = key_.get();
     ask(asked);
+}
+
+std::vector<frame> asking::sent()
+{
+    std::vector<frame> out;
+    dataplane::packet_slot& p = *slot_;
+    if (p.offload.segment_size == 0) {
+        if (!p.offload.empty()) {
+            dataplane::finish_checksum(p);
+        }
+        out.push_back(bytes_of(p));
+        return out;
+    }
+    const auto room = std::make_unique<dataplane::burst>();
+    for (dataplane::segmenter s{p, {}}; !s.done();) {
+        room->clear();
+        (void)s.cut(*room, room->slots.size());
+        for (dataplane::packet_slot& segment : room->packets()) {
+            if (!segment.offload.empty()) {
+                dataplane::finish_checksum(segment);
+            }
+            out.push_back(bytes_of(segment));
+        }
+    }
+    return out;
 }
 
 void asking::ask(const conntrack::parameters& asked)

@@ -61,6 +61,10 @@ struct tcp_packet {
 [[nodiscard]] bool checksums_fit(const frame& f);
 [[nodiscard]] end source_of(const frame& f);
 [[nodiscard]] end destination_of(const frame& f);
+// Of TCP.
+[[nodiscard]] std::uint32_t sequence_of(const frame& f);
+[[nodiscard]] std::uint32_t acknowledged_by(const frame& f);
+[[nodiscard]] std::string data_of(const frame& f);
 // What is behind the header of IP of a message of ICMP.
 [[nodiscard]] frame embedded_in(const frame& error);
 
@@ -70,11 +74,14 @@ public:
     explicit asking(const frame& f, const conntrack::parameters& asked = {});
     [[nodiscard]] conntrack::request& request() noexcept { return request_; }
     [[nodiscard]] frame bytes() const { return bytes_of(*slot_); }
+    // As it leaves: with what was left to be done to it done.
+    [[nodiscard]] std::vector<frame> sent();
     // The same packet at a later ct: its headers are read anew.
     void ask(const conntrack::parameters& asked);
 
 private:
     std::unique_ptr<dataplane::packet_slot> slot_{new dataplane::packet_slot{}};
+    std::unique_ptr<dataplane::burst> burst_{new dataplane::burst};
     frame rest_;
     dataplane::guest_span payload_;
     std::unique_ptr<flow::key> key_{new flow::key{}};
