@@ -10,6 +10,7 @@
 #include "dataplane/shaper.hh"
 #include "dataplane/worker_rounds.hh"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -219,7 +220,7 @@ void worker::run() noexcept
         if (busy) {
             awake_until_ = tsc + patience_;
         } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled() &&
-                   carrier_.idle() && !tracker_.has_job() &&
+                   carrier_.idle() && !tracker_.has_job() && !tracker_.is_late(now_) &&
                    next_release(*now.plan) > tsc + patience_) {
             sleep(now);
         }
@@ -571,8 +572,8 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
     }
 }
 
-// Until one of the sources, another worker or control has something, or what waits for a rate may
-// go. `now` may be gone afterwards.
+// Until one of the sources, another worker or control has something, what waits for a rate may go,
+// or connections are over. `now` may be gone afterwards.
 // Whoever wakes it for nothing does so once in `patience_`.
 void worker::sleep(const iteration& now) noexcept
 {
@@ -583,7 +584,7 @@ void worker::sleep(const iteration& now) noexcept
     counters_.idle_cycles.add(tsc - last_tsc_);
     last_tsc_ = tsc;
     if (asleep) {
-        const std::uint64_t until = next_release(*now.plan);
+        const std::uint64_t until = std::min(next_release(*now.plan), next_expiry());
         timespec longest{};
         if (until != shaper::never) {
             const std::uint64_t cycles = until > tsc ? until - tsc : 0;
@@ -602,6 +603,16 @@ void worker::sleep(const iteration& now) noexcept
     }
     bell.stop_listening();
     awake_until_ = last_tsc_ + patience_;
+}
+
+// TSC at which connections may be over that nobody else forgets, if all workers sleep.
+std::uint64_t worker::next_expiry() noexcept
+{
+    const seconds_t at = tracker_.next_look();
+    if (at == conntrack::tracker::never) {
+        return shaper::never;
+    }
+    return next_second_ + (at > now_ ? at - now_ - 1 : 0) * engine_.tsc_hz_;
 }
 
 // Asks everybody to wake this worker. False: something came meanwhile. Descriptors are gathered

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace strait::conntrack {
@@ -34,8 +35,12 @@ public:
     job(kind what, const flow::match& which, std::span<connection_record> room = {}) noexcept
         : what_{what}, which_{which}, room_{room}
     {
-        if (!which.mask.get(flow::field::ct_zone).is_zero()) {
+        const flow::wide zone_mask = which.mask.get(flow::field::ct_zone);
+        if (!zone_mask.is_zero()) {
             which_.mask.words[zone_word] |= of_port_bit;
+        }
+        if (zone_mask == flow::wide{0xffff}) {
+            zone_ = zone_of(which.value);
         }
     }
     // What tracking would answer to a packet, which is translated as it would be; the connection
@@ -60,6 +65,7 @@ private:
     kind what_;
     flow::match which_{};
     request* asked_{nullptr};
+    std::optional<zone_id> zone_{}; // all that it is about
     std::span<connection_record> room_;
     std::size_t count_{0};
     bool ipv6_{false};

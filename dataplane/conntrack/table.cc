@@ -58,7 +58,9 @@ std::size_t table::size() const noexcept
     for (unsigned w = 0; w < workers_; ++w) {
         sum += stashes_[w].size.read();
     }
-    return std::min<std::uint64_t>(sum, capacity_);
+    // What was made and erased while this went on may have been seen to be erased alone.
+    const auto seen = std::max<std::int64_t>(static_cast<std::int64_t>(sum), 0);
+    return std::min(static_cast<std::size_t>(seen), capacity_);
 }
 
 std::size_t table::bytes() const noexcept

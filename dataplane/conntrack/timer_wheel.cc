@@ -70,4 +70,16 @@ std::size_t timer_wheel::take(std::span<connection_id> due, seconds_t now) noexc
     }
 }
 
+seconds_t timer_wheel::next() noexcept
+{
+    lock_holder held{alone_};
+    held.take(lock_);
+    for (seconds_t at = position_; at < position_ + slots && size_.read() > 0; ++at) {
+        if (slots_[at % slots].first != 0) {
+            return at;
+        }
+    }
+    return never;
+}
+
 } // namespace strait::conntrack

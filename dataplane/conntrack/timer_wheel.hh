@@ -30,6 +30,9 @@ public:
     // Takes out what is due, as many as there are and `due` has room for; how many these are.
     [[nodiscard]] std::size_t take(std::span<connection_id> due, seconds_t now) noexcept;
     [[nodiscard]] bool empty() const noexcept { return size_.read() == 0; }
+    // When something is due next, that may be before now; never: nothing is there.
+    static constexpr seconds_t never = ~seconds_t{0};
+    [[nodiscard]] seconds_t next() noexcept;
     // Seconds that something may have been due for, and is still there.
     [[nodiscard]] seconds_t lag(seconds_t now) const noexcept
     {

@@ -23,6 +23,9 @@ tracker::tracker(store& all, unsigned worker, rte_mempool* pool)
 
 void tracker::track(std::span<request> requests, seconds_t now) noexcept
 {
+    if (owed_ > 0) [[unlikely]] {
+        make_room(now);
+    }
     while (!requests.empty()) {
         const std::span<request> some = requests.first(std::min(batch, requests.size()));
         requests = requests.subspan(some.size());

@@ -76,6 +76,16 @@ public:
                (alone_ || (now == looked_at_others_ && others_ == all_.workers()));
     }
 
+    // When there will be something to maintain, if nothing comes until then; never: it will not.
+    static constexpr seconds_t never = timer_wheel::never;
+    [[nodiscard]] seconds_t next_look() noexcept { return all_.wheel(worker_).next(); }
+    // Whether there is already more than maintain() has come to.
+    [[nodiscard]] bool is_late(seconds_t now) noexcept
+    {
+        const timer_wheel& own = all_.wheel(worker_);
+        return !own.empty() && own.lag(now) > 0;
+    }
+
     // Any thread. False: there is another job, which must be done first. The worker serves it in
     // maintain(), for all connections, and looks at it no more once it is done.
     [[nodiscard]] bool submit(job& j) noexcept
@@ -187,10 +197,13 @@ private:
     static void ask(const request& r, question& q) noexcept;
     static void drop(request& r, dataplane::drop_reason reason) noexcept;
     void remove(connection_id id) noexcept;
-    // Makes room by forgetting one of this tuple's family that never came about, is closing, or
-    // should be gone.
+    // Makes room by forgetting one that never came about, is closing, or should be gone.
     [[nodiscard]] bool evict(const packed_tuple& for_whom, seconds_t now) noexcept;
-    [[nodiscard]] bool evict(connection_id id, unsigned held, seconds_t now) noexcept;
+    // `held`: the shard whose lock is.
+    [[nodiscard]] bool evict(bool ipv6, std::optional<unsigned> held, seconds_t now) noexcept;
+    [[nodiscard]] bool evict(connection_id id, std::optional<unsigned> held,
+                             seconds_t now) noexcept;
+    void make_room(seconds_t now) noexcept;
     void schedule(connection_id id, const connection& c, seconds_t now) noexcept;
     // As much of the wheel as is due; how much of the budget is left.
     std::size_t turn(timer_wheel& wheel, std::size_t budget, seconds_t now) noexcept;
@@ -212,6 +225,8 @@ private:
     static constexpr std::size_t batch = dataplane::burst::capacity;
     // Tuples to look for that are worth letting others have the lock: some microseconds.
     static constexpr std::size_t most_work = 64;
+    // Connections to make room for where a newcomer found none, for the zones' sake that it was in.
+    static constexpr std::size_t room_ahead = 8;
 
     store& all_;
     table& table_;
@@ -224,6 +239,7 @@ private:
     rte_mempool* const pool_;
     std::size_t work_{0};                      // tuples looked for, since others could have a lock
     std::size_t made_{0};                      // since something was forgotten
+    std::size_t owed_{0};                      // to be evicted once no lock is held
     std::array<std::uint32_t, 2> hands_{1, 1}; // by family: where to look for one to evict
     seconds_t looked_at_others_{0};            // wheels: in that second, those below `others_`
     unsigned others_{0};

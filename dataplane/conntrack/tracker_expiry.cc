@@ -7,12 +7,20 @@
 
 namespace strait::conntrack {
 
+// Of both families: they share the room. Those of the newcomer's come first.
 bool tracker::evict(const packed_tuple& for_whom, seconds_t now) noexcept
+{
+    const unsigned held = store::shard_number(for_whom.zone());
+    const bool ipv6 = for_whom.ipv6();
+    const bool done = evict(ipv6, held, now) || evict(!ipv6, held, now);
+    owed_ = done ? 0 : owed_;
+    return done;
+}
+
+bool tracker::evict(bool ipv6, std::optional<unsigned> held, seconds_t now) noexcept
 {
     constexpr std::uint32_t looks = 32;
     constexpr std::uint32_t ahead = 4;
-    const bool ipv6 = for_whom.ipv6();
-    const unsigned held = store::shard_number(for_whom.zone());
     const std::uint32_t places = table_.places(ipv6);
     std::uint32_t& hand = hands_[ipv6 ? 1 : 0];
     work_ += looks;
@@ -28,15 +36,21 @@ bool tracker::evict(const packed_tuple& for_whom, seconds_t now) noexcept
     return false;
 }
 
-// One of a zone that another worker is busy with stays: to wait with a lock held could be for ever.
-bool tracker::evict(connection_id id, unsigned held, seconds_t now) noexcept
+// One of a zone that another worker is busy with stays while a lock is held: to wait then could be
+// for ever. Room is made for those that follow when it can be waited.
+bool tracker::evict(connection_id id, std::optional<unsigned> held, seconds_t now) noexcept
 {
     const connection& c = table_.at(id);
     const std::uint64_t rest = c.rest();
     const zone_id zone = packed_tuple::zone_in(rest);
     lock_holder other{alone_};
-    if (rest == 0 ||
-        (store::shard_number(zone) != held && !other.try_take(all_.shard_of(zone).lock))) {
+    if (rest == 0) {
+        return false;
+    }
+    if (!held) {
+        other.take(all_.shard_of(zone).lock);
+    } else if (store::shard_number(zone) != *held && !other.try_take(all_.shard_of(zone).lock)) {
+        owed_ = room_ahead;
         return false;
     }
     const bool same = alone_ || (c.in_use() && c.original.zone() == zone);
@@ -46,6 +60,14 @@ bool tracker::evict(connection_id id, unsigned held, seconds_t now) noexcept
     counters.evicted.add(1);
     remove(id);
     return true;
+}
+
+// No lock is held.
+void tracker::make_room(seconds_t now) noexcept
+{
+    for (; owed_ > 0; --owed_) {
+        (void)(evict(false, {}, now) || evict(true, {}, now));
+    }
 }
 
 void tracker::schedule(connection_id id, const connection& c, seconds_t now) noexcept
@@ -70,6 +92,7 @@ void tracker::maintain(seconds_t now) noexcept
         turn(own, usual + 2 * made_, now);
     }
     made_ = 0;
+    make_room(now);
     if (!alone_) {
         help_others(now);
     }

@@ -53,6 +53,11 @@ void tracker::serve(job& j, seconds_t now) noexcept
     }
     constexpr unsigned looks = 64;
     for (unsigned i = 0; i < looks; ++i) {
+        if (j.zone_ && zones_.used(*j.zone_) == 0) { // no connection is left to be found
+            j.at_end_ = true;
+            finish(j);
+            return;
+        }
         if (j.position_ >= table_.places(j.ipv6_)) {
             if (j.ipv6_) {
                 j.at_end_ = true;
@@ -76,6 +81,10 @@ bool tracker::do_for(job& j, connection_id id, seconds_t now) noexcept
 {
     lock_holder held{alone_};
     const connection& c = table_.at(id);
+    const std::uint64_t rest = c.rest();
+    if (rest == 0 || (j.zone_ && packed_tuple::zone_in(rest) != *j.zone_)) {
+        return true; // nobody is to wait for that
+    }
     // Those whose time is over are not shown, but they are somebody's that is to be forgotten.
     if (!enter(held, c) || (j.what_ == job::kind::show && c.deadline <= now)) {
         return true;

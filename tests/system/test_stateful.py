@@ -5,6 +5,7 @@ so that one sees what begins a connection and another what answers."""
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -220,3 +221,16 @@ def test_many_streams_at_once_lose_nothing(hosts):
     stats = hosts.ctl("ct", "stats")
     assert sum(w["created"] for w in stats["workers"]) >= count
     assert stats["connections"] <= stats["capacity"]
+
+
+def test_connections_end_while_nothing_comes(lab, tmp_path):
+    hosts = Hosts(lab, tmp_path, "0")
+    try:
+        hosts.load(*STATEFUL)
+        assert pings(hosts.inside, OUTSIDE)
+        assert hosts.ctl("ct", "stats")["connections"] == 1
+        # Those of ICMP are over after 30 s. Nothing wakes the worker but time.
+        time.sleep(33)
+        assert hosts.ctl("ct", "stats")["connections"] == 0
+    finally:
+        hosts.close()

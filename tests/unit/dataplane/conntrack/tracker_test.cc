@@ -366,6 +366,66 @@ TEST_F(conntrack_tracker, a_full_table_forgets_what_never_came_about_first)
     EXPECT_EQ(tracker_->counters.evicted.read(), 1U);
 }
 
+TEST_F(conntrack_tracker, a_full_table_forgets_one_of_the_other_family_if_there_is_none_of_its_own)
+{
+    make({.connections = 8});
+    for (std::uint16_t i = 0; i < 8; ++i) {
+        commit(udp_frame({client.address, static_cast<std::uint16_t>(4000 + i)}, server));
+    }
+    EXPECT_EQ(connections(), 8U);
+    asking a{udp_frame(client, server, "x", true), {.commit = true}};
+    track(a);
+    EXPECT_FALSE(a.request().dropped) << "nobody has answered those of IPv4";
+    EXPECT_EQ(connections(), 8U);
+    EXPECT_EQ(tracker_->counters.evicted.read(), 1U);
+}
+
+TEST_F(conntrack_tracker, a_zone_is_flushed_without_a_look_at_all_others)
+{
+    make({.connections = 100'000});
+    for (std::uint16_t i = 0; i < 20'000; ++i) {
+        asking a{udp_frame({client.address, static_cast<std::uint16_t>(4000 + i)}, server),
+                 {.zone = i == 5 ? 7U : 6U, .commit = true}};
+        track(a);
+    }
+    const auto flush = [this](conntrack::zone_id zone) {
+        flow::match of_zone;
+        conntrack::put_zone(of_zone.value, zone);
+        conntrack::put_zone(of_zone.mask, conntrack::zone_count - 1);
+        conntrack::job j{conntrack::job::kind::forget, of_zone};
+        EXPECT_TRUE(tracker_->submit(j));
+        unsigned turns = 0;
+        for (; !j.done(); ++turns) {
+            tracker_->maintain(now_);
+        }
+        EXPECT_TRUE(j.at_end());
+        return std::pair{j.count(), turns};
+    };
+    EXPECT_EQ(flush(8), (std::pair{std::size_t{0}, 1U})) << "there is none";
+    EXPECT_EQ(flush(7), (std::pair{std::size_t{1}, 1U})) << "there is none but the one";
+    EXPECT_EQ(flush(6).first, 19'999U);
+    EXPECT_EQ(connections(), 0U);
+}
+
+TEST_F(conntrack_tracker, says_when_it_will_have_something_to_do)
+{
+    EXPECT_EQ(tracker_->next_look(), conntrack::tracker::never);
+    commit(udp_frame(client, server));
+    const conntrack::seconds_t begun = now_;
+    tracker_->maintain(now_);
+    EXPECT_EQ(tracker_->next_look(), begun + 30);
+    now_ += 29;
+    tracker_->maintain(now_);
+    EXPECT_EQ(tracker_->next_look(), begun + 30);
+    EXPECT_FALSE(tracker_->is_late(now_));
+    now_ += 1;
+    EXPECT_TRUE(tracker_->is_late(now_));
+    tracker_->maintain(now_);
+    EXPECT_FALSE(tracker_->is_late(now_));
+    EXPECT_EQ(tracker_->next_look(), conntrack::tracker::never);
+    EXPECT_EQ(connections(), 0U);
+}
+
 TEST_F(conntrack_tracker, many_connections_are_all_found_again)
 {
     constexpr std::uint32_t count = 100'000;

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <random>
 #include <set>
@@ -159,6 +160,54 @@ TEST_F(conntrack_workers, a_full_table_makes_room_in_whosever_zone_there_is_some
     EXPECT_EQ(store_->limits().used(2), 200U);
     EXPECT_LE(connections(), 640U);
     EXPECT_EQ(store_->limits().used(1) + 200, connections());
+}
+
+TEST_F(conntrack_workers, room_is_made_in_a_zone_that_another_is_always_busy_with)
+{
+    make(640, 2);
+    for (unsigned i = 0; i < 2000; ++i) { // nobody answers
+        (void)ask(*trackers_[1], udp_frame(client(i), server), {.zone = 1, .commit = true});
+    }
+    conntrack::zone_lock& busy = store_->shard_of(1).lock;
+    ASSERT_NE(conntrack::store::shard_number(1), conntrack::store::shard_number(2));
+    unsigned refused = 0;
+    for (unsigned i = 0; i < 200; ++i) {
+        busy.lock();
+        const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds{1};
+        std::thread other{[&] { // goes on as soon as it may
+            std::this_thread::sleep_until(until);
+            busy.unlock();
+        }};
+        refused +=
+            ask(*trackers_[0], udp_frame(client(i), server), {.zone = 2, .commit = true}).dropped
+                ? 1U
+                : 0U;
+        other.join();
+    }
+    EXPECT_LT(refused, 40U) << "some, as room is made for those that follow";
+    EXPECT_LE(connections(), 640U);
+}
+
+TEST_F(conntrack_workers, are_never_said_to_have_less_than_none)
+{
+    constexpr unsigned workers = 64;
+    conntrack::table all{1000, workers};
+    std::atomic<bool> ended{false};
+    std::thread busy{[&] {
+        conntrack::whole_tuple t = conntrack::whole_tuple::of(
+            {.source = 1, .destination = 2, .source_port = 3, .destination_port = 4});
+        while (!ended.load(std::memory_order_relaxed)) {
+            const auto id = all.insert(0, t, t.reversed());
+            all.erase(workers - 1, id);
+        }
+    }};
+    std::size_t most = 0;
+    for (unsigned i = 0; i < (thread_sanitizer ? 20'000U : 1'000'000U); ++i) {
+        most = std::max(most, all.size());
+    }
+    ended = true;
+    busy.join();
+    EXPECT_LE(most, 1U);
 }
 
 TEST_F(conntrack_workers, hands_that_meet_on_one_connection_lose_nothing_of_it)
