@@ -43,8 +43,8 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
          "no address and port are left that nat could translate to, or another connection has "
          "them"},
         {ct_fragment, "ct_fragment", true,
-         "a fragment came to ct before the first of its datagram, overlaps another, or is too "
-         "late"},
+         "the first fragment of its datagram did not come to ct in time, or it overlaps another or "
+         "is too late"},
         {ct_payload, "ct_payload", true,
          "a segment of a translated FTP connection cannot be rewritten: it comes too early or "
          "damaged, or there is no room or port for what it says"},

@@ -83,6 +83,7 @@ void tapper::received(burst& b, const port_config& in, rte_mempool* pool,
                       mirror_sender& out) noexcept
 {
     std::array<packet*, burst::capacity> packets;
+    std::fill(mirrored_.begin() + burst::capacity, mirrored_.end(), 0U);
     for (std::size_t i = 0; i < b.count; ++i) {
         packet& p = b.slots[i];
         p.in_port = in.index;

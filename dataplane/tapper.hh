@@ -83,8 +83,9 @@ private:
     const snapshot* config_{nullptr};
     const tap_set* taps_{nullptr};
     bool watching_{false};
-    std::array<std::uint32_t, burst::capacity>
-        mirrored_{}; // by origin: bits of mirrors that had it
+    // By origin: bits of mirrors that had it. Behind those of a burst are fragments that had
+    // waited.
+    std::array<std::uint32_t, 2 * burst::capacity> mirrored_{};
     std::unique_ptr<burst> copies_{new burst};
     std::unique_ptr<port_counters> scratch_{new port_counters};
 };

@@ -217,6 +217,9 @@ void worker::run() noexcept
         if (!tracker_.rests(now_)) {
             tracker_.maintain(now_);
         }
+        if (tracker_.has_waiting_fragments(now_)) [[unlikely]] {
+            drop_waiting_fragments();
+        }
         if (busy) {
             awake_until_ = tsc + patience_;
         } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled() &&
@@ -605,10 +608,29 @@ void worker::sleep(const iteration& now) noexcept
     awake_until_ = last_tsc_ + patience_;
 }
 
+// At the ports that they came from.
+void worker::drop_waiting_fragments() noexcept
+{
+    std::array<conntrack::fragments::waiting_packet, burst::capacity> late;
+    const std::size_t count = tracker_.expire_fragments(late, now_);
+    for (const auto& w : std::span{late}.first(count)) {
+        burst& b = *burst_;
+        b.clear();
+        port_counters& counters = port_counters_[to_index(w.from)];
+        if (from_mbuf(b.slots[0], w.mbuf, b)) {
+            b.slots[0].in_port = w.from;
+            counters.drop(drop_reason::ct_fragment, b.slots[0]);
+        } else {
+            counters.drop(drop_reason::ct_fragment);
+        }
+        rte_pktmbuf_free(w.mbuf);
+    }
+}
+
 // TSC at which connections may be over that nobody else forgets, if all workers sleep.
 std::uint64_t worker::next_expiry() noexcept
 {
-    const seconds_t at = tracker_.next_look();
+    const seconds_t at = tracker_.next_look(now_);
     if (at == conntrack::tracker::never) {
         return shaper::never;
     }

@@ -153,6 +153,7 @@ private:
     // TSC; never: nothing waits.
     [[nodiscard]] static std::uint64_t next_release(const worker_plan& plan) noexcept;
     [[nodiscard]] std::uint64_t next_expiry() noexcept;
+    void drop_waiting_fragments() noexcept;
     void hand_over(std::span<packet* const> packets, const port_config& port,
                    const worker_plan::sink& to, port_counters& counters) noexcept;
     void sleep(const iteration& now) noexcept;

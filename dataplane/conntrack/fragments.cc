@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include <rte_mbuf.h>
+
 namespace strait::conntrack {
 
 namespace {
@@ -36,9 +38,32 @@ constexpr std::uint32_t longest_datagram = 65'535;
     return 0;
 }
 
+// What all fragments of a datagram have: ports and IPv6's protocol are the first one's alone to
+// know.
+[[nodiscard]] std::uint64_t told_bits(bool ipv6) noexcept
+{
+    constexpr std::uint64_t protocol_mask = std::uint64_t{0xff} << packed_tuple::protocol_shift;
+    return ~(std::uint64_t{0xffff'ffff} | (ipv6 ? protocol_mask : std::uint64_t{0}));
+}
+[[nodiscard]] whole_tuple datagram_of(whole_tuple t) noexcept
+{
+    t.packed.rest &= told_bits(t.packed.ipv6());
+    return t;
+}
+
 } // namespace
 
-fragments::fragments() : sets_{reinterpret_cast<set*>(memory_.data())} {}
+fragments::fragments()
+    : sets_{reinterpret_cast<set*>(memory_.data())},
+      waiting_{reinterpret_cast<waiting_packet*>(memory_.data() + sets * sizeof(set))}
+{}
+
+fragments::~fragments()
+{
+    for (const waiting_packet& w : std::span{waiting_, waiting_count_}) {
+        rte_pktmbuf_free(w.mbuf);
+    }
+}
 
 fragments::place fragments::place_of(const request& r) noexcept
 {
@@ -115,18 +140,15 @@ bool fragments::add(datagram& d, const place& at) noexcept
     return true;
 }
 
-fragments::datagram* fragments::meet(const request& r, whole_tuple& tuple, bool later, bool again,
-                                     seconds_t now) noexcept
+fragments::meeting fragments::meet(const request& r, whole_tuple& tuple, bool later, bool again,
+                                   seconds_t now) noexcept
 {
     const place at = place_of(r);
     if (!at.valid) {
-        return nullptr;
+        return {};
     }
-    // Ports and IPv6's protocol are the first fragment's alone to know.
-    constexpr std::uint64_t protocol_mask = std::uint64_t{0xff} << packed_tuple::protocol_shift;
     const bool ipv6 = tuple.packed.ipv6();
-    const std::uint64_t told =
-        ~(std::uint64_t{0xffff'ffff} | (ipv6 ? protocol_mask : std::uint64_t{0}));
+    const std::uint64_t told = told_bits(ipv6);
     const std::uint64_t rest = tuple.packed.rest & told;
     const std::uint64_t hash = flow::word_hash::fold(tuple.packed.addresses ^ detail::seeds[4],
                                                      rest ^ at.identifier ^ detail::seeds[5]);
@@ -143,22 +165,84 @@ fragments::datagram* fragments::meet(const request& r, whole_tuple& tuple, bool 
     }
     if (found == nullptr) {
         if (later) {
-            return nullptr;
+            return {nullptr, true};
         }
         found = oldest;
         *found = {.first = tuple, .identifier = at.identifier, .deadline = now + patience};
     } else if (again) {
         tuple = found->first;
-        return found;
+        return {found};
     } else if (!later && (found->complete() || found->deadline < now + patience - 1)) {
         // The identifier has come round.
         *found = {.first = tuple, .identifier = at.identifier, .deadline = now + patience};
     }
     if (!add(*found, at)) {
-        return nullptr;
+        return {};
     }
     tuple = found->first;
-    return found;
+    return {found};
+}
+
+bool fragments::keep(request& r, const whole_tuple& tuple, seconds_t now,
+                     rte_mempool* pool) noexcept
+{
+    const port_index from = r.p->in_port;
+    const std::uint32_t bytes = r.p->length;
+    const std::span waiting{waiting_, waiting_count_};
+    const auto of_port = std::ranges::count(waiting, from, &waiting_packet::from);
+    if (r.continuation == 0 || pool == nullptr || waiting_count_ == most_waiting ||
+        static_cast<std::size_t>(of_port) >= most_of_a_port ||
+        waiting_bytes_ + bytes > most_bytes) {
+        return false;
+    }
+    rte_mbuf* const m = own(*r.p, pool);
+    if (m == nullptr) {
+        return false;
+    }
+    waiting_[waiting_count_++] = {
+        m,   datagram_of(tuple), r.continuation, place_of(r).identifier, bytes, now + longest_wait,
+        from};
+    waiting_bytes_ += bytes;
+    return true;
+}
+
+template <typename Wanted, typename Take>
+void fragments::take_out(const Wanted& wanted, const Take& take) noexcept
+{
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < waiting_count_; ++i) {
+        const waiting_packet w = waiting_[i];
+        if (wanted(w)) {
+            waiting_bytes_ -= w.bytes;
+            take(w);
+        } else {
+            waiting_[left++] = w;
+        }
+    }
+    waiting_count_ = left;
+}
+
+std::size_t fragments::release(const request& r, const whole_tuple& tuple,
+                               std::span<rte_mbuf*> to) noexcept
+{
+    const whole_tuple of = datagram_of(tuple);
+    const std::uint32_t identifier = place_of(r).identifier;
+    std::size_t count = 0;
+    take_out(
+        [&](const waiting_packet& w) noexcept {
+            return count < to.size() && w.identifier == identifier &&
+                   w.continuation == r.continuation && w.datagram == of;
+        },
+        [&](const waiting_packet& w) noexcept { to[count++] = w.mbuf; });
+    return count;
+}
+
+std::size_t fragments::expire(seconds_t now, std::span<waiting_packet> to) noexcept
+{
+    std::size_t count = 0;
+    take_out([&](const waiting_packet& w) noexcept { return count < to.size() && w.until <= now; },
+             [&](const waiting_packet& w) noexcept { to[count++] = w; });
+    return count;
 }
 
 } // namespace strait::conntrack

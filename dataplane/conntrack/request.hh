@@ -90,6 +90,9 @@ struct request {
     bool translated{false}; // headers are not as they were
     bool dropped{false};    // for this reason
     dataplane::drop_reason reason{};
+    bool waits{false}; // dropped, but kept: a fragment that came before its datagram's first
+    // Of a fragment, what becomes of it afterwards, as a number; 0: it must not wait.
+    std::uint64_t continuation{0};
 };
 
 } // namespace strait::conntrack

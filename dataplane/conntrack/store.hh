@@ -16,7 +16,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -83,6 +85,18 @@ public:
     [[nodiscard]] table& connections() noexcept { return table_; }
     [[nodiscard]] const table& connections() const noexcept { return table_; }
     [[nodiscard]] zones& limits() noexcept { return zones_; }
+    // Fragments that wait for the first ones of their datagrams, in all zones. Any worker.
+    [[nodiscard]] std::uint32_t waiting_fragments() const noexcept
+    {
+        return waiting_fragments_.load(std::memory_order_relaxed);
+    }
+    void count_waiting(std::int32_t more) noexcept
+    {
+        if (more != 0) {
+            waiting_fragments_.fetch_add(static_cast<std::uint32_t>(more),
+                                         std::memory_order_relaxed);
+        }
+    }
     // Of connections whose payload was changed.
     [[nodiscard]] edit_store& edits() noexcept { return edits_; }
     [[nodiscard]] timer_wheel& wheel(unsigned worker) noexcept { return *wheels_[worker]; }
@@ -93,6 +107,7 @@ private:
     edit_store edits_;
     zones zones_;
     std::array<shard, shards> shards_;
+    std::atomic<std::uint32_t> waiting_fragments_{0};
     std::vector<std::unique_ptr<timer_wheel>> wheels_;
 };
 

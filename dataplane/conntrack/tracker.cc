@@ -23,6 +23,8 @@ tracker::tracker(store& all, unsigned worker, rte_mempool* pool)
 
 void tracker::track(std::span<request> requests, seconds_t now) noexcept
 {
+    asked_ = requests.data();
+    released_count_ = 0;
     if (owed_ > 0) [[unlikely]] {
         make_room(now);
     }
@@ -114,10 +116,12 @@ void tracker::answer_fragment(request& r, question& q, seconds_t now) noexcept
         set_invalid(r);
         return;
     }
-    fragments::datagram* const whole =
-        all_.shard_of(r.asked.zone).datagrams.meet(r, q.asked, later, q.again, now);
+    fragments& datagrams = all_.shard_of(r.asked.zone).datagrams;
+    const auto [whole, early] = datagrams.meet(r, q.asked, later, q.again, now);
     if (whole == nullptr) {
         drop(r, drop_reason::ct_fragment);
+        r.waits = early && !q.again && datagrams.keep(r, q.asked, now, pool_);
+        all_.count_waiting(r.waits ? 1 : 0);
         return;
     }
     if (later && whole->dropped) {
@@ -137,7 +141,23 @@ void tracker::answer_fragment(request& r, question& q, seconds_t now) noexcept
         whole->invalid = (r.answer.state & state::invalid) != 0;
         whole->dropped = r.dropped;
         whole->reason = r.reason;
+        if (datagrams.waiting() > 0) {
+            release(r, q.asked);
+        }
     }
+}
+
+// Those that have waited for this one: what is asked of them now is answered as it was.
+void tracker::release(const request& r, const whole_tuple& datagram) noexcept
+{
+    std::array<rte_mbuf*, fragments::most_waiting> taken;
+    const std::size_t room = std::min(released_.size() - released_count_, taken.size());
+    const std::size_t count =
+        all_.shard_of(r.asked.zone).datagrams.release(r, datagram, std::span{taken}.first(room));
+    for (rte_mbuf* const m : std::span{taken}.first(count)) {
+        released_[released_count_++] = {static_cast<std::size_t>(&r - asked_), m};
+    }
+    all_.count_waiting(-static_cast<std::int32_t>(count));
 }
 
 void tracker::answer(request& r, const question& q, seconds_t now) noexcept
@@ -576,6 +596,7 @@ void tracker::set_invalid(request& r) noexcept
 void tracker::drop(request& r, drop_reason reason) noexcept
 {
     r.dropped = true;
+    r.waits = false;
     r.reason = reason;
 }
 

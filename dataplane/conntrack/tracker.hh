@@ -17,6 +17,7 @@
 #include "dataplane/counters.hh"
 #include "dataplane/packet.hh"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -67,6 +68,18 @@ public:
                               seconds_t now) noexcept;
     [[nodiscard]] tracker* short_way() noexcept override { return this; }
 
+    [[nodiscard]] std::span<const released_packet> released() const noexcept override
+    {
+        return std::span{released_}.first(released_count_);
+    }
+    // Whether fragments may have waited too long, to be taken out by expire_fragments().
+    [[nodiscard]] bool has_waiting_fragments(seconds_t now) const noexcept
+    {
+        return all_.waiting_fragments() > 0 && now != looked_at_fragments_;
+    }
+    // Some of those; all of this second's, if there are fewer than there is room for.
+    [[nodiscard]] std::size_t expire_fragments(std::span<fragments::waiting_packet> to,
+                                               seconds_t now) noexcept;
     // To be called often: forgets what is due, some at a time, as fast as new ones come.
     void maintain(seconds_t now) noexcept;
     // Whether there is nothing to maintain.
@@ -78,7 +91,10 @@ public:
 
     // When there will be something to maintain, if nothing comes until then; never: it will not.
     static constexpr seconds_t never = timer_wheel::never;
-    [[nodiscard]] seconds_t next_look() noexcept { return all_.wheel(worker_).next(); }
+    [[nodiscard]] seconds_t next_look(seconds_t now) noexcept
+    {
+        return std::min(all_.wheel(worker_).next(), all_.waiting_fragments() > 0 ? now + 1 : never);
+    }
     // Whether there is already more than maintain() has come to.
     [[nodiscard]] bool is_late(seconds_t now) noexcept
     {
@@ -119,6 +135,7 @@ private:
     void answer_any(request& r, question& q, seconds_t now) noexcept;
     // What is asked of a fragment is known when those in front of it are.
     void answer_fragment(request& r, question& q, seconds_t now) noexcept;
+    void release(const request& r, const whole_tuple& datagram) noexcept;
     void answer(request& r, const question& q, seconds_t now) noexcept;
     void answer_error(request& r, const match& m) noexcept;
     // Whether it was translated.
@@ -244,6 +261,10 @@ private:
     seconds_t looked_at_others_{0};            // wheels: in that second, those below `others_`
     unsigned others_{0};
     std::unique_ptr<std::array<question, batch>> questions_;
+    const request* asked_{nullptr}; // the first of those that are answered
+    std::size_t released_count_{0};
+    std::array<released_packet, fragments::most_waiting> released_;
+    seconds_t looked_at_fragments_{0};
     std::atomic<job*> job_{nullptr};
 };
 

@@ -70,6 +70,22 @@ void tracker::make_room(seconds_t now) noexcept
     }
 }
 
+std::size_t tracker::expire_fragments(std::span<fragments::waiting_packet> to,
+                                      seconds_t now) noexcept
+{
+    std::size_t count = 0;
+    lock_holder held{alone_};
+    for (unsigned s = 0; s < store::shards; ++s) {
+        held.take(all_.shard_at(s).lock);
+        count += all_.shard_at(s).datagrams.expire(now, to.subspan(count));
+    }
+    all_.count_waiting(-static_cast<std::int32_t>(count));
+    if (count < to.size()) {
+        looked_at_fragments_ = now;
+    }
+    return count;
+}
+
 void tracker::schedule(connection_id id, const connection& c, seconds_t now) noexcept
 {
     std::atomic<bool>& timed = table_.timed(id);

@@ -5,7 +5,10 @@
 #include "dataplane/conntrack/request.hh"
 #include "dataplane/mac_table.hh"
 
+#include <cstddef>
 #include <span>
+
+struct rte_mbuf;
 
 namespace strait::conntrack {
 
@@ -23,6 +26,15 @@ public:
     virtual void track(std::span<request> asked, dataplane::seconds_t now) noexcept = 0;
     // Who takes plain packets the short way (known.hh); null: nobody.
     [[nodiscard]] virtual tracker* short_way() noexcept { return nullptr; }
+
+    // A fragment that waited until another came, which is one of those that were asked last. It is
+    // the caller's now, and to be asked as that was.
+    struct released_packet {
+        std::size_t first; // the number of the request
+        rte_mbuf* mbuf;
+    };
+    // Of the last track().
+    [[nodiscard]] virtual std::span<const released_packet> released() const noexcept { return {}; }
 };
 
 } // namespace strait::conntrack

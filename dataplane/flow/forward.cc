@@ -402,6 +402,11 @@ switcher::switcher(std::shared_ptr<cache> entries)
     }
 }
 
+switcher::~switcher()
+{
+    clear_copies();
+}
+
 namespace {
 
 bool read(packet_slot& p, burst& b, depth deepest, key& k, header_layout& at) noexcept
@@ -427,6 +432,7 @@ void switcher::forward(burst& b, const surroundings& around) noexcept
         return;
     }
     clear_copies(); // of the last burst
+    may_wait_ = true;
     passes_left_.fill(max_passes_in_all);
     burst_ = &b;
     if (seats_) {

@@ -111,6 +111,9 @@ public:
     // One more, with the same entries: for packets that go on while the first one's burst is not
     // done yet.
     explicit switcher(switcher& first);
+    ~switcher();
+    switcher(const switcher&) = delete;
+    switcher& operator=(const switcher&) = delete;
 
     // Who answers ct actions; without, no packet has a valid connection.
     void set_tracking(conntrack::tracking& t);
@@ -205,6 +208,7 @@ private:
                         const surroundings& around) noexcept;
     void run_rest(std::size_t number, pass_stage& stage, std::size_t at,
                   const surroundings& around) noexcept;
+    void go_on_with_waiting(std::size_t at, const surroundings& around) noexcept;
     void clear_copies() noexcept;
 
     explicit switcher(std::shared_ptr<cache> entries);
@@ -224,6 +228,8 @@ private:
     const key_layout* layout_{};       // by which layout,
     std::uint64_t pass_{0};            // and which pass that is
     std::unique_ptr<dataplane::burst> aside_{new dataplane::burst}; // judge()'s
+    std::unique_ptr<dataplane::burst> late_{new dataplane::burst};  // fragments that had waited
+    bool may_wait_{false};
     pass_stage::budget passes_left_{};
     std::size_t deepest_{0}; // level that was come to since copies were cleared
     std::array<std::unique_ptr<level>, max_passes + 1> levels_;

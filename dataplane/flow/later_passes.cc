@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include <rte_mbuf.h>
+
 namespace strait::flow {
 
 using dataplane::burst;
@@ -19,6 +21,11 @@ void switcher::clear_copies() noexcept
         levels_[i]->forks.clear();
     }
     deepest_ = 0;
+    for (packet_slot& p : late_->packets()) {
+        rte_pktmbuf_free(p.mbuf);
+        p.mbuf = nullptr;
+    }
+    late_->clear();
 }
 
 void switcher::make_room(std::size_t at, const surroundings& around) noexcept
@@ -52,7 +59,13 @@ void switcher::go_on(std::size_t from, const surroundings& around) noexcept
     pass_stage& stage = levels_[from]->asked;
     level& here = *levels_[at];
     deepest_ = std::max(deepest_, at);
+    if (stage.has_fragments() && may_wait_) [[unlikely]] {
+        stage.let_fragments_wait();
+    }
     track(stage.requests(), around.context.now);
+    if (stage.has_fragments()) [[unlikely]] {
+        go_on_with_waiting(from, around);
+    }
     for (std::size_t first = 0; first < stage.count(); first += burst::capacity) {
         const std::size_t last = std::min(first + burst::capacity, stage.count());
         if (here.forks.count > 0) { // of those before
@@ -83,6 +96,39 @@ void switcher::go_on(std::size_t from, const surroundings& around) noexcept
     }
 }
 
+// What has waited for fragments that have come now comes behind them.
+void switcher::go_on_with_waiting(std::size_t at, const surroundings& around) noexcept
+{
+    pass_stage& stage = levels_[at]->asked;
+    const std::size_t before = stage.count();
+    if (tracking_ == nullptr) {
+        return;
+    }
+    for (const auto& [first, mbuf] : tracking_->released()) {
+        const packet_slot& like = *stage.answered(first).p;
+        if (late_->count == late_->slots.size() ||
+            !from_mbuf(late_->slots[late_->count], mbuf, *late_)) {
+            around.in_counters.drop(drop_reason::flow_too_complex);
+            rte_pktmbuf_free(mbuf);
+            continue;
+        }
+        packet_slot& p = late_->slots[late_->count];
+        p.in_port = like.in_port;
+        p.note = like.note;
+        p.vlan = like.vlan;
+        p.priority = like.priority;
+        p.tagged = like.tagged;
+        p.tags = like.tags;
+        p.destinations = like.destinations;
+        p.origin = static_cast<std::uint8_t>(burst::capacity + late_->count);
+        ++late_->count;
+        if (!stage.ask_as(first, p, *late_)) {
+            around.in_counters.drop(drop_reason::flow_too_complex, p);
+        }
+    }
+    track(stage.requests().subspan(before), around.context.now);
+}
+
 // Those of them that go on in tables become candidates.
 void switcher::look_up(std::size_t first, std::size_t last, pass_stage& stage, level& here,
                        const surroundings& around) noexcept
@@ -92,7 +138,9 @@ void switcher::look_up(std::size_t first, std::size_t last, pass_stage& stage, l
     for (std::size_t i = first; i < last; ++i) {
         const conntrack::request& r = stage.answered(i);
         if (r.dropped) [[unlikely]] {
-            around.in_counters.drop(r.reason, *r.p);
+            if (!r.waits) {
+                around.in_counters.drop(r.reason, *r.p);
+            }
             continue;
         }
         stage.complete(i);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/flow/passes.hh"
 
+#include "dataplane/conntrack/tuple.hh"
 #include "dataplane/flow/extract.hh"
+#include "dataplane/flow/flow_mask.hh"
 
 #include <algorithm>
 #include <bit>
@@ -80,6 +82,10 @@ bool pass_stage::take(dataplane::packet_slot& p, const pass_state& state, const 
         dataplane::lengthen_head(p, *state.payload);
         (void)extract(p, keys_[i], r.at);
     }
+    if (r.at.fragment) [[unlikely]] {
+        r.continuation = 0;
+        has_fragments_ = true;
+    }
     items_[i] = {state.payload,
                  static_cast<std::uint16_t>(words_used_),
                  static_cast<std::uint16_t>(rest.size()),
@@ -127,6 +133,74 @@ void pass_stage::bring_along(std::size_t i, const pass_state& state,
         word = (word & ~change[1]) | change[0];
         change += 2;
     }
+}
+
+// Of what is done in the same way behind the same action the same, and of nothing else.
+std::uint64_t pass_stage::continuation_of(std::size_t i) const noexcept
+{
+    const item& it = items_[i];
+    const conntrack::parameters& asked = requests_[i].asked;
+    std::uint64_t sum = it.table | std::uint64_t{it.stack} << 16 | std::uint64_t{it.set} << 24 |
+                        std::uint64_t{it.goes_on} << 32 | std::uint64_t{it.accounted} << 33 |
+                        std::uint64_t{asked.commit} << 34 | std::uint64_t{asked.force} << 35 |
+                        static_cast<std::uint64_t>(asked.alg) << 40;
+    const auto add = [&sum](std::uint64_t word) noexcept {
+        sum =
+            word_hash::fold(sum ^ conntrack::detail::seeds[0], word ^ conntrack::detail::seeds[1]);
+    };
+    for (const std::uint64_t word :
+         {std::bit_cast<std::uint64_t>(asked.translation),
+          asked.mark | std::uint64_t{asked.mark_mask} << 32, asked.label.high, asked.label.low,
+          asked.label_mask.high, asked.label_mask.low, keys_[i].words[0]}) {
+        add(word);
+    }
+    for (const std::uint64_t word : stack_and_set(i)) {
+        add(word);
+    }
+    for (const std::uint64_t word : rest(i)) {
+        add(word);
+    }
+    for (std::size_t w = first_behind_headers; w < key_words; ++w) {
+        if (w < first_of_connection || w >= behind_connection) { // these are about to be written
+            add(keys_[i].words[w]);
+        }
+    }
+    return sum | 1; // none is 0
+}
+
+void pass_stage::let_fragments_wait() noexcept
+{
+    for (std::size_t i = 0; i < count_; ++i) {
+        if (requests_[i].at.fragment) {
+            requests_[i].continuation = continuation_of(i);
+        }
+    }
+}
+
+bool pass_stage::ask_as(std::size_t number, dataplane::packet_slot& p,
+                        dataplane::burst& payload) noexcept
+{
+    const item& like = items_[number];
+    if (count_ == capacity || left_[like.origin] == 0) {
+        return false;
+    }
+    --left_[like.origin];
+    const std::size_t i = count_++;
+    conntrack::request& r = requests_[i];
+    r.p = &p;
+    r.payload = &payload;
+    r.headers = &keys_[i];
+    r.asked = requests_[number].asked;
+    r.answer = {};
+    r.translated = false;
+    r.dropped = false;
+    r.continuation = 0;
+    keys_[i] = keys_[number];
+    plain_[i] = false;
+    (void)extract(p, keys_[i], r.at);
+    items_[i] = like;
+    items_[i].payload = &payload;
+    return true;
 }
 
 void pass_stage::complete(std::size_t i) noexcept

@@ -67,7 +67,17 @@ public:
     {
         count_ = 0;
         words_used_ = 0;
+        has_fragments_ = false;
     }
+
+    // Whether there may be any among the requests.
+    [[nodiscard]] bool has_fragments() const noexcept { return has_fragments_; }
+    // Says what becomes of fragments, so that they may wait for others that the same becomes of.
+    void let_fragments_wait() noexcept;
+    // Asks for a packet what was asked for the one with this number, of whose datagram it is, too.
+    // Its payload lies in `payload`. False: there is no room.
+    [[nodiscard]] bool ask_as(std::size_t number, dataplane::packet_slot& p,
+                              dataplane::burst& payload) noexcept;
 
     // To be answered.
     [[nodiscard]] std::span<conntrack::request> requests() noexcept
@@ -137,11 +147,13 @@ private:
         bool accounted;
     };
 
+    [[nodiscard]] std::uint64_t continuation_of(std::size_t i) const noexcept;
     void bring_along(std::size_t i, const pass_state& state, const ct_operation& what) noexcept;
 
     budget& left_;
     std::size_t count_{0};
     std::size_t words_used_{0};
+    bool has_fragments_{false};
     std::array<conntrack::request, capacity> requests_;
     std::array<key, capacity> keys_;
     // Whose key has nothing but headers, in_port, and what is known of a connection, once it is.

@@ -223,6 +223,69 @@ def test_many_streams_at_once_lose_nothing(hosts):
     assert stats["connections"] <= stats["capacity"]
 
 
+PIECES = """
+import socket, struct, sys
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xffff) + (total >> 16)
+    return 0xffff ^ ((total & 0xffff) + (total >> 16))
+def piece(identifier, datagram, at, size):
+    part = datagram[at:at + size]
+    more = at + size < len(datagram)
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(part), identifier,
+                         at // 8 | (0x2000 if more else 0), 64, 17, 0,
+                         socket.inet_aton(sys.argv[1]), socket.inet_aton(sys.argv[2]))
+    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
+    return bytes.fromhex(sys.argv[4] + sys.argv[3]) + struct.pack("!H", 0x800) + header + part
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind(("h1", 0))
+for identifier, order in enumerate(eval(sys.argv[5]), 1):
+    datagram = struct.pack("!HHHH", 4000, 5996, 8 + 4000, 0) + bytes([identifier]) * 4000
+    for number in order:
+        out.send(piece(identifier, datagram, number * 1000, 1000))
+"""
+
+
+def pieces(hosts, orders):
+    """Sends datagrams of 4,000 bytes from inside, each in five pieces, those of `orders`."""
+    macs = [host.run(f"cat /sys/class/net/{name}/address")[1].strip().replace(":", "")
+            for host, name in ((hosts.inside, "h1"), (hosts.outside, "h2"))]
+    done = subprocess.run(["ip", "netns", "exec", hosts.inside.name, "/usr/bin/python3", "-c",
+                           PIECES, INSIDE, OUTSIDE, *macs, repr(orders)], check=False,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_fragments_pass_in_whatever_order_they_come(hosts):
+    hosts.load(*STATEFUL)
+    script = (
+        "import socket\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "s.bind(('0.0.0.0', 5996))\n"
+        "s.settimeout(5)\n"
+        "print('ready', flush=True)\n"
+        "for _ in range(4):\n"
+        "    data = s.recv(65536)\n"
+        "    print(len(data), data[0], len(set(data)), flush=True)\n")
+    orders = [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 4, 0, 1, 3], [1, 2, 3, 4, 0]]
+    with subprocess.Popen(["ip", "netns", "exec", hosts.outside.name, "/usr/bin/python3", "-c",
+                           script], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+        pieces(hosts, orders)
+        got = sorted(server.stdout.readline().split() for _ in orders)
+    assert got == [["4000", str(number), "1"] for number in range(1, 5)]
+
+
+def test_fragments_without_a_first_one_are_dropped_in_the_end(hosts):
+    hosts.load(*STATEFUL)
+
+    def dropped():
+        return hosts.ctl("drops", "h1")["ports"][0]["drops"].get("ct_fragment", 0)
+    before = dropped()
+    pieces(hosts, [[3, 4], [2]])
+    parts.wait_until(lambda: dropped() == before + 3, 10, "fragments were not dropped")
+
+
 def test_connections_end_while_nothing_comes(lab, tmp_path):
     hosts = Hosts(lab, tmp_path, "0")
     try:

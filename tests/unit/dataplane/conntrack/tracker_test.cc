@@ -409,20 +409,20 @@ TEST_F(conntrack_tracker, a_zone_is_flushed_without_a_look_at_all_others)
 
 TEST_F(conntrack_tracker, says_when_it_will_have_something_to_do)
 {
-    EXPECT_EQ(tracker_->next_look(), conntrack::tracker::never);
+    EXPECT_EQ(tracker_->next_look(now_), conntrack::tracker::never);
     commit(udp_frame(client, server));
     const conntrack::seconds_t begun = now_;
     tracker_->maintain(now_);
-    EXPECT_EQ(tracker_->next_look(), begun + 30);
+    EXPECT_EQ(tracker_->next_look(now_), begun + 30);
     now_ += 29;
     tracker_->maintain(now_);
-    EXPECT_EQ(tracker_->next_look(), begun + 30);
+    EXPECT_EQ(tracker_->next_look(now_), begun + 30);
     EXPECT_FALSE(tracker_->is_late(now_));
     now_ += 1;
     EXPECT_TRUE(tracker_->is_late(now_));
     tracker_->maintain(now_);
     EXPECT_FALSE(tracker_->is_late(now_));
-    EXPECT_EQ(tracker_->next_look(), conntrack::tracker::never);
+    EXPECT_EQ(tracker_->next_look(now_), conntrack::tracker::never);
     EXPECT_EQ(connections(), 0U);
 }
 
