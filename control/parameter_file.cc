@@ -3,6 +3,7 @@
 #include "control/parameter_file.hh"
 
 #include "control/config_file.hh"
+#include "control/json_place.hh"
 #include "control/json_text.hh"
 
 #include <algorithm>
@@ -19,14 +20,6 @@ using ports::result;
 
 namespace {
 
-// "line:column", both from 1.
-std::string position(std::string_view text, std::size_t at)
-{
-    const std::string_view before = text.substr(0, at);
-    const auto line = std::ranges::count(before, '\n') + 1;
-    return std::to_string(line) + ':' + std::to_string(at - (before.rfind('\n') + 1) + 1);
-}
-
 result<json::object> read(const std::string& path)
 {
     const auto text = read_config_file(path);
@@ -37,7 +30,7 @@ result<json::object> read(const std::string& path)
     const auto parsed = parse_json(*text, levels);
     if (parsed.has_error()) {
         const json_fault& f = parsed.error();
-        return error{path + (f.at ? ':' + position(*text, *f.at) : "") + ": " + f.message};
+        return error{path + (f.at ? ':' + line_and_column(*text, *f.at) : "") + ": " + f.message};
     }
     const json::value& value = *parsed;
     if (!value.is_object()) {
