@@ -36,6 +36,11 @@ public:
 
     using sets_by_name = std::map<std::string, std::shared_ptr<const acl_set>>;
     [[nodiscard]] const sets_by_name& all() const noexcept { return sets_; }
+    // Of each port that has some, its sets in their order.
+    [[nodiscard]] const std::map<std::string, std::vector<std::string>>& attached() const noexcept
+    {
+        return attached_;
+    }
     [[nodiscard]] std::vector<std::string> ports_with(const std::string& name) const;
     // By the ids of rules.
     struct traffic {

@@ -86,6 +86,7 @@ outcome<void> bindings::add(const std::string& port, std::optional<std::uint16_t
     leases_ -= ports_.contains(port) ? count_leases(ports_.at(port)) : 0;
     leases_ += count_leases(stations);
     ports_[port] = std::move(stations);
+    changed_.insert(port);
     return {};
 }
 
@@ -96,6 +97,7 @@ std::size_t bindings::remove(const std::string& port, std::optional<mac_address>
     if (found == ports_.end()) {
         return 0;
     }
+    changed_.insert(port);
     auto& stations = found->second;
     const auto before = stations.size() + count_addresses(stations);
     leases_ -= count_leases(stations);
@@ -137,6 +139,7 @@ bindings::leased bindings::lease(const std::string& port, std::optional<std::uin
                     return leased::given;
                 }
                 a->until = until;
+                changed_.insert(port);
                 return leased::renewed;
             }
         }
@@ -158,6 +161,7 @@ bindings::leased bindings::lease(const std::string& port, std::optional<std::uin
     }
     s->addresses.push_back({.is = whole(at), .leased = true, .until = until});
     ++leases_;
+    changed_.insert(port);
     return leased::made;
 }
 
@@ -183,6 +187,9 @@ bool bindings::end_those(const std::string& port, const Over& over)
         return false;
     }
     const std::size_t ended = end_those(found->second, over);
+    if (ended > 0) {
+        changed_.insert(port);
+    }
     if (found->second.empty()) {
         ports_.erase(found);
     }
@@ -225,9 +232,13 @@ bool bindings::expire(clock::time_point now)
     }
     std::size_t ended = 0;
     for (auto& [port, stations] : ports_) {
-        ended += end_those(stations, [now](const station&, const address& a) {
+        const std::size_t of_port = end_those(stations, [now](const station&, const address& a) {
             return a.until && *a.until <= now;
         });
+        if (of_port > 0) {
+            changed_.insert(port);
+        }
+        ended += of_port;
     }
     std::erase_if(ports_, [](const auto& p) { return p.second.empty(); });
     return ended > 0;

@@ -13,7 +13,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace strait::control {
@@ -75,6 +77,9 @@ public:
     {
         return ports_;
     }
+    void note_change(const std::string& port) { changed_.insert(port); }
+    // Ports of which something has changed since the last call.
+    [[nodiscard]] std::set<std::string> take_changed() { return std::exchange(changed_, {}); }
     // Null: none.
     [[nodiscard]] const std::vector<station>* of(const std::string& port) const;
 
@@ -86,6 +91,7 @@ private:
 
     std::map<std::string, std::vector<station>> ports_; // none of a port without any
     std::size_t leases_{0};
+    std::set<std::string> changed_;
 };
 
 // An address as a prefix of its own.

@@ -280,6 +280,23 @@ bridge_flows::bundle bridge_flows::begin_empty() const
     return b;
 }
 
+// Of what there is, but for groups and meters.
+bridge_flows::bundle bridge_flows::begin_with_objects_of(bundle&& other) const
+{
+    bundle b = begin();
+    b.groups_ = std::move(other.groups_);
+    b.meters_ = std::move(other.meters_);
+    b.objects_ = other.objects_;
+    b.changed_groups_ = std::move(other.changed_groups_);
+    b.touched_groups_ = std::move(other.touched_groups_);
+    b.touched_meters_ = std::move(other.touched_meters_);
+    if (!b.touched_groups_.empty() || !b.touched_meters_.empty()) {
+        b.changed_.add_all();
+        b.groups_.for_each([&b](const flow::bucket_group& g) { b.used_.add(g); });
+    }
+    return b;
+}
+
 void bridge_flows::used_bits::add(const rule& r)
 {
     read.add(r.table(), r.actions());
@@ -304,6 +321,7 @@ void bridge_flows::put(bundle& b, rule_ptr fresh)
 {
     b.used_.add(*fresh);
     b.changed_.add(*fresh);
+    b.touched_.push_back(fresh);
     if (fresh->settings().idle_timeout != 0 || fresh->settings().hard_timeout != 0) {
         b.timed_.push_back(fresh);
     }
@@ -321,6 +339,7 @@ void bridge_flows::take_out(bundle& b, const rule& old)
         ++b.used_by_gone_;
     }
     b.changed_.add(old);
+    b.touched_.emplace_back(&old);
     --b.size_;
     b.tables_.own(old.table()).erase(old);
 }
@@ -484,7 +503,8 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
     if (b.replaces_) {
         difference differs = compare(b);
         left = b.used_;
-        b = begin();
+        b.groups_.for_each([&left](const flow::bucket_group& g) { left->add(g); });
+        b = begin_with_objects_of(std::move(b));
         for (const rule_ptr& old : differs.removed) {
             take_out(b, *old);
             ++b.done_.removed;
@@ -492,6 +512,13 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
         for (rule_ptr& fresh : differs.added) {
             put(b, std::move(fresh));
             ++b.done_.added;
+        }
+    }
+    if (keeper_) {
+        const changed_flows what{b.tables_,         b.touched_, b.groups_,
+                                 b.touched_groups_, b.meters_,  b.touched_meters_};
+        if (auto kept = keeper_(what); kept.has_error()) {
+            return kept.error();
         }
     }
     tables_ = std::move(b.tables_);
@@ -656,6 +683,9 @@ void bridge_flows::look()
         used_by_gone_ += uses_bits(r->actions());
     }
     commits_ = next_commit();
+    if (keeper_) {
+        (void)keeper_({tables_, over, groups_, {}, meters_, {}});
+    }
     publish_less(used_now(), {});
 }
 

@@ -89,6 +89,16 @@ struct hidden_stage {
     std::function<std::string(const flow::rule&)> describe; // for traces; empty: not worth a word
 };
 
+// What a change comes to, for who keeps it: all that may be other than before, as it will be.
+struct changed_flows {
+    const flow::flow_tables& tables;
+    std::span<const flow::rule_ptr> rules; // that are in the tables, or were
+    const flow::group_map& groups;
+    std::span<const std::uint32_t> group_ids;
+    const flow::meter_map& meters;
+    std::span<const std::uint32_t> meter_ids;
+};
+
 class bridge_flows {
 public:
     // What the bridge's ports have sent into it so far.
@@ -147,6 +157,11 @@ public:
         return stages_[static_cast<std::size_t>(which)];
     }
 
+    // Asked before a bundle is committed, which is refused if this fails; told of flows whose time
+    // was up.
+    using keeper = std::function<outcome<void>(const changed_flows&)>;
+    void set_keeper(keeper k) { keeper_ = std::move(k); }
+
     // How many there may be; those that are there already stay.
     void set_limit(std::size_t flows) noexcept { limit_ = flows; }
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
@@ -183,6 +198,7 @@ private:
     outcome<void> add(bundle& b, const flow_spec& spec) const;
     [[nodiscard]] outcome<void> check_room(bundle& b, flow::table_id table,
                                            const flow_spec& spec) const;
+    [[nodiscard]] bundle begin_with_objects_of(bundle&& other) const;
     static void put(bundle& b, flow::rule_ptr fresh);
     static void take_out(bundle& b, const flow::rule& old);
     [[nodiscard]] std::vector<heir> take_counts(hidden_stage& what, const hidden_stage& old) const;
@@ -238,6 +254,7 @@ private:
     flow::rule_ptr switching_;                      // that rule
     traffic switched_;                              // what is counted of it, or was others'
     std::function<traffic()> received_;
+    keeper keeper_;
     std::uint64_t commits_; // the last one
 };
 
@@ -249,6 +266,10 @@ guarded_ports(std::span<const hidden_stage, flow::stage_count> stages,
 [[nodiscard]] flow_spec spec_of(const flow::rule& r);
 
 class bridge_flows::bundle {
+public:
+    [[nodiscard]] const flow::group_map& groups() const noexcept { return groups_; }
+    [[nodiscard]] const flow::meter_map& meters() const noexcept { return meters_; }
+
 private:
     friend class bridge_flows;
 
@@ -265,6 +286,9 @@ private:
     flow_summary done_;
     object_summary objects_;
     std::vector<flow::group_ptr> changed_groups_;
+    std::vector<flow::rule_ptr> touched_; // that came or went
+    std::vector<std::uint32_t> touched_groups_;
+    std::vector<std::uint32_t> touched_meters_;
     std::uint64_t commits_{0};
     bool replaces_{false};
 };

@@ -147,6 +147,7 @@ outcome<void> bridge_flows::put_group(bundle& b, group_settings settings,
     const group_ptr made{
         new bucket_group{std::move(settings), time(), engine_.worker_count(), before}};
     b.groups_.put(made);
+    b.touched_groups_.push_back(made->id());
     b.used_.add(*made);
     b.changed_groups_.push_back(made);
     b.changed_.add_all();
@@ -185,6 +186,7 @@ outcome<void> bridge_flows::remove_group(bundle& b, const group_change& change)
 {
     if (change.every) {
         b.objects_.removed += b.groups_.size();
+        b.groups_.for_each([&b](const bucket_group& g) { b.touched_groups_.push_back(g.id()); });
         b.groups_ = {};
         remove_flows_that(b, [](const flow::action_list& actions) {
             bool any = false;
@@ -211,6 +213,7 @@ outcome<void> bridge_flows::remove_group(bundle& b, const group_change& change)
                                                  "; change or remove that first"};
     }
     b.groups_.erase(id);
+    b.touched_groups_.push_back(id);
     ++b.objects_.removed;
     remove_flows_that(b, [id](const flow::action_list& actions) {
         bool named = false;
@@ -264,9 +267,12 @@ outcome<void> bridge_flows::apply(bundle& b, const meter_change& change) const
     if (change.command == meter_command::remove) {
         if (change.every) {
             b.objects_.removed += b.meters_.size();
+            b.meters_.for_each(
+                [&b](const flow::packet_meter& m) { b.touched_meters_.push_back(m.id()); });
             b.meters_ = {};
         } else if (before != nullptr) {
             b.meters_.erase(id);
+            b.touched_meters_.push_back(id);
             ++b.objects_.removed;
         }
         const auto names_missing = [&b](const flow::action_list& actions) {
@@ -291,6 +297,7 @@ outcome<void> bridge_flows::apply(bundle& b, const meter_change& change) const
     const flow::packet_meter::clock clock{rte_rdtsc(), rte_get_tsc_hz()};
     b.meters_.put(flow::meter_ptr{
         new flow::packet_meter{change.meter, time(), engine_.worker_count(), clock}});
+    b.touched_meters_.push_back(id);
     b.changed_.add_all();
     return {};
 }

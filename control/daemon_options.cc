@@ -11,6 +11,8 @@
 #include <limits>
 #include <utility>
 
+#include <unistd.h>
+
 namespace strait::control {
 
 namespace {
@@ -20,6 +22,7 @@ using ports::result;
 using kind = value_kind;
 
 constexpr std::int64_t longest_text = 4095;
+constexpr std::string_view usual_run_dir = "/run/strait";
 constexpr std::int64_t most_memory_mib = 1 << 20U;
 
 const method_table& options()
@@ -59,9 +62,21 @@ const method_table& options()
               .placeholder = "MIB",
               .minimum = minimum_memory_mib,
               .maximum = most_memory_mib},
+             {.name = "state_dir",
+              .kind = kind::text,
+              .help =
+                  "folder in which the configuration is kept; /var/lib/strait unless given, with "
+                  "another --run-dir a folder in it",
+              .placeholder = "DIR",
+              .maximum = longest_text,
+              .form = "a path"},
+             {.name = "no_persist",
+              .kind = kind::truth,
+              .help = "keep no configuration, and begin with none"},
              {.name = "config",
               .kind = kind::text,
-              .help = "commands of straitctl to run before ports are served",
+              .help = "commands of straitctl to run before ports are served, in place of a kept "
+                      "configuration",
               .placeholder = "FILE",
               .maximum = longest_text,
               .form = "a path"},
@@ -99,7 +114,9 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
     daemon_options o;
     o.help = !given->help.empty();
     o.version = given->global.version;
-    o.eal.run_dir = text_of(p, "run_dir").value_or("/run/strait");
+    o.eal.run_dir = text_of(p, "run_dir").value_or(std::string{usual_run_dir});
+    o.state_dir = text_of(p, "state_dir");
+    o.no_persist = is_set(p, "no_persist");
     if (const auto workers = text_of(p, "workers")) {
         auto cpus = parse_cpu_list(*workers);
         if (cpus.has_error()) {
@@ -112,11 +129,26 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
     o.eal.no_huge = is_set(p, "no_huge");
     o.eal.memory_mib = number_as<unsigned>(p, "memory").value_or(o.eal.memory_mib);
     o.config = text_of(p, "config");
+    if (o.state_dir && (o.config || o.no_persist)) {
+        return error{std::string{"--state-dir is given with "} +
+                     (o.config ? "--config, whose commands are all of the configuration"
+                               : "--no-persist, which keeps none") +
+                     "; give one of them"};
+    }
     o.xen = text_of(p, "xen").value_or(o.xen);
     if (const auto level = text_of(p, "log_level")) {
         o.log = parse_log_level(*level).value();
     }
     return o;
+}
+
+std::optional<std::string> state_dir_of(const daemon_options& options, const std::string& run_dir)
+{
+    if (options.no_persist || options.config) {
+        return std::nullopt;
+    }
+    const bool usual = run_dir == usual_run_dir && ::geteuid() == 0;
+    return options.state_dir.value_or(usual ? "/var/lib/strait" : run_dir + "/config");
 }
 
 std::string daemon_help()

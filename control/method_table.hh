@@ -62,10 +62,18 @@ struct result_member {
     bool nullable{false};
 };
 
+// Whether what a method changes is there again after a restart.
+enum class kept : std::uint8_t {
+    undecided,     // nobody has said so: no such method may be served
+    nothing,       // it is of the moment, like what was learned
+    configuration, // it is kept, and part of what config show shows
+};
+
 struct method {
     std::string_view name; // "port.add", on the command line "port add"
     std::string_view summary;
-    bool changes; // changes the configuration; these may stand in a configuration file
+    bool changes;                // changes something; these may stand in a file of commands
+    kept keeps{kept::undecided}; // of one that changes something
     std::vector<parameter> parameters{};
     bool result_is_list{false};
     std::vector<result_member> result{};

@@ -5,6 +5,7 @@
 #include "control/methods_acls.hh"
 #include "control/methods_bindings.hh"
 #include "control/methods_captures.hh"
+#include "control/methods_config.hh"
 #include "control/methods_connections.hh"
 #include "control/methods_endpoints.hh"
 #include "control/methods_flows.hh"
@@ -111,6 +112,14 @@ parameter ageing()
             .maximum = 1'000'000};
 }
 
+parameter own_mac()
+{
+    return {.name = "mac",
+            .kind = kind::mac,
+            .help = "the bridge's own MAC; made from its name unless given",
+            .placeholder = "MAC"};
+}
+
 parameter flow_limit()
 {
     return {.name = "flow_limit",
@@ -184,6 +193,7 @@ std::vector<method> bridge_methods()
         {.name = "bridge.add",
          .summary = "Make a bridge",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{
                  bridge_name(),
@@ -197,12 +207,14 @@ std::vector<method> bridge_methods()
                   .placeholder = "MACS",
                   .minimum = 64,
                   .maximum = 1'048'576},
-                 flow_limit()} +
+                 flow_limit(),
+                 own_mac()} +
              bridge_guard_settings(),
          .result = bridge_members()},
         {.name = "bridge.del",
          .summary = "Remove a bridge",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {bridge_name(), flag("if_exists", "done, too, when there is no such bridge"),
                         flag("with_ports",
                              "remove its ports with it, and end its adoption of Xen guests")},
@@ -210,16 +222,12 @@ std::vector<method> bridge_methods()
         {.name = "bridge.set",
          .summary = "Change a bridge",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{
                  bridge_name(),
                  flag("forward_bpdu", "flood reserved multicast (STP, LACP, LLDP) like any other"),
-                 ageing(),
-                 flow_limit(),
-                 {.name = "mac",
-                  .kind = kind::mac,
-                  .help = "the bridge's own MAC; made from its name unless given",
-                  .placeholder = "MAC"}} +
+                 ageing(), flow_limit(), own_mac()} +
              bridge_guard_settings(),
          .result = bridge_members()},
         {.name = "bridge.list",
@@ -236,6 +244,7 @@ std::vector<method> port_methods()
         {.name = "port.add",
          .summary = "Add a port to a bridge",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{
                  port_name(),
@@ -339,6 +348,7 @@ std::vector<method> port_methods()
         {.name = "port.del",
          .summary = "Remove a port",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {port_name(),
                         flag("if_exists", "done, too, when there is no such port; what one of that "
                                           "name left before a restart is forgotten then")},
@@ -346,6 +356,7 @@ std::vector<method> port_methods()
         {.name = "port.set",
          .summary = "Change a port",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
              shape_settings() + port_guard_settings() +
@@ -405,16 +416,19 @@ std::vector<method> mac_methods()
         {.name = "mac.flush",
          .summary = "Forget learned MACs",
          .changes = true,
+         .keeps = kept::nothing,
          .parameters = {bridge, port, vlan("in this VLAN")},
          .result = {{"flushed", "boolean", "true"}}},
         {.name = "mac.add",
          .summary = "Add a static MAC",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {mac, required_port, vlan("in this VLAN")},
          .result = {{"replaced", "boolean", "whether there was an entry of this MAC"}}},
         {.name = "mac.del",
          .summary = "Remove a MAC, static or learned",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {mac, required_bridge, vlan("in this VLAN"),
                         flag("if_exists", "done, too, when it is not in the table")},
          .result = {{"removed", "boolean", "whether there was one"}}},
@@ -431,11 +445,13 @@ std::vector<method> xen_methods()
         {.name = "xen.adopt",
          .summary = "Serve every Xen guest whose vif names this bridge, as guests come and go",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {bridge, flag("others", "vifs that name no adopting bridge, too")},
          .result = {{"adopted", "boolean", "true"}}},
         {.name = "xen.release",
          .summary = "End the adoption of this bridge's vifs, and remove the ports made by it",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {bridge, flag("if_exists", "done, too, when it does not adopt, or there is "
                                                   "no such bridge")},
          .result = {{"released", "boolean", "whether it was adopting"}}},
@@ -519,10 +535,10 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part :
-             {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
-              flow_methods(), group_methods(), meter_methods(), capture_methods(), mirror_methods(),
-              acl_methods(), shaper_methods(), connection_methods(), other_methods()}) {
+        for (auto part : {port_methods(), mac_methods(), binding_methods(), endpoint_methods(),
+                          xen_methods(), flow_methods(), group_methods(), meter_methods(),
+                          capture_methods(), mirror_methods(), acl_methods(), shaper_methods(),
+                          connection_methods(), config_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

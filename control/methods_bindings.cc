@@ -58,6 +58,7 @@ std::vector<method> binding_methods()
         {.name = "binding.add",
          .summary = "Bind a MAC, and IP addresses that it may have, to a port",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {port(true, "the port that they are behind"), mac(true, "the guest's MAC"),
                         addresses("addresses or prefixes, like 10.0.0.5,fd00::5,fd00:1::/64; none: "
                                   "those that DHCP leases"),
@@ -66,6 +67,7 @@ std::vector<method> binding_methods()
         {.name = "binding.del",
          .summary = "Remove bindings of a port, leased ones, too",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {port(true, "the port"), mac(false, "of this MAC; all unless given"),
                         addresses("these of its addresses; all, and the MAC, unless given"),
                         vlan(which_vlan),

@@ -68,6 +68,7 @@ std::vector<method> shaper_methods()
         {.name = "shaper.set",
          .summary = "Make a class of a shaped port, or change one",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters =
              {port(true, "a NIC's port that has a --shape-rate"), class_number(),
               number("rate", "kbit a second that it has for itself; 0 unless given", "KBPS", 0,
@@ -90,6 +91,7 @@ std::vector<method> shaper_methods()
         {.name = "shaper.del",
          .summary = "Remove a class of a shaped port; what waits in it goes to class 0",
          .changes = true,
+         .keeps = kept::configuration,
          .parameters = {port(true, "a NIC's port that has a --shape-rate"), class_number(),
                         flag("if_exists", "done, too, when there is no such class")},
          .result = {{"removed", "boolean", "whether there was one"}}},

@@ -103,11 +103,20 @@ outcome<std::uint32_t> mirror_list::free_bit() const
 outcome<void> mirror_list::open_file(mirror& m)
 {
     constexpr mode_t owner_alone = 0600;
-    const std::string& path = *m.request.output_file;
-    dataplane::file_descriptor file{
-        ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, owner_alone)};
+    constexpr unsigned most_files = 1000;
+    std::string path = *m.request.output_file;
+    const auto open = [&path] {
+        return dataplane::file_descriptor{::open(
+            path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, owner_alone)};
+    };
+    dataplane::file_descriptor file = open();
+    int code = errno;
+    for (unsigned i = 1; !file && code == EEXIST && continues_files_ && i < most_files; ++i) {
+        path = *m.request.output_file + "." + std::to_string(i);
+        file = open();
+        code = errno;
+    }
     if (!file) {
-        const int code = errno;
         return failure{code == EEXIST ? failure_kind::exists : failure_kind::failed,
                        "the file " + path + " cannot be made: " + ports::describe(code) +
                            (code == EEXIST ? "; a mirror writes a new file" : "")};

@@ -65,6 +65,10 @@ public:
     // Those of a bridge that went.
     void forget_bridge(const std::string& name);
 
+    // Whether one whose file is there already, as another switch wrote it, writes the next of
+    // FILE.1, FILE.2, …
+    void continue_files(bool does) noexcept { continues_files_ = does; }
+
     [[nodiscard]] const std::map<std::string, mirror>& all() const noexcept { return all_; }
     [[nodiscard]] static totals count(const mirror& m);
 
@@ -79,6 +83,7 @@ private:
     virtual_switch& switch_;
     std::map<std::string, mirror> all_;
     std::uint64_t last_serial_{0};
+    bool continues_files_{false};
     std::shared_ptr<bool> alive_{std::make_shared<bool>(true)}; // for what is posted
 };
 

@@ -4,6 +4,7 @@
 
 #include "control/print_acls.hh"
 #include "control/print_bindings.hh"
+#include "control/print_config.hh"
 #include "control/print_connections.hh"
 #include "control/print_endpoints.hh"
 #include "control/print_flows.hh"
@@ -464,6 +465,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name.starts_with("acl.")) {
         return acl_text(m, result);
+    }
+    if (m.name.starts_with("config.")) {
+        return config_result_text(m, result);
     }
     if (m.name.starts_with("ct.")) {
         return connections_text(m, as_object(result));

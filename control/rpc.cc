@@ -7,8 +7,10 @@
 #include "control/utf8.hh"
 
 #include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <new>
@@ -131,12 +133,51 @@ outcome<json::value> rpc::call(std::string_view method, const json::object& para
     return handlers_.find(method)->second(parameters);
 }
 
+outcome<json::value> rpc::change(const method& m, const json::object& parameters) const
+{
+    auto before = keeper_->before(m, parameters);
+    if (before.has_error()) {
+        return before.error();
+    }
+    changed_ = true;
+    // Whatever becomes of the call: what it has changed is changed.
+    struct at_the_end {
+        change_keeper& keeper;
+        const method& m;
+        ~at_the_end() { keeper.after(m); }
+    };
+    const at_the_end tell{*keeper_, m};
+    return *before ? outcome<json::value>{std::move(**before)} : call(m.name, parameters);
+}
+
+std::string rpc::not_kept(std::string_view answers, std::string_view why)
+{
+    json::value all = json::parse(json::string_view{answers.data(), answers.size()});
+    const auto refuse = [&](json::value& one) {
+        auto& o = one.as_object();
+        if (o.contains("result")) {
+            one = json::parse(failure_answer(
+                o.at("id"),
+                {failure_kind::failed, "this was done, but is not kept, and is lost when straitd "
+                                       "ends: " +
+                                           std::string{why}}));
+        }
+    };
+    if (auto* const batch = all.if_array()) {
+        std::for_each(batch->begin(), batch->end(), refuse);
+    } else {
+        refuse(all);
+    }
+    return json::serialize(all);
+}
+
 outcome<json::value> rpc::carry_out(const method& m, const json::object& parameters,
                                     takeover* then) const
 {
     const auto stream = streams_.find(m.name);
     if (stream == streams_.end()) {
-        return call(m.name, parameters);
+        return keeper_ != nullptr && m.keeps == kept::configuration ? change(m, parameters)
+                                                                    : call(m.name, parameters);
     }
     if (then == nullptr) {
         return failure{failure_kind::invalid,
@@ -216,6 +257,7 @@ void rpc::left(client_id who) const
 std::string rpc::answer(std::string_view message, client_id from, takeover* then) const
 {
     caller_ = from;
+    changed_ = false;
     constexpr std::size_t levels = 16;
     const auto parsed = parse_json(message, levels);
     if (parsed.has_error()) {

@@ -12,14 +12,30 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace strait::control {
 
 // A connection; there is no other of the same number, before or after.
 using client_id = std::uint64_t;
+
+// Who keeps what methods change, beyond the process.
+class change_keeper {
+public:
+    virtual ~change_keeper() = default;
+    // Before a method that changes what is kept. A value: it is done so, and the method not called.
+    [[nodiscard]] virtual outcome<std::optional<boost::json::value>>
+    before(const method& m, const boost::json::object& parameters) = 0;
+    virtual void after(const method& m) noexcept = 0;
+    // Calls `then` when all that was changed until now is kept, with nothing, or with the reason
+    // why it is not.
+    using kept_or_not = std::function<void(const std::optional<std::string>& why)>;
+    virtual void when_kept(kept_or_not then) = 0;
+};
 
 class rpc {
 public:
@@ -52,6 +68,14 @@ public:
     // so.
     [[nodiscard]] std::string answer(std::string_view message, client_id from = nobody,
                                      takeover* then = nullptr) const;
+    // It outlives this; without one nothing is kept.
+    void set_keeper(change_keeper* keeper) noexcept { keeper_ = keeper; }
+    // Whether the last answer may be given only when what it says is kept.
+    [[nodiscard]] bool must_wait() const noexcept { return changed_; }
+    void when_kept(change_keeper::kept_or_not then) const { keeper_->when_kept(std::move(then)); }
+    // What is answered in place of `answers` then, if it is not.
+    [[nodiscard]] static std::string not_kept(std::string_view answers, std::string_view why);
+
     // Whom the handler that is called answers.
     [[nodiscard]] client_id caller() const noexcept { return caller_; }
     // For those who keep something for a client until it is gone.
@@ -72,8 +96,12 @@ private:
     [[nodiscard]] std::string answer_one(const boost::json::value& request, takeover* then) const;
     [[nodiscard]] outcome<boost::json::value>
     carry_out(const method& m, const boost::json::object& parameters, takeover* then) const;
+    [[nodiscard]] outcome<boost::json::value> change(const method& m,
+                                                     const boost::json::object& parameters) const;
 
     const method_table* table_;
+    change_keeper* keeper_{nullptr};
+    mutable bool changed_{false};
     mutable client_id caller_{nobody};
     std::vector<std::function<void(client_id)>> left_;
     std::map<std::string, handler, std::less<>> handlers_;

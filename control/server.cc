@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <list>
+#include <optional>
 #include <utility>
 
 #include <fcntl.h>
@@ -169,6 +170,30 @@ private:
         output_ = blank ? std::string{} : context_->handler.answer(line, id_, &takeover_);
         input_.erase(0, end + 1);
         searched_ = 0;
+        if (!blank && context_->handler.must_wait()) {
+            context_->handler.when_kept(
+                [self = shared_from_this()](const std::optional<std::string>& why) {
+                    self->kept(why);
+                });
+            return;
+        }
+        answer();
+    }
+
+    // What the request has changed is on the disk, or cannot be brought there.
+    void kept(const std::optional<std::string>& why)
+    {
+        if (!socket_.is_open()) {
+            return;
+        }
+        if (why && !output_.empty()) {
+            output_ = rpc::not_kept(output_, *why);
+        }
+        answer();
+    }
+
+    void answer()
+    {
         if (output_.empty()) {
             go_on();
             return;

@@ -89,6 +89,21 @@ json::object removed(bool was_there)
     return {{"removed", was_there}};
 }
 
+// Of a bridge.
+outcome<std::optional<dataplane::mac_address>> own_mac(const json::object& p)
+{
+    if (!p.contains("mac")) {
+        return std::optional<dataplane::mac_address>{};
+    }
+    const auto mac = dataplane::mac_address::parse(text(p, "mac"));
+    if (mac->is_multicast() || mac->is_zero()) {
+        return failure{failure_kind::invalid, "--mac " + mac->to_string() +
+                                                  " is no address of a station: it is " +
+                                                  (mac->is_zero() ? "zero" : "multicast")};
+    }
+    return mac;
+}
+
 // As it is typed: people read these sentences, programs their kind.
 std::string option(std::string_view name)
 {
@@ -237,10 +252,23 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_shaper_methods();
     add_acl_methods();
     add_connection_methods();
+    add_config_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};
     }
+    for (const method& m : methods()) {
+        if (m.changes && m.keeps == kept::undecided) {
+            throw std::logic_error{"nobody has said whether what " + std::string{m.name} +
+                                   " changes is kept"};
+        }
+    }
+}
+
+void service::keep_in(std::unique_ptr<store_writer> writer)
+{
+    config_.keep_in(std::move(writer));
+    rpc_.set_keeper(&config_);
 }
 
 void service::add_bridge_methods()
@@ -370,8 +398,15 @@ service::result service::bridge_add(const object& p)
     request.flow_limit = number_as<std::size_t>(p, "flow_limit").value_or(request.flow_limit);
     request.dhcp_snooping = is_set(p, "dhcp_snooping");
     request.neigh_suppress = is_set(p, "neigh_suppress");
+    const auto mac = own_mac(p);
+    if (mac.has_error()) {
+        return mac.error();
+    }
     if (auto done = switch_.add_bridge(request); done.has_error()) {
         return done.error();
+    }
+    if (*mac) {
+        (void)switch_.set_bridge(request.name, {.mac = *mac});
     }
     return json::value(describe(switch_.bridges().at(request.name)));
 }
@@ -402,15 +437,11 @@ service::result service::bridge_set(const object& p)
     bridge_change change;
     change.forward_bpdu = truth(p, "forward_bpdu");
     change.mac_ageing = number_as<dataplane::seconds_t>(p, "mac_ageing");
-    if (p.contains("mac")) {
-        change.mac = dataplane::mac_address::parse(text(p, "mac"));
-        if (change.mac->is_multicast() || change.mac->is_zero()) {
-            return failure{failure_kind::invalid,
-                           "--mac " + change.mac->to_string() +
-                               " is no address of a station: it is " +
-                               (change.mac->is_zero() ? "zero" : "multicast")};
-        }
+    const auto mac = own_mac(p);
+    if (mac.has_error()) {
+        return mac.error();
     }
+    change.mac = *mac;
     change.flow_limit = number_as<std::size_t>(p, "flow_limit");
     change.dhcp_snooping = truth(p, "dhcp_snooping");
     change.neigh_suppress = truth(p, "neigh_suppress");

@@ -4,6 +4,7 @@
 
 #include "control/acl_list.hh"
 #include "control/capture_list.hh"
+#include "control/configuration.hh"
 #include "control/flow_top.hh"
 #include "control/methods.hh"
 #include "control/mirror_list.hh"
@@ -13,6 +14,7 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +35,9 @@ public:
             mirror_list& mirrors, host_facts facts);
 
     [[nodiscard]] const control::rpc& rpc() const noexcept { return rpc_; }
+    [[nodiscard]] control::configuration& configuration() noexcept { return config_; }
+    // From here on what requests change is kept there.
+    void keep_in(std::unique_ptr<store_writer> writer);
 
 private:
     using object = boost::json::object;
@@ -51,6 +56,7 @@ private:
     void add_shaper_methods();
     void add_acl_methods();
     void add_connection_methods();
+    void add_config_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -109,6 +115,9 @@ private:
     result connection_flush(const object& p) const;
     result connection_stats() const;
     result connection_limit(const object& p) const;
+    result config_begin();
+    result config_put(const object& p);
+    result config_compare(const object& p, bool applies);
     result stats(const object& p) const;
     result drops(const object& p) const;
     result worker_list() const;
@@ -142,12 +151,20 @@ private:
     mirror_list& mirrors_;
     acl_list acls_;
     host_facts facts_;
-    std::map<std::int64_t, open_bundle> bundles_; // none of a client that is gone
+    // A document that comes in more than one request.
+    struct upload {
+        std::string text;
+        client_id client; // who began it, and alone may go on
+    };
+    static constexpr std::size_t most_uploads = 4;
+    std::map<std::int64_t, upload> uploads_;      // none of a client that is gone
+    std::map<std::int64_t, open_bundle> bundles_; // likewise
     std::int64_t last_bundle_{0};
     static constexpr std::size_t most_tops = 8;
     std::map<std::pair<client_id, std::string>, flow_top> tops_; // by bridge; likewise
     std::chrono::steady_clock::time_point start_{std::chrono::steady_clock::now()};
     control::rpc rpc_{methods()};
+    control::configuration config_{switch_, acls_, mirrors_, adoption_, rpc_};
 };
 
 } // namespace strait::control

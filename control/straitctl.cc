@@ -3,6 +3,7 @@
 #include "control/capture_client.hh"
 #include "control/cli.hh"
 #include "control/client.hh"
+#include "control/config_client.hh"
 #include "control/doctor.hh"
 #include "control/flow_upload.hh"
 #include "control/print.hh"
@@ -152,6 +153,9 @@ int run(const std::vector<std::string>& words)
         }
         if (c.method->name == "flow.top") {
             return top(c, connection);
+        }
+        if (has_config_file(*c.method)) {
+            return show(c, do_config(connection, *c.method, c.parameters)) ? done : no_answer;
         }
         if (is_capture(*c.method)) {
             return capture(daemon_in(c.global.run_dir), *c.method, c.parameters) ? done : refused;

@@ -2,6 +2,7 @@
 // straitd: puts the parts together, in the order in which they need one another.
 #include "control/cli.hh"
 #include "control/config_file.hh"
+#include "control/configuration.hh"
 #include "control/cpu_list.hh"
 #include "control/daemon_options.hh"
 #include "control/dhcp_listener.hh"
@@ -13,6 +14,7 @@
 #include "control/server.hh"
 #include "control/service.hh"
 #include "control/standard_files.hh"
+#include "control/store_writer.hh"
 #include "control/switch.hh"
 #include "control/version.hh"
 #include "control/xen_adoption.hh"
@@ -21,6 +23,7 @@
 #include "dataplane/guest_span.hh"
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
@@ -32,6 +35,7 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -90,17 +94,21 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
             lines[std::string{std::string_view{command.parameters.at("name").as_string()}}] = line;
         }
     }
-    if (const auto failed = sw.release()) {
-        return where(lines[failed->port]) + failed->message;
+    if (const auto failed = sw.release(); !failed.empty()) {
+        return where(lines[failed.front().port]) + failed.front().message;
     }
     return std::nullopt;
 }
 
 // Looks ten times a second at links, which groups of flows choose by; twice a second at flows and
-// leases whose time is up, and at what the log had to leave out.
+// leases whose time is up, at what the store has to hear of, and at what the log had to leave out.
 class watch {
 public:
-    watch(asio::io_context& io, virtual_switch& sw) : timer_{io}, switch_{sw} { wait(); }
+    watch(asio::io_context& io, virtual_switch& sw, configuration& config)
+        : timer_{io}, switch_{sw}, configuration_{config}
+    {
+        wait();
+    }
 
 private:
     void wait()
@@ -114,6 +122,7 @@ private:
                 if (++round_ % rounds == 0) {
                     switch_.look_at_flows();
                     switch_.look_at_leases(bindings::clock::now());
+                    configuration_.look(std::chrono::steady_clock::now());
                     log_left_out();
                 }
                 wait();
@@ -123,6 +132,7 @@ private:
 
     asio::steady_timer timer_;
     virtual_switch& switch_;
+    configuration& configuration_;
     unsigned round_{0};
 };
 
@@ -152,8 +162,52 @@ private:
     asio::signal_set signals_;
 };
 
+// What is kept, and where; null: nothing is.
+struct kept_store {
+    std::unique_ptr<store_files> files{};
+    store_contents contents{};
+};
+
+ports::result<kept_store> open_store(const std::string& path)
+{
+    auto files = open_store_folder(path);
+    if (files.has_error()) {
+        return ports::error{files.error().message + " (--no-persist keeps nothing)"};
+    }
+    auto contents = read_store(**files);
+    if (contents.has_error()) {
+        return contents.error();
+    }
+    for (const std::string& torn : contents->torn) {
+        log(log_level::info, "store",
+            "the last change in " + torn + " was cut off while it was written, and left out");
+    }
+    return kept_store{std::move(*files), std::move(*contents)};
+}
+
+// Makes what is kept again, and keeps what changes from there on.
+void restore(kept_store store, service& methods, asio::io_context& io)
+{
+    const auto began = std::chrono::steady_clock::now();
+    const std::string path = store.files->path();
+    const auto restored = methods.configuration().restore(store.contents);
+    methods.keep_in(std::make_unique<store_writer>(
+        std::move(store.files), store.contents,
+        store_writer::settings{
+            .post = [&io](std::function<void()> call) { asio::post(io, std::move(call)); }}));
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - began);
+    log(log_level::info, "store",
+        "the configuration is kept in " + path + "; of what was there " +
+            std::to_string(restored.made) + " things were made again in " +
+            std::to_string(took.count()) + " ms" +
+            (restored.failed == 0 ? ""
+                                  : ", and " + std::to_string(restored.failed) +
+                                        " could not be: straitctl config show lists them"));
+}
+
 int serve(const daemon_options& options, const run_dir& folder,
-          const std::vector<cli::config_command>& commands)
+          const std::vector<cli::config_command>& commands, kept_store store)
 {
     const auto started = std::chrono::steady_clock::now();
     asio::io_context io;
@@ -186,7 +240,7 @@ int serve(const daemon_options& options, const run_dir& folder,
     xen_adoption adoption{io, sw, xen->backend.get()};
     capture_list captures{io, sw};
     mirror_list mirrors{io, sw};
-    const service methods{
+    service methods{
         sw,
         adoption,
         captures,
@@ -199,11 +253,14 @@ int serve(const daemon_options& options, const run_dir& folder,
             return refuse(*wrong);
         }
     }
+    if (store.files) {
+        restore(std::move(store), methods, io);
+    }
     auto listening = server::listen(io, folder.control_socket(), methods.rpc());
     if (listening.has_error()) {
         return refuse(listening.error().message);
     }
-    const watch looking{io, sw};
+    const watch looking{io, sw, methods.configuration()};
     const dhcp_listener snooping{io, sw};
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started);
@@ -260,7 +317,15 @@ int run(const std::vector<std::string>& words)
         return refuse(folder.error().message);
     }
     options.eal.run_dir = folder->path();
-    const int status = serve(options, *folder, commands);
+    kept_store store;
+    if (const auto path = state_dir_of(options, folder->path())) {
+        auto opened = open_store(*path);
+        if (opened.has_error()) {
+            return refuse(opened.error().message);
+        }
+        store = std::move(*opened);
+    }
+    const int status = serve(options, *folder, commands, std::move(store));
     if (status == 0) {
         log(log_level::info, "straitd", "stopped");
     }

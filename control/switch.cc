@@ -61,6 +61,7 @@ std::unique_ptr<dataplane::snapshot> virtual_switch::draft() const
 
 void virtual_switch::publish(std::unique_ptr<snapshot> next)
 {
+    ++version_;
     put_guards(*next);
     put_taps(*next);
     if (holding_back_) {
@@ -92,18 +93,24 @@ void virtual_switch::erase_port(snapshot& next, port_index index)
     }
 }
 
-std::optional<virtual_switch::start_failure> virtual_switch::release()
+std::vector<virtual_switch::start_failure> virtual_switch::release(bool goes_on)
 {
     holding_back_ = false;
     if (held_) {
         engine_.publish(std::move(held_));
     }
+    std::vector<start_failure> failed;
     for (auto& [name, p] : ports_) {
         if (auto started = p.device->start(); started.has_error()) {
-            return start_failure{name, started.error().message};
+            failed.push_back({name, started.error().message});
         }
     }
-    return std::nullopt;
+    for (const start_failure& f : failed) {
+        if (goes_on) {
+            (void)remove_port(f.port);
+        }
+    }
+    return failed;
 }
 
 outcome<const virtual_switch::bridge*> virtual_switch::find_bridge(const std::string& name) const
@@ -176,6 +183,9 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
                               .received = {}};
     used_bridges_.set(index);
     publish(std::move(next));
+    if (bridge_comes_) {
+        bridge_comes_(bridges_.at(request.name));
+    }
     log(log_level::info, "control", "bridge " + request.name + " added");
     return {};
 }
@@ -542,6 +552,7 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
         port_goes_(found->second);
     }
     ports_.erase(found);
+    std::erase_if(static_macs_, [&name](const auto& m) { return m.second == name; });
     bindings_.remove_port(name);
     snooper_.forget_port(name);
     number_ports(on);

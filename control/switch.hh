@@ -25,8 +25,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 namespace strait::control {
@@ -149,13 +151,14 @@ public:
     virtual_switch& operator=(const virtual_switch&) = delete;
 
     // Between the two calls nothing is published and no port serves; the second publishes all and
-    // starts every port. It returns the name of the port that failed with why.
+    // starts every port. It returns the names of ports that failed, with why.
     void hold_back() noexcept { holding_back_ = true; }
     struct start_failure {
         std::string port;
         std::string message;
     };
-    [[nodiscard]] std::optional<start_failure> release();
+    // All that fail are told, and are there no more if `goes_on`.
+    [[nodiscard]] std::vector<start_failure> release(bool goes_on = false);
 
     outcome<void> add_bridge(const bridge_request& request);
     outcome<void> set_bridge(const std::string& name, const bridge_change& change);
@@ -170,6 +173,10 @@ public:
     [[nodiscard]] static std::optional<failure> not_to_be_shaped(const port_request& request);
     // Whether what leaves by a port, which there is, meets the rules of its bridge for that.
     void set_judged(const std::string& name, bool judged);
+    // Calls it for each bridge that is new, which has but its first flow.
+    void when_bridge_comes(std::function<void(bridge&)> call) { bridge_comes_ = std::move(call); }
+    // Another whenever something was published.
+    [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
     // Calls it for each port that goes, while its number is still its own; workers know it no more.
     void when_port_goes(std::function<void(const port&)> call) { port_goes_ = std::move(call); }
     // Of a port that there is not: what an earlier switch kept for it, its guest's next port would
@@ -194,6 +201,13 @@ public:
                           std::optional<std::uint16_t> vlan);
     outcome<bool> remove_mac(const std::string& bridge, dataplane::mac_address mac,
                              std::uint16_t vlan);
+    // Those that add_mac() made and that are still there, by bridge, VLAN and MAC.
+    struct static_mac {
+        std::string port;
+        dataplane::mac_address mac;
+        std::uint16_t vlan; // 0: none
+    };
+    [[nodiscard]] std::vector<static_mac> static_macs() const;
     // Learned entries only; each that is given narrows it.
     outcome<void> flush_macs(const std::optional<std::string>& bridge,
                              const std::optional<std::string>& port,
@@ -215,6 +229,18 @@ public:
                                         std::optional<std::uint16_t> vlan,
                                         const std::vector<endpoint::ip_prefix>& at);
     [[nodiscard]] const bindings& all_bindings() const noexcept { return bindings_; }
+    // Ports whose bindings have changed since the last call.
+    [[nodiscard]] std::set<std::string> take_changed_bindings() { return bindings_.take_changed(); }
+    void look_again_at_bindings(const std::string& of) { bindings_.note_change(of); }
+    // Leases that an earlier switch saw, where there is still something that looks at them.
+    struct known_lease {
+        std::string port;
+        std::optional<std::uint16_t> vlan;
+        dataplane::mac_address mac;
+        endpoint::ip_address address;
+        std::optional<bindings::clock::time_point> until;
+    };
+    void restore_leases(const std::vector<known_lease>& leases);
     // DHCP messages that workers showed; whether there may be more.
     bool look_at_dhcp(bindings::clock::time_point now);
     // Rung when there are some.
@@ -311,12 +337,16 @@ private:
     dhcp_snooper snooper_;
     std::shared_ptr<guard::dhcp_outlet> dhcp_;
     std::map<std::uint32_t, std::shared_ptr<dataplane::policer>> dhcp_limits_; // by incarnation
+    using mac_place = std::tuple<std::string, std::uint16_t, std::uint64_t>;   // bridge, VLAN, MAC
+    std::map<mac_place, std::string> static_macs_;                             // their ports
     std::bitset<dataplane::max_ports> used_ports_;
     std::bitset<dataplane::max_bridges> used_bridges_;
     std::uint32_t last_incarnation_{0};
     std::map<tap_id, tap_request> taps_;
     tap_id last_tap_{0};
     std::function<void(const port&)> port_goes_;
+    std::function<void(bridge&)> bridge_comes_;
+    std::uint64_t version_{0};
     bool holding_back_{false};
     std::unique_ptr<snapshot> held_; // what release() will publish
 };

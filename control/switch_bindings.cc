@@ -362,6 +362,18 @@ bool virtual_switch::bind(const dhcp_snooper::change& c, bindings::clock::time_p
     return !way->empty() || done == bindings::leased::made;
 }
 
+void virtual_switch::restore_leases(const std::vector<known_lease>& leases)
+{
+    for (const known_lease& l : leases) {
+        const auto found = ports_.find(l.port);
+        if (found != ports_.end() &&
+            bridges_.at(found->second.request.bridge).config->dhcp_snooping) {
+            (void)bindings_.lease(l.port, l.vlan, l.mac, l.address, l.until);
+        }
+    }
+    publish(draft());
+}
+
 void virtual_switch::look_at_leases(bindings::clock::time_point now)
 {
     if (bindings_.expire(now)) {

@@ -27,6 +27,7 @@ outcome<bool> virtual_switch::add_mac(const std::string& port_name, dataplane::m
                                                   (mac.is_zero() ? "zero" : "multicast")};
     }
     const vlan_id id{vlan.value_or(untagged_vlan(p))};
+    const mac_place place{p.request.bridge, id.value(), mac.value()};
     if (!p.config->vlan.carries(id)) {
         return failure{failure_kind::invalid,
                        "port " + port_name + " does not carry " +
@@ -36,8 +37,10 @@ outcome<bool> virtual_switch::add_mac(const std::string& port_name, dataplane::m
     auto& table = *bridges_.at(p.request.bridge).config->macs;
     switch (table.add_static(mac_table::key{mac, id}, p.config->index, engine_.now())) {
     case mac_table::added::added:
+        static_macs_[place] = port_name;
         return false;
     case mac_table::added::replaced:
+        static_macs_[place] = port_name;
         return true;
     case mac_table::added::table_full:
         break;
@@ -53,7 +56,17 @@ outcome<bool> virtual_switch::remove_mac(const std::string& bridge_name, datapla
     if (found.has_error()) {
         return found.error();
     }
+    static_macs_.erase({bridge_name, vlan, mac.value()});
     return (*found)->config->macs->remove(mac_table::key{mac, vlan_id{vlan}}, engine_.now());
+}
+
+std::vector<virtual_switch::static_mac> virtual_switch::static_macs() const
+{
+    std::vector<static_mac> out;
+    for (const auto& [place, on] : static_macs_) {
+        out.push_back({on, dataplane::mac_address{std::get<2>(place)}, std::get<1>(place)});
+    }
+    return out;
 }
 
 outcome<void> virtual_switch::flush_macs(const std::optional<std::string>& bridge_name,
@@ -117,6 +130,9 @@ std::size_t virtual_switch::remove_static_macs_not_carried(const port& p)
     for (const auto& key : keys) {
         (void)table.remove(key, now);
     }
+    std::erase_if(static_macs_, [&p](const auto& m) {
+        return m.second == p.request.name && !p.config->vlan.carries(vlan_id{std::get<1>(m.first)});
+    });
     return keys.size();
 }
 

@@ -2,6 +2,7 @@
 // The table of commands about virtual machines.
 #include "control/vm_commands.hh"
 
+#include "control/config_client.hh"
 #include "control/doctor.hh"
 #include "control/methods.hh"
 #include "vmm/config.hh"
@@ -120,6 +121,9 @@ const cli::program& straitctl_program()
         std::ranges::copy_if(methods(), std::back_inserter(both),
                              [](const method& m) { return !m.for_programs; });
         both.push_back(doctor_method());
+        for (auto& m : config_commands()) {
+            both.push_back(std::move(m));
+        }
         for (auto& m : vm_commands()) {
             both.push_back(std::move(m));
         }

@@ -139,6 +139,11 @@ std::vector<xen_adoption::state> xen_adoption::vifs() const
     return out;
 }
 
+bool xen_adoption::has_adopted(const std::string& port) const
+{
+    return std::ranges::any_of(adopted_, [&port](const auto& a) { return a.second.port == port; });
+}
+
 outcome<std::string> xen_adoption::serving(xen::vif_id id) const
 {
     if (auto obstacle = xen_obstacle(*backend_); !obstacle.empty()) {
@@ -171,6 +176,7 @@ outcome<std::string> xen_adoption::serving(xen::vif_id id) const
 void xen_adoption::found(std::vector<xen::found_vif> vifs)
 {
     found_ = std::move(vifs);
+    looked_ = true;
     reconcile();
 }
 
@@ -262,6 +268,9 @@ void xen_adoption::make(const xen::found_vif& vif, const bridge_key& key, adopte
                        {"handle", static_cast<std::int64_t>(vif.id.handle)}};
     if (vif.mtu != 0) {
         request.mtu = vif.mtu;
+    }
+    if (number_of_) {
+        request.number = number_of_(request.name, request.bridge);
     }
     if (auto added = switch_.add_port(request); added.has_error()) {
         a.error = added.error().message;

@@ -9,11 +9,13 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace strait::control {
@@ -51,6 +53,14 @@ public:
 
     [[nodiscard]] const std::map<std::string, rule>& rules() const noexcept { return rules_; }
     [[nodiscard]] std::vector<state> vifs() const;
+    // Whether it is one that was made for a vif.
+    [[nodiscard]] bool has_adopted(const std::string& port) const;
+    // Whether it is known yet which vifs there are.
+    [[nodiscard]] bool has_looked() const noexcept { return looked_; }
+    // Asked for the number of a port before it is made; nothing: the lowest free one.
+    using number_giver =
+        std::function<std::optional<std::uint16_t>(const std::string& port, const std::string& on)>;
+    void ask_for_numbers(number_giver ask) { number_of_ = std::move(ask); }
     // The port of this vif; the failure says why it has none.
     [[nodiscard]] outcome<std::string> serving(xen::vif_id id) const;
 
@@ -77,6 +87,8 @@ private:
     std::shared_ptr<xen_adoption*> self_; // for what waits in io_ when this is gone
     std::map<std::string, rule> rules_;   // by bridge
     std::vector<xen::found_vif> found_;
+    bool looked_{false};
+    number_giver number_of_;
     std::map<xen::vif_id, adopted> adopted_;
 };
 

@@ -5,7 +5,9 @@
 #include "control/server.hh"
 #include "tests/unit/sanitizers.hh"
 
+#include <boost/asio/post.hpp>
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <future>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -188,6 +191,108 @@ TEST_F(control_socket, answers_lines_however_they_are_cut)
     ASSERT_TRUE(c.send("\n \r\n" + std::string{ping} + std::string{ping}));
     EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
     EXPECT_THAT(c.line(), HasSubstr("\"ok\""));
+}
+
+// What is kept when somebody says so, in the thread that serves.
+class slow_keeper : public change_keeper {
+public:
+    outcome<std::optional<json::value>> before(const method& /*m*/,
+                                               const json::object& parameters) override
+    {
+        if (parameters.at("name") == "full") {
+            return failure{failure_kind::failed, "there is no room"};
+        }
+        return std::optional<json::value>{};
+    }
+    void after(const method& m) noexcept override { changed = m.name; }
+    void when_kept(kept_or_not then) override { waiting.push_back(std::move(then)); }
+
+    std::string_view changed;
+    std::vector<kept_or_not> waiting;
+};
+
+class kept_changes : public control_socket {
+protected:
+    kept_changes()
+    {
+        rpc_.set_keeper(&keeper_);
+        rpc_.add("bridge.add",
+                 [](const json::object&) -> outcome<json::value> { return json::value("made"); });
+    }
+    static std::string add(std::string_view name)
+    {
+        return R"({"jsonrpc":"2.0","id":7,"method":"bridge.add","params":{"name":")" +
+               std::string{name} + "\"}}\n";
+    }
+    // Nothing: it is kept.
+    void tell(const std::optional<std::string>& why)
+    {
+        std::promise<void> done;
+        asio::post(io_, [&] {
+            for (const auto& then : std::exchange(keeper_.waiting, {})) {
+                then(why);
+            }
+            done.set_value();
+        });
+        done.get_future().wait();
+    }
+
+    slow_keeper keeper_;
+};
+
+TEST_F(kept_changes, are_answered_when_they_are_kept_and_nobody_else_waits)
+{
+    start();
+    raw_client changes{path_};
+    ASSERT_TRUE(changes.send(add("a") + std::string{ping}));
+    expect_service(); // to another
+    EXPECT_EQ(changes.rest(), "");
+    tell(std::nullopt);
+    EXPECT_THAT(changes.line(), HasSubstr("\"made\""));
+    EXPECT_THAT(changes.line(), HasSubstr("\"ok\"")) << "what came behind it is answered then";
+    EXPECT_EQ(keeper_.changed, "bridge.add");
+}
+
+TEST_F(kept_changes, that_are_not_kept_are_answered_so)
+{
+    start();
+    raw_client changes{path_};
+    std::string both = add("a");
+    both.pop_back();
+    ASSERT_TRUE(changes.send("[" + both + "," + std::string{ping.substr(0, ping.size() - 1)} +
+                             "]\n" + add("b")));
+    expect_service();
+    tell("the disk is broken");
+    const auto answers = json::parse(changes.line());
+    EXPECT_THAT(json::serialize(answers.at(0)),
+                HasSubstr("this was done, but is not kept, and is lost when straitd ends: the disk "
+                          "is broken"));
+    EXPECT_EQ(answers.at(0).at("id"), 7);
+    expect_service();
+    tell(std::nullopt);
+    EXPECT_THAT(changes.line(), HasSubstr("\"made\""));
+}
+
+TEST_F(kept_changes, that_cannot_be_kept_are_not_made)
+{
+    start();
+    raw_client changes{path_};
+    ASSERT_TRUE(changes.send(add("full")));
+    EXPECT_THAT(changes.line(), HasSubstr("there is no room"));
+    EXPECT_EQ(keeper_.changed, "");
+}
+
+TEST_F(kept_changes, of_a_client_that_is_gone_harm_nobody)
+{
+    start();
+    {
+        raw_client changes{path_};
+        ASSERT_TRUE(changes.send(add("a")));
+        expect_service();
+    }
+    expect_service();
+    tell(std::nullopt);
+    expect_service();
 }
 
 TEST_F(control_socket, goes_on_after_a_request_that_is_no_json)

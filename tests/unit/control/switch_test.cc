@@ -304,7 +304,7 @@ TEST_F(model, held_back_serves_nobody_before_all_is_there)
     ASSERT_TRUE(switch_.set_port("a", change).has_value());
     EXPECT_EQ(&shared_engine().current(), before);
     EXPECT_THAT(fakes_.events, ElementsAre("make a", "make b"));
-    EXPECT_FALSE(switch_.release());
+    EXPECT_TRUE(switch_.release().empty());
     EXPECT_THAT(fakes_.events, ElementsAre("make a", "make b", "start a", "start b"));
     EXPECT_EQ(shared_engine().current().ports.size(), 2U);
     EXPECT_EQ(shared_engine().current().ports[0]->vlan.native.value(), 10);
@@ -316,9 +316,9 @@ TEST_F(model, names_the_port_that_could_not_start_after_it_was_held_back)
     ASSERT_TRUE(add("a").has_value());
     fakes_.fail_start = "no";
     const auto failed = switch_.release();
-    ASSERT_TRUE(failed);
-    EXPECT_EQ(failed->port, "a");
-    EXPECT_EQ(failed->message, "no");
+    ASSERT_FALSE(failed.empty());
+    EXPECT_EQ(failed.front().port, "a");
+    EXPECT_EQ(failed.front().message, "no");
 }
 
 TEST_F(model, has_room_for_a_bounded_number_of_ports_and_bridges)
@@ -333,7 +333,7 @@ TEST_F(model, has_room_for_a_bounded_number_of_ports_and_bridges)
                         .has_value());
     }
     EXPECT_EQ(switch_.add_bridge({.name = "one-more"}).error().kind, failure_kind::limit);
-    EXPECT_FALSE(switch_.release());
+    EXPECT_TRUE(switch_.release().empty());
     EXPECT_EQ(shared_engine().current().ports.size(), dataplane::max_ports);
 }
 
