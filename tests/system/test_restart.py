@@ -20,17 +20,18 @@ BOOT_S = 240  # on a machine that is busy with other things
 
 
 class Switched:
-    """Two guests, one with split and one with packed rings, on a switch with a --config file."""
+    """Two guests, one with split and one with packed rings, on a switch that keeps its ports:
+    nobody tells it of them after a start."""
 
     def __init__(self, lab):
         self.folder = tempfile.mkdtemp(prefix="strait-restart-")
         split, packed = (f"{self.folder}/{kind}.sock" for kind in ("split", "packed"))
         # QEMU listens for one port and connects to the other: both find the switch again.
-        self.switch = lab.switch(workers="1", run_dir=self.folder, config=(
-            "# what the switch is to be after each start",
-            "bridge add br0",
-            f"port add split --bridge br0 --type vhost-user --socket {split} --mode client",
-            f"port add packed --bridge br0 --type vhost-user --socket {packed}"))
+        self.switch = lab.switch(workers="1", run_dir=self.folder, persist=True)
+        self.switch.ctl("bridge add br0")
+        self.switch.ctl(f"port add split --bridge br0 --type vhost-user --socket {split} "
+                        "--mode client")
+        self.switch.ctl(f"port add packed --bridge br0 --type vhost-user --socket {packed}")
         self.split = lab.guest(parts.Nic(split, "52:54:00:00:01:01", server=True), "10.1.0.1",
                                wait=False, boot_timeout=BOOT_S)
         self.packed = lab.guest(parts.Nic(packed, "52:54:00:00:01:02", packed=True), "10.1.0.2",

@@ -16,9 +16,10 @@ def _world():
         simulator = stack.enter_context(lab.Simulator())
         wire = stack.enter_context(lab.Netns())
         switch = stack.enter_context(lab.Switch(
-            config=("bridge add br0", "xen adopt --bridge br0",
-                    "port add up0 --bridge br0 --type nic --device net_tap0,iface=xsim0"),
-            netns=wire, arguments=simulator.switch))
+            persist=True, netns=wire, arguments=simulator.switch))
+        switch.ctl("bridge add br0")
+        switch.ctl("xen adopt --bridge br0")
+        switch.ctl("port add up0 --bridge br0 --type nic --device net_tap0,iface=xsim0")
         wire.configure("xsim0", "192.168.78.9")
         guests = [stack.enter_context(lab.SimulatedGuest(simulator, f"192.168.78.{n}"))
                   for n in (1, 2)]
@@ -83,9 +84,15 @@ def test_driver_unbound_and_bound_again(world):
 
 
 def test_switch_killed_under_traffic_is_not_noticed(world):
-    """Both guests stay connected: no link change, and traffic goes on."""
+    """Both guests stay connected: no link change, and traffic goes on; what was set of their ports
+    is there again."""
     _, switch, wire, (one, two) = world
     changes = [guest.carrier_changes() for guest in (one, two)]
+    switch.ctl("port", "set", two.port, "--ingress-rate", "10000000", "--ingress-burst", "100000")
+    switch.ctl("acl", "set", "all", "from allow ip\nfrom allow arp\nto allow ip\nto allow arp")
+    switch.ctl("acl", "attach", "all", two.port)
+    numbers = [port(switch, guest.port)["number"] for guest in (one, two)]
+    before = switch.ctl("config show")
     switch.kill()
     time.sleep(0.2)
     switch.start()
@@ -93,8 +100,15 @@ def test_switch_killed_under_traffic_is_not_noticed(world):
     assert seconds < 2
     assert one.stream(two, 4 << 20).size == 4 << 20
     assert [guest.carrier_changes() for guest in (one, two)] == changes
-    for guest in (one, two):
-        assert port(switch, guest.port)["details"]["taken_over"] is True
+    for guest, number in zip((one, two), numbers):
+        shown = port(switch, guest.port)
+        assert shown["details"]["taken_over"] is True
+        assert shown["number"] == number
+    lab.wait_until(lambda: switch.ctl("config show") == before, 20, "what was set being there")
+    assert port(switch, two.port)["ingress"]["kbps"] == 10_000_000
+    assert switch.ctl("acl show all")["ports"] == [two.port]
+    switch.ctl("acl", "detach", "all", two.port)
+    switch.ctl("port", "set", two.port, "--ingress-rate", "0", "--ingress-burst", "0")
     wire.configure("xsim0", "192.168.78.9")  # the tap, unlike the guests, is a new one
     one.wait_ping(wire, 10)
 

@@ -35,6 +35,10 @@ class Strait(Switch):
     def command(self, extra=()):
         memory = [] if self.settings.huge else ["--no-huge"]
         xen = ["--xen", f"simulated:{self._hypervisor()}"] if XEN in self.ends else []
+        if "--config" not in extra:  # each run begins with nothing, of every version
+            nothing = self.folder.path / "nothing"
+            nothing.touch()
+            extra = ["--config", str(nothing), *extra]
         return self.inside([self.program("straitd"), "--run-dir", str(self.folder.path),
                             "--workers", str(self.settings.worker_cpu),
                             "--main-cpu", str(self.settings.other_cpu), *memory, *xen, *extra])

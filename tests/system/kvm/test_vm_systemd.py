@@ -31,7 +31,8 @@ class House:
         parts.wait_until(lambda: self.run("systemctl is-active basic.target")[0] == 0, 240,
                          "systemd reaching its target", 0.5)
         self.sh("ip link set lo up")
-        self.sh(f"systemd-run --quiet --unit=straitd {self.bin}/straitd --no-huge --memory 48")
+        self.sh(f"systemd-run --quiet --unit=straitd {self.bin}/straitd --no-huge --memory 48 "
+                "--no-persist")
         self.wait_switch()
 
     def wait_switch(self):

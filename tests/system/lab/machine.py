@@ -193,6 +193,8 @@ class MachineSwitch(Control):
         if config:
             machine.write("/run/strait.conf", "\n".join(config))
             words += ["--config", "/run/strait.conf"]
+        else:
+            words.append("--no-persist")
         self._command = " ".join(shlex.quote(str(word)) for word in words)
         self.pid = None
         self.start()

@@ -89,13 +89,15 @@ class Control:
 
 class Switch(Control):
     """Starts straitd and returns when it answers; config is a list of CLI commands run at start.
+    It keeps no configuration unless persist is set: then in its folder, or in state_dir.
 
     Without huge pages unless huge is set, so that tests can run anywhere and side by side. netns
     is a Netns to run in: taps and host ports appear there.
     """
 
     def __init__(self, workers="1", main_cpu=None, huge=False, memory_mib=None, config=(),
-                 netns=None, arguments=(), run_dir=None, start_timeout=30):
+                 netns=None, arguments=(), run_dir=None, start_timeout=30, persist=False,
+                 state_dir=None):
         self._bin = binaries()
         self._own_folder = run_dir is None
         self.folder = pathlib.Path(run_dir or tempfile.mkdtemp(prefix="strait-switch-"))
@@ -108,6 +110,10 @@ class Switch(Control):
             self._argv.append("--no-huge")
         if memory_mib:
             self._argv += ["--memory", str(memory_mib)]
+        if state_dir:
+            self._argv += ["--state-dir", state_dir]
+        elif not persist and not config:
+            self._argv.append("--no-persist")
         if config:
             path = self.folder / "config"
             path.write_text("".join(line + "\n" for line in config))
