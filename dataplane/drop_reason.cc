@@ -122,7 +122,8 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {tunnel_fragment, "tunnel_fragment", false,
          "a fragment of a tunnel's packet: give the far end's tunnel a smaller MTU"},
         {tunnel_option, "tunnel_option", false,
-         "a Geneve option that must be understood, and is not"},
+         "a Geneve option that must be understood and is not known, or of another length than is "
+         "known: tlv-map list"},
         {tunnel_unknown, "tunnel_unknown", false,
          "no tunnel port has its addresses and key: port list, port show NAME"},
         {tunnel_congestion, "tunnel_congestion", false,

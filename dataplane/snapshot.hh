@@ -19,6 +19,7 @@ class rx_queue;
 class tx_queue;
 } // namespace strait::ports
 namespace strait::flow {
+class option_map;
 struct live_pipeline;
 } // namespace strait::flow
 namespace strait::endpoint {
@@ -48,6 +49,7 @@ struct bridge_config {
     std::vector<port_index> members; // ascending
     // Has flows, or none: then there is L2 switching alone.
     std::shared_ptr<flow::live_pipeline> flows;
+    std::shared_ptr<const flow::option_map> options{}; // of its Geneve tunnels; null: none is known
 };
 
 // One queue pair of a port and the worker that owns both directions.

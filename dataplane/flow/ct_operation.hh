@@ -38,23 +38,26 @@ struct ct_flag {
     return std::uint32_t{table} << 16 | static_cast<std::uint32_t>(alg) << 28;
 }
 
-// In a word: which words of the key were changed (40), fields on the stack (8), actions (8).
+// In a word: which words of the key were changed (49), fields on the stack (7), actions (7).
 struct frozen {
     std::uint64_t changed;
     std::uint8_t stack;
     std::uint8_t actions;
 
-    static_assert(key_words == 40);
+    static constexpr unsigned count_bits = 7;
+    static_assert(key_words + 2 * count_bits <= 64);
     static constexpr std::uint64_t any_word = (std::uint64_t{1} << key_words) - 1;
+    static constexpr std::uint64_t any_count = (std::uint64_t{1} << count_bits) - 1;
 
     [[nodiscard]] static constexpr frozen of(std::uint64_t word) noexcept
     {
-        return {word & any_word, static_cast<std::uint8_t>(word >> 40),
-                static_cast<std::uint8_t>(word >> 48)};
+        return {word & any_word, static_cast<std::uint8_t>(word >> key_words & any_count),
+                static_cast<std::uint8_t>(word >> (key_words + count_bits))};
     }
     [[nodiscard]] constexpr std::uint64_t word() const noexcept
     {
-        return changed | std::uint64_t{stack} << 40 | std::uint64_t{actions} << 48;
+        return changed | std::uint64_t{stack} << key_words |
+               std::uint64_t{actions} << (key_words + count_bits);
     }
     // Of stack and set.
     [[nodiscard]] constexpr std::size_t words_behind() const noexcept

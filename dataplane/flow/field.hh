@@ -89,8 +89,22 @@ enum class field : std::uint8_t {
     tun_ttl,
     tun_gbp_id,
     tun_gbp_flags,
+    tun_present, // bit N: the option that is tun_metadataN is there (option_map.hh)
+    tun_data0,   // what options have, each in words of its own; 0 where it is not there
+    tun_data1,
+    tun_data2,
+    tun_data3,
+    tun_data4,
+    tun_data5,
+    tun_data6,
+    tun_data7,
 };
-inline constexpr std::size_t field_count = static_cast<std::size_t>(field::tun_gbp_flags) + 1;
+inline constexpr std::size_t field_count = static_cast<std::size_t>(field::tun_data7) + 1;
+
+[[nodiscard]] constexpr bool is_option_data(field f) noexcept
+{
+    return f >= field::tun_data0 && f <= field::tun_data7;
+}
 
 // Bits of nw_frag.
 inline constexpr std::uint8_t frag_any = 1;   // a fragment
@@ -108,7 +122,7 @@ struct field_place {
     std::uint8_t width;
 };
 
-inline constexpr std::size_t key_words = 40;
+inline constexpr std::size_t key_words = 49;
 
 namespace detail {
 
@@ -179,6 +193,10 @@ consteval std::array<field_place, field_count> make_places()
     put(tun_gbp_flags, 38, 48, 8);
     put(pkt_mark, 39, 0, 32);
     put(actset_output, 39, 32, 32);
+    put(tun_present, 40, 0, 64);
+    for (unsigned i = 0; i < 8; ++i) {
+        put(static_cast<field>(static_cast<unsigned>(tun_data0) + i), 41 + i, 0, 64);
+    }
     return out;
 }
 

@@ -165,18 +165,17 @@ bool runner::change_tunnel(frame_state& f, std::span<const std::uint64_t> change
     if (around.notes == nullptr) {
         return true;
     }
-    tunnel::notes::words words = around.notes->at(f.p->note);
-    for (std::size_t i = 0; i < changes.size(); i += words_per_change) {
-        std::uint64_t& word = words[changes[i] - tunnel::notes::first_word];
-        word = (word & ~changes[i + 2]) | changes[i + 1];
-    }
-    const std::uint16_t added = around.notes->add(words);
+    const std::uint16_t added = around.notes->add_copy(f.p->note);
     f.p->note = static_cast<std::uint16_t>((f.p->note & dataplane::packet_note::queue) | added);
     if (added == tunnel::notes::none) {
         accounted_ = true;
         around.in_counters.drop(drop_reason::flow_too_complex, *f.p);
+        return false;
     }
-    return added != tunnel::notes::none;
+    for (std::size_t i = 0; i < changes.size(); i += words_per_change) {
+        around.notes->change(added, changes[i], changes[i + 1], changes[i + 2]);
+    }
+    return true;
 }
 
 // What follows is to have the frame as it is, unless this is the last.
@@ -471,8 +470,7 @@ void switcher::begin_at(table_id table, const surroundings& around) noexcept
 void switcher::read_note(const packet_slot& p, key& to, const surroundings& around) noexcept
 {
     if (around.notes != nullptr) {
-        const tunnel::notes::words& words = around.notes->at(p.note);
-        std::copy(words.begin(), words.end(), to.words.begin() + tunnel::notes::first_word);
+        around.notes->read(p.note, to);
     }
 }
 

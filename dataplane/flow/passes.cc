@@ -15,6 +15,19 @@ namespace {
 constexpr std::size_t first_of_connection = place_of(field::ct_state).word;
 constexpr std::size_t behind_connection = place_of(field::tun_id).word;
 constexpr std::size_t first_behind_headers = place_of(field::metadata).word;
+constexpr std::size_t first_of_options = place_of(field::tun_present).word;
+
+// All that is no header's. Few packets have options of Geneve, and where there are none the words
+// that have them are zero.
+void copy_behind_headers(const key& from, key& to) noexcept
+{
+    std::copy_n(from.words.begin() + first_behind_headers, first_of_options - first_behind_headers,
+                to.words.begin() + first_behind_headers);
+    if ((from.words[first_of_options] | to.words[first_of_options]) != 0) [[unlikely]] {
+        std::copy(from.words.begin() + first_of_options, from.words.end(),
+                  to.words.begin() + first_of_options);
+    }
+}
 
 } // namespace
 
@@ -113,13 +126,13 @@ void pass_stage::bring_along(std::size_t i, const pass_state& state,
             requests_[i].answer = connection_of(*state.fields);
         }
         k.words[0] = state.fields->words[0];
-        std::copy(state.fields->words.begin() + first_behind_headers, state.fields->words.end(),
-                  k.words.begin() + first_behind_headers);
+        copy_behind_headers(*state.fields, k);
         plain_[i] = false;
     } else {
         k.words[0] = state.in_port;
         if (!plain_[i]) {
-            std::fill(k.words.begin() + first_behind_headers, k.words.end(), 0);
+            static constexpr key nothing{};
+            copy_behind_headers(nothing, k);
             plain_[i] = true;
         }
     }

@@ -9,6 +9,7 @@
 #include "dataplane/flow/flow_tables.hh"
 #include "dataplane/flow/group.hh"
 #include "dataplane/flow/meter.hh"
+#include "dataplane/flow/option_map.hh"
 #include "dataplane/types.hh"
 
 #include <algorithm>
@@ -90,7 +91,8 @@ struct pipeline {
     group_map groups;
     meter_map meters;
     std::shared_ptr<const port_numbers> ports;
-    key_layout layout; // of the first pass
+    std::shared_ptr<const option_map> options; // null: there are none
+    key_layout layout;                         // of the first pass
     // Ports whose packets begin in first_of_row, the others' in table 0; null: there are none.
     std::shared_ptr<const std::bitset<dataplane::max_ports>> guarded;
     // Of those that begin in a table behind a ct action, and in hidden ones.

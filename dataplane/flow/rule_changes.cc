@@ -32,9 +32,18 @@ void add(key& bits, field f)
 {
     bits.set(f, ~wide{});
 }
-void add(key& bits, const subfield& s)
+// Of an option, whether it is there is written with what it has, and the other way round.
+void add(key& bits, field f, wide mask)
 {
-    bits.set(s.of, ~wide{}, s.mask());
+    bits.set(f, ~wide{}, mask);
+    if (is_option_data(f)) {
+        add(bits, field::tun_present);
+    } else if (f == field::tun_present) {
+        for (field data = field::tun_data0; is_option_data(data);
+             data = static_cast<field>(static_cast<unsigned>(data) + 1)) {
+            add(bits, data);
+        }
+    }
 }
 // A tag that comes or goes moves the others, and what is behind them.
 void add_tags(key& bits)
@@ -51,7 +60,7 @@ struct writer {
     void operator()(const output_field&) const {}
     void operator()(const set_field& a) const
     {
-        bits.set(a.of, ~wide{}, a.mask);
+        add(bits, a.of, a.mask);
         if (a.of == field::vlan_tci) {
             add_tags(bits);
         }
@@ -96,7 +105,7 @@ struct writer {
 private:
     void to(const subfield& s) const
     {
-        add(bits, s);
+        add(bits, s.of, s.mask());
         if (s.of == field::vlan_tci) {
             add_tags(bits);
         }

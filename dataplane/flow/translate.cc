@@ -32,7 +32,8 @@ bool is_header(field f) noexcept
 bool is_tunnels(field f) noexcept
 {
     const std::size_t word = place_of(f).word;
-    return word >= place_of(field::tun_id).word && word <= place_of(field::tun_gbp_id).word;
+    return (word >= place_of(field::tun_id).word && word <= place_of(field::tun_gbp_id).word) ||
+           word >= place_of(field::tun_present).word;
 }
 
 // What is known of a connection.
@@ -218,6 +219,34 @@ private:
             set_vlan(static_cast<std::uint16_t>(value.low), static_cast<std::uint16_t>(mask.low));
             return;
         }
+        write(f, value, mask);
+        if (f >= field::tun_present && flows_.options) {
+            keep_options_whole(f, mask, *flows_.options);
+        }
+    }
+    // An option is there as soon as some of it is set; one that is taken out has nothing.
+    void keep_options_whole(field changed, wide mask, const option_map& known) noexcept
+    {
+        constexpr std::size_t word = place_of(field::tun_present).word;
+        if (is_option_data(changed)) {
+            const option* const of = known.owner_of(changed);
+            // Where rules made it so, all packets of the flow have it.
+            const std::uint64_t there = now_.words[word] & changed_.words[word];
+            if (of != nullptr && (wide{there} & of->present_bit()).is_zero()) {
+                write(field::tun_present, of->present_bit(), of->present_bit());
+            }
+            return;
+        }
+        const wide gone = mask & ~now_.get(changed);
+        for (const option& o : known.all()) {
+            const std::size_t words = (gone & o.present_bit()).is_zero() ? 0 : o.word_count();
+            for (std::size_t i = 0; i < words; ++i) {
+                write(o.field_at(i), {}, ~wide{});
+            }
+        }
+    }
+    void write(field f, wide value, wide mask) noexcept
+    {
         now_.set(f, value, mask);
         if (!is_header(f)) {
             changed_.set(f, ~wide{}, mask);

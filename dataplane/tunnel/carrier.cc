@@ -7,12 +7,20 @@
 #include "dataplane/parse.hh"
 
 #include <algorithm>
+#include <cstring>
 
 #include <rte_mbuf.h>
 
 namespace strait::tunnel {
 
 using namespace dataplane;
+
+namespace {
+
+// Of a frame's head, and what is put in front of it.
+constexpr std::size_t slot_bytes = head_room + longest_head;
+
+} // namespace
 
 void ready_packets::clear() noexcept
 {
@@ -76,6 +84,21 @@ void carrier::add_ready(packet_slot& p, port_index from, const surroundings& aro
     counters.rx_bytes.add(p.length);
 }
 
+bool carrier::has_room(packet_slot& p, std::size_t room) noexcept
+{
+    const auto there = static_cast<std::size_t>(p.data - p.room.data());
+    if (there >= room) [[likely]] {
+        return true;
+    }
+    const std::size_t more = room - there;
+    if (more + there + p.head_length > slot_bytes) {
+        return false;
+    }
+    std::memmove(p.data + more, p.data, p.head_length);
+    p.data += more;
+    return true;
+}
+
 // The packet if it goes nowhere else and has `room` in front, or else a copy.
 carrier::owned carrier::make_own(packet_slot& p, std::size_t room,
                                  const surroundings& around) noexcept
@@ -86,14 +109,12 @@ carrier::owned carrier::make_own(packet_slot& p, std::size_t room,
         return {&p};
     }
     // What of the head stays behind is there as long as the copy is.
-    packet_slot* const made = clone_packet(p, around.ready.copies, around.pool, longest_head);
+    packet_slot* const made = clone_packet(p, around.ready.copies, around.pool,
+                                           std::min(longest_head, slot_bytes - room));
     if (made == nullptr) {
         return {nullptr, drop_reason::no_memory};
     }
-    if (static_cast<std::size_t>(made->data - made->room.data()) < room) {
-        return {nullptr, drop_reason::tunnel_nested};
-    }
-    return {made};
+    return has_room(*made, room) ? owned{made} : owned{nullptr, drop_reason::tunnel_nested};
 }
 
 void carrier::wait(packet_slot& p, std::uint32_t inner_bytes, const port_config& to,

@@ -114,6 +114,8 @@ private:
         dataplane::packet_slot* p; // null: there is none, and why
         dataplane::drop_reason reason{};
     };
+    // In front of a frame in a slot, whose head moves for it.
+    [[nodiscard]] static bool has_room(dataplane::packet_slot& p, std::size_t room) noexcept;
     [[nodiscard]] static owned make_own(dataplane::packet_slot& p, std::size_t room,
                                         const surroundings& around) noexcept;
 

@@ -17,7 +17,6 @@ namespace {
 constexpr std::size_t vxlan_header = 8;
 constexpr std::size_t geneve_header = 8; // without options
 constexpr std::size_t gre_header = 4;    // without what its flags add
-constexpr std::size_t option_header = 4;
 
 constexpr std::uint16_t ethertype_transparent = 0x6558; // Ethernet frames, bridged
 constexpr std::uint16_t gre_checksum = 0x8000;
@@ -34,7 +33,6 @@ constexpr unsigned policy_flags_shift = 16;
 
 constexpr std::uint8_t geneve_oam = 0x80; // of the second byte
 constexpr std::uint8_t geneve_critical = 0x40;
-constexpr std::uint8_t option_critical = 0x80; // of an option's type
 
 std::size_t tunnel_header(const description& d) noexcept
 {
@@ -67,12 +65,10 @@ void write_vxlan(std::byte* at, const description& d) noexcept
 bool any_critical(std::span<const std::byte> options) noexcept
 {
     while (options.size() >= option_header) {
-        if ((load<std::uint8_t>(options.data() + 2) & option_critical) != 0) {
+        if ((load<std::uint8_t>(options.data() + 2) & flow::critical_option) != 0) {
             return true;
         }
-        const std::size_t size =
-            option_header + (load<std::uint8_t>(options.data() + 3) & 0x1fU) * 4;
-        options = options.subspan(std::min(size, options.size()));
+        options = options.subspan(std::min(option_size(options), options.size()));
     }
     return false;
 }
@@ -192,6 +188,11 @@ void fill_gre_checksum(packet& p, std::size_t gre) noexcept
 }
 
 } // namespace
+
+std::size_t option_size(std::span<const std::byte> options) noexcept
+{
+    return option_header + (load<std::uint8_t>(options.data() + 3) & 0x1fU) * 4;
+}
 
 std::size_t length_of(const description& d) noexcept
 {
@@ -326,6 +327,8 @@ std::string_view to_string(fault f) noexcept
         return "options that lie about their lengths";
     case fault::critical_option:
         return "a critical option that is not known";
+    case fault::option_length:
+        return "a known option of another length";
     case fault::checksum:
         return "a wrong checksum";
     case fault::trailing:
@@ -462,15 +465,14 @@ fault read_vxlan(const std::byte* at, std::uint32_t start, contents& out) noexce
     return fault::none;
 }
 
-// Every option ends within them; and which of them must be understood.
+// Every option ends within them.
 fault check_options(std::span<const std::byte> options) noexcept
 {
     while (!options.empty()) {
         if (options.size() < option_header) {
             return fault::options;
         }
-        const std::size_t size =
-            option_header + (load<std::uint8_t>(options.data() + 3) & 0x1fU) * 4;
+        const std::size_t size = option_size(options);
         if (size > options.size()) {
             return fault::options;
         }
@@ -499,9 +501,7 @@ fault read_geneve(const packet& p, std::uint32_t start, std::uint32_t end, conte
     if (const fault f = check_options(out.header.options); f != fault::none) {
         return f;
     }
-    if ((second & geneve_critical) != 0 || any_critical(out.header.options)) {
-        return fault::critical_option;
-    }
+    out.critical = (second & geneve_critical) != 0;
     out.header.oam = (second & geneve_oam) != 0;
     out.header.key = load<be32>(at + 4) >> 8;
     return fault::none;

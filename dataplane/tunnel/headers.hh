@@ -6,6 +6,7 @@
 #pragma once
 
 #include "dataplane/endpoint/ip_address.hh"
+#include "dataplane/flow/option_map.hh"
 #include "dataplane/packet.hh"
 
 #include <array>
@@ -32,9 +33,11 @@ inline constexpr std::uint8_t protocol_gre = 47;
     return k == kind::gre ? 32 : 24;
 }
 
-// Options of a Geneve header, with their headers. No more than this is set; more may be received.
-inline constexpr std::size_t longest_options = 252;
-inline constexpr std::size_t most_set_options = 40; // bytes: what head_room has room for
+// Options of a Geneve header, in bytes, with their own headers. Flows set no more than these; more
+// may be received.
+inline constexpr std::size_t option_header = 4;
+inline constexpr std::size_t most_set_options =
+    flow::longest_option_data + flow::option_words * option_header;
 
 struct description {
     kind what{kind::vxlan};
@@ -82,6 +85,7 @@ enum class fault : std::uint8_t {
     protocol,        // carries no Ethernet frames
     options,         // Geneve's lie about their lengths
     critical_option, // Geneve's, that must be understood, and is not
+    option_length,   // one of Geneve's that is known, but with another length
     checksum,        // of UDP or GRE
     trailing,        // more behind it than a short frame's padding
 };
@@ -108,7 +112,11 @@ struct contents {
     description header;
     std::uint32_t inner{0}; // where the inner frame begins
     std::uint32_t end{0};   // and ends
+    bool critical{false};   // Geneve's says that one of its options must be understood
 };
+
+// Bytes of the first of some options, of which there is one.
+[[nodiscard]] std::size_t option_size(std::span<const std::byte> options) noexcept;
 
 // Of UDP to a tunnel's port, at ip.content. Checks the checksum, if there is one.
 [[nodiscard]] fault read_udp(const dataplane::packet& p, const outer_ip& ip, kind what,

@@ -4,6 +4,7 @@
 
 #include "dataplane/ip.hh"
 #include "dataplane/parse.hh"
+#include "dataplane/tunnel/options.hh"
 
 #include <algorithm>
 
@@ -28,6 +29,7 @@ drop_reason reason_of(fault f) noexcept
     case fault::ip_checksum:
         return drop_reason::tunnel_checksum;
     case fault::critical_option:
+    case fault::option_length:
         return drop_reason::tunnel_option;
     case fault::fragment:
         return drop_reason::tunnel_fragment;
@@ -253,6 +255,15 @@ carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
     }
     c.header.what = port->tunnel->what;
     const notes::words words = words_of(ip, c);
+    notes::option_values options;
+    const bool has_options = c.critical || !c.header.options.empty();
+    if (has_options) {
+        const auto* const on = around.config.bridge(port->bridge);
+        const flow::option_map* const known = on != nullptr ? on->options.get() : nullptr;
+        if (const fault f = read_options(c, known, options); f != fault::none) {
+            return reason_of(f);
+        }
+    }
     const owned own = make_own(p, 0, around);
     if (own.p == nullptr) {
         return own.reason;
@@ -261,7 +272,8 @@ carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
     if (!take_over_congestion(*own.p, ip.traffic_class)) {
         return drop_reason::tunnel_congestion;
     }
-    const std::uint16_t note = notes_.add(words);
+    const std::uint16_t note =
+        has_options && options[0] != 0 ? notes_.add(words, options) : notes_.add(words);
     if (note == notes::none) {
         return drop_reason::no_memory;
     }

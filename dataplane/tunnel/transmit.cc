@@ -7,6 +7,7 @@
 #include "dataplane/offload.hh"
 #include "dataplane/parse.hh"
 #include "dataplane/remote.hh"
+#include "dataplane/tunnel/options.hh"
 
 #include <algorithm>
 
@@ -68,6 +69,12 @@ inner_ip read_inner(const packet& p) noexcept
     return {};
 }
 
+// With a link-layer header in front.
+std::size_t room_for(const description& d) noexcept
+{
+    return length_of(d) + ethernet_header + tag_length;
+}
+
 description describe(const packet& p, const settings& s, const flow_values& flow) noexcept
 {
     using enum flow::field;
@@ -101,6 +108,13 @@ void carrier::transmit(packet_slot& p, const port_config& to, const surroundings
     const settings& s = *to.tunnel;
     const flow_values flow{notes_.at(p.note)};
     description d = describe(p, s, flow);
+    std::array<std::byte, most_set_options> options;
+    if (const auto* const set = notes_.options_at(p.note); set != nullptr) [[unlikely]] {
+        const auto* const on = around.config.bridge(to.bridge);
+        if (s.what == kind::geneve && on != nullptr && on->options) {
+            d.options = std::span{options}.first(write_options(*set, *on->options, options));
+        }
+    }
     const ip_address remote = s.remote.is_set()
                                   ? s.remote
                                   : flow.address(flow::field::tun_dst, flow::field::tun_ipv6_dst);
@@ -139,8 +153,7 @@ void carrier::transmit(packet_slot& p, const port_config& to, const surroundings
     if (!p.offload.empty()) {
         finish_checksum(p);
     }
-    constexpr std::size_t link = ethernet_header + tag_length;
-    const owned own = make_own(p, length_of(d) + link, around);
+    const owned own = make_own(p, room_for(d), around);
     if (own.p == nullptr) {
         counters.drop(own.reason);
         return;
@@ -251,7 +264,11 @@ void carrier::send_segments(packet_slot& p, const port_config& to, description& 
             continue;
         }
         for (packet_slot& segment : b.packets().subspan(first)) {
-            send(segment, to, d, way, around);
+            if (has_room(segment, room_for(d))) {
+                send(segment, to, d, way, around);
+            } else {
+                around.counters[to_index(to.index)].drop(drop_reason::tunnel_nested);
+            }
         }
     }
 }

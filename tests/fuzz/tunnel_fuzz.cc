@@ -7,9 +7,11 @@
 #include "dataplane/endpoint/messages.hh"
 #include "dataplane/ip.hh"
 #include "dataplane/tunnel/headers.hh"
+#include "dataplane/tunnel/options.hh"
 #include "tests/fuzz/check.hh"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -53,6 +55,40 @@ private:
     dataplane::packet p_{};
 };
 
+const flow::option_map& known_options()
+{
+    static const flow::option_map known = [] {
+        flow::option_map out;
+        check(out.add({.option_class = 0x102, .type = 1, .length = 4, .index = 0}) &&
+              out.add({.option_class = 0x103, .type = 3, .length = 8, .index = 9}) &&
+              out.add({.option_class = 0x102, .type = 0x81, .length = 4, .index = 63}) &&
+              out.add({.option_class = 0xffff, .type = 0, .length = 20, .index = 5}));
+        return out;
+    }();
+    return known;
+}
+
+// What flows are told of options is written as just that.
+void read_known_options(const tunnel::contents& c)
+{
+    tunnel::notes::option_values values;
+    const fault unknown = tunnel::read_options(c, nullptr, values);
+    check(unknown == fault::none || unknown == fault::critical_option);
+    check(values == tunnel::notes::option_values{});
+    const fault f = tunnel::read_options(c, &known_options(), values);
+    check(f == fault::none || f == fault::critical_option || f == fault::option_length);
+    if (f != fault::none) {
+        return;
+    }
+    std::array<std::byte, tunnel::most_set_options> written;
+    tunnel::contents again;
+    again.header.options =
+        std::span{written}.first(tunnel::write_options(values, known_options(), written));
+    check(again.header.options.size() <= c.header.options.size());
+    tunnel::notes::option_values read;
+    check(tunnel::read_options(again, &known_options(), read) == fault::none && read == values);
+}
+
 // Of headers that say no more than a description holds, the same come out again.
 void write_again(subject& s, const tunnel::outer_ip& ip, tunnel::contents& c)
 {
@@ -74,13 +110,14 @@ void write_again(subject& s, const tunnel::outer_ip& ip, tunnel::contents& c)
     }
     tunnel::push(p, d);
     const std::size_t start = d.ipv6() ? dataplane::ipv6_header : dataplane::min_ipv4_header;
-    const auto after = s.bytes(start, header);
+    auto after = s.bytes(start, header);
     check(after.size() == before.size());
     if (over_udp(d.what)) {
         before[6] = before[7] = std::byte{0}; // the checksum
     }
-    if (d.what == kind::geneve) { // what is reserved is not looked at
-        before[9] &= std::byte{0xc0};
+    if (d.what == kind::geneve) { // what is reserved is not looked at, nor yet what is critical
+        before[9] &= std::byte{0x80};
+        after[9] &= std::byte{0x80};
         before[15] = std::byte{0};
     }
     check(after == before);
@@ -101,6 +138,7 @@ void read_tunnel(subject& s, const tunnel::outer_ip& ip, unsigned what)
     const std::byte* const options = c.header.options.data();
     check(c.header.options.empty() ||
           (options >= p.data && options + c.header.options.size() <= p.data + p.head_length));
+    read_known_options(c);
     write_again(s, ip, c);
 }
 

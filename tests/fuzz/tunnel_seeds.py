@@ -70,6 +70,16 @@ def seeds():
             bytes.fromhex("010201050000000001030302")))))
         yield f"critical{name}", seed(GENEVE | six, wrap(17, udp(6081, geneve(
             bytes.fromhex("0102810100000000"), second=0x40))))
+        yield f"known{name}", seed(GENEVE | six, wrap(17, udp(6081, geneve(
+            bytes.fromhex("ffff0005") + bytes(range(20)) + bytes.fromhex("0102810101020304"
+                                                                         "0103030205060708"
+                                                                         "090a0b0c"),
+            second=0x40))))
+        yield f"known_length{name}", seed(GENEVE | six, wrap(17, udp(6081, geneve(
+            bytes.fromhex("010201020000000000000000")))))
+        yield f"twice{name}", seed(GENEVE | six, wrap(17, udp(6081, geneve(
+            bytes.fromhex("01020101000000010102010100000002")))))
+        yield f"said_critical{name}", seed(GENEVE | six, wrap(17, udp(6081, geneve(second=0x40))))
         yield f"gre{name}", seed(GRE | six, wrap(47, gre()))
         yield f"gre_all{name}", seed(GRE | six, wrap(47, gre(0x3000, bytes(8))))
         content = struct.pack("!HHHH", 0x8000, 0x6558, 0, 0) + INNER

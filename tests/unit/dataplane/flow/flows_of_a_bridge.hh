@@ -91,6 +91,7 @@ protected:
         uses_.make_layouts(*next);
         next->ports = numbers_;
         next->groups = groups_;
+        next->options = options_;
         next->version = ++version_;
         changes_.tell(*next, written_);
         old_.push_back(std::move(current_));
@@ -174,6 +175,7 @@ protected:
     std::shared_ptr<const port_numbers> numbers_;
     std::vector<std::shared_ptr<std::atomic<bool>>> links_;
     group_map groups_;
+    std::shared_ptr<const option_map> options_;
     std::unique_ptr<const pipeline> current_;
     std::vector<std::unique_ptr<const pipeline>> old_;
     struct compiled {

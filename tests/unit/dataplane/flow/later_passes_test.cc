@@ -108,6 +108,33 @@ TEST_F(later_passes, have_the_registers_that_were_set)
     EXPECT_EQ(count(all, 3), 1U);
 }
 
+// Whatever packets were in their places before.
+TEST_F(later_passes, have_the_options_that_were_set_and_no_others)
+{
+    auto known = std::make_shared<option_map>();
+    ASSERT_TRUE(known->add({.option_class = 1, .type = 1, .length = 4, .index = 3}));
+    const option& o = known->all().front();
+    options_ = known;
+    plain_rule with{1, 2, {}, {out(3)}};
+    with.match.require(field::tun_present, o.present_bit(), o.present_bit());
+    plain_rule first{0, 2, {}, {set(o.field_at(0), 7), track(1)}};
+    first.match.require(field::nw_src, 0x0a000001);
+    // The packet's own number where there is no option: 0, as is told by a register.
+    plain_rule copies{
+        1, 1, {}, {{move_field{{o.field_at(0), 0, 8}, {field::reg0, 0, 8}}}, {resubmit{{}, 2}}}};
+    plain_rule zero{2, 2, {}, {out(2)}};
+    zero.match.require(field::reg0, 0);
+    publish({always(0, {track(1)}), first, with, copies, zero, always(2, {out(4)})});
+    auto all = frames(4);
+    for (int i = 0; i < 4; ++i) {
+        const sent went = send(1, all);
+        EXPECT_EQ(count(went, 2), 3U);
+        EXPECT_EQ(count(went, 3), 1U);
+        EXPECT_EQ(count(went, 4), 0U);
+        std::rotate(all.begin(), all.begin() + 1, all.end());
+    }
+}
+
 // A pass carries on what it does not look at itself.
 TEST_F(later_passes, have_the_registers_that_were_set_two_passes_ago)
 {

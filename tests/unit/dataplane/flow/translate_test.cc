@@ -696,6 +696,105 @@ TEST_F(tracking_of, what_is_tracked_and_goes_nowhere_is_dropped)
     EXPECT_EQ(static_cast<drop_reason>(all[1].a), drop_reason::flow_drop);
 }
 
+// What a program makes of a packet's options, and what the walk knows of them then.
+class options_of_a_packet : public translation_of {
+protected:
+    options_of_a_packet()
+    {
+        auto known = std::make_shared<option_map>();
+        EXPECT_TRUE(known->add({.option_class = 1, .type = 0, .length = 4, .index = 3}));
+        EXPECT_TRUE(known->add({.option_class = 1, .type = 1, .length = 12, .index = 60}));
+        short_ = *known->at(3);
+        long_ = *known->at(60);
+        flows_.options = known;
+    }
+    // The packet's words when it leaves.
+    key after(action_list actions)
+    {
+        flows_.tables = {};
+        actions.push_back(out(2));
+        always(0, std::move(actions));
+        translate(flows_, packet_, made_);
+        key k = packet_;
+        const auto words = made_.words();
+        for (std::size_t i = 0; i < words.size();) {
+            const operation o = operation::of(words[i++]);
+            for (std::size_t c = 0; o.code == operation_code::set_tunnel && c < o.count; ++c) {
+                const std::uint64_t* const change = &words[i + c * words_per_change];
+                k.words[change[0]] = (k.words[change[0]] & ~change[2]) | change[1];
+            }
+            i += words_of(o);
+        }
+        return k;
+    }
+    static action taken_out(const option& o)
+    {
+        return {set_field{field::tun_present, {}, o.present_bit()}};
+    }
+
+    option short_;
+    option long_;
+};
+
+TEST_F(options_of_a_packet, are_there_as_soon_as_a_part_of_them_is_set)
+{
+    const key k = after({{set_field{long_.field_at(1), 5, 0xff}}});
+    EXPECT_EQ(k.get(field::tun_present), long_.present_bit());
+    EXPECT_EQ(k.get(long_.field_at(1)), wide{5});
+    EXPECT_EQ(after({{move_field{subfield::whole(field::in_port), {short_.field_at(0), 0, 32}}}})
+                  .get(field::tun_present),
+              short_.present_bit());
+    EXPECT_EQ(after({{stack_push{subfield::whole(field::in_port)}},
+                     {stack_pop{{short_.field_at(0), 0, 32}}}})
+                  .get(short_.field_at(0)),
+              wide{1});
+}
+
+TEST_F(options_of_a_packet, have_nothing_when_they_are_taken_out)
+{
+    packet_.set(field::tun_present, short_.present_bit() | long_.present_bit());
+    packet_.set(short_.field_at(0), 7);
+    packet_.set(long_.field_at(0), 8);
+    packet_.set(long_.field_at(1), 9);
+    const key k = after({taken_out(long_)});
+    EXPECT_EQ(k.get(field::tun_present), short_.present_bit());
+    EXPECT_EQ(k.get(short_.field_at(0)), wide{7});
+    EXPECT_TRUE((k.get(long_.field_at(0)) | k.get(long_.field_at(1))).is_zero());
+    const key again = after({taken_out(long_), {set_field{long_.field_at(0), 3, 0xf}}});
+    EXPECT_EQ(again.get(field::tun_present), short_.present_bit() | long_.present_bit());
+    EXPECT_EQ(again.get(long_.field_at(0)), wide{3});
+    EXPECT_TRUE(again.get(long_.field_at(1)).is_zero());
+}
+
+// A program is of all packets that are alike in what rules ask for, and these ask for nothing.
+TEST_F(options_of_a_packet, are_set_in_packets_that_have_them_and_in_others)
+{
+    for (const bool there : {false, true}) {
+        packet_.set(field::tun_present, there ? long_.present_bit() : wide{});
+        const action_list both{{set_field{long_.field_at(0), 1, 1}},
+                               {set_field{long_.field_at(1), 1, 1}}};
+        (void)after(both);
+        std::size_t changes = 0;
+        for (const operation& o : operations()) {
+            changes += o.code == operation_code::set_tunnel ? o.count : 0U;
+        }
+        EXPECT_EQ(changes, 3U) << "two words, and once that it is there";
+    }
+}
+
+TEST_F(options_of_a_packet, are_as_they_were_behind_a_clone)
+{
+    (void)after({{clone{{{set_field{short_.field_at(0), 1, 1}}, out(3)}}}});
+    EXPECT_EQ(codes(), (codes_t{operation_code::clone, operation_code::set_tunnel,
+                                operation_code::output, operation_code::output}));
+    flows_.tables = {};
+    match m;
+    m.require(field::tun_present, short_.present_bit(), short_.present_bit());
+    rule_in(1, 1, m, {out(4)});
+    always(0, {{clone{{{set_field{short_.field_at(0), 1, 1}}, go(1)}}}, go(1), out(5)});
+    EXPECT_EQ(outputs(), (ports_out{4, 5}));
+}
+
 TEST(layout, of_a_later_pass_has_registers_and_connections)
 {
     key matched;

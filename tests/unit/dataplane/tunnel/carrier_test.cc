@@ -5,6 +5,7 @@
 #include "dataplane/tunnel/carrier.hh"
 
 #include "dataplane/offload.hh"
+#include "dataplane/tunnel/options.hh"
 #include "tests/unit/dataplane/ip_frame.hh"
 
 #include <gtest/gtest.h>
@@ -347,6 +348,171 @@ TEST_F(carrier_of_vxlan, what_comes_back_is_what_went)
     EXPECT_EQ(all[0].from, vxlan);
     EXPECT_EQ(all[0].bytes, f);
     EXPECT_EQ(counters_[1].tx_packets.read(), 1U);
+}
+
+// Flows of the tunnel's bridge know one option that must be understood, and others.
+class carrier_of_geneve : public carrier_of_vxlan {
+protected:
+    static constexpr std::size_t header = 14 + 20 + 8 + 8; // without options
+
+    carrier_of_geneve()
+    {
+        auto s = std::make_shared<settings>(*config_.port(vxlan)->tunnel);
+        s->what = kind::geneve;
+        s->destination_port = geneve_port;
+        auto port = std::make_shared<port_config>(*config_.port(vxlan));
+        port->tunnel = s;
+        config_.ports[0] = port;
+        auto tunnels = std::make_shared<table>();
+        tunnels->add(*s, vxlan);
+        config_.tunnels = tunnels;
+        know({{.option_class = 0x102, .type = 0x80, .length = 4, .index = 0},
+              {.option_class = 0x102, .type = 1, .length = 8, .index = 1}});
+        carrier_of_vxlan::know(1);
+    }
+    void know(const std::vector<flow::option>& options)
+    {
+        auto known = std::make_shared<flow::option_map>();
+        for (const flow::option& o : options) {
+            EXPECT_TRUE(known->add(o));
+        }
+        auto bridge = std::make_shared<bridge_config>();
+        bridge->options = known;
+        config_.bridges = {bridge};
+    }
+    // As many as flows can have: eight of eight bytes.
+    void know_most()
+    {
+        std::vector<flow::option> all;
+        for (std::uint8_t i = 0; i < 8; ++i) {
+            all.push_back({.option_class = 7, .type = i, .length = 8, .index = i});
+        }
+        know(all);
+    }
+    const flow::option_map& known() { return *config_.bridges[0]->options; }
+
+    // With all options that are known, each word of them its own number.
+    std::uint16_t note_of_all()
+    {
+        notes::option_values values{};
+        for (const flow::option& o : known().all()) {
+            values[0] |= o.present_bit().low;
+            for (std::size_t i = 0; i < o.word_count(); ++i) {
+                const std::uint64_t value = 0x0101'0101'0101'0101 * (o.index + i + 1);
+                values[1 + std::size_t{o.words[i]}] = value & flow::wide::ones(o.bits_at(i)).low;
+            }
+        }
+        return carrier_.notes().add(notes::words{}, values);
+    }
+    frame options_of(const out& o, std::size_t size) const
+    {
+        EXPECT_EQ(o.bytes[header - 8], size / 4);
+        return {o.bytes.begin() + header,
+                o.bytes.begin() + static_cast<std::ptrdiff_t>(header + size)};
+    }
+    // As the far end sends it back.
+    static frame turned(frame outer)
+    {
+        std::swap_ranges(outer.begin() + 26, outer.begin() + 30, outer.begin() + 30);
+        std::memcpy(outer.data(), own_mac.bytes().data(), 6);
+        return outer;
+    }
+};
+
+TEST_F(carrier_of_geneve, has_the_options_that_flows_set_in_its_header)
+{
+    const frame f = test::ip_frame{.payload = 100}.build(false);
+    packet_slot& p = put(f);
+    p.note = note_of_all();
+    const auto all = take(p, vxlan);
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(options_of(all[0], 20),
+              (frame{1, 2, 0x80, 1, 1, 1, 1, 1, 1, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2}));
+    EXPECT_EQ(all[0].bytes[header - 7], 0x40) << "one must be understood";
+    EXPECT_EQ((frame{all[0].bytes.begin() + header + 20, all[0].bytes.end()}), f);
+    EXPECT_EQ(test::get16(all[0].bytes, 16), all[0].bytes.size() - 14);
+    EXPECT_EQ(test::get16(all[0].bytes, 38), all[0].bytes.size() - 34);
+    // A packet that flows set none of.
+    const auto plain = take(put(f), vxlan);
+    ASSERT_EQ(plain.size(), 1U);
+    EXPECT_EQ(plain[0].bytes.size(), header + f.size());
+    EXPECT_EQ(plain[0].bytes[header - 8], 0);
+    EXPECT_EQ(plain[0].bytes[header - 7], 0);
+}
+
+TEST_F(carrier_of_geneve, tells_flows_the_options_that_it_is_sent)
+{
+    const frame f = test::ip_frame{.payload = 100}.build(false);
+    packet_slot& p = put(f);
+    const std::uint16_t note = note_of_all();
+    p.note = note;
+    const auto went = take(p, vxlan);
+    ASSERT_EQ(went.size(), 1U);
+    const auto back = take(put(turned(went[0].bytes)), local);
+    ASSERT_EQ(back.size(), 1U);
+    EXPECT_EQ(back[0].bytes, f);
+    ASSERT_NE(carrier_.notes().options_at(back[0].note), nullptr);
+    EXPECT_EQ(*carrier_.notes().options_at(back[0].note), *carrier_.notes().options_at(note));
+    // And what it does not know: one of them must be understood.
+    know({{.option_class = 0x102, .type = 1, .length = 8, .index = 1}});
+    EXPECT_TRUE(take(put(turned(went[0].bytes)), local).empty());
+    EXPECT_EQ(dropped(drop_reason::tunnel_option, local), 1U);
+    know({{.option_class = 0x102, .type = 0x80, .length = 4, .index = 9}});
+    const auto some = take(put(turned(went[0].bytes)), local);
+    ASSERT_EQ(some.size(), 1U);
+    EXPECT_EQ((*carrier_.notes().options_at(some[0].note))[0], 1U << 9);
+    know({{.option_class = 0x102, .type = 0x80, .length = 4, .index = 0},
+          {.option_class = 0x102, .type = 1, .length = 4, .index = 1}});
+    EXPECT_TRUE(take(put(turned(went[0].bytes)), local).empty()) << "of another length";
+    EXPECT_EQ(dropped(drop_reason::tunnel_option, local), 2U);
+}
+
+TEST_F(carrier_of_geneve, finds_room_for_all_options_that_flows_can_have)
+{
+    know_most();
+    for (const std::size_t payload : {0U, 10U, 60U, 400U}) {
+        for (const std::uint16_t destinations : {std::uint16_t{1}, std::uint16_t{2}}) {
+            const frame f = test::ip_frame{.payload = payload}.build(false);
+            packet_slot& p = put(f);
+            p.note = note_of_all();
+            p.destinations = destinations;
+            const auto all = take(p, vxlan);
+            ASSERT_EQ(all.size(), 1U);
+            ASSERT_EQ(all[0].bytes.size(), header + most_set_options + f.size());
+            EXPECT_EQ((frame{all[0].bytes.begin() + header + most_set_options, all[0].bytes.end()}),
+                      f);
+        }
+    }
+}
+
+TEST_F(carrier_of_geneve, gives_each_segment_the_options_of_the_whole)
+{
+    know_most();
+    const test::ip_frame f{.tags = {0x8100}, .payload = 9000};
+    packet_slot& p = put(f.build(true));
+    p.note = note_of_all();
+    constexpr std::uint16_t size = 100;
+    ASSERT_EQ(infer_offload(p, true, segmentation::tcp_ipv4, size), offload_fault::none);
+    const auto all = take(p, vxlan);
+    ASSERT_EQ(all.size(), 90U);
+    for (const out& o : all) {
+        EXPECT_EQ(options_of(o, most_set_options), options_of(all[0], most_set_options));
+        EXPECT_TRUE(f.correct({o.bytes.begin() + header + most_set_options, o.bytes.end()}));
+    }
+}
+
+TEST_F(carrier_of_geneve, counts_options_in_what_fits)
+{
+    const std::size_t most = 1500 - header - 20; // the inner IP packet
+    for (const std::size_t size : {most, most + 1}) {
+        test::ip_frame f;
+        f.payload = 0;
+        f.payload = size + 14 - f.size();
+        packet_slot& p = put(f.build(false));
+        p.note = note_of_all();
+        (void)take(p, vxlan);
+        EXPECT_EQ(dropped(drop_reason::tunnel_too_big), size > most ? 1U : 0U) << size;
+    }
 }
 
 } // namespace
