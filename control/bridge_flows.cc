@@ -572,6 +572,19 @@ void bridge_flows::set_ports(std::shared_ptr<const flow::port_numbers> ports)
     publish({});
 }
 
+void bridge_flows::set_options(std::shared_ptr<const flow::option_map> options)
+{
+    const auto stays = [&options](const flow::option& o) {
+        return options && options->at(o.index) != nullptr;
+    };
+    if (options_ && !std::ranges::all_of(options_->all(), stays)) {
+        commits_ = next_commit();
+    }
+    options_ = std::move(options);
+    changes_.add_all();
+    publish({});
+}
+
 std::unique_ptr<const flow::pipeline> bridge_flows::pipeline() const
 {
     return make_pipeline();
@@ -585,6 +598,7 @@ std::unique_ptr<flow::pipeline> bridge_flows::make_pipeline() const
     made->groups = groups_;
     made->meters = meters_;
     made->ports = ports_;
+    made->options = options_;
     made->guarded = guarded_ports(stages_, *ports_);
     flow::action_uses uses = used_.read;
     uses.add(hidden_used_.read);

@@ -170,6 +170,12 @@ public:
 
     // The bridge's ports, whenever they change.
     void set_ports(std::shared_ptr<const flow::port_numbers> ports);
+    // And the options of Geneve that it knows; null: none. Of those that are there no longer, no
+    // flow has any, and bundles that are under way are refused.
+    void set_options(std::shared_ptr<const flow::option_map> options);
+    // How many flows and groups' buckets have each, by its index.
+    using option_references = std::array<std::size_t, flow::option_name_count>;
+    [[nodiscard]] option_references count_options() const;
 
     [[nodiscard]] const flow::flow_tables& tables() const noexcept { return tables_; }
     [[nodiscard]] const flow::group_map& groups() const noexcept { return groups_; }
@@ -238,6 +244,7 @@ private:
     retired_flows& retired_;
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
+    std::shared_ptr<const flow::option_map> options_;
     flow::flow_tables tables_;
     std::array<hidden_stage, flow::stage_count> stages_;
     flow::flow_tables hidden_; // of all of these

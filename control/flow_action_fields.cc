@@ -2,8 +2,12 @@
 // Reading actions that set, copy and keep fields (flow_action_text.hh).
 #include "control/flow_action_reader.hh"
 
+#include "control/flow_options.hh"
+
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <vector>
 
 namespace strait::control {
 
@@ -107,7 +111,7 @@ flow_result<void> action_reader::check_writable(const flow_field& f, std::string
 // Bits that are in the key as they are in text.
 flow_result<subfield> action_reader::readable(std::string_view text) const
 {
-    const auto bits = parse_field_bits(text);
+    const auto bits = parse_field_bits(text, *ports_);
     if (bits.has_error()) {
         return bits.error();
     }
@@ -121,12 +125,18 @@ flow_result<subfield> action_reader::readable(std::string_view text) const
     if (s.bits == 0) {
         return flow_fault{text, shown(text) + " is always zero"};
     }
+    if (bits->field->option != nullptr && s.bits != bits->bits) {
+        const std::string name{bits->field->name};
+        return flow_fault{text, "this takes up to 64 bits of " + name +
+                                    " that lie together, like " + name + "[0..63] or " + name +
+                                    "[64..95]"};
+    }
     return s;
 }
 
 flow_result<subfield> action_reader::writable(std::string_view text) const
 {
-    const auto bits = parse_field_bits(text);
+    const auto bits = parse_field_bits(text, *ports_);
     if (bits.has_error()) {
         return bits.error();
     }
@@ -145,7 +155,7 @@ flow_result<void> action_reader::take_set_field(const flow_word& word)
     }
     const flow_field* f = find_field(both->to);
     if (f == nullptr || f->name.empty() || (both->to != f->name && both->to != f->alias)) {
-        const auto bits = parse_field_bits(both->to);
+        const auto bits = parse_field_bits(both->to, *ports_);
         return bits.has_error() ? bits.error()
                                 : flow_fault{both->to, "set_field takes a field by its name, " +
                                                            std::string{bits->field->name} +
@@ -156,6 +166,10 @@ flow_result<void> action_reader::take_set_field(const flow_word& word)
     }
     if (const auto may = check_writable(*f, both->to); may.has_error()) {
         return may.error();
+    }
+    if (f->is_option) {
+        const auto known = known_field(*f, both->to, *ports_);
+        return known.has_error() ? known.error() : set_option(**known, word, both->from);
     }
     const bool is_vlan = f->name == "vlan_vid";
     const unsigned width = f->width + (is_vlan ? 1U : 0U); // with the bit that there is a tag
@@ -182,6 +196,44 @@ flow_result<void> action_reader::take_set_field(const flow_word& word)
     return {};
 }
 
+flow_result<void> action_reader::set_option(const flow_field& f, const flow_word& word,
+                                            std::string_view value)
+{
+    const option_field& field = *ports_->options()->at(f.option->index);
+    const auto to = parse_option_value(field, value);
+    if (to.has_error()) {
+        return to.error();
+    }
+    if (to->mask == option_value{}.mask) {
+        return flow_fault{word.all, shown(word.all) + " sets no bit"};
+    }
+    for (std::size_t i = 0; i < field.parts.size(); ++i) {
+        if (to->mask[i] != 0) {
+            set(field.parts[i].of, wide{to->value[i]}, wide{to->mask[i]});
+        }
+    }
+    return {};
+}
+
+// delete_field:tun_metadata0
+flow_result<void> action_reader::take_delete_field(const flow_word& word)
+{
+    const flow_field* const f = find_field(word.value);
+    if (f == nullptr || !f->is_option) {
+        return flow_fault{word.all, "delete_field takes an option of Geneve out, like "
+                                    "delete_field:tun_metadata0; other fields stay"};
+    }
+    if (const auto may = check_writable(*f, word.value); may.has_error()) {
+        return may.error();
+    }
+    const auto known = known_field(*f, word.value, *ports_);
+    if (known.has_error()) {
+        return known.error();
+    }
+    set(field::tun_present, {}, (*known)->option->present_bit());
+    return {};
+}
+
 // load:value->field[bits]
 flow_result<void> action_reader::take_load(const flow_word& word)
 {
@@ -189,7 +241,7 @@ flow_result<void> action_reader::take_load(const flow_word& word)
     if (both.has_error()) {
         return both.error();
     }
-    const auto bits = parse_field_bits(both->to);
+    const auto bits = parse_field_bits(both->to, *ports_);
     if (bits.has_error()) {
         return bits.error();
     }
@@ -208,6 +260,15 @@ flow_result<void> action_reader::take_load(const flow_word& word)
                                           std::to_string(bits->bits) +
                                           (bits->bits == 1 ? " bit" : " bits")};
     }
+    if (f.option != nullptr) {
+        for (unsigned done = 0; done < bits->bits;) {
+            const subfield s = subfield_of(*f.option, bits->first + done, bits->bits - done);
+            const wide some = done < 128 ? *number >> done : wide{};
+            set(s.of, some << s.first, s.mask());
+            done += s.bits;
+        }
+        return {};
+    }
     const masked_value text{*number << bits->first, wide::ones(bits->bits) << bits->first};
     if (!fits_key(f, text) && f.form != value_form::port_32) {
         return does_not_fit(f, both->from);
@@ -219,6 +280,58 @@ flow_result<void> action_reader::take_load(const flow_word& word)
     return {};
 }
 
+namespace {
+
+// Where the key has one bit of those that text says; nothing: it is always zero.
+std::optional<subfield> key_bit(const field_bits& side, unsigned bit)
+{
+    const field_bits one{side.field, side.first + bit, 1, side.text};
+    const subfield s = one.in_key();
+    return s.bits == 0 ? std::nullopt : std::optional{s};
+}
+
+// Makes `to` one bit longer if that is the bit behind it.
+bool append_bit(subfield& to, const subfield& bit)
+{
+    const bool is_next = to.of == bit.of && to.first + to.bits == bit.first;
+    to.bits = static_cast<std::uint8_t>(to.bits + (is_next ? 1 : 0));
+    return is_next;
+}
+
+// What is zero on the left and in the key on the right, and what is in the key on both sides.
+struct parts_of_move {
+    std::vector<subfield> zeros;
+    std::vector<flow::move_field> fields;
+};
+parts_of_move moves_of(const field_bits& from, const field_bits& to)
+{
+    parts_of_move out;
+    for (unsigned bit = 0; bit < from.bits; ++bit) {
+        const auto source = key_bit(from, bit);
+        const auto target = key_bit(to, bit);
+        if (target && !source && (out.zeros.empty() || !append_bit(out.zeros.back(), *target))) {
+            out.zeros.push_back(*target);
+        }
+        if (!target || !source) {
+            continue;
+        }
+        flow::move_field longer = out.fields.empty() ? flow::move_field{} : out.fields.back();
+        if (!out.fields.empty() && append_bit(longer.from, *source) &&
+            append_bit(longer.to, *target)) {
+            out.fields.back() = longer;
+        } else {
+            out.fields.push_back({*source, *target});
+        }
+    }
+    // Within one option, no part of it is to be written before it is read.
+    if (from.field == to.field && to.first > from.first) {
+        std::ranges::reverse(out.fields);
+    }
+    return out;
+}
+
+} // namespace
+
 // move:field[bits]->field[bits]. Where the source has zeros that are not in the key, they are set.
 flow_result<void> action_reader::take_move(const flow_word& word)
 {
@@ -226,11 +339,11 @@ flow_result<void> action_reader::take_move(const flow_word& word)
     if (both.has_error()) {
         return both.error();
     }
-    const auto from = parse_field_bits(both->from);
+    const auto from = parse_field_bits(both->from, *ports_);
     if (from.has_error()) {
         return from.error();
     }
-    const auto to = parse_field_bits(both->to);
+    const auto to = parse_field_bits(both->to, *ports_);
     if (to.has_error()) {
         return to.error();
     }
@@ -245,37 +358,16 @@ flow_result<void> action_reader::take_move(const flow_word& word)
                                           std::to_string(to->bits) +
                                           "; a move is between as many bits"};
     }
-    // Bits of the move, counted from 0, that are in the key on both sides, or on the right alone.
-    const auto there = [](const field_bits& side, unsigned bit) {
-        const unsigned at = side.first + bit;
-        return at >= side.field->low && at < unsigned{side.field->low} + side.field->bits;
-    };
-    const auto key_bit = [](const field_bits& side, unsigned bit) {
-        return static_cast<std::uint8_t>(side.field->first + side.first + bit - side.field->low);
-    };
-    wide zeros;
-    std::uint8_t moved = 0;
-    unsigned first = 0;
-    for (unsigned bit = 0; bit < from->bits; ++bit) {
-        if (!there(*to, bit)) {
-            continue;
-        }
-        if (!there(*from, bit)) {
-            zeros = zeros | (wide{1} << key_bit(*to, bit));
-        } else {
-            first = moved == 0 ? bit : first;
-            ++moved;
-        }
+    const auto moves = moves_of(*from, *to);
+    for (const subfield& zeros : moves.zeros) {
+        set(zeros.of, wide{}, zeros.mask());
     }
-    if (!zeros.is_zero()) {
-        set(to->field->of, wide{}, zeros);
+    for (const flow::move_field& m : moves.fields) {
+        out_.push_back(flow::action{m});
     }
-    if (moved == 0) {
-        return zeros.is_zero() ? flow_fault{word.all, shown(word.all) + " moves no bit"}
-                               : flow_result<void>{};
-    }
-    return put(flow::move_field{{from->field->of, key_bit(*from, first), moved},
-                                {to->field->of, key_bit(*to, first), moved}});
+    return moves.zeros.empty() && moves.fields.empty()
+               ? flow_fault{word.all, shown(word.all) + " moves no bit"}
+               : flow_result<void>{};
 }
 
 flow_result<void> action_reader::take_push(const flow_word& word)

@@ -3,7 +3,10 @@
 #include "control/flow_action_text.hh"
 #include "control/flow_fields.hh"
 #include "control/flow_nat_text.hh"
+#include "control/flow_options.hh"
 
+#include <bit>
+#include <span>
 #include <variant>
 
 namespace strait::control {
@@ -45,7 +48,7 @@ public:
     void operator()(const flow::output_field& a)
     {
         out_ += "output:";
-        append_subfield(out_, a.port, match_);
+        append_subfield(out_, a.port, match_, ports_);
     }
     void operator()(const flow::set_field& a)
     {
@@ -62,9 +65,9 @@ public:
     void operator()(const flow::move_field& a)
     {
         out_ += "move:";
-        append_subfield(out_, a.from, match_);
+        append_subfield(out_, a.from, match_, ports_);
         out_ += "->";
-        append_subfield(out_, a.to, match_);
+        append_subfield(out_, a.to, match_, ports_);
     }
     void operator()(const flow::push_vlan& a)
     {
@@ -113,17 +116,17 @@ public:
     {
         print_number("check_pkt_larger(", a.length);
         out_ += ")->";
-        append_subfield(out_, a.to, match_);
+        append_subfield(out_, a.to, match_, ports_);
     }
     void operator()(const flow::stack_push& a)
     {
         out_ += "push:";
-        append_subfield(out_, a.from, match_);
+        append_subfield(out_, a.from, match_, ports_);
     }
     void operator()(const flow::stack_pop& a)
     {
         out_ += "pop:";
-        append_subfield(out_, a.to, match_);
+        append_subfield(out_, a.to, match_, ports_);
     }
     void operator()(const flow::exit_processing& /*a*/) { out_ += "exit"; }
     void operator()(const flow::note& a)
@@ -167,6 +170,7 @@ private:
     bool print_tag(const flow::set_field& a);
     void print_load(const flow::set_field& a, const bit_run& run);
     void print_set_field(const flow::set_field& a);
+    std::size_t print_option(std::span<const flow::action> actions);
 
     std::string& out_;
     const flow::match& match_;
@@ -210,10 +214,48 @@ void action_printer::print_inner(const flow::action_list& actions)
             const auto& a = std::get<flow::set_field>(actions[i].is);
             out_ += "write_metadata:";
             append_value(out_, value_form::hexadecimal, 64, {a.value, a.mask}, nullptr);
+        } else if (const std::size_t parts = print_option(std::span{actions}.subspan(i));
+                   parts > 0) {
+            i += parts - 1;
         } else {
             std::visit(*this, actions[i].is);
         }
     }
+}
+
+// An option that is set or taken out, by how many actions: one for each of its words.
+std::size_t action_printer::print_option(std::span<const flow::action> actions)
+{
+    const option_names* const known = ports_ != nullptr ? ports_->options() : nullptr;
+    const auto* a = std::get_if<flow::set_field>(&actions.front().is);
+    if (known == nullptr || a == nullptr) {
+        return 0;
+    }
+    if (a->of == field::tun_present) {
+        out_ += "delete_field:tun_metadata";
+        append_decimal(out_, static_cast<unsigned>(std::countr_zero(a->mask.low)));
+        return 1;
+    }
+    const flow::option* const o =
+        flow::is_option_data(a->of) ? known->map().owner_of(a->of) : nullptr;
+    if (o == nullptr) {
+        return 0;
+    }
+    option_value to;
+    std::size_t taken = 0;
+    for (std::size_t word = 0; word < o->word_count() && taken < actions.size(); ++word) {
+        a = std::get_if<flow::set_field>(&actions[taken].is);
+        if (a != nullptr && a->of == o->field_at(word)) {
+            to.value[word] = a->value.low;
+            to.mask[word] = a->mask.low;
+            ++taken;
+        }
+    }
+    out_ += "set_field:";
+    append_option_value(out_, *o, to);
+    out_ += "->";
+    out_ += known->at(o->index)->name;
+    return taken;
 }
 
 // mod_dl_src and its like.
@@ -283,7 +325,7 @@ void action_printer::print_load(const flow::set_field& a, const bit_run& run)
     out_ += "load:";
     append_hexadecimal(out_, a.value >> run.first);
     out_ += "->";
-    append_subfield(out_, s, match_, true);
+    append_subfield(out_, s, match_, ports_, true);
 }
 
 void action_printer::print_set_field(const flow::set_field& a)
@@ -322,7 +364,7 @@ void action_printer::operator()(const flow::ct& a)
         }
     } else {
         put("zone=");
-        append_subfield(out_, std::get<subfield>(a.zone), match_);
+        append_subfield(out_, std::get<subfield>(a.zone), match_, ports_);
     }
     if (a.translation) {
         put("");

@@ -60,6 +60,9 @@ private:
 
     // Fields (flow_action_fields.cc).
     flow_result<void> take_set_field(const flow_word& word);
+    flow_result<void> set_option(const flow_field& f, const flow_word& word,
+                                 std::string_view value);
+    flow_result<void> take_delete_field(const flow_word& word);
     flow_result<void> take_load(const flow_word& word);
     flow_result<void> take_move(const flow_word& word);
     flow_result<void> take_push(const flow_word& word);

@@ -92,7 +92,6 @@ const std::vector<unsupported_action>& unsupported_actions()
         {"dec_nsh_ttl", "the network service header is not spoken here"},
         {"encap", "packets always have an Ethernet header"},
         {"decap", "packets always have an Ethernet header"},
-        {"delete_field", "options of Geneve are not taken out"},
     };
     return list;
 }
@@ -150,6 +149,7 @@ const std::vector<action_reader::named_handler>& action_handlers()
         {"meter", &r::take_meter, r::rank::meter},
         {"conjunction", &r::take_conjunction},
         {"exit", &r::take_exit},
+        {"delete_field", &r::take_delete_field},
         {"note", &r::take_note},
         {"ct", &r::take_ct},
         {"ct_clear", &r::take_ct_clear},

@@ -2,6 +2,8 @@
 // The table of fields, and finding one in it.
 #include "control/flow_fields.hh"
 
+#include "control/flow_options.hh"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -479,15 +481,33 @@ void add_registers(std::vector<flow_field>& fields, field first, unsigned count,
     }
 }
 
+void add_options(std::vector<flow_field>& fields)
+{
+    static std::deque<std::string> names; // which the fields refer to
+    for (unsigned i = 0; i < flow::option_name_count; ++i) {
+        const std::string number = std::to_string(i);
+        const std::string_view own = names.emplace_back("tun_metadata" + number);
+        const std::string_view long_name = names.emplace_back("NXM_NX_TUN_METADATA" + number);
+        fields.push_back({.name = own,
+                          .nxm = long_name,
+                          .of = field::tun_present,
+                          .width = 1,
+                          .bits = 1,
+                          .first = static_cast<std::uint8_t>(i),
+                          .is_option = true});
+    }
+}
+
 std::vector<flow_field> make_fields()
 {
     std::vector<flow_field> out = named_fields();
     add_registers(out, field::reg0, 16, "reg", "NXM_NX_REG");
     add_registers(out, field::xreg0, 8, "xreg", "OXM_OF_PKT_REG");
     add_registers(out, field::xxreg0, 4, "xxreg", "NXM_NX_XXREG");
+    add_options(out);
     for (auto& f : out) {
         if (f.width == 0) {
-            f.width = static_cast<std::uint8_t>(flow::width_of(f.of));
+            f.width = static_cast<std::uint16_t>(flow::width_of(f.of));
             f.bits = f.width;
         }
     }
@@ -519,13 +539,12 @@ struct unsupported {
     std::string_view beginning;
     std::string_view what;
 };
-constexpr std::array<unsupported, 14> unsupported_fields{{
+constexpr std::array<unsupported, 13> unsupported_fields{{
     {"mpls_", "MPLS"},
     {"nsh_", "the network service header"},
     {"nsp", "the network service header"},
     {"nsi", "the network service header"},
     {"nshc", "the network service header"},
-    {"tun_metadata", "an option of Geneve"},
     {"tun_erspan_", "ERSPAN"},
     {"tun_gtpu_", "GTP-U"},
     {"nd_reserved", "a part of neighbour discovery that no flow can have"},
@@ -595,7 +614,7 @@ std::string_view unsupported_field(std::string_view name)
         if (!name.starts_with(u.beginning)) {
             continue;
         }
-        // mpls_..., or nsi, tun_metadata0.
+        // mpls_..., or nsi, nshc1.
         const std::string_view rest = name.substr(u.beginning.size());
         if (u.beginning.ends_with('_') ||
             rest.find_first_not_of("0123456789") == std::string_view::npos) {
@@ -613,8 +632,28 @@ flow_fault no_such_field(std::string_view name)
     return {name, shown(name) + " is no field" + suggestion(name, spoken_names())};
 }
 
+flow_result<const flow_field*> known_field(const flow_field& f, std::string_view at,
+                                           const port_names& names)
+{
+    if (!f.is_option || f.option != nullptr) {
+        return &f;
+    }
+    if (const option_names* const options = names.options()) {
+        if (const option_field* const known = options->at(f.first)) {
+            return &known->whole;
+        }
+    }
+    return flow_fault{at, std::string{f.name} +
+                              " is no option of Geneve that the bridge knows; say which it is: "
+                              "tlv-map add {class=0x102,type=0x80,len=4}->" +
+                              std::string{f.name}};
+}
+
 flow::subfield field_bits::in_key() const noexcept
 {
+    if (field->option != nullptr) {
+        return subfield_of(*field->option, first, bits);
+    }
     const unsigned begin = std::max(first, unsigned{field->low});
     const unsigned end = std::min(first + bits, unsigned{field->low} + field->bits);
     if (begin >= end) {
@@ -624,14 +663,19 @@ flow::subfield field_bits::in_key() const noexcept
             static_cast<std::uint8_t>(end - begin)};
 }
 
-flow_result<field_bits> parse_field_bits(std::string_view text)
+flow_result<field_bits> parse_field_bits(std::string_view text, const port_names& names)
 {
     const std::size_t bracket = text.find('[');
     const std::string_view name = text.substr(0, bracket);
-    const flow_field* field = find_field(name);
-    if (field == nullptr) {
+    const flow_field* const found = find_field(name);
+    if (found == nullptr) {
         return name.empty() ? flow_fault{text, "a field is missing here"} : no_such_field(name);
     }
+    const auto known = known_field(*found, text, names);
+    if (known.has_error()) {
+        return known.error();
+    }
+    const flow_field* const field = *known;
     if (!field->instead.empty()) {
         return flow_fault{text, "no action has " + std::string{name} + "; write " +
                                     std::string{field->instead}};
@@ -679,8 +723,13 @@ const flow_field& field_for(const flow::subfield& s, const flow::match& m)
     return *fallback;
 }
 
-void append_subfield(std::string& out, const flow::subfield& s, const flow::match& m, bool number)
+void append_subfield(std::string& out, const flow::subfield& s, const flow::match& m,
+                     const port_names* names, bool number)
 {
+    if (flow::is_option_data(s.of)) {
+        append_option_bits(out, s, names);
+        return;
+    }
     const flow_field& f = field_for(s, m);
     out += !f.nxm.empty() ? f.nxm : !f.oxm.empty() ? f.oxm : f.name;
     out += '[';

@@ -5,6 +5,7 @@
 
 #include "dataplane/flow/action.hh"
 #include "dataplane/flow/key.hh"
+#include "dataplane/flow/option_map.hh"
 
 #include "control/flow_values.hh"
 #include "control/flow_words.hh"
@@ -53,9 +54,9 @@ struct flow_field {
     flow::field of{};
     // In text a field has `width` bits. Those from `low` on, `bits` of them, are in the key, at bit
     // `first` of its field; the others are zero.
-    std::uint8_t width{0};
+    std::uint16_t width{0};
     std::uint8_t low{0};
-    std::uint8_t bits{0};
+    std::uint16_t bits{0};
     std::uint8_t first{0};
     value_form form{value_form::hexadecimal};
     prerequisite needs{prerequisite::none};    // of actions
@@ -66,6 +67,10 @@ struct flow_field {
     bool ranges{false};         // first-last is a match
     bool connection{false};     // set by ct(exec(...)) alone
     std::string_view instead{}; // by this name a match may have it, no action: what these call it
+    // tun_metadataN, which is in a key where a bridge's map of options says (flow_options.hh);
+    // of the table, which knows no bridge, whether there is one.
+    bool is_option{false};
+    const flow::option* option{nullptr};
 
     // Of bits that are counted as in text, those that there are.
     [[nodiscard]] flow::wide to_key(flow::wide text) const noexcept;
@@ -80,6 +85,9 @@ struct flow_field {
 [[nodiscard]] std::string_view unsupported_field(std::string_view name);
 // For a word that is no field: a sentence's end.
 [[nodiscard]] flow_fault no_such_field(std::string_view name);
+// The same field as `names` know it, which they must for an option of Geneve. `at` is the word.
+[[nodiscard]] flow_result<const flow_field*> known_field(const flow_field& f, std::string_view at,
+                                                         const port_names& names);
 
 [[nodiscard]] bool holds(prerequisite p, const flow::match& m);
 // The same of one packet.
@@ -96,15 +104,18 @@ struct field_bits {
     unsigned bits{0};
     std::string_view text{};
 
-    // Those that are in the key; bits is 0 if none is.
+    // Those that are in the key; bits is 0 if none is. Of an option those of the word that has the
+    // first of them.
     [[nodiscard]] flow::subfield in_key() const noexcept;
 };
-[[nodiscard]] flow_result<field_bits> parse_field_bits(std::string_view text);
+[[nodiscard]] flow_result<field_bits> parse_field_bits(std::string_view text,
+                                                       const port_names& names = {});
 
 // The name and bits by which actions on packets of match `m` have a part of the key.
 [[nodiscard]] const flow_field& field_for(const flow::subfield& s, const flow::match& m);
-// With `number`, bits that text has and the key has not may be counted in: they are zero.
+// With `number`, bits that text has and the key has not may be counted in: they are zero. Options
+// of Geneve are known to `names`.
 void append_subfield(std::string& out, const flow::subfield& s, const flow::match& m,
-                     bool number = false);
+                     const port_names* names, bool number = false);
 
 } // namespace strait::control

@@ -229,7 +229,7 @@ private:
         if (f == nullptr) {
             return no_such_field(word.key);
         }
-        if (f->of == flow::field::conj_id || f->of == flow::field::actset_output) {
+        if (f->is_option || f->of == flow::field::conj_id || f->of == flow::field::actset_output) {
             return flow_fault{word.key, std::string{word.key} + " is nothing to tell packets by"};
         }
         flow::wide mask = flow::wide::ones(f->width);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Writing matches (flow_match_text.hh).
 #include "control/flow_match_text.hh"
+#include "control/flow_options.hh"
 #include "control/flow_shorthands.hh"
 
 namespace strait::control {
@@ -103,9 +104,13 @@ private:
                 out_ += ',';
             }
         }
-        for (const auto* name : {"tun_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst",
-                                 "tun_gbp_id", "tun_gbp_flags", "tun_tos", "tun_ttl", "tun_flags",
-                                 "metadata", "in_port", "packet_length"}) {
+        for (const auto* name :
+             {"tun_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_gbp_id",
+              "tun_gbp_flags", "tun_tos", "tun_ttl", "tun_flags"}) {
+            put(name);
+        }
+        append_options(out_, match_, ports_);
+        for (const auto* name : {"metadata", "in_port", "packet_length"}) {
             put(name);
         }
     }

@@ -2,6 +2,7 @@
 // Reading matches.
 #include "control/flow_match_text.hh"
 
+#include "control/flow_options.hh"
 #include "control/flow_shorthands.hh"
 
 #include <algorithm>
@@ -116,11 +117,15 @@ flow_result<bool> match_reader::take(const flow_word& word)
         }
         return false;
     }
-    if (word.mark == 0 || word.value.empty() || !word.target.empty()) {
+    const bool in_part = bracket != std::string_view::npos && !word.key.ends_with("[]");
+    const bool has_value = word.mark != 0 && !word.value.empty() && word.target.empty();
+    const bool is_alone = word.mark == 0 && f->is_option && !in_part; // it is there
+    if (!has_value && !is_alone) {
         return no_value(word);
     }
-    const bool in_part = bracket != std::string_view::npos && !word.key.ends_with("[]");
-    const auto taken = in_part ? take_bits(word) : take_field(*f, word);
+    const auto taken = f->is_option ? take_option(*f, word, in_part)
+                       : in_part    ? take_bits(word)
+                                    : take_field(*f, word);
     if (taken.has_error()) {
         return taken.error();
     }
@@ -174,9 +179,9 @@ flow_result<void> match_reader::take_field(const flow_field& f, const flow_word&
     return add({&f, word.all, in_key(f, *text)});
 }
 
-flow_result<void> match_reader::take_bits(const flow_word& word)
+flow_result<match_reader::number_of_bits> match_reader::parse_bits(const flow_word& word) const
 {
-    const auto bits = parse_field_bits(word.key);
+    const auto bits = parse_field_bits(word.key, *ports_);
     if (bits.has_error()) {
         return bits.error();
     }
@@ -190,7 +195,17 @@ flow_result<void> match_reader::take_bits(const flow_word& word)
                                           std::to_string(bits->bits) +
                                           (bits->bits == 1 ? " bit" : " bits")};
     }
-    const masked_value text{*number << bits->first, wide::ones(bits->bits) << bits->first};
+    return number_of_bits{*bits, *number};
+}
+
+flow_result<void> match_reader::take_bits(const flow_word& word)
+{
+    const auto read = parse_bits(word);
+    if (read.has_error()) {
+        return read.error();
+    }
+    const field_bits* const bits = &read->bits;
+    const masked_value text{read->value << bits->first, wide::ones(bits->bits) << bits->first};
     const flow_field& f = *bits->field;
     if (const auto possible = check_possible(f, word, text); possible.has_error()) {
         return possible.error();
@@ -202,6 +217,61 @@ flow_result<void> match_reader::take_bits(const flow_word& word)
     wish w{&f, word.all, in_key(f, text)};
     w.in_part = true;
     return add(std::move(w));
+}
+
+// What is matched of an option is matched of packets that have it.
+flow_result<void> match_reader::take_option(const flow_field& f, const flow_word& word,
+                                            bool in_part)
+{
+    const auto known = known_field(f, word.key, *ports_);
+    if (known.has_error()) {
+        return known.error();
+    }
+    const flow::option& o = *(*known)->option;
+    const option_field& field = *ports_->options()->at(o.index);
+    if (const auto there = add({&field.present, word.all, {o.present_bit(), o.present_bit()}});
+        there.has_error()) {
+        return there;
+    }
+    if (in_part) {
+        return take_option_bits(field, word);
+    }
+    const auto value = word.mark == 0 ? option_value{} : parse_option_value(field, word.value);
+    if (value.has_error()) {
+        return value.error();
+    }
+    for (std::size_t i = 0; i < field.parts.size(); ++i) {
+        if (value->mask[i] != 0) {
+            const auto part =
+                add({&field.parts[i], word.all, {wide{value->value[i]}, wide{value->mask[i]}}});
+            if (part.has_error()) {
+                return part;
+            }
+        }
+    }
+    return {};
+}
+
+flow_result<void> match_reader::take_option_bits(const option_field& field, const flow_word& word)
+{
+    const auto number = parse_bits(word);
+    if (number.has_error()) {
+        return number.error();
+    }
+    const field_bits& bits = number->bits;
+    for (unsigned done = 0; done < bits.bits;) {
+        const flow::subfield s =
+            subfield_of(*bits.field->option, bits.first + done, bits.bits - done);
+        const auto part = std::ranges::find(field.parts, s.of, &flow_field::of);
+        const wide value = done < 128 ? (number->value >> done) & wide::ones(s.bits) : wide{};
+        wish w{&*part, word.all, {value << s.first, s.mask()}};
+        w.in_part = true;
+        if (const auto taken = add(std::move(w)); taken.has_error()) {
+            return taken;
+        }
+        done += s.bits;
+    }
+    return {};
 }
 
 // Tags: of what these say of a VLAN, the bit that there is a tag is a part.

@@ -14,6 +14,8 @@
 
 namespace strait::control {
 
+struct option_field;
+
 // How many matches one text with ranges may become: two ranges of ports at their worst.
 inline constexpr std::size_t most_matches = 1024;
 
@@ -46,6 +48,14 @@ private:
     flow_result<bool> take_shorthand(const flow_word& word);
     flow_result<void> take_field(const flow_field& f, const flow_word& word);
     flow_result<void> take_bits(const flow_word& word);
+    // field[0..3]=5
+    struct number_of_bits {
+        field_bits bits;
+        flow::wide value;
+    };
+    [[nodiscard]] flow_result<number_of_bits> parse_bits(const flow_word& word) const;
+    flow_result<void> take_option(const flow_field& f, const flow_word& word, bool in_part);
+    flow_result<void> take_option_bits(const option_field& field, const flow_word& word);
     flow_result<void> take_tag(const flow_field& f, const flow_word& word);
     flow_result<void> take_range(const flow_field& f, const flow_word& word);
     flow_result<void> add(wish w);

@@ -5,6 +5,7 @@
 #include "control/flow_fields.hh"
 #include "control/flow_frame.hh"
 #include "control/flow_match_text.hh"
+#include "control/flow_options.hh"
 #include "control/flow_words.hh"
 
 #include <algorithm>
@@ -59,8 +60,21 @@ void set_defaults(flow::key& k, const match_reader& said)
     }
 }
 
+void put_options(const flow::key& k, const flow::option_map& known, flow::match& m)
+{
+    for (const flow::option& o : known.all()) {
+        if ((k.get(field::tun_present) & o.present_bit()).is_zero()) {
+            continue;
+        }
+        m.require(field::tun_present, o.present_bit(), o.present_bit());
+        for (std::size_t i = 0; i < o.word_count(); ++i) {
+            m.require(o.field_at(i), k.get(o.field_at(i)), wide::ones(o.bits_at(i)));
+        }
+    }
+}
+
 // All that a match with just this packet would have.
-flow::match exact_match(const flow::key& k)
+flow::match exact_match(const flow::key& k, const port_names* names)
 {
     flow::match m;
     const auto put = [&m, &k](field f) { m.require(f, k.get(f)); };
@@ -78,6 +92,9 @@ flow::match exact_match(const flow::key& k)
     }
     for (const auto f : {field::eth_src, field::eth_dst, field::eth_type, field::packet_length}) {
         put(f);
+    }
+    if (names != nullptr && names->options() != nullptr) {
+        put_options(k, names->options()->map(), m);
     }
     if (holds(prerequisite::ip, k) || holds(prerequisite::arp, k)) {
         put(field::nw_proto);
@@ -136,7 +153,7 @@ ports::result<flow::key> parse_packet(std::string_view words, const port_names& 
 std::string format_key(const flow::key& k, const port_names* names)
 {
     std::string out;
-    append_match(out, exact_match(k), names);
+    append_match(out, exact_match(k, names), names);
     if (out.ends_with(',')) {
         out.pop_back();
     }

@@ -79,6 +79,13 @@ const std::string* port_names::name_of(flow::port_number number) const
     return found == names_.end() ? nullptr : &found->second;
 }
 
+port_names port_names::without_ports() const
+{
+    port_names out;
+    out.options_ = options_;
+    return out;
+}
+
 std::vector<std::string> port_names::names() const
 {
     std::vector<std::string> out;

@@ -15,6 +15,7 @@
 #include "dataplane/guard/port_security.hh"
 #include "dataplane/parse.hh"
 #include "dataplane/tap.hh"
+#include "dataplane/tunnel/notes.hh"
 
 #include <boost/json/array.hpp>
 
@@ -143,8 +144,7 @@ public:
         : switch_{sw}, connections_{sw, ct_states, steps_}
     {}
 
-    [[nodiscard]] json::object trace(const virtual_switch::port& from,
-                                     std::span<const std::byte> frame);
+    [[nodiscard]] json::object trace(const virtual_switch::port& from, const frame_to_trace& frame);
 
     void deliver_lists() noexcept override;
 
@@ -173,8 +173,7 @@ private:
                 rte_rdtsc(),
                 &choices_};
     }
-    void forward(traced_frame& frame, const port_config& in, const tunnel::notes::words* tunnel,
-                 bool first);
+    void forward(traced_frame& frame, const port_config& in, bool first);
     void carry();
     [[nodiscard]] bool judge(const dataplane::packet& leaving, const port_config& port);
     void add(const dataplane::packet& p, const port_config& port);
@@ -245,16 +244,17 @@ void tracer::add(const dataplane::packet& p, const port_config& port)
     flow::key k;
     flow::header_layout at;
     again.read(k, at);
+    if (port.tunnel) { // that it goes into
+        tunnels_->notes().read(p.note, k);
+    }
     outputs_.push_back({{"port", port.name},
                         {"number", port.number},
                         {"queue", p.note >> dataplane::packet_note::tunnel_bits},
                         {"frame", hexadecimal(frame)},
                         {"flow", format_key(k, &at_.names)}});
     if (port.has_no_queues() && tunnels_) {
-        const bool has = (p.note & dataplane::packet_note::tunnel) != tunnel::notes::none;
         handed_over_.push_back(
-            {{std::move(frame), port.index,
-              has ? tunnels_->notes().at(p.note) : tunnel::notes::words{}, has, depth_},
+            {{std::move(frame), port.index, trace_tunnels::tunnel_of(p, tunnels_->notes()), depth_},
              p.in_port});
     }
 }
@@ -279,20 +279,20 @@ bool tracer::judge(const dataplane::packet& leaving, const port_config& port)
     return leaves.is();
 }
 
-void tracer::forward(traced_frame& frame, const port_config& in, const tunnel::notes::words* tunnel,
-                     bool first)
+void tracer::forward(traced_frame& frame, const port_config& in, bool first)
 {
     packet_slot& p = frame.get();
     flow::key k;
     flow::header_layout at;
     frame.read(k, at);
     k.set(flow::field::in_port, in.number);
-    flow::key fields; // beside the headers
-    if (tunnel != nullptr) {
-        for (flow::key* const to : {&k, &fields}) {
-            std::ranges::copy(*tunnel, to->words.begin() + tunnel::notes::first_word);
-        }
-        fields.set(flow::field::in_port, in.number);
+    std::optional<flow::key> fields; // beside the headers
+    if (tunnels_) {
+        fields = trace_tunnels::tunnel_of(p, tunnels_->notes());
+    }
+    if (fields) {
+        tunnels_->notes().read(p.note, k);
+        fields->set(flow::field::in_port, in.number);
     }
     p.in_port = in.index;
     p.tags = at.tags;
@@ -309,8 +309,7 @@ void tracer::forward(traced_frame& frame, const port_config& in, const tunnel::n
     } else if (pass_guard(config_, in, p, k, at, counters, steps_)) {
         const flow::surroundings here = around(in, lists_, *this);
         trace_passes{here, steps_, caches_, connections_}.run(
-            frame, k, at, at_.flows->first_table_of(in.index),
-            tunnel != nullptr ? &fields : nullptr);
+            frame, k, at, at_.flows->first_table_of(in.index), fields ? &*fields : nullptr);
     }
     deliver_lists();
 }
@@ -348,9 +347,10 @@ void tracer::carry()
             traced_frame frame{one.frame};
             // The notes of what was handed over are done with.
             tunnels_->notes().clear();
-            frame.get().note =
-                one.has_tunnel ? tunnels_->notes().add(one.tunnel) : tunnel::notes::none;
-            forward(frame, in, one.has_tunnel ? &one.tunnel : nullptr, false);
+            if (one.tunnel) {
+                frame.get().note = tunnels_->notes().add(*one.tunnel);
+            }
+            forward(frame, in, false);
         }
     }
 }
@@ -375,20 +375,24 @@ json::array tracer::drops() const
     return out;
 }
 
-json::object tracer::trace(const virtual_switch::port& from, std::span<const std::byte> frame)
+json::object tracer::trace(const virtual_switch::port& from, const frame_to_trace& frame)
 {
     be_on(from.request.bridge);
     if (std::ranges::any_of(config_.ports, [](const auto& p) { return p && p->has_no_queues(); })) {
         tunnels_.emplace(switch_.engine(), counters_.get());
     }
-    traced_frame traced{frame};
+    traced_frame traced{frame.bytes};
     flow::key k;
     flow::header_layout at;
     traced.read(k, at);
     const port_config& in = *config_.port(from.config->index);
     k.set(flow::field::in_port, in.number);
+    if (in.tunnel) {
+        traced.get().note = tunnels_->notes().add(frame.beside);
+        tunnels_->notes().read(traced.get().note, k);
+    }
     std::string flow = format_key(k, &at_.names);
-    forward(traced, in, nullptr, true);
+    forward(traced, in, true);
     carry();
     return {{"flow", std::move(flow)},    {"steps", steps_.take()},
             {"choices", choices_.take()}, {"outputs", std::move(outputs_)},
@@ -397,25 +401,27 @@ json::object tracer::trace(const virtual_switch::port& from, std::span<const std
 
 } // namespace
 
-ports::result<std::vector<std::byte>> parse_frame(std::string_view text, const port_names& names)
+ports::result<frame_to_trace> parse_frame(std::string_view text, const port_names& names)
 {
     constexpr std::string_view digits = "0123456789abcdefABCDEF";
     if (text.find_first_not_of(digits) != std::string_view::npos) {
         const auto packet = parse_packet(text, names);
-        return packet.has_error() ? ports::result<std::vector<std::byte>>{packet.error()}
-                                  : frame_of(*packet);
+        if (packet.has_error()) {
+            return packet.error();
+        }
+        return frame_to_trace{frame_of(*packet), *packet};
     }
     if (text.size() % 2 != 0 || text.size() < 2 * dataplane::ethernet_header) {
         return ports::error{"a frame has two hexadecimal digits for each byte, and " +
                             std::to_string(dataplane::ethernet_header) +
                             " bytes or more; this has " + std::to_string(text.size()) + " digits"};
     }
-    std::vector<std::byte> out;
+    frame_to_trace out;
     for (std::size_t i = 0; i < text.size(); i += 2) {
         constexpr int hexadecimal_base = 16;
         unsigned value = 0;
         std::from_chars(text.data() + i, text.data() + i + 2, value, hexadecimal_base);
-        out.push_back(static_cast<std::byte>(value));
+        out.bytes.push_back(static_cast<std::byte>(value));
     }
     return out;
 }
@@ -436,7 +442,7 @@ ports::result<std::vector<std::uint32_t>> parse_ct_states(std::string_view text)
 }
 
 json::object trace(const virtual_switch& sw, const virtual_switch::port& from,
-                   std::span<const std::byte> frame, std::span<const std::uint32_t> ct_states)
+                   const frame_to_trace& frame, std::span<const std::uint32_t> ct_states)
 {
     return std::make_unique<tracer>(sw, ct_states)->trace(from, frame);
 }

@@ -9,6 +9,7 @@
 #include "control/methods_connections.hh"
 #include "control/methods_endpoints.hh"
 #include "control/methods_flows.hh"
+#include "control/methods_options.hh"
 #include "control/methods_parts.hh"
 #include "control/methods_shaper.hh"
 #include "dataplane/types.hh"
@@ -535,10 +536,11 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part : {port_methods(), mac_methods(), binding_methods(), endpoint_methods(),
-                          xen_methods(), flow_methods(), group_methods(), meter_methods(),
-                          capture_methods(), mirror_methods(), acl_methods(), shaper_methods(),
-                          connection_methods(), config_methods(), other_methods()}) {
+        for (auto part :
+             {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
+              option_methods(), flow_methods(), group_methods(), meter_methods(), capture_methods(),
+              mirror_methods(), acl_methods(), shaper_methods(), connection_methods(),
+              config_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -10,6 +10,7 @@
 #include "control/print_flows.hh"
 #include "control/print_groups.hh"
 #include "control/print_mirrors.hh"
+#include "control/print_options.hh"
 #include "control/print_parts.hh"
 #include "control/print_shaper.hh"
 
@@ -456,6 +457,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name.starts_with("group.") || m.name.starts_with("meter.")) {
         return group_text(m, as_object(result));
+    }
+    if (m.name == "tlv-map.list") {
+        return options_text(as_object(result));
     }
     if (m.name == "mirror.list") {
         return mirrors_text(result);

@@ -245,6 +245,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_xen_methods();
     add_binding_methods();
     add_endpoint_methods();
+    add_option_methods();
     add_flow_methods();
     add_group_methods();
     add_capture_methods();

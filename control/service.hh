@@ -49,6 +49,7 @@ private:
     void add_xen_methods();
     void add_binding_methods();
     void add_endpoint_methods();
+    void add_option_methods();
     void add_flow_methods();
     void add_group_methods();
     void add_capture_methods();
@@ -84,6 +85,9 @@ private:
     result route_list() const;
     result neighbour_list(const object& p) const;
     result neighbour_flush(const object& p);
+    result option_add(const object& p);
+    result option_del(const object& p);
+    result option_list(const object& p) const;
     result flow_change_all(const object& p, flow_command command);
     result flow_replace(const object& p);
     result flow_diff(const object& p) const;
@@ -138,6 +142,7 @@ private:
     static constexpr std::size_t most_bundles = 8;
     static constexpr std::chrono::minutes patience{1}; // with one that nothing is put into
     [[nodiscard]] outcome<const virtual_switch::bridge*> flow_bridge(const object& p) const;
+    [[nodiscard]] port_names shown_names(const std::string& bridge, const object& p) const;
     [[nodiscard]] outcome<void> put_flows(const virtual_switch::bridge& b,
                                           bridge_flows::bundle& bundle, const object& p,
                                           flow_command command) const;

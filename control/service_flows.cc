@@ -26,14 +26,14 @@ std::int64_t milliseconds(flow::instant t)
     return static_cast<std::int64_t>(t.count());
 }
 
-json::object to_json(const flow::rule& r, const port_names* names, flow::instant now)
+json::object to_json(const flow::rule& r, const port_names& names, flow::instant now)
 {
     const flow_spec spec = spec_of(r);
     return {{"table", r.table()},
             {"priority", r.priority()},
             {"cookie", r.cookie()},
-            {"match", format_match(spec.match, names)},
-            {"actions", format_actions(spec.actions, spec.match, names)},
+            {"match", format_match(spec.match, &names)},
+            {"actions", format_actions(spec.actions, spec.match, &names)},
             {"idle_timeout", spec.idle_timeout},
             {"hard_timeout", spec.hard_timeout},
             {"packets", r.packets()},
@@ -83,6 +83,13 @@ outcome<const virtual_switch::bridge*> service::flow_bridge(const object& p) con
                                  " bridges; say which with --bridge"};
     }
     return &switch_.bridges().begin()->second;
+}
+
+// For text that is written: with the ports' names if that is asked for.
+port_names service::shown_names(const std::string& bridge, const object& p) const
+{
+    port_names names = switch_.port_names_of(bridge);
+    return is_set(p, "names") ? names : names.without_ports();
 }
 
 // Puts the lines of a text into a bundle.
@@ -161,11 +168,11 @@ service::result service::flow_diff(const object& p) const
         return put.error();
     }
     const auto differs = (*bridge)->flows->compare(bundle);
-    const port_names names = switch_.port_names_of((*bridge)->name);
+    const port_names shown = shown_names((*bridge)->name, p);
     const auto lines = [&](const std::vector<flow::rule_ptr>& rules) {
         json::array out;
         for (const auto& r : rules) {
-            out.emplace_back(format_flow(spec_of(*r), is_set(p, "names") ? &names : nullptr));
+            out.emplace_back(format_flow(spec_of(*r), &shown));
         }
         std::ranges::sort(out, {},
                           [](const json::value& v) { return std::string_view{v.get_string()}; });
@@ -193,12 +200,13 @@ service::result service::flow_list(const object& p) const
     const auto limit = static_cast<std::size_t>(number_of(p, "limit").value_or(usual_flow_limit));
     const flow::instant now = std::chrono::seconds{switch_.engine().now()};
     (*bridge)->flows->count_switched();
+    const port_names shown = shown_names((*bridge)->name, p);
     json::array list;
     std::size_t total = 0;
     for (const flow_spec& filter : filters) {
         (*bridge)->flows->for_each(filter, [&](const flow::rule& r) {
             if (total++ < limit) {
-                list.push_back(to_json(r, is_set(p, "names") ? &names : nullptr, now));
+                list.push_back(to_json(r, shown, now));
             }
         });
     }
@@ -225,12 +233,12 @@ service::result service::flow_top_list(const object& p)
         *b.flows, text_of(p, "by") == "bytes" ? flow_top::order::bytes : flow_top::order::packets,
         static_cast<std::size_t>(number_of(p, "count").value_or(usual_count)),
         std::chrono::steady_clock::now());
-    const port_names names = switch_.port_names_of(b.name);
+    const port_names shown = shown_names(b.name, p);
     constexpr double second = 1e6; // microseconds
     const auto interval = static_cast<double>(top.interval.count());
     json::array list;
     for (const flow_top::one& o : top.flows) {
-        json::object one = to_json(*o.rule, is_set(p, "names") ? &names : nullptr, b.flows->time());
+        json::object one = to_json(*o.rule, shown, b.flows->time());
         one["packets_per_second"] = static_cast<double>(o.packets) * second / interval;
         one["bytes_per_second"] = static_cast<double>(o.bytes) * second / interval;
         list.push_back(std::move(one));

@@ -79,16 +79,16 @@ std::size_t count_of(const bridge_flows::references& all, std::uint32_t id)
 }
 
 json::value to_json(const flow::bucket& b, const flow::tally& counted, bool live,
-                    const port_names* names)
+                    const port_names& names)
 {
     json::object out{{"bucket_id", b.id}, {"weight", b.weight}};
     std::string port;
     if (b.watch_port) {
-        append_port(port, *b.watch_port, names);
+        append_port(port, *b.watch_port, &names);
     }
     out["watch_port"] = b.watch_port ? json::value(port) : json::value(nullptr);
     out["watch_group"] = b.watch_group ? json::value(*b.watch_group) : json::value(nullptr);
-    out["actions"] = format_actions(b.actions, {}, names);
+    out["actions"] = format_actions(b.actions, {}, &names);
     out["live"] = live;
     out["packets"] = counted.packets();
     out["bytes"] = counted.bytes();
@@ -158,8 +158,7 @@ service::result service::group_list(const object& p) const
         return bridge.error();
     }
     const bridge_flows& flows = *(*bridge)->flows;
-    const port_names all_names = switch_.port_names_of((*bridge)->name);
-    const port_names* const names = is_set(p, "names") ? &all_names : nullptr;
+    const port_names names = shown_names((*bridge)->name, p);
     const auto pipeline = flows.pipeline();
     const auto references = flows.group_references();
     const flow::instant now = std::chrono::seconds{switch_.engine().now()};
@@ -179,7 +178,7 @@ service::result service::group_list(const object& p) const
                         {"selection_method_param", select.parameter},
                         {"fields", format_selection_fields(select)},
                         {"buckets", std::move(buckets)},
-                        {"text", format_group(g->settings(), names)},
+                        {"text", format_group(g->settings(), &names)},
                         {"references", count_of(references, g->id())},
                         {"packets", g->counted().packets()},
                         {"bytes", g->counted().bytes()},

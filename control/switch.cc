@@ -2,6 +2,7 @@
 // Bridges and ports: adding, changing and removing them, in the order that workers need.
 #include "control/switch.hh"
 
+#include "control/flow_options.hh"
 #include "control/log.hh"
 #include "dataplane/shaper.hh"
 
@@ -478,6 +479,10 @@ port_names virtual_switch::port_names_of(const std::string& bridge_name) const
         if (p.request.bridge == bridge_name) {
             out.add(p.number, name);
         }
+    }
+    const auto found = bridges_.find(bridge_name);
+    if (found != bridges_.end() && found->second.config->options) {
+        out.set_options(std::make_shared<const option_names>(*found->second.config->options));
     }
     return out;
 }

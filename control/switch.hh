@@ -248,6 +248,13 @@ public:
     // Ends leases whose time is up.
     void look_at_leases(bindings::clock::time_point now);
 
+    // Options of Geneve that a bridge's flows may name: all of these or, after an error, none.
+    outcome<void> add_options(const std::string& bridge, const std::vector<flow::option>& added);
+    // All of these, or none: by their indices, and as they are if they have a length. How many
+    // there were; fewer than asked for may be only if they `may_lack`.
+    outcome<std::size_t> remove_options(const std::string& bridge,
+                                        const std::vector<flow::option>& removed, bool may_lack);
+
     // Shows packets to whom it asks for, from now on until it is removed. Ports that it names may
     // come and go; a port that it sends to has nothing else to carry while it is there.
     tap_id add_tap(tap_request request);
@@ -321,6 +328,7 @@ private:
              bindings::clock::time_point now) const;
     [[nodiscard]] bool bind(const dhcp_snooper::change& c, bindings::clock::time_point now);
 
+    void set_options(bridge& b, const flow::option_map& options);
     void put_taps(snapshot& next) const;
     [[nodiscard]] bool is_output(const std::string& bridge_name,
                                  const std::string& port_name) const;

@@ -23,9 +23,8 @@ public:
     {
         for (std::size_t i = 0; i < ready_.count; ++i) {
             const dataplane::packet_slot& p = *ready_.packets[i];
-            const bool has = (p.note & dataplane::packet_note::tunnel) != tunnel::notes::none;
-            out_.push_back({bytes_of(p), ready_.from[i],
-                            has ? notes_.at(p.note) : tunnel::notes::words{}, has, depth_});
+            out_.push_back(
+                {bytes_of(p), ready_.from[i], trace_tunnels::tunnel_of(p, notes_), depth_});
         }
         ready_.count = 0;
         ready_.clear();
@@ -46,6 +45,17 @@ trace_tunnels::trace_tunnels(dataplane::engine& engine, dataplane::port_counters
       known_{copy_of(engine)},
       carrier_{*known_, rte_get_tsc_hz()}
 {}
+
+std::optional<flow::key> trace_tunnels::tunnel_of(const dataplane::packet& p,
+                                                  const tunnel::notes& from) noexcept
+{
+    if ((p.note & dataplane::packet_note::tunnel) == tunnel::notes::none) {
+        return {};
+    }
+    flow::key k;
+    from.read(p.note, k);
+    return k;
+}
 
 std::unique_ptr<endpoint::neighbours> trace_tunnels::copy_of(dataplane::engine& engine)
 {
@@ -75,7 +85,7 @@ bool trace_tunnels::take(const carried& what, port_index in, std::vector<carried
     dataplane::packet_slot& p = frame.get();
     p.destinations = 1;
     p.in_port = in;
-    p.note = what.has_tunnel ? notes().add(what.tunnel) : tunnel::notes::none;
+    p.note = what.tunnel ? notes().add(*what.tunnel) : tunnel::notes::none;
     dataplane::packet* const one[] = {&p};
     collector next{*ready_, notes(), what.depth + 1, out};
     const bool waited = !carrier_.idle();

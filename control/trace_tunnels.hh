@@ -18,17 +18,18 @@ namespace strait::control {
 
 class trace_tunnels {
 public:
-    // What goes on from a port; the words are what is known of its tunnel.
+    // What goes on from a port; of the key the words of its tunnel, if it has any.
     struct carried {
         std::vector<std::byte> frame;
         dataplane::port_index at;
-        tunnel::notes::words tunnel{};
-        bool has_tunnel{false};
+        std::optional<flow::key> tunnel;
         std::size_t depth{0}; // how often it went on before
     };
 
     trace_tunnels(dataplane::engine& engine, dataplane::port_counters* counters);
 
+    [[nodiscard]] static std::optional<flow::key> tunnel_of(const dataplane::packet& p,
+                                                            const tunnel::notes& from) noexcept;
     // For flows' surroundings: where words of tunnels are, until the next frame is taken.
     [[nodiscard]] tunnel::notes& notes() noexcept { return carrier_.notes(); }
     // A frame that is sent to the port `what.at`, and came from `in`. False: it waits for a

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Text that somebody wrote as flows, groups or meters. An input is
 //   which command (8 bits), the text
+// or of options of Geneve, as flows are to know them.
 // What is refused is told in one line that names a place in the text. What is taken and written
 // must be read as the same; a packet's frame must be as long as the packet says.
 #include "control/flow_frame.hh"
 #include "control/flow_group_text.hh"
 #include "control/flow_meter_text.hh"
+#include "control/flow_options.hh"
 #include "control/flow_packet.hh"
 #include "control/flow_text.hh"
 #include "tests/fuzz/check.hh"
@@ -14,6 +16,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -29,9 +32,21 @@ const port_names& names()
         auto* out = new port_names;
         out->add(1, "vm1");
         out->add(2, "a,b \"c\" (d");
+        flow::option_map known;
+        for (const std::uint8_t length : {std::uint8_t{4}, std::uint8_t{8}, std::uint8_t{20}}) {
+            const auto index = static_cast<std::uint8_t>(length / 4 - 1); // 0, 1 and 4
+            check(known.add({.type = index, .length = length, .index = index}));
+        }
+        out->set_options(std::make_shared<const option_names>(known));
         return out;
     }();
     return two;
+}
+
+const port_names& numbers()
+{
+    static const port_names& none = *new port_names{names().without_ports()};
+    return none;
 }
 
 // "column 5: ..."
@@ -49,7 +64,7 @@ void check_message(const std::string& message, std::string_view text)
 
 void check_flow(const flow_spec& f)
 {
-    for (const port_names* named : {static_cast<const port_names*>(nullptr), &names()}) {
+    for (const port_names* named : {&numbers(), &names()}) {
         const std::string written = format_flow(f, named);
         const auto read = parse_flow(written, flow_command::add, names());
         check(read.has_value() && read->size() == 1 && read->front() == f);
@@ -67,7 +82,7 @@ void check_group(group_command command, std::string_view text)
     if (command != group_command::add) {
         return;
     }
-    for (const port_names* named : {static_cast<const port_names*>(nullptr), &names()}) {
+    for (const port_names* named : {&numbers(), &names()}) {
         const auto read = parse_group(format_group(change->group, named), command, names());
         check(read.has_value() && read->group == change->group);
     }
@@ -87,6 +102,22 @@ void check_meter(meter_command command, std::string_view text)
     }
 }
 
+void check_options(bool to_remove, std::string_view text)
+{
+    const auto options = parse_options(text, to_remove);
+    if (options.has_error()) {
+        check_message(options.error().message, text);
+        return;
+    }
+    for (const flow::option& o : *options) {
+        if (o.length != 0) {
+            const auto read = parse_options(format_option(o), to_remove);
+            check(read.has_value() && read->size() == 1 &&
+                  format_option(read->front()) == format_option(o));
+        }
+    }
+}
+
 void check_packet(std::string_view text)
 {
     const auto key = parse_packet(text, names());
@@ -94,7 +125,7 @@ void check_packet(std::string_view text)
         check(!key.error().message.empty());
         return;
     }
-    const auto read = parse_packet(format_key(*key), {});
+    const auto read = parse_packet(format_key(*key, &numbers()), numbers());
     check(read.has_value() && *read == *key);
     check(frame_of(*key).size() == key->number(flow::field::packet_length));
 }
@@ -109,8 +140,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     constexpr unsigned commands = 6;
     constexpr unsigned group_commands = 6;
     constexpr unsigned meter_commands = 3;
-    const unsigned which = data[0] % (commands + group_commands + meter_commands);
+    constexpr unsigned all_of_these = commands + group_commands + meter_commands;
+    constexpr unsigned option_commands = 2;
+    const unsigned which = data[0] % (all_of_these + option_commands);
     const std::string text{data + 1, data + size};
+    if (which >= all_of_these) {
+        check_options(which > all_of_these, text);
+        return 0;
+    }
     if (which >= commands + group_commands) {
         check_meter(static_cast<meter_command>(which - commands - group_commands), text);
         return 0;

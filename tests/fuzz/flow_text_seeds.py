@@ -9,8 +9,8 @@ import sys
 _HERE = pathlib.Path(__file__).parent
 _FLOWS = _HERE.parent / "unit/control/flows"
 _EVERY = 7
-ADD, MODIFY, MODIFY_STRICT, REMOVE, REMOVE_STRICT, LIST, GROUP, _, _, _, INSERT, TAKE, METER = \
-    range(13)
+ADD, MODIFY, MODIFY_STRICT, REMOVE, REMOVE_STRICT, LIST, GROUP, _, _, _, INSERT, TAKE, METER, \
+    _, _, OPTION, NO_OPTION = range(17)
 
 _OTHERS = [
     (ADD, "tcp,tp_src=1000-1999,tp_dst=1-65534,actions=drop"),
@@ -37,6 +37,15 @@ _OTHERS = [
     (INSERT, "group_id=1,command_bucket_id=last,bucket=bucket_id:4,resubmit(,3)"),
     (TAKE, "group_id=1,command_bucket_id=all"),
     (METER, "meter=1,pktps,burst,stats,bands=type=drop,rate=10,burst_size=5,type=drop,rate=9"),
+    (ADD, "tun_metadata0=5/0xf,tun_metadata1,"
+          "tun_metadata4=0x102030405060708090a0b0c0d0e0f1011121314,"
+          "actions=set_field:0x123456789abcdef01234/0xffffffffffffffff0fff->tun_metadata4,"
+          "delete_field:tun_metadata1,load:3->tun_metadata4[60..70],"
+          "move:tun_metadata4[0..99]->tun_metadata4[60..159],push:NXM_NX_TUN_METADATA0[]"),
+    (LIST, "tun_metadata0,tun_metadata4[60..70]=5,tun_metadata1=0x1122334455667788"),
+    (OPTION, "{class=0x102,type=0x80,len=4}->tun_metadata0,"
+             "{type=1,len=124,class=65535}->tun_metadata63"),
+    (NO_OPTION, "tun_metadata3 {class=1,type=2,len=8}->tun_metadata4"),
 ]
 
 

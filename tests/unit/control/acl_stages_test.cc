@@ -99,7 +99,8 @@ protected:
     {
         return parse_frame(
                    "dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02," + std::string{words}, {})
-            .value();
+            .value()
+            .bytes;
     }
     // Ports that have it in the end.
     numbers send(std::uint16_t from, const std::vector<std::byte>& bytes)

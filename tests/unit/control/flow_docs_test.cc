@@ -59,10 +59,11 @@ names words_of(const std::map<std::string, std::string>& table)
     return out;
 }
 
-// reg0 stands for all registers of its kind.
+// reg0 stands for all registers of its kind, and so does tun_metadata0.
 bool is_one_of_many(std::string_view name)
 {
-    return name.find("reg") != std::string_view::npos && !name.ends_with("reg0");
+    return (name.find("reg") != std::string_view::npos && !name.ends_with("reg0")) ||
+           (name.starts_with("tun_metadata") && name != "tun_metadata0");
 }
 
 TEST(flows_page, has_just_the_fields_that_there_are)
