@@ -232,8 +232,12 @@ std::size_t action_printer::print_option(std::span<const flow::action> actions)
         return 0;
     }
     if (a->of == field::tun_present) {
-        out_ += "delete_field:tun_metadata";
-        append_decimal(out_, static_cast<unsigned>(std::countr_zero(a->mask.low)));
+        for (const flow::option& o : known->map().all()) {
+            if (o.present_bit() == a->mask) {
+                out_ += "delete_field:";
+                out_ += known->at(o.index)->name;
+            }
+        }
         return 1;
     }
     const flow::option* const o =

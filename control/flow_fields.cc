@@ -493,8 +493,8 @@ void add_options(std::vector<flow_field>& fields)
                           .of = field::tun_present,
                           .width = 1,
                           .bits = 1,
-                          .first = static_cast<std::uint8_t>(i),
-                          .is_option = true});
+                          .is_option = true,
+                          .index = static_cast<std::uint8_t>(i)});
     }
 }
 
@@ -639,7 +639,7 @@ flow_result<const flow_field*> known_field(const flow_field& f, std::string_view
         return &f;
     }
     if (const option_names* const options = names.options()) {
-        if (const option_field* const known = options->at(f.first)) {
+        if (const option_field* const known = options->at(f.index)) {
             return &known->whole;
         }
     }

@@ -70,6 +70,7 @@ struct flow_field {
     // tun_metadataN, which is in a key where a bridge's map of options says (flow_options.hh);
     // of the table, which knows no bridge, whether there is one.
     bool is_option{false};
+    std::uint8_t index{0}; // N
     const flow::option* option{nullptr};
 
     // Of bits that are counted as in text, those that there are.

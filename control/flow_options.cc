@@ -35,7 +35,7 @@ std::unique_ptr<const option_field> make_field(const flow::option& o)
                     .of = field::tun_present,
                     .width = 1,
                     .bits = 1,
-                    .first = o.index,
+                    .first = o.words[0],
                     .is_option = true};
     for (std::size_t i = 0; i < o.word_count(); ++i) {
         const auto some = static_cast<std::uint16_t>(o.bits_at(i));
@@ -211,24 +211,24 @@ void append_option_bits(std::string& out, const flow::subfield& s, const port_na
 
 void append_options(std::string& out, const flow::match& m, const port_names* names)
 {
-    const std::uint64_t asked = m.mask.number(field::tun_present);
-    for (unsigned i = 0; i < flow::option_name_count; ++i) {
-        if ((asked >> i & 1) == 0) {
+    const option_names* const options = names != nullptr ? names->options() : nullptr;
+    if (options == nullptr) {
+        return; // no rule has what its bridge does not know
+    }
+    for (const flow::option& o : options->map().all()) {
+        if ((m.mask.get(field::tun_present) & o.present_bit()).is_zero()) {
             continue;
         }
-        out += option_name;
-        append_decimal(out, i);
-        const option_names* const options = names != nullptr ? names->options() : nullptr;
-        if (const option_field* const f = options != nullptr ? options->at(i) : nullptr) {
-            option_value v;
-            for (std::size_t word = 0; word < f->parts.size(); ++word) {
-                v.value[word] = m.value.number(f->parts[word].of);
-                v.mask[word] = m.mask.number(f->parts[word].of);
-            }
-            if (v.mask != option_value{}.mask) {
-                out += '=';
-                append_option_value(out, *f->whole.option, v);
-            }
+        const option_field& f = *options->at(o.index);
+        out += f.name;
+        option_value v;
+        for (std::size_t word = 0; word < f.parts.size(); ++word) {
+            v.value[word] = m.value.number(f.parts[word].of);
+            v.mask[word] = m.mask.number(f.parts[word].of);
+        }
+        if (v.mask != option_value{}.mask) {
+            out += '=';
+            append_option_value(out, o, v);
         }
         out += ',';
     }
@@ -335,7 +335,7 @@ private:
             return flow_fault{word, shown(word) + " is no name of an option; it must be "
                                                   "tun_metadata0 to tun_metadata63"};
         }
-        return static_cast<std::uint8_t>(f->first);
+        return f->index;
     }
 
     std::string_view& text_;

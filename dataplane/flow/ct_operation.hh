@@ -38,7 +38,7 @@ struct ct_flag {
     return std::uint32_t{table} << 16 | static_cast<std::uint32_t>(alg) << 28;
 }
 
-// In a word: which words of the key were changed (49), fields on the stack (7), actions (7).
+// In a word: which words of the key were changed (48), fields on the stack (7), actions (7).
 struct frozen {
     std::uint64_t changed;
     std::uint8_t stack;

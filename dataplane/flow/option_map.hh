@@ -49,9 +49,10 @@ struct option {
         const unsigned behind = bits() - 64 * static_cast<unsigned>(i);
         return behind < 64 ? behind : 64;
     }
+    // Of tun_present.
     [[nodiscard]] constexpr wide present_bit() const noexcept
     {
-        return wide{std::uint64_t{1} << index};
+        return wide{std::uint64_t{1} << words[0]};
     }
 };
 

@@ -15,15 +15,16 @@ namespace {
 constexpr std::size_t first_of_connection = place_of(field::ct_state).word;
 constexpr std::size_t behind_connection = place_of(field::tun_id).word;
 constexpr std::size_t first_behind_headers = place_of(field::metadata).word;
-constexpr std::size_t first_of_options = place_of(field::tun_present).word;
+constexpr std::size_t first_of_options = place_of(field::tun_data0).word;
 
 // All that is no header's. Few packets have options of Geneve, and where there are none the words
 // that have them are zero.
 void copy_behind_headers(const key& from, key& to) noexcept
 {
+    const std::uint64_t options = from.number(field::tun_present) | to.number(field::tun_present);
     std::copy_n(from.words.begin() + first_behind_headers, first_of_options - first_behind_headers,
                 to.words.begin() + first_behind_headers);
-    if ((from.words[first_of_options] | to.words[first_of_options]) != 0) [[unlikely]] {
+    if (options != 0) [[unlikely]] {
         std::copy(from.words.begin() + first_of_options, from.words.end(),
                   to.words.begin() + first_of_options);
     }

@@ -33,7 +33,7 @@ bool is_tunnels(field f) noexcept
 {
     const std::size_t word = place_of(f).word;
     return (word >= place_of(field::tun_id).word && word <= place_of(field::tun_gbp_id).word) ||
-           word >= place_of(field::tun_present).word;
+           word >= place_of(field::tun_data0).word;
 }
 
 // What is known of a connection.
@@ -227,12 +227,11 @@ private:
     // An option is there as soon as some of it is set; one that is taken out has nothing.
     void keep_options_whole(field changed, wide mask, const option_map& known) noexcept
     {
-        constexpr std::size_t word = place_of(field::tun_present).word;
         if (is_option_data(changed)) {
             const option* const of = known.owner_of(changed);
             // Where rules made it so, all packets of the flow have it.
-            const std::uint64_t there = now_.words[word] & changed_.words[word];
-            if (of != nullptr && (wide{there} & of->present_bit()).is_zero()) {
+            const wide there = now_.get(field::tun_present) & changed_.get(field::tun_present);
+            if (of != nullptr && (there & of->present_bit()).is_zero()) {
                 write(field::tun_present, of->present_bit(), of->present_bit());
             }
             return;

@@ -22,10 +22,14 @@ public:
     static constexpr std::size_t word_count =
         flow::place_of(flow::field::tun_gbp_id).word - first_word + std::size_t{1};
     using words = std::array<std::uint64_t, word_count>;
-    // Of Geneve's options, which are there, and what they have. Few packets have any, so these are
-    // kept elsewhere and neither written nor read for the others.
-    static constexpr std::size_t first_option_word = flow::place_of(flow::field::tun_present).word;
-    using option_values = std::array<std::uint64_t, 1 + flow::option_words>;
+    // What Geneve's options have. Few packets have any, so these words are kept elsewhere and
+    // neither written nor read for the others.
+    static constexpr std::size_t first_option_word = flow::place_of(flow::field::tun_data0).word;
+    struct option_values {
+        std::uint64_t present{0}; // as tun_present has it
+        std::array<std::uint64_t, flow::option_words> data{};
+        bool operator==(const option_values&) const noexcept = default;
+    };
 
     static constexpr std::size_t capacity = std::size_t{1} << dataplane::packet_note::tunnel_bits;
     static constexpr std::uint16_t none = 0;
@@ -43,8 +47,10 @@ public:
     {
         const std::uint16_t added = add(w);
         if (added != none) {
+            constexpr flow::field_place at = flow::place_of(flow::field::tun_present);
+            (*all_)[added].values[at.word - first_word] |= options.present << at.shift;
             (*all_)[added].has_options = true;
-            (*options_)[added] = options;
+            (*options_)[added] = options.data;
         }
         return added;
     }
@@ -53,15 +59,19 @@ public:
     {
         words w;
         std::copy_n(k.words.begin() + first_word, w.size(), w.begin());
-        option_values options;
-        std::copy_n(k.words.begin() + first_option_word, options.size(), options.begin());
-        return options[0] == 0 ? add(w) : add(w, options);
+        option_values options{k.number(flow::field::tun_present)};
+        std::copy_n(k.words.begin() + first_option_word, options.data.size(), options.data.begin());
+        return options.present == 0 ? add(w) : add(w, options);
     }
     // Another one with the same.
     [[nodiscard]] std::uint16_t add_copy(std::uint16_t note) noexcept
     {
-        const option_values* const options = options_at(note);
-        return options != nullptr ? add(at(note), *options) : add(at(note));
+        const std::uint16_t added = add(at(note));
+        if (added != none && has_options(note)) {
+            (*all_)[added].has_options = true;
+            (*options_)[added] = (*options_)[note & dataplane::packet_note::tunnel];
+        }
+        return added;
     }
     // Of one that was added: in the key's word `word`, which is a tunnel's, the bits of `mask`
     // become those of `value`, which has no others.
@@ -77,22 +87,29 @@ public:
     {
         return (*all_)[note & dataplane::packet_note::tunnel].values;
     }
-    // Null: it has none.
-    [[nodiscard]] const option_values* options_at(std::uint16_t note) const noexcept
+    [[nodiscard]] bool has_options(std::uint16_t note) const noexcept
     {
-        const std::size_t i = note & dataplane::packet_note::tunnel;
-        return (*all_)[i].has_options ? &(*options_)[i] : nullptr;
+        return (*all_)[note & dataplane::packet_note::tunnel].has_options;
+    }
+    // Of one that has some.
+    [[nodiscard]] option_values options_of(std::uint16_t note) const noexcept
+    {
+        constexpr flow::field_place at_word = flow::place_of(flow::field::tun_present);
+        return {at(note)[at_word.word - first_word] >> at_word.shift,
+                (*options_)[note & dataplane::packet_note::tunnel]};
     }
     // A key's words of the tunnel, all of them.
     void read(std::uint16_t note, flow::key& to) const noexcept
     {
+        const bool had_options = to.number(flow::field::tun_present) != 0;
         const words& w = at(note);
         std::copy(w.begin(), w.end(), to.words.begin() + first_word);
         const auto options = to.words.begin() + first_option_word;
-        if (const option_values* const there = options_at(note)) [[unlikely]] {
-            std::copy(there->begin(), there->end(), options);
-        } else if (*options != 0) [[unlikely]] { // another packet's, which had some
-            std::fill_n(options, option_values{}.size(), 0);
+        if (has_options(note)) [[unlikely]] {
+            const auto& there = (*options_)[note & dataplane::packet_note::tunnel];
+            std::copy(there.begin(), there.end(), options);
+        } else if (had_options) [[unlikely]] { // another packet
+            std::fill_n(options, flow::option_words, 0);
         }
     }
 
@@ -103,7 +120,8 @@ private:
         words values;
         bool has_options;
     };
-    [[nodiscard]] option_values& own_options(std::uint16_t note) noexcept
+    using option_data = std::array<std::uint64_t, flow::option_words>;
+    [[nodiscard]] option_data& own_options(std::uint16_t note) noexcept
     {
         if (!(*all_)[note].has_options) {
             (*all_)[note].has_options = true;
@@ -114,8 +132,8 @@ private:
 
     std::unique_ptr<std::array<note_words, capacity>> all_{new std::array<note_words, capacity>{}};
     // Untouched, and so without memory of its own, as long as there are no options.
-    std::unique_ptr<std::array<option_values, capacity>> options_{
-        new std::array<option_values, capacity>};
+    std::unique_ptr<std::array<option_data, capacity>> options_{
+        new std::array<option_data, capacity>};
     std::size_t count_{1};
 };
 

@@ -19,7 +19,7 @@ void read_data(const std::byte* data, const flow::option& o, notes::option_value
 {
     std::size_t end = o.length;
     for (std::size_t i = 0; i < o.word_count(); ++i) {
-        std::uint64_t& word = out[1 + std::size_t{o.words[i]}];
+        std::uint64_t& word = out.data[o.words[i]];
         if (end >= flow::option_word_bytes) {
             end -= flow::option_word_bytes;
             word = __builtin_bswap64(load<std::uint64_t>(data + end));
@@ -33,7 +33,7 @@ void write_data(const notes::option_values& values, const flow::option& o, std::
 {
     std::size_t end = o.length;
     for (std::size_t i = 0; i < o.word_count(); ++i) {
-        const std::uint64_t word = values[1 + std::size_t{o.words[i]}];
+        const std::uint64_t word = values.data[o.words[i]];
         if (end >= flow::option_word_bytes) {
             end -= flow::option_word_bytes;
             store(data + end, __builtin_bswap64(word));
@@ -60,7 +60,7 @@ fault read_options(const contents& c, const flow::option_map* known,
                 return fault::option_length;
             }
             read_data(left.data() + option_header, *o, out);
-            out[0] |= o->present_bit().low;
+            out.present |= o->present_bit().low;
             understood = understood || (type & flow::critical_option) != 0;
         } else if ((type & flow::critical_option) != 0) {
             return fault::critical_option;
@@ -75,7 +75,7 @@ std::size_t write_options(const notes::option_values& values, const flow::option
 {
     std::size_t size = 0;
     for (const flow::option& o : known.all()) {
-        if ((values[0] & o.present_bit().low) == 0) {
+        if ((values.present & o.present_bit().low) == 0) {
             continue;
         }
         std::byte* const at = out.data() + size;

@@ -273,7 +273,7 @@ carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
         return drop_reason::tunnel_congestion;
     }
     const std::uint16_t note =
-        has_options && options[0] != 0 ? notes_.add(words, options) : notes_.add(words);
+        has_options && options.present != 0 ? notes_.add(words, options) : notes_.add(words);
     if (note == notes::none) {
         return drop_reason::no_memory;
     }

@@ -109,10 +109,11 @@ void carrier::transmit(packet_slot& p, const port_config& to, const surroundings
     const flow_values flow{notes_.at(p.note)};
     description d = describe(p, s, flow);
     std::array<std::byte, most_set_options> options;
-    if (const auto* const set = notes_.options_at(p.note); set != nullptr) [[unlikely]] {
+    if (notes_.has_options(p.note)) [[unlikely]] {
         const auto* const on = around.config.bridge(to.bridge);
         if (s.what == kind::geneve && on != nullptr && on->options) {
-            d.options = std::span{options}.first(write_options(*set, *on->options, options));
+            const notes::option_values set = notes_.options_of(p.note);
+            d.options = std::span{options}.first(write_options(set, *on->options, options));
         }
     }
     const ip_address remote = s.remote.is_set()

@@ -34,7 +34,8 @@ TEST(option_map, finds_options_by_name_and_on_the_wire)
     EXPECT_EQ(map.at(0)->bits_at(1), 64U);
     EXPECT_EQ(map.at(0)->bits_at(2), 32U);
     EXPECT_EQ(map.at(5)->bits_at(0), 32U);
-    EXPECT_EQ(map.at(5)->present_bit(), wide{32});
+    EXPECT_EQ(map.at(5)->present_bit(), wide{1}) << "of its word, which was the first";
+    EXPECT_EQ(map.at(0)->present_bit(), wide{2});
 }
 
 TEST(option_map, has_room_for_so_many_bytes_wherever_they_are)

@@ -396,10 +396,10 @@ protected:
     {
         notes::option_values values{};
         for (const flow::option& o : known().all()) {
-            values[0] |= o.present_bit().low;
+            values.present |= o.present_bit().low;
             for (std::size_t i = 0; i < o.word_count(); ++i) {
                 const std::uint64_t value = 0x0101'0101'0101'0101 * (o.index + i + 1);
-                values[1 + std::size_t{o.words[i]}] = value & flow::wide::ones(o.bits_at(i)).low;
+                values.data[o.words[i]] = value & flow::wide::ones(o.bits_at(i)).low;
             }
         }
         return carrier_.notes().add(notes::words{}, values);
@@ -451,8 +451,8 @@ TEST_F(carrier_of_geneve, tells_flows_the_options_that_it_is_sent)
     const auto back = take(put(turned(went[0].bytes)), local);
     ASSERT_EQ(back.size(), 1U);
     EXPECT_EQ(back[0].bytes, f);
-    ASSERT_NE(carrier_.notes().options_at(back[0].note), nullptr);
-    EXPECT_EQ(*carrier_.notes().options_at(back[0].note), *carrier_.notes().options_at(note));
+    ASSERT_TRUE(carrier_.notes().has_options(back[0].note));
+    EXPECT_EQ(carrier_.notes().options_of(back[0].note), carrier_.notes().options_of(note));
     // And what it does not know: one of them must be understood.
     know({{.option_class = 0x102, .type = 1, .length = 8, .index = 1}});
     EXPECT_TRUE(take(put(turned(went[0].bytes)), local).empty());
@@ -460,7 +460,7 @@ TEST_F(carrier_of_geneve, tells_flows_the_options_that_it_is_sent)
     know({{.option_class = 0x102, .type = 0x80, .length = 4, .index = 9}});
     const auto some = take(put(turned(went[0].bytes)), local);
     ASSERT_EQ(some.size(), 1U);
-    EXPECT_EQ((*carrier_.notes().options_at(some[0].note))[0], 1U << 9);
+    EXPECT_EQ(carrier_.notes().options_of(some[0].note).present, 1U);
     know({{.option_class = 0x102, .type = 0x80, .length = 4, .index = 0},
           {.option_class = 0x102, .type = 1, .length = 4, .index = 1}});
     EXPECT_TRUE(take(put(turned(went[0].bytes)), local).empty()) << "of another length";

@@ -14,6 +14,7 @@ namespace strait::tunnel {
 namespace {
 
 using bytes = std::vector<std::byte>;
+using flow::wide;
 
 flow::option make(std::uint8_t index, std::uint8_t type, std::uint8_t length)
 {
@@ -56,7 +57,7 @@ bytes written(const notes::option_values& values, const flow::option_map& known)
 
 std::uint64_t word(const notes::option_values& values, const flow::option& o, std::size_t i)
 {
-    return values[1 + std::size_t{o.words[i]}];
+    return values.data[o.words[i]];
 }
 
 TEST(options, are_numbers_whose_first_byte_is_the_highest)
@@ -72,7 +73,8 @@ TEST(options, are_numbers_whose_first_byte_is_the_highest)
     append(options, 0x102, 1, counting(8));
     notes::option_values out;
     ASSERT_EQ(read(options, &known, out), fault::none);
-    EXPECT_EQ(out[0], std::uint64_t{1} << 63 | 1 << 7 | 1);
+    EXPECT_EQ(wide{out.present}, known.at(0)->present_bit() | known.at(7)->present_bit() |
+                                     known.at(63)->present_bit());
     EXPECT_EQ(word(out, *known.at(0), 0), 0x01020304U);
     EXPECT_EQ(word(out, *known.at(7), 0), 0x0102030405060708U);
     EXPECT_EQ(word(out, *known.at(63), 0), 0x0d0e0f1011121314U);
@@ -90,7 +92,8 @@ TEST(options, that_are_not_known_are_passed_over)
     bytes options;
     append(options, 0x102, 0, counting(4));
     notes::option_values out;
-    out.fill(~std::uint64_t{0});
+    out.present = 0xff;
+    out.data.fill(~std::uint64_t{0});
     EXPECT_EQ(read(options, nullptr, out), fault::none);
     EXPECT_EQ(out, notes::option_values{});
     EXPECT_EQ(read({}, nullptr, out), fault::none);
@@ -184,10 +187,10 @@ TEST(notes, have_options_only_of_packets_that_have_some)
     notes::words w{};
     w[0] = 5;
     const std::uint16_t plain = all.add(w);
-    EXPECT_EQ(all.options_at(plain), nullptr);
+    EXPECT_FALSE(all.has_options(plain));
     notes::option_values o{};
-    o[0] = 1;
-    o[1] = 77;
+    o.present = 1;
+    o.data[0] = 77;
     const std::uint16_t with = all.add(w, o);
     flow::key k;
     all.read(with, k);
@@ -202,14 +205,15 @@ TEST(notes, have_options_only_of_packets_that_have_some)
     const std::uint16_t copy = all.add_copy(with);
     all.change(copy, flow::place_of(flow::field::tun_data0).word, 0x100, 0xff00);
     all.change(copy, flow::place_of(flow::field::tun_id).word, 6, ~std::uint64_t{0});
-    EXPECT_EQ((*all.options_at(copy))[1], 0x14dU);
+    EXPECT_EQ(all.options_of(copy).data[0], 0x14dU);
     EXPECT_EQ(all.at(copy)[0], 6U);
-    EXPECT_EQ(*all.options_at(with), o);
+    EXPECT_EQ(all.options_of(with), o);
+    EXPECT_EQ(all.at(with)[0], 5U);
     // What an earlier packet had in its place is not this one's.
     all.clear();
     const std::uint16_t reused = all.add_copy(notes::none);
-    all.change(reused, flow::place_of(flow::field::tun_present).word, 2, 2);
-    EXPECT_EQ(*all.options_at(reused), (notes::option_values{2}));
+    all.change(reused, flow::place_of(flow::field::tun_data0).word + std::size_t{1}, 2, 2);
+    EXPECT_EQ(all.options_of(reused), (notes::option_values{0, {0, 2}}));
     all.read(notes::none, k);
     EXPECT_EQ(k.number(flow::field::tun_id), 0U);
 }
