@@ -2,6 +2,7 @@
 // Bundles of changes, their publication, and the end of what they replaced.
 #include "control/bridge_flows.hh"
 
+#include "control/flow_options.hh"
 #include "control/memory_left.hh"
 #include "dataplane/flow/cache.hh"
 
@@ -515,8 +516,8 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
         }
     }
     if (keeper_) {
-        const changed_flows what{b.tables_,         b.touched_, b.groups_,
-                                 b.touched_groups_, b.meters_,  b.touched_meters_};
+        const changed_flows what{b.tables_, b.touched_,        b.groups_, b.touched_groups_,
+                                 b.meters_, b.touched_meters_, names_};
         if (auto kept = keeper_(what); kept.has_error()) {
             return kept.error();
         }
@@ -581,6 +582,7 @@ void bridge_flows::set_options(std::shared_ptr<const flow::option_map> options)
         commits_ = next_commit();
     }
     options_ = std::move(options);
+    names_.set_options(options_ ? std::make_shared<const option_names>(*options_) : nullptr);
     changes_.add_all();
     publish({});
 }
@@ -698,7 +700,7 @@ void bridge_flows::look()
     }
     commits_ = next_commit();
     if (keeper_) {
-        (void)keeper_({tables_, over, groups_, {}, meters_, {}});
+        (void)keeper_({tables_, over, groups_, {}, meters_, {}, names_});
     }
     publish_less(used_now(), {});
 }

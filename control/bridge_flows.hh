@@ -97,6 +97,7 @@ struct changed_flows {
     std::span<const std::uint32_t> group_ids;
     const flow::meter_map& meters;
     std::span<const std::uint32_t> meter_ids;
+    const port_names& names; // for their text: see bridge_flows::names()
 };
 
 class bridge_flows {
@@ -174,6 +175,8 @@ public:
     // flow has any, and bundles that are under way are refused.
     void set_options(std::shared_ptr<const flow::option_map> options);
     // How many flows and groups' buckets have each, by its index.
+    // For text that has ports by their numbers: what else flows can name.
+    [[nodiscard]] const port_names& names() const noexcept { return names_; }
     using option_references = std::array<std::size_t, flow::option_name_count>;
     [[nodiscard]] option_references count_options() const;
 
@@ -245,6 +248,7 @@ private:
     std::shared_ptr<flow::live_pipeline> live_{std::make_shared<flow::live_pipeline>()};
     std::shared_ptr<const flow::port_numbers> ports_{std::make_shared<flow::port_numbers>()};
     std::shared_ptr<const flow::option_map> options_;
+    port_names names_; // with these
     flow::flow_tables tables_;
     std::array<hidden_stage, flow::stage_count> stages_;
     flow::flow_tables hidden_; // of all of these

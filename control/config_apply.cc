@@ -19,7 +19,7 @@ namespace {
 // What others lead to goes when nobody leads to it any more; bridges last, with their flows.
 bool goes_late(const config_kind& kind)
 {
-    return kind.name == "acls" || kind.name == "bridges";
+    return kind.name == "acls" || kind.name == "bridges" || kind.named_by_lines;
 }
 
 } // namespace
@@ -55,7 +55,8 @@ outcome<void> config_plan::take_steps(const rpc& handler)
 {
     const auto removes = [this](const step& s) {
         return (s.does == action::remove || s.does == action::remake) &&
-               !forgotten_.contains(s.key);
+               !forgotten_.contains(s.key) &&
+               !(s.kind->named_by_lines && loses_parent(*s.kind, s.from));
     };
     const auto is_late = [](const step& s) {
         return s.does == action::remove && goes_late(*s.kind);
@@ -74,6 +75,9 @@ outcome<void> config_plan::take_steps(const rpc& handler)
             }
         }
     }
+    if (auto done = commit_lines(); done.has_error()) {
+        return done;
+    }
     for (const step& s : std::views::reverse(steps_)) {
         if (removes(s) && is_late(s)) {
             if (auto done = take(handler, s, true); done.has_error()) {
@@ -81,7 +85,7 @@ outcome<void> config_plan::take_steps(const rpc& handler)
             }
         }
     }
-    return commit_lines();
+    return {};
 }
 
 // Each bridge's at once.

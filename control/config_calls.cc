@@ -258,6 +258,11 @@ config_calls change_ct_limit(const object& /*from*/, const object& to)
     return {{"ct.limit", to}};
 }
 
+config_call remove_option_call(const config_sources& /*from*/, const object& record)
+{
+    return {"tlv-map.del", record};
+}
+
 config_call remove_ct_limit_call(const config_sources& /*from*/, const object& record)
 {
     object p = record;

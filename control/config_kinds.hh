@@ -52,6 +52,8 @@ struct config_kind {
     // What makes `to` of it while it stays; nothing: it must be made anew. Null: always.
     std::vector<config_call> (*change)(const object& from, const object& to);
     bool declared{true}; // part of documents; else only kept
+    // Flows may name it: it goes when they do not any more, or with its bridge.
+    bool named_by_lines{false};
 };
 
 // In the order in which they are made.

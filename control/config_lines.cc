@@ -17,10 +17,10 @@ namespace {
 using ports::result;
 
 // What tells a flow from others: its table, priority and match.
-std::string flow_key(std::string_view prefix, const flow::rule& r)
+std::string flow_key(std::string_view prefix, const flow::rule& r, const port_names& names)
 {
     return std::string{prefix} + std::to_string(r.table()) + ' ' + std::to_string(r.priority()) +
-           ' ' + format_match(r.match());
+           ' ' + format_match(r.match(), &names);
 }
 
 std::string number_key(std::string_view prefix, std::uint32_t number)
@@ -51,10 +51,10 @@ outcome<void> add_line(const bridge_flows& flows, bridge_flows::bundle& to, line
         return read.has_error() ? outcome<void>{invalid(read.error())} : flows.apply(to, *read);
     }
     if (kind == line_kind::groups) {
-        auto read = parse_group(text, group_command::add);
+        auto read = parse_group(text, group_command::add, flows.names());
         return read.has_error() ? outcome<void>{invalid(read.error())} : flows.apply(to, *read);
     }
-    auto read = parse_flow(text, flow_command::add);
+    auto read = parse_flow(text, flow_command::add, flows.names());
     if (read.has_error()) {
         return invalid(read.error());
     }
@@ -109,7 +109,7 @@ void put_changes(store_changes& to, const std::string& bridge, const changed_flo
     const std::string groups = line_prefix(line_kind::groups, bridge);
     for (const std::uint32_t id : what.group_ids) {
         const auto* const g = what.groups.find(id);
-        g != nullptr ? to.put(number_key(groups, id), format_group(g->settings()))
+        g != nullptr ? to.put(number_key(groups, id), format_group(g->settings(), &what.names))
                      : to.erase(number_key(groups, id));
     }
     const std::string flows = line_prefix(line_kind::flows, bridge);
@@ -117,8 +117,9 @@ void put_changes(store_changes& to, const std::string& bridge, const changed_flo
         const auto* const table = what.tables.find(r->table());
         const flow::rule* const now =
             table == nullptr ? nullptr : table->find_exact(r->match(), r->priority());
-        now != nullptr ? to.put(flow_key(flows, *now), format_flow(spec_of(*now)))
-                       : to.erase(flow_key(flows, *r));
+        now != nullptr
+            ? to.put(flow_key(flows, *now, what.names), format_flow(spec_of(*now), &what.names))
+            : to.erase(flow_key(flows, *r, what.names));
     }
 }
 
@@ -138,8 +139,9 @@ void put_all(store_changes& to, const std::string& bridge, const bridge_flows& f
     flows.groups().for_each([&groups](const flow::bucket_group& g) { groups.push_back(g.id()); });
     std::vector<std::uint32_t> meters;
     flows.meters().for_each([&meters](const flow::packet_meter& m) { meters.push_back(m.id()); });
-    put_changes(to, bridge,
-                {flows.tables(), rules, flows.groups(), groups, flows.meters(), meters});
+    put_changes(
+        to, bridge,
+        {flows.tables(), rules, flows.groups(), groups, flows.meters(), meters, flows.names()});
 }
 
 std::vector<std::string> list_lines(line_kind kind, const bridge_flows& flows)
@@ -153,7 +155,7 @@ std::vector<std::string> list_lines(line_kind kind, const bridge_flows& flows)
     }
     if (kind == line_kind::groups) {
         for (const flow::bucket_group* const g : by_number(flows.groups())) {
-            out.push_back(format_group(g->settings()));
+            out.push_back(format_group(g->settings(), &flows.names()));
         }
         return out;
     }
@@ -163,8 +165,8 @@ std::vector<std::string> list_lines(line_kind kind, const bridge_flows& flows)
         std::string text;
     };
     std::vector<one> all;
-    flows.for_each_in_no_order([&all](const flow::rule& r) {
-        all.push_back({r.table(), r.priority(), format_flow(spec_of(r))});
+    flows.for_each_in_no_order([&](const flow::rule& r) {
+        all.push_back({r.table(), r.priority(), format_flow(spec_of(r), &flows.names())});
     });
     std::ranges::sort(all, [](const one& a, const one& b) {
         return a.table != b.table         ? a.table < b.table

@@ -4,12 +4,15 @@
 
 #include "control/flow_group_text.hh"
 #include "control/flow_meter_text.hh"
+#include "control/flow_options.hh"
 #include "control/parameters.hh"
 
 #include <boost/json/array.hpp>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <span>
 #include <utility>
 
 namespace strait::control {
@@ -22,14 +25,18 @@ namespace {
 constexpr std::size_t bridges_kind = 0;
 constexpr std::size_t ports_kind = 1;
 
+std::size_t options_kind()
+{
+    return static_cast<std::size_t>(find_config_kind("options") - config_kinds().data());
+}
+
 std::string name_in(const object& record)
 {
     return text_of(record, "name").value_or("");
 }
 
-template <typename Object>
-std::map<std::uint32_t, std::string> texts(const flow::id_map<Object>& all,
-                                           std::string (*format)(const Object&))
+template <typename Object, typename Format>
+std::map<std::uint32_t, std::string> texts(const flow::id_map<Object>& all, const Format& format)
 {
     std::map<std::uint32_t, std::string> out;
     all.for_each([&](const Object& o) { out.emplace(o.id(), format(o)); });
@@ -41,9 +48,14 @@ std::string meter_text(const flow::packet_meter& m)
     return format_meter(m.settings());
 }
 
-std::string group_text(const flow::bucket_group& g)
+// Those of `all` that are not among `others`; both in one order.
+std::vector<std::string> not_in(std::vector<std::string> all, std::vector<std::string> others)
 {
-    return format_group(g.settings());
+    std::ranges::sort(all);
+    std::ranges::sort(others);
+    std::vector<std::string> out;
+    std::ranges::set_difference(all, others, std::back_inserter(out));
+    return out;
 }
 
 // Takes away what is not wanted, as far as it is not led to.
@@ -114,6 +126,9 @@ outcome<config_plan> config_plan::make(configuration& config, virtual_switch& sw
 {
     config_plan plan{config, sw, std::move(wanted)};
     if (auto done = plan.number_ports(); done.has_error()) {
+        return done.error();
+    }
+    if (auto done = plan.read_options(); done.has_error()) {
         return done.error();
     }
     plan.compare();
@@ -232,9 +247,10 @@ void config_plan::compare_kind(std::size_t i)
     }
 }
 
-port_names config_plan::names_on(const std::string& bridge) const
+// Options are where the flows have them now.
+port_names config_plan::names_on(const std::string& bridge, const bridge_flows& flows) const
 {
-    port_names out;
+    port_names out = flows.names();
     for (const auto& [key, entry] : wanted_.kinds[ports_kind]) {
         if (text_of(entry.record, "bridge") == bridge) {
             out.add(static_cast<flow::port_number>(*number_of(entry.record, "number")),
@@ -249,6 +265,35 @@ port_names config_plan::names_on(const std::string& bridge) const
     return out;
 }
 
+outcome<void> config_plan::read_options()
+{
+    for (const auto& [key, entry] : wanted_.kinds[options_kind()]) {
+        const auto read = parse_options(text_of(entry.record, "options").value(), false);
+        if (read.has_error()) {
+            return failure{failure_kind::invalid,
+                           wanted_.where(entry.place) + read.error().message};
+        }
+        if (read->size() != 1) {
+            return failure{failure_kind::invalid,
+                           wanted_.where(entry.place) + "each option is an entry of its own here"};
+        }
+        auto& known = options_[text_of(entry.record, "bridge").value()];
+        if (const auto done = add_option(known, read->front()); done.has_error()) {
+            return failure{done.error().kind, wanted_.where(entry.place) + done.error().message};
+        }
+    }
+    return {};
+}
+
+// Then what flows may name is not known before its steps are taken.
+bool config_plan::changes_options(const std::string& bridge) const
+{
+    return std::ranges::any_of(steps_, [&](const step& s) {
+        return s.kind->named_by_lines &&
+               text_of(s.does == action::remove ? s.from : s.to, "bridge") == bridge;
+    });
+}
+
 // What the bridge is to have, in a bundle; refused with the line's place.
 outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
                                                    const std::string& bridge) const
@@ -256,7 +301,7 @@ outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
     const auto found = wanted_.bridges.find(bridge);
     static const config_document::lines none;
     const auto& lines = found == wanted_.bridges.end() ? none : found->second;
-    const port_names names = names_on(bridge);
+    const port_names names = names_on(bridge, flows);
     auto b = flows.begin_empty();
     const auto refuse = [this](const config_document::line& l, const std::string& why) {
         return failure{failure_kind::invalid, wanted_.where(l.place) + why};
@@ -290,7 +335,8 @@ outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
         if (!groups.insert(read->group.id).second) {
             return refuse(l, "group " + std::to_string(read->group.id) + " is there twice");
         }
-        if (before != nullptr && format_group(before->settings()) == format_group(read->group)) {
+        if (before != nullptr &&
+            format_group(before->settings(), &names) == format_group(read->group, &names)) {
             continue;
         }
         if (auto done = flows.apply(b, *read); done.has_error()) {
@@ -321,7 +367,7 @@ outcome<void> config_plan::compare_lines()
     for (const auto& [key, entry] : wanted_.kinds[bridges_kind]) {
         const std::string name = name_in(entry.record);
         const auto there = switch_->bridges().find(name);
-        if (there != switch_->bridges().end() && !anew_.contains(key)) {
+        if (there != switch_->bridges().end() && !anew_.contains(key) && !changes_options(name)) {
             auto b = prepare(*there->second.flows, name);
             if (b.has_error()) {
                 return b.error();
@@ -330,17 +376,31 @@ outcome<void> config_plan::compare_lines()
             prepared_.emplace(name, std::move(*b));
             continue;
         }
-        // One that is not there yet: what cannot be is found out elsewhere.
+        // One that is not there yet, or not as it will be: what cannot be is found out elsewhere.
         retired_flows retired{switch_->engine()};
         bridge_flows scratch{switch_->engine(), retired};
+        if (const auto options = options_.find(name); options != options_.end()) {
+            scratch.set_options(std::make_shared<const flow::option_map>(options->second));
+        }
         auto b = prepare(scratch, name);
         if (b.has_error()) {
             return b.error();
         }
-        note_lines(scratch, name, *b);
+        const bool stays = there != switch_->bridges().end() && !anew_.contains(key);
+        if (!stays) {
+            note_lines(scratch, name, *b);
+        }
         if (const auto done = scratch.commit_objects(std::move(*b)); done.has_error()) {
             return failure{failure_kind::invalid,
                            wanted_.where(entry.place) + done.error().message};
+        }
+        for (const line_kind kind : stays ? std::span{line_kinds} : std::span<const line_kind>{}) {
+            const auto before = list_lines(kind, *there->second.flows);
+            const auto after = list_lines(kind, scratch);
+            line_change change{name, kind, not_in(before, after), not_in(after, before)};
+            if (!change.removed.empty() || !change.added.empty()) {
+                lines_.push_back(std::move(change));
+            }
         }
     }
     return {};
@@ -352,10 +412,10 @@ void config_plan::note_lines(const bridge_flows& flows, const std::string& bridg
     const auto differs = flows.compare(b);
     line_change change{bridge, line_kind::flows, {}, {}};
     for (const auto& r : differs.removed) {
-        change.removed.push_back(format_flow(spec_of(*r)));
+        change.removed.push_back(format_flow(spec_of(*r), &flows.names()));
     }
     for (const auto& r : differs.added) {
-        change.added.push_back(format_flow(spec_of(*r)));
+        change.added.push_back(format_flow(spec_of(*r), &flows.names()));
     }
     std::ranges::sort(change.removed);
     std::ranges::sort(change.added);
@@ -376,6 +436,9 @@ void config_plan::note_lines(const bridge_flows& flows, const std::string& bridg
         }
     };
     note(line_kind::meters, texts(flows.meters(), meter_text), texts(b.meters(), meter_text));
+    const auto group_text = [&flows](const flow::bucket_group& g) {
+        return format_group(g.settings(), &flows.names());
+    };
     note(line_kind::groups, texts(flows.groups(), group_text), texts(b.groups(), group_text));
     if (!change.removed.empty() || !change.added.empty()) {
         lines_.push_back(std::move(change));

@@ -53,11 +53,13 @@ private:
     config_plan(configuration& config, virtual_switch& sw, config_document wanted);
 
     [[nodiscard]] outcome<void> number_ports();
+    [[nodiscard]] outcome<void> read_options();
+    [[nodiscard]] bool changes_options(const std::string& bridge) const;
     void compare();
     void compare_kind(std::size_t i);
     [[nodiscard]] bool loses_parent(const config_kind& kind, const boost::json::object& r) const;
     [[nodiscard]] outcome<void> compare_lines();
-    [[nodiscard]] port_names names_on(const std::string& bridge) const;
+    [[nodiscard]] port_names names_on(const std::string& bridge, const bridge_flows& flows) const;
     [[nodiscard]] outcome<bridge_flows::bundle> prepare(const bridge_flows& flows,
                                                         const std::string& bridge) const;
     void note_lines(const bridge_flows& flows, const std::string& bridge,
@@ -71,9 +73,10 @@ private:
     configuration* config_;
     virtual_switch* switch_;
     config_document wanted_;
-    std::vector<records> current_; // by kind
-    std::vector<step> steps_;      // in order of kinds
-    std::set<std::string> anew_;   // keys of what is removed, or made anew
+    std::vector<records> current_;                    // by kind
+    std::map<std::string, flow::option_map> options_; // wanted, by bridge
+    std::vector<step> steps_;                         // in order of kinds
+    std::set<std::string> anew_;                      // keys of what is removed, or made anew
     std::set<std::string> forgotten_;
     std::vector<line_change> lines_;
     std::map<std::string, bridge_flows::bundle> prepared_; // of bridges that stay

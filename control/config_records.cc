@@ -5,6 +5,7 @@
 #include "control/acl_text.hh"
 #include "control/connection_jobs.hh"
 #include "control/endpoints.hh"
+#include "control/flow_options.hh"
 #include "control/ip_text.hh"
 #include "control/method_table.hh"
 #include "control/parameters.hh"
@@ -427,6 +428,28 @@ void list_ct_limits(const config_sources& from, const config_sink& take)
 object normal_ct_limit(const object& given)
 {
     return without(given, {{"reset", false}});
+}
+
+// Each by itself, so that one may go while others stay.
+void list_options(const config_sources& from, const config_sink& take)
+{
+    for (const auto& [name, b] : from.sw.bridges()) {
+        if (b.config->options) {
+            for (const flow::option& o : b.config->options->all()) {
+                take({{"bridge", name}, {"options", format_option(o)}});
+            }
+        }
+    }
+}
+
+object normal_option(const object& given)
+{
+    object r = given;
+    const auto read = parse_options(text_of(r, "options").value_or(""), false);
+    if (read.has_value() && read->size() == 1) {
+        r["options"] = format_option(read->front());
+    }
+    return r;
 }
 
 void list_adoptions(const config_sources& from, const config_sink& take)

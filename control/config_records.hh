@@ -26,6 +26,7 @@ void list_acls(const config_sources& from, const config_sink& take);
 void list_attachments(const config_sources& from, const config_sink& take);
 void list_bindings(const config_sources& from, const config_sink& take);
 void list_ct_limits(const config_sources& from, const config_sink& take);
+void list_options(const config_sources& from, const config_sink& take);
 void list_adoptions(const config_sources& from, const config_sink& take);
 void list_mirrors(const config_sources& from, const config_sink& take);
 
@@ -39,6 +40,7 @@ void list_mirrors(const config_sources& from, const config_sink& take);
 [[nodiscard]] boost::json::object normal_attachment(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_binding(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_ct_limit(const boost::json::object& given);
+[[nodiscard]] boost::json::object normal_option(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_adoption(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_mirror(const boost::json::object& given);
 
@@ -83,6 +85,8 @@ using config_calls = std::vector<config_call>;
                                               const boost::json::object& record);
 [[nodiscard]] config_call remove_ct_limit_call(const config_sources& from,
                                                const boost::json::object& record);
+[[nodiscard]] config_call remove_option_call(const config_sources& from,
+                                             const boost::json::object& record);
 [[nodiscard]] config_call remove_adoption_call(const config_sources& from,
                                                const boost::json::object& record);
 [[nodiscard]] config_call remove_mirror_call(const config_sources& from,

@@ -372,4 +372,32 @@ std::string format_option(const flow::option& o)
     return out;
 }
 
+outcome<void> add_option(flow::option_map& to, const flow::option& o)
+{
+    const std::string name = "tun_metadata" + std::to_string(o.index);
+    if (const flow::option* const same = to.at(o.index)) {
+        return failure{failure_kind::exists, name + " is " + format_option(*same) +
+                                                 " already; remove that first: tlv-map del " +
+                                                 name};
+    }
+    if (const flow::option* const same = to.find(o.option_class, o.type)) {
+        return failure{failure_kind::exists,
+                       "this option is known already: " + format_option(*same)};
+    }
+    if (!to.add(o)) {
+        return failure{failure_kind::limit, format_option(o) + " has no room: flows have " +
+                                                std::to_string(flow::longest_option_data) +
+                                                " bytes for all options of a bridge, " +
+                                                std::to_string(flow::option_word_bytes) +
+                                                " or a multiple of them for each, of which " +
+                                                std::to_string(to.room()) + " are left"};
+    }
+    return {};
+}
+
+bool names_options(const flow::match& m) noexcept
+{
+    return m.mask.number(flow::field::tun_present) != 0;
+}
+
 } // namespace strait::control

@@ -6,6 +6,7 @@
 #include "dataplane/flow/option_map.hh"
 #include "ports/error.hh"
 
+#include "control/failure.hh"
 #include "control/flow_fields.hh"
 
 #include <array>
@@ -68,5 +69,10 @@ void append_options(std::string& out, const flow::match& m, const port_names* na
 [[nodiscard]] ports::result<std::vector<flow::option>> parse_options(std::string_view text,
                                                                      bool to_remove);
 [[nodiscard]] std::string format_option(const flow::option& o);
+
+// Refused: there is such an option already, or no room for it.
+[[nodiscard]] outcome<void> add_option(flow::option_map& to, const flow::option& o);
+// Whether it names any.
+[[nodiscard]] bool names_options(const flow::match& m) noexcept;
 
 } // namespace strait::control

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods about captures: their words to what the switch is asked for.
+#include "control/flow_options.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
 
@@ -94,6 +95,11 @@ service::result service::capture(const object& p, rpc::takeover& then)
             return failure{failure_kind::invalid, "there is no port of this name, and it is no "
                                                   "match of packets: " +
                                                       matches.error().message};
+        }
+        if (std::ranges::any_of(*matches, names_options)) {
+            return failure{failure_kind::invalid,
+                           "captures do not know options of Geneve; name the tunnel's port, and "
+                           "filter what is captured"};
         }
         request.bridge = (*bridge)->name;
         request.flows = std::move(*matches);

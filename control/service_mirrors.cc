@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods that make and show mirrors.
+#include "control/flow_options.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
 
@@ -114,6 +115,11 @@ service::result service::mirror_add(const object& p)
         auto matches = parse_match(*flow, switch_.port_names_of(r.bridge));
         if (matches.has_error()) {
             return failure{failure_kind::invalid, "--select-flow: " + matches.error().message};
+        }
+        if (std::ranges::any_of(*matches, names_options)) {
+            return failure{failure_kind::invalid,
+                           "--select-flow: mirrors do not know options of Geneve; a flow that "
+                           "matches them can output to the mirror's port"};
         }
         r.flow = *flow;
         r.flows = std::move(*matches);

@@ -10,27 +10,6 @@ namespace strait::control {
 
 namespace {
 
-// Why it cannot be one more; empty: it can.
-std::string why_not(const flow::option_map& known, const flow::option& o)
-{
-    const std::string name = "tun_metadata" + std::to_string(o.index);
-    if (const flow::option* const same = known.at(o.index)) {
-        return name + " is " + format_option(*same) + " already; remove that first: tlv-map del " +
-               name;
-    }
-    if (const flow::option* const same = known.find(o.option_class, o.type)) {
-        return "this option is known already: " + format_option(*same);
-    }
-    if (known.room() < o.length) {
-        return format_option(o) + " has no room: flows have " +
-               std::to_string(flow::longest_option_data) + " bytes for all options of a bridge, " +
-               std::to_string(flow::option_word_bytes) +
-               " or a multiple of them for each, of which " + std::to_string(known.room()) +
-               " are left";
-    }
-    return {};
-}
-
 bool is(const flow::option& known, const flow::option& asked)
 {
     return asked.length == 0 || (known.option_class == asked.option_class &&
@@ -60,10 +39,8 @@ outcome<void> virtual_switch::add_options(const std::string& bridge_name,
     const auto& known = found->second.config->options;
     flow::option_map options = known ? *known : flow::option_map{};
     for (const flow::option& o : added) {
-        const std::string why = why_not(options, o);
-        if (!why.empty() || !options.add(o)) {
-            const bool is_full = options.room() < o.length;
-            return failure{is_full ? failure_kind::limit : failure_kind::exists, why};
+        if (auto done = add_option(options, o); done.has_error()) {
+            return done;
         }
     }
     set_options(found->second, options);

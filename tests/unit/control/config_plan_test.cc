@@ -292,5 +292,44 @@ TEST_F(documents, keep_what_is_configured_and_is_not_there)
     EXPECT_TRUE(sw().ports().empty());
 }
 
+TEST_F(documents, bring_options_of_geneve_before_flows_that_name_them_and_take_them_behind)
+{
+    const auto document = [](std::string_view options, std::string_view flows) {
+        return R"({"version": 1, "bridges": [{"name": "br0"}], "options": [)" +
+               std::string{options} + R"(], "flows": [{"bridge": "br0", "flows": [)" +
+               std::string{flows} + "]}]}";
+    };
+    const std::string first =
+        R"({"bridge": "br0", "options": "{class=0x102,type=0x80,len=4}->tun_metadata0"})";
+    const std::string second =
+        R"({"bridge": "br0", "options": "{class=0x102,type=0x81,len=8}->tun_metadata1"})";
+    const std::string of_first = R"("tun_metadata0=0x7 actions=drop")";
+    const std::string of_second = R"("tun_metadata1=0x8 actions=drop")";
+    const std::string both = document(first + ',' + second, of_first + ',' + of_second);
+    ASSERT_EQ(apply(both), "");
+    EXPECT_THAT(differences(both), IsEmpty());
+    const std::string shown = show();
+    EXPECT_THAT(shown, HasSubstr("tun_metadata1=0x8 actions=drop"));
+    restart();
+    EXPECT_EQ(show(), shown);
+
+    const std::string less = document(second, of_second);
+    EXPECT_THAT(differences(less), ElementsAre("remove option of Geneve br0 options "
+                                               "{class=0x102,type=0x80,len=4}->tun_metadata0",
+                                               "- tun_metadata0=0x7 actions=drop"));
+    ASSERT_EQ(apply(less), "");
+    EXPECT_THAT(differences(less), IsEmpty());
+    EXPECT_EQ(apply(R"({"version": 1})"), "") << "with its bridge";
+
+    EXPECT_THAT(apply(document(first, of_second)),
+                HasSubstr("tun_metadata1 is no option of Geneve that the bridge knows"));
+    EXPECT_THAT(apply(document(first + ',' + first, "")), HasSubstr("is there twice"));
+    EXPECT_THAT(apply(document(R"({"bridge": "br0", "options": "{class=1,type=1,len=4}->)"
+                               R"(tun_metadata0,{class=1,type=2,len=4}->tun_metadata1"})",
+                               "")),
+                HasSubstr("each option is an entry of its own here"));
+    EXPECT_TRUE(sw().bridges().empty());
+}
+
 } // namespace
 } // namespace strait::control

@@ -80,6 +80,8 @@ constexpr auto examples = std::to_array<example>({
                        "limit":50,"limit_bytes":100000,"max_wait":7})"},
     {"shaper.del", R"({"port":"s","class":1})"},
     {"ct.limit", R"({"zone":7,"set":50})"},
+    {"tlv-map.add", R"({"bridge":"br0","options":"{class=0x102,type=0x81,len=8}->tun_metadata1"})"},
+    {"tlv-map.del", R"({"bridge":"br1","options":"tun_metadata0"})"},
     {"config.apply", R"({"document":"{\"version\":1,\"bridges\":[{\"name\":\"only\"}]}"})"},
     {"config.commit", R"({"upload":1})"},
 });
@@ -107,11 +109,18 @@ protected:
         done("address.add", R"({"bridge":"br0","address":"10.1.0.2/24"})");
         done("port.set", R"({"name":"br0","mtu":1400})");
         done("route.add", R"({"to":"10.2.0.0/16","via":"10.1.0.9"})");
+        for (const auto* const bridge : {"br0", "br1"}) {
+            done("tlv-map.add",
+                 std::string{R"({"bridge":")"} + bridge +
+                     R"(","options":"{class=0x102,type=0x80,len=4}->tun_metadata0"})");
+        }
         done("meter.add", R"({"bridge":"br0","meters":"meter=1 kbps bands=type=drop rate=100"})");
         done("group.add",
              R"({"bridge":"br0","groups":"group_id=1,type=all,bucket=actions=output:a"})");
         done("group.add",
              R"({"bridge":"br0","groups":"group_id=2,type=all,bucket=actions=output:b"})");
+        done("flow.add", R"({"bridge":"br0","flows":"tun_metadata0=7,actions=)"
+                         R"(set_field:0x8->tun_metadata0,output:b"})");
         done("flow.add",
              R"({"bridge":"br0","flows":"priority=5,in_port=a,actions=meter:1,output:b\n)"
              R"(in_port=b,actions=group:2\nudp,actions=normal"})");
