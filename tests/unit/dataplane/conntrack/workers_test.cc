@@ -6,10 +6,12 @@
 #include "tests/unit/sanitizers.hh"
 
 #include "dataplane/conntrack/tracker.hh"
+#include "dataplane/conntrack/tracker_known.hh"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -260,6 +262,71 @@ TEST_F(conntrack_workers, hands_that_meet_on_one_connection_lose_nothing_of_it)
         EXPECT_EQ(c.tcp, tcp::state::last_ack);
         EXPECT_NE(c.notes & conntrack::note::assured, 0);
     }
+}
+
+// While others begin in the same zone, and what is looked for without a lock moves.
+TEST_F(conntrack_workers, that_go_the_short_way_of_one_connection_agree_on_it)
+{
+    make(10'000, 2);
+    constexpr unsigned count = 64; // every other one TCP
+    constexpr unsigned packets = thread_sanitizer ? 20'000 : 400'000;
+    constexpr parameters asked{.zone = 5, .commit = true};
+    std::array<std::vector<std::unique_ptr<asking>>, 2> sent; // by the worker that has them
+    for (unsigned i = 0; i < count; ++i) {
+        const end c = client(i);
+        if (i % 2 == 0) {
+            for (unsigned w : {0U, 1U}) {
+                const std::string data = "as long as TCP's header"; // as the short way wants it
+                const frame f = w == 0 ? udp_frame(c, server, data) : udp_frame(server, c, data);
+                (void)state(0, f, asked);
+                sent[w].push_back(std::make_unique<asking>(f, asked));
+            }
+            continue;
+        }
+        (void)state(0, tcp_packet{c, server, tcp::syn, 100}.build(), asked);
+        (void)state(0, tcp_packet{server, c, tcp::syn | tcp::ack, 500, 101}.build(), asked);
+        (void)state(0, tcp_packet{c, server, tcp::ack, 101, 501}.build(), asked);
+        for (unsigned w : {0U, 1U}) {
+            const tcp_packet p = w == 0 ? tcp_packet{c, server, tcp::ack, 101, 501, 1000, "again"}
+                                        : tcp_packet{server, c, tcp::ack, 501, 101};
+            sent[w].push_back(std::make_unique<asking>(p.build(), asked));
+        }
+    }
+    std::atomic<unsigned> wrong{0};
+    std::array<unsigned, 2> went_short{};
+    run([&](unsigned w) {
+        conntrack::tracker& t = *trackers_[w];
+        const std::uint32_t wanted = w == 1 ? answered : ct::tracked | ct::established;
+        for (unsigned n = 0; n < packets; ++n) {
+            if (n % 16 == w) {
+                (void)state(w, udp_frame(client(1000 + n / 16), server), asked);
+                t.maintain(1000);
+            }
+            const conntrack::request& r = sent[w][n % count]->request();
+            conntrack::plain_packet q;
+            if (!conntrack::read_plain(*r.p, asked.zone, q)) {
+                wrong.fetch_add(1, std::memory_order_relaxed);
+                continue;
+            }
+            t.look_for(q);
+            conntrack::lock_holder held{t.alone()};
+            t.enter(held, asked.zone);
+            const conntrack::known_connection k = t.meet(q, 1000);
+            if (k.of != nullptr) { // by chance another one of its bucket may be the likely one
+                ++went_short[w];
+                const bool is_right = k.state == wanted && t.follow(q, k, 1000);
+                wrong.fetch_add(is_right ? 0U : 1U, std::memory_order_relaxed);
+            }
+        }
+    });
+    EXPECT_EQ(wrong.load(), 0U);
+    EXPECT_GT(went_short[0], packets * 9 / 10);
+    EXPECT_GT(went_short[1], packets * 9 / 10);
+    unsigned assured = 0;
+    for (const auto& c : list()) {
+        assured += (c.notes & conntrack::note::assured) != 0 ? 1U : 0U;
+    }
+    EXPECT_EQ(assured, count);
 }
 
 TEST_F(conntrack_workers, no_two_are_translated_to_the_same_and_a_limit_is_exact)
