@@ -6,7 +6,6 @@
 #include "control/parameters.hh"
 
 #include <algorithm>
-#include <ranges>
 #include <utility>
 
 namespace strait::control {
@@ -61,7 +60,8 @@ outcome<void> config_plan::take_steps(const rpc& handler)
     const auto is_late = [](const step& s) {
         return s.does == action::remove && goes_late(*s.kind);
     };
-    for (const step& s : std::views::reverse(steps_)) {
+    for (auto i = steps_.rbegin(); i != steps_.rend(); ++i) {
+        const step& s = *i;
         if (removes(s) && !is_late(s)) {
             if (auto done = take(handler, s, true); done.has_error()) {
                 return done;
@@ -78,7 +78,8 @@ outcome<void> config_plan::take_steps(const rpc& handler)
     if (auto done = commit_lines(); done.has_error()) {
         return done;
     }
-    for (const step& s : std::views::reverse(steps_)) {
+    for (auto i = steps_.rbegin(); i != steps_.rend(); ++i) {
+        const step& s = *i;
         if (removes(s) && is_late(s)) {
             if (auto done = take(handler, s, true); done.has_error()) {
                 return done;
@@ -164,7 +165,8 @@ std::string config_plan::bring_back(const rpc& handler) const
             left += (left.empty() ? "" : "; ") + done.error().message;
         }
     };
-    for (const step& s : std::views::reverse(back.steps_)) {
+    for (auto i = back.steps_.rbegin(); i != back.steps_.rend(); ++i) {
+        const step& s = *i;
         if (s.does == action::remove || s.does == action::remake) {
             attempt(s, true);
         }
