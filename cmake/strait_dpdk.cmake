@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# The targets strait_dpdk (EAL, the libraries and the drivers Strait uses) and strait_dpdk_virtio
-# (the same and the virtio driver, for a test that is a guest by it).
+# The targets strait_dpdk (EAL, the libraries and the drivers of virtual devices that Strait uses),
+# strait_dpdk_virtio (the same and the virtio driver, for a test that is a guest by it) and
+# strait_dpdk_nics (the same and drivers of PCI devices, AF_XDP, memif and bonds, for straitd).
 #
 # DPDK is linked statically, with what is named here only: a program linked with the shared
 # libraries loads every driver in the distribution's plug-in folder when EAL starts, 100 MB of
@@ -78,5 +79,24 @@ strait_find_dpdk_archive(archive net_virtio)
 add_library(strait_dpdk_virtio INTERFACE)
 target_link_libraries(strait_dpdk_virtio INTERFACE
     strait_dpdk "$<LINK_LIBRARY:WHOLE_ARCHIVE,${archive}>")
+
+# NICs that servers, clouds and emulators have. mlx5 works beside the kernel's driver, by libibverbs.
+set(strait_dpdk_nic_archives)
+foreach(name IN ITEMS security ip_frag sched bus_auxiliary common_iavf common_mlx5
+        net_af_xdp net_bnxt net_bond net_e1000 net_ena net_i40e net_iavf net_ice net_igc net_ixgbe
+        net_memif net_mlx5 net_virtio net_vmxnet3)
+    strait_find_dpdk_archive(archive ${name})
+    list(APPEND strait_dpdk_nic_archives "${archive}")
+endforeach()
+list(JOIN strait_dpdk_nic_archives "," strait_dpdk_nic_archives)
+pkg_check_modules(STRAIT_NIC_LIBRARIES QUIET IMPORTED_TARGET libmlx5 libibverbs libxdp libbpf)
+if(NOT STRAIT_NIC_LIBRARIES_FOUND)
+    message(FATAL_ERROR "libibverbs, libmlx5, libxdp or libbpf, which DPDK's drivers need, was not "
+                        "found (Debian 12: apt-get install libibverbs-dev libxdp-dev libbpf-dev).")
+endif()
+add_library(strait_dpdk_nics INTERFACE)
+target_link_libraries(strait_dpdk_nics INTERFACE
+    strait_dpdk "$<LINK_LIBRARY:WHOLE_ARCHIVE,${strait_dpdk_nic_archives}>"
+    PkgConfig::STRAIT_NIC_LIBRARIES)
 
 message(STATUS "DPDK ${STRAIT_DPDK_VERSION}, static, for -march=${STRAIT_MARCH}")

@@ -6,6 +6,7 @@
 #include "control/cpu_list.hh"
 #include "control/daemon_options.hh"
 #include "control/dhcp_listener.hh"
+#include "control/driver_log.hh"
 #include "control/eal.hh"
 #include "control/log.hh"
 #include "control/methods.hh"
@@ -221,6 +222,7 @@ int serve(const daemon_options& options, const run_dir& folder,
         }
     });
     const ignored_signals ignored{io};
+    lead_driver_log_here();
     auto environment = eal::start(options.eal);
     if (environment.has_error()) {
         return refuse(environment.error().message);
