@@ -244,6 +244,9 @@ void configuration::collect_leases()
 
 void configuration::look(steady::time_point now)
 {
+    for (const auto& lost : switch_.lost_ports()) {
+        lose(lost);
+    }
     if (!missing_.empty() && now >= next_try_) {
         constexpr std::chrono::seconds interval{5};
         next_try_ = now + interval;

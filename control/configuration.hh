@@ -86,7 +86,7 @@ private:
                           restored& done);
     void restore_leases(const store_contents& read);
     void miss(const std::string& key, missing what);
-    void start_ports();
+    void lose(const virtual_switch::port_failure& lost);
     void retry();
     [[nodiscard]] outcome<void> make_line(const std::string& key, const missing& m);
     void bridge_comes(virtual_switch::bridge& b);

@@ -103,7 +103,9 @@ configuration::restored configuration::restore(const store_contents& read)
         restore_lines_of(b, read, done);
     }
     restore_leases(read);
-    start_ports();
+    for (const auto& failed : switch_.release()) {
+        lose(failed);
+    }
     mirrors_.continue_files(false);
     done.failed = missing_.size();
     return done;
@@ -189,31 +191,29 @@ void configuration::restore_leases(const store_contents& read)
     }
 }
 
-// With those that cannot serve goes what was made for them: it waits for them in the store.
-void configuration::start_ports()
+// With it goes what was made for it: all of it waits until the port can be there again.
+void configuration::lose(const virtual_switch::port_failure& lost)
 {
-    const auto failed = switch_.release(true);
-    const auto kinds = config_kinds();
-    for (const auto& f : failed) {
-        const std::string parent = "ports " + f.port;
-        for (std::size_t i = 0; i < kinds.size(); ++i) {
-            for (const auto& [key, text] : stored_[i]) {
-                const auto record = read_record(text);
-                if (!record || missing_.contains(key)) {
-                    continue;
-                }
-                const auto parents = parents_of(kinds[i], *record);
-                if (key == parent) {
-                    miss(key, {&kinds[i], *record, {}, f.message, describe(kinds[i], *record)});
-                } else if (std::ranges::find(parents, parent) != parents.end()) {
-                    miss(key, {&kinds[i],
-                               *record,
-                               {},
-                               "there is no port " + f.port,
-                               describe(kinds[i], *record)});
-                }
+    const std::string port = "ports " + lost.port;
+    std::vector<std::pair<std::string, missing>> gone;
+    for (const config_kind& kind : config_kinds()) {
+        kind.list(sources_, [&](const object& record) {
+            const std::string key = key_of(kind, record);
+            const auto parents = parents_of(kind, record);
+            const bool is_port = key == port;
+            if (is_port || std::ranges::find(parents, port) != parents.end()) {
+                gone.push_back(
+                    {key, missing{&kind,
+                                  record,
+                                  {},
+                                  is_port ? lost.message : "there is no port " + lost.port,
+                                  describe(kind, record)}});
             }
-        }
+        });
+    }
+    (void)switch_.remove_port(lost.port);
+    for (auto& [key, what] : gone) {
+        miss(key, std::move(what));
     }
 }
 

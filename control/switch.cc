@@ -94,24 +94,30 @@ void virtual_switch::erase_port(snapshot& next, port_index index)
     }
 }
 
-std::vector<virtual_switch::start_failure> virtual_switch::release(bool goes_on)
+std::vector<virtual_switch::port_failure> virtual_switch::release()
 {
     holding_back_ = false;
     if (held_) {
         engine_.publish(std::move(held_));
     }
-    std::vector<start_failure> failed;
+    std::vector<port_failure> failed;
     for (auto& [name, p] : ports_) {
         if (auto started = p.device->start(); started.has_error()) {
             failed.push_back({name, started.error().message});
         }
     }
-    for (const start_failure& f : failed) {
-        if (goes_on) {
-            (void)remove_port(f.port);
+    return failed;
+}
+
+std::vector<virtual_switch::port_failure> virtual_switch::lost_ports() const
+{
+    std::vector<port_failure> lost;
+    for (const auto& [name, p] : ports_) {
+        if (auto why = p.link_up ? std::string{} : p.device->why_lost(); !why.empty()) {
+            lost.push_back({name, std::move(why)});
         }
     }
-    return failed;
+    return lost;
 }
 
 outcome<const virtual_switch::bridge*> virtual_switch::find_bridge(const std::string& name) const

@@ -151,14 +151,15 @@ public:
     virtual_switch& operator=(const virtual_switch&) = delete;
 
     // Between the two calls nothing is published and no port serves; the second publishes all and
-    // starts every port. It returns the names of ports that failed, with why.
+    // starts every port. It returns those that failed, which are there all the same.
     void hold_back() noexcept { holding_back_ = true; }
-    struct start_failure {
+    struct port_failure {
         std::string port;
         std::string message;
     };
-    // All that fail are told, and are there no more if `goes_on`.
-    [[nodiscard]] std::vector<start_failure> release(bool goes_on = false);
+    [[nodiscard]] std::vector<port_failure> release();
+    // Those whose device is gone: they are to be removed.
+    [[nodiscard]] std::vector<port_failure> lost_ports() const;
 
     outcome<void> add_bridge(const bridge_request& request);
     outcome<void> set_bridge(const std::string& name, const bridge_change& change);

@@ -143,6 +143,9 @@ public:
 
     // Carrier: a guest or peer is there and its driver is up.
     [[nodiscard]] virtual bool link_up() const noexcept = 0;
+    // Why it can only be destroyed, and made anew when what it serves is there again: a NIC was
+    // unplugged. Empty: it is not so.
+    [[nodiscard]] virtual std::string why_lost() const { return {}; }
     // Of a tunnel's port, which has no queues.
     [[nodiscard]] virtual std::shared_ptr<const tunnel::settings> tunnel() const { return {}; }
     // Type-specific facts, in the order to be shown.

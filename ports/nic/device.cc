@@ -176,7 +176,9 @@ ports::result<void> check_pci(const std::string& address)
         return error{"there is no PCI device " + address + " (lspci -D lists what there is)"};
     }
     const fs::path bound = fs::read_symlink(folder / "driver", failed).filename();
-    if (bound != "vfio-pci" && bound != "uio_pci_generic" && bound != "igb_uio") {
+    // mlx5 works beside the kernel's driver.
+    if (bound != "vfio-pci" && bound != "uio_pci_generic" && bound != "igb_uio" &&
+        bound != "mlx5_core") {
         const std::string state =
             failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
         return error{"PCI device " + address + " is " + state +
@@ -210,6 +212,14 @@ void remove_device(const std::string& name, bool is_virtual, rte_device* handle)
         rte_vdev_uninit(name.c_str());
     } else if (handle != nullptr) {
         rte_dev_remove(handle);
+    }
+}
+
+// Called by a thread of DPDK's, when vfio says that the kernel wants the device back.
+void note_removal(const char* /*name*/, rte_dev_event_type event, void* is_asked_for)
+{
+    if (event == RTE_DEV_EVENT_REMOVE) {
+        static_cast<std::atomic<bool>*>(is_asked_for)->store(true);
     }
 }
 
@@ -320,18 +330,28 @@ ports::result<device_request> parse_device(const std::string& devargs)
 
 device::device(std::string name, bool is_virtual, std::uint16_t port_id)
     : name_{std::move(name)}, is_virtual_{is_virtual}, port_id_{port_id}
-{}
+{
+    if (!is_virtual_) {
+        rte_dev_event_callback_register(name_.c_str(), note_removal, is_asked_for_.get());
+    }
+}
 
 device::device(device&& other) noexcept
     : name_{std::move(other.name_)},
       is_virtual_{other.is_virtual_},
-      port_id_{std::exchange(other.port_id_, std::uint16_t{RTE_MAX_ETHPORTS})}
+      port_id_{std::exchange(other.port_id_, std::uint16_t{RTE_MAX_ETHPORTS})},
+      is_asked_for_{std::move(other.is_asked_for_)}
 {}
 
 device::~device()
 {
     if (port_id_ >= RTE_MAX_ETHPORTS) {
         return;
+    }
+    // Refused while it is being called.
+    while (!is_virtual_ && rte_dev_event_callback_unregister(name_.c_str(), note_removal,
+                                                             is_asked_for_.get()) == -EAGAIN) {
+        std::this_thread::yield();
     }
     rte_eth_dev_info info{};
     rte_device* handle = nullptr;

@@ -5,7 +5,9 @@
 
 #include "ports/error.hh"
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,6 +46,8 @@ public:
     [[nodiscard]] static ports::result<device> plug(const device_request& request);
 
     [[nodiscard]] std::uint16_t port_id() const noexcept { return port_id_; }
+    // Whether its bus asked for it, to unplug it; it waits for the destructor then.
+    [[nodiscard]] bool is_asked_for() const noexcept { return *is_asked_for_; }
 
 private:
     device(std::string name, bool is_virtual, std::uint16_t port_id);
@@ -51,6 +55,7 @@ private:
     std::string name_;
     bool is_virtual_;
     std::uint16_t port_id_;
+    std::unique_ptr<std::atomic<bool>> is_asked_for_{new std::atomic<bool>{false}};
 };
 
 // Reads along with what DPDK logs while it lives. One at a time, control thread only.

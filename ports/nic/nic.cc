@@ -236,6 +236,7 @@ public:
     void stop() noexcept override {}
     ports::result<void> set_mtu(std::uint32_t mtu) override;
     bool link_up() const noexcept override;
+    std::string why_lost() const override;
     std::vector<std::pair<std::string, ports::port_detail>> details() const override;
 
 private:
@@ -488,6 +489,10 @@ ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
     case driver::null_device:
         break;
     case driver::other: {
+        // To set the MTU that there is makes some devices begin anew, and not all come up again.
+        if (std::uint16_t now = 0; rte_eth_dev_get_mtu(id(), &now) == 0 && now == mtu) {
+            break;
+        }
         const log_capture log;
         const int failed = rte_eth_dev_set_mtu(id(), static_cast<std::uint16_t>(mtu));
         if (failed == -EBUSY) {
@@ -518,8 +523,22 @@ ports::result<void> nic_port::set_mtu(std::uint32_t mtu)
     return {};
 }
 
+std::string nic_port::why_lost() const
+{
+    if (device_.is_asked_for()) {
+        return "device " + request_.name + " was unplugged";
+    }
+    if (request_.kind == driver::af_packet && !find_own_interface()) {
+        return "interface " + interface_ + ", which the port was opened on, is gone";
+    }
+    return {};
+}
+
 bool nic_port::link_up() const noexcept
 {
+    if (device_.is_asked_for()) {
+        return false;
+    }
     if (tap_ != nullptr) {
         return tap_->is_up();
     }

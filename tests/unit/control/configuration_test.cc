@@ -343,6 +343,33 @@ TEST_F(what_cannot_be_there, can_be_removed_with_what_belongs_to_it)
     EXPECT_TRUE(sw().ports().contains("b"));
 }
 
+TEST_F(what_cannot_be_there, includes_ports_whose_device_is_taken_away_until_it_is_there_again)
+{
+    prepare();
+    ASSERT_EQ(why("acl.attach", R"({"names":"more","port":"a"})"), "");
+    const std::string before = show();
+    fakes_.links["a"] = false;
+    fakes_.lost["a"] = "device d0 was unplugged";
+    fakes_.fail_make = "there is no d0";
+    fakes_.events.clear();
+    sw().look_at_links();
+    auto now = std::chrono::steady_clock::now();
+    life_->methods.configuration().look(now);
+    EXPECT_THAT(fakes_.events, testing::Contains("destroy a"));
+    EXPECT_FALSE(sw().ports().contains("a"));
+    EXPECT_TRUE(sw().ports().contains("b"));
+    EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"there is no d0"})"));
+    EXPECT_THAT(show(), HasSubstr(R"({"what":"rule sets of port a","why":"there is no port a"})"));
+    restart();
+    EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"there is no d0"})"));
+    fakes_.lost.clear();
+    fakes_.links.clear();
+    fakes_.fail_make.clear();
+    now += std::chrono::minutes{1};
+    life_->methods.configuration().look(now);
+    EXPECT_EQ(show(), before);
+}
+
 TEST_F(what_cannot_be_there, makes_room_for_what_is_made_in_its_place)
 {
     prepare();

@@ -130,6 +130,11 @@ public:
         const auto found = control_.links.find(name_);
         return found != control_.links.end() && found->second;
     }
+    [[nodiscard]] std::string why_lost() const override
+    {
+        const auto found = control_.lost.find(name_);
+        return found == control_.lost.end() ? std::string{} : found->second;
+    }
     [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const override
     {
         return {{"driver", std::string{"fake"}},

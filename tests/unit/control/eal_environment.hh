@@ -25,6 +25,7 @@ struct fake_control {
     std::vector<std::string> events; // "make a", "start a", "mtu a 9000", "stop a", "destroy a",
                                      // "forget a"
     std::map<std::string, bool> links;
+    std::map<std::string, std::string> lost; // why, by port
     // Packets that each worker's next poll of port x counts: too short ones, and of 100 bytes.
     std::map<std::string, std::atomic<std::uint64_t>> to_count;
     std::map<std::string, std::atomic<std::uint64_t>> to_carry;
