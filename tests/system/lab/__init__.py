@@ -17,6 +17,7 @@ from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, StraitctlGuest, VmmGuest
 from .machine import Machine, MachineSwitch
 from .marks import Marks
 from .netns import Netns, Wire
+from .nics import NicMachine
 from .ovs import MachineOvs
 from .process import Process, wait_until
 from .simulated import SimulatedGuest, Simulator
@@ -28,7 +29,7 @@ __all__ = [
     "BadSwitch", "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend",
     "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
     "MachineTestpmd", "Marks",
-    "Netns", "Nic", "OvsEnded", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
+    "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
     "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest",
     "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",
     "wait_until",
