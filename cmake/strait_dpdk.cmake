@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The targets strait_dpdk (EAL, the libraries and the drivers of virtual devices that Strait uses),
 # strait_dpdk_virtio (the same and the virtio driver, for a test that is a guest by it) and
-# strait_dpdk_nics (the same and drivers of PCI devices, AF_XDP, memif and bonds, for straitd).
+# strait_dpdk_nics (the same and drivers of PCI devices, AF_XDP and memif, for straitd).
 #
 # DPDK is linked statically, with what is named here only: a program linked with the shared
 # libraries loads every driver in the distribution's plug-in folder when EAL starts, 100 MB of
@@ -29,9 +29,9 @@ endif()
 
 set(strait_dpdk_libraries
     kvargs telemetry eal ring rcu mempool mbuf net meter ethdev pci hash cryptodev dmadev gso
-    timer vhost
+    ip_frag sched timer vhost
     bus_vdev bus_pci mempool_ring
-    net_af_packet net_null net_pcap net_tap)
+    net_af_packet net_bond net_null net_pcap net_tap)
 
 # Sets VAR to the path of a static library of DPDK's.
 function(strait_find_dpdk_archive VAR NAME)
@@ -82,8 +82,8 @@ target_link_libraries(strait_dpdk_virtio INTERFACE
 
 # NICs that servers, clouds and emulators have. mlx5 works beside the kernel's driver, by libibverbs.
 set(strait_dpdk_nic_archives)
-foreach(name IN ITEMS security ip_frag sched bus_auxiliary common_iavf common_mlx5
-        net_af_xdp net_bnxt net_bond net_e1000 net_ena net_i40e net_iavf net_ice net_igc net_ixgbe
+foreach(name IN ITEMS security bus_auxiliary common_iavf common_mlx5
+        net_af_xdp net_bnxt net_e1000 net_ena net_i40e net_iavf net_ice net_igc net_ixgbe
         net_memif net_mlx5 net_virtio net_vmxnet3)
     strait_find_dpdk_archive(archive ${name})
     list(APPEND strait_dpdk_nic_archives "${archive}")

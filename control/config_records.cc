@@ -46,9 +46,11 @@ const object& bridge_defaults()
 
 object port_defaults()
 {
-    object all{{"mode", "server"},       {"ring_size", 1024},   {"handle", 0},
-               {"max_queues", 16},       {"mtu", 1500},         {"admin", "up"},
-               {"port_security", false}, {"dhcp_trust", false}, {"shape_rate", 0},
+    object all{{"mode", "server"},    {"ring_size", 1024},
+               {"handle", 0},         {"bond_mode", "active-backup"},
+               {"max_queues", 16},    {"mtu", 1500},
+               {"admin", "up"},       {"port_security", false},
+               {"dhcp_trust", false}, {"shape_rate", 0},
                {"shape_burst", 0}};
     for (const std::string direction : {"ingress", "egress"}) {
         for (const std::string what : {"_rate", "_burst", "_packet_rate", "_packet_burst"}) {

@@ -100,6 +100,22 @@ made_port make_nic(const port_request& r, const port_environment& e)
     return nic::make_port(std::move(s), e.pool);
 }
 
+made_port make_bond(const port_request& r, const port_environment& e)
+{
+    nic::bond_settings s;
+    s.name = r.name;
+    s.members = nic::split_devices(text(r, "members"));
+    const std::string mode = text(r, "bond_mode", "active-backup");
+    s.mode = mode == "lacp"      ? nic::bond_mode::lacp
+             : mode == "balance" ? nic::bond_mode::balance
+                                 : nic::bond_mode::active_backup;
+    s.mtu = r.mtu;
+    if (const auto* size = r.options.if_contains("ring_size")) {
+        s.descriptors = static_cast<std::uint16_t>(size->as_int64());
+    }
+    return nic::make_bond(std::move(s), e.pool, e.rcu);
+}
+
 std::string host_interface(const port_request& r)
 {
     return text(r, "interface", r.name);
@@ -149,9 +165,8 @@ claims claims_of_xen(const port_request& r)
     return {"Xen guest's device " + vif_of(r.options).to_string()};
 }
 
-claims claims_of_nic(const port_request& r)
+claims claims_of_device(const std::string& device)
 {
-    const std::string device = text(r, "device");
     const auto comma = device.find(',');
     std::string name = device.substr(0, comma);
     // 03:00.0 and 0000:03:00.0 are one device.
@@ -167,6 +182,20 @@ claims claims_of_nic(const port_request& r)
         list.push_back("interface " + device.substr(begin, device.find(',', begin) - begin));
     }
     return list;
+}
+
+claims claims_of_nic(const port_request& r)
+{
+    return claims_of_device(text(r, "device"));
+}
+
+claims claims_of_bond(const port_request& r)
+{
+    claims all;
+    for (const std::string& device : nic::split_devices(text(r, "members"))) {
+        std::ranges::move(claims_of_device(device), std::back_inserter(all));
+    }
+    return all;
 }
 
 claims claims_of_host(const port_request& r)
@@ -202,6 +231,7 @@ std::map<std::string, port_type> port_types(const port_environment& environment)
           [dir = environment.state_dir](const std::string& name) { vhost::forget(dir, name); }}},
         {"xen", {claims_of_xen, with(make_xen)}},
         {"nic", {claims_of_nic, with(make_nic)}},
+        {"bond", {claims_of_bond, with(make_bond)}},
         {"host", {claims_of_host, with(make_host)}},
         {"vxlan", tunnels},
         {"geneve", tunnels},

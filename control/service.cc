@@ -179,9 +179,12 @@ json::object type_options(const json::object& p)
     const std::string type = text(p, "type");
     if (type == "vhost-user") {
         otherwise("mode", "server");
-    } else if (type == "nic") {
+    } else if (type == "nic" || type == "bond") {
         constexpr std::int64_t usual_ring = 1024;
         otherwise("ring_size", usual_ring);
+        if (type == "bond") {
+            otherwise("bond_mode", "active-backup");
+        }
     } else if (type == "xen") {
         constexpr std::int64_t most_queues = 16;
         otherwise("handle", 0);

@@ -684,6 +684,7 @@ void virtual_switch::look_at_flows()
 void virtual_switch::look_at_links()
 {
     for (auto& [name, p] : ports_) {
+        p.device->tend();
         const bool up = p.device->link_up();
         if (up == p.link_up) {
             continue;

@@ -15,8 +15,6 @@ using dataplane::shaping;
 
 namespace {
 
-constexpr std::string_view shaped_type = "nic";
-
 std::uint64_t most_waiting(const shaping& s)
 {
     std::uint64_t all = 0;
@@ -35,7 +33,7 @@ std::string rate(std::uint64_t kbps)
 
 std::optional<failure> virtual_switch::not_to_be_shaped(const port_request& request)
 {
-    if (request.type == shaped_type) {
+    if (request.type == "nic" || request.type == "bond") {
         return std::nullopt;
     }
     return failure{

@@ -138,6 +138,9 @@ public:
     // After stop().
     virtual void forget() noexcept {}
 
+    // Ten times a second: what a port does by itself.
+    virtual void tend() {}
+
     // L3 MTU in bytes. Checks that the port can do it and prepares it; the data plane enforces it.
     virtual result<void> set_mtu(std::uint32_t mtu) = 0;
 

@@ -134,6 +134,7 @@ std::span<const std::string_view> arguments_of(driver kind)
         return pcap;
     case driver::null_device:
         return null_device;
+    case driver::bond:
     case driver::other:
         break;
     }
@@ -163,27 +164,6 @@ ports::result<void> check_arguments(const device_request& request)
             return error{"device " + request.name + ": the argument " + key +
                          " is given twice; once would be right"};
         }
-    }
-    return {};
-}
-
-ports::result<void> check_pci(const std::string& address)
-{
-    namespace fs = std::filesystem;
-    std::error_code failed;
-    const fs::path folder = fs::path{"/sys/bus/pci/devices"} / address;
-    if (!fs::exists(folder, failed)) {
-        return error{"there is no PCI device " + address + " (lspci -D lists what there is)"};
-    }
-    const fs::path bound = fs::read_symlink(folder / "driver", failed).filename();
-    // mlx5 works beside the kernel's driver.
-    if (bound != "vfio-pci" && bound != "uio_pci_generic" && bound != "igb_uio" &&
-        bound != "mlx5_core") {
-        const std::string state =
-            failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
-        return error{"PCI device " + address + " is " + state +
-                     ": bind it to vfio-pci first (dpdk-devbind.py --bind=vfio-pci " + address +
-                     ")"};
     }
     return {};
 }
@@ -269,6 +249,27 @@ std::string device_request::arguments_text() const
         out += k + "=" + v;
     }
     return out;
+}
+
+ports::result<void> check_pci(const std::string& address)
+{
+    namespace fs = std::filesystem;
+    std::error_code failed;
+    const fs::path folder = fs::path{"/sys/bus/pci/devices"} / address;
+    if (!fs::exists(folder, failed)) {
+        return error{"there is no PCI device " + address + " (lspci -D lists what there is)"};
+    }
+    const fs::path bound = fs::read_symlink(folder / "driver", failed).filename();
+    // mlx5 works beside the kernel's driver.
+    if (bound != "vfio-pci" && bound != "uio_pci_generic" && bound != "igb_uio" &&
+        bound != "mlx5_core") {
+        const std::string state =
+            failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
+        return error{"PCI device " + address + " is " + state +
+                     ": bind it to vfio-pci first (dpdk-devbind.py --bind=vfio-pci " + address +
+                     ")"};
+    }
+    return {};
 }
 
 ports::result<device_request> parse_device(const std::string& devargs)

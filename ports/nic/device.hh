@@ -17,7 +17,13 @@
 namespace strait::nic {
 
 // Drivers whose limits differ from what they say of themselves.
-enum class driver : std::uint8_t { tap, af_packet, pcap, null_device, other };
+enum class driver : std::uint8_t { tap, af_packet, pcap, null_device, bond, other };
+
+// Whether what their drivers say of themselves is so.
+constexpr bool are_as_said(driver d) noexcept
+{
+    return d == driver::other || d == driver::bond;
+}
 
 // Devargs taken apart: "net_tap0,iface=tap0".
 struct device_request {
@@ -35,6 +41,9 @@ struct device_request {
 // it does not take, no such PCI device, one that a kernel driver holds.
 [[nodiscard]] ports::result<device_request> parse_device(const std::string& devargs);
 
+// Whether there is such a device, bound to a driver that gives it to programs.
+[[nodiscard]] ports::result<void> check_pci(const std::string& address);
+
 // Removes its device when it is destroyed: stopped, closed, unplugged. Control thread only.
 class device {
 public:
@@ -44,6 +53,11 @@ public:
 
     // Errors: the driver's own reason, as it logged it; a device of several Ethernet ports.
     [[nodiscard]] static ports::result<device> plug(const device_request& request);
+    // Of one that was made otherwise.
+    [[nodiscard]] static device of(std::string name, bool is_virtual, std::uint16_t port_id)
+    {
+        return device{std::move(name), is_virtual, port_id};
+    }
 
     [[nodiscard]] std::uint16_t port_id() const noexcept { return port_id_; }
     // Whether its bus asked for it, to unplug it; it waits for the destructor then.

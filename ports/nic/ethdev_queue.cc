@@ -4,6 +4,7 @@
 
 #include "dataplane/offload.hh"
 
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
@@ -47,9 +48,22 @@ void drop(dataplane::port_counters& counters, drop_reason reason,
 
 } // namespace
 
+// DPDK's bonds send LACP's frames when something is sent, at least every 100 ms.
+void ethdev_rx_queue::let_speak(std::uint64_t now) noexcept
+{
+    constexpr std::uint64_t part_of_a_second = 50;
+    if (now - spoke_ > rte_get_tsc_hz() / part_of_a_second) {
+        spoke_ = now;
+        (void)rte_eth_tx_burst(port_id_, queue_id_, nullptr, 0);
+    }
+}
+
 ports::rx_queue::poll ethdev_rx_queue::receive(burst& b,
                                                const ports::queue_context& context) noexcept
 {
+    if (speaks_slowly_) [[unlikely]] {
+        let_speak(context.now);
+    }
     std::array<rte_mbuf*, burst::capacity> mbufs;
     const std::uint16_t n = rte_eth_rx_burst(port_id_, queue_id_, mbufs.data(), mbufs.size());
     if (n == 0) {
@@ -120,7 +134,7 @@ ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
       takes_chains_{traits.takes_chains},
       takes_{traits.takes},
       fills_ipv4_{traits.fills_ipv4},
-      pads_{traits.kind == driver::other},
+      pads_{are_as_said(traits.kind)},
       counts_errors_{traits.kind == driver::af_packet || traits.kind == driver::pcap},
       unsent_{traits.kind == driver::pcap ? drop_reason::transmit_error
                                           : drop_reason::receiver_full}

@@ -16,7 +16,8 @@ struct ethdev_traits {
     driver kind{driver::other};
     bool takes_chains{false};
     dataplane::offloads takes{dataplane::offloads::none};
-    bool fills_ipv4{false}; // IPv4's header checksum, of what it segments
+    bool fills_ipv4{false};    // IPv4's header checksum, of what it segments
+    bool speaks_slowly{false}; // has something to send now and then by itself, as LACP
     // Bytes; longer frames may have been cut by the device and are dropped.
     std::uint32_t longest_received{std::numeric_limits<std::uint32_t>::max()};
 };
@@ -29,6 +30,7 @@ public:
         : port_id_{port_id},
           queue_id_{queue_id},
           longest_{traits.longest_received},
+          speaks_slowly_{traits.speaks_slowly},
           waker_{std::move(waker)}
     {}
 
@@ -39,9 +41,13 @@ public:
     bool ask_to_wake(std::span<const pollfd> own) noexcept override;
 
 private:
+    void let_speak(std::uint64_t now) noexcept;
+
     std::uint16_t port_id_;
     std::uint16_t queue_id_;
     std::uint32_t longest_;
+    bool speaks_slowly_;
+    std::uint64_t spoke_{0}; // TSC
     dataplane::file_descriptor waker_;
     bool gone_{false}; // the tap's interface was deleted: nothing comes any more
 };

@@ -4,6 +4,7 @@
 #include "ports/nic/nic.hh"
 
 #include "dataplane/packet_pool.hh"
+#include "ports/nic/bond.hh"
 #include "ports/nic/device.hh"
 #include "ports/nic/driver_descriptor.hh"
 #include "ports/nic/ethdev_queue.hh"
@@ -184,7 +185,7 @@ ports::result<void> check_mtu_range(std::uint32_t mtu)
 std::uint64_t wanted_tx_offloads(driver kind, const rte_eth_dev_info& info)
 {
     std::uint64_t wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-    if (kind == driver::other) {
+    if (are_as_said(kind)) {
         wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
                   RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO;
     }
@@ -214,13 +215,17 @@ dataplane::offloads taken_by_device(std::uint64_t tx_offloads)
 
 class nic_port final : public ports::port {
 public:
-    nic_port(std::string name, device_request request, device dev)
-        : name_{std::move(name)}, request_{std::move(request)}, device_{std::move(dev)}
+    nic_port(std::string name, device_request request, device dev,
+             std::unique_ptr<bond> members = nullptr)
+        : name_{std::move(name)},
+          request_{std::move(request)},
+          bond_{std::move(members)},
+          device_{std::move(dev)}
     {}
     ~nic_port() override
     {
         put_back_interface();
-        std::erase_if(uses(), [this](const use& u) { return u.device == request_.name; });
+        std::erase_if(uses(), [this](const use& u) { return u.port == name_; });
     }
     nic_port(const nic_port&) = delete;
     nic_port& operator=(const nic_port&) = delete;
@@ -237,6 +242,12 @@ public:
     ports::result<void> set_mtu(std::uint32_t mtu) override;
     bool link_up() const noexcept override;
     std::string why_lost() const override;
+    void tend() override
+    {
+        if (bond_) {
+            bond_->tend();
+        }
+    }
     std::vector<std::pair<std::string, ports::port_detail>> details() const override;
 
 private:
@@ -251,7 +262,8 @@ private:
     std::string name_;
     device_request request_;
     pool_ptr large_pool_;
-    device device_;
+    std::unique_ptr<bond> bond_; // null: it is a device
+    device device_;              // before its members
     std::string interface_;
     std::optional<interface_state> interface_before_; // as it was found
     std::uint32_t slot_size_{0};
@@ -341,7 +353,7 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
     if (interface_before_ && info.if_index != 0 && info.if_index != interface_before_->index) {
         return error{"interface " + interface_ + " was made anew just now: try again"};
     }
-    const bool is_other = request_.kind == driver::other;
+    const bool is_other = are_as_said(request_.kind);
     if (is_other && (s.mtu < info.min_mtu || s.mtu > info.max_mtu ||
                      (info.max_mtu == UINT16_MAX && s.mtu + 18 > info.max_rx_pktlen))) {
         const std::uint32_t most =
@@ -415,6 +427,7 @@ ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::ui
 
     ethdev_traits traits;
     traits.kind = request_.kind;
+    traits.speaks_slowly = bond_ != nullptr;
     if (request_.kind == driver::af_packet) {
         // A frame that fills its slot may have been cut.
         traits.longest_received = slot_size_ - slot_overhead - 1;
@@ -443,7 +456,7 @@ ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::ui
         rte_eth_dev_info_get(id(), &info);
         // pcap gathers chains and null frees them, though neither says so.
         traits.takes_chains = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0 ||
-                              request_.kind != driver::other;
+                              !are_as_said(request_.kind);
         traits.takes = taken_by_device(tx_offloads_);
         traits.fills_ipv4 = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
         tx_ = std::make_unique<ethdev_tx_queue>(id(), std::uint16_t{0}, traits);
@@ -488,6 +501,7 @@ ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
     case driver::pcap:
     case driver::null_device:
         break;
+    case driver::bond:
     case driver::other: {
         // To set the MTU that there is makes some devices begin anew, and not all come up again.
         if (std::uint16_t now = 0; rte_eth_dev_get_mtu(id(), &now) == 0 && now == mtu) {
@@ -542,7 +556,7 @@ bool nic_port::link_up() const noexcept
     if (tap_ != nullptr) {
         return tap_->is_up();
     }
-    if (!interface_.empty() && request_.kind != driver::other) {
+    if (!interface_.empty() && !are_as_said(request_.kind)) {
         const auto state = find_own_interface();
         return state && state->running;
     }
@@ -557,7 +571,11 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
         out.emplace_back(key, static_cast<std::int64_t>(value));
     };
     rte_eth_dev_info info{};
-    out.emplace_back("device", request_.name);
+    if (bond_) {
+        out.emplace_back("members", bond_->describe());
+    } else {
+        out.emplace_back("device", request_.name);
+    }
     if (rte_eth_dev_info_get(id(), &info) == 0) {
         out.emplace_back("driver", std::string{info.driver_name});
     }
@@ -685,7 +703,95 @@ ports::result<std::unique_ptr<ports::port>> open_port(const settings& s, rte_mem
     return std::unique_ptr<ports::port>{std::move(port)};
 }
 
+// What can be a bond's, with the ring of one under af_packet sized.
+ports::result<device_request> member_request(const std::string& text, std::uint32_t mtu)
+{
+    auto parsed = parse_device(text);
+    if (!parsed) {
+        return parsed;
+    }
+    device_request request = std::move(parsed).value();
+    if (request.kind == driver::tap) {
+        return error{"device " + request.name +
+                     " is a tap, which has no link that could fail: a bond's members are NICs"};
+    }
+    if (auto ok = check_interface(request); !ok) {
+        return std::move(ok).error();
+    }
+    if (request.kind == driver::af_packet) {
+        if (auto size = size_af_packet_ring(request, mtu); !size) {
+            return std::move(size).error();
+        }
+    }
+    return request;
+}
+
+ports::result<std::unique_ptr<ports::port>> open_bond(const bond_settings& s, rte_mempool* pool,
+                                                      dataplane::rcu_domain& rcu)
+{
+    free_idle_pools();
+    if (auto ok = check_mtu_range(s.mtu); !ok) {
+        return std::move(ok).error();
+    }
+    std::vector<device_request> requests;
+    for (const std::string& text : s.members) {
+        auto request = member_request(text, s.mtu);
+        if (!request) {
+            return std::move(request).error();
+        }
+        if (std::ranges::find(requests, request->name, &device_request::name) != requests.end()) {
+            return error{"device " + request->name + " is given twice"};
+        }
+        requests.push_back(std::move(*request));
+    }
+    std::vector<use> used;
+    for (const device_request& request : requests) {
+        used.push_back({request.name, std::string{request.argument("iface").value_or("")}, s.name});
+    }
+    auto made = bond::make(s.name, s.mode, std::move(requests), rcu);
+    if (!made) {
+        return std::move(made).error();
+    }
+    std::unique_ptr<bond> members = std::move(made).value();
+    device joined = members->take_device();
+    device_request itself{"the bond", true, driver::bond, {}};
+    auto port = std::make_unique<nic_port>(s.name, std::move(itself), std::move(joined),
+                                           std::move(members));
+    const settings as_one{s.name, {}, s.mtu, s.descriptors, s.descriptors};
+    if (auto ok = port->open(as_one, pool, 0, {}); !ok) {
+        return std::move(ok).error();
+    }
+    std::ranges::move(used, std::back_inserter(uses()));
+    return std::unique_ptr<ports::port>{std::move(port)};
+}
+
 } // namespace
+
+ports::result<std::unique_ptr<ports::port>> make_bond(bond_settings s, rte_mempool* pool,
+                                                      dataplane::rcu_domain& rcu)
+{
+    auto made = open_bond(s, pool, rcu);
+    if (!made) {
+        return for_port(s.name, std::move(made).error());
+    }
+    return made;
+}
+
+std::vector<std::string> split_devices(std::string_view text)
+{
+    std::vector<std::string> out;
+    while (!text.empty()) {
+        const auto comma = std::min(text.find(','), text.size());
+        const std::string_view word = text.substr(0, comma);
+        if (out.empty() || word.find('=') == std::string_view::npos) {
+            out.emplace_back(word);
+        } else {
+            out.back() += ',' + std::string{word};
+        }
+        text.remove_prefix(std::min(comma + 1, text.size()));
+    }
+    return out;
+}
 
 ports::result<std::unique_ptr<ports::port>> make_port(settings s, rte_mempool* pool)
 {

@@ -3,11 +3,14 @@
 // control makes one; queues are in nic.cc.
 #pragma once
 
+#include "dataplane/rcu.hh"
 #include "ports/port.hh"
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace strait::nic {
 
@@ -23,6 +26,28 @@ struct settings {
 // removed again by the port's destructor. Errors: unknown driver or device, device in use, an MTU
 // that it cannot do, too few resources: each in one sentence.
 [[nodiscard]] ports::result<std::unique_ptr<ports::port>> make_port(settings s, rte_mempool* pool);
+
+enum class bond_mode : std::uint8_t {
+    active_backup, // one member works, the others are in reserve
+    balance,       // flows are spread over all; the other side is configured likewise
+    lacp           // the same, agreed on with the other side (IEEE 802.1AX)
+};
+
+struct bond_settings {
+    std::string name; // the port's
+    std::vector<std::string>
+        members; // devargs, taps excepted; in the order in which they are preferred
+    bond_mode mode{bond_mode::active_backup};
+    std::uint32_t mtu{1500};
+    std::uint16_t descriptors{1024}; // of each ring
+};
+
+// As make_port(); all members must be there. One that is unplugged later is missed until it is
+// back.
+[[nodiscard]] ports::result<std::unique_ptr<ports::port>>
+make_bond(bond_settings s, rte_mempool* pool, dataplane::rcu_domain& rcu);
+// "0000:03:00.0,net_af_packet0,iface=eth1": what has no '=' begins another device.
+[[nodiscard]] std::vector<std::string> split_devices(std::string_view text);
 
 struct host_settings {
     std::string name;      // the port's

@@ -12,7 +12,7 @@ import pytest
 import lab as parts
 
 LOGS = pathlib.Path(__file__).resolve().parents[2] / "build/logs/nics"
-KINDS = parts.NicMachine.kinds
+KINDS = parts.NicMachine.kinds[:3]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,8 @@ def link(switch, name):
 
 
 def missing(switch):
-    return {entry["what"]: entry["why"] for entry in switch.ctl("config", "show").get("missing", [])}
+    shown = switch.ctl("config", "show")
+    return {entry["what"]: entry["why"] for entry in shown.get("missing", [])}
 
 
 def test_drivers(switch):
@@ -81,7 +82,8 @@ def test_link_is_followed(machine, switch, kind):
     parts.wait_until(lambda: link(switch, kind), 10, "the link coming up")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.soak)
+                                              for kind in KINDS[1:])])
 def test_unplugged_under_traffic_and_back(machine, switch, kind):
     """The others go on, and the port is as it was once its NIC is there again."""
     others = [other for other in KINDS if other != kind]
@@ -113,6 +115,80 @@ def test_unplugged_under_traffic_and_back(machine, switch, kind):
     assert switch.ctl("port", "show", kind)["number"] == number
     machine.far[kind].wait_ping(machine.far[others[0]], 20)
     switch.ctl("mac", "del", "02:00:00:00:00:77", "--bridge", "br0")
+
+
+BONDED = ("e1000e", "second")
+
+
+@pytest.fixture(params=["active-backup", "lacp",
+                        pytest.param("balance", marks=pytest.mark.soak)])
+def bonded(machine, switch, request):
+    """A bond of the two e1000e, and Linux's at the other end, as the switch's mode wants it."""
+    mode = request.param
+    switch.ctl("port", "del", "e1000e")
+    switch.ctl("port", "add", "bond0", "--bridge", "br0", "--type", "bond", "--members",
+               ",".join(machine.bind(kind) for kind in BONDED), "--bond-mode", mode)
+    far, other = (machine.far[kind] for kind in BONDED)
+    linux = {"active-backup": "active-backup", "balance": "balance-xor", "lacp": "802.3ad"}[mode]
+    options = " lacp_rate fast" if mode == "lacp" else ""
+    machine.sh(
+        f"modprobe bonding max_bonds=0; ip -n {other.name} link set eth0 netns {far.name} "
+        f"name eth1; set -e; ip -n {far.name} addr flush dev eth0; "
+        f"ip -n {far.name} link add bond0 type bond mode {linux} miimon 100{options}; "
+        f"for nic in eth0 eth1; do ip -n {far.name} link set $nic down; "
+        f"ip netns exec {far.name} ethtool -s $nic speed 1000 duplex full; "
+        f"ip -n {far.name} link set $nic master bond0; done; "
+        f"ip -n {far.name} link set bond0 up; "
+        f"ip -n {far.name} addr add {far.address}/24 dev bond0", 60)
+    yield mode
+    machine.sh(f"ip -n {far.name} link del bond0; ip -n {far.name} link set eth0 up; "
+               f"ip -n {far.name} addr add {far.address}/24 dev eth0; "
+               f"ip -n {far.name} link set eth1 netns {other.name} name eth0; "
+               f"ip -n {other.name} link set eth0 up", 60)
+    switch.ctl("port", "del", "bond0")
+    switch.ctl("port", "add", "e1000e", "--bridge", "br0", "--type", "nic", "--device",
+               machine.address_of("e1000e"))
+
+
+def members(switch):
+    """What each member of the bond is said to be, in their order."""
+    return [text.split(": ", 1)[1]
+            for text in switch.ctl("port", "show", "bond0")["details"]["members"]]
+
+
+def test_bond(machine, switch, bonded):
+    """It passes traffic with both members, with either link down, and with one unplugged."""
+    far, other = machine.far["e1000e"], machine.far["virtio"]
+
+    def works(member):
+        return member in ("up", "up, active") or member.startswith("up, active, partner")
+    wanted = 1 if bonded == "active-backup" else 2
+    parts.wait_until(lambda: sum(map(works, members(switch))) == wanted, 30,
+                     "the bond's members working")
+    if bonded == "lacp":
+        partner = machine.sh(f"cat /sys/class/net/bond0/address", 20) if False else             far.sh("cat /sys/class/net/bond0/address").strip()
+        assert all(member.endswith(f"partner {partner}") for member in members(switch))
+    other.wait_ping(far, 30)
+    print(f"{far.stream(other, size=1_000_001).mbit_per_s:.0f} Mbit/s")
+    for down in range(2):
+        machine.set_link(BONDED[down], False)
+        parts.wait_until(lambda: members(switch)[down] == "down", 10, "a member's link going down")
+        parts.wait_until(lambda: other.ping(far, count=5, timeout=2).lost == 0, 30,
+                         "the other member carrying all of it")
+        machine.set_link(BONDED[down], True)
+        parts.wait_until(lambda: members(switch)[down].startswith("up"), 10, "its coming up")
+    if bonded == "lacp":
+        return  # unplugging is the same in all modes
+    machine.unplug("second")
+    parts.wait_until(lambda: members(switch)[1] == "unplugged", 10, "the member being missed")
+    other.wait_ping(far, 20)
+    assert not missing(switch), "the port itself is there"
+    machine.plug("second")
+    machine.bind("second")
+    parts.wait_until(lambda: members(switch)[1].startswith("up"), 20, "the member being back")
+    machine.set_link("e1000e", False)
+    other.wait_ping(far, 20)
+    machine.set_link("e1000e", True)
 
 
 def test_taken_over_after_a_kill(machine, switch):

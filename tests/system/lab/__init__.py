@@ -28,9 +28,8 @@ from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 __all__ = [
     "BadSwitch", "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend",
     "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
-    "MachineTestpmd", "Marks",
-    "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process", "QemuKvmGuest", "Refused", "SimulatedGuest",
-    "Simulator", "StraitctlGuest", "Stream", "Switch", "Testpmd", "Unavailable", "VmmGuest",
-    "Wire", "Xen", "XenGuest", "XenSwitch", "assets", "binaries", "have_kvm", "huge_pages_free",
-    "wait_until",
+    "MachineTestpmd", "Marks", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
+    "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",
+    "Switch", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch",
+    "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
 ]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A machine with PCI NICs that a switch can drive itself: emulated ones behind an IOMMU, each with a
-wire to another NIC of the same machine, which its kernel drives. Nothing here knows a test.
+"""A machine with PCI NICs that a switch can drive itself: emulated ones behind an IOMMU, each with
+a wire to another NIC of the same machine, which its kernel drives. Nothing here knows a test.
 """
 
 import json
@@ -21,6 +21,7 @@ _KINDS = {
     "e1000e": "e1000e",
     "virtio": "virtio-net-pci,disable-legacy=on,iommu_platform=on",
     "vmxnet3": "vmxnet3",
+    "second": "e1000e",
 }
 _FIRST_SLOT = 0x10  # of the root ports; of the far NICs _FIRST_SLOT + 8
 
@@ -47,7 +48,7 @@ class FarEnd(Host):
 class NicMachine(Machine):
     """Boots in about 8 s. far has by kind what is at the other end of each NIC."""
 
-    kinds = tuple(_KINDS)
+    kinds = tuple(_KINDS)  # each another, and then one more of the first
 
     address = "10.0.0.100"  # that the machine may have for itself
 
@@ -70,7 +71,7 @@ class NicMachine(Machine):
                 "-netdev", f"hubport,id=far{number},hubid={number}",
                 "-device", self._near(number, kind),
                 "-device", f"virtio-net-pci,netdev=far{number},mac={self.far_mac(number)},"
-                           f"bus=pcie.0,addr={_FIRST_SLOT + 8 + number:x}",
+                           f"bus=pcie.0,addr={_FIRST_SLOT + 8 + number:x},id=far-{kind}",
             ]
         try:
             super().__init__("nics", logs, 0, arguments, boot_timeout)
@@ -142,7 +143,9 @@ class NicMachine(Machine):
         wait_until(lambda: self.address_of(kind) is not None, 30, f"the {kind} being plugged in")
 
     def set_link(self, kind, up):
-        self._ask("set_link", name=kind, up=up)
+        """Of the wire: both ends see it."""
+        for end in (kind, f"far-{kind}"):
+            self._ask("set_link", name=end, up=up)
 
     def close(self):
         if self._qmp:

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "ports/nic/bond.hh"
+
+#include "dataplane/types.hh"
+#include "ports/log.hh"
+
+#include <rte_eth_bond.h>
+#include <rte_eth_bond_8023ad.h>
+#include <rte_ethdev.h>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace strait::nic {
+
+namespace {
+
+using ports::error;
+
+std::uint8_t mode_of(bond_mode mode) noexcept
+{
+    switch (mode) {
+    case bond_mode::active_backup:
+        break;
+    case bond_mode::balance:
+        return BONDING_MODE_BALANCE;
+    case bond_mode::lacp:
+        return BONDING_MODE_8023AD;
+    }
+    return BONDING_MODE_ACTIVE_BACKUP;
+}
+
+std::string mac_of(const rte_ether_addr& address)
+{
+    std::uint64_t value = 0;
+    std::copy_n(address.addr_bytes, 6, reinterpret_cast<std::uint8_t*>(&value));
+    return dataplane::mac_address{value}.to_string();
+}
+
+} // namespace
+
+ports::result<std::unique_ptr<bond>> bond::make(const std::string& port, bond_mode mode,
+                                                std::vector<device_request> all,
+                                                dataplane::rcu_domain& rcu)
+{
+    std::unique_ptr<bond> made{new bond{port, mode, rcu}};
+    if (auto ok = made->open(std::move(all)); !ok) {
+        return std::move(ok).error();
+    }
+    return made;
+}
+
+ports::result<void> bond::open(std::vector<device_request> all)
+{
+    const std::string name = "net_bonding_" + port_;
+    const log_capture log;
+    const int id = rte_eth_bond_create(name.c_str(), mode_of(mode_), 0);
+    if (id < 0) {
+        return error{"a bond cannot be made: " + cause(log, id)};
+    }
+    id_ = static_cast<std::uint16_t>(id);
+    device_.emplace(device::of(name, true, id_));
+    constexpr std::uint32_t look_at_links_ms = 50;
+    rte_eth_bond_link_monitoring_set(id_, look_at_links_ms);
+    if (mode_ != bond_mode::active_backup) {
+        // Addresses and ports: what a flow's packets have all alike.
+        rte_eth_bond_xmit_policy_set(id_, BALANCE_XMIT_POLICY_LAYER34);
+    }
+    for (device_request& request : all) {
+        member& m = members_.emplace_back(member{std::move(request), std::nullopt});
+        if (auto ok = join(m); !ok) {
+            return ok;
+        }
+    }
+    return {};
+}
+
+ports::result<void> bond::join(member& m)
+{
+    auto plugged = device::plug(m.request);
+    if (!plugged) {
+        return std::move(plugged).error();
+    }
+    // Some tell of their link once and never again (an emulated e1000e); so DPDK is not to wait for
+    // interrupts, but to look.
+    rte_eth_dev_info info{};
+    if (rte_eth_dev_info_get(plugged->port_id(), &info) == 0) {
+        *const_cast<std::uint32_t*>(info.dev_flags) &= ~std::uint32_t{RTE_ETH_DEV_INTR_LSC};
+    }
+    const log_capture log;
+    const int failed = rte_eth_bond_slave_add(id_, plugged->port_id());
+    if (failed != 0) {
+        return refused_by_driver(m.request, "cannot be in a bond", log, failed);
+    }
+    m.is.emplace(std::move(*plugged));
+    return {};
+}
+
+void bond::tend()
+{
+    bool is_missed = false;
+    for (member& m : members_) {
+        if (m.is && m.is->is_asked_for()) {
+            rte_eth_bond_slave_remove(id_, m.is->port_id());
+            rcu_.synchronize(); // a worker may be polling it
+            m.is.reset();
+            ports::log_warning("nic",
+                               "port " + port_ + ": member " + m.request.name + " was unplugged");
+        }
+        is_missed = is_missed || !m.is;
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (!is_missed || now < next_try_) {
+        return;
+    }
+    constexpr std::chrono::seconds interval{5};
+    next_try_ = now + interval;
+    for (member& m : members_) {
+        if (!m.is && check_pci(m.request.name).has_value() && join(m).has_value()) {
+            ports::log_notice("nic",
+                              "port " + port_ + ": member " + m.request.name + " is there again");
+        }
+    }
+}
+
+std::string bond::describe(const member& m) const
+{
+    if (!m.is) {
+        return "unplugged";
+    }
+    const std::uint16_t id = m.is->port_id();
+    rte_eth_link link{};
+    if (rte_eth_link_get_nowait(id, &link) != 0 || link.link_status != RTE_ETH_LINK_UP) {
+        return "down";
+    }
+    if (mode_ == bond_mode::active_backup) {
+        return rte_eth_bond_primary_get(id_) == id ? "up, active" : "up, in reserve";
+    }
+    if (mode_ == bond_mode::balance) {
+        return "up";
+    }
+    struct rte_eth_bond_8023ad_slave_info info {}; // as the function is called, too
+    if (rte_eth_bond_8023ad_slave_info(id_, id, &info) != 0) {
+        return "up, not negotiating yet";
+    }
+    if ((info.actor_state & STATE_DEFAULTED) != 0) {
+        return "up, without a partner that speaks LACP";
+    }
+    const bool works =
+        (info.actor_state & STATE_COLLECTING) != 0 && (info.actor_state & STATE_DISTRIBUTING) != 0;
+    return std::string{works ? "up, active" : "up, negotiating"} + ", partner " +
+           mac_of(info.partner.system);
+}
+
+std::vector<std::string> bond::describe() const
+{
+    std::vector<std::string> out;
+    for (const member& m : members_) {
+        out.push_back(m.request.name + ": " + describe(m));
+    }
+    return out;
+}
+
+} // namespace strait::nic
