@@ -14,6 +14,7 @@
 #include "control/run_dir.hh"
 #include "control/server.hh"
 #include "control/service.hh"
+#include "control/service_manager.hh"
 #include "control/standard_files.hh"
 #include "control/store_writer.hh"
 #include "control/switch.hh"
@@ -33,6 +34,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -42,6 +44,7 @@
 #include <vector>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace {
 
@@ -207,8 +210,23 @@ void restore(kept_store store, service& methods, asio::io_context& io)
                                         " could not be: straitctl config show lists them"));
 }
 
+// "2 workers on CPUs 1-2; 5 ports, 3 of them with a link"
+std::string describe(const virtual_switch& sw, const std::vector<unsigned>& cpus)
+{
+    std::size_t links = 0;
+    for (const auto& [name, port] : sw.ports()) {
+        links += port.device->link_up() ? 1U : 0U;
+    }
+    const std::size_t ports = sw.ports().size();
+    return std::to_string(cpus.size()) +
+           (cpus.size() == 1 ? " worker on CPU " : " workers on CPUs ") + to_cpu_list(cpus) + "; " +
+           std::to_string(ports) + (ports == 1 ? " port, " : " ports, ") + std::to_string(links) +
+           " of them with a link";
+}
+
 int serve(const daemon_options& options, const run_dir& folder,
-          const std::vector<cli::config_command>& commands, kept_store store)
+          const std::vector<cli::config_command>& commands, kept_store store,
+          const service_manager& manager)
 {
     const auto started = std::chrono::steady_clock::now();
     asio::io_context io;
@@ -274,6 +292,8 @@ int serve(const daemon_options& options, const run_dir& folder,
             std::to_string(dpdk.main_cpu()) +
             (dpdk.hugepages() ? ", on huge pages" : ", without huge pages") + "; ready after " +
             std::to_string(took.count()) + " ms");
+    const manager_watch managed{io, manager, engine,
+                                [&] { return describe(sw, dpdk.worker_cpus()); }};
     io.run();
     return 0;
 }
@@ -296,6 +316,11 @@ int run(const std::vector<std::string>& words)
         return 0;
     }
     set_log_level(options.log);
+    const auto manager = service_manager::from_environment(
+        [](const char* name) -> const char* { return std::getenv(name); }, ::getpid());
+    if (manager.has_error()) {
+        return refuse(manager.error().message);
+    }
     (void)std::signal(SIGPIPE, SIG_IGN);
     (void)std::signal(SIGIO, SIG_IGN); // drivers use it
     warn_of_few_descriptors();
@@ -327,7 +352,7 @@ int run(const std::vector<std::string>& words)
         }
         store = std::move(*opened);
     }
-    const int status = serve(options, *folder, commands, std::move(store));
+    const int status = serve(options, *folder, commands, std::move(store), *manager);
     if (status == 0) {
         log(log_level::info, "straitd", "stopped");
     }

@@ -10,6 +10,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 namespace strait::control::testing_support {
 
 namespace {
@@ -45,11 +47,15 @@ const auto* const registered = testing::AddGlobalTestEnvironment(new environment
 
 class fake_rx : public ports::rx_queue {
 public:
-    fake_rx(std::atomic<std::uint64_t>& too_short, std::atomic<std::uint64_t>& packets)
-        : too_short_{too_short}, packets_{packets}
+    fake_rx(std::atomic<std::uint64_t>& too_short, std::atomic<std::uint64_t>& packets,
+            std::atomic<bool>& holds)
+        : too_short_{too_short}, packets_{packets}, holds_{holds}
     {}
     poll receive(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept override
     {
+        while (holds_.load()) {
+            std::this_thread::yield();
+        }
         if (const std::uint64_t n = too_short_.exchange(0); n > 0) {
             context.counters->rx_packets.add(n);
             context.counters->drop(dataplane::drop_reason::frame_too_short, n);
@@ -67,6 +73,7 @@ public:
 private:
     std::atomic<std::uint64_t>& too_short_;
     std::atomic<std::uint64_t>& packets_;
+    std::atomic<bool>& holds_;
 };
 
 class fake_tx : public ports::tx_queue {
@@ -85,8 +92,8 @@ public:
     {
         note("make");
         for (std::size_t i = 0; i < control.queues; ++i) {
-            rx_.push_back(
-                std::make_unique<fake_rx>(control.to_count[name_], control.to_carry[name_]));
+            rx_.push_back(std::make_unique<fake_rx>(control.to_count[name_],
+                                                    control.to_carry[name_], control.holds[name_]));
             tx_.push_back(std::make_unique<fake_tx>());
             queues_.push_back({rx_.back().get(), tx_.back().get()});
         }

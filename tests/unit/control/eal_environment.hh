@@ -29,6 +29,8 @@ struct fake_control {
     // Packets that each worker's next poll of port x counts: too short ones, and of 100 bytes.
     std::map<std::string, std::atomic<std::uint64_t>> to_count;
     std::map<std::string, std::atomic<std::uint64_t>> to_carry;
+    std::map<std::string, std::atomic<bool>>
+        holds; // whoever polls port x, for as long as it is set
 };
 
 // Types "fake" (claims "thing <option thing>" when it has one).
