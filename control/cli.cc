@@ -19,11 +19,6 @@ using ports::result;
 
 namespace {
 
-bool has_rates(const method& m)
-{
-    return m.name == "stats" || m.name == "worker.list";
-}
-
 std::string quoted(std::string_view word)
 {
     return json::serialize(json::value(word));
@@ -730,6 +725,11 @@ result<std::vector<config_command>> parse_config(const program& p, std::string_v
         commands.push_back({number, std::move(c)});
     }
     return commands;
+}
+
+bool has_rates(const method& m)
+{
+    return m.name == "stats" || m.name == "worker.list";
 }
 
 } // namespace strait::control::cli

@@ -49,6 +49,9 @@ struct command {
 // One sentence on error, with what would be right.
 [[nodiscard]] ports::result<command> parse(const program& p, std::span<const std::string> words);
 
+// Whether it has --rates and --watch.
+[[nodiscard]] bool has_rates(const method& m);
+
 // A line into words: blanks separate, '…' and "…" keep them, \ takes the next character as it is
 // (within "…" only before " and \), # at a word's start begins a comment.
 [[nodiscard]] ports::result<std::vector<std::string>> split_words(std::string_view line);

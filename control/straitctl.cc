@@ -3,6 +3,7 @@
 #include "control/capture_client.hh"
 #include "control/cli.hh"
 #include "control/client.hh"
+#include "control/completion.hh"
 #include "control/config_client.hh"
 #include "control/doctor.hh"
 #include "control/flow_upload.hh"
@@ -114,6 +115,9 @@ int top(const cli::command& c, client& connection)
 
 int run(const std::vector<std::string>& words)
 {
+    if (asks_for_words(words)) {
+        return put(completed_words(words), "what may stand there") ? done : refused;
+    }
     const auto parsed = cli::parse(straitctl_program(), words);
     if (parsed.has_error()) {
         std::fprintf(stderr, "straitctl: %s\n", parsed.error().message.c_str());
@@ -134,6 +138,14 @@ int run(const std::vector<std::string>& words)
                 return no_answer;
             }
             return has_fault(found) ? refused : done;
+        }
+        if (is_completion(*c.method)) {
+            const std::string script = bash_completion();
+            return put(c.global.json ? json::serialize(json::object{{"script", script}}) + "\n"
+                                     : script,
+                       "the script")
+                       ? done
+                       : refused;
         }
         if (is_vm_command(*c.method)) {
             return show(c, do_vm_command({.run_dir = c.global.run_dir, .systemd = has_systemd()},

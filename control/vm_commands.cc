@@ -2,6 +2,7 @@
 // The table of commands about virtual machines.
 #include "control/vm_commands.hh"
 
+#include "control/completion.hh"
 #include "control/config_client.hh"
 #include "control/doctor.hh"
 #include "control/methods.hh"
@@ -121,6 +122,7 @@ const cli::program& straitctl_program()
         std::ranges::copy_if(methods(), std::back_inserter(both),
                              [](const method& m) { return !m.for_programs; });
         both.push_back(doctor_method());
+        both.push_back(completion_method());
         for (auto& m : config_commands()) {
             both.push_back(std::move(m));
         }
