@@ -9,6 +9,7 @@
 #include "control/flow_upload.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
+#include "control/top.hh"
 #include "control/trace_capture.hh"
 #include "control/version.hh"
 #include "control/vm.hh"
@@ -156,6 +157,9 @@ int run(const std::vector<std::string>& words)
         client connection{daemon_in(c.global.run_dir)};
         if (c.rates || c.watch) {
             return watch(c, connection);
+        }
+        if (is_top(*c.method)) {
+            return run_top(connection, c.parameters, c.global.json) ? done : no_answer;
         }
         if (c.method->name == "trace" && traces_capture(c.parameters)) {
             return trace_capture(connection, c.parameters,

@@ -6,6 +6,7 @@
 #include "control/config_client.hh"
 #include "control/doctor.hh"
 #include "control/methods.hh"
+#include "control/top.hh"
 #include "vmm/config.hh"
 
 #include <algorithm>
@@ -122,6 +123,7 @@ const cli::program& straitctl_program()
         std::ranges::copy_if(methods(), std::back_inserter(both),
                              [](const method& m) { return !m.for_programs; });
         both.push_back(doctor_method());
+        both.push_back(top_method());
         both.push_back(completion_method());
         for (auto& m : config_commands()) {
             both.push_back(std::move(m));
