@@ -40,9 +40,12 @@ json::array to_json(const findings& all)
 }
 
 // Nothing: nobody answers, which is a finding.
-std::optional<switch_report> ask(const std::string& run_dir, findings& out)
+std::optional<switch_report> ask(const std::string& run_dir, std::chrono::seconds patience,
+                                 findings& out)
 {
-    client connection{daemon_in(run_dir)};
+    service_address daemon = daemon_in(run_dir);
+    daemon.patience = patience;
+    client connection{std::move(daemon)};
     try {
         switch_report r;
         r.version = connection.call("version", {}).as_object();
@@ -76,10 +79,10 @@ method doctor_method()
                         "nothing to be done)"}}};
 }
 
-json::object examine(const std::string& run_dir)
+json::object examine(const std::string& run_dir, std::chrono::seconds patience)
 {
     findings all;
-    const auto report = ask(run_dir, all);
+    const auto report = ask(run_dir, patience, all);
     if (report) {
         all = examine_switch(*report);
         const std::string daemons = plain(member(report->version, "version"));

@@ -8,6 +8,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -53,7 +54,8 @@ struct switch_report {
 // one, and looks at the host.
 [[nodiscard]] bool is_doctor(const method& m);
 [[nodiscard]] method doctor_method();
-[[nodiscard]] boost::json::object examine(const std::string& run_dir);
+[[nodiscard]] boost::json::object examine(const std::string& run_dir,
+                                          std::chrono::seconds patience = std::chrono::seconds{60});
 [[nodiscard]] bool has_fault(const boost::json::object& examined);
 [[nodiscard]] std::string doctor_text(const boost::json::object& examined);
 

@@ -9,6 +9,7 @@
 #include "control/flow_upload.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
+#include "control/support.hh"
 #include "control/top.hh"
 #include "control/trace_capture.hh"
 #include "control/version.hh"
@@ -147,6 +148,13 @@ int run(const std::vector<std::string>& words)
                        "the script")
                        ? done
                        : refused;
+        }
+        if (is_support(*c.method)) {
+            const json::object made = make_support_file(c.global.run_dir, c.parameters);
+            return put(c.global.json ? json::serialize(made) + "\n" : support_text(made),
+                       "what was written")
+                       ? done
+                       : no_answer;
         }
         if (is_vm_command(*c.method)) {
             return show(c, do_vm_command({.run_dir = c.global.run_dir, .systemd = has_systemd()},

@@ -6,6 +6,7 @@
 #include "control/config_client.hh"
 #include "control/doctor.hh"
 #include "control/methods.hh"
+#include "control/support.hh"
 #include "control/top.hh"
 #include "vmm/config.hh"
 
@@ -124,6 +125,7 @@ const cli::program& straitctl_program()
                              [](const method& m) { return !m.for_programs; });
         both.push_back(doctor_method());
         both.push_back(top_method());
+        both.push_back(support_method());
         both.push_back(completion_method());
         for (auto& m : config_commands()) {
             both.push_back(std::move(m));

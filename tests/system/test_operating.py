@@ -8,6 +8,8 @@ import pty
 import select
 import signal
 import struct
+import subprocess
+import tarfile
 import termios
 import time
 
@@ -132,3 +134,56 @@ def test_top_for_scripts(busy):
     busy.stop()
     status, out, err = busy.text("top")
     assert status == 2 and out == "" and "is straitd running" in err
+
+
+def entries(path):
+    with tarfile.open(path) as tar:
+        return {member.name.split("/", 1)[1]: tar.extractfile(member).read()
+                for member in tar.getmembers() if member.isfile()}
+
+
+def test_support_has_what_a_report_needs(busy, tmp_path):
+    path = tmp_path / "a bundle's.tar.gz"
+    begin = time.monotonic()
+    made = busy.ctl("support", str(path))
+    assert made["file"] == str(path) and path.stat().st_mode & 0o777 == 0o600
+    assert time.monotonic() - begin < 30
+    has = entries(path)
+    assert len(has) == made["entries"]
+    for name in ("version", "config.show", "port.list", "bridge.list", "worker.list", "stats-1",
+                 "stats-2", "drops", "mac.list", "cache.stats", "xen.list"):
+        json.loads(has[f"daemon/{name}.json"])
+    first, second = (json.loads(has[f"daemon/stats-{n}.json"])["total"]["rx_packets"]
+                     for n in (1, 2))
+    assert second > first
+    assert b"straitd: version" in has["daemon/stderr"]
+    assert b"findings" in has["doctor"] or b"daemon" in has["doctor"]
+    assert str(busy.process.pid).encode() in has["daemon/process-status"]
+    for name in ("uname", "proc/cpuinfo", "proc/meminfo", "proc/mounts", "numa", "hugepages",
+                 "ip-link"):
+        assert has[f"host/{name}"], name
+    assert json.loads(has["missing.json"]) == made["missing"]
+    # Nothing that was there is lost.
+    kept = path.read_bytes()
+    status, _out, err = busy.text("support", str(path))
+    assert status == 1 and "it exists; give another FILE" in err and path.read_bytes() == kept
+    status, _out, err = busy.text("support", str(tmp_path / "no/such.tar.gz"))
+    assert status == 1 and "No such file or directory" in err
+
+
+@pytest.mark.parametrize("how", ["dead", "silent"])
+def test_support_without_a_daemon_that_answers(busy, tmp_path, how):
+    path = tmp_path / "b.tar.gz"
+    if how == "dead":
+        busy.kill()
+    else:
+        busy.process.signal(signal.SIGSTOP)
+    done = subprocess.run([binaries() / "straitctl", "--run-dir", busy.run_dir, "support", path],
+                          capture_output=True, text=True, timeout=60)
+    busy.process.signal(signal.SIGCONT)
+    assert done.returncode == 0, done.stderr
+    has = entries(path)
+    assert "daemon/version.json" not in has and has["host/proc/meminfo"]
+    assert "without daemon/*.json: " in done.stdout
+    # What hangs can be looked at all the same.
+    assert ("daemon/process-status" in has) == (how == "silent")
