@@ -86,6 +86,9 @@ class Lab:
     def bad_switch(self, *arguments, **options):
         return self._make(parts.BadSwitch, *arguments, **options)
 
+    def container(self, *arguments, **options):
+        return self._make(parts.Container, *arguments, **options)
+
     def dummy_ovs(self, *arguments, **options):
         return self._make(parts.DummyOvs, *arguments, **options)
 

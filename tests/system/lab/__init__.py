@@ -9,6 +9,7 @@ from .assets import assets
 from .back_end import BackEnd
 from .bad_switch import BadSwitch
 from .bare import BareGuest
+from .container import Container
 from .dummy_ovs import DummyOvs, FlowsRefused, OvsEnded
 from .errors import LabError, Unavailable
 from .guest import Guest, Nic, have_kvm
@@ -26,7 +27,8 @@ from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "BadSwitch", "BareGuest", "DummyOvs", "FlowsRefused", "Guest", "Host", "KernelBackend",
+    "BadSwitch", "BareGuest", "Container", "DummyOvs", "FlowsRefused", "Guest", "Host",
+    "KernelBackend",
     "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
     "MachineTestpmd", "Marks", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
     "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",

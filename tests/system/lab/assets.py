@@ -32,6 +32,8 @@ _XEN_PACKAGES = ["xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-commo
                  "xenstore-utils"]
 _OVS_PACKAGES = ["openvswitch-switch-dpdk", "openvswitch-switch", "openvswitch-common",
                  "libunbound8", "libevent-2.1-7", "libxdp1"]
+# With what of its libraries other packages of the tests do not bring.
+_LIBVIRT_PACKAGES = ["libvirt0", "libvirt-daemon", "libssh-4", "libssh2-1", "libyajl2"]
 _HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -127,6 +129,12 @@ class Assets:
         """The folder that OVS-DPDK is unpacked in; the first use on a machine downloads 5 MB."""
         with self._locked():
             return self._unpacked("ovs", _OVS_PACKAGES, "Open vSwitch with DPDK (5 MB)")
+
+    @functools.cached_property
+    def libvirt(self):
+        """The folder that libvirt is unpacked in; the first use on a machine downloads 3 MB."""
+        with self._locked():
+            return self._unpacked("libvirt", _LIBVIRT_PACKAGES, "libvirt (3 MB)")
 
     def initial_files(self, name, init, modules):
         """Of a guest whose first program is another file, with the modules that are named."""
