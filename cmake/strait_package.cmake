@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# The Debian package, strait_VERSION_amd64.deb: what a host needs (the install component "host"), no
-# simulator and no benchmark. `cpack --config build/release/CPackConfig.cmake` makes it of what was
-# built; the target `package` builds it before.
+# The Debian package, strait_VERSION_amd64.deb: what a host needs (the install components "host" and
+# "package"), no simulator and no benchmark. `cpack --config build/release/CPackConfig.cmake` makes
+# it of what was built; the target `package` builds all before.
 
 set(STRAIT_MAINTAINER "The Strait authors <strait@localhost>" CACHE STRING
     "Who is named as the maintainer of the package")
 set(package_dir "${PROJECT_SOURCE_DIR}/packaging")
 configure_file("${package_dir}/debian/changelog.in" "${PROJECT_BINARY_DIR}/package/changelog" @ONLY)
 
-# Where a package has it, whatever the prefix.
-install(FILES "${package_dir}/systemd/straitd.service" DESTINATION /lib/systemd/system COMPONENT host)
-install(FILES "${package_dir}/default/strait" DESTINATION /etc/default COMPONENT host)
+# A package's alone: the unit names programs where a package has them, and is systemd's to find.
+install(FILES "${package_dir}/systemd/straitd.service" DESTINATION /lib/systemd/system
+        COMPONENT package EXCLUDE_FROM_ALL)
+install(FILES "${package_dir}/default/strait" DESTINATION /etc/default
+        COMPONENT package EXCLUDE_FROM_ALL)
 install(FILES "${package_dir}/debian/copyright" "${PROJECT_BINARY_DIR}/package/changelog"
-        DESTINATION share/doc/strait COMPONENT host)
+        DESTINATION share/doc/strait COMPONENT package EXCLUDE_FROM_ALL)
 install(FILES "${package_dir}/systemd/pci.conf" "${package_dir}/libvirt/guest.xml"
-        DESTINATION share/doc/strait/examples COMPONENT host)
-install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs/" DESTINATION share/doc/strait COMPONENT host
+        DESTINATION share/doc/strait/examples COMPONENT package EXCLUDE_FROM_ALL)
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs/" DESTINATION share/doc/strait
+        COMPONENT package EXCLUDE_FROM_ALL
         FILES_MATCHING PATTERN "*.md" PATTERN "man" EXCLUDE)
 
 set(CPACK_GENERATOR DEB)
-set(CPACK_INSTALL_CMAKE_PROJECTS "${PROJECT_BINARY_DIR};${PROJECT_NAME};host;/")
+set(CPACK_INSTALL_CMAKE_PROJECTS
+    "${PROJECT_BINARY_DIR};${PROJECT_NAME};host;/;${PROJECT_BINARY_DIR};${PROJECT_NAME};package;/")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_PACKAGE_DIRECTORY "${PROJECT_BINARY_DIR}/package")
 set(CPACK_PACKAGE_NAME strait)
