@@ -119,7 +119,7 @@ def test_the_unit_is_right_and_has_few_privileges(host):
     seen = host.properties("straitd", "Type", "NotifyAccess", "Restart", "WatchdogUSec",
                            "LimitMEMLOCK", "StatusText")
     assert seen == {"Type": "notify", "NotifyAccess": "main", "Restart": "on-failure",
-                    "WatchdogUSec": "20s", "LimitMEMLOCK": "infinity",
+                    "WatchdogUSec": "1min", "LimitMEMLOCK": "infinity",
                     "StatusText": seen["StatusText"]}
     status = host.path(f"/proc/{host.pid()}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
