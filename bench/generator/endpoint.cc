@@ -16,6 +16,8 @@ endpoint::endpoint(side which, const options& settings)
     : side_(which),
       turned_(settings.turned),
       kind_(settings.sent_kind()),
+      tags_(settings.tags_of(which)),
+      tag_bytes_(tags_.bytes()),
       flows_(settings.flows_of_a_side()),
       next_new_(flows_),
       verify_every_(settings.verify_every)
@@ -24,11 +26,19 @@ endpoint::endpoint(side which, const options& settings)
         departures_.emplace(flows_);
         arrivals_.emplace(flows_);
     }
+    const std::uint16_t own = tags_.bytes();
+    const std::uint16_t far = settings.tags_of(other(which)).bytes();
+    const auto sent = [own](std::uint16_t bytes) { return make_frame_size(bytes, own); };
+    const auto arriving = [own, far](std::uint16_t bytes) {
+        return make_frame_size(static_cast<std::uint16_t>(bytes - far + own), own);
+    };
     if (settings.frame == 0) {
         size_count_ = imix_sizes.size();
-        std::transform(imix_sizes.begin(), imix_sizes.end(), sizes_.begin(), make_frame_size);
+        std::transform(imix_sizes.begin(), imix_sizes.end(), sizes_.begin(), sent);
+        std::transform(imix_sizes.begin(), imix_sizes.end(), arriving_.begin(), arriving);
     } else {
-        sizes_[0] = make_frame_size(settings.frame);
+        sizes_[0] = sent(settings.frame);
+        arriving_[0] = arriving(settings.frame);
     }
     writes_flow_ = settings.flows != 0 || flows_ != 1 || settings.rewrite;
     measure_latency(settings.latency);
@@ -89,18 +99,19 @@ sequence_summary endpoint::sequence(const endpoint& far) const noexcept
 
 void endpoint::build(std::span<std::byte> frame) const noexcept
 {
-    build_frame(frame, side_, sizes_[size_count_ - 1]);
+    build_frame(frame, side_, sizes_[size_count_ - 1], tags_);
 }
 
 bool endpoint::check(std::span<const std::byte> frame) noexcept
 {
     ++counts_.checked;
     switch (check_frame(frame, {.from = other(side_),
-                                .sizes = {sizes_.data(), size_count_},
+                                .sizes = {arriving_.data(), size_count_},
                                 .kind = kind_,
                                 // The other side may have begun flows.
                                 .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
-                                .turned = turned_})) {
+                                .turned = turned_,
+                                .tags = tags_})) {
     case verdict::good:
         return true;
     case verdict::corrupt:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Building and checking the generator's frames: Ethernet, IPv4, UDP, a mark, the flow's number, the
-// frame's, a time stamp and a pattern to the end.
+// Building and checking the generator's frames: Ethernet, VLAN tags, IPv4, UDP, a mark, the flow's
+// number, the frame's, a time stamp and a pattern to the end.
 
 #include "bench/generator/frames.hh"
 
@@ -34,6 +34,21 @@ void write_macs(std::byte* frame, side from, std::uint32_t flow) noexcept
     const std::uint64_t source = mac_of(from, flow);
     put(frame, destination | source << 48);
     put(frame + 8, static_cast<std::uint32_t>(source >> 16));
+}
+
+void write_tags(std::byte* at, const vlan_tags& tags) noexcept
+{
+    constexpr std::uint16_t service = 0x88a8;
+    constexpr std::uint16_t customer = 0x8100;
+    if (tags.inner != 0) {
+        put(at, big(service));
+        put(at + 2, big(tags.outer));
+        put(at + 4, big(customer));
+        put(at + 6, big(tags.inner));
+    } else if (tags.outer != 0) {
+        put(at, big(customer));
+        put(at + 2, big(tags.outer));
+    }
 }
 
 // The IPv4 header of flow 0 but for length and checksum.
@@ -144,18 +159,19 @@ flow_fields fields_of(flow_kind kind, side from, std::uint32_t flow) noexcept
             static_cast<std::uint16_t>(near), static_cast<std::uint16_t>(far)};
 }
 
-frame_size make_frame_size(std::uint16_t bytes) noexcept
+frame_size make_frame_size(std::uint16_t bytes, std::uint16_t tags) noexcept
 {
-    const auto ip_length = static_cast<std::uint16_t>(bytes - offset::ip);
+    const auto ip_length = static_cast<std::uint16_t>(bytes - tags - offset::ip);
     return {bytes, big(ip_length), big(checksum(ip_length)),
-            big(static_cast<std::uint16_t>(bytes - offset::udp))};
+            big(static_cast<std::uint16_t>(bytes - tags - offset::udp))};
 }
 
-void build_frame(std::span<std::byte> to, side from, const frame_size& size) noexcept
+void build_frame(std::span<std::byte> to, side from, const frame_size& size,
+                 const vlan_tags& tags) noexcept
 {
-    std::byte* frame = to.data();
+    std::byte* const frame = to.data() + tags.bytes();
     const auto& pattern = patterns()[static_cast<std::size_t>(from)];
-    std::copy_n(pattern.begin(), to.size(), frame);
+    std::copy_n(pattern.begin(), to.size() - tags.bytes(), frame);
     put(frame + offset::ether_type, big(0x0800));
     const auto words = ip_words(from, 0);
     for (std::size_t i = 0; i < words.size(); ++i) {
@@ -163,7 +179,8 @@ void build_frame(std::span<std::byte> to, side from, const frame_size& size) noe
     }
     put(frame + offset::udp + 6, std::uint16_t{0});
     put(frame + offset::magic, frame_mark);
-    write_macs(frame, from, 0);
+    write_macs(to.data(), from, 0);
+    write_tags(to.data() + offset::ether_type, tags);
     write_fields(frame, fields_of(flow_kind::macs, from, 0));
     put(frame + offset::flow, std::uint32_t{0});
     set_size(frame, size);
@@ -171,13 +188,14 @@ void build_frame(std::span<std::byte> to, side from, const frame_size& size) noe
     set_sequence(frame, 0);
 }
 
-void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow) noexcept
+void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow,
+              std::size_t tags) noexcept
 {
     if (kind == flow_kind::macs) {
         write_macs(frame, from, flow);
     }
-    write_fields(frame, fields_of(kind, from, flow));
-    put(frame + offset::flow, flow);
+    write_fields(frame + tags, fields_of(kind, from, flow));
+    put(frame + tags + offset::flow, flow);
 }
 
 void set_size(std::byte* frame, const frame_size& size) noexcept
@@ -189,21 +207,24 @@ void set_size(std::byte* frame, const frame_size& size) noexcept
 
 verdict check_frame(std::span<const std::byte> frame, const expectation& expected) noexcept
 {
-    if (frame.size() < smallest_frame || !has_mark(frame.data())) {
+    const std::size_t tags = expected.tags.bytes();
+    if (frame.size() < smallest_frame + tags || !has_mark(frame.data() + tags)) {
         return verdict::foreign;
     }
     const auto size =
         std::find_if(expected.sizes.begin(), expected.sizes.end(),
                      [&](const frame_size& one) { return one.bytes == frame.size(); });
-    const std::uint32_t flow = flow_of(frame.data());
+    const std::byte* const untagged = frame.data() + tags;
+    const std::uint32_t flow = flow_of(untagged);
     if (size == expected.sizes.end() || flow >= expected.flows) {
         return verdict::corrupt;
     }
-    std::array<std::byte, offset::pattern> head{};
-    build_frame(head, expected.from, *size);
-    set_flow(head.data(), expected.from, expected.kind, flow);
-    set_stamp(head.data(), stamp_of(frame.data()));
-    set_sequence(head.data(), sequence_of(frame.data()));
+    std::array<std::byte, offset::pattern + vlan_tags{1, 1}.bytes()> room{};
+    const std::span head{room.data(), offset::pattern + tags};
+    build_frame(head, expected.from, *size, expected.tags);
+    set_flow(head.data(), expected.from, expected.kind, flow, tags);
+    set_stamp(head.data() + tags, stamp_of(untagged));
+    set_sequence(head.data() + tags, sequence_of(untagged));
     if (expected.turned) {
         std::swap_ranges(head.begin() + offset::destination, head.begin() + offset::source,
                          head.begin() + offset::source);
@@ -212,7 +233,7 @@ verdict check_frame(std::span<const std::byte> frame, const expectation& expecte
         return verdict::corrupt;
     }
     const auto& pattern = patterns()[static_cast<std::size_t>(expected.from)];
-    return std::equal(frame.begin() + offset::pattern, frame.end(),
+    return std::equal(untagged + offset::pattern, frame.data() + frame.size(),
                       pattern.begin() + offset::pattern)
                ? verdict::good
                : verdict::corrupt;

@@ -45,6 +45,19 @@ struct flow_fields {
 // No two flows of a kind have the same. A few cycles: it is asked for each frame.
 flow_fields fields_of(flow_kind kind, side from, std::uint32_t flow) noexcept;
 
+// VLAN tags of an end's frames (IEEE 802.1Q, clause 9): none, one, or a service tag with a
+// customer's behind it (802.1ad). Priority is 0.
+struct vlan_tags {
+    std::uint16_t outer = 0; // 0: no tag; 1 to 4094
+    std::uint16_t inner = 0; // 0: one tag at most
+
+    [[nodiscard]] constexpr std::uint16_t bytes() const noexcept
+    {
+        return static_cast<std::uint16_t>((outer != 0 ? 4 : 0) + (inner != 0 ? 4 : 0));
+    }
+    bool operator==(const vlan_tags&) const = default;
+};
+
 // One size of frame, with the fields of its headers that follow from it, in network order.
 struct frame_size {
     std::uint16_t bytes;
@@ -53,10 +66,13 @@ struct frame_size {
     std::uint16_t udp_length;
 };
 
-// `bytes` is the length of a frame without its check sequence: 60 to 9,600.
-frame_size make_frame_size(std::uint16_t bytes) noexcept;
+// `bytes` is the length of a frame without its check sequence, `tags` bytes of VLAN tags included:
+// 60 and these, to 9,600.
+frame_size make_frame_size(std::uint16_t bytes, std::uint16_t tags = 0) noexcept;
 
-// Offsets in a frame of the fields written for each frame.
+// Offsets in a frame of the fields written for each frame. VLAN tags stand before the Ethernet
+// type: they shift all but the MAC addresses, and what is called a frame without tags below begins
+// at that many bytes into the frame.
 namespace offset {
 inline constexpr std::size_t destination = 0;
 inline constexpr std::size_t source = 6;
@@ -80,18 +96,22 @@ inline constexpr std::size_t smallest_frame = 60;
 inline constexpr std::size_t largest_frame = 9600;
 
 // Writes a whole frame of flow 0 with number 0 and stamp 0 from `from`: `to` is as long as `size`
-// says.
-void build_frame(std::span<std::byte> to, side from, const frame_size& size) noexcept;
+// says, or the head of it that ends with the stamp.
+void build_frame(std::span<std::byte> to, side from, const frame_size& size,
+                 const vlan_tags& tags = {}) noexcept;
 
 // Turns a built frame into one of another flow. With MAC addresses flow i goes from the i-th of
 // `from`'s side to the i-th of the other side. The IP identification changes so that the header's
-// checksum stays.
-void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow) noexcept;
+// checksum stays. `tags` is the number of bytes of its VLAN tags.
+void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow,
+              std::size_t tags = 0) noexcept;
 
-// Turns a built frame into one of another size; the caller changes the length it is sent with.
+// Turns a built frame, from behind its tags, into one of another size; the caller changes the
+// length it is sent with.
 void set_size(std::byte* frame, const frame_size& size) noexcept;
 
-// What is written and read for each frame, inline: a call each would be felt.
+// What is written and read for each frame, inline: a call each would be felt. `frame` is one
+// without tags.
 
 inline constexpr std::uint32_t frame_mark = 0x54525453; // "STRT"
 
@@ -148,6 +168,7 @@ struct expectation {
     flow_kind kind;
     std::uint64_t flows; // their numbers are below
     bool turned = false; // the switch exchanges the MAC addresses, as testpmd's macswap does
+    vlan_tags tags{};    // with which they arrive; the sizes have them
 };
 
 // Says whether `frame` is as expected in each byte but its number and stamp. A frame without the

@@ -25,6 +25,8 @@ enum option_id : int {
     opt_in_order,
     opt_queue_size,
     opt_frame,
+    opt_vlan_a,
+    opt_vlan_b,
     opt_macs,
     opt_rewrite,
     opt_flows,
@@ -52,6 +54,8 @@ enum option_id : int {
     opt_help,
 };
 
+constexpr unsigned imix_smallest = 64;
+
 constexpr option long_options[] = {
     {"end-a", required_argument, nullptr, opt_end_a},
     {"end-b", required_argument, nullptr, opt_end_b},
@@ -61,6 +65,8 @@ constexpr option long_options[] = {
     {"in-order", required_argument, nullptr, opt_in_order},
     {"queue-size", required_argument, nullptr, opt_queue_size},
     {"frame", required_argument, nullptr, opt_frame},
+    {"vlan-a", required_argument, nullptr, opt_vlan_a},
+    {"vlan-b", required_argument, nullptr, opt_vlan_b},
     {"macs", required_argument, nullptr, opt_macs},
     {"rewrite", required_argument, nullptr, opt_rewrite},
     {"flows", required_argument, nullptr, opt_flows},
@@ -144,6 +150,16 @@ bool read_frame(std::string_view text, std::uint16_t& to)
     return read(text, 60U, 9600U, to);
 }
 
+// ID, or OUTER.INNER.
+bool read_tags(std::string_view text, vlan_tags& to)
+{
+    constexpr unsigned last = 4094;
+    const auto dot = text.find('.');
+    to = {};
+    return read(text.substr(0, dot), 1U, last, to.outer) &&
+           (dot == std::string_view::npos || read(text.substr(dot + 1), 1U, last, to.inner));
+}
+
 bool read_kind(std::string_view text, flow_kind& to)
 {
     to = text == "nw_dst"     ? flow_kind::nw_dst
@@ -167,6 +183,7 @@ bool read_direction(std::string_view text, options& to)
     return to.a_to_b || to.b_to_a;
 }
 
+constexpr const char* tag_forms = "a VLAN from 1 to 4094, or two as OUTER.INNER";
 constexpr const char* end_forms = "vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE";
 
 // Takes one option; the answer is what a right value looks like, if this one is not.
@@ -195,6 +212,10 @@ std::optional<std::string> take(int id, const char* text, options& to)
                      "a power of two from 32 to 1024");
     case opt_frame:
         return wrong(read_frame(text, to.frame), "60 to 9600, or imix");
+    case opt_vlan_a:
+        return wrong(read_tags(text, to.tags_a), tag_forms);
+    case opt_vlan_b:
+        return wrong(read_tags(text, to.tags_b), tag_forms);
     case opt_macs:
         return wrong(read(text, 2U, 2097152U, to.macs) && to.macs % 2 == 0,
                      "an even number from 2 to 2097152");
@@ -342,7 +363,19 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
         return bad_usage{"--sequence and --new-flows exclude each other: frames are numbered in "
                          "flows that are known before"};
     }
-    const unsigned largest = result.frame == 0 ? 1514U : result.frame;
+    const unsigned smallest = result.frame == 0 ? imix_smallest : result.frame;
+    const unsigned tags = std::max(result.tags_a.bytes(), result.tags_b.bytes());
+    if (smallest < smallest_frame + tags) {
+        return bad_usage{"frames of " + std::to_string(smallest) + " bytes have no room for " +
+                         std::to_string(tags) + " bytes of VLAN tags; --frame would be " +
+                         std::to_string(smallest_frame + tags) + " or more"};
+    }
+    const unsigned more = tags - std::min(result.tags_a.bytes(), result.tags_b.bytes());
+    const unsigned largest = (result.frame == 0 ? 1514U : result.frame) + more;
+    if (largest > largest_frame) {
+        return bad_usage{"frames of " + std::to_string(result.frame) +
+                         " bytes would be longer than 9600 where more VLAN tags are expected"};
+    }
     if (!result.mergeable && largest > result.buffer_size) {
         return bad_usage{"frames of " + std::to_string(largest) + " bytes do not fit buffers of " +
                          std::to_string(result.buffer_size) +
@@ -377,6 +410,11 @@ const char* usage() noexcept
            "Traffic\n"
            "  --frame BYTES|imix     size without check sequence (64); imix: 64, 594 and 1514\n"
            "                         as 7:4:1\n"
+           "  --vlan-a ID[.INNER], --vlan-b ID[.INNER]\n"
+           "                         VLAN tags of what an end sends, in its size, and of what "
+           "has\n"
+           "                         to arrive there; two are a service tag (88a8) and a "
+           "customer's\n"
            "  --macs N               MAC addresses on both sides together (2); all are sent\n"
            "                         from once before anything is counted\n"
            "  --rewrite 0|1          write addresses into each frame sent, even with two (0)\n"

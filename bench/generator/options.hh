@@ -44,6 +44,10 @@ struct options {
 
     // Bytes of a frame without its check sequence, 60 to 9,600; 0 stands for the IMIX.
     std::uint16_t frame = 64;
+    // VLAN tags of what an end sends, which `frame` includes, and of what arrives there: the ends'
+    // differ where the switch takes tags off or adds them.
+    vlan_tags tags_a;
+    vlan_tags tags_b;
     // MAC addresses in play on both sides together: even, 2 to 2,097,152.
     std::uint32_t macs = 2;
     // Addresses are written into each frame as it is sent, even where they are always the same: as
@@ -96,6 +100,10 @@ struct options {
     // Bytes of data a receive buffer holds.
     std::uint16_t buffer_size = 2048;
 
+    [[nodiscard]] const vlan_tags& tags_of(side one) const noexcept
+    {
+        return one == side::a ? tags_a : tags_b;
+    }
     // What tells flows apart, and how many of them a side has.
     [[nodiscard]] flow_kind sent_kind() const noexcept
     {

@@ -98,6 +98,25 @@ def test_a_switch_that_connects(lab, tmp_path):
     assert not any(path.exists() for path in sockets)
 
 
+def test_tagged_frames(lab):
+    """Trunks at both ends, two tags, and a trunk and an access port, every frame compared."""
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    imix = ("--frame", "imix", "--flows", 100, "--sequence", "--latency", 8)
+    check(traffic(sockets, 0, 1, 1, "--vlan-a", 7, "--vlan-b", 7, *imix))
+    check(traffic(sockets, 1, 0, 1, "--vlan-a", 7.9, "--vlan-b", 7.9, "--frame", 1518))
+    switch.ctl("port set b --vlan 7")
+    check(traffic(sockets, 0, 1, 1, "--vlan-a", 7, *imix))
+    other = generate("--end-a", f"vhost:{sockets[0]}", "--end-b", f"vhost:{sockets[1]}",
+                     "--no-huge", "--vlan-a", 8, "--ready-timeout", 0.5)
+    assert other.returncode == 1 and "no frame came through" in other.stderr
+    # Two ends that disagree about a tag find every frame wrong.
+    switch.ctl("port set b --no-vlan")
+    wrong = traffic(sockets, 0, 1, 1, "--vlan-a", 7, "--vlan-b", 9)
+    assert wrong["corrupt"] == wrong["checked"] > 0
+
+
 def test_xen_guests():
     """Both ends a Xen guest's, and one of each kind."""
     with parts.Simulator() as simulator, parts.Switch(arguments=simulator.switch) as switch:
@@ -210,6 +229,25 @@ def test_each_wrong_of_a_switch_is_found(lab, wires, names):
     assert result["received"] == 2 * FRAMES - done["drop"] + done["twice"]
 
 
+@pytest.mark.parametrize("tags", ["7", "7.9"])
+def test_each_wrong_is_found_in_tagged_frames(lab, wires, tags):
+    netns, ends = wires
+    with lab.bad_switch(netns, ("a", "b"), b"STRT", 42 + 4 * len(tags.split("."))) as switch:
+        generator = Stepping(netns, ends, "--sequence", "--frame", 100, "--vlan-a", tags,
+                             "--vlan-b", tags)
+        faults = apart(FAULTS)
+        switch.begin(**faults)
+        result = generator.step(f"rate=0.02 frames={FRAMES}")
+        generator.close()
+        done = switch.done
+    assert {name: done[name] for name in FAULTS} == \
+        {name: 2 * len(faults[name]) for name in FAULTS}
+    assert result["sequence"] == {"lost": done["drop"] + done["corrupt"],
+                                  "duplicated": done["twice"], "reordered": done["late"],
+                                  "stale": 0, "flows_with_loss": 2}
+    assert result["corrupt"] == done["corrupt"] and result["foreign"] == 0
+
+
 def test_wrongs_are_found_in_the_flow_that_has_them(lab, wires):
     """Of a hundred flows in turn, all frames of one are dropped, another's come twice."""
     netns, ends = wires
@@ -274,6 +312,10 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
     (("--order", "random"), "right would be uniform, zipf or round"),
     (("--new-flows", 0.5), "--list-flows and --new-flows need --flows"),
     (("--flows", 4, "--macs", 4), "--flows and --macs exclude each other"),
+    (("--vlan-a", 4095), "right would be a VLAN from 1 to 4094, or two as OUTER.INNER"),
+    (("--vlan-b", "7."), "right would be a VLAN from 1 to 4094, or two as OUTER.INNER"),
+    (("--vlan-a", "7.9"), "no room for 8 bytes of VLAN tags; --frame would be 68 or more"),
+    (("--vlan-a", 7, "--frame", 9600), "longer than 9600 where more VLAN tags are expected"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):
     done = generate("--end-a", f"vhost:{tmp_path}/a", "--end-b", f"vhost:{tmp_path}/b", "--no-huge",

@@ -5,13 +5,28 @@ import collections
 import contextlib
 import select
 import socket
+import struct
 import threading
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
+_PACKET_AUXDATA = 8
+_AUXDATA = struct.Struct("IIIHHHH")  # struct tpacket_auxdata, <linux/if_packet.h>
+_TP_STATUS_VLAN_VALID = 0x10
 _SO_RCVBUFFORCE = 33
 _SO_SNDBUFFORCE = 32
+
+
+def _receive(port):
+    """A frame as it was sent: the kernel takes the outer VLAN tag off, and tells of it beside."""
+    frame, told, _, _ = port.recvmsg(65536, socket.CMSG_SPACE(_AUXDATA.size), socket.MSG_DONTWAIT)
+    for level, kind, data in told:
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
+            status, _, _, _, _, tag, ether_type = _AUXDATA.unpack(data[:_AUXDATA.size])
+            if status & _TP_STATUS_VLAN_VALID:
+                return frame[:12] + struct.pack("!HH", ether_type, tag) + frame[12:]
+    return frame
 
 
 class BadSwitch:
@@ -32,6 +47,7 @@ class BadSwitch:
             for interface in interfaces:
                 port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
                 port.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+                port.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
                 for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
                     port.setsockopt(socket.SOL_SOCKET, option, 64 << 20)
                 port.bind((interface, _ETH_P_ALL))
@@ -50,8 +66,7 @@ class BadSwitch:
                 way = self._ports.index(port)
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(64):
-                        frame = port.recv(65536, socket.MSG_DONTWAIT)
-                        self._pass(way, frame)
+                        self._pass(way, _receive(port))
 
     def _pass(self, way, frame):
         out = self._ports[1 - way]

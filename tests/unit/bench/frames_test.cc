@@ -159,6 +159,49 @@ TEST(frames, with_exchanged_addresses_are_good_where_these_are_expected)
     }
 }
 
+TEST(frames, with_tags_are_the_same_frames_behind_them)
+{
+    const auto vlans = [](std::uint16_t outer, std::uint16_t inner) {
+        return vlan_tags{outer, inner};
+    };
+    for (const vlan_tags& tags : {vlans(1, 0), vlans(4094, 0), vlans(100, 10)}) {
+        const std::uint16_t more = tags.bytes();
+        const auto bytes = static_cast<std::uint16_t>(68 + more);
+        const std::array sizes = {make_frame_size(bytes, more)};
+        std::vector<std::byte> tagged(bytes);
+        build_frame(tagged, side::a, sizes[0], tags);
+        set_flow(tagged.data(), side::a, flow_kind::five_tuple, 77, more);
+        set_stamp(tagged.data() + more, 0x123456789abc);
+        set_sequence(tagged.data() + more, 5);
+
+        EXPECT_EQ(number_at(tagged, 12, 2), tags.inner != 0 ? 0x88a8 : 0x8100);
+        EXPECT_EQ(number_at(tagged, 14, 2), tags.outer);
+        if (tags.inner != 0) {
+            EXPECT_EQ(number_at(tagged, 16, 4), 0x81000000U | tags.inner);
+        }
+        std::vector<std::byte> untagged = tagged;
+        untagged.erase(untagged.begin() + 12, untagged.begin() + 12 + more);
+        auto plain = frame_of(side::a, flow_kind::five_tuple, 77, 68);
+        set_stamp(plain.data(), 0x123456789abc);
+        set_sequence(plain.data(), 5);
+        EXPECT_EQ(untagged, plain);
+
+        const expectation expected{.from = side::a,
+                                   .sizes = sizes,
+                                   .kind = flow_kind::five_tuple,
+                                   .flows = 78,
+                                   .tags = tags};
+        EXPECT_EQ(check_frame(tagged, expected), verdict::good);
+        EXPECT_NE(check_frame(plain, expected), verdict::good);
+        for (std::size_t i = 12; i < std::size_t{16} + more;
+             ++i) { // tags and the IP header's begin
+            auto bad = tagged;
+            bad[i] ^= std::byte{0x20};
+            EXPECT_EQ(check_frame(bad, expected), verdict::corrupt) << i;
+        }
+    }
+}
+
 TEST(frames, carry_their_number_and_stamp)
 {
     auto frame = frame_of(side::b, flow_kind::five_tuple, 9, 60);
