@@ -243,10 +243,11 @@ SINGLES = (
 )
 SCENARIOS = (*GRIDS, *SINGLES)
 
-# What is asked of Strait alone is in alone.py, flow_runs.py and connection_runs.py.
+# What is asked of Strait alone is in alone.py, flow_runs.py, connection_runs.py and
+# restart_runs.py.
 ALONE = ("start", "memory", "churn", "flow-load", "rule-memory", "flow-memory", "flow-change",
          "flow-changes", "flow-cold", "tcp-connections", "udp-connections", "held-connections",
-         "neighbour")
+         "neighbour", "restart")
 
 
 def names():

@@ -135,6 +135,7 @@ def test_rfc2544(tmp_path):
 
 @pytest.mark.parametrize("name, words", [
     ("start", "start with 64 ports"), ("memory", "memory beside the packet pool"),
+    ("restart", "x2x blocked when Strait is killed"),
     *(pytest.param(name, words, marks=pytest.mark.soak) for name, words in (
         ("churn", "frames a changing port costs others"), ("rule-memory", "memory of a rule"),
         ("tcp-connections", "TCP connections a second"), ("neighbour", "lost to a neighbour")))])
