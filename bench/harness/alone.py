@@ -6,7 +6,7 @@ import socket
 import statistics
 import time
 
-from . import connection_runs, flow_runs, restart_runs
+from . import ceiling_runs, connection_runs, flow_runs, restart_runs
 from .generators import StraitGenerator
 from .machine import BenchError, Child, memory_of, settle, wait_until
 from .peers import Strait
@@ -159,7 +159,7 @@ def churn(settings, rate, report=print):
 
 
 RUNNERS = {"start": start, "memory": memory, "churn": churn, **flow_runs.RUNNERS,
-           **connection_runs.RUNNERS, **restart_runs.RUNNERS}
+           **connection_runs.RUNNERS, **restart_runs.RUNNERS, **ceiling_runs.RUNNERS}
 
 
 def missing(programs):

@@ -244,10 +244,10 @@ SINGLES = (
 SCENARIOS = (*GRIDS, *SINGLES)
 
 # What is asked of Strait alone is in alone.py, flow_runs.py, connection_runs.py and
-# restart_runs.py.
+# restart_runs.py; of the generator, in ceiling_runs.py.
 ALONE = ("start", "memory", "churn", "flow-load", "rule-memory", "flow-memory", "flow-change",
          "flow-changes", "flow-cold", "tcp-connections", "udp-connections", "held-connections",
-         "neighbour", "restart")
+         "neighbour", "restart", "generator")
 
 
 def names():

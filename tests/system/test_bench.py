@@ -138,6 +138,7 @@ def test_rfc2544(tmp_path):
     ("restart", "x2x blocked when Strait is killed"),
     *(pytest.param(name, words, marks=pytest.mark.soak) for name, words in (
         ("churn", "frames a changing port costs others"), ("rule-memory", "memory of a rule"),
+        ("generator", "generator by flowgen, into testpmd io"),
         ("tcp-connections", "TCP connections a second"), ("neighbour", "lost to a neighbour")))])
 def test_alone(tmp_path, name, words):
     result, done = measured(tmp_path, "--scenario", name, *SMALL)
