@@ -8,7 +8,7 @@ import statistics
 from . import alone, flow_rules, idle, loops, rfc2544, scenarios
 from .generators import GENERATORS
 from .machine import BenchError, HalfCpu, settle, thread_pinned_to
-from .peers import Strait
+from .peers import Strait, StraitPair
 from .results import RATE, SEARCH, Results
 
 TURNS_OF_A_START = 10
@@ -62,6 +62,8 @@ class Runner:
         traffic = dict(traffic)
         rules = traffic.pop("rules", None)
         ends = traffic.pop("ends", scenario.ends)
+        if traffic.pop("tunnel", False):
+            make_switch = StraitPair
         if scenario.load:
             traffic["rate"] = self.reference() * scenario.load
         if scenario.generator == "strait":

@@ -217,6 +217,9 @@ SINGLES = (
                f"{'' if count == 1 else 's'}, testpmd io, 64 B", loops=count,
                bars=(Bar(MPPS, "ovs"),))
       for count in range(1, 6)),
+    Scenario("v2v-vxlan", "v2v across two switches with VXLAN, 64 B, 1,000 flows",
+             traffic={"flows": 1000, "tunnel": True}, variants={"one switch": {"tunnel": False}},
+             bars=(Bar(MPPS, "@one switch"), Bar(CYCLES, "@one switch"))),
     *_many_flows(),
     Scenario(
         "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",

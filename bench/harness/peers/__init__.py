@@ -6,6 +6,7 @@ from .base import TAP, VHOST, XEN, Settings, Switch
 from .linux_bridge import LinuxBridge
 from .ovs import Ovs, OvsRules
 from .strait import Before, Strait
+from .strait_pair import StraitPair
 from .testpmd import Macswap, Testpmd
 from .vpp import Vpp
 
@@ -13,4 +14,4 @@ from .vpp import Vpp
 PEERS = {one.name: one for one in (Testpmd, Macswap, Vpp, Ovs, OvsRules, LinuxBridge)}
 
 __all__ = ["Before", "LinuxBridge", "Macswap", "Ovs", "OvsRules", "PEERS", "Settings", "Strait",
-           "Switch", "TAP", "Testpmd", "VHOST", "Vpp", "XEN"]
+           "StraitPair", "Switch", "TAP", "Testpmd", "VHOST", "Vpp", "XEN"]

@@ -14,6 +14,7 @@ class Strait(Switch):
     kinds = (VHOST, XEN, TAP)
     stateful = True
     chains = True
+    pairs = True
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
@@ -162,6 +163,7 @@ class Before(Strait):
 
     name = "before"
     title = "Strait before"
+    pairs = False
     build = None
 
     @classmethod
