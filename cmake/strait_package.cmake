@@ -41,8 +41,8 @@ polling on CPUs of its own while there is traffic and sleeping while there is
 none: MAC learning, VLANs, jumbo frames, several isolated bridges, flows in
 Open vSwitch's words, connection tracking, tunnels, mirrors and captures.
 
-Guests keep their link while the daemon restarts, as it does when this
-package is upgraded.")
+Guests go on when the daemon has restarted, as it does when this package is
+upgraded, on the rings that they have.")
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
