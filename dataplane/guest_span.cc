@@ -23,9 +23,9 @@ namespace strait::dataplane {
 
 namespace {
 
-// A port has at most 8 regions, twice as many while its memory table changes, and a file of ring
-// positions.
-constexpr std::size_t max_ranges = max_ports * 17;
+// A port has at most 8 regions and a dirty log, twice as many while these change, and a file of
+// ring positions.
+constexpr std::size_t max_ranges = max_ports * 19;
 
 struct guarded_range {
     // 0: free. Written last when a range is added, first when it goes.

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include <rte_vhost.h>
@@ -36,14 +37,6 @@ constexpr std::uint64_t status_feature = std::uint64_t{1} << VHOST_USER_PROTOCOL
 const char* ring_name(unsigned ring)
 {
     return ring == sink_ring ? "receive ring" : "transmit ring";
-}
-
-bool is_eventfd(int fd) noexcept
-{
-    char target[32]{};
-    const std::string link = "/proc/self/fd/" + std::to_string(fd);
-    const ssize_t size = ::readlink(link.c_str(), target, sizeof(target) - 1);
-    return size > 0 && std::strcmp(target, "anon_inode:[eventfd]") == 0;
 }
 
 bool aligned(const void* at, std::uintptr_t to) noexcept
@@ -83,6 +76,8 @@ bool is_known(request r) noexcept
     case request::set_owner:
     case request::reset_owner:
     case request::set_mem_table:
+    case request::set_log_base:
+    case request::set_log_fd:
     case request::set_vring_num:
     case request::set_vring_addr:
     case request::set_vring_base:
@@ -94,6 +89,7 @@ bool is_known(request r) noexcept
     case request::set_protocol_features:
     case request::get_queue_num:
     case request::set_vring_enable:
+    case request::send_rarp:
     case request::net_set_mtu:
     case request::set_status:
     case request::get_status:
@@ -112,9 +108,13 @@ std::optional<std::size_t> payload_size(request r) noexcept
     case request::set_vring_kick:
     case request::set_vring_call:
     case request::set_vring_err:
+    case request::set_log_fd:
+    case request::send_rarp:
     case request::net_set_mtu:
     case request::set_status:
         return sizeof(std::uint64_t);
+    case request::set_log_base:
+        return sizeof(log_area);
     case request::set_vring_num:
     case request::set_vring_base:
     case request::get_vring_base:
@@ -128,6 +128,14 @@ std::optional<std::size_t> payload_size(request r) noexcept
 }
 
 } // namespace
+
+bool connection::is_eventfd(int fd) noexcept
+{
+    char target[32]{};
+    const std::string link = "/proc/self/fd/" + std::to_string(fd);
+    const ssize_t size = ::readlink(link.c_str(), target, sizeof(target) - 1);
+    return size > 0 && std::strcmp(target, "anon_inode:[eventfd]") == 0;
+}
 
 void call_guard::set(unsigned ring, file_descriptor fd) noexcept
 {
@@ -253,6 +261,12 @@ verdict connection::before(message m)
         // it has allocated for the rings.
         m.close_descriptors();
         return verdict::done;
+    case request::set_log_base:
+        return take_log(m);
+    case request::set_log_fd:
+        return take_log_event(m);
+    case request::send_rarp:
+        return announce(m);
     case request::set_status:
         changes = m.payload<std::uint64_t>() & driver_ok ? effect{} : both;
         driver_ok_ = (m.payload<std::uint64_t>() & driver_ok) != 0;
@@ -290,6 +304,14 @@ verdict connection::before(message m)
     case request::set_mem_table:
         memory_.reset();
         break;
+    case request::set_vring_addr: {
+        const auto address = m.payload<vring_address>();
+        log_addresses_[index].reset();
+        if ((address.flags & ring_flag_log) != 0) {
+            log_addresses_[index] = address.log;
+        }
+        break;
+    }
     case request::set_vring_base:
         stood_[index].reset();
         break;
@@ -320,8 +342,7 @@ void connection::after(message m)
         read_memory();
         break;
     case request::set_features:
-        features_ = 0;
-        rte_vhost_get_negotiated_features(vid_, &features_);
+        read_features();
         break;
     case request::set_protocol_features: {
         std::uint64_t negotiated = 0;
@@ -337,6 +358,16 @@ void connection::after(message m)
     }
     message_open_ = false;
     publish();
+}
+
+void connection::read_features()
+{
+    const bool logged = has_feature(features_, feature::log_all);
+    features_ = 0;
+    rte_vhost_get_negotiated_features(vid_, &features_);
+    if (logged && !has_feature(features_, feature::log_all)) {
+        log_.reset(); // the migration has ended, whichever way; rings are published anew
+    }
 }
 
 void connection::device_ready()
@@ -519,6 +550,9 @@ std::optional<std::string> connection::publish(unsigned ring)
     if (auto wrong = setup.packed() ? describe_packed(ring, setup) : describe_split(ring, setup)) {
         return wrong;
     }
+    if (auto wrong = describe_log(ring, setup)) {
+        return wrong;
+    }
 
     file_descriptor call;
     if (vring.callfd >= 0) {
@@ -580,6 +614,7 @@ std::optional<std::string> connection::describe_split(unsigned ring, ring_setup&
         return "a part of it is not aligned as virtio demands";
     }
     auto* const used = reinterpret_cast<std::byte*>(vring.used);
+    setup.log.device_area = memory_->guest_address_of(used);
     setup.split_descriptors = dataplane::guest_array<split_descriptor>{vring.desc};
     setup.available = dataplane::guest_array<std::uint16_t>{vring.avail};
     setup.used = dataplane::guest_array<std::uint16_t>{used};
@@ -610,6 +645,8 @@ std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup
     setup.packed_descriptors = dataplane::guest_array<packed_descriptor>{vring.desc_packed};
     setup.driver_event = dataplane::guest_array<std::uint16_t>{vring.driver_event};
     setup.device_event = dataplane::guest_array<std::uint16_t>{vring.device_event};
+    setup.log.descriptors = memory_->guest_address_of(vring.desc_packed);
+    setup.log.device_area = memory_->guest_address_of(vring.device_event);
 
     const ring_position::identity identity{
         memory_->identity(), memory_->guest_address_of(vring.desc_packed), setup.size};
@@ -705,6 +742,11 @@ void connection::look()
     }
     if (memory_ != nullptr && memory_->lost()) {
         memory_lost();
+        return;
+    }
+    if (log_ != nullptr && log_->lost()) {
+        expel("the dirty log of its guest went away under the switch (truncated, or a hole was "
+              "punched into it)");
         return;
     }
     for (unsigned ring = 0; ring < ring_count; ++ring) {

@@ -6,6 +6,7 @@
 
 #include "dataplane/file_descriptor.hh"
 #include "dataplane/rcu.hh"
+#include "ports/vhost/dirty_log.hh"
 #include "ports/vhost/library.hh"
 #include "ports/vhost/memory.hh"
 #include "ports/vhost/message.hh"
@@ -132,16 +133,22 @@ private:
 
     [[nodiscard]] verdict refuse(message& m, const std::string& why);
     [[nodiscard]] std::optional<std::string> check_memory(const message& m) const;
+    [[nodiscard]] verdict take_log(message& m);
+    [[nodiscard]] verdict take_log_event(message& m);
+    [[nodiscard]] verdict announce(message& m);
     enum class tell : bool { nobody, driver };
     void take_back(bool sink_too, bool source_too, tell whom);
     void give_back(unsigned ring);
+    [[nodiscard]] static bool is_eventfd(int fd) noexcept;
     void read_memory();
+    void read_features();
     void publish();
     [[nodiscard]] bool may_publish() const noexcept;
     // Nothing, or why not.
     [[nodiscard]] std::optional<std::string> publish(unsigned ring);
     [[nodiscard]] std::optional<std::string> describe_split(unsigned ring, ring_setup& setup) const;
     [[nodiscard]] std::optional<std::string> describe_packed(unsigned ring, ring_setup& setup);
+    [[nodiscard]] std::optional<std::string> describe_log(unsigned ring, ring_setup& setup) const;
 
     int vid_;
     port_parts& port_;
@@ -149,6 +156,9 @@ private:
 
     std::uint64_t features_{0};
     std::unique_ptr<guest_memory> memory_; // null while the library's is not to be had
+    std::unique_ptr<dirty_log> log_;       // null while none was given; rings have it
+    // Where writes to a ring's device area are to be marked, if not where it lies.
+    std::array<std::optional<std::uint64_t>, ring_count> log_addresses_{};
     std::array<bool, ring_count> ready_{};
     bool device_ready_{false};
     bool status_used_{false};

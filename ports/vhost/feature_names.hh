@@ -36,6 +36,7 @@ inline constexpr std::array named_features = std::to_array<named_feature>({
     {feature::guest_announce, "guest_announce"},
     {feature::multiqueue, "mq"},
     {feature::control_mac, "ctrl_mac_addr"},
+    {feature::log_all, "log_all"},
     {feature::any_layout, "any_layout"},
     {feature::indirect, "indirect_desc"},
     {feature::event_index, "event_idx"},

@@ -3,6 +3,7 @@
 #include "ports/vhost/memory.hh"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <sstream>
 #include <vector>
@@ -106,6 +107,26 @@ std::uint64_t guest_memory::guest_address_of(const void* host) const noexcept
         }
     }
     return 0;
+}
+
+std::uint64_t guest_memory::guest_address_of(const dataplane::guest_span& span) const noexcept
+{
+    // Spans tell nobody where they are; this is the inverse of what they were made by, and nothing
+    // is read or written by it.
+    struct place {
+        const std::byte* base;
+        std::size_t size;
+    };
+    return guest_address_of(std::bit_cast<place>(span).base);
+}
+
+std::uint64_t guest_memory::end() const noexcept
+{
+    std::uint64_t end = 0;
+    for (const region& r : regions()) {
+        end = std::max(end, r.guest_address + r.size);
+    }
+    return end;
 }
 
 } // namespace strait::vhost

@@ -61,6 +61,10 @@ public:
                                  dataplane::guest_span& out) const noexcept;
     // The guest physical address of what from_host() accepts.
     [[nodiscard]] std::uint64_t guest_address_of(const void* host) const noexcept;
+    // That of a span which translate() made. Any thread.
+    [[nodiscard]] std::uint64_t guest_address_of(const dataplane::guest_span& span) const noexcept;
+    // Behind the highest guest physical address of any region.
+    [[nodiscard]] std::uint64_t end() const noexcept;
 
     // Largest first, so that the first one tried is the likely one.
     [[nodiscard]] std::span<const region> regions() const noexcept

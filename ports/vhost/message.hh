@@ -70,9 +70,15 @@ public:
         }
         set<std::int32_t>(offsetof(hook_message, descriptor_count), 0);
     }
-    void answer(std::uint64_t value) noexcept
+    // With nothing, or one word.
+    void answer() noexcept
     {
         close_descriptors();
+        set<std::uint32_t>(offsetof(hook_message, size), 0);
+    }
+    void answer(std::uint64_t value) noexcept
+    {
+        answer();
         set<std::uint64_t>(offsetof(hook_message, payload), value);
         set<std::uint32_t>(offsetof(hook_message, size), sizeof(value));
     }

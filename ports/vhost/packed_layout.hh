@@ -8,7 +8,8 @@ namespace strait::vhost {
 
 class packed_layout {
 public:
-    explicit packed_layout(const ring_setup& setup) noexcept
+    // As split_layout's.
+    explicit packed_layout(const ring_setup& setup, const ring_log* log = nullptr) noexcept
         : descriptors_{setup.packed_descriptors},
           driver_event_{setup.driver_event},
           device_event_{setup.device_event},
@@ -16,14 +17,15 @@ public:
           size_{setup.size},
           available_{setup.start},
           used_{setup.start},
+          log_{log},
           event_index_{has_feature(setup.features, feature::event_index)}
     {
         decline_kicks();
     }
 
     // As split_layout's.
-    void decline_kicks() noexcept { device_event_.store(1, event::disable); }
-    void ask_for_kick() noexcept { device_event_.store(1, event::enable); }
+    void decline_kicks() noexcept { store_event(event::disable); }
+    void ask_for_kick() noexcept { store_event(event::enable); }
 
     // Passes over descriptors that stand as returned in this lap though we did not return them.
     // QEMU drops what its guest sends while the switch is away, counting from an index of its own;
@@ -117,11 +119,17 @@ public:
             advance(at, c.slots);
             unannounced_ += c.slots;
         }
+        if (log_ != nullptr) [[unlikely]] {
+            log(first, slots_between(first, at));
+        }
         if (saved_ != nullptr) {
             saved_->announce({at.next, at.wrap}, {last.next, last.wrap});
         }
         descriptors_.store_release_u64(first.next, tail_offset,
                                        make_tail(done.front(), first.wrap));
+        if (log_ != nullptr) [[unlikely]] {
+            log(first, 1);
+        }
         if (saved_ != nullptr) {
             saved_->confirm();
         }
@@ -149,6 +157,26 @@ public:
 
 private:
     static constexpr std::size_t tail_offset = 8; // length, id, flags: one 64-bit word
+
+    // Descriptors that were written, and those between them.
+    void log(const ring_index& first, std::size_t count) const noexcept
+    {
+        log_->wrote_elements(log_->descriptors, sizeof(packed_descriptor), size_, first.next,
+                             count);
+    }
+    [[nodiscard]] std::size_t slots_between(const ring_index& first,
+                                            const ring_index& end) const noexcept
+    {
+        return first.wrap == end.wrap ? std::size_t{end.next} - first.next
+                                      : std::size_t{end.next} + size_ - first.next;
+    }
+    void store_event(std::uint16_t flags) noexcept
+    {
+        device_event_.store(1, flags);
+        if (log_ != nullptr) [[unlikely]] {
+            log_->wrote_device_area(sizeof flags, sizeof flags);
+        }
+    }
 
     template <typename Visit>
     [[nodiscard]] static const char*
@@ -220,6 +248,7 @@ private:
     ring_index available_;
     ring_index used_;
     std::uint32_t unannounced_{0};
+    const ring_log* log_;
     bool event_index_;
 };
 

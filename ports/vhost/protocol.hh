@@ -48,9 +48,19 @@ struct vring_address {
     std::uint64_t descriptors; // front end's addresses
     std::uint64_t used;
     std::uint64_t available;
-    std::uint64_t log;
+    std::uint64_t log; // guest physical; of the used ring, with ring_flag_log
 };
 static_assert(sizeof(vring_address) == 40);
+
+// vring_address::flags: what is written to the used ring is to be marked at `log`.
+inline constexpr std::uint32_t ring_flag_log = 1;
+
+// SET_LOG_BASE's: the bitmap in the file that is passed with it.
+struct log_area {
+    std::uint64_t size;
+    std::uint64_t offset;
+};
+static_assert(sizeof(log_area) == 16);
 
 struct memory_region {
     std::uint64_t guest_address;
@@ -79,6 +89,8 @@ struct inflight_area {
 // Bits of GET_PROTOCOL_FEATURES.
 namespace protocol_feature {
 inline constexpr unsigned multiqueue = 0;
+inline constexpr unsigned log_shared_memory = 1;
+inline constexpr unsigned rarp = 2;
 inline constexpr unsigned reply_ack = 3;
 inline constexpr unsigned mtu = 4;
 inline constexpr unsigned inflight = 12;

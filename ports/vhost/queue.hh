@@ -3,6 +3,7 @@
 // rings only while a guest's driver has them ready.
 #pragma once
 
+#include "dataplane/types.hh"
 #include "ports/port.hh"
 #include "ports/vhost/ring.hh"
 
@@ -26,6 +27,11 @@ public:
     // passed: keep it until then.
     [[nodiscard]] std::unique_ptr<source> unpublish_source() noexcept;
     [[nodiscard]] std::unique_ptr<sink> unpublish_sink() noexcept;
+    // Has the worker take a frame from the guest that the guest has not sent: a RARP request (RFC
+    // 903) of a station that has just moved here, for the bridge to learn where it is, and all
+    // behind it. At its next look that finds nothing else; one that has not gone yet is replaced. A
+    // worker that sleeps has to be woken. Any thread.
+    void announce(const dataplane::mac_address& station) noexcept;
     // What is published, to be looked at by the thread that publishes.
     [[nodiscard]] const ring* published_source() const noexcept { return source_.load(); }
     [[nodiscard]] const ring* published_sink() const noexcept { return sink_.load(); }
@@ -43,9 +49,17 @@ public:
     void prefetch_buffers(std::size_t n) noexcept override;
 
 private:
+    [[nodiscard]] poll take_announcement(dataplane::burst& b,
+                                         const ports::queue_context& context) noexcept;
+    [[nodiscard]] bool announces() const noexcept
+    {
+        return announcement_.load(std::memory_order_relaxed) != 0;
+    }
+
     std::atomic<source*> source_{nullptr};
     std::atomic<sink*> sink_{nullptr};
-    source* taken_{nullptr}; // the worker's: whose packets the burst has
+    source* taken_{nullptr};                     // the worker's: whose packets the burst has
+    std::atomic<std::uint64_t> announcement_{0}; // the station's address; 0: none
 };
 
 } // namespace strait::vhost

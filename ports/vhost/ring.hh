@@ -6,6 +6,7 @@
 
 #include "dataplane/guest_span.hh"
 #include "ports/port.hh"
+#include "ports/vhost/dirty_log.hh"
 #include "ports/vhost/memory.hh"
 #include "ports/vhost/position_file.hh"
 #include "ports/vhost/virtio.hh"
@@ -41,6 +42,7 @@ struct ring_setup {
     int kick_fd{-1};  // eventfd; the engine reads, without waiting, and does not close it
     const guest_memory* memory{nullptr};
     ring_position* saved{nullptr}; // packed rings: the position that outlives the process
+    ring_log log;                  // what is written is marked there; it outlives the ring
 
     [[nodiscard]] bool packed() const noexcept
     {

@@ -26,7 +26,8 @@ template <typename Layout>
 class sink_of final : public sink {
 public:
     explicit sink_of(const ring_setup& setup)
-        : layout_{setup},
+        : log_{setup.log},
+          layout_{setup, log_.on() ? &log_ : nullptr},
           memory_{*setup.memory},
           call_fd_{setup.call_fd},
           mergeable_{has_feature(setup.features, feature::mergeable_buffers)},
@@ -78,6 +79,7 @@ private:
     void publish() noexcept;
     void prefetch_buffer(const guest_span& buffer) const noexcept;
 
+    const ring_log log_;
     Layout layout_;
     const guest_memory& memory_;
     const int call_fd_;
@@ -152,6 +154,14 @@ void sink_of<Layout>::write_scattered(const packet& p) noexcept
     append({p.data, p.head_length});
     for (std::size_t i = 0; i < p.segment_count; ++i) {
         append(p.segments[i]);
+    }
+    if (log_.on()) [[unlikely]] {
+        for (const guest_span& span : std::span{spans_}.first(to)) {
+            log_.wrote(span, span.size());
+        }
+        if (to_offset > 0) {
+            log_.wrote(spans_[to], to_offset);
+        }
     }
 }
 
@@ -342,6 +352,11 @@ std::size_t sink_of<Layout>::put_into_found(std::span<packet* const> packets,
             .length = static_cast<std::uint32_t>(header_ + p.length), .id = f.id, .slots = 1};
         bytes += p.length;
     }
+    if (log_.on()) [[unlikely]] {
+        for (std::size_t i = 0; i < done; ++i) {
+            log_.wrote(found_[i].buffer, completions_[i].length);
+        }
+    }
     layout_.skip(done);
     completed_ = done;
     prefetched_ -= done;
@@ -372,6 +387,11 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
     const auto write_targets = [&]() noexcept {
         for (const target& t : std::span{targets}.first(targeted)) {
             write(*t.p, t.buffer);
+        }
+        if (log_.on()) [[unlikely]] {
+            for (const target& t : std::span{targets}.first(targeted)) {
+                log_.wrote(t.buffer, header_ + t.p->length);
+            }
         }
         targeted = 0;
     };

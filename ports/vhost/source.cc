@@ -32,7 +32,8 @@ template <typename Layout>
 class source_of final : public source {
 public:
     explicit source_of(const ring_setup& setup) noexcept
-        : layout_{setup},
+        : log_{setup.log},
+          layout_{setup, log_.on() ? &log_ : nullptr},
           memory_{*setup.memory},
           call_fd_{setup.call_fd},
           kick_fd_{setup.kick_fd},
@@ -74,6 +75,7 @@ private:
                                          const net_header& header) const noexcept;
     [[nodiscard]] bool return_held() noexcept;
 
+    const ring_log log_;
     Layout layout_;
     const guest_memory& memory_;
     const int call_fd_;

@@ -51,7 +51,8 @@ inline constexpr const char* direction = "a buffer has the wrong direction";
 
 class split_layout {
 public:
-    explicit split_layout(const ring_setup& setup) noexcept
+    // log: of what is written to the ring; null: none is kept. It outlives all copies.
+    explicit split_layout(const ring_setup& setup, const ring_log* log = nullptr) noexcept
         : descriptors_{setup.split_descriptors},
           available_{setup.available},
           used_{setup.used},
@@ -62,6 +63,7 @@ public:
           next_available_{setup.start.next},
           next_used_{setup.start.next},
           seen_available_{setup.start.next},
+          log_{log},
           event_index_{has_feature(setup.features, feature::event_index)}
     {
         decline_kicks();
@@ -71,9 +73,9 @@ public:
     void decline_kicks() noexcept
     {
         if (event_index_) {
-            available_event_.store(0, static_cast<std::uint16_t>(next_available_ - 1));
+            store_event(static_cast<std::uint16_t>(next_available_ - 1));
         } else {
-            used_.store(0, no_notify);
+            store_flags(no_notify);
         }
     }
     // The driver is to kick when it makes the next chain available. What it did before a full
@@ -81,9 +83,9 @@ public:
     void ask_for_kick() noexcept
     {
         if (event_index_) {
-            available_event_.store(0, next_available_);
+            store_event(next_available_);
         } else {
-            used_.store(0, 0);
+            store_flags(0);
         }
     }
 
@@ -170,7 +172,14 @@ public:
             used_ring_.store(static_cast<std::uint16_t>(at & mask_), {c.id, c.length});
             ++at;
         }
+        if (log_ != nullptr) [[unlikely]] {
+            log_->wrote_elements(log_->device_area + 2 * word, sizeof(used_element), size_,
+                                 next_used_ & mask_, done.size());
+        }
         used_.store_release(1, at);
+        if (log_ != nullptr) [[unlikely]] {
+            log_->wrote_device_area(word, word);
+        }
         next_used_ = at;
         unannounced_ += static_cast<std::uint32_t>(done.size());
     }
@@ -197,6 +206,23 @@ public:
     [[nodiscard]] ring_index position() const noexcept { return {next_used_, true}; }
 
 private:
+    static constexpr std::size_t word = sizeof(std::uint16_t);
+
+    void store_flags(std::uint16_t flags) noexcept
+    {
+        used_.store(0, flags);
+        if (log_ != nullptr) [[unlikely]] {
+            log_->wrote_device_area(0, word);
+        }
+    }
+    void store_event(std::uint16_t index) noexcept
+    {
+        available_event_.store(0, index);
+        if (log_ != nullptr) [[unlikely]] {
+            log_->wrote_device_area(2 * word + size_ * sizeof(used_element), word);
+        }
+    }
+
     template <typename Visit>
     [[nodiscard]] static const char*
     walk_indirect(const chain_head& head, const guest_memory& memory, Visit&& visit) noexcept
@@ -248,6 +274,7 @@ private:
     std::uint16_t next_used_;
     std::uint16_t seen_available_;
     std::uint32_t unannounced_{0};
+    const ring_log* log_;
     bool event_index_;
 };
 

@@ -34,17 +34,17 @@ constexpr std::uint64_t bit(unsigned n)
     return std::uint64_t{1} << n;
 }
 
-// What a port offers a guest's driver. UDP's fragmentation, which Linux no longer does, several
-// queue pairs and migration are not among them; the control queue is the VMM's own, and offered so
-// that it may be.
+// What a port offers a guest's driver, and its front end for migrating it. UDP's fragmentation,
+// which Linux no longer does, and several queue pairs are not among them; the control queue is the
+// VMM's own, and offered so that it may be.
 constexpr std::array offered_features = {
-    feature::checksum,          feature::guest_checksum,    feature::mtu,
-    feature::guest_tso4,        feature::guest_tso6,        feature::guest_ecn,
-    feature::host_tso4,         feature::host_tso6,         feature::host_ecn,
-    feature::mergeable_buffers, feature::control_queue,     feature::control_receive,
-    feature::guest_announce,    feature::any_layout,        feature::indirect,
-    feature::event_index,       feature::protocol_features, feature::version_1,
-    feature::ring_packed,       feature::in_order};
+    feature::checksum,          feature::guest_checksum, feature::mtu,
+    feature::guest_tso4,        feature::guest_tso6,     feature::guest_ecn,
+    feature::host_tso4,         feature::host_tso6,      feature::host_ecn,
+    feature::mergeable_buffers, feature::control_queue,  feature::control_receive,
+    feature::guest_announce,    feature::log_all,        feature::any_layout,
+    feature::indirect,          feature::event_index,    feature::protocol_features,
+    feature::version_1,         feature::ring_packed,    feature::in_order};
 
 constexpr std::uint64_t offered_mask()
 {
@@ -55,9 +55,10 @@ constexpr std::uint64_t offered_mask()
     return mask;
 }
 
-constexpr std::uint64_t offered_protocol_mask = bit(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-                                                bit(VHOST_USER_PROTOCOL_F_NET_MTU) |
-                                                bit(VHOST_USER_PROTOCOL_F_STATUS);
+constexpr std::uint64_t offered_protocol_mask =
+    bit(VHOST_USER_PROTOCOL_F_REPLY_ACK) | bit(VHOST_USER_PROTOCOL_F_NET_MTU) |
+    bit(VHOST_USER_PROTOCOL_F_STATUS) | bit(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |
+    bit(VHOST_USER_PROTOCOL_F_RARP);
 
 // A VMM may have bound its socket by another path to it than the one we connected to, relative to
 // its own working folder even; two paths are compared by the file that they lead to.

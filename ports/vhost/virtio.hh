@@ -29,6 +29,7 @@ inline constexpr unsigned control_receive = 18;
 inline constexpr unsigned guest_announce = 21;
 inline constexpr unsigned multiqueue = 22;
 inline constexpr unsigned control_mac = 23;
+inline constexpr unsigned log_all = 26; // vhost's own: the front end has writes logged
 inline constexpr unsigned any_layout = 27;
 inline constexpr unsigned indirect = 28;
 inline constexpr unsigned event_index = 29;

@@ -848,7 +848,7 @@ def test_log_labels_what_ports_say(ports):
     with socket.socket(socket.AF_UNIX) as guest:
         guest.connect(ports.socket("vm1"))
         logged("info", "port vm1: a front end connected")
-        guest.sendall(struct.pack("<3I2Q", 6, 1, 16, 0, 0))  # SET_LOG_BASE, which is not offered
+        guest.sendall(struct.pack("<3I2Q", 6, 1, 16, 0, 0))  # SET_LOG_BASE, without a log
         logged("warning", "port vm1: the front end's message 6 was refused")
     logged("info", "port vm1: its front end is gone")
     assert " dpdk: " not in ports.log()

@@ -12,7 +12,8 @@ import tempfile
 from .assets import assets
 from .errors import LabError, Unavailable
 from .host import Host
-from .process import Process
+from .process import Process, wait_until
+from .qmp import Qmp
 from .shell import Shell
 
 COMMAND_LINE = ("console=ttyS0 quiet mitigations=off nokaslr panic=-1 tsc=reliable no_timer_check "
@@ -70,12 +71,14 @@ class Guest(Host):
 
     The first interface gets address (with /24 unless it says otherwise) and is brought up. Guests
     whose switch is not there yet wait for it before they boot: pass wait=False and call wait_up().
+    One with incoming does not boot, but waits, paused, for another's migrate_to(it).
     """
 
     _numbers = itertools.count(1)
 
     def __init__(self, nics, address=None, name=None, memory_mib=192, accelerator=None,
-                 machine="q35", wait=True, boot_timeout=60, arguments=(), initrd=None):
+                 machine="q35", wait=True, boot_timeout=60, arguments=(), initrd=None,
+                 incoming=False):
         number = next(Guest._numbers)
         self.name = name or f"guest{number}"
         if shutil.which("qemu-system-x86_64") is None:
@@ -90,8 +93,11 @@ class Guest(Host):
         self.accelerator = accelerator or ("kvm" if have_kvm() else "tcg")
         self._arguments = list(arguments)
         self._initrd = initrd or assets().initrd
+        self._incoming = incoming
         self._shell = None
+        self._qmp = None
         self.boot()
+        wait = wait and not incoming
         if wait:
             try:
                 self.wait_up()
@@ -114,7 +120,10 @@ class Guest(Host):
             "-device", "virtio-serial-pci,vectors=0",
             "-device", "virtserialport,chardev=channel,name=strait",
             "-device", "virtio-rng-pci,vectors=0",
+            "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off",
         ]
+        if self._incoming:
+            argv += ["-incoming", f"unix:{self.folder}/incoming", "-S"]
         for index, nic in enumerate(self.nics):
             # Without KVM, QEMU 7.2 crashes with vhost-user and MSI-X: hence no vectors.
             argv += nic.qemu(index, vectors=self.accelerator == "kvm")
@@ -122,7 +131,7 @@ class Guest(Host):
 
     def boot(self):
         """Starts QEMU; returns before the guest is up."""
-        for old in ("channel", "console"):
+        for old in ("channel", "console", "qmp"):
             (self.folder / old).unlink(missing_ok=True)
         self._has_block = False
         self.process = Process(self._argv(), self.folder / "qemu.log", name=f"{self.name} (QEMU)")
@@ -140,6 +149,37 @@ class Guest(Host):
         if self._cidr:
             self.sh(f"ip addr add {self._cidr} dev eth0 && ip link set eth0 up")
         return self
+
+    @property
+    def qmp(self):
+        """QEMU's machine protocol."""
+        if self._qmp is None:
+            self._qmp = Qmp(self.folder / "qmp", self.process.check_running)
+        return self._qmp
+
+    def migrate_to(self, other, **parameters):
+        """Begins to migrate to other, which waits for it; parameters are QEMU's."""
+        wait_until((other.folder / "incoming").exists, 20, f"{other.name} waiting for a migration")
+        self.qmp("migrate-set-parameters", **parameters)
+        self.qmp("migrate", uri=f"unix:{other.folder}/incoming")
+
+    def migration(self):
+        """What QEMU says of the migration that it was asked for."""
+        return self.qmp("query-migrate")
+
+    def take_over(self, other):
+        """Goes on as other, which was migrated to here: its commands and its address."""
+        self._cidr, self.address = other._cidr, other.address
+        self.qmp("cont")
+        self._shell = Shell(self.name, self.folder / "channel", self.process.check_running,
+                            self._boot_timeout)
+
+    def memory(self):
+        """The guest's memory, as a file that can be read while QEMU is there."""
+        for link in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
+            if os.readlink(link).startswith("/memfd:memory-backend-memfd"):
+                return open(link, "rb")
+        raise LabError(f"{self.name} has no memory in a memfd")
 
     def run(self, command, timeout=20):
         """As Shell.run()."""
@@ -164,6 +204,9 @@ class Guest(Host):
         self.process.signal(signal.SIGCONT)
 
     def _disconnect(self):
+        if self._qmp:
+            self._qmp.close()
+            self._qmp = None
         if self._shell:
             self._shell.close()
             self._shell = None

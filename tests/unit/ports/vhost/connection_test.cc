@@ -150,11 +150,13 @@ TEST(vhost_port, offers_what_it_does_and_no_more)
           feature::host_ecn, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn}) {
         EXPECT_TRUE(has_feature(offered, bit)) << bit;
     }
-    // UDP's fragments both ways, several queues, dirty logging, an IOMMU.
-    for (const unsigned bit : {6U, 10U, 14U, 22U, 26U, 33U}) {
+    EXPECT_TRUE(has_feature(offered, feature::log_all)) << "guests that are migrated";
+    EXPECT_TRUE(has_feature(offered, feature::guest_announce));
+    // UDP's fragments both ways, several queues, an IOMMU.
+    for (const unsigned bit : {6U, 10U, 14U, 22U, 33U}) {
         EXPECT_FALSE(has_feature(offered, bit)) << bit;
     }
-    EXPECT_EQ(f.ask(request::get_protocol_features).value(), 1U << 3 | 1U << 4 | 1U << 16);
+    EXPECT_EQ(f.ask(request::get_protocol_features).value(), 0x1eU | 1U << 16);
     EXPECT_EQ(f.ask(request::get_queue_num).value(), 1U);
 }
 
