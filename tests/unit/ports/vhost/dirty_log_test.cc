@@ -182,12 +182,14 @@ TEST(dirty_log, survives_its_file_being_cut_off)
 // Random chains and packets; the pages that changed are those that are marked.
 class logged_ring : public testing::TestWithParam<bool> {
 protected:
-    // Rings of many shapes: few descriptors or many, with event indices or without, mergeable or
-    // not.
+    // Rings of many shapes: of one page and of many, from anywhere on, with event indices or
+    // without, mergeable or not.
     ring_options options()
     {
-        ring_options o{.packed = GetParam(),
-                       .size = random_() % 2 == 0 ? std::uint16_t{16} : std::uint16_t{256}};
+        ring_options o{.packed = GetParam()};
+        o.size = std::array<std::uint16_t, 3>{16, 256, 4096}[random_() % 3];
+        o.start.next = static_cast<std::uint16_t>(random_() % (o.packed ? o.size : 0x1'0000U));
+        o.start.wrap = !o.packed || random_() % 2 == 0;
         o.features = feature_bits({feature::version_1, feature::indirect});
         for (const unsigned bit : {feature::mergeable_buffers, feature::event_index}) {
             o.features |= random_() % 2 == 0 ? std::uint64_t{1} << bit : 0;
@@ -264,6 +266,10 @@ TEST_P(logged_ring, of_a_receiver_has_every_page_written_marked)
                     writable.push_back({b.address, b.length});
                 }
             }
+            if (random_() % 2 == 0) { // as a source does that has frames for it
+                r.engine->prefetch_ring(packets.size());
+                r.engine->prefetch_buffers(packets.size());
+            }
             const bytes before = r.ram.image();
             r.send(packets);
             expect_marked(r.ram, before, writable);
@@ -294,12 +300,12 @@ TEST_P(logged_ring, of_a_transmitter_has_every_page_written_marked)
             const bytes before = t.ram.image();
             t.worker.take(*t.engine);
             if (random_() % 4 == 0) {
-                (void)t.engine->ask_to_wake(false);
-            }
-            if (random_() % 4 == 0) {
                 t.engine->return_all();
             }
             expect_marked(t.ram, before, t.guest->device_writes());
+            const bytes awake = t.ram.image();
+            (void)t.engine->ask_to_wake(false);
+            expect_marked(t.ram, awake, t.guest->device_writes());
             ASSERT_FALSE(HasFatalFailure());
             t.collect();
         }
