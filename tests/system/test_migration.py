@@ -17,7 +17,7 @@ MIB = 1 << 20
 MACS = {"split": "52:54:00:00:00:11", "packed": "52:54:00:00:00:12"}
 ADDRESSES = {"split": "10.0.0.11", "packed": "10.0.0.12"}
 # RAM at full speed, and a pause in which a busy machine gets the rest of it over: so there are few
-# rounds of copying, in which QEMUs before 9.0 that emulate forget what the guest's CPU has written.
+# rounds of copying. In many a QEMU that emulates was seen to leave out what its guest had written.
 FAST = {"max_bandwidth": 4096 * MIB, "downtime_limit": 5000}
 SLOW = {"max_bandwidth": 256 * 1024, "downtime_limit": 1}
 

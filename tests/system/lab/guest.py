@@ -160,7 +160,8 @@ class Guest(Host):
     def migrate_to(self, other, **parameters):
         """Begins to migrate to other, which waits for it; parameters are QEMU's."""
         wait_until((other.folder / "incoming").exists, 20, f"{other.name} waiting for a migration")
-        self.qmp("migrate-set-parameters", **parameters)
+        self.qmp("migrate-set-parameters", **{name.replace("_", "-"): value
+                                              for name, value in parameters.items()})
         self.qmp("migrate", uri=f"unix:{other.folder}/incoming")
 
     def migration(self):

@@ -3,11 +3,9 @@
 a wire to another NIC of the same machine, which its kernel drives. Nothing here knows a test.
 """
 
-import json
 import pathlib
 import shlex
 import shutil
-import socket
 import tempfile
 
 from .assets import assets
@@ -15,6 +13,7 @@ from .errors import LabError, Unavailable
 from .host import Host
 from .machine import Machine
 from .process import wait_until
+from .qmp import Qmp
 
 # By kind: QEMU's device.
 _KINDS = {
@@ -79,7 +78,7 @@ class NicMachine(Machine):
                                       "ls /sys/kernel/iommu_groups/0", 60)
             if status:
                 raise Unavailable(f"this machine has no IOMMU: {output.strip()}")
-            self._connect_monitor()
+            self._qmp = Qmp(self._own / "qmp", self.process.check_running)
             self.far = {kind: FarEnd(self, kind, number) for number, kind in enumerate(_KINDS)}
         except BaseException:
             self.close()
@@ -111,26 +110,9 @@ class NicMachine(Machine):
                 f"[ $(basename $(readlink {device}/driver)) = {driver} ]", 60)
         return address
 
-    def _connect_monitor(self):
-        self._qmp = socket.socket(socket.AF_UNIX)
-        self._qmp.settimeout(30)
-        self._qmp.connect(str(self._own / "qmp"))
-        self._answers = self._qmp.makefile()
-        self._answers.readline()  # its greeting
-        self._ask("qmp_capabilities")
-
-    def _ask(self, command, **arguments):
-        self._qmp.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-        while True:
-            answer = json.loads(self._answers.readline())
-            if "error" in answer:
-                raise LabError(f"{self.name}: {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
-
     def unplug(self, kind, wait=True):
         """As an operator does who wants it out: the kernel is asked, and waits for its driver."""
-        self._ask("device_del", id=kind)
+        self._qmp("device_del", id=kind)
         if wait:
             wait_until(lambda: self.address_of(kind) is None, 30, f"the {kind} being unplugged")
 
@@ -139,13 +121,13 @@ class NicMachine(Machine):
         number = self.kinds.index(kind)
         words = self._near(number, kind).split(",")
         properties = dict(word.split("=") for word in words[1:])
-        self._ask("device_add", driver=words[0], **properties)
+        self._qmp("device_add", driver=words[0], **properties)
         wait_until(lambda: self.address_of(kind) is not None, 30, f"the {kind} being plugged in")
 
     def set_link(self, kind, up):
         """Of the wire: both ends see it."""
         for end in (kind, f"far-{kind}"):
-            self._ask("set_link", name=end, up=up)
+            self._qmp("set_link", name=end, up=up)
 
     def close(self):
         if self._qmp:

@@ -30,8 +30,8 @@ class Qmp:
     def __call__(self, command, **arguments):
         """Runs a command and returns what it returns; LabError if it fails."""
         try:
-            self._channel.sendall(json.dumps({"execute": command, "arguments": {
-                name.replace("_", "-"): value for name, value in arguments.items()}}).encode())
+            self._channel.sendall(
+                json.dumps({"execute": command, "arguments": arguments}).encode())
             for line in self._lines:
                 answer = json.loads(line)
                 if "error" in answer:
