@@ -229,12 +229,13 @@ void examine_workers(const switch_report& r, findings& out)
         }
         const auto& awake = as_array(member(w, "kept_awake_by"));
         if (!awake.empty()) {
+            std::string ports;
+            for (const auto& port : awake) {
+                ports += (ports.empty() ? "" : ", ") + plain(port);
+            }
             out.push_back({advice, about,
-                           "port " + plain(awake.front()) +
-                               (awake.size() > 1
-                                    ? " and " + grouped(awake.size() - 1) + " more cannot wake it"
-                                    : " cannot wake it") +
-                               ", so it never sleeps",
+                           (awake.size() > 1 ? "ports " : "port ") + ports +
+                               " cannot wake it, so it never sleeps",
                            "nothing, if idle power does not matter"});
         }
         if (++per_cpu[as_count(member(w, "cpu"))] == 2) {

@@ -273,7 +273,7 @@ TEST_F(doctor_of_a_switch, finds_workers_in_trouble)
     const std::string all = wrong();
     EXPECT_THAT(all, HasSubstr("worker 0: it has had hardly any time left"));
     EXPECT_THAT(all, HasSubstr("kept it from its ports for 250,000 us"));
-    EXPECT_THAT(all, HasSubstr("port up0 and 1 more cannot wake it"));
+    EXPECT_THAT(all, HasSubstr("ports up0, up1 cannot wake it, so it never sleeps"));
     EXPECT_THAT(all, HasSubstr("it shares CPU 2 with another one"));
     EXPECT_THAT(all, HasSubstr("fault packet memory: 950 of 1,000 buffers"));
 }
