@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Two of Strait, a guest at each, whose bridges VXLAN joins. Between them is a wire of the kernel's, a
-# veth pair that both open by af_packet, the first switch on the worker's CPU and the second on the
-# guests': where that is the generator's, rates say that it works and no more.
+# Two of Strait, a guest at each, whose bridges VXLAN joins. Between them is a wire of the kernel's,
+# a veth pair that both open by af_packet, the first switch on the worker's CPU and the second on
+# the guests': where that is the generator's, rates say that it works and no more.
 
 from ..machine import Namespace
 from .base import VHOST, Settings
