@@ -374,7 +374,7 @@ def test_help_needs_no_daemon():
     ("port show vm1 vm2", "one word too many"),
     ("port add vm2 --bridge br0", "--type is missing"),
     ("port add vm2 --bridge br0 --type token-ring",
-     "vhost-user, xen, nic, host, vxlan, geneve, gre or nvgre"),
+     "vhost-user, xen, nic, bond, host, vxlan, geneve, gre or nvgre"),
     ("port add vm2 --bridge br0 --type vhost-user", "needs --socket"),
     ("port add vm2 --bridge br0 --type vhost-user --socket relative", "begins with /"),
     ("port add vm2 --bridge br0 --type vhost-user --socket /nonexistent/s", "does not exist"),

@@ -197,7 +197,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "--bridge is missing: the bridge that is to forget the address"},
         mistake{"port add vm1 --bridge br0", "--type is missing"},
         mistake{"port add vm1 --bridge br0 --type tap",
-                "vhost-user, xen, nic, host, vxlan, geneve, gre or nvgre"},
+                "vhost-user, xen, nic, bond, host, vxlan, geneve, gre or nvgre"},
         mistake{"port add vm1 --bridge br0 --type vhost-user", "needs --socket"},
         mistake{"port add vm1 --bridge br0 --type nic --socket /a --device x",
                 "--socket is for ports of type vhost-user, not nic"},

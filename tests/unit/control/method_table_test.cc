@@ -49,7 +49,7 @@ TEST(parameters, are_right_or_named_in_a_sentence)
     EXPECT_THAT(check("port.add", R"({"name":"a","bridge":"b","type":"nic","device":"x\ny"})"),
                 HasSubstr("without control characters"));
     EXPECT_THAT(check("port.add", R"({"name":"a","bridge":"b","type":7})"),
-                HasSubstr("vhost-user, xen, nic, host, vxlan, geneve, gre or nvgre"));
+                HasSubstr("vhost-user, xen, nic, bond, host, vxlan, geneve, gre or nvgre"));
     EXPECT_THAT(check("port.add", R"({"name":"a","bridge":"b","socket":"/s"})"),
                 HasSubstr("\"socket\" is for ports of type vhost-user"));
 }
