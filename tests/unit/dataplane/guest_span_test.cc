@@ -264,7 +264,7 @@ TEST(guest_memory_loss, many_ranges_come_and_go)
     std::vector<std::byte> bytes(64);
     for (int round = 0; round < 3; ++round) {
         std::vector<guest_range_registration> all;
-        for (int i = 0; i < 1024 * 17; ++i) {
+        for (int i = 0; i < 1024 * 19; ++i) {
             all.emplace_back(bytes.data(), bytes.size(), lost);
         }
         EXPECT_THROW(guest_range_registration(bytes.data(), 1, lost), std::length_error);
