@@ -734,15 +734,25 @@ ports::result<std::unique_ptr<ports::port>> open_bond(const bond_settings& s, rt
         return std::move(ok).error();
     }
     std::vector<device_request> requests;
+    if (s.members.empty()) {
+        return error{"no device was named: a bond has one or more members"};
+    }
     for (const std::string& text : s.members) {
-        auto request = member_request(text, s.mtu);
-        if (!request) {
-            return std::move(request).error();
+        auto parsed = member_request(text, s.mtu);
+        if (!parsed) {
+            return std::move(parsed).error();
         }
-        if (std::ranges::find(requests, request->name, &device_request::name) != requests.end()) {
-            return error{"device " + request->name + " is given twice"};
+        device_request request = std::move(parsed).value();
+        const auto iface = request.argument("iface");
+        for (const device_request& other : requests) {
+            if (other.name == request.name) {
+                return error{"device " + request.name + " is given twice"};
+            }
+            if (iface && other.argument("iface") == iface) {
+                return error{"interface " + std::string{*iface} + " is given twice"};
+            }
         }
-        requests.push_back(std::move(*request));
+        requests.push_back(std::move(request));
     }
     std::vector<use> used;
     for (const device_request& request : requests) {
