@@ -17,7 +17,8 @@ namespace {
 
 // They warn of what is no harm: a kernel without bpffs, sections that they do not need. What fails
 // is told by the driver.
-int log_line(const char* subsystem, const char* format, std::va_list arguments)
+[[gnu::format(printf, 2, 0)]] int log_line(const char* subsystem, const char* format,
+                                           std::va_list arguments)
 {
     std::array<char, 512> text{};
     const int size = std::vsnprintf(text.data(), text.size(), format, arguments);

@@ -167,7 +167,8 @@ def test_bond(machine, switch, bonded):
                      "the bond's members working")
     if bonded == "lacp":
         partner = far.sh("cat /sys/class/net/bond0/address").strip()
-        assert all(member.endswith(f"partner {partner}") for member in members(switch))
+        parts.wait_until(lambda: all(member.endswith(f"partner {partner}")
+                                     for member in members(switch)), 20, "the partner's name")
     other.wait_ping(far, 30)
     print(f"{far.stream(other, size=1_000_001).mbit_per_s:.0f} Mbit/s")
     for down in range(2):
