@@ -124,14 +124,22 @@ void bond::tend()
     }
 }
 
+std::vector<std::uint16_t> bond::up() const
+{
+    std::vector<std::uint16_t> ids(RTE_MAX_ETHPORTS);
+    const int count =
+        rte_eth_bond_active_slaves_get(id_, ids.data(), static_cast<std::uint16_t>(ids.size()));
+    ids.resize(static_cast<std::size_t>(std::max(count, 0)));
+    return ids;
+}
+
 std::string bond::describe(const member& m) const
 {
     if (!m.is) {
         return "unplugged";
     }
     const std::uint16_t id = m.is->port_id();
-    rte_eth_link link{};
-    if (rte_eth_link_get_nowait(id, &link) != 0 || link.link_status != RTE_ETH_LINK_UP) {
+    if (const auto ids = up(); std::ranges::find(ids, id) == ids.end()) {
         return "down";
     }
     if (mode_ == bond_mode::active_backup) {

@@ -31,6 +31,9 @@ public:
     // Lets members go that are to be unplugged, and takes them again once they are there: now and
     // then.
     void tend();
+    // Whether a member's is: as DPDK's bond knows, whose thread looks at links. A driver that is
+    // asked by two threads at once may say "down" to one of them.
+    [[nodiscard]] bool link_up() const { return !up().empty(); }
     // Of each member "0000:03:00.0: up, active".
     [[nodiscard]] std::vector<std::string> describe() const;
 
@@ -44,6 +47,7 @@ private:
     {}
     ports::result<void> open(std::vector<device_request> all);
     ports::result<void> join(member& m);
+    [[nodiscard]] std::vector<std::uint16_t> up() const;
     [[nodiscard]] std::string describe(const member& m) const;
 
     std::string port_;

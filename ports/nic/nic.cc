@@ -553,6 +553,9 @@ bool nic_port::link_up() const noexcept
     if (device_.is_asked_for()) {
         return false;
     }
+    if (bond_) {
+        return bond_->link_up();
+    }
     if (tap_ != nullptr) {
         return tap_->is_up();
     }
@@ -589,8 +592,8 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
         out.emplace_back("mac", dataplane::mac_address{value}.to_string());
     }
     rte_eth_link link{};
-    if (rte_eth_link_get_nowait(id(), &link) == 0 && link.link_speed != RTE_ETH_SPEED_NUM_NONE &&
-        link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN) {
+    if (!bond_ && rte_eth_link_get_nowait(id(), &link) == 0 &&
+        link.link_speed != RTE_ETH_SPEED_NUM_NONE && link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN) {
         number("link_mbps", link.link_speed);
     }
     number("mtu", mtu_);
