@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "ports/nic/bond.hh"
 
-#include "dataplane/types.hh"
 #include "ports/log.hh"
 
 #include <rte_eth_bond.h>
@@ -29,13 +28,6 @@ std::uint8_t mode_of(bond_mode mode) noexcept
         return BONDING_MODE_8023AD;
     }
     return BONDING_MODE_ACTIVE_BACKUP;
-}
-
-std::string mac_of(const rte_ether_addr& address)
-{
-    std::uint64_t value = 0;
-    std::copy_n(address.addr_bytes, 6, reinterpret_cast<std::uint8_t*>(&value));
-    return dataplane::mac_address{value}.to_string();
 }
 
 } // namespace
@@ -158,7 +150,7 @@ std::string bond::describe(const member& m) const
     const bool works =
         (info.actor_state & STATE_COLLECTING) != 0 && (info.actor_state & STATE_DISTRIBUTING) != 0;
     return std::string{works ? "up, active" : "up, negotiating"} + ", partner " +
-           mac_of(info.partner.system);
+           to_text(info.partner.system);
 }
 
 std::vector<std::string> bond::describe() const

@@ -2,6 +2,8 @@
 // Hot-plug and removal of DPDK devices.
 #include "ports/nic/device.hh"
 
+#include "dataplane/types.hh"
+
 #include <rte_bus.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
@@ -327,6 +329,13 @@ ports::result<device_request> parse_device(const std::string& devargs)
         }
     }
     return request;
+}
+
+std::string to_text(const rte_ether_addr& address)
+{
+    std::uint64_t value = 0;
+    std::copy_n(address.addr_bytes, 6, reinterpret_cast<std::uint8_t*>(&value));
+    return dataplane::mac_address{value}.to_string();
 }
 
 device::device(std::string name, bool is_virtual, std::uint16_t port_id)

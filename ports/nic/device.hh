@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+struct rte_ether_addr;
+
 namespace strait::nic {
 
 // Drivers whose limits differ from what they say of themselves.
@@ -71,6 +73,9 @@ private:
     std::uint16_t port_id_;
     std::unique_ptr<std::atomic<bool>> is_asked_for_{new std::atomic<bool>{false}};
 };
+
+// "02:00:00:00:00:01".
+[[nodiscard]] std::string to_text(const rte_ether_addr& address);
 
 // Reads along with what DPDK logs while it lives. One at a time, control thread only.
 class log_capture {

@@ -587,9 +587,7 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
     }
     rte_ether_addr mac{};
     if (rte_eth_macaddr_get(id(), &mac) == 0) {
-        std::uint64_t value = 0;
-        std::copy_n(mac.addr_bytes, 6, reinterpret_cast<std::uint8_t*>(&value));
-        out.emplace_back("mac", dataplane::mac_address{value}.to_string());
+        out.emplace_back("mac", to_text(mac));
     }
     rte_eth_link link{};
     if (!bond_ && rte_eth_link_get_nowait(id(), &link) == 0 &&

@@ -50,6 +50,9 @@ class Lab:
     def wire(self, netns, interface="eth0"):
         return self._make(netns.wire, interface)
 
+    def nic_machine(self, *arguments, **options):
+        return self._make(parts.NicMachine, *arguments, **options)
+
     def xen(self, *arguments, **options):
         return self._make(parts.Xen, *arguments, **options)
 

@@ -16,14 +16,10 @@ KINDS = parts.NicMachine.kinds[:3]
 
 
 @pytest.fixture(scope="module")
-def machine():
-    try:
-        made = parts.NicMachine(LOGS)
-    except parts.Unavailable as reason:
-        pytest.skip(str(reason))
-    with made:
-        print(f"the machine is up after {made.boot_seconds:.1f} s")
-        yield made
+def machine(module_lab):
+    made = module_lab.nic_machine(LOGS)
+    print(f"the machine is up after {made.boot_seconds:.1f} s")
+    return made
 
 
 @pytest.fixture(scope="module")

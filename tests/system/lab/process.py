@@ -5,6 +5,7 @@ import ctypes
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 
@@ -30,6 +31,20 @@ def wait_until(condition, timeout, what, interval=0.02):
         if time.monotonic() >= deadline:
             raise LabError(f"{what}: not within {timeout:g} s")
         time.sleep(interval)
+
+
+def connect(path, check, timeout, what):
+    """Connects to the UNIX socket at path once it is served; check() raises if it will not be."""
+    def attempt():
+        check()
+        channel = socket.socket(socket.AF_UNIX)
+        try:
+            channel.connect(str(path))
+            return channel
+        except OSError:
+            channel.close()
+            return None
+    return wait_until(attempt, timeout, what)
 
 
 class Process:

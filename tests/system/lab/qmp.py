@@ -2,26 +2,16 @@
 """QEMU's machine protocol (QMP): commands and their answers; events are passed over."""
 
 import json
-import socket
 
 from .errors import LabError
-from .process import wait_until
+from .process import connect
 
 
 class Qmp:
     """Connects to the socket at path; check() raises LabError when QEMU has ended."""
 
     def __init__(self, path, check, timeout=20):
-        def connect():
-            check()
-            channel = socket.socket(socket.AF_UNIX)
-            try:
-                channel.connect(str(path))
-                return channel
-            except OSError:
-                channel.close()
-                return None
-        self._channel = wait_until(connect, timeout, f"QEMU listening at {path}")
+        self._channel = connect(path, check, timeout, f"QEMU listening at {path}")
         self._channel.settimeout(timeout)
         self._lines = self._channel.makefile("r", encoding="utf-8")
         self._lines.readline()  # its greeting

@@ -8,7 +8,7 @@ import socket
 import threading
 
 from .errors import LabError
-from .process import wait_until
+from .process import connect
 
 _ANSWER = re.compile(rb"@(\d+) (\d+) ([A-Za-z0-9+/=]*)\s*$")
 
@@ -28,16 +28,7 @@ class Shell:
         self._changed = threading.Condition()
         self._number = 0
 
-        def connect():
-            check()
-            channel = socket.socket(socket.AF_UNIX)
-            try:
-                channel.connect(str(path))
-                return channel
-            except OSError:
-                channel.close()
-                return None
-        self._channel = wait_until(connect, timeout, f"{name}: QEMU listening at {path}")
+        self._channel = connect(path, check, timeout, f"{name}: QEMU listening at {path}")
         threading.Thread(target=self._read, args=(self._channel,), daemon=True).start()
 
     def wait_up(self, timeout):
