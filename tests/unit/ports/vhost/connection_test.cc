@@ -481,7 +481,6 @@ TEST_P(both_kinds, are_not_served_once_more_by_the_message_that_disables_them)
     std::this_thread::sleep_for(std::chrono::milliseconds{20});
     static_cast<void>(a.tx().interrupts());
     a.front().enable(1, false);
-    ASSERT_TRUE(a.front().ask(request::get_features));
     EXPECT_EQ(a.tx().interrupts(), 0U) << "a guest is told of every ring that is served";
     a.front().enable(1, true);
     EXPECT_TRUE(talk(a, 1, b, 2));

@@ -213,6 +213,8 @@ void front_end::set_ring(unsigned index, const driver& d, std::uint32_t base)
 void front_end::enable(unsigned index, bool yes)
 {
     must(try_out(request::set_vring_enable, vring_state{index, yes ? 1U : 0U}), "SET_VRING_ENABLE");
+    // The library answers before the port hears of the ring; this answer comes after.
+    ask(request::get_features);
 }
 
 // ---- the guest ----
@@ -249,8 +251,6 @@ void guest::attach(front_end f)
     front_->set_ring(1, *tx_, base);
     front_->enable(0, true);
     front_->enable(1, true);
-    // The answer to one question comes after the port was done with all before it.
-    front_->ask(request::get_features);
 }
 
 void guest::refill()

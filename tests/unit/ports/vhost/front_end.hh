@@ -67,7 +67,7 @@ public:
     void share(const guest_ram& ram);
     [[nodiscard]] static bytes memory_table(std::span<const memory_region> regions);
     void set_ring(unsigned index, const driver& d, std::uint32_t base);
-    void enable(unsigned index, bool yes);
+    void enable(unsigned index, bool yes); // and waits until the port has done so
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
