@@ -16,8 +16,8 @@ endpoint::endpoint(side which, const options& settings)
     : side_(which),
       turned_(settings.turned),
       kind_(settings.sent_kind()),
-      tags_(settings.tags_of(which)),
-      tag_bytes_(tags_.bytes()),
+      form_(settings.form_of(which)),
+      before_mark_(form_.before_mark()),
       flows_(settings.flows_of_a_side()),
       next_new_(flows_),
       verify_every_(settings.verify_every)
@@ -26,11 +26,10 @@ endpoint::endpoint(side which, const options& settings)
         departures_.emplace(flows_);
         arrivals_.emplace(flows_);
     }
-    const std::uint16_t own = tags_.bytes();
-    const std::uint16_t far = settings.tags_of(other(which)).bytes();
-    const auto sent = [own](std::uint16_t bytes) { return make_frame_size(bytes, own); };
-    const auto arriving = [own, far](std::uint16_t bytes) {
-        return make_frame_size(static_cast<std::uint16_t>(bytes - far + own), own);
+    const int longer = before_mark_ - settings.form_of(other(which)).before_mark();
+    const auto sent = [this](std::uint16_t bytes) { return make_frame_size(bytes, form_, side_); };
+    const auto arriving = [this, longer](std::uint16_t bytes) {
+        return make_frame_size(static_cast<std::uint16_t>(bytes + longer), form_, other(side_));
     };
     if (settings.frame == 0) {
         size_count_ = imix_sizes.size();
@@ -99,7 +98,7 @@ sequence_summary endpoint::sequence(const endpoint& far) const noexcept
 
 void endpoint::build(std::span<std::byte> frame) const noexcept
 {
-    build_frame(frame, side_, sizes_[size_count_ - 1], tags_);
+    build_frame(frame, side_, sizes_[size_count_ - 1], form_);
 }
 
 bool endpoint::check(std::span<const std::byte> frame) noexcept
@@ -111,7 +110,7 @@ bool endpoint::check(std::span<const std::byte> frame) noexcept
                                 // The other side may have begun flows.
                                 .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
                                 .turned = turned_,
-                                .tags = tags_})) {
+                                .form = form_})) {
     case verdict::good:
         return true;
     case verdict::corrupt:

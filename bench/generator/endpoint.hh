@@ -128,8 +128,8 @@ private:
     std::array<bool, most_buffers> stamped_{};
     bool turned_ = false;
     flow_kind kind_ = flow_kind::macs;
-    vlan_tags tags_; // of what is sent, and of what arrives
-    std::size_t tag_bytes_ = 0;
+    frame_form form_; // of what is sent, and of what arrives
+    std::uint16_t before_mark_ = 0;
     std::uint32_t flows_ = 1;
     std::uint32_t next_flow_ = 0;
     std::uint32_t stride_ = 1;
@@ -155,7 +155,7 @@ private:
     std::optional<arrivals> arrivals_;
 
     std::array<frame_size, 3> sizes_{};
-    std::array<frame_size, 3> arriving_{}; // the far side's, with this one's tags
+    std::array<frame_size, 3> arriving_{}; // the far side's, in this one's form
     std::size_t size_count_ = 1;
     std::unique_ptr<histogram> latency_ = std::make_unique<histogram>();
 };
@@ -185,32 +185,34 @@ inline std::uint16_t endpoint::shape(std::byte* frame, std::uint16_t buffer,
                                      std::uint64_t now) noexcept
 {
     std::uint32_t flow = 0;
-    std::byte* const untagged = frame + tag_bytes_;
+    std::byte* const marked = frame + before_mark_;
     if (writes_flow_) {
         flow = next_flow();
-        set_flow(frame, side_, kind_, flow, tag_bytes_);
+        set_flow(frame, side_, kind_, flow, form_);
     }
-    std::uint16_t bytes = sizes_[0].bytes;
+    const frame_size* size = sizes_.data();
     if (several_sizes()) {
-        const frame_size& size = sizes_[imix_order[next_size_]];
+        size = &sizes_[imix_order[next_size_]];
         next_size_ = next_size_ + 1 == imix_order.size() ? 0 : next_size_ + 1;
-        set_size(untagged, size);
-        bytes = size.bytes;
+        set_size(frame, *size, form_);
     }
     if (stamps_) {
         if (--until_stamp_ == 0) {
             until_stamp_ = stamp_every_;
             stamped_[buffer] = true;
-            set_stamp(untagged, now);
+            set_stamp(marked, now);
         } else if (stamped_[buffer]) {
             stamped_[buffer] = false;
-            set_stamp(untagged, 0);
+            set_stamp(marked, 0);
         }
     }
     if (departures_) { // behind the stamp, which covers a part of it
-        set_sequence(untagged, departures_->take(flow));
+        set_sequence(marked, departures_->take(flow));
     }
-    return bytes;
+    if (form_.has_checksum()) {
+        set_checksum(frame, *size, form_);
+    }
+    return size->bytes;
 }
 
 inline void endpoint::count_sent(unsigned offered, unsigned taken) noexcept
@@ -223,21 +225,21 @@ inline void endpoint::count_sent(unsigned offered, unsigned taken) noexcept
 inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t now) noexcept
 {
     checks_ = verify_every_ != 0 && counts_.received >= verify_at_;
-    if (!reads_ || head.size() < smallest_frame + tag_bytes_) {
+    if (!reads_ || head.size() < smallest_frame + before_mark_) {
         return;
     }
-    const std::byte* const untagged = head.data() + tag_bytes_;
+    const std::byte* const marked = head.data() + before_mark_;
     if (stamps_ && counts_.received >= look_at_) {
         look_at_ = counts_.received + look_every_;
-        const std::uint64_t sent = stamp_of(untagged);
+        const std::uint64_t sent = stamp_of(marked);
         const std::uint64_t took = (now - sent) & stamp_mask;
         if (sent != 0 && took <= stamp_mask / 2) { // else it was changed on its way
             latency_->add(took);
         }
     }
-    if (arrivals_ && has_mark(untagged)) {
-        flow_ = flow_of(untagged);
-        number_ = sequence_of(untagged);
+    if (arrivals_ && has_mark(marked)) {
+        flow_ = flow_of(marked);
+        number_ = sequence_of(marked);
         numbered_ = flow_ < flows_;
     }
 }

@@ -58,21 +58,48 @@ struct vlan_tags {
     bool operator==(const vlan_tags&) const = default;
 };
 
+// Which headers an end's frames have: Ethernet, these tags, IPv4 or IPv6, UDP or TCP.
+struct frame_form {
+    vlan_tags tags{};
+    bool ipv6 = false;
+    bool tcp = false;
+
+    // By how many bytes the ports, and what is behind the ports' header, stand further back than in
+    // the plainest frame: IPv4 and UDP without a tag.
+    [[nodiscard]] constexpr std::uint16_t before_ports() const noexcept
+    {
+        return static_cast<std::uint16_t>(tags.bytes() + (ipv6 ? 20 : 0));
+    }
+    [[nodiscard]] constexpr std::uint16_t before_mark() const noexcept
+    {
+        return static_cast<std::uint16_t>(before_ports() + (tcp ? 12 : 0));
+    }
+    // Whether there is a checksum over all of a frame: with UDP in IPv4 there is none (RFC 768).
+    [[nodiscard]] constexpr bool has_checksum() const noexcept { return ipv6 || tcp; }
+};
+
+inline constexpr std::uint16_t most_before_mark =
+    frame_form{.tags = {1, 1}, .ipv6 = true, .tcp = true}.before_mark();
+
 // One size of frame, with the fields of its headers that follow from it, in network order.
 struct frame_size {
     std::uint16_t bytes;
     std::uint16_t ip_length;
     std::uint16_t ip_checksum;
     std::uint16_t udp_length;
+    // Of what TCP's or UDP's checksum covers, all that is the same in each frame of this size:
+    // 16-bit words as they lie in memory (RFC 1071, section 2).
+    std::uint32_t constant_sum;
 };
 
-// `bytes` is the length of a frame without its check sequence, `tags` bytes of VLAN tags included:
-// 60 and these, to 9,600.
-frame_size make_frame_size(std::uint16_t bytes, std::uint16_t tags = 0) noexcept;
+// `bytes` is the length of a frame without its check sequence: 60 and what its form puts before the
+// mark, to 9,600.
+frame_size make_frame_size(std::uint16_t bytes, const frame_form& form = {},
+                           side from = side::a) noexcept;
 
-// Offsets in a frame of the fields written for each frame. VLAN tags stand before the Ethernet
-// type: they shift all but the MAC addresses, and what is called a frame without tags below begins
-// at that many bytes into the frame.
+// Offsets in a plain frame of the fields written for each frame. VLAN tags stand before the
+// Ethernet type: they shift all but the MAC addresses. Ports are shifted by before_ports(), the
+// mark and all that follows by before_mark().
 namespace offset {
 inline constexpr std::size_t destination = 0;
 inline constexpr std::size_t source = 6;
@@ -98,20 +125,22 @@ inline constexpr std::size_t largest_frame = 9600;
 // Writes a whole frame of flow 0 with number 0 and stamp 0 from `from`: `to` is as long as `size`
 // says, or the head of it that ends with the stamp.
 void build_frame(std::span<std::byte> to, side from, const frame_size& size,
-                 const vlan_tags& tags = {}) noexcept;
+                 const frame_form& form = {}) noexcept;
 
 // Turns a built frame into one of another flow. With MAC addresses flow i goes from the i-th of
-// `from`'s side to the i-th of the other side. The IP identification changes so that the header's
-// checksum stays. `tags` is the number of bytes of its VLAN tags.
+// `from`'s side to the i-th of the other side. IPv4's identification changes so that the header's
+// checksum stays; IPv6's addresses are fd53::/96 with IPv4's behind it.
 void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow,
-              std::size_t tags = 0) noexcept;
+              const frame_form& form = {}) noexcept;
 
-// Turns a built frame, from behind its tags, into one of another size; the caller changes the
-// length it is sent with.
-void set_size(std::byte* frame, const frame_size& size) noexcept;
+// Turns a built frame into one of another size; the caller changes the length it is sent with.
+void set_size(std::byte* frame, const frame_size& size, const frame_form& form = {}) noexcept;
 
-// What is written and read for each frame, inline: a call each would be felt. `frame` is one
-// without tags.
+// After all else of a frame was written, if its form has a checksum.
+void set_checksum(std::byte* frame, const frame_size& size, const frame_form& form) noexcept;
+
+// What is written and read for each frame, inline: a call each would be felt. `frame` is what is
+// behind `before_mark()` bytes of one.
 
 inline constexpr std::uint32_t frame_mark = 0x54525453; // "STRT"
 
@@ -168,7 +197,7 @@ struct expectation {
     flow_kind kind;
     std::uint64_t flows; // their numbers are below
     bool turned = false; // the switch exchanges the MAC addresses, as testpmd's macswap does
-    vlan_tags tags{};    // with which they arrive; the sizes have them
+    frame_form form{};   // in which they arrive; the sizes are of it
 };
 
 // Says whether `frame` is as expected in each byte but its number and stamp. A frame without the

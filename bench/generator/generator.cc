@@ -7,6 +7,7 @@
 #include "bench/generator/endpoint.hh"
 #include "bench/generator/options.hh"
 #include "bench/generator/run.hh"
+#include "bench/generator/trace_order.hh"
 
 #include <chrono>
 #include <csignal>
@@ -14,7 +15,9 @@
 #include <exception>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
+#include <vector>
 
 namespace strait::bench {
 
@@ -27,9 +30,10 @@ extern "C" void on_signal(int)
 
 void list_flows(const options& settings)
 {
-    const auto address = [](std::uint32_t one) {
-        return std::to_string(one >> 24) + '.' + std::to_string(one >> 16 & 0xff) + '.' +
-               std::to_string(one >> 8 & 0xff) + '.' + std::to_string(one & 0xff);
+    const auto address = [&](std::uint32_t one) {
+        return (settings.ipv6 ? "fd53::" : "") + std::to_string(one >> 24) + '.' +
+               std::to_string(one >> 16 & 0xff) + '.' + std::to_string(one >> 8 & 0xff) + '.' +
+               std::to_string(one & 0xff);
     };
     for (const side from : {side::a, side::b}) {
         for (std::uint32_t flow = 0; flow < settings.flows_of_a_side(); ++flow) {
@@ -40,11 +44,20 @@ void list_flows(const options& settings)
     }
 }
 
-int generate(const options& settings)
+int generate(options settings)
 {
+    std::vector<std::uint32_t> order;
+    if (!settings.trace.empty()) {
+        trace_order trace = read_trace(settings.trace, most_flows_of_a_side);
+        settings.flows = 2 * trace.flows;
+        order = std::move(trace.flow_of);
+    }
     if (settings.list_flows) {
         list_flows(settings);
         return 0;
+    }
+    if (settings.trace.empty()) {
+        order = make_order(settings.order, settings.flows_of_a_side());
     }
     stay_on(settings.cpu);
     const auto a = make_endpoint(side::a, settings);
@@ -53,7 +66,7 @@ int generate(const options& settings)
         std::chrono::duration<double>(settings.ready_timeout));
     a->attach(patience);
     b->attach(patience);
-    run traffic(*a, *b, settings);
+    run traffic(*a, *b, settings, std::move(order));
     if (!traffic.wait_until_ready()) {
         std::fprintf(stderr,
                      "strait-generator: no frame came through the switch in both directions "

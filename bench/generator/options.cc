@@ -27,6 +27,8 @@ enum option_id : int {
     opt_frame,
     opt_vlan_a,
     opt_vlan_b,
+    opt_ip,
+    opt_protocol,
     opt_macs,
     opt_rewrite,
     opt_flows,
@@ -67,6 +69,8 @@ constexpr option long_options[] = {
     {"frame", required_argument, nullptr, opt_frame},
     {"vlan-a", required_argument, nullptr, opt_vlan_a},
     {"vlan-b", required_argument, nullptr, opt_vlan_b},
+    {"ip", required_argument, nullptr, opt_ip},
+    {"protocol", required_argument, nullptr, opt_protocol},
     {"macs", required_argument, nullptr, opt_macs},
     {"rewrite", required_argument, nullptr, opt_rewrite},
     {"flows", required_argument, nullptr, opt_flows},
@@ -132,15 +136,6 @@ bool read_end(std::string_view text, end_place& to)
     return to.kind != end_kind::none && !to.where.empty();
 }
 
-bool read_flag(std::string_view text, bool& to)
-{
-    if (text != "0" && text != "1") {
-        return false;
-    }
-    to = text == "1";
-    return true;
-}
-
 bool read_frame(std::string_view text, std::uint16_t& to)
 {
     if (text == "imix") {
@@ -160,6 +155,12 @@ bool read_tags(std::string_view text, vlan_tags& to)
            (dot == std::string_view::npos || read(text.substr(dot + 1), 1U, last, to.inner));
 }
 
+bool read_word(std::string_view text, std::string_view no, std::string_view yes, bool& to)
+{
+    to = text == yes;
+    return text == no || text == yes;
+}
+
 bool read_kind(std::string_view text, flow_kind& to)
 {
     to = text == "nw_dst"     ? flow_kind::nw_dst
@@ -168,12 +169,14 @@ bool read_kind(std::string_view text, flow_kind& to)
     return text == "nw_dst" || text == "5tuple" || text == "answered";
 }
 
-bool read_order(std::string_view text, flow_order& to)
+bool read_order(std::string_view text, options& to)
 {
-    to = text == "uniform" ? flow_order::uniform
-         : text == "zipf"  ? flow_order::zipf
-                           : flow_order::round;
-    return text == "uniform" || text == "zipf" || text == "round";
+    constexpr std::string_view capture = "pcap:";
+    to.order = text == "uniform" ? flow_order::uniform
+               : text == "zipf"  ? flow_order::zipf
+                                 : flow_order::round;
+    to.trace = text.starts_with(capture) ? text.substr(capture.size()) : std::string_view{};
+    return text == "uniform" || text == "zipf" || text == "round" || !to.trace.empty();
 }
 
 bool read_direction(std::string_view text, options& to)
@@ -201,11 +204,11 @@ std::optional<std::string> take(int id, const char* text, options& to)
         to.server = true;
         return std::nullopt;
     case opt_packed:
-        return wrong(read_flag(text, to.packed), "0 or 1");
+        return wrong(read_word(text, "0", "1", to.packed), "0 or 1");
     case opt_mergeable:
-        return wrong(read_flag(text, to.mergeable), "0 or 1");
+        return wrong(read_word(text, "0", "1", to.mergeable), "0 or 1");
     case opt_in_order:
-        return wrong(read_flag(text, to.in_order), "0 or 1");
+        return wrong(read_word(text, "0", "1", to.in_order), "0 or 1");
     case opt_queue_size:
         return wrong(read(text, 32U, 1024U, to.queue_size) &&
                          (to.queue_size & (to.queue_size - 1)) == 0,
@@ -216,22 +219,26 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read_tags(text, to.tags_a), tag_forms);
     case opt_vlan_b:
         return wrong(read_tags(text, to.tags_b), tag_forms);
+    case opt_ip:
+        return wrong(read_word(text, "4", "6", to.ipv6), "4 or 6");
+    case opt_protocol:
+        return wrong(read_word(text, "udp", "tcp", to.tcp), "udp or tcp");
     case opt_macs:
         return wrong(read(text, 2U, 2097152U, to.macs) && to.macs % 2 == 0,
                      "an even number from 2 to 2097152");
     case opt_rewrite:
-        return wrong(read_flag(text, to.rewrite), "0 or 1");
+        return wrong(read_word(text, "0", "1", to.rewrite), "0 or 1");
     case opt_flows:
-        return wrong(read(text, 2U, 16777216U, to.flows) && to.flows % 2 == 0,
+        return wrong(read(text, 2U, 2 * most_flows_of_a_side, to.flows) && to.flows % 2 == 0,
                      "an even number from 2 to 16777216");
     case opt_flow_kind:
         return wrong(read_kind(text, to.kind), "nw_dst, 5tuple or answered");
     case opt_order:
-        return wrong(read_order(text, to.order), "uniform, zipf or round");
+        return wrong(read_order(text, to), "uniform, zipf, round or pcap:FILE");
     case opt_new_flows:
         return wrong(read(text, 0.0, 1.0, to.new_flows), "0 to 1, a share of all frames");
     case opt_prime:
-        return wrong(read_flag(text, to.prime), "0 or 1");
+        return wrong(read_word(text, "0", "1", to.prime), "0 or 1");
     case opt_list_flows:
         to.list_flows = true;
         return std::nullopt;
@@ -344,10 +351,14 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
         return bad_usage{std::string("\"") + argv[optind] +
                          "\" belongs to no option; --help lists them"};
     }
-    if ((result.list_flows || result.new_flows != 0) && result.flows == 0) {
+    if (!result.trace.empty() && (result.flows != 0 || result.new_flows != 0)) {
+        return bad_usage{"--order pcap:FILE excludes --flows and --new-flows: the capture says "
+                         "which flows there are"};
+    }
+    if ((result.list_flows || result.new_flows != 0) && result.flows == 0 && result.trace.empty()) {
         return bad_usage{"--list-flows and --new-flows need --flows"};
     }
-    if (result.flows != 0 && result.macs != 2) {
+    if ((result.flows != 0 || !result.trace.empty()) && result.macs != 2) {
         return bad_usage{"--flows and --macs exclude each other: flows are of two MAC addresses"};
     }
     if (result.list_flows) {
@@ -364,13 +375,17 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
                          "flows that are known before"};
     }
     const unsigned smallest = result.frame == 0 ? imix_smallest : result.frame;
-    const unsigned tags = std::max(result.tags_a.bytes(), result.tags_b.bytes());
-    if (smallest < smallest_frame + tags) {
+    const unsigned form_a = result.form_of(side::a).before_mark();
+    const unsigned form_b = result.form_of(side::b).before_mark();
+    const unsigned headers = std::max(form_a, form_b);
+    if (smallest < smallest_frame + headers) {
         return bad_usage{"frames of " + std::to_string(smallest) + " bytes have no room for " +
-                         std::to_string(tags) + " bytes of VLAN tags; --frame would be " +
-                         std::to_string(smallest_frame + tags) + " or more"};
+                         std::to_string(headers) +
+                         " bytes of VLAN tags and what IPv6 and TCP have more than IPv4 and UDP; "
+                         "--frame would be " +
+                         std::to_string(smallest_frame + headers) + " or more"};
     }
-    const unsigned more = tags - std::min(result.tags_a.bytes(), result.tags_b.bytes());
+    const unsigned more = headers - std::min(form_a, form_b);
     const unsigned largest = (result.frame == 0 ? 1514U : result.frame) + more;
     if (largest > largest_frame) {
         return bad_usage{"frames of " + std::to_string(result.frame) +
@@ -415,6 +430,8 @@ const char* usage() noexcept
            "has\n"
            "                         to arrive there; two are a service tag (88a8) and a "
            "customer's\n"
+           "  --ip 4|6               IPv4, or IPv6 with addresses fd53::a.b.c.d (4)\n"
+           "  --protocol udp|tcp     (udp); TCP's are segments in the middle of a connection\n"
            "  --macs N               MAC addresses on both sides together (2); all are sent\n"
            "                         from once before anything is counted\n"
            "  --rewrite 0|1          write addresses into each frame sent, even with two (0)\n"
@@ -422,12 +439,13 @@ const char* usage() noexcept
            "are\n"
            "                         sent once before anything is counted\n"
            "  --flow-kind nw_dst|5tuple|answered\n"
-           "                         what tells flows apart: IPv4's destination, or addresses and\n"
+           "                         what tells flows apart: IP's destination, or addresses and\n"
            "                         ports (5tuple); answered: and the two sides answer each "
            "other\n"
-           "  --order uniform|zipf|round\n"
+           "  --order uniform|zipf|round|pcap:FILE\n"
            "                         all flows alike, in an order by chance; flow i as often as\n"
-           "                         1/i; or all in turn (uniform)\n"
+           "                         1/i; all in turn; or as many flows as a capture has, in the\n"
+           "                         order of its packets (uniform)\n"
            "  --new-flows SHARE      so many of all frames are each the first one of its flow (0)\n"
            "  --prime 0|1            send each address or flow before anything is counted (1)\n"
            "  --list-flows           print side, addresses and ports of each flow, and stop\n"

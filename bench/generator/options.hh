@@ -31,6 +31,8 @@ struct end_place {
     bool operator==(const end_place&) const = default;
 };
 
+inline constexpr std::uint32_t most_flows_of_a_side = 8'388'608;
+
 struct options {
     end_place end_a;
     end_place end_b;
@@ -48,6 +50,9 @@ struct options {
     // differ where the switch takes tags off or adds them.
     vlan_tags tags_a;
     vlan_tags tags_b;
+    // The rest of their headers, the same at both ends.
+    bool ipv6 = false;
+    bool tcp = false;
     // MAC addresses in play on both sides together: even, 2 to 2,097,152.
     std::uint32_t macs = 2;
     // Addresses are written into each frame as it is sent, even where they are always the same: as
@@ -58,6 +63,8 @@ struct options {
     std::uint32_t flows = 0;
     flow_kind kind = flow_kind::five_tuple;
     flow_order order = flow_order::uniform;
+    // Not empty: a capture whose flows, in its order, are the flows of both sides.
+    std::string trace;
     // This share of all frames is of flows that were never sent before.
     double new_flows = 0;
     // Each flow, or each MAC address, is sent before anything is counted.
@@ -100,9 +107,9 @@ struct options {
     // Bytes of data a receive buffer holds.
     std::uint16_t buffer_size = 2048;
 
-    [[nodiscard]] const vlan_tags& tags_of(side one) const noexcept
+    [[nodiscard]] frame_form form_of(side one) const noexcept
     {
-        return one == side::a ? tags_a : tags_b;
+        return {.tags = one == side::a ? tags_a : tags_b, .ipv6 = ipv6, .tcp = tcp};
     }
     // What tells flows apart, and how many of them a side has.
     [[nodiscard]] flow_kind sent_kind() const noexcept

@@ -63,13 +63,13 @@ void tell(const char* event)
     std::fflush(stdout);
 }
 
-run::run(endpoint& a, endpoint& b, const options& settings)
+run::run(endpoint& a, endpoint& b, const options& settings, std::vector<std::uint32_t> order)
     : a_(a),
       b_(b),
       settings_(settings),
       pacer_a_(rate_of(settings), endpoint::burst),
       pacer_b_(rate_of(settings), endpoint::burst),
-      order_(make_order(settings.order, settings.flows_of_a_side()))
+      order_(std::move(order))
 {}
 
 bool run::wait_until_ready()

@@ -28,7 +28,8 @@ void tell(const char* event);
 
 class run {
 public:
-    run(endpoint& a, endpoint& b, const options& settings);
+    // `order` is that of a side's flows; see flow_order.hh.
+    run(endpoint& a, endpoint& b, const options& settings, std::vector<std::uint32_t> order);
 
     // Waits until a frame has come through in both directions. This and what follows throw when the
     // switch hangs up.

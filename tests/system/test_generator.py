@@ -117,6 +117,36 @@ def test_tagged_frames(lab):
     assert wrong["corrupt"] == wrong["checked"] > 0
 
 
+@pytest.mark.parametrize("words", [
+    ("--ip", 6), ("--protocol", "tcp"), ("--ip", 6, "--protocol", "tcp", "--vlan-a", 7)])
+def test_other_headers(lab, words):
+    """IPv6 and TCP: each frame numbered, stamped, and right to its checksum where it arrives."""
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    if "--vlan-a" in words:
+        switch.ctl("port set b --vlan 7")
+    check(traffic(sockets, 0, 1, 1, "--frame", 140, "--flows", 100, "--sequence", "--latency", 1,
+                  *words))
+
+
+def test_flows_of_a_capture(lab, tmp_path):
+    """As many flows as scapy wrote into a file, each as often as there."""
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.l2 import Ether
+    from scapy.utils import wrpcap
+
+    packets = [Ether(dst="02:00:00:00:00:01") / IP(dst=f"192.0.2.{last}") / UDP(dport=53)
+               for last in (1, 2, 1, 3, 1, 1, 2, 1)]
+    wrpcap(str(tmp_path / "x.pcap"), packets)
+    order = ("--order", f"pcap:{tmp_path}/x.pcap")
+    assert len(generate(*order, "--list-flows").stdout.splitlines()) == 6
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    check(traffic(sockets, 0, 1, 1, "--sequence", *order))
+
+
 def test_xen_guests():
     """Both ends a Xen guest's, and one of each kind."""
     with parts.Simulator() as simulator, parts.Switch(arguments=simulator.switch) as switch:
@@ -309,12 +339,17 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
     (("--cpu", 1023), "CPU 1023 cannot be had"),
     (("--flows", 3), "option --flows cannot be"),
     (("--flow-kind", "mac"), "right would be nw_dst, 5tuple or answered"),
-    (("--order", "random"), "right would be uniform, zipf or round"),
+    (("--order", "random"), "right would be uniform, zipf, round or pcap:FILE"),
     (("--new-flows", 0.5), "--list-flows and --new-flows need --flows"),
     (("--flows", 4, "--macs", 4), "--flows and --macs exclude each other"),
     (("--vlan-a", 4095), "right would be a VLAN from 1 to 4094, or two as OUTER.INNER"),
     (("--vlan-b", "7."), "right would be a VLAN from 1 to 4094, or two as OUTER.INNER"),
-    (("--vlan-a", "7.9"), "no room for 8 bytes of VLAN tags; --frame would be 68 or more"),
+    (("--vlan-a", "7.9"), "--frame would be 68 or more"),
+    (("--ip", 6, "--protocol", "tcp"), "no room for 32 bytes"),
+    (("--ip", 5), "option --ip cannot be"),
+    (("--protocol", "icmp"), "right would be udp or tcp"),
+    (("--order", "pcap:/no/where"), "/no/where"),
+    (("--order", "pcap:/x", "--flows", 4), "the capture says which flows there are"),
     (("--vlan-a", 7, "--frame", 9600), "longer than 9600 where more VLAN tags are expected"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):

@@ -4,6 +4,7 @@
 #include "bench/generator/frames.hh"
 
 #include <gtest/gtest.h>
+#include <rte_ip.h>
 
 #include <algorithm>
 #include <array>
@@ -34,12 +35,40 @@ std::vector<std::uint32_t> some_flows(flow_kind kind)
     return out;
 }
 
-std::vector<std::byte> frame_of(side from, flow_kind kind, std::uint32_t flow, std::uint16_t bytes)
+std::vector<std::byte> frame_of(side from, flow_kind kind, std::uint32_t flow, std::uint16_t bytes,
+                                const frame_form& form = {})
 {
     std::vector<std::byte> out(bytes);
-    build_frame(out, from, make_frame_size(bytes));
-    set_flow(out.data(), from, kind, flow);
+    const frame_size size = make_frame_size(bytes, form, from);
+    build_frame(out, from, size, form);
+    set_flow(out.data(), from, kind, flow, form);
+    set_checksum(out.data(), size, form);
     return out;
+}
+
+// Every one that has a checksum of its own to be right.
+std::vector<frame_form> summed_forms()
+{
+    std::vector<frame_form> out;
+    for (const vlan_tags& tags : {vlan_tags{}, vlan_tags{7, 0}, vlan_tags{7, 9}}) {
+        out.push_back({.tags = tags, .ipv6 = false, .tcp = true});
+        out.push_back({.tags = tags, .ipv6 = true, .tcp = false});
+        out.push_back({.tags = tags, .ipv6 = true, .tcp = true});
+    }
+    return out;
+}
+
+// By DPDK, of what is behind the tags.
+bool has_right_checksum(std::vector<std::byte> frame, const frame_form& form)
+{
+    frame.erase(frame.begin(), frame.begin() + 14 + form.tags.bytes());
+    const std::size_t ip = form.ipv6 ? 40 : 20;
+    const void* const segment = frame.data() + ip;
+    return form.ipv6
+               ? rte_ipv6_udptcp_cksum_verify(reinterpret_cast<const rte_ipv6_hdr*>(frame.data()),
+                                              segment) == 0
+               : rte_ipv4_udptcp_cksum_verify(reinterpret_cast<const rte_ipv4_hdr*>(frame.data()),
+                                              segment) == 0;
 }
 
 std::uint32_t number_at(const std::vector<std::byte>& frame, std::size_t at, std::size_t bytes)
@@ -72,6 +101,74 @@ TEST(frames, have_a_right_ip_checksum_whatever_their_flow)
                 EXPECT_EQ(sum_of_header(frame_of(from, kind, flow, 64)), 0xffffU) << flow;
                 EXPECT_EQ(sum_of_header(frame_of(from, kind, flow, 1514)), 0xffffU) << flow;
             }
+        }
+    }
+}
+
+TEST(frames, have_a_right_checksum_of_all_of_them_whatever_they_carry)
+{
+    for (const frame_form& form : summed_forms()) {
+        for (const side from : sides) {
+            for (const std::uint16_t bytes : std::array<std::uint16_t, 4>{100, 101, 1514, 9600}) {
+                for (const std::uint32_t flow : some_flows(flow_kind::five_tuple)) {
+                    auto frame = frame_of(from, flow_kind::five_tuple, flow, bytes, form);
+                    EXPECT_TRUE(has_right_checksum(frame, form)) << flow;
+                    set_stamp(frame.data() + form.before_mark(), 0xfedc'ba98'7654 + flow);
+                    set_sequence(frame.data() + form.before_mark(), ~flow);
+                    EXPECT_FALSE(has_right_checksum(frame, form)) << flow;
+                    set_checksum(frame.data(), make_frame_size(bytes, form, from), form);
+                    EXPECT_TRUE(has_right_checksum(frame, form)) << flow;
+                }
+            }
+        }
+    }
+}
+
+TEST(frames, of_another_size_have_its_lengths_and_checksum)
+{
+    for (const frame_form& form : summed_forms()) {
+        const auto small = frame_of(side::b, flow_kind::nw_dst, 3, 100, form);
+        auto cut = frame_of(side::b, flow_kind::nw_dst, 3, 1514, form);
+        const frame_size size = make_frame_size(100, form, side::b);
+        set_size(cut.data(), size, form);
+        set_checksum(cut.data(), size, form);
+        cut.resize(100);
+        EXPECT_EQ(cut, small);
+    }
+}
+
+TEST(frames, of_ipv6_have_their_flows_addresses_behind_a_prefix)
+{
+    const frame_form form{.tags = {7, 0}, .ipv6 = true, .tcp = false};
+    const auto frame = frame_of(side::a, flow_kind::five_tuple, 77, 100, form);
+    const flow_fields fields = fields_of(flow_kind::five_tuple, side::a, 77);
+    EXPECT_EQ(number_at(frame, 16, 2), 0x86ddU);
+    EXPECT_EQ(number_at(frame, 18, 4), 0x60000000U);
+    EXPECT_EQ(number_at(frame, 22, 2), 100U - 18 - 40);
+    EXPECT_EQ(number_at(frame, 24, 2), 17U << 8 | 64);
+    EXPECT_EQ(number_at(frame, 26, 4), 0xfd530000U);
+    EXPECT_EQ(number_at(frame, 38, 4), fields.source);
+    EXPECT_EQ(number_at(frame, 42, 4), 0xfd530000U);
+    EXPECT_EQ(number_at(frame, 54, 4), fields.destination);
+    EXPECT_EQ(number_at(frame, 58, 2), fields.source_port);
+    EXPECT_EQ(number_at(frame, 60, 2), fields.destination_port);
+}
+
+TEST(frames, with_a_checksum_are_found_good_and_each_byte_that_is_another_is_found)
+{
+    for (const frame_form& form : summed_forms()) {
+        const std::array sizes = {make_frame_size(120, form, side::a)};
+        const auto good = frame_of(side::a, flow_kind::five_tuple, 77, 120, form);
+        const expectation expected{.from = side::a,
+                                   .sizes = sizes,
+                                   .kind = flow_kind::five_tuple,
+                                   .flows = 78,
+                                   .form = form};
+        EXPECT_EQ(check_frame(good, expected), verdict::good);
+        for (std::size_t i = 0; i < good.size(); ++i) {
+            auto bad = good;
+            bad[i] ^= std::byte{1};
+            EXPECT_NE(check_frame(bad, expected), verdict::good) << i;
         }
     }
 }
@@ -167,10 +264,9 @@ TEST(frames, with_tags_are_the_same_frames_behind_them)
     for (const vlan_tags& tags : {vlans(1, 0), vlans(4094, 0), vlans(100, 10)}) {
         const std::uint16_t more = tags.bytes();
         const auto bytes = static_cast<std::uint16_t>(68 + more);
-        const std::array sizes = {make_frame_size(bytes, more)};
-        std::vector<std::byte> tagged(bytes);
-        build_frame(tagged, side::a, sizes[0], tags);
-        set_flow(tagged.data(), side::a, flow_kind::five_tuple, 77, more);
+        const frame_form form{.tags = tags};
+        const std::array sizes = {make_frame_size(bytes, form)};
+        auto tagged = frame_of(side::a, flow_kind::five_tuple, 77, bytes, form);
         set_stamp(tagged.data() + more, 0x123456789abc);
         set_sequence(tagged.data() + more, 5);
 
@@ -190,7 +286,7 @@ TEST(frames, with_tags_are_the_same_frames_behind_them)
                                    .sizes = sizes,
                                    .kind = flow_kind::five_tuple,
                                    .flows = 78,
-                                   .tags = tags};
+                                   .form = form};
         EXPECT_EQ(check_frame(tagged, expected), verdict::good);
         EXPECT_NE(check_frame(plain, expected), verdict::good);
         for (std::size_t i = 12; i < std::size_t{16} + more;
