@@ -101,16 +101,18 @@ void endpoint::build(std::span<std::byte> frame) const noexcept
     build_frame(frame, side_, sizes_[size_count_ - 1], form_);
 }
 
-bool endpoint::check(std::span<const std::byte> frame) noexcept
+bool endpoint::check(std::span<const std::byte> frame, bool partial) noexcept
 {
     ++counts_.checked;
+    frame_form form = form_;
+    form.partial = partial;
     switch (check_frame(frame, {.from = other(side_),
                                 .sizes = {arriving_.data(), size_count_},
                                 .kind = kind_,
                                 // The other side may have begun flows.
                                 .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
                                 .turned = turned_,
-                                .form = form_})) {
+                                .form = form})) {
     case verdict::good:
         return true;
     case verdict::corrupt:

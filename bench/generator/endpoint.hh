@@ -97,23 +97,25 @@ protected:
     }
     // Writes the frame that shape() then changes, largest_size() bytes.
     void build(std::span<std::byte> frame) const noexcept;
+    [[nodiscard]] const frame_form& form() const noexcept { return form_; }
     // Turns the built frame in a buffer into the next one to be sent; returns its size.
     std::uint16_t shape(std::byte* frame, std::uint16_t buffer, std::uint64_t now) noexcept;
     // After each attempt to send.
     void count_sent(unsigned offered, unsigned taken) noexcept;
 
     // A frame arrives, which may come in parts: its first one, then all of it. `gathered` may be
-    // empty if checks() is false.
+    // empty if checks() is false. `partial`: its checksum is left to be filled in.
     void begin_frame(std::span<const std::byte> head, std::uint64_t now) noexcept;
     [[nodiscard]] bool checks() const noexcept { return checks_; }
-    void end_frame(std::span<const std::byte> gathered, std::uint32_t bytes) noexcept;
+    void end_frame(std::span<const std::byte> gathered, std::uint32_t bytes,
+                   bool partial = false) noexcept;
     // After a burst in which something arrived.
     void end_burst(std::uint64_t now) noexcept;
 
 private:
     [[nodiscard]] std::uint32_t next_flow() noexcept;
     // True: it is as it was sent.
-    bool check(std::span<const std::byte> frame) noexcept;
+    bool check(std::span<const std::byte> frame, bool partial) noexcept;
 
     side side_;
     bool fixed_ = false;
@@ -244,10 +246,11 @@ inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t
     }
 }
 
-inline void endpoint::end_frame(std::span<const std::byte> gathered, std::uint32_t bytes) noexcept
+inline void endpoint::end_frame(std::span<const std::byte> gathered, std::uint32_t bytes,
+                                bool partial) noexcept
 {
     if (checks_ || numbered_) {
-        const bool good = !checks_ || check(gathered);
+        const bool good = !checks_ || check(gathered, partial);
         if (checks_) {
             verify_at_ = counts_.received + verify_every_;
         }

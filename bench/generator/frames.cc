@@ -192,11 +192,11 @@ constexpr std::byte pattern_at(std::size_t position, side from) noexcept
     return static_cast<std::byte>((position * 7 + (position >> 8) * 13 + salt) & 0xff);
 }
 
-const std::array<std::array<std::byte, largest_frame>, 2>& patterns() noexcept
+const std::array<std::array<std::byte, largest_segmented>, 2>& patterns() noexcept
 {
     static const auto both = [] {
-        std::array<std::array<std::byte, largest_frame>, 2> made{};
-        for (std::size_t i = 0; i < largest_frame; ++i) {
+        std::array<std::array<std::byte, largest_segmented>, 2> made{};
+        for (std::size_t i = 0; i < largest_segmented; ++i) {
             made[0][i] = pattern_at(i, side::a);
             made[1][i] = pattern_at(i, side::b);
         }
@@ -250,7 +250,8 @@ frame_size make_frame_size(std::uint16_t bytes, const frame_form& form, side fro
                     .ip_length = big(transport),
                     .ip_checksum = 0,
                     .udp_length = big(transport),
-                    .constant_sum = 0};
+                    .constant_sum = 0,
+                    .pseudo_sum = 0};
     if (!form.ipv6) {
         const auto ip_length = static_cast<std::uint16_t>(untagged - offset::ip);
         size.ip_length = big(ip_length);
@@ -258,10 +259,12 @@ frame_size make_frame_size(std::uint16_t bytes, const frame_form& form, side fro
     }
     if (form.has_checksum()) {
         const std::size_t behind_stamp = bytes - form.before_mark() - offset::pattern;
-        size.constant_sum = folded(
-            sum_of(patterns()[static_cast<std::size_t>(from)].data() + offset::pattern,
-                   behind_stamp) +
-            big(transport) + big(protocol_of(form)) + (form.ipv6 ? 2U * big(v6::prefix) : 0U));
+        size.pseudo_sum = folded(std::uint32_t{big(transport)} + big(protocol_of(form)) +
+                                 (form.ipv6 ? 2U * big(v6::prefix) : 0U));
+        size.constant_sum =
+            folded(size.pseudo_sum +
+                   sum_of(patterns()[static_cast<std::size_t>(from)].data() + offset::pattern,
+                          behind_stamp));
     }
     return size;
 }
@@ -323,12 +326,16 @@ void set_checksum(std::byte* frame, const frame_size& size, const frame_form& fo
     std::byte* const field = ports + checksum_behind_ports(form);
     put(field, std::uint16_t{0});
     const std::byte* const untagged = frame + form.tags.bytes();
-    std::uint32_t sum = size.constant_sum;
+    std::uint32_t sum = form.partial ? size.pseudo_sum : size.constant_sum;
     if (form.ipv6) {
         sum += sum_of(untagged + v6::source + v6::suffix, 4);
         sum += sum_of(untagged + v6::destination + v6::suffix, 4);
     } else {
         sum += sum_of(untagged + offset::ip_source, 8);
+    }
+    if (form.partial) {
+        put(field, folded(sum));
+        return;
     }
     sum += sum_of(ports, offset::pattern - offset::udp + (form.tcp ? 12 : 0));
     const auto complement = static_cast<std::uint16_t>(~folded(sum));

@@ -63,6 +63,9 @@ struct frame_form {
     vlan_tags tags{};
     bool ipv6 = false;
     bool tcp = false;
+    // Who takes the frame is to fill in its checksum: there is but the pseudo header's sum in it
+    // (virtio 1.3, section 5.1.6.2).
+    bool partial = false;
 
     // By how many bytes the ports, and what is behind the ports' header, stand further back than in
     // the plainest frame: IPv4 and UDP without a tag.
@@ -90,10 +93,11 @@ struct frame_size {
     // Of what TCP's or UDP's checksum covers, all that is the same in each frame of this size:
     // 16-bit words as they lie in memory (RFC 1071, section 2).
     std::uint32_t constant_sum;
+    std::uint32_t pseudo_sum; // of that the pseudo header's share, without the flow's addresses
 };
 
 // `bytes` is the length of a frame without its check sequence: 60 and what its form puts before the
-// mark, to 9,600.
+// mark, to 65,535.
 frame_size make_frame_size(std::uint16_t bytes, const frame_form& form = {},
                            side from = side::a) noexcept;
 
@@ -120,7 +124,8 @@ inline constexpr std::size_t pattern = stamp + 6;
 } // namespace offset
 
 inline constexpr std::size_t smallest_frame = 60;
-inline constexpr std::size_t largest_frame = 9600;
+inline constexpr std::size_t largest_frame = 9600; // but for those that are to be segmented
+inline constexpr std::size_t largest_segmented = 65535;
 
 // Writes a whole frame of flow 0 with number 0 and stamp 0 from `from`: `to` is as long as `size`
 // says, or the head of it that ends with the stamp.

@@ -29,6 +29,7 @@ enum option_id : int {
     opt_vlan_b,
     opt_ip,
     opt_protocol,
+    opt_tso,
     opt_macs,
     opt_rewrite,
     opt_flows,
@@ -71,6 +72,7 @@ constexpr option long_options[] = {
     {"vlan-b", required_argument, nullptr, opt_vlan_b},
     {"ip", required_argument, nullptr, opt_ip},
     {"protocol", required_argument, nullptr, opt_protocol},
+    {"tso", required_argument, nullptr, opt_tso},
     {"macs", required_argument, nullptr, opt_macs},
     {"rewrite", required_argument, nullptr, opt_rewrite},
     {"flows", required_argument, nullptr, opt_flows},
@@ -142,7 +144,7 @@ bool read_frame(std::string_view text, std::uint16_t& to)
         to = 0;
         return true;
     }
-    return read(text, 60U, 9600U, to);
+    return read(text, 60U, 65535U, to);
 }
 
 // ID, or OUTER.INNER.
@@ -214,7 +216,7 @@ std::optional<std::string> take(int id, const char* text, options& to)
                          (to.queue_size & (to.queue_size - 1)) == 0,
                      "a power of two from 32 to 1024");
     case opt_frame:
-        return wrong(read_frame(text, to.frame), "60 to 9600, or imix");
+        return wrong(read_frame(text, to.frame), "60 to 9600 (65535 with --tso), or imix");
     case opt_vlan_a:
         return wrong(read_tags(text, to.tags_a), tag_forms);
     case opt_vlan_b:
@@ -223,6 +225,8 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read_word(text, "4", "6", to.ipv6), "4 or 6");
     case opt_protocol:
         return wrong(read_word(text, "udp", "tcp", to.tcp), "udp or tcp");
+    case opt_tso:
+        return wrong(read(text, 64U, 65000U, to.segment), "64 to 65000 bytes of payload");
     case opt_macs:
         return wrong(read(text, 2U, 2097152U, to.macs) && to.macs % 2 == 0,
                      "an even number from 2 to 2097152");
@@ -387,9 +391,20 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
     }
     const unsigned more = headers - std::min(form_a, form_b);
     const unsigned largest = (result.frame == 0 ? 1514U : result.frame) + more;
-    if (largest > largest_frame) {
-        return bad_usage{"frames of " + std::to_string(result.frame) +
-                         " bytes would be longer than 9600 where more VLAN tags are expected"};
+    if (result.segment != 0) {
+        if (!result.tcp || !result.mergeable || result.end_a.kind != end_kind::vhost ||
+            result.end_b.kind != end_kind::vhost) {
+            return bad_usage{"--tso is of --protocol tcp, with mergeable buffers and vhost-user "
+                             "at both ends"};
+        }
+        if (largest > largest_segmented) {
+            return bad_usage{"frames of " + std::to_string(largest) +
+                             " bytes are longer than the 65535 that can be segmented"};
+        }
+    } else if (largest > largest_frame) {
+        return bad_usage{"frames of " + std::to_string(largest) +
+                         " bytes, with the VLAN tags that are expected, are longer than the 9600 "
+                         "that one without --tso can have"};
     }
     if (!result.mergeable && largest > result.buffer_size) {
         return bad_usage{"frames of " + std::to_string(largest) + " bytes do not fit buffers of " +
@@ -432,6 +447,9 @@ const char* usage() noexcept
            "customer's\n"
            "  --ip 4|6               IPv4, or IPv6 with addresses fd53::a.b.c.d (4)\n"
            "  --protocol udp|tcp     (udp); TCP's are segments in the middle of a connection\n"
+           "  --tso BYTES            TCP segments that the switch is to cut to so many bytes of\n"
+           "                         payload, and their checksum to fill in, where a port cannot\n"
+           "                         do it; --frame up to 65535\n"
            "  --macs N               MAC addresses on both sides together (2); all are sent\n"
            "                         from once before anything is counted\n"
            "  --rewrite 0|1          write addresses into each frame sent, even with two (0)\n"

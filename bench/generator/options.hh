@@ -53,6 +53,9 @@ struct options {
     // The rest of their headers, the same at both ends.
     bool ipv6 = false;
     bool tcp = false;
+    // Not 0: frames are to be segmented into so many bytes of payload each where they cannot go
+    // whole, and their checksums to be filled in; both ends take such frames, too.
+    std::uint16_t segment = 0;
     // MAC addresses in play on both sides together: even, 2 to 2,097,152.
     std::uint32_t macs = 2;
     // Addresses are written into each frame as it is sent, even where they are always the same: as
@@ -109,7 +112,10 @@ struct options {
 
     [[nodiscard]] frame_form form_of(side one) const noexcept
     {
-        return {.tags = one == side::a ? tags_a : tags_b, .ipv6 = ipv6, .tcp = tcp};
+        return {.tags = one == side::a ? tags_a : tags_b,
+                .ipv6 = ipv6,
+                .tcp = tcp,
+                .partial = segment != 0};
     }
     // What tells flows apart, and how many of them a side has.
     [[nodiscard]] flow_kind sent_kind() const noexcept

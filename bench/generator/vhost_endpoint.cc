@@ -3,6 +3,8 @@
 
 #include "bench/generator/vhost_endpoint.hh"
 
+#include "dataplane/offload.hh"
+
 #include <algorithm>
 #include <cstring>
 
@@ -22,11 +24,28 @@ vhost_endpoint::vhost_endpoint(side which, const options& settings)
                .packed = settings.packed,
                .mergeable = settings.mergeable,
                .in_order = settings.in_order,
+               .segments = settings.segment != 0,
                .huge_pages = !settings.no_huge,
                .queue_size = settings.queue_size,
                .transmit_buffer = largest_size() + std::uint32_t{header_size},
                .receive_buffer = settings.buffer_size + std::uint32_t{header_size}})
-{}
+{
+    gathered_.resize(settings.segment != 0 ? largest_segmented : largest_frame);
+    if (settings.segment == 0) {
+        return;
+    }
+    using todo = dataplane::virtio_offload;
+    constexpr std::size_t tcp_header = 20;
+    constexpr std::uint16_t tcp_checksum = 16;
+    header_.flags = todo::needs_checksum;
+    header_.checksum_start = static_cast<std::uint16_t>(offset::udp + form().before_ports());
+    header_.checksum_offset = tcp_checksum;
+    header_.header_length = static_cast<std::uint16_t>(header_.checksum_start + tcp_header);
+    if (largest_size() > header_.header_length + settings.segment) {
+        header_.gso_type = settings.ipv6 ? todo::gso_tcp_ipv6 : todo::gso_tcp_ipv4;
+        header_.gso_size = settings.segment;
+    }
+}
 
 void vhost_endpoint::attach(std::chrono::milliseconds patience)
 {
@@ -51,8 +70,7 @@ unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     for (std::uint16_t i = 0; i < count; ++i) {
         const std::uint16_t buffer = queue.upcoming(i);
         std::byte* const to = queue.buffer(buffer).data();
-        constexpr vhost::net_header nothing_left{};
-        std::memcpy(to, &nothing_left, header_size);
+        std::memcpy(to, &header_, header_size);
         if (!fixed()) {
             const std::uint16_t bytes = shape(to + header_size, buffer, now);
             if (several_sizes()) {
@@ -76,6 +94,7 @@ unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
         part = part.subspan(std::min(part.size(), header_size));
         buffers_left_ = mergeable_ ? std::max<std::uint32_t>(header.buffers, 1) : 1;
         frame_length_ = 0;
+        partial_ = (header.flags & dataplane::virtio_offload::needs_checksum) != 0;
         begin_frame(part, now);
     }
     --buffers_left_;
@@ -89,7 +108,7 @@ unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     }
     const std::span<const std::byte> all{gathered_};
     end_frame(whole ? part : all.first(std::min<std::size_t>(frame_length_, all.size())),
-              frame_length_);
+              frame_length_, partial_);
 }
 
 unsigned vhost_endpoint::receive(std::uint64_t now) noexcept

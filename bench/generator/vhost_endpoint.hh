@@ -6,7 +6,10 @@
 #include "bench/generator/endpoint.hh"
 #include "bench/guest/front_end.hh"
 
-#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
 
 namespace strait::bench {
 
@@ -24,11 +27,13 @@ private:
     // One filled buffer, the header included if it begins a frame.
     void take(std::span<const std::byte> part, std::uint64_t now) noexcept;
 
+    vhost::net_header header_{}; // of each frame sent
     bool mergeable_;
     // The frame that is coming in, which may take several buffers.
     std::uint32_t buffers_left_ = 0;
     std::uint32_t frame_length_ = 0;
-    std::array<std::byte, largest_frame> gathered_{};
+    bool partial_ = false;
+    std::vector<std::byte> gathered_;
     front_end device_;
 };
 

@@ -143,12 +143,24 @@ std::uint64_t front_end::negotiate()
     std::uint64_t wanted = bit(feature::version_1) | bit(feature::protocol_features);
     wanted |= options_.packed ? bit(feature::ring_packed) : 0;
     wanted |= options_.mergeable ? bit(feature::mergeable_buffers) : 0;
+    if (options_.segments) {
+        for (const unsigned one : {feature::checksum, feature::guest_checksum, feature::host_tso4,
+                                   feature::host_tso6, feature::guest_tso4, feature::guest_tso6}) {
+            wanted |= bit(one);
+        }
+    }
     const std::uint64_t offered = ask(request::get_features);
     for (const auto& [number, name] :
          {std::pair{feature::version_1, "virtio 1.0"},
           std::pair{feature::protocol_features, "vhost-user protocol features"},
           std::pair{feature::ring_packed, "packed rings"},
-          std::pair{feature::mergeable_buffers, "mergeable receive buffers"}}) {
+          std::pair{feature::mergeable_buffers, "mergeable receive buffers"},
+          std::pair{feature::checksum, "to fill in checksums"},
+          std::pair{feature::guest_checksum, "frames with checksums to fill in"},
+          std::pair{feature::host_tso4, "to segment TCP in IPv4"},
+          std::pair{feature::host_tso6, "to segment TCP in IPv6"},
+          std::pair{feature::guest_tso4, "frames to segment, of IPv4"},
+          std::pair{feature::guest_tso6, "frames to segment, of IPv6"}}) {
         if ((wanted & ~offered & bit(number)) != 0) {
             fail(std::string{"the switch does not offer "} + name);
         }

@@ -28,7 +28,8 @@ public:
         bool server = false; // listen there; the switch connects
         bool packed = false;
         bool mergeable = true;
-        bool in_order = true; // if the switch offers it
+        bool in_order = true;  // if the switch offers it
+        bool segments = false; // TCP segments with a checksum to fill in are sent, and taken
         bool huge_pages = true;
         std::uint16_t queue_size = 256;
         std::uint32_t transmit_buffer = 2048; // bytes, the virtio header included

@@ -130,6 +130,18 @@ def test_other_headers(lab, words):
                   *words))
 
 
+@pytest.mark.parametrize("ip", (4, 6))
+def test_large_segments(lab, ip):
+    """TCP segments of 64 KiB, which go whole to a guest that takes them; and small ones whose
+    checksum alone is left to fill in."""
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    for packed, frame in ((0, 65535), (1, 65535), (0, 1000)):
+        check(traffic(sockets, packed, 0, 1, "--ip", ip, "--protocol", "tcp", "--tso", 1400,
+                      "--frame", frame, "--flows", 20, "--sequence", "--latency", 8))
+
+
 def test_flows_of_a_capture(lab, tmp_path):
     """As many flows as scapy wrote into a file, each as often as there."""
     from scapy.layers.inet import IP, UDP
@@ -349,8 +361,11 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
     (("--ip", 5), "option --ip cannot be"),
     (("--protocol", "icmp"), "right would be udp or tcp"),
     (("--order", "pcap:/no/where"), "/no/where"),
+    (("--tso", 1400), "--tso is of --protocol tcp"),
+    (("--tso", 1400, "--protocol", "tcp", "--frame", 90, "--mergeable", 0),
+     "with mergeable buffers"),
     (("--order", "pcap:/x", "--flows", 4), "the capture says which flows there are"),
-    (("--vlan-a", 7, "--frame", 9600), "longer than 9600 where more VLAN tags are expected"),
+    (("--vlan-a", 7, "--frame", 9600), "longer than the 9600 that one without --tso can have"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):
     done = generate("--end-a", f"vhost:{tmp_path}/a", "--end-b", f"vhost:{tmp_path}/b", "--no-huge",

@@ -124,6 +124,21 @@ TEST(frames, have_a_right_checksum_of_all_of_them_whatever_they_carry)
     }
 }
 
+TEST(frames, whose_checksum_is_left_have_the_pseudo_headers_sum)
+{
+    for (frame_form form : summed_forms()) {
+        form.partial = true;
+        const auto frame = frame_of(side::b, flow_kind::five_tuple, 99, 65535, form);
+        const std::byte* const ip = frame.data() + 14 + form.tags.bytes();
+        const std::uint16_t sum =
+            form.ipv6 ? rte_ipv6_phdr_cksum(reinterpret_cast<const rte_ipv6_hdr*>(ip), 0)
+                      : rte_ipv4_phdr_cksum(reinterpret_cast<const rte_ipv4_hdr*>(ip), 0);
+        std::uint16_t found = 0;
+        std::memcpy(&found, frame.data() + 34 + form.before_ports() + (form.tcp ? 16 : 6), 2);
+        EXPECT_EQ(found, sum);
+    }
+}
+
 TEST(frames, of_another_size_have_its_lengths_and_checksum)
 {
     for (const frame_form& form : summed_forms()) {
