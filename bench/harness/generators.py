@@ -69,8 +69,8 @@ class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
                  packed=0, in_order=1, mergeable=1, queue_size=256,
                  direction="both", rate=0.0, latency=0, flows=0, flow_kind="5tuple",
-                 order="uniform", new_flows=0, prime=1, interval=0, steps=True, sequence=False,
-                 verify_every=64, patience=15):
+                 order="uniform", ip=4, protocol="udp", tso=0, new_flows=0, prime=1, interval=0,
+                 steps=True, sequence=False, verify_every=64, patience=15):
         super().__init__(switch, settings, seconds, warm_up)
         self._compares = verify_every != 0
         places = switch.places()
@@ -91,6 +91,8 @@ class StraitGenerator(Generator):
         if flows:
             words += ["--flows", str(flows), "--flow-kind", flow_kind, "--order", order,
                       "--new-flows", str(new_flows)]
+        words += ["--ip", str(ip), "--protocol", protocol]
+        words += ["--tso", str(tso)] if tso else []
         words += ["--ready-timeout", str(patience)]
         words += ["--prime", str(prime), "--interval", str(interval)]
         words += [] if settings.huge else ["--no-huge"]
@@ -128,7 +130,9 @@ class StraitGenerator(Generator):
         child.say("\n")
         result = self._result_from(start, 20)
         latency = result.get("latency_us", {})
-        return {**told, "mpps": result["mpps"], "ceiling_mpps": result.get("ceiling_mpps"),
+        return {**told, "mpps": result["mpps"],
+                "gbps": result["a_to_b"]["gbps"] + result["b_to_a"]["gbps"],
+                "ceiling_mpps": result.get("ceiling_mpps"),
                 "generator": result,
                 **{key: latency.get(key) for key in ("p50", "p90", "p99", "p999")},
                 **result.get("sequence", {})}

@@ -19,6 +19,7 @@ class Figure:
 
 
 MPPS = Figure("mpps", "rate", "Mpps", 2)
+GBPS = Figure("gbps", "rate", "Gbit/s", 1)
 CYCLES = Figure("cycles", "cycles/packet", "cycles", 0)
 P50 = Figure("p50", "latency p50", "µs", 1)
 P99 = Figure("p99", "latency p99", "µs", 1)
@@ -116,6 +117,8 @@ class Cell:
     def mtu(self):
         """Of the ports, so that the frames fit."""
         head = 14
+        if self.scenario.traffic.get("tso"):
+            return USUAL_MTU
         largest = 1514 if self.size == "imix" else self.size
         return max(USUAL_MTU, largest - head)
 
@@ -217,6 +220,16 @@ SINGLES = (
                f"{'' if count == 1 else 's'}, testpmd io, 64 B", loops=count,
                bars=(Bar(MPPS, "ovs"),))
       for count in range(1, 6)),
+    Scenario("v2v-ipv6", "v2v, 80 B of IPv6, 1,000 flows",
+             traffic={"frame": 80, "ip": 6, "flows": 1000}, variants={"IPv4": {"ip": 4}},
+             bars=(Bar(MPPS, "@IPv4"), Bar(CYCLES, "@IPv4"), Bar(MPPS, "testpmd"),
+                   Bar(MPPS, "ovs"))),
+    # As many bytes, in segments that whoever sends them has cut, or that nobody has to. Guests save
+    # what cutting and TCP's work for each would cost them, which the generator has not.
+    Scenario("v2v-tso", "v2v, TCP segments of 64 KiB", figures=(GBPS,),
+             traffic={"frame": 65535, "protocol": "tcp", "tso": 1448},
+             variants={"cut by guests": {"frame": 1514, "tso": 0}},
+             bars=(Bar(GBPS, "@cut by guests"),)),
     Scenario("v2v-vxlan", "v2v across two switches with VXLAN, 64 B, 1,000 flows",
              traffic={"flows": 1000, "tunnel": True}, variants={"one switch": {"tunnel": False}},
              bars=(Bar(MPPS, "@one switch"), Bar(CYCLES, "@one switch"))),

@@ -84,6 +84,7 @@ USUAL = {"strait", "testpmd", "macswap", "bridge"}
     ("v2v-acl", USUAL - {"bridge"}), ("v2v-new-flows-few", USUAL - {"bridge"}),
     ("loopback-1", {"strait"}), ("loopback-3", {"strait"}),
     ("v2v-conntrack-1k", {"strait"}), ("v2v-nat-1k", {"strait"}), ("v2v-vxlan", {"strait"}),
+    ("v2v-ipv6", USUAL), ("v2v-tso", {"strait"}),
     pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
     pytest.param("v2v-conntrack-100k", {"strait"}, marks=pytest.mark.soak)])

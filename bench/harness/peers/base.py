@@ -39,6 +39,8 @@ class Switch:
     # Whether it has rules that track connections, and ports for guests that packets go through.
     stateful = False
     chains = False
+    # Whether its guests' ports take TCP segments that it would have to cut.
+    segments = False
     # Whether two of it can be joined by a tunnel.
     pairs = False
     # Debian's packages of it.
@@ -73,6 +75,8 @@ class Switch:
                 return f"{cls.title} has no port for {ENDS_IN_WORDS[end]}"
         if scenario.stateful and not cls.stateful:
             return f"{cls.title} tracks no connections here"
+        if scenario.traffic.get("tso") and not cls.segments:
+            return f"{cls.title} takes no segments of 64 KiB as it is started here"
         if scenario.traffic.get("tunnel") and not cls.pairs:
             return f"{cls.title} has no second switch here that a tunnel leads to"
         if scenario.loops and not cls.chains:

@@ -14,6 +14,7 @@ class Strait(Switch):
     kinds = (VHOST, XEN, TAP)
     stateful = True
     chains = True
+    segments = True
     pairs = True
 
     def __init__(self, *arguments, **named):
