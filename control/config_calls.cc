@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 namespace strait::control {
 
@@ -107,13 +108,16 @@ config_calls change_port(const object& from, const object& to)
         return {};
     }
     object p = named(to, "name");
-    if (!same(from, to, "vlan") || !same(from, to, "trunk") || !same(from, to, "native")) {
-        if (member(to, "vlan") == nullptr && member(to, "trunk") == nullptr) {
+    constexpr std::array<std::string_view, 5> of_vlans{"vlan", "qinq", "trunk", "native",
+                                                       "tag_type"};
+    if (!std::ranges::all_of(of_vlans, [&](auto name) { return same(from, to, name); })) {
+        if (std::ranges::none_of(std::span{of_vlans}.first(3),
+                                 [&](auto name) { return member(to, name) != nullptr; })) {
             p["no_vlan"] = true;
         }
-        copy(p, to, "vlan");
-        copy(p, to, "trunk");
-        copy(p, to, "native");
+        for (const std::string_view name : of_vlans) {
+            copy(p, to, name);
+        }
     }
     put_difference(p, from, to, "mtu", std::int64_t{default_mtu});
     put_difference(p, from, to, "admin", "up");

@@ -305,7 +305,7 @@ private:
         for (auto& [key, entry] : macs) {
             const auto port = ports().find("ports " + text_of(entry.record, "port").value());
             if (!entry.record.contains("vlan") && port != ports().end()) {
-                for (const std::string_view name : {"vlan", "native"}) {
+                for (const std::string_view name : {"vlan", "qinq", "native"}) {
                     if (const auto* const vlan = port->second.record.if_contains(name)) {
                         entry.record["vlan"] = *vlan;
                     }

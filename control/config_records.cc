@@ -51,7 +51,7 @@ object port_defaults()
                {"max_queues", 16},    {"mtu", 1500},
                {"admin", "up"},       {"port_security", false},
                {"dhcp_trust", false}, {"shape_rate", 0},
-               {"shape_burst", 0}};
+               {"shape_burst", 0},    {"tag_type", "802.1q"}};
     for (const std::string direction : {"ingress", "egress"}) {
         for (const std::string what : {"_rate", "_burst", "_packet_rate", "_packet_burst"}) {
             all[direction + what] = 0;
@@ -86,6 +86,12 @@ void put_settings(object& to, const virtual_switch::port& p)
 {
     if (p.vlan.access) {
         to["vlan"] = std::int64_t{*p.vlan.access};
+    }
+    if (p.vlan.customer) {
+        to["qinq"] = std::int64_t{*p.vlan.customer};
+    }
+    if (p.vlan.service_tags) {
+        to["tag_type"] = "802.1ad";
     }
     if (p.vlan.trunk) {
         to["trunk"] = to_ranges(*p.vlan.trunk);

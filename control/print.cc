@@ -55,10 +55,14 @@ std::string vlan_text(const json::object& port)
     if (member(port, "vlan").is_number()) {
         return std::to_string(as_count(member(port, "vlan")));
     }
+    if (member(port, "qinq").is_number()) {
+        return "qinq " + std::to_string(as_count(member(port, "qinq")));
+    }
     if (member(port, "trunk").is_array()) {
         const auto& native = member(port, "native");
         return "trunk " + vlan_ranges(member(port, "trunk").get_array()) +
-               (native.is_number() ? " native " + std::to_string(as_count(native)) : "");
+               (native.is_number() ? " native " + std::to_string(as_count(native)) : "") +
+               (member(port, "tag_type") == json::value("802.1ad") ? " 802.1ad" : "");
     }
     return "-";
 }

@@ -114,28 +114,44 @@ std::string option(std::string_view name)
 
 constexpr std::string_view native_alone =
     "--native is the VLAN of untagged frames on a trunk; give it with --trunk";
+constexpr std::string_view tag_type_alone =
+    "--tag-type is by which tags a trunk tells VLANs; give it with --trunk";
+
+// What the parameters say of it; nothing if they do not.
+std::optional<bool> has_service_tags(const json::object& p)
+{
+    return p.contains("tag_type") ? std::optional{text(p, "tag_type") == "802.1ad"} : std::nullopt;
+}
 
 // What the parameters say of VLANs; nothing if they say nothing but perhaps `native`.
 outcome<std::optional<vlan_settings>> vlans(const json::object& p)
 {
     const bool access = p.contains("vlan");
+    const bool customer = p.contains("qinq");
     const bool trunk = p.contains("trunk");
     const bool none = is_set(p, "no_vlan");
-    if (access + trunk + none > 1) {
-        return failure{
-            failure_kind::invalid,
-            std::string{"a port is an access port (--vlan)"} +
-                (none ? ", a trunk (--trunk) or neither (--no-vlan)" : " or a trunk (--trunk)") +
-                "; give one of them"};
+    if (access + customer + trunk + none > 1) {
+        return failure{failure_kind::invalid,
+                       std::string{"a port is an access port (--vlan), a customer's (--qinq)"} +
+                           (none ? ", a trunk (--trunk) or none of them (--no-vlan)"
+                                 : " or a trunk (--trunk)") +
+                           "; give one of them"};
     }
-    if (p.contains("native") && (access || none)) {
-        return failure{failure_kind::invalid, std::string{native_alone}};
+    if (access || customer || none) {
+        for (const auto& [name, why] :
+             {std::pair{"native", native_alone}, std::pair{"tag_type", tag_type_alone}}) {
+            if (p.contains(name)) {
+                return failure{failure_kind::invalid, std::string{why}};
+            }
+        }
     }
     std::optional<vlan_settings> out;
-    if (access || trunk || none) {
+    if (access || customer || trunk || none) {
         out.emplace();
         out->access = number_as<std::uint16_t>(p, "vlan");
+        out->customer = number_as<std::uint16_t>(p, "qinq");
         if (trunk) {
+            out->service_tags = has_service_tags(p).value_or(false);
             out->trunk = expand_vlans(p.at("trunk"));
             out->native = number_as<std::uint16_t>(p, "native");
         }
@@ -365,8 +381,10 @@ json::object service::describe(const virtual_switch::port& p) const
             {"link", p.device->link_up() ? "up" : "down"},
             {"mtu", p.config->mtu},
             {"vlan", or_null(p.vlan.access)},
+            {"qinq", or_null(p.vlan.customer)},
             {"trunk", std::move(trunk)},
             {"native", or_null(p.vlan.native)},
+            {"tag_type", p.vlan.service_tags ? "802.1ad" : "802.1q"},
             {"ingress", to_json(p.ingress)},
             {"egress", to_json(p.egress)},
             {"port_security", p.config->port_security},
@@ -478,6 +496,9 @@ service::result service::port_add(const object& p)
     if (!*vlan && p.contains("native")) {
         return failure{failure_kind::invalid, std::string{native_alone}};
     }
+    if (!*vlan && p.contains("tag_type")) {
+        return failure{failure_kind::invalid, std::string{tag_type_alone}};
+    }
     request.vlan = (*vlan).value_or(vlan_settings{});
     request.mtu = number_as<std::uint32_t>(p, "mtu").value_or(request.mtu);
     request.admin_up = !p.contains("admin") || text(p, "admin") == "up";
@@ -528,6 +549,7 @@ service::result service::port_set(const object& p)
     change.vlan = *vlan;
     if (!change.vlan) {
         change.native = number_as<std::uint16_t>(p, "native");
+        change.service_tags = has_service_tags(p);
     }
     change.mtu = number_as<std::uint32_t>(p, "mtu");
     if (p.contains("admin")) {

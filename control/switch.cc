@@ -26,10 +26,16 @@ vlan_policy vlan_settings::policy() const
     if (access) {
         return vlan_policy::access(vlan_id{*access});
     }
+    if (customer) {
+        return vlan_policy::customer(vlan_id{*customer});
+    }
     if (!trunk) {
         return vlan_policy::transparent();
     }
     vlan_policy p;
+    if (service_tags) {
+        p.tell_by_service_tags();
+    }
     for (const std::uint16_t vlan : *trunk) {
         p.allowed.set(vlan);
     }
@@ -599,6 +605,15 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
                                "give --trunk with it"};
         }
         vlan.native = change.native;
+    }
+    if (change.service_tags) {
+        if (!vlan.trunk) {
+            return failure{failure_kind::invalid,
+                           "port " + name +
+                               " is no trunk, and only a trunk tells VLANs by tags; "
+                               "give --trunk with --tag-type"};
+        }
+        vlan.service_tags = *change.service_tags;
     }
     if (auto why = refuse_guard(name, p.config->tunnel != nullptr, p.config->local,
                                 change.port_security.value_or(false),

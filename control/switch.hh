@@ -37,11 +37,13 @@ inline constexpr std::uint16_t max_port_number = 65279;
 inline constexpr std::uint32_t default_mtu = 1500;
 inline constexpr std::string_view local_type = "local"; // of bridges' own ports
 
-// What an operator says of a port's VLANs: nothing, access or trunk, never both.
+// What an operator says of a port's VLANs: nothing, access, customer or trunk, never two of them.
 struct vlan_settings {
     std::optional<std::uint16_t> access{};
+    std::optional<std::uint16_t> customer{};           // the service VLAN
     std::optional<std::vector<std::uint16_t>> trunk{}; // ascending
     std::optional<std::uint16_t> native{};             // with trunk only
+    bool service_tags{false};                          // with trunk only: 802.1ad's
 
     [[nodiscard]] dataplane::vlan_policy policy() const;
     bool operator==(const vlan_settings&) const = default;
@@ -67,6 +69,7 @@ struct port_request {
 struct port_change {
     std::optional<vlan_settings> vlan{};
     std::optional<std::uint16_t> native{}; // of the trunk that the port is already
+    std::optional<bool> service_tags{};    // likewise
     std::optional<std::uint32_t> mtu{};
     std::optional<bool> admin_up{};
     std::optional<dataplane::port_rate> ingress{};

@@ -35,7 +35,8 @@ parameter vm_name()
 std::vector<parameter> run_parameters()
 {
     std::vector<parameter> all = {vm_name()};
-    constexpr std::array<std::string_view, 4> of_port = {"bridge", "vlan", "trunk", "native"};
+    constexpr std::array<std::string_view, 6> of_port = {"bridge", "vlan",   "qinq",
+                                                         "trunk",  "native", "tag_type"};
     for (const auto& p : find_method(methods(), "port.add")->parameters) {
         if (std::ranges::find(of_port, p.name) != of_port.end()) {
             all.push_back(p);

@@ -44,19 +44,26 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
                                            const vlan_policy& policy) noexcept
 {
     set_untagged(p, policy.native);
+    if (policy.port_mode == vlan_policy::mode::customer) {
+        if (p.length < ethernet_header + tag_length) {
+            return drop_reason::frame_too_short;
+        }
+        p.tags = is_tag(load<be16>(p.data + ethernet_header + 2)) ? 2 : 1;
+        return std::nullopt;
+    }
     for (bool popped = false; is_tag(type); popped = true) {
         if (p.length < ethernet_header + tag_length) {
             return drop_reason::frame_too_short;
         }
         const std::uint16_t inner = load<be16>(p.data + ethernet_header + 2);
         p.tags = is_tag(inner) ? 2 : 1;
-        if (type == ethertype_qinq) {
+        if (type != policy.tag_type) {
             break;
         }
         constexpr std::uint16_t vid_mask = 0x0fff;
         const std::uint16_t tag = outer_tag(p.data);
         const vlan_id vid{static_cast<std::uint16_t>(tag & vid_mask)};
-        p.tagged = 1;
+        p.tagged = policy.tag_mark & 3;
         p.priority = static_cast<std::uint16_t>(tag & ~vid_mask);
         if (vid != vlan_id{} || popped) {
             if (policy.port_mode == vlan_policy::mode::access) {
@@ -325,16 +332,22 @@ admitted admit(std::span<packet*> packets, const port_config& port,
     std::size_t kept = 0;
     bool wanting = false;
     for (packet* const p : packets) {
-        const bool tagged = port.vlan.sends_tagged(p->vlan);
+        const std::uint8_t tagged = port.vlan.sends_tagged(p->vlan);
+        constexpr std::size_t type = ethernet_header - 2;
         if (tagged != p->tagged && p->tagged != as_it_is) [[unlikely]] {
-            if (tagged) {
-                push_tag(*p, static_cast<std::uint16_t>(p->vlan.value() | p->priority));
-            } else {
+            if (tagged == 0) {
                 pop_tag(*p);
+            } else if (p->tagged == 0) {
+                push_tag(*p, static_cast<std::uint16_t>(p->vlan.value() | p->priority));
+            }
+            if (tagged != 0) { // by this port's kind of tags
+                store(p->data + type, be16{port.vlan.tag_type});
+                p->tagged = tagged & 3;
             }
         }
-        if (!tagged && p->tags > 0 && p->tagged != as_it_is &&
-            load<be16>(p->data + 12) == ethertype_vlan) [[unlikely]] {
+        if (tagged == 0 && p->tags > 0 && p->tagged != as_it_is &&
+            port.vlan.port_mode != vlan_policy::mode::customer &&
+            load<be16>(p->data + type) == port.vlan.tag_type) [[unlikely]] {
             // Without its own tag the sender's inner one would choose the VLAN out there.
             counters.drop(drop_reason::nested_tag, *p);
             continue;

@@ -85,7 +85,7 @@ struct packet {
     port_index in_port;
     vlan_id vlan;               // after classification
     std::uint16_t priority;     // PCP and DEI of its tag, in place (0xf000)
-    std::uint8_t tagged : 2;    // 1: the frame as it stands carries an 802.1Q tag; as_it_is
+    std::uint8_t tagged : 2;    // with its VLAN's tag: vlan_policy::tag_mark; as_it_is
     std::uint8_t tags : 6;      // number of tags in front of its EtherType as it stands
     std::uint8_t origin;        // where taps are: in its burst; that of what it is a copy of
     std::uint16_t destinations; // transmits to come, counted down if several; see own()

@@ -5,6 +5,7 @@
 
 #include "dataplane/packet.hh"
 #include "dataplane/types.hh"
+#include "dataplane/vlan.hh"
 
 #include <cstring>
 
@@ -12,8 +13,6 @@ namespace strait::dataplane {
 
 inline constexpr std::uint32_t ethernet_header = 14; // bytes, without tags and FCS
 inline constexpr std::uint32_t tag_length = 4;
-inline constexpr std::uint16_t ethertype_vlan = 0x8100;
-inline constexpr std::uint16_t ethertype_qinq = 0x88a8;
 inline constexpr std::uint16_t ethertype_ipv4 = 0x0800;
 inline constexpr std::uint16_t ethertype_ipv6 = 0x86dd;
 inline constexpr std::uint16_t ethertype_arp = 0x0806;

@@ -31,10 +31,13 @@ std::uint32_t bytes_there(const packet& p) noexcept
 
 vlan_id vlan_at(const packet& p, const port_config& at) noexcept
 {
+    if (at.vlan.port_mode == vlan_policy::mode::customer) {
+        return at.vlan.native;
+    }
     // Behind one tag that has but a priority, the next counts, as where packets are switched.
     for (std::size_t tag = ethernet_header;
          tag <= ethernet_header + tag_length && p.head_length >= tag + tag_length &&
-         load<be16>(p.data + tag - 2) == ethertype_vlan;
+         load<be16>(p.data + tag - 2) == at.vlan.tag_type;
          tag += tag_length) {
         const vlan_id vid{static_cast<std::uint16_t>(load<be16>(p.data + tag) & vid_mask)};
         if (vid != vlan_id{}) {

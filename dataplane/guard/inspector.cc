@@ -80,9 +80,10 @@ const directory::neighbour* find_answer(const port_guard& g, const port_config& 
         return nullptr;
     }
     const vlan_id vlan = vlan_at(p, in);
-    const bool refused =
-        in.vlan.port_mode == vlan_policy::mode::access && a.vlan != vlan_id{}; // tagged
-    if (refused || !in.vlan.carries(vlan)) {
+    // Tagged: it goes nowhere, or asks within a customer's network.
+    const bool foreign = a.vlan != vlan_id{} && (in.vlan.port_mode != vlan_policy::mode::trunk ||
+                                                 in.vlan.tag_type != ethertype_vlan);
+    if (foreign || !in.vlan.carries(vlan)) {
         return nullptr; // nor would it go anywhere
     }
     const directory::neighbour* const found = g.bridge->find(asked.target, vlan);

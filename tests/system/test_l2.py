@@ -328,6 +328,31 @@ def test_a_guest_does_not_choose_its_vlan(bench):
     deliver(guest, sent, [up0], [p20], expect=sent[:12] + sent[16:])
 
 
+def test_service_vlans(bench):
+    """Customers' frames, tags and all, between their ports and a trunk of 802.1ad's tags."""
+    bench.bridge()
+    one, two = bench.tap("one", "--qinq", 100), bench.tap("two", "--qinq", 100)
+    third = bench.tap("third", "--qinq", 200)
+    core = bench.tap("core", "--trunk", "100,200", "--tag-type", "802.1ad")
+    within = itertools.count(1)
+    for tags in ((), (10,), (10, 20), ((0, 3),)):
+        sent = frame(BROADCAST, f"02:00:00:00:01:{next(within):02x}", *tags)
+        service = sent[:12] + struct.pack("!HH", 0x88a8, 100) + sent[12:]
+        assert Ether(service).getlayer(Dot1AD).vlan == 100
+        deliver(one, sent, [two, core], [third], expect=[sent, service])
+        deliver(core, service, [one, two], [third], expect=sent)
+    # A customer's tag says nothing on the trunk.
+    deliver(core, frame(BROADCAST, A, 100), [], [one, two, third])
+    assert bench.drops("core") == {"untagged_not_allowed": 1}
+    # Kinds of tags change under way.
+    bench.ctl("port", "set", "core", "--tag-type", "802.1q")
+    sent = frame(BROADCAST, B, 10)
+    deliver(one, sent, [two, core], [third],
+            expect=[sent, sent[:12] + struct.pack("!HH", 0x8100, 100) + sent[12:]])
+    shown = {p["name"]: p for p in bench.ctl("port", "list")}
+    assert shown["one"]["qinq"] == 100 and shown["core"]["tag_type"] == "802.1q"
+
+
 def test_vlan_settings_change_under_way(bench):
     p0, p1 = bench.taps(2)
     deliver(p0, frame(B, A), [p1])

@@ -32,7 +32,7 @@ constexpr auto examples = std::to_array<example>({
     {"bridge.del", R"({"name":"br1","with_ports":true})"},
     {"port.add",
      R"({"name":"c","bridge":"br0","type":"vhost-user","socket":"/c","socket_mode":"0660",
-         "trunk":["10-12",20],"native":1,"mtu":9000,"admin":"down","number":77,
+         "trunk":["10-12",20],"native":1,"tag_type":"802.1ad","mtu":9000,"admin":"down","number":77,
          "ingress_rate":1000,"egress_packet_rate":50,"port_security":true,"dhcp_trust":true})"},
     {"port.set",
      R"({"name":"a","vlan":9,"mtu":1600,"admin":"down","egress_rate":5,"egress_burst":6,

@@ -30,7 +30,9 @@ TEST(tables, show_vlans_as_they_are_typed)
     const auto result = json::parse(R"([
         {"name":"a","vlan":10,"trunk":null,"native":null},
         {"name":"b","vlan":null,"trunk":[1,2,3,7],"native":1},
-        {"name":"c","vlan":null,"trunk":null,"native":null}])");
+        {"name":"c","vlan":null,"trunk":null,"native":null},
+        {"name":"d","vlan":null,"qinq":9,"trunk":null,"native":null,"tag_type":"802.1q"},
+        {"name":"e","vlan":null,"qinq":null,"trunk":[5],"native":null,"tag_type":"802.1ad"}])");
     const std::string text = to_text(*find_method(methods(), "port.list"), result);
     EXPECT_THAT(text, HasSubstr(" 10\n"));
     EXPECT_THAT(text, HasSubstr("trunk 1-3,7 native 1\n"));

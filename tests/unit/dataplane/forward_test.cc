@@ -463,6 +463,50 @@ TEST_F(forward, service_tags_are_payload)
     EXPECT_EQ(send(0, f), (delivered{{1, {with_tag(f, 10)}}}));
 }
 
+// What a customer's port sends leaves it again as it was, whatever tags are in it.
+TEST_F(forward, a_customers_tags_are_payload_in_a_service_vlan)
+{
+    const auto customer = [](std::uint16_t vlan) { return vlan_policy::customer(vlan_id{vlan}); };
+    vlan_policy service = trunk({100, 200});
+    service.tell_by_service_tags();
+    configure({customer(100), customer(100), customer(200), service, trunk({100}), access(100)});
+    const frame f = make_frame(broadcast, a, 60);
+    const frame twice = with_tag(with_tag(f, 20), 10);
+    for (const frame& sent :
+         {f, with_tag(f, 10), with_tag(f, 0x6000), twice, with_tag(f, 7, 0x88a8)}) {
+        delivered wanted{
+            {1, {sent}}, {3, {with_tag(sent, 100, 0x88a8)}}, {4, {with_tag(sent, 100)}}};
+        // Where nothing says that the customer's tag is payload, it would choose a VLAN.
+        const bool hidden = sent != f && sent[12] == 0x81;
+        if (!hidden) {
+            wanted.emplace(5, delivered::mapped_type{sent});
+        }
+        EXPECT_EQ(send(0, sent), wanted);
+    }
+    EXPECT_EQ(drops(5, drop_reason::nested_tag), 3U);
+    EXPECT_EQ(known(a, 100), port_index{0});
+    // And back, by each kind of tag, with its priority.
+    const frame answer = with_tag(make_frame(a, b, 60), 10);
+    EXPECT_EQ(send(3, with_tag(answer, 100, 0x88a8)), (delivered{{0, {answer}}}));
+    EXPECT_EQ(send(4, with_tag(answer, 0xa064)), (delivered{{0, {answer}}}));
+    const frame flood = make_frame(broadcast, b, 60);
+    EXPECT_EQ(
+        send(3, with_tag(flood, 0xa064, 0x88a8)),
+        (delivered{{0, {flood}}, {1, {flood}}, {4, {with_tag(flood, 0xa064)}}, {5, {flood}}}));
+    EXPECT_EQ(
+        send(4, with_tag(flood, 0xa064)),
+        (delivered{
+            {0, {flood}}, {1, {flood}}, {3, {with_tag(flood, 0xa064, 0x88a8)}}, {5, {flood}}}));
+    // A service trunk is not told by a customer's tag, and another customer hears nothing.
+    EXPECT_THAT(send(3, with_tag(flood, 200)), IsEmpty());
+    EXPECT_EQ(drops(3, drop_reason::untagged_not_allowed), 1U);
+    EXPECT_EQ(send(2, flood), (delivered{{3, {with_tag(flood, 200, 0x88a8)}}}));
+    frame cut = with_tag(f, 10);
+    cut.resize(16);
+    EXPECT_THAT(send(0, cut), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::frame_too_short), 1U);
+}
+
 TEST_F(forward, the_mtu_is_counted_without_tags)
 {
     configure({access(10), trunk({10}), access(10)});
