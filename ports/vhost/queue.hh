@@ -45,6 +45,7 @@ public:
     void transmit(std::span<dataplane::packet* const> packets,
                   const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override;
+    [[nodiscard]] bool takes_remote() const noexcept override { return true; }
     void prefetch_ring(std::size_t n) noexcept override;
     void prefetch_buffers(std::size_t n) noexcept override;
 

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Putting packets into a guest's receive virtqueue: the head from private memory, the payload
-// straight from where its sender has it. Staged over the burst: buffers are taken, checked and
-// prefetched; then written; then returned together, with one kick.
+// straight from where its sender has it, by its hypervisor if that is out of our reach. Staged over
+// the burst: buffers are taken, checked and prefetched; then written; then returned together, with
+// one kick.
 #include "ports/vhost/guarded_kick.hh"
 #include "ports/vhost/offload.hh"
 #include "ports/vhost/packed_layout.hh"
+#include "ports/vhost/remote_writes.hh"
 #include "ports/vhost/split_layout.hh"
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <tuple>
 #include <utility>
 
 namespace strait::vhost {
@@ -21,6 +25,7 @@ using dataplane::drop_reason;
 using dataplane::guest_span;
 using dataplane::offloads;
 using dataplane::packet;
+using dataplane::remote_span;
 
 template <typename Layout>
 class sink_of final : public sink {
@@ -54,6 +59,20 @@ private:
     // Most buffers of one packet: 64 KiB in Linux's smallest mergeable buffers.
     static constexpr std::size_t max_buffers = 64;
 
+    // Of a burst that has remote payload.
+    struct remote_work {
+        struct frame {
+            const packet* p;
+            guest_span buffer;  // what it was written to, if that is one descriptor's
+            std::size_t number; // among `copies`
+        };
+        remote_writes copies;
+        std::array<frame, remote_writes::most_frames> frames;
+        std::size_t count{0};
+        std::uint64_t sent{0}; // of all packets, these and others
+        std::uint64_t bytes{0};
+    };
+
     struct target {
         packet* p;
         guest_span buffer;
@@ -71,12 +90,19 @@ private:
                                              dataplane::port_counters& counters) noexcept;
     [[nodiscard]] std::size_t put_into_next(std::span<packet* const> packets,
                                             dataplane::port_counters& counters) noexcept;
-    void put_in_segments(const packet& p, dataplane::port_counters& counters) noexcept;
+    void put_in_segments(packet& p, const ports::queue_context& context) noexcept;
     [[nodiscard]] drop_reason take_slowly(Layout& layout, chain_head head, const packet& p,
                                           const char*& fault) noexcept;
-    void write(const packet& p, const guest_span& buffer) const noexcept;
-    void write_scattered(const packet& p) noexcept;
-    void publish() noexcept;
+    void write(const packet& p, const guest_span& buffer) noexcept;
+    void write_remote(const packet& p, const guest_span& buffer) noexcept;
+    void begin_remote() noexcept;
+    [[nodiscard]] bool write_scattered(const packet& p) noexcept;
+    template <typename Append>
+    void spoil(std::uint16_t buffers, Append append) const noexcept;
+    void finish_remote(dataplane::port_counters& counters) noexcept;
+    void count_sent(dataplane::port_counters& counters, std::uint64_t packets,
+                    std::uint64_t bytes) const noexcept;
+    void publish(dataplane::port_counters& counters) noexcept;
     void prefetch_buffer(const guest_span& buffer) const noexcept;
 
     const ring_log log_;
@@ -86,6 +112,8 @@ private:
     const bool mergeable_;
     const std::size_t header_;
     const offloads takes_;
+    bool published_{false};        // something of this burst
+    remote_work* remote_{nullptr}; // while there is some in a burst
     std::unique_ptr<burst> cut_; // segments of what does not fit; only where packets may have some
     std::size_t prefetched_{0};  // buffers that prefetch_buffers() asked for
     std::size_t found_count_{0}; // of those, the first ones, which found_ holds
@@ -103,7 +131,7 @@ constexpr drop_reason none{0xff};
 // in the last lap of most drivers' buffers.
 template <typename Layout>
 [[gnu::always_inline]] inline void sink_of<Layout>::write(const packet& p,
-                                                          const guest_span& buffer) const noexcept
+                                                          const guest_span& buffer) noexcept
 {
     static_assert(offsetof(net_header, checksum_offset) == 8 &&
                   offsetof(net_header, buffers) == 10);
@@ -122,6 +150,13 @@ template <typename Layout>
         buffer.store_if_different<std::uint16_t>(8, checksum_offset);
     }
     buffer.copy_in(p.data, header_, p.head_length);
+    if (p.head_length == p.length) {
+        return;
+    }
+    if (p.remote != nullptr) [[unlikely]] {
+        write_remote(p, buffer);
+        return;
+    }
     std::size_t at = header_ + p.head_length;
     for (std::size_t i = 0; i < p.segment_count; ++i) {
         guest_span::copy(buffer, at, p.segments[i], 0, p.segments[i].size());
@@ -129,11 +164,79 @@ template <typename Layout>
     }
 }
 
-// The same over the spans that take_slowly() found.
+// The burst has remote payload.
 template <typename Layout>
-void sink_of<Layout>::write_scattered(const packet& p) noexcept
+void sink_of<Layout>::begin_remote() noexcept
+{
+    if (remote_ == nullptr) {
+        thread_local remote_work work;
+        work.sent = work.bytes = 0;
+        remote_ = &work;
+    }
+}
+
+// Leaves the payload for the hypervisor to copy, before anything is published.
+template <typename Layout>
+[[gnu::noinline]] void sink_of<Layout>::write_remote(const packet& p,
+                                                     const guest_span& buffer) noexcept
+{
+    begin_remote();
+    const std::size_t number = remote_->copies.add_frame(p);
+    remote_->frames[remote_->count++] = {.p = &p, .buffer = buffer, .number = number};
+    std::size_t at = header_ + p.head_length;
+    for (remote_span from : p.remote->spans) {
+        from.size =
+            static_cast<std::uint16_t>(std::min<std::size_t>(from.size, header_ + p.length - at));
+        remote_->copies.add(from, buffer.subspan(at, from.size));
+        at += from.size;
+    }
+    if (at < header_ + p.length) { // a port's mistake
+        remote_->copies.fail(number);
+    }
+}
+
+// Turns a frame that is in the guest's buffers already into one that no receiver takes: without
+// offloads, from nobody to nobody. `append` writes from the frame's first byte on.
+template <typename Layout>
+template <typename Append>
+void sink_of<Layout>::spoil(std::uint16_t buffers, Append append) const noexcept
+{
+    net_header header{};
+    header.buffers = buffers;
+    std::array<std::byte, 14> nobody{}; // both MAC addresses and the type
+    append(guest_span{&header, header_});
+    append(guest_span{nobody.data(), nobody.size()});
+}
+
+// Before what was written is published. A frame whose payload could not be had is in its buffers,
+// and cannot be taken back: others may be behind it.
+template <typename Layout>
+void sink_of<Layout>::finish_remote(dataplane::port_counters& counters) noexcept
+{
+    remote_->copies.flush();
+    for (const auto& f : std::span{remote_->frames}.first(remote_->count)) {
+        if (!remote_->copies.failed(f.number)) {
+            continue;
+        }
+        std::size_t at = 0;
+        spoil(1, [&](const guest_span& from) {
+            guest_span::copy(f.buffer, at, from, 0, from.size());
+            at += from.size();
+        });
+        --remote_->sent;
+        remote_->bytes -= f.p->length;
+        counters.drop(drop_reason::copy_failed, *f.p);
+    }
+    remote_->count = 0;
+    remote_->copies.begin();
+}
+
+// As write(), over the spans that take_slowly() found. False: its payload could not be had.
+template <typename Layout>
+bool sink_of<Layout>::write_scattered(const packet& p) noexcept
 {
     net_header header = header_of(p.offload, static_cast<std::uint16_t>(buffers_));
+    bool whole = true;
     std::size_t to = 0;
     std::size_t to_offset = 0;
     const auto append = [&](const guest_span& from) noexcept {
@@ -152,6 +255,34 @@ void sink_of<Layout>::write_scattered(const packet& p) noexcept
     };
     append({&header, header_});
     append({p.data, p.head_length});
+    if (p.remote != nullptr) [[unlikely]] {
+        begin_remote();
+        const std::size_t number = remote_->copies.add_frame(p);
+        std::size_t left = p.length - p.head_length;
+        for (remote_span from : p.remote->spans) {
+            while (from.size > 0 && left > 0) {
+                remote_span part = from;
+                part.size = static_cast<std::uint16_t>(
+                    std::min({std::size_t{from.size}, left, spans_[to].size() - to_offset}));
+                remote_->copies.add(part, spans_[to].subspan(to_offset, part.size));
+                from.offset = static_cast<std::uint16_t>(from.offset + part.size);
+                from.size = static_cast<std::uint16_t>(from.size - part.size);
+                left -= part.size;
+                to_offset += part.size;
+                if (to_offset == spans_[to].size()) {
+                    ++to;
+                    to_offset = 0;
+                }
+            }
+        }
+        remote_->copies.flush(); // the spans are this frame's
+        whole = left == 0 && !remote_->copies.failed(number);
+        if (!whole) {
+            const auto end = std::pair{std::exchange(to, 0), std::exchange(to_offset, 0)};
+            spoil(static_cast<std::uint16_t>(buffers_), append);
+            std::tie(to, to_offset) = end;
+        }
+    }
     for (std::size_t i = 0; i < p.segment_count; ++i) {
         append(p.segments[i]);
     }
@@ -163,6 +294,7 @@ void sink_of<Layout>::write_scattered(const packet& p) noexcept
             log_.wrote(spans_[to], to_offset);
         }
     }
+    return whole;
 }
 
 // Takes as many chains as the packet needs, starting with `head`, which was taken already. Leaves
@@ -217,8 +349,25 @@ drop_reason sink_of<Layout>::take_slowly(Layout& layout, chain_head head, const 
 }
 
 template <typename Layout>
-void sink_of<Layout>::publish() noexcept
+void sink_of<Layout>::count_sent(dataplane::port_counters& counters, std::uint64_t packets,
+                                 std::uint64_t bytes) const noexcept
 {
+    if (remote_ != nullptr) [[unlikely]] {
+        remote_->sent += packets;
+        remote_->bytes += bytes;
+        return;
+    }
+    counters.tx_packets.add(packets);
+    counters.tx_bytes.add(bytes);
+}
+
+template <typename Layout>
+void sink_of<Layout>::publish(dataplane::port_counters& counters) noexcept
+{
+    if (remote_ != nullptr) [[unlikely]] {
+        finish_remote(counters);
+    }
+    published_ = true;
     layout_.complete(std::span{completions_}.first(completed_));
     completed_ = 0;
 }
@@ -281,25 +430,38 @@ template <typename Layout>
 void sink_of<Layout>::transmit(std::span<packet* const> packets,
                                const ports::queue_context& context) noexcept
 {
-    dataplane::port_counters& counters = *context.counters;
-    const std::uint64_t before = counters.tx_packets.read();
-    std::size_t done = put(packets, counters);
+    published_ = false;
+    std::size_t done = put(packets, *context.counters);
     while (done < packets.size())
         [[unlikely]]
         {
-            put_in_segments(*packets[done], counters);
+            put_in_segments(*packets[done], context);
             packets = packets.subspan(done + 1);
-            done = put(packets, counters);
+            done = put(packets, *context.counters);
         }
-    if (counters.tx_packets.read() != before) {
+    if (remote_ != nullptr) [[unlikely]] {
+        context.counters->tx_packets.add(remote_->sent);
+        context.counters->tx_bytes.add(remote_->bytes);
+        remote_ = nullptr;
+    }
+    if (published_) {
         context.notifications->add(*this);
     }
 }
 
 // For a guest whose buffers are smaller than what it takes: its driver knows why.
 template <typename Layout>
-void sink_of<Layout>::put_in_segments(const packet& p, dataplane::port_counters& counters) noexcept
+void sink_of<Layout>::put_in_segments(packet& p, const ports::queue_context& context) noexcept
 {
+    if (p.remote != nullptr) {
+        packet* const one[] = {&p};
+        dataplane::localise(one, context.pool);
+        if (p.remote != nullptr) {
+            context.counters->drop(
+                p.remote->unreadable ? drop_reason::copy_failed : drop_reason::no_memory, p);
+            return;
+        }
+    }
     std::array<packet*, burst::capacity> segments;
     for (dataplane::segmenter cutter{p, takes_}; !cutter.done();) {
         cut_->clear();
@@ -308,7 +470,8 @@ void sink_of<Layout>::put_in_segments(const packet& p, dataplane::port_counters&
             segments[i] = &cut_->slots[i];
         }
         // Nothing of them is to be cut again.
-        [[maybe_unused]] const std::size_t done = put(std::span{segments}.first(count), counters);
+        [[maybe_unused]] const std::size_t done =
+            put(std::span{segments}.first(count), *context.counters);
     }
 }
 
@@ -327,7 +490,7 @@ std::size_t sink_of<Layout>::put(std::span<packet* const> packets,
         done += put_into_next(packets.subspan(done), counters);
     }
     if (completed_ > 0) {
-        publish();
+        publish(counters);
     }
     return done;
 }
@@ -360,8 +523,7 @@ std::size_t sink_of<Layout>::put_into_found(std::span<packet* const> packets,
     layout_.skip(done);
     completed_ = done;
     prefetched_ -= done;
-    counters.tx_packets.add(done);
-    counters.tx_bytes.add(bytes);
+    count_sent(counters, done, bytes);
     return done;
 }
 
@@ -404,6 +566,7 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
             continue;
         }
         const Layout mark = layout;
+        bool whole = true;
         chain_head head;
         if (!layout.next(head, fault)) {
             break;
@@ -423,8 +586,11 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
             const drop_reason reason = p.length < too_long ? take_slowly(layout, head, p, fault)
                                                            : drop_reason::receiver_full;
             if (reason == none) {
-                write_scattered(p);
+                whole = write_scattered(p);
                 completed_ += buffers_;
+                if (!whole) {
+                    counters.drop(drop_reason::copy_failed, p);
+                }
             } else {
                 layout.rewind(mark);
                 const bool segments = p.offload.segment_size != 0;
@@ -443,13 +609,13 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
                 continue;
             }
         }
-        ++sent;
-        bytes += p.length;
+        sent += whole ? 1 : 0;
+        bytes += whole ? p.length : 0;
         ++next;
         if (completed_ > burst::capacity) {
             write_targets();
             layout_ = layout;
-            publish();
+            publish(counters);
             layout = layout_;
         }
     }
@@ -463,8 +629,7 @@ std::size_t sink_of<Layout>::put_into_next(std::span<packet* const> packets,
         counters.drop(drop_reason::receiver_full, packets.subspan(next));
         next = packets.size();
     }
-    counters.tx_packets.add(sent);
-    counters.tx_bytes.add(bytes);
+    count_sent(counters, sent, bytes);
     return next;
 }
 

@@ -2,6 +2,7 @@
 // Packets into a well-formed receive virtqueue, both ring kinds: buffers of every shape, mergeable
 // and not, too few and too small ones; and from one guest to another.
 #include "test_guest.hh"
+#include "tests/unit/dataplane/remote_guest.hh"
 
 #include <gtest/gtest.h>
 
@@ -134,6 +135,94 @@ TEST_P(ring_sink, merges_chains)
     r.send(p);
     EXPECT_EQ(r.collect(), std::vector<bytes>{p.frame()});
     EXPECT_EQ(r.buffer_counts, std::vector<std::size_t>{8});
+}
+
+// Frames of a guest whose memory this process cannot address, and a receiver's buffers for them.
+struct remote_burst {
+    remote_burst(std::mt19937_64& random, std::span<const std::size_t> sizes)
+    {
+        for (const std::size_t size : sizes) {
+            const bytes f = random_bytes(random, size);
+            frames.push_back(f);
+            std::vector<std::uint8_t> plain_bytes(size);
+            std::memcpy(plain_bytes.data(), f.data(), size);
+            packets.push_back(
+                std::make_unique<strait::test::remote_packet>(guest, plain_bytes, 1500));
+            list.push_back(&packets.back()->get());
+        }
+    }
+    strait::test::remote_guest guest;
+    std::vector<std::unique_ptr<strait::test::remote_packet>> packets;
+    std::vector<bytes> frames;
+    std::vector<dataplane::packet*> list;
+};
+
+constexpr std::array<std::size_t, 8> remote_sizes{129, 1514, 100, 4000, 1514, 9018, 60, 2000};
+
+TEST_P(ring_sink, has_remote_payload_copied_into_its_buffers_by_the_senders_hypervisor)
+{
+    struct shape {
+        const char* name;
+        std::vector<std::size_t> lengths;
+        std::size_t count;
+        std::uint64_t features;
+        bool one_call;
+    };
+    for (const shape& s : {shape{"one", {9100}, 20, plain, true},
+                           shape{"header alone", {12, 9100}, 20, plain, false},
+                           shape{"pieces", {50, 100, 1000, 8000}, 20, plain, false},
+                           shape{"merged", {1526}, 100, mergeable, false}}) {
+        SCOPED_TRACE(s.name);
+        for (const bool found : {false, s.one_call}) {
+            receiver r{options(256, s.features)};
+            for (std::size_t i = 0; i < s.count; ++i) {
+                ASSERT_TRUE(r.add(s.lengths, i));
+            }
+            r.guest->publish();
+            remote_burst b{random, remote_sizes};
+            if (found) {
+                r.engine->prefetch_ring(b.list.size());
+                r.engine->prefetch_buffers(b.list.size());
+            }
+            r.worker.send(*r.engine, b.list);
+            ASSERT_EQ(r.engine->fault(), nullptr);
+            EXPECT_EQ(r.collect(), b.frames);
+            EXPECT_EQ(r.worker.counters().tx_packets.read(), b.frames.size());
+            EXPECT_EQ(r.worker.counters().tx_bytes.read(), 18335U);
+            EXPECT_EQ(r.worker.drops(), 0U);
+            if (s.one_call) {
+                EXPECT_EQ(b.guest.calls, 1U) << "a burst is one call";
+            }
+        }
+    }
+}
+
+// What the sender took back meanwhile arrives as a frame that nobody takes, and only that.
+TEST_P(ring_sink, spoils_a_frame_whose_remote_payload_cannot_be_had)
+{
+    for (const bool merged : {false, true}) {
+        for (const std::size_t lost : {1U, 5U}) {
+            receiver r{options(256, merged ? mergeable : plain)};
+            for (std::size_t i = 0; i < 50; ++i) {
+                ASSERT_TRUE(r.add(merged ? 1526 : 9100, i));
+            }
+            r.guest->publish();
+            remote_burst b{random, remote_sizes};
+            b.guest.take_back(b.packets[lost]->reference(0));
+            r.worker.send(*r.engine, b.list);
+            const std::vector<bytes> got = r.collect();
+            ASSERT_EQ(got.size(), b.frames.size());
+            for (std::size_t i = 0; i < got.size(); ++i) {
+                EXPECT_EQ(got[i] == b.frames[i], i != lost) << i;
+                EXPECT_EQ(b.packets[i]->payload().unreadable, i == lost) << i;
+            }
+            EXPECT_EQ(got[lost].size(), b.frames[lost].size());
+            EXPECT_EQ((bytes{got[lost].begin(), got[lost].begin() + 14}), bytes(14));
+            EXPECT_EQ(r.worker.counters().tx_packets.read(), b.frames.size() - 1);
+            EXPECT_EQ(r.worker.counters().tx_bytes.read(), 18335U - b.frames[lost].size());
+            EXPECT_EQ(r.worker.drops(drop_reason::copy_failed), 1U);
+        }
+    }
 }
 
 TEST_P(ring_sink, drops_what_fits_no_buffer_and_uses_it_for_the_next)
