@@ -88,6 +88,13 @@ const method_table& options()
               .maximum = longest_text,
               .fits = [](std::string_view text) { return is_xen_choice(std::string{text}); },
               .form = "auto, off, libxen or simulated:SOCKET"},
+             {.name = "metrics",
+              .kind = kind::text,
+              .help = "where Prometheus may read metrics by HTTP: a loopback address and port like "
+                      "127.0.0.1:9476, or unix:PATH; nowhere unless given",
+              .placeholder = "WHERE",
+              .maximum = longest_text,
+              .form = "a loopback address and port, or unix:PATH"},
              {.name = "log_level",
               .kind = kind::choice,
               .help = "info unless given",
@@ -136,6 +143,13 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
                      "; give one of them"};
     }
     o.xen = text_of(p, "xen").value_or(o.xen);
+    if (const auto where = text_of(p, "metrics")) {
+        auto at = metrics_address::parse(*where);
+        if (at.has_error()) {
+            return error{"--metrics: " + at.error().message};
+        }
+        o.metrics = std::move(at).value();
+    }
     if (const auto level = text_of(p, "log_level")) {
         o.log = parse_log_level(*level).value();
     }

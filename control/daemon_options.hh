@@ -4,6 +4,7 @@
 
 #include "control/eal.hh"
 #include "control/log.hh"
+#include "control/metrics_server.hh"
 
 #include <optional>
 #include <span>
@@ -18,6 +19,7 @@ struct daemon_options {
     bool no_persist{false};
     std::string xen{"auto"}; // where Xen guests are: auto, off, libxen, simulated:SOCKET
     bool busy_poll{false};   // workers never sleep
+    std::optional<metrics_address> metrics; // nothing: they are not given
     log_level log{log_level::info};
     bool help{false};
     bool version{false};

@@ -3,6 +3,7 @@
 #include "control/server.hh"
 
 #include "control/log.hh"
+#include "control/socket_file.hh"
 #include "ports/unix_socket.hh"
 
 #include <boost/asio/buffer.hpp>
@@ -19,7 +20,6 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace strait::control {
@@ -317,11 +317,7 @@ public:
         if (error) {
             return error;
         }
-        // The umask, so that the socket has its mode from the first moment.
-        constexpr mode_t no_others = 0117;
-        const mode_t before = ::umask(no_others);
-        acceptor_.bind(local::endpoint{path_}, error);
-        ::umask(before);
+        bind_socket_file(acceptor_, path_, error);
         if (!error) {
             bound_ = true;
             acceptor_.listen(asio::socket_base::max_listen_connections, error);

@@ -10,6 +10,8 @@
 #include "control/eal.hh"
 #include "control/log.hh"
 #include "control/methods.hh"
+#include "control/metrics.hh"
+#include "control/metrics_server.hh"
 #include "control/port_types.hh"
 #include "control/run_dir.hh"
 #include "control/server.hh"
@@ -279,6 +281,17 @@ int serve(const daemon_options& options, const run_dir& folder,
     auto listening = server::listen(io, folder.control_socket(), methods.rpc());
     if (listening.has_error()) {
         return refuse(listening.error().message);
+    }
+    const metrics_source figures{sw, dpdk.worker_cpus()};
+    std::unique_ptr<metrics_server> metrics;
+    if (options.metrics) {
+        auto giving =
+            metrics_server::listen(io, *options.metrics, [&figures] { return figures.page(); });
+        if (giving.has_error()) {
+            return refuse(giving.error().message);
+        }
+        metrics = std::move(*giving);
+        log(log_level::info, "straitd", "metrics are at " + options.metrics->to_string());
     }
     const watch looking{io, sw, methods.configuration()};
     const dhcp_listener snooping{io, sw};

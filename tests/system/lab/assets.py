@@ -136,6 +136,12 @@ class Assets:
         with self._locked():
             return self._unpacked("libvirt", _LIBVIRT_PACKAGES, "libvirt (3 MB)")
 
+    @functools.cached_property
+    def prometheus(self):
+        """The folder that Prometheus is unpacked in; the first use on a machine downloads 19 MB."""
+        with self._locked():
+            return self._unpacked("prometheus", ["prometheus"], "Prometheus (19 MB)")
+
     def initial_files(self, name, init, modules):
         """Of a guest whose first program is another file, with the modules that are named."""
         with self._locked():

@@ -10,6 +10,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 daemon_options parsed(const std::vector<std::string>& words)
 {
@@ -35,12 +36,19 @@ TEST(daemon_options, are_taken)
     EXPECT_EQ(o.log, log_level::debug);
 }
 
+TEST(daemon_options, say_where_metrics_are)
+{
+    EXPECT_EQ(parsed({"--metrics", "[::1]:9476"}).metrics.value().to_string(), "[::1]:9476");
+    EXPECT_EQ(parsed({"--metrics=unix:/run/m"}).metrics.value().socket, "/run/m");
+}
+
 TEST(daemon_options, have_defaults)
 {
     const auto o = parsed({});
     EXPECT_EQ(o.eal.run_dir, "/run/strait");
     EXPECT_FALSE(o.eal.no_huge);
     EXPECT_FALSE(o.config);
+    EXPECT_FALSE(o.metrics) << "nobody is let in unasked";
     EXPECT_GE(o.eal.memory_mib, minimum_memory_mib);
 }
 
@@ -54,6 +62,9 @@ TEST(daemon_options, that_are_wrong_are_named)
     EXPECT_THAT(refused({"--workers", "--no-huge"}), HasSubstr("--workers needs a value"));
     EXPECT_THAT(refused({"--workers", "x"}), HasSubstr("not a list of CPUs"));
     EXPECT_THAT(refused({"--memory", "1"}), HasSubstr("from 32"));
+    EXPECT_THAT(refused({"--metrics", "0.0.0.0:9476"}),
+                AllOf(StartsWith("--metrics: 0.0.0.0:9476 can be reached from elsewhere"),
+                      HasSubstr("127.0.0.1:9476")));
     EXPECT_THAT(refused({"--memory", "64M"}), HasSubstr("--memory is 64M; it must be an integer"));
     EXPECT_THAT(refused({"--main-cpu", "-1"}), HasSubstr("number of a CPU"));
     EXPECT_THAT(refused({"--no-huge=yes"}), HasSubstr("--no-huge is yes; it must be on or"));
