@@ -79,6 +79,7 @@ public:
     [[nodiscard]] bool paused() const noexcept { return paused_; }
     // Asks the guest to switch itself off.
     void press_power_button() noexcept { power_.press_button(); }
+    void remind_of_power_button() const noexcept { power_.remind(); }
     // Input for its console: how much of it there was room for.
     [[nodiscard]] std::size_t type(std::span<const std::byte> input) noexcept
     {

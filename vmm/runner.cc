@@ -247,6 +247,7 @@ private:
         asked_to_end_ = true;
         machine_->resume();
         machine_->press_power_button();
+        remind();
         patience_.expires_after(patience);
         patience_.async_wait([this, patience](boost::system::error_code cancelled) {
             if (!cancelled) {
@@ -258,12 +259,25 @@ private:
         });
     }
 
+    void remind()
+    {
+        constexpr std::chrono::milliseconds again{250};
+        reminder_.expires_after(again);
+        reminder_.async_wait([this](boost::system::error_code cancelled) {
+            if (!cancelled) {
+                machine_->remind_of_power_button();
+                remind();
+            }
+        });
+    }
+
     const config& config_;
     resources resources_;
     boot_times::clock::time_point begun_;
     asio::io_context io_{1};
     asio::signal_set signals_{io_};
     asio::steady_timer patience_{io_};
+    asio::steady_timer reminder_{io_};
     std::unique_ptr<console> console_;
     std::unique_ptr<machine> machine_;
     std::unique_ptr<control_service> control_;

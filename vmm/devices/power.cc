@@ -20,6 +20,13 @@ void power::press_button() noexcept
     interrupt_.signal();
 }
 
+void power::remind() const noexcept
+{
+    if (events_.load(std::memory_order_relaxed) != 0) {
+        interrupt_.signal();
+    }
+}
+
 void power::read(std::uint64_t offset, std::span<std::byte> to) noexcept
 {
     for (std::byte& b : to) {

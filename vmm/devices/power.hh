@@ -26,6 +26,9 @@ public:
 
     // The operator asks the guest to switch itself off. Any thread.
     void press_button() noexcept;
+    // Interrupts again if the guest has not looked since: what comes while its interrupt is masked,
+    // as before its driver is there, is lost. Any thread.
+    void remind() const noexcept;
 
     void read(std::uint64_t offset, std::span<std::byte> to) noexcept override;
     void write(std::uint64_t offset, std::span<const std::byte> from) noexcept override;

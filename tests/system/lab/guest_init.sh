@@ -23,8 +23,10 @@ trap 'reboot -f' TERM
 for name in /sys/class/input/event*/device/name; do
     if [ "$(cat "$name" 2> /dev/null)" = "Power Button" ]; then
         event=${name%/device/name}
-        # Its first event is that it was pressed.
-        (dd "if=/dev/input/${event##*/}" of=/dev/null bs=24 count=1 2> /dev/null && poweroff -f) &
+        # Its first event is that it was pressed, from when it was opened.
+        exec 4< "/dev/input/${event##*/}"
+        (dd of=/dev/null bs=24 count=1 <&4 2> /dev/null && poweroff -f) &
+        exec 4<&-
     fi
 done
 port=/dev/ttyS0

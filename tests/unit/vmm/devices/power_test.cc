@@ -75,6 +75,22 @@ TEST_F(power_test, the_button_is_told_of_once)
     EXPECT_EQ(off, 0);
 }
 
+// As before its driver is there, when the interrupt is masked and lost.
+TEST_F(power_test, the_button_is_told_of_again_until_the_guest_has_looked)
+{
+    p.remind();
+    EXPECT_FALSE(interrupt.take()) << "nobody pressed it";
+    p.press_button();
+    EXPECT_TRUE(interrupt.take());
+    for (int i = 0; i < 3; ++i) {
+        p.remind();
+        EXPECT_TRUE(interrupt.take());
+    }
+    EXPECT_EQ(in(platform::event_register), platform::power_button);
+    p.remind();
+    EXPECT_FALSE(interrupt.take());
+}
+
 TEST_F(power_test, the_keyboard_controller_resets)
 {
     EXPECT_EQ(in(platform::keyboard_command), 0) << "ready for a command, and no key";
