@@ -291,7 +291,6 @@ void vif::announce()
         {"feature-gso-tcpv6", "1"},
         {"feature-ipv6-csum-offload", "1"},
         {"feature-multicast-control", "1"},
-        {"feature-dynamic-multicast-control", "1"},
         {"feature-split-event-channels", "1"},
         {"feature-ctrl-ring", "1"},
         {"feature-xdp-headroom", "1"},
