@@ -130,6 +130,7 @@ config_calls change_port(const object& from, const object& to)
     if (member(to, "shape_rate") != nullptr) {
         put_difference(p, from, to, "shape_burst", 0);
     }
+    put_difference(p, from, to, "isolated", false);
     put_difference(p, from, to, "port_security", false);
     put_difference(p, from, to, "dhcp_trust", false);
     return {{"port.set", std::move(p)}};

@@ -50,8 +50,9 @@ object port_defaults()
                {"handle", 0},         {"bond_mode", "active-backup"},
                {"max_queues", 16},    {"mtu", 1500},
                {"admin", "up"},       {"port_security", false},
-               {"dhcp_trust", false}, {"shape_rate", 0},
-               {"shape_burst", 0},    {"tag_type", "802.1q"}};
+               {"dhcp_trust", false}, {"isolated", false},
+               {"shape_rate", 0},     {"shape_burst", 0},
+               {"tag_type", "802.1q"}};
     for (const std::string direction : {"ingress", "egress"}) {
         for (const std::string what : {"_rate", "_burst", "_packet_rate", "_packet_burst"}) {
             all[direction + what] = 0;
@@ -108,6 +109,7 @@ void put_settings(object& to, const virtual_switch::port& p)
         to["shape_rate"] = std::int64_t{s.kbps};
         to["shape_burst"] = std::int64_t{s.burst_kbit};
     }
+    to["isolated"] = p.config->isolated;
     to["port_security"] = p.config->port_security;
     to["dhcp_trust"] = p.config->dhcp_trusted;
 }

@@ -105,6 +105,7 @@ std::vector<parameter> port_settings()
          .kind = kind::choice,
          .help = "whether the port passes traffic",
          .choices = {"up", "down"}},
+        flag("isolated", "it reaches only ports of its bridge that are not isolated"),
     };
 }
 
@@ -180,6 +181,7 @@ std::vector<result_member> port_members()
         {"ingress", "object",
          "limit on what it sends: kbps, burst_kbit, packets (a second) and burst_packets", true},
         {"egress", "object", "limit on what it is given, likewise", true},
+        {"isolated", "boolean", "whether it reaches only ports that are not isolated"},
         {"port_security", "boolean", "whether only what is bound to it may be sent"},
         {"dhcp_trust", "boolean", "whether DHCP servers may be there"},
         {"shape", "object", "rate that packets to it wait for: kbps and burst_kbit", true},

@@ -120,7 +120,7 @@ std::string port_text(const json::object& p)
         lines.emplace_back(name, plain(member(p, name)));
     }
     lines.emplace_back("vlan", vlan_text(p));
-    for (const auto* name : {"port_security", "dhcp_trust"}) {
+    for (const auto* name : {"isolated", "port_security", "dhcp_trust"}) {
         if (member(p, name) == json::value(true)) {
             lines.emplace_back(name, "on");
         }

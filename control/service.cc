@@ -387,6 +387,7 @@ json::object service::describe(const virtual_switch::port& p) const
             {"tag_type", p.vlan.service_tags ? "802.1ad" : "802.1q"},
             {"ingress", to_json(p.ingress)},
             {"egress", to_json(p.egress)},
+            {"isolated", p.config->isolated},
             {"port_security", p.config->port_security},
             {"dhcp_trust", p.config->dhcp_trusted},
             {"shape", to_json(shaping_of(p))},
@@ -504,6 +505,7 @@ service::result service::port_add(const object& p)
     request.admin_up = !p.contains("admin") || text(p, "admin") == "up";
     request.ingress = rate(p, "ingress", {}).value_or(request.ingress);
     request.egress = rate(p, "egress", {}).value_or(request.egress);
+    request.isolated = is_set(p, "isolated");
     request.port_security = is_set(p, "port_security");
     request.dhcp_trusted = is_set(p, "dhcp_trust");
     auto shaped = shape(p, {});
@@ -564,6 +566,7 @@ service::result service::port_set(const object& p)
         }
         change.shaping = *shaped;
     }
+    change.isolated = truth(p, "isolated");
     change.port_security = truth(p, "port_security");
     change.dhcp_trusted = truth(p, "dhcp_trust");
     if (auto done = switch_.set_port(name, change); done.has_error()) {

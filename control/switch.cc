@@ -376,6 +376,18 @@ std::optional<failure> refuse_guard(const std::string& port, bool tunnel, bool l
     return std::nullopt;
 }
 
+// The same of isolation.
+std::optional<failure> refuse_isolation(const std::string& port, bool local, bool isolated)
+{
+    if (local && isolated) {
+        return failure{failure_kind::invalid,
+                       "port " + port +
+                           " is the bridge's own, which every port reaches: --isolated is for "
+                           "other ports"};
+    }
+    return std::nullopt;
+}
+
 } // namespace
 
 outcome<void> virtual_switch::add_port(const port_request& request)
@@ -425,6 +437,9 @@ outcome<void> virtual_switch::add_port(const port_request& request)
                          request.port_security, request.dhcp_trusted)) {
         return std::move(*why);
     }
+    if (auto why = refuse_isolation(request.name, request.type == local_type, request.isolated)) {
+        return std::move(*why);
+    }
     port p;
     p.request = request;
     p.claims = std::move(claims);
@@ -439,6 +454,7 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     const bool reserved = is_output(request.bridge, request.name);
     config->bridge = reserved ? dataplane::no_bridge : on->second.index;
     config->admin_up = request.admin_up;
+    config->isolated = request.isolated;
     config->mtu = request.mtu;
     config->vlan = request.vlan.policy();
     config->port_security = request.port_security;
@@ -620,6 +636,9 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
                                 change.dhcp_trusted.value_or(false))) {
         return std::move(*why);
     }
+    if (auto why = refuse_isolation(name, p.config->local, change.isolated.value_or(false))) {
+        return std::move(*why);
+    }
     if (change.shaping) {
         if (auto why = refuse_shaping(p.request, *change.shaping)) {
             return std::move(*why);
@@ -628,6 +647,7 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     auto config = std::make_shared<port_config>(*p.config);
     config->vlan = vlan.policy();
     config->admin_up = change.admin_up.value_or(config->admin_up);
+    config->isolated = change.isolated.value_or(config->isolated);
     config->port_security = change.port_security.value_or(config->port_security);
     config->dhcp_trusted = change.dhcp_trusted.value_or(config->dhcp_trusted);
     if (change.ingress) {

@@ -58,6 +58,7 @@ struct port_request {
     vlan_settings vlan;
     std::uint32_t mtu{default_mtu};
     bool admin_up{true};
+    bool isolated{false};
     dataplane::port_rate ingress{};
     dataplane::port_rate egress{};
     bool port_security{false};
@@ -72,6 +73,7 @@ struct port_change {
     std::optional<bool> service_tags{};    // likewise
     std::optional<std::uint32_t> mtu{};
     std::optional<bool> admin_up{};
+    std::optional<bool> isolated{};
     std::optional<dataplane::port_rate> ingress{};
     std::optional<dataplane::port_rate> egress{};
     std::optional<bool> port_security{};

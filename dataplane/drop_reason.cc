@@ -25,6 +25,8 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {no_destination, "no_destination", true,
          "flooded, and no other port that is up takes its VLAN"},
         {same_port, "same_port", true, "its destination is behind the port it came from"},
+        {port_isolated, "port_isolated", true,
+         "its destination is behind another isolated port: port set NAME --isolated off"},
         {receive_error, "receive_error", true, "the device reported a receive error"},
         {bad_offload, "bad_offload", true,
          "the guest asked for a checksum or for segments that the frame's headers do not allow"},

@@ -23,6 +23,7 @@ enum class drop_reason : std::uint8_t {
     ingress_disabled,
     no_destination,
     same_port,
+    port_isolated,
     receive_error,
     bad_offload,
     grant_error,

@@ -110,17 +110,18 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
     return true;
 }
 
-// Puts the packet on the list of every port of the bridge but `from` that carries its VLAN.
-[[gnu::always_inline]] inline void flood(packet& p, port_index from, const bridge_config& bridge,
-                                         const snapshot& config, port_counters& counters,
-                                         output_lists& out) noexcept
+// Puts the packet on the list of every port of the bridge but `in` that carries its VLAN, and that
+// `in` reaches.
+[[gnu::always_inline]] inline void flood(packet& p, const port_config& in,
+                                         const bridge_config& bridge, const snapshot& config,
+                                         port_counters& counters, output_lists& out) noexcept
 {
     for (const port_index member : bridge.members) {
-        if (member == from) {
+        if (member == in.index) {
             continue;
         }
         const port_config& port = *config.ports[to_index(member)];
-        if (port.admin_up && port.vlan.carries(p.vlan)) {
+        if (port.admin_up && port.vlan.carries(p.vlan) && !in.is_apart_from(port)) {
             out.add(member, p);
         }
     }
@@ -152,6 +153,9 @@ struct verdict {
     if (port == nullptr || port->bridge != in.bridge || !port->vlan.carries(vlan)) [[unlikely]] {
         return {verdict::kind::drop, destination, drop_reason::no_destination};
     }
+    if (in.is_apart_from(*port)) [[unlikely]] {
+        return {verdict::kind::drop, destination, drop_reason::port_isolated};
+    }
     return {verdict::kind::output, destination, {}};
 }
 
@@ -164,7 +168,7 @@ struct verdict {
         out.add(v.port, p);
         break;
     case verdict::kind::flood:
-        flood(p, in.index, *config.bridges[to_index(in.bridge)], config, in_counters, out);
+        flood(p, in, *config.bridges[to_index(in.bridge)], config, in_counters, out);
         break;
     case verdict::kind::drop:
         in_counters.drop(v.reason, p);

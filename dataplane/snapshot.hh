@@ -66,6 +66,7 @@ struct port_config {
     std::uint16_t number{0}; // as flows name it
     bridge_index bridge{};   // no_bridge: a mirror's output port, which nothing else goes to
     bool admin_up{true};
+    bool isolated{false};    // L2 switching takes nothing from it to others that are
     std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top
     vlan_policy vlan{vlan_policy::transparent()};
     std::vector<queue_config> queues;
@@ -82,6 +83,11 @@ struct port_config {
     bool judged{false}; // what leaves by it meets the bridge's rules for that (flow/hidden.hh)
 
     [[nodiscard]] bool has_no_queues() const noexcept { return local || tunnel; }
+    // Whether L2 switching takes nothing from this port to that one.
+    [[nodiscard]] bool is_apart_from(const port_config& other) const noexcept
+    {
+        return isolated && other.isolated;
+    }
 };
 
 struct snapshot {

@@ -96,9 +96,11 @@ void runner::flood(frame_state& f, port_index from, const surroundings& around) 
         around.lists.deliver_lists();
     }
     const auto& config = *around.context.config;
+    const port_config* const in = config.port(from); // null: it went since the program was made
     bool sent = false;
     for (const port_index member : config.bridges[to_index(around.in.bridge)]->members) {
-        if (member != from && config.ports[to_index(member)]->admin_up) {
+        const port_config& port = *config.ports[to_index(member)];
+        if (member != from && port.admin_up && (in == nullptr || !in->is_apart_from(port))) {
             (void)send(*f.p, member, around);
             sent = true;
         }

@@ -151,6 +151,35 @@ TEST_F(forward, floods_broadcast_and_multicast_to_all_others)
     }
 }
 
+TEST_F(forward, isolated_ports_reach_those_alone_that_are_not)
+{
+    plain(4);
+    ports_[0]->isolated = ports_[1]->isolated = true;
+    const frame everywhere = make_frame(broadcast, a, 60);
+    EXPECT_EQ(send(0, everywhere), (delivered{{2, {everywhere}}, {3, {everywhere}}}));
+    const frame from_other = make_frame(broadcast, c, 60);
+    EXPECT_EQ(send(2, from_other),
+              (delivered{{0, {from_other}}, {1, {from_other}}, {3, {from_other}}}));
+    send(1, make_frame(broadcast, b, 60));
+    const frame to_isolated = make_frame(b, a, 60);
+    const frame to_other = make_frame(c, a, 60);
+    EXPECT_EQ(send(0, {to_isolated, to_other, to_isolated}), (delivered{{2, {to_other}}}));
+    EXPECT_EQ(drops(0, drop_reason::port_isolated), 2U);
+    EXPECT_EQ(drops(0, drop_reason::no_destination), 0U);
+    const frame back = make_frame(a, c, 60);
+    EXPECT_EQ(send(2, back), (delivered{{0, {back}}}));
+}
+
+TEST_F(forward, none_but_isolated_ports_to_flood_to_is_no_destination)
+{
+    plain(2);
+    ports_[0]->isolated = ports_[1]->isolated = true;
+    EXPECT_THAT(send(0, make_frame(broadcast, a, 60)), IsEmpty());
+    EXPECT_EQ(drops(0, drop_reason::no_destination), 1U);
+    ports_[1]->isolated = false;
+    EXPECT_EQ(send(0, make_frame(broadcast, a, 60)).size(), 1U);
+}
+
 TEST_F(forward, keeps_the_order_of_a_burst_for_each_destination)
 {
     plain(3);
