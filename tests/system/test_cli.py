@@ -852,3 +852,14 @@ def test_log_labels_what_ports_say(ports):
         logged("warning", "port vm1: the front end's message 6 was refused")
     logged("info", "port vm1: its front end is gone")
     assert " dpdk: " not in ports.log()
+
+
+def test_the_daemon_starts_no_program():
+    """It could not if it wanted to: what starts one is not among the functions that it knows."""
+    known = subprocess.run(["nm", "-D", "--undefined-only", binaries() / "straitd"],
+                           capture_output=True, text=True, check=True).stdout.split()
+    names = {word.split("@")[0] for word in known}
+    assert "socket" in names
+    assert not {name for name in names
+                if name.startswith(("exec", "fexec", "posix_spawn", "popen", "wordexp"))
+                or name in ("fork", "vfork", "clone", "clone3", "system")}

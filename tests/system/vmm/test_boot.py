@@ -5,6 +5,7 @@ it refuses."""
 import contextlib
 import ctypes
 import errno
+import fcntl
 import functools
 import json
 import mmap
@@ -12,10 +13,12 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import stat
 import struct
 import subprocess
+import tempfile
 import termios
 
 import pytest
@@ -349,6 +352,35 @@ def busy_guest(lab, tmp_path, *arguments, cpus=2, **options):
                            nets=[f"socket={tmp_path}/net"], arguments=arguments, **options)
     guest.wait_told("button", "waiting")
     return guest
+
+
+def test_memory_is_sealed(lab, tmp_path):
+    """Nobody who is given the guest's memory can take pages away from under it."""
+    guest = busy_guest(lab, tmp_path)
+    fds = pathlib.Path(f"/proc/{guest.pid}/fd")
+    file = next(fd for fd in fds.iterdir() if "memfd:strait-guest" in os.readlink(fd))
+    with open(file, "rb") as memory:
+        assert fcntl.fcntl(memory, fcntl.F_GET_SEALS) == (
+            fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    guest.press()
+    guest.finish()
+
+
+def test_who_is_not_root_needs_no_rights(lab, monkeypatch):
+    """But to /dev/kvm, as one of its group."""
+    group = os.stat("/dev/kvm").st_gid
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        for name in ("program", "image"):  # the build folder may be closed to others
+            copy = shutil.copy(getattr(parts.BareGuest, name)(), folder)
+            monkeypatch.setattr(parts.BareGuest, name, staticmethod(lambda *_, copy=copy: copy))
+        guest = lab.bare_guest("hello button seconds=60", wrapper=[
+            "setpriv", "--reuid=65534", "--regid=65534", f"--groups={group}", "--inh-caps=-all"])
+        guest.wait_told("button", "waiting")
+        status = threads_of(guest.pid)[guest.pid]
+        assert set(status["Uid"].split()) == {"65534"} and int(status["CapEff"], 16) == 0
+        guest.press()
+        guest.finish()
 
 
 def test_jail(lab, tmp_path):

@@ -344,7 +344,7 @@ def test_where_rings_stand(bridge, lab, packed):
 
 # ---- somebody else's back end ----
 
-QUEUES = 4
+QUEUES = 16
 
 
 class Stranger:
@@ -381,7 +381,7 @@ def test_testpmd_echoes(lab, stranger, packed):
 
 
 @kinds
-@pytest.mark.parametrize("queues", [2, 4])
+@pytest.mark.parametrize("queues", [2, 4, 16])
 def test_several_queues(lab, stranger, queues, packed):
     """All of them are told of, set up and used."""
     stranger.does("rxonly")

@@ -13,7 +13,7 @@
 namespace strait::guest {
 
 inline constexpr std::uint16_t max_ring = 1024;
-inline constexpr std::size_t max_pairs = 8;
+inline constexpr std::size_t max_pairs = 16;
 using mac_address = std::array<std::uint8_t, 6>;
 
 // A virtqueue with a buffer for each descriptor. A buffer begins with the virtio header; the frame

@@ -24,6 +24,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -102,15 +103,29 @@ public:
         return m;
     }
     template <typename T>
-    void answer(request what, const T& value)
+    void answer(request what, const T& value, int file = -1)
     {
         struct [[gnu::packed]] {
             request what;
             std::uint32_t flags;
             std::uint32_t size;
             T value;
-        } const reply{what, 5, sizeof value, value};
-        (void)::send(socket_.get(), &reply, sizeof reply, MSG_NOSIGNAL);
+        } reply{what, 5, sizeof value, value};
+        alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof file)> control{};
+        iovec part{&reply, sizeof reply};
+        msghdr whole{};
+        whole.msg_iov = &part;
+        whole.msg_iovlen = 1;
+        if (file >= 0) {
+            whole.msg_control = control.data();
+            whole.msg_controllen = control.size();
+            cmsghdr* const head = CMSG_FIRSTHDR(&whole);
+            head->cmsg_level = SOL_SOCKET;
+            head->cmsg_type = SCM_RIGHTS;
+            head->cmsg_len = CMSG_LEN(sizeof file);
+            std::memcpy(CMSG_DATA(head), &file, sizeof file);
+        }
+        (void)::sendmsg(socket_.get(), &whole, MSG_NOSIGNAL);
     }
     void say(std::string_view bytes) const
     {
@@ -139,6 +154,9 @@ struct good_back_end {
     std::map<std::uint32_t, file_descriptor> kicks{}, calls{};
     std::vector<std::uint32_t> taken_back{};
     std::size_t memory_files{0};
+    std::size_t notes_made{0}; // of descriptors in flight
+    file_descriptor notes{};   // that it was given
+    vhost::inflight_area area{};
 
     // Until a message of this kind (of this ring, where it has one) was answered. False: the front
     // end hung up first.
@@ -176,6 +194,15 @@ private:
             taken_back.push_back(*of);
             p.answer(m.what, vhost::vring_state{*of, 0});
             break;
+        case request::get_inflight_fd: {
+            ++notes_made;
+            const auto wanted = m.as<vhost::inflight_area>();
+            const file_descriptor made{::memfd_create("inflight", MFD_CLOEXEC)};
+            EXPECT_EQ(::ftruncate(made.get(), 8192), 0);
+            p.answer(m.what, vhost::inflight_area{4096, 4096, wanted.queues, wanted.queue_size},
+                     made.get());
+            break;
+        }
         default:
             of = note(m);
             if ((m.flags & 8) != 0) {
@@ -207,6 +234,10 @@ private:
         case request::set_vring_call:
             calls[state.index] = std::move(m.files.at(0));
             break;
+        case request::set_inflight_fd:
+            area = m.as<vhost::inflight_area>();
+            notes = std::move(m.files.at(0));
+            return std::nullopt;
         case request::set_mem_table:
             memory_files = m.files.size();
             return std::nullopt;
@@ -492,6 +523,37 @@ TEST_F(net_device, goes_on_where_a_packed_ring_stood)
     ASSERT_TRUE(next.serve_until(p, request::set_vring_enable, 1));
     EXPECT_EQ(next.bases[0], 0x8003'8003U);
     EXPECT_EQ(next.bases[1], 0x8000'8000U);
+}
+
+// What is in flight is the back ends' to note; the file is kept for the next one.
+TEST_F(net_device, hands_the_notes_of_one_back_end_to_the_next)
+{
+    options.packed = true;
+    listen();
+    make();
+    constexpr off_t place = 4096 + 100;
+    {
+        good_back_end back;
+        back.protocol |= bit(vhost::protocol_feature::inflight);
+        peer p = meet();
+        ASSERT_NO_FATAL_FAILURE(serve(back, p, bit(feature::ring_packed)));
+        EXPECT_EQ(back.notes_made, 1U);
+        EXPECT_EQ(back.area.size, 4096U);
+        EXPECT_EQ(back.area.offset, 4096U);
+        EXPECT_EQ(back.area.queues, 2U);
+        EXPECT_EQ(back.area.queue_size, 64U);
+        ASSERT_EQ(::pwrite(back.notes.get(), "noted", 5, place), 5);
+    }
+    good_back_end next;
+    next.protocol |= bit(vhost::protocol_feature::inflight);
+    peer p = meet();
+    ASSERT_TRUE(next.serve_until(p, request::set_vring_enable, 1));
+    EXPECT_EQ(next.notes_made, 0U);
+    EXPECT_EQ(next.area.size, 4096U);
+    EXPECT_EQ(next.area.offset, 4096U);
+    std::array<char, 5> read{};
+    ASSERT_EQ(::pread(next.notes.get(), read.data(), read.size(), place), 5);
+    EXPECT_EQ(std::string_view(read.data(), read.size()), "noted");
 }
 
 TEST_F(net_device, begins_rings_of_a_guest_that_was_reset_at_their_start)
