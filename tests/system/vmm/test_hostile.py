@@ -298,6 +298,13 @@ def seed_of_today():
     return int(datetime.date.today().strftime("%Y%m%d"))
 
 
+def test_every_port(lab):
+    """Nobody is at a port that nobody was given."""
+    guest = lab.bare_guest("ports end=poweroff")
+    assert guest.wait(300) == 0
+    assert guest.number("ports_that_answer") == 0, guest.console()
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, "today's"])
 def test_poke(bridge, lab, tmp_path, seed):
     poke(bridge, lab, tmp_path, seed_of_today() if seed == "today's" else seed, 2000)

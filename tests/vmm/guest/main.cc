@@ -11,6 +11,7 @@
 //                   seconds=N wait=irq|poll
 //   pass=N          sent by the device that keep=1 left as it was, and received by the last one
 //   poke=SEED,N     accesses without rules          sleep=MILLISECONDS
+//   ports           every port that the machine has not
 //   end=poweroff|reset|resets|triple|hlt|panic
 
 #include "tests/vmm/guest/boot.hh"
@@ -276,6 +277,8 @@ bool act(const word& w) noexcept
         const std::size_t comma = std::min(w.value.find(','), w.value.size() - 1);
         poke(number({w.value.data(), comma}),
              number({w.value.data() + comma + 1, w.value.size() - comma - 1}), *net, settings.net);
+    } else if (w.key == "ports") {
+        look_at_all_ports();
     } else if (w.key == "end") {
         end(w.value);
     } else {

@@ -345,6 +345,39 @@ private:
     std::uint64_t address_end_{0};
 };
 
+// What strait-vmm serves, and KVM: two PICs with their trigger modes, timer and speaker.
+constexpr std::array<place, 9> assigned{{{0x20, 2},
+                                         {0x40, 4},
+                                         {0x61, 1},
+                                         {platform::keyboard_command, 1},
+                                         {0xa0, 2},
+                                         {platform::serial, 8},
+                                         {0x4d0, 2},
+                                         {platform::power, platform::power_ports},
+                                         {platform::pci_address, 8}}};
+
+// How many ports there are that answer.
+template <typename T>
+std::uint64_t look_at_ports() noexcept
+{
+    std::uint64_t answers = 0;
+    for (std::uint32_t port = 0; port + sizeof(T) <= 0x1'0000; ++port) {
+        const auto meets = [port](place p) {
+            return port < p.start + p.length && p.start < port + sizeof(T);
+        };
+        if (std::ranges::any_of(assigned, meets)) {
+            continue;
+        }
+        const auto at = static_cast<std::uint16_t>(port);
+        out(at, static_cast<T>(0xa5a5'a5a5));
+        if (in<T>(at) != static_cast<T>(~T{0})) {
+            print("port_answers=", port);
+            ++answers;
+        }
+    }
+    return answers;
+}
+
 // Devices of other types than the network's: they run, without queues.
 bool each_device(bool run) noexcept
 {
@@ -383,6 +416,13 @@ void poke(std::uint64_t seed, std::uint64_t count, network& net, const net_setti
     print("\npoke_running=", count);
     print("poke_reset=", each_device(false) ? 1U : 0U);
     print("poke=done");
+}
+
+void look_at_all_ports() noexcept
+{
+    const std::uint64_t answers = look_at_ports<std::uint8_t>() + look_at_ports<std::uint16_t>() +
+                                  look_at_ports<std::uint32_t>();
+    print("ports_that_answer=", answers);
 }
 
 } // namespace strait::guest

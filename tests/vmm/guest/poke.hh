@@ -13,4 +13,8 @@ namespace strait::guest {
 // the guest or write where it lies itself.
 void poke(std::uint64_t seed, std::uint64_t count, network& net, const net_settings& s) noexcept;
 
+// Reads and writes each port that the machine has not, by one, two and four bytes: reads have to be
+// all ones, and writes do nothing.
+void look_at_all_ports() noexcept;
+
 } // namespace strait::guest
