@@ -89,13 +89,33 @@ TEST_F(methods_of_the_service, change_vlans_back_and_forth)
     EXPECT_EQ(ask("port.set", R"({"name":"a","mtu":2000})").at("trunk"), json::parse("[11]"));
     EXPECT_EQ(ask("port.set", R"({"name":"a","no_vlan":true})").at("trunk"), nullptr);
     EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"trunk":[2]})"),
-                HasSubstr("(--vlan) or a trunk (--trunk); give one of them"));
+                HasSubstr("(--vlan), a customer's (--qinq) or a trunk (--trunk); give one of"));
     EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"no_vlan":true})"),
-                HasSubstr("neither (--no-vlan); give one of them"));
+                HasSubstr("none of them (--no-vlan); give one of them"));
     EXPECT_THAT(why("port.set", R"({"name":"a","vlan":1,"native":2})"), HasSubstr("with --trunk"));
     EXPECT_THAT(why("port.set", R"({"name":"a","native":2})"), HasSubstr("no trunk"));
     EXPECT_THAT(why("port.add", R"({"name":"c","bridge":"br0","type":"host","native":2})"),
                 HasSubstr("with --trunk"));
+}
+
+TEST_F(methods_of_the_service, change_service_vlans)
+{
+    add_two_ports();
+    EXPECT_EQ(ask("port.set", R"({"name":"a","qinq":100})").at("qinq"), 100);
+    EXPECT_EQ(ask("port.set", R"({"name":"a","mtu":2000})").at("qinq"), 100);
+    EXPECT_EQ(ask("port.set", R"({"name":"a","vlan":5})").at("qinq"), nullptr);
+    EXPECT_THAT(why("port.set", R"({"name":"a","qinq":1,"vlan":2})"),
+                HasSubstr("give one of them"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","qinq":1,"native":2})"), HasSubstr("with --trunk"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","qinq":1,"tag_type":"802.1ad"})"),
+                HasSubstr("give it with --trunk"));
+    EXPECT_THAT(why("port.set", R"({"name":"a","tag_type":"802.1ad"})"), HasSubstr("is no trunk"));
+    EXPECT_EQ(ask("port.set", R"({"name":"a","trunk":[9],"tag_type":"802.1ad"})").at("tag_type"),
+              "802.1ad");
+    EXPECT_EQ(ask("port.set", R"({"name":"a","tag_type":"802.1q"})").at("tag_type"), "802.1q");
+    EXPECT_EQ(ask("port.set", R"({"name":"a","tag_type":"802.1ad"})").at("tag_type"), "802.1ad");
+    EXPECT_EQ(ask("port.set", R"({"name":"a","trunk":[9]})").at("tag_type"), "802.1q");
+    EXPECT_THAT(why("port.set", R"({"name":"a","tag_type":"x"})"), HasSubstr("802.1q"));
 }
 
 TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
