@@ -234,6 +234,27 @@ std::string drops_text(const json::object& result)
     return any ? t.text() : "no packet was dropped\n";
 }
 
+std::string queues_text(const json::array& queues)
+{
+    text_table t{{"PORT", "QUEUE", "DIRECTION", "WORKER", "CPU", "WAKES"}};
+    t.align_right(1, 1).align_right(3, 4);
+    for (const auto& element : queues) {
+        const auto& q = as_object(element);
+        const bool rx = member(q, "rx") == json::value(true);
+        const bool tx = member(q, "tx") == json::value(true);
+        const auto& wakes = member(q, "wakes");
+        t.add({plain(member(q, "port")), plain(member(q, "queue")),
+               rx && tx ? "rx tx"
+               : rx     ? "rx"
+                        : "tx",
+               plain(member(q, "worker")), plain(member(q, "cpu")),
+               wakes.is_null()              ? "-"
+               : wakes == json::value(true) ? "yes"
+                                            : "no, polled"});
+    }
+    return t.text();
+}
+
 std::string workers_text(const json::object& result)
 {
     text_table t{{"WORKER", "CPU", "BUSY", "ASLEEP", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS",
@@ -443,6 +464,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "drops") {
         return drops_text(as_object(result));
+    }
+    if (m.name == "queue.list") {
+        return queues_text(as_array(result));
     }
     if (m.name == "worker.list") {
         return workers_text(as_object(result));

@@ -124,6 +124,7 @@ private:
     result config_compare(const object& p, bool applies);
     result stats(const object& p) const;
     result drops(const object& p) const;
+    result queue_list(const object& p) const;
     result worker_list() const;
     result version() const;
 

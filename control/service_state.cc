@@ -93,6 +93,7 @@ void service::add_mac_methods()
 
 void service::add_other_methods()
 {
+    rpc_.add("queue.list", [this](const object& p) { return queue_list(p); });
     rpc_.add("worker.list", [this](const object&) { return worker_list(); });
     rpc_.add("stats", [this](const object& p) { return stats(p); });
     rpc_.add("drops", [this](const object& p) { return drops(p); });
@@ -255,6 +256,30 @@ service::result service::drops(const object& p) const
     }
     return json::value{
         {"timestamp_us", now}, {"ports", std::move(list)}, {"reasons", std::move(reasons)}};
+}
+
+service::result service::queue_list(const object& p) const
+{
+    const auto ports = chosen(p);
+    if (ports.has_error()) {
+        return ports.error();
+    }
+    json::array list;
+    for (const auto* port : *ports) {
+        for (std::size_t i = 0; i < port->config->queues.size(); ++i) {
+            const dataplane::queue_config& q = port->config->queues[i];
+            const std::size_t worker = dataplane::to_index(q.worker);
+            list.push_back(
+                {{"port", port->request.name},
+                 {"queue", i},
+                 {"rx", q.rx != nullptr},
+                 {"tx", q.tx != nullptr},
+                 {"worker", worker},
+                 {"cpu", facts_.worker_cpus[worker]},
+                 {"wakes", q.rx != nullptr ? json::value(q.rx->can_wake()) : json::value{}}});
+        }
+    }
+    return json::value(std::move(list));
 }
 
 service::result service::worker_list() const

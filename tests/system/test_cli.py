@@ -292,6 +292,10 @@ def test_counters_and_workers(ports):
     assert workers[0]["kept_awake_by"] == ["up0"]
     assert "worker 0 never sleeps: up0 cannot wake it" in ports.text("worker list")[1]
     assert workers[0]["queues"] == [{"port": "up0", "queue": 0}, {"port": "vm1", "queue": 0}]
+    assert [(q["port"], q["queue"], q["worker"], q["rx"], q["tx"], q["wakes"])
+            for q in ports.ctl("queue list")] == [("up0", 0, 0, True, True, False),
+                                                  ("vm1", 0, 0, True, True, True)]
+    assert "no, polled" in ports.text("queue list up0")[1]
     assert workers[0]["idle_cycles"] > 0 and 0 <= workers[0]["utilisation"] <= 100
     rates = ports.ctl("stats --rates")
     assert 0.9 < rates["interval_s"] < 10

@@ -141,6 +141,18 @@ TEST(rates, of_a_port_made_again_begin_at_zero)
     EXPECT_DOUBLE_EQ(now.at("ports").at(0).at("rx_pps").as_double(), 10.0);
 }
 
+TEST(tables, of_queues_tell_which_are_polled)
+{
+    const std::string text = to_text(*find_method(methods(), "queue.list"), json::parse(R"([
+        {"port":"vm1","queue":0,"rx":true,"tx":true,"worker":1,"cpu":3,"wakes":true},
+        {"port":"up0","queue":0,"rx":true,"tx":true,"worker":0,"cpu":2,"wakes":false},
+        {"port":"out","queue":1,"rx":false,"tx":true,"worker":0,"cpu":2,"wakes":null}])"));
+    EXPECT_EQ(text, "PORT  QUEUE  DIRECTION  WORKER  CPU  WAKES\n"
+                    "vm1       0  rx tx           1    3  yes\n"
+                    "up0       0  rx tx           0    2  no, polled\n"
+                    "out       1  tx              0    2  -\n");
+}
+
 TEST(rates, of_workers_are_their_load_between_the_looks)
 {
     const auto before = json::parse(R"({"timestamp_us":0,"workers":[

@@ -58,7 +58,7 @@ TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
     for (const auto* name :
          {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add", "port.set",
           "port.show", "port.list", "port.del", "mac.add", "mac.list", "mac.del", "mac.flush",
-          "worker.list", "stats", "drops", "version", "schema"}) {
+          "queue.list", "worker.list", "stats", "drops", "version", "schema"}) {
         const method& m = *find_method(methods(), name);
         const auto found = parameters.find(m.name);
         const auto answer = ask(m.name, found != parameters.end() ? found->second : "{}");
@@ -245,6 +245,22 @@ TEST_F(methods_of_the_service, count)
     EXPECT_EQ(workers.at(0).at("queues"), json::parse(R"([{"port":"a","queue":0}])"));
     EXPECT_EQ(workers.at(1).at("queues"), json::parse(R"([{"port":"b","queue":0}])"));
     EXPECT_EQ(workers.at(0).at("cpu"), 0);
+}
+
+TEST_F(methods_of_the_service, list_queues)
+{
+    add_two_ports();
+    const auto queues = ask("queue.list");
+    ASSERT_EQ(queues.as_array().size(), 2U);
+    const auto& workers = ask("worker.list").at("workers");
+    for (const auto& q : queues.as_array()) {
+        const auto& w = workers.at(static_cast<std::size_t>(q.at("worker").as_uint64()));
+        EXPECT_EQ(w.at("queues").at(0).at("port"), q.at("port"));
+        EXPECT_EQ(w.at("cpu"), q.at("cpu"));
+    }
+    EXPECT_EQ(ask("queue.list", R"({"name":"b"})").at(0).at("port"), "b");
+    EXPECT_EQ(ask("queue.list", R"({"name":"b"})").as_array().size(), 1U);
+    EXPECT_THAT(why("queue.list", R"({"name":"x"})"), HasSubstr("there is no port x"));
 }
 
 } // namespace
