@@ -80,6 +80,8 @@ public:
     // Asks the guest to switch itself off.
     void press_power_button() noexcept { power_.press_button(); }
     void remind_of_power_button() const noexcept { power_.remind(); }
+    // Whether the guest has heard of it.
+    [[nodiscard]] bool power_button_seen() const noexcept { return power_.is_seen(); }
     // Input for its console: how much of it there was room for.
     [[nodiscard]] std::size_t type(std::span<const std::byte> input) noexcept
     {

@@ -253,7 +253,9 @@ private:
             if (!cancelled) {
                 log(log_level::warning, "vm",
                     "the guest did not switch itself off within " +
-                        std::to_string(patience.count()) + " s and was ended");
+                        std::to_string(patience.count()) + " s and was ended" +
+                        (machine_->power_button_seen() ? ""
+                                                       : ": it never looked at its power button"));
                 end({guest_end::kind::stopped, {}});
             }
         });

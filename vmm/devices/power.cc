@@ -22,7 +22,7 @@ void power::press_button() noexcept
 
 void power::remind() const noexcept
 {
-    if (events_.load(std::memory_order_relaxed) != 0) {
+    if (!is_seen()) {
         interrupt_.signal();
     }
 }

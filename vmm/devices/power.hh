@@ -29,6 +29,11 @@ public:
     // Interrupts again if the guest has not looked since: what comes while its interrupt is masked,
     // as before its driver is there, is lost. Any thread.
     void remind() const noexcept;
+    // Whether the guest has looked since it was pressed. Any thread.
+    [[nodiscard]] bool is_seen() const noexcept
+    {
+        return events_.load(std::memory_order_relaxed) == 0;
+    }
 
     void read(std::uint64_t offset, std::span<std::byte> to) noexcept override;
     void write(std::uint64_t offset, std::span<const std::byte> from) noexcept override;

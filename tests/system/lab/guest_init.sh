@@ -24,6 +24,7 @@ for name in /sys/class/input/event*/device/name; do
     if [ "$(cat "$name" 2> /dev/null)" = "Power Button" ]; then
         event=${name%/device/name}
         # Its first event is that it was pressed, from when it was opened.
+        [ -c "/dev/input/${event##*/}" ] || continue
         exec 4< "/dev/input/${event##*/}"
         (dd of=/dev/null bs=24 count=1 <&4 2> /dev/null && poweroff -f) &
         exec 4<&-

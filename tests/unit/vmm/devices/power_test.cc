@@ -81,12 +81,14 @@ TEST_F(power_test, the_button_is_told_of_again_until_the_guest_has_looked)
     p.remind();
     EXPECT_FALSE(interrupt.take()) << "nobody pressed it";
     p.press_button();
+    EXPECT_FALSE(p.is_seen());
     EXPECT_TRUE(interrupt.take());
     for (int i = 0; i < 3; ++i) {
         p.remind();
         EXPECT_TRUE(interrupt.take());
     }
     EXPECT_EQ(in(platform::event_register), platform::power_button);
+    EXPECT_TRUE(p.is_seen());
     p.remind();
     EXPECT_FALSE(interrupt.take());
 }
