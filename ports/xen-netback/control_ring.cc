@@ -76,8 +76,9 @@ control_ring::reply control_ring::handle(const netif::control_request& r)
         }
         toeplitz_ = r.data[0] == netif::hash_algorithm::toeplitz;
         return checked(true);
-    case control_type::get_hash_flags:
-        return {status::success, netif::hash_type::all};
+    case control_type::get_hash_flags: // of the algorithm that is chosen (netif.h)
+        return toeplitz_ ? reply{status::success, netif::hash_type::all}
+                         : reply{status::not_supported, 0};
     case control_type::set_hash_flags:
         return checked(toeplitz_ && wanted_.set_types(r.data[0]));
     case control_type::set_hash_key:

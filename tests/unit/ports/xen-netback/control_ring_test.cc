@@ -101,6 +101,8 @@ protected:
 
 TEST_F(control_ring_test, what_is_supported_is_told)
 {
+    EXPECT_EQ(ask(control_type::get_hash_flags).status, status::not_supported);
+    use_toeplitz();
     const auto types = ask(control_type::get_hash_flags);
     EXPECT_EQ(types.status, status::success);
     EXPECT_EQ(types.data, hash_type::all);
