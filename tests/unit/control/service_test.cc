@@ -252,9 +252,9 @@ TEST_F(methods_of_the_service, list_queues)
     add_two_ports();
     const auto queues = ask("queue.list");
     ASSERT_EQ(queues.as_array().size(), 2U);
-    const auto& workers = ask("worker.list").at("workers");
+    const auto workers = ask("worker.list").at("workers");
     for (const auto& q : queues.as_array()) {
-        const auto& w = workers.at(static_cast<std::size_t>(q.at("worker").as_uint64()));
+        const auto& w = workers.at(q.at("worker").to_number<std::size_t>());
         EXPECT_EQ(w.at("queues").at(0).at("port"), q.at("port"));
         EXPECT_EQ(w.at("cpu"), q.at("cpu"));
     }
