@@ -112,10 +112,19 @@ std::string option(std::string_view name)
     return label(p, wording::command_line);
 }
 
-constexpr std::string_view native_alone =
-    "--native is the VLAN of untagged frames on a trunk; give it with --trunk";
-constexpr std::string_view tag_type_alone =
-    "--tag-type is by which tags a trunk tells VLANs; give it with --trunk";
+// A sentence if the parameters say what only a trunk has; for ports that are none.
+std::optional<failure> refuse_of_trunks(const json::object& p)
+{
+    if (p.contains("native")) {
+        return failure{failure_kind::invalid, "--native is the VLAN of untagged frames on a trunk; "
+                                              "give it with --trunk"};
+    }
+    if (p.contains("tag_type")) {
+        return failure{failure_kind::invalid,
+                       "--tag-type is by which tags a trunk tells VLANs; give it with --trunk"};
+    }
+    return std::nullopt;
+}
 
 // What the parameters say of it; nothing if they do not.
 std::optional<bool> has_service_tags(const json::object& p)
@@ -138,11 +147,8 @@ outcome<std::optional<vlan_settings>> vlans(const json::object& p)
                            "; give one of them"};
     }
     if (access || customer || none) {
-        for (const auto& [name, why] :
-             {std::pair{"native", native_alone}, std::pair{"tag_type", tag_type_alone}}) {
-            if (p.contains(name)) {
-                return failure{failure_kind::invalid, std::string{why}};
-            }
+        if (auto why = refuse_of_trunks(p)) {
+            return std::move(*why);
         }
     }
     std::optional<vlan_settings> out;
@@ -494,11 +500,10 @@ service::result service::port_add(const object& p)
     if (vlan.has_error()) {
         return vlan.error();
     }
-    if (!*vlan && p.contains("native")) {
-        return failure{failure_kind::invalid, std::string{native_alone}};
-    }
-    if (!*vlan && p.contains("tag_type")) {
-        return failure{failure_kind::invalid, std::string{tag_type_alone}};
+    if (!*vlan) {
+        if (auto why = refuse_of_trunks(p)) {
+            return std::move(*why);
+        }
     }
     request.vlan = (*vlan).value_or(vlan_settings{});
     request.mtu = number_as<std::uint32_t>(p, "mtu").value_or(request.mtu);

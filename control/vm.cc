@@ -154,7 +154,7 @@ vm_folder existing(const std::string& run_dir, const json::object& p)
 json::object port_parameters(const vm_folder& folder, const json::object& p)
 {
     json::object port{{"name", folder.name()}, {"type", "vhost-user"}, {"socket", folder.net()}};
-    for (const std::string_view name : {"bridge", "vlan", "qinq", "trunk", "native", "tag_type"}) {
+    for (const std::string_view name : vm_port_parameters) {
         if (const auto* given = p.if_contains(name)) {
             port[name] = *given;
         }

@@ -8,10 +8,16 @@
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
+#include <array>
 #include <chrono>
 #include <string>
+#include <string_view>
 
 namespace strait::control {
+
+// What `vm run` takes for the machine's port, by port.add's names.
+inline constexpr std::array<std::string_view, 6> vm_port_parameters = {
+    "bridge", "vlan", "qinq", "trunk", "native", "tag_type"};
 
 struct vm_host {
     std::string run_dir;

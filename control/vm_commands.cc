@@ -8,10 +8,10 @@
 #include "control/methods.hh"
 #include "control/support.hh"
 #include "control/top.hh"
+#include "control/vm.hh"
 #include "vmm/config.hh"
 
 #include <algorithm>
-#include <array>
 
 namespace strait::control {
 
@@ -35,10 +35,8 @@ parameter vm_name()
 std::vector<parameter> run_parameters()
 {
     std::vector<parameter> all = {vm_name()};
-    constexpr std::array<std::string_view, 6> of_port = {"bridge", "vlan",   "qinq",
-                                                         "trunk",  "native", "tag_type"};
     for (const auto& p : find_method(methods(), "port.add")->parameters) {
-        if (std::ranges::find(of_port, p.name) != of_port.end()) {
+        if (std::ranges::find(vm_port_parameters, p.name) != vm_port_parameters.end()) {
             all.push_back(p);
         }
     }
