@@ -2,7 +2,7 @@
 // Packets to mbufs and back, and payload that only a hypervisor can copy.
 #include "dataplane/packet.hh"
 
-#include "dataplane/remote.hh"
+#include "dataplane/pull_batch.hh"
 
 #include <new>
 
@@ -22,50 +22,6 @@ rte_mbuf* give_own_mbuf(packet& p) noexcept
     m->pkt_len = p.length;
     p.mbuf = nullptr;
     return m;
-}
-
-// Pieces of several packets' payload on their way to the hypervisor.
-class pull_batch {
-public:
-    // Copies `span` to `to`. If that fails, `payload` is marked.
-    void add(remote_payload& payload, const remote_span& span, std::byte* to) noexcept
-    {
-        if (count_ == pieces_.size() || payload.copier != copier_) {
-            flush();
-            copier_ = payload.copier;
-        }
-        pieces_[count_] = remote_copy::pull(span, to);
-        payloads_[count_++] = &payload;
-    }
-    void flush() noexcept
-    {
-        if (count_ == 0) {
-            return;
-        }
-        copier_->copy(std::span{pieces_}.first(count_));
-        for (std::size_t i = 0; i < count_; ++i) {
-            if (!pieces_[i].done()) {
-                payloads_[i]->unreadable = true;
-            }
-        }
-        count_ = 0;
-    }
-
-private:
-    // A burst of frames of two pages each; more make a second call.
-    std::array<remote_copy, burst::capacity * 3> pieces_;
-    std::array<remote_payload*, burst::capacity * 3> payloads_;
-    std::size_t count_{0};
-    remote_copier* copier_{nullptr};
-};
-
-// `size` bytes of a span, from `offset` on.
-remote_span part(const remote_span& span, std::size_t offset, std::size_t size) noexcept
-{
-    return {.reference = span.reference,
-            .offset = static_cast<std::uint16_t>(span.offset + offset),
-            .owner = span.owner,
-            .size = static_cast<std::uint16_t>(size)};
 }
 
 // A chain of exactly p.length bytes with the packet's head at its beginning. Where it has more than
@@ -132,7 +88,7 @@ void pull_payload(const packet& p, rte_mbuf* chain, pull_batch& batch) noexcept
                 at = 0;
             }
             const std::size_t size = std::min({span.size - done, chain->data_len - at, left});
-            batch.add(*p.remote, part(span, done, size),
+            batch.add(*p.remote, span.part(done, size),
                       rte_pktmbuf_mtod_offset(chain, std::byte*, at));
             done += size;
             at += size;
@@ -183,7 +139,7 @@ bool copy_remote(remote_payload& payload, std::size_t offset, std::byte* to,
         if (n == 0) {
             break;
         }
-        batch.add(payload, part(span, offset, n), to + done);
+        batch.add(payload, span.part(offset, n), to + done);
         done += n;
         offset = 0;
     }

@@ -19,6 +19,15 @@ struct remote_span {
     std::uint16_t offset;    // in the page
     std::uint16_t owner;     // the domain that granted it
     std::uint16_t size;
+
+    // `length` bytes of it, from `at` on.
+    [[nodiscard]] constexpr remote_span part(std::size_t at, std::size_t length) const noexcept
+    {
+        return {.reference = reference,
+                .offset = static_cast<std::uint16_t>(offset + at),
+                .owner = owner,
+                .size = static_cast<std::uint16_t>(length)};
+    }
 };
 
 // One piece of a batch: from and to a granted page or this process's memory. Neither side may leave

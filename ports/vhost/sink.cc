@@ -3,10 +3,10 @@
 // straight from where its sender has it, by its hypervisor if that is out of our reach. Staged over
 // the burst: buffers are taken, checked and prefetched; then written; then returned together, with
 // one kick.
+#include "dataplane/pull_batch.hh"
 #include "ports/vhost/guarded_kick.hh"
 #include "ports/vhost/offload.hh"
 #include "ports/vhost/packed_layout.hh"
-#include "ports/vhost/remote_writes.hh"
 #include "ports/vhost/split_layout.hh"
 
 #include <algorithm>
@@ -59,15 +59,15 @@ private:
     // Most buffers of one packet: 64 KiB in Linux's smallest mergeable buffers.
     static constexpr std::size_t max_buffers = 64;
 
+    struct written {
+        const packet* p;
+        guest_span buffer;
+    };
     // Of a burst that has remote payload.
     struct remote_work {
-        struct frame {
-            const packet* p;
-            guest_span buffer;  // what it was written to, if that is one descriptor's
-            std::size_t number; // among `copies`
-        };
-        remote_writes copies;
-        std::array<frame, remote_writes::most_frames> frames;
+        dataplane::pull_batch copies;
+        // What is one descriptor's and was not published, no more than completions_.
+        std::array<written, burst::capacity + max_buffers> frames;
         std::size_t count{0};
         std::uint64_t sent{0}; // of all packets, these and others
         std::uint64_t bytes{0};
@@ -99,6 +99,7 @@ private:
     [[nodiscard]] bool write_scattered(const packet& p) noexcept;
     template <typename Append>
     void spoil(std::uint16_t buffers, Append append) const noexcept;
+    void find_culprit(const packet& p) noexcept;
     void finish_remote(dataplane::port_counters& counters) noexcept;
     void count_sent(dataplane::port_counters& counters, std::uint64_t packets,
                     std::uint64_t bytes) const noexcept;
@@ -181,17 +182,15 @@ template <typename Layout>
                                                      const guest_span& buffer) noexcept
 {
     begin_remote();
-    const std::size_t number = remote_->copies.add_frame(p);
-    remote_->frames[remote_->count++] = {.p = &p, .buffer = buffer, .number = number};
+    remote_->frames[remote_->count++] = {.p = &p, .buffer = buffer};
     std::size_t at = header_ + p.head_length;
-    for (remote_span from : p.remote->spans) {
-        from.size =
-            static_cast<std::uint16_t>(std::min<std::size_t>(from.size, header_ + p.length - at));
-        remote_->copies.add(from, buffer.subspan(at, from.size));
-        at += from.size;
+    for (const remote_span& from : p.remote->spans) {
+        const std::size_t size = std::min<std::size_t>(from.size, header_ + p.length - at);
+        remote_->copies.add(*p.remote, from.part(0, size), buffer.subspan(at, size));
+        at += size;
     }
     if (at < header_ + p.length) { // a port's mistake
-        remote_->copies.fail(number);
+        p.remote->unreadable = true;
     }
 }
 
@@ -208,6 +207,19 @@ void sink_of<Layout>::spoil(std::uint16_t buffers, Append append) const noexcept
     append(guest_span{nobody.data(), nobody.size()});
 }
 
+// A copy that failed does not tell whether for its source or for its target, where a receiver may
+// have cut its own memory: a byte of each of the payload's spans is tried alone, with the next
+// flush. If all can be read, its sender is not to blame.
+template <typename Layout>
+void sink_of<Layout>::find_culprit(const packet& p) noexcept
+{
+    static thread_local std::byte tried;
+    p.remote->unreadable = false;
+    for (const remote_span& from : p.remote->spans) {
+        remote_->copies.add(*p.remote, from.part(0, sizeof tried), &tried);
+    }
+}
+
 // Before what was written is published. A frame whose payload could not be had is in its buffers,
 // and cannot be taken back: others may be behind it.
 template <typename Layout>
@@ -215,9 +227,10 @@ void sink_of<Layout>::finish_remote(dataplane::port_counters& counters) noexcept
 {
     remote_->copies.flush();
     for (const auto& f : std::span{remote_->frames}.first(remote_->count)) {
-        if (!remote_->copies.failed(f.number)) {
+        if (!f.p->remote->unreadable) {
             continue;
         }
+        find_culprit(*f.p);
         std::size_t at = 0;
         spoil(1, [&](const guest_span& from) {
             guest_span::copy(f.buffer, at, from, 0, from.size());
@@ -227,8 +240,8 @@ void sink_of<Layout>::finish_remote(dataplane::port_counters& counters) noexcept
         remote_->bytes -= f.p->length;
         counters.drop(drop_reason::copy_failed, *f.p);
     }
+    remote_->copies.flush();
     remote_->count = 0;
-    remote_->copies.begin();
 }
 
 // As write(), over the spans that take_slowly() found. False: its payload could not be had.
@@ -257,18 +270,16 @@ bool sink_of<Layout>::write_scattered(const packet& p) noexcept
     append({p.data, p.head_length});
     if (p.remote != nullptr) [[unlikely]] {
         begin_remote();
-        const std::size_t number = remote_->copies.add_frame(p);
         std::size_t left = p.length - p.head_length;
-        for (remote_span from : p.remote->spans) {
-            while (from.size > 0 && left > 0) {
-                remote_span part = from;
-                part.size = static_cast<std::uint16_t>(
-                    std::min({std::size_t{from.size}, left, spans_[to].size() - to_offset}));
-                remote_->copies.add(part, spans_[to].subspan(to_offset, part.size));
-                from.offset = static_cast<std::uint16_t>(from.offset + part.size);
-                from.size = static_cast<std::uint16_t>(from.size - part.size);
-                left -= part.size;
-                to_offset += part.size;
+        for (const remote_span& from : p.remote->spans) {
+            for (std::size_t done = 0; done < from.size && left > 0;) {
+                const std::size_t size =
+                    std::min({from.size - done, left, spans_[to].size() - to_offset});
+                remote_->copies.add(*p.remote, from.part(done, size),
+                                    spans_[to].subspan(to_offset, size));
+                done += size;
+                left -= size;
+                to_offset += size;
                 if (to_offset == spans_[to].size()) {
                     ++to;
                     to_offset = 0;
@@ -276,8 +287,9 @@ bool sink_of<Layout>::write_scattered(const packet& p) noexcept
             }
         }
         remote_->copies.flush(); // the spans are this frame's
-        whole = left == 0 && !remote_->copies.failed(number);
+        whole = left == 0 && !p.remote->unreadable;
         if (!whole) {
+            find_culprit(p);
             const auto end = std::pair{std::exchange(to, 0), std::exchange(to_offset, 0)};
             spoil(static_cast<std::uint16_t>(buffers_), append);
             std::tie(to, to_offset) = end;

@@ -39,7 +39,7 @@ public:
             piece.set_result(remote_copy::status::bad_reference);
             if (piece.flags() == remote_copy::source_granted && from.owner == 7 &&
                 from.reference < pages_.size() && !gone_.contains(from.reference) &&
-                from.offset + piece.size() <= page_size) {
+                from.offset + piece.size() <= page_size && !is_cut(piece.target().local)) {
                 std::memcpy(piece.target().local, pages_[from.reference]->data() + from.offset,
                             piece.size());
                 piece.set_result(remote_copy::status::done);
@@ -48,8 +48,14 @@ public:
     }
 
     unsigned calls{0};
+    std::span<const std::byte> cut; // the receiver has taken this memory of its own away
 
 private:
+    [[nodiscard]] bool is_cut(const void* target) const noexcept
+    {
+        return !cut.empty() && target >= cut.data() && target < cut.data() + cut.size();
+    }
+
     using page = std::array<std::uint8_t, page_size>;
     std::vector<std::unique_ptr<page>> pages_;
     std::set<std::uint32_t> gone_;

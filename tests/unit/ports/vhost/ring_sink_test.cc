@@ -225,6 +225,31 @@ TEST_P(ring_sink, spoils_a_frame_whose_remote_payload_cannot_be_had)
     }
 }
 
+// A receiver that cut its own memory loses what was for it, and its senders are not blamed.
+TEST_P(ring_sink, blames_no_sender_for_its_own_memory)
+{
+    for (const bool merged : {false, true}) {
+        receiver r{options(256, merged ? mergeable : plain)};
+        for (std::size_t i = 0; i < 50; ++i) {
+            ASSERT_TRUE(r.add(merged ? 1526 : 9100, i));
+        }
+        r.guest->publish();
+        remote_burst b{random, remote_sizes};
+        const guest_range all = r.ram.regions()[0];
+        b.guest.cut = {r.ram.at(all.address), all.size};
+        b.guest.take_back(b.packets[3]->reference(0));
+        r.worker.send(*r.engine, b.list);
+        const std::vector<bytes> got = r.collect();
+        ASSERT_EQ(got.size(), b.frames.size());
+        for (std::size_t i = 0; i < got.size(); ++i) {
+            const bool is_whole = remote_sizes[i] <= 128; // nothing of it is remote
+            EXPECT_EQ(got[i] == b.frames[i], is_whole) << i;
+            EXPECT_EQ(b.packets[i]->payload().unreadable, i == 3) << i;
+        }
+        EXPECT_EQ(r.worker.drops(drop_reason::copy_failed), 6U);
+    }
+}
+
 TEST_P(ring_sink, drops_what_fits_no_buffer_and_uses_it_for_the_next)
 {
 #ifdef STRAIT_MUTATE_GUEST
