@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A disk for the store that loses its power at a chosen step, and what was not synced with it, or
-// that has no room.
+// that has no room. Any thread, at any time: a writer may be at it while a test changes it.
 #pragma once
 
 #include "control/store_files.hh"
@@ -17,15 +17,37 @@
 namespace strait::control::testing_support {
 
 class cut_disk {
+    mutable std::recursive_mutex mutex_;
+    auto locked(const auto& what) const
+    {
+        const std::lock_guard lock{mutex_};
+        return what();
+    }
+
 public:
     // From its step of this number on, from 0, nothing is done any more.
-    void cut_at(std::uint64_t step) { cut_ = step; }
-    [[nodiscard]] std::uint64_t steps() const { return steps_; }
-    [[nodiscard]] bool is_off() const { return steps_ > cut_; }
+    void cut_at(std::uint64_t step)
+    {
+        locked([&] { return cut_ = step; });
+    }
+    [[nodiscard]] std::uint64_t steps() const
+    {
+        return locked([&] { return steps_; });
+    }
+    [[nodiscard]] bool is_off() const
+    {
+        return locked([&] { return steps_ > cut_; });
+    }
     // Bytes that files may have together, those that they have included.
-    void set_room(std::uint64_t bytes) { room_ = bytes; }
+    void set_room(std::uint64_t bytes)
+    {
+        locked([&] { return room_ = bytes; });
+    }
     // Each sync fails from now on.
-    void fail_syncs() { fails_ = true; }
+    void fail_syncs()
+    {
+        locked([&] { return fails_ = true; });
+    }
 
     // What the next life finds. Of what was not synced: nothing, all, or anything.
     enum class loses : std::uint8_t { all, nothing, some };
@@ -58,7 +80,6 @@ private:
     [[nodiscard]] std::uint64_t used() const;
     static void apply(std::string& to, const write& w);
 
-    std::recursive_mutex mutex_;
     names now_;
     names synced_;
     std::uint64_t steps_{0};
