@@ -481,6 +481,7 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     }
     publish(std::move(next));
     used_ports_.set(to_index(config->index));
+    p.device->set_admin(request.admin_up);
     if (!holding_back_) {
         if (auto started = p.device->start(); started.has_error()) {
             withdraw(p);
@@ -677,6 +678,7 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     auto next = draft();
     put(*next, config);
     publish(std::move(next));
+    p.device->set_admin(config->admin_up);
     receive(bridges_.at(p.request.bridge), p); // as it was until now
     p.config = config;
     p.vlan = std::move(vlan);

@@ -144,6 +144,10 @@ public:
     // L3 MTU in bytes. Checks that the port can do it and prepares it; the data plane enforces it.
     virtual result<void> set_mtu(std::uint32_t mtu) = 0;
 
+    // The operator lets it pass traffic or not; the data plane sees to that. For a port that can
+    // tell its guest so.
+    virtual void set_admin(bool /*up*/) noexcept {}
+
     // Carrier: a guest or peer is there and its driver is up.
     [[nodiscard]] virtual bool link_up() const noexcept = 0;
     // Why it can only be destroyed, and made anew when what it serves is there again: a NIC was

@@ -16,13 +16,14 @@ using netif::control_type;
 
 control_ring::control_ring(std::unique_ptr<mapped_grants> page,
                            std::unique_ptr<event_channel> channel, ring_set& rings,
-                           dataplane::rcu_domain& rcu) noexcept
+                           dataplane::rcu_domain& rcu, keeper keep) noexcept
     : page_{std::move(page)},
       channel_{std::move(channel)},
       rings_{rings},
       rcu_{rcu},
       ring_{page_->base()},
-      taken_{ring_.response_producer()}
+      taken_{ring_.response_producer()},
+      keep_{std::move(keep)}
 {}
 
 bool control_ring::serve() noexcept
@@ -52,6 +53,9 @@ bool control_ring::serve() noexcept
                                                       .type = request.type,
                                                       .status = answer.status,
                                                       .data = answer.data});
+    }
+    if (std::exchange(changed_, false) && keep_) {
+        keep_(kept());
     }
     ring_.publish_responses(taken_);
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -139,8 +143,39 @@ control_ring::reply control_ring::set_mapping(const netif::control_request& r) n
     return {status::success, 0};
 }
 
+namespace {
+
+constexpr std::string_view toeplitz_word = "toeplitz ";
+constexpr std::string_view none_word = "none ";
+
+} // namespace
+
+std::string control_ring::kept() const
+{
+    return std::string{toeplitz_ ? toeplitz_word : none_word} + wanted_.to_text();
+}
+
+bool control_ring::restore(std::string_view text)
+{
+    const bool toeplitz = text.starts_with(toeplitz_word);
+    if (!toeplitz && !text.starts_with(none_word)) {
+        return false;
+    }
+    text.remove_prefix(toeplitz ? toeplitz_word.size() : none_word.size());
+    const auto wanted = hash_config::from_text(text, rings_.sinks.size());
+    if (!wanted) {
+        return false;
+    }
+    toeplitz_ = toeplitz;
+    wanted_ = *wanted;
+    publish();
+    changed_ = false;
+    return true;
+}
+
 void control_ring::publish()
 {
+    changed_ = true;
     std::unique_ptr<const hash_config> next =
         toeplitz_ ? std::make_unique<const hash_config>(wanted_) : nullptr;
     rings_.guest->hash.store(next.get(), std::memory_order_release);

@@ -10,7 +10,10 @@
 #include "ports/xen-netback/queue.hh"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace strait::xen {
 
@@ -19,9 +22,17 @@ public:
     // Messages answered by one call of serve(): a guest can ask for no more of a thread's time.
     static constexpr std::uint32_t budget = 16;
 
+    // Given what the guest asked for, before the guest is told that it is done: a text that
+    // restore() takes.
+    using keeper = std::function<void(const std::string&)>;
+
     // What it refers to outlives it. It changes the hash of `rings`.
     control_ring(std::unique_ptr<mapped_grants> page, std::unique_ptr<event_channel> channel,
-                 ring_set& rings, dataplane::rcu_domain& rcu) noexcept;
+                 ring_set& rings, dataplane::rcu_domain& rcu, keeper keep = {}) noexcept;
+
+    // What the guest asked of another process. False, and nothing changed: the text is not of a
+    // keeper's, or names queues that are not there.
+    [[nodiscard]] bool restore(std::string_view text);
 
     // Readable when there may be messages.
     [[nodiscard]] int descriptor() const noexcept { return channel_->descriptor(); }
@@ -40,6 +51,7 @@ private:
     [[nodiscard]] reply set_mapping(const netif::control_request& r) noexcept;
     [[nodiscard]] bool read_grant(std::uint32_t grant, void* to, std::uint16_t size) noexcept;
     void publish();
+    [[nodiscard]] std::string kept() const;
 
     const std::unique_ptr<mapped_grants> page_;
     const std::unique_ptr<event_channel> channel_;
@@ -47,6 +59,8 @@ private:
     dataplane::rcu_domain& rcu_;
     const netif::control_ring ring_;
     std::uint32_t taken_;
+    const keeper keep_;
+    bool changed_{false}; // since it was kept
     bool toeplitz_{false};
     hash_config wanted_;
     const char* fault_{nullptr};

@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
+#include <iterator>
+#include <vector>
 
+#include <boost/algorithm/hex.hpp>
 #include <rte_hash_crc.h>
 #include <rte_thash.h>
 
@@ -145,6 +147,37 @@ bool hash_config::set_mapping(std::uint32_t first, std::span<const std::uint32_t
     std::ranges::transform(entries, mapping_.begin() + first,
                            [](std::uint32_t q) { return static_cast<std::uint8_t>(q); });
     return true;
+}
+
+std::string hash_config::to_text() const
+{
+    std::string bytes(1, static_cast<char>(types_));
+    bytes.append(key_.begin(), key_.end());
+    bytes.append(mapping_.begin(), mapping_.begin() + mapping_size_);
+    return boost::algorithm::hex_lower(bytes);
+}
+
+std::optional<hash_config> hash_config::from_text(std::string_view text, std::size_t queues)
+{
+    std::string bytes;
+    try {
+        boost::algorithm::unhex(text.begin(), text.end(), std::back_inserter(bytes));
+    } catch (const boost::algorithm::hex_decode_error&) {
+        return std::nullopt;
+    }
+    constexpr std::size_t table = 1 + max_key;
+    if (bytes.size() < table || bytes.size() > table + max_mapping) {
+        return std::nullopt;
+    }
+    const auto* const at = reinterpret_cast<const std::uint8_t*>(bytes.data());
+    const std::vector<std::uint32_t> entries(at + table, at + bytes.size());
+    hash_config c;
+    if (!c.set_types(at[0]) || !c.set_key(std::as_bytes(std::span{at + 1, max_key})) ||
+        !c.set_mapping_size(static_cast<std::uint32_t>(entries.size())) ||
+        !c.set_mapping(0, entries, queues)) {
+        return std::nullopt;
+    }
+    return c;
 }
 
 std::uint32_t flow_hash(const packet& p) noexcept

@@ -8,7 +8,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 
 namespace strait::xen {
 
@@ -36,6 +39,13 @@ public:
     // Entries are queue numbers, each less than `queues`.
     [[nodiscard]] bool set_mapping(std::uint32_t first, std::span<const std::uint32_t> entries,
                                    std::size_t queues) noexcept;
+
+    // For the store: hexadecimal digits of types, key and table, in this order.
+    [[nodiscard]] std::string to_text() const;
+    // Nothing where the text is none of to_text()'s, or names a queue that is not less than
+    // `queues`.
+    [[nodiscard]] static std::optional<hash_config> from_text(std::string_view text,
+                                                              std::size_t queues);
 
 private:
     std::uint32_t types_{0};

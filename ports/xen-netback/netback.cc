@@ -49,6 +49,7 @@ public:
         vif_.set_mtu(mtu);
         return {};
     }
+    void set_admin(bool up) noexcept override { vif_.set_carrier(up); }
     [[nodiscard]] bool link_up() const noexcept override { return vif_.link_up(); }
     [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const override
     {

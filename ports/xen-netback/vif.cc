@@ -20,6 +20,9 @@ using ports::error;
 
 namespace {
 
+// In the own folder: what the guest asked for by its control ring, for the next process.
+constexpr const char* hash_node = "hash";
+
 // The store did not answer.
 struct unreadable {
     std::string why;
@@ -243,6 +246,7 @@ void vif::act(xenbus_state front, bool online)
 
 bool vif::look()
 {
+    tell_carrier();
     bool more = false;
     if (control_) {
         more = control_->serve();
@@ -257,6 +261,19 @@ bool vif::look()
         }
     }
     return more;
+}
+
+void vif::tell_carrier()
+{
+    const bool there = carrier_.load(std::memory_order_relaxed);
+    // Without a device there is nobody to tell; announce() will.
+    if (there == told_carrier_ || own_ == xenbus_state::absent || own_ == xenbus_state::closed) {
+        return;
+    }
+    told_carrier_ = there; // once: a store that fails is not asked at each look
+    (void)change(
+        [&](transaction t) { return store_.write(path_ + "/carrier", there ? "1" : "0", t); },
+        "its carrier");
 }
 
 int vif::control_descriptor() const noexcept
@@ -314,6 +331,15 @@ void vif::announce()
             if (auto done = write(key, std::to_string(value)); done.has_error()) {
                 return done;
             }
+        }
+        const bool carrier = carrier_.load(std::memory_order_relaxed);
+        told_carrier_ = carrier;
+        if (auto done = write("carrier", carrier ? "1" : "0"); done.has_error()) {
+            return done;
+        }
+        // Of another connection.
+        if (auto done = store_.remove(path_ + "/" + hash_node, t); done.has_error()) {
+            return done;
         }
         // libxl's own script has nothing left to say.
         if (auto done = write("hotplug-status", "connected"); done.has_error()) {
@@ -392,7 +418,7 @@ ports::result<std::unique_ptr<ring_set>> vif::make_rings(std::unique_ptr<control
             return added.error();
         }
     }
-    auto made = make_control_ring(*rings);
+    auto made = make_control_ring(*rings, adopting);
     if (made.has_error()) {
         return made.error();
     }
@@ -467,7 +493,7 @@ ports::result<void> vif::add_queue(ring_set& rings, const std::string& folder, b
 }
 
 // Null where the driver has none.
-ports::result<std::unique_ptr<control_ring>> vif::make_control_ring(ring_set& rings)
+ports::result<std::unique_ptr<control_ring>> vif::make_control_ring(ring_set& rings, bool adopting)
 {
     const auto ref = read_number(frontend_ + "/ctrl-ring-ref");
     const auto port = read_number(frontend_ + "/event-channel-ctrl");
@@ -484,7 +510,21 @@ ports::result<std::unique_ptr<control_ring>> vif::make_control_ring(ring_set& ri
         return error{"its control ring's event channel cannot be bound: " +
                      channel.error().message};
     }
-    return std::make_unique<control_ring>(std::move(*page), std::move(*channel), rings, rcu_);
+    auto ring = std::make_unique<control_ring>(std::move(*page), std::move(*channel), rings, rcu_,
+                                               [this](const std::string& s) { keep_hash(s); });
+    const auto kept = adopting ? read(path_ + "/" + hash_node) : std::nullopt;
+    if (kept && !ring->restore(*kept)) {
+        note(std::string{"what its driver asked for of its hash cannot be read ("} + hash_node +
+             "), so its queues are chosen by the switch's own");
+    }
+    return ring;
+}
+
+// What the guest told this process, the next one is not told again.
+void vif::keep_hash(const std::string& text)
+{
+    (void)change([&](transaction t) { return store_.write(path_ + "/" + hash_node, text, t); },
+                 "its hash");
 }
 
 frontend_features vif::read_features() const

@@ -71,6 +71,8 @@ public:
 
     [[nodiscard]] bool link_up() const noexcept { return up_.load(std::memory_order_acquire); }
     void set_mtu(std::uint32_t mtu);
+    // Told to the guest (netif.h, "Link state") by the next look().
+    void set_carrier(bool there) noexcept { carrier_.store(there, std::memory_order_relaxed); }
     [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const;
 
 private:
@@ -98,7 +100,9 @@ private:
     ports::result<std::unique_ptr<ring_set>> make_rings(std::unique_ptr<control_ring>& control,
                                                         bool adopting);
     ports::result<void> add_queue(ring_set& rings, const std::string& folder, bool adopting);
-    ports::result<std::unique_ptr<control_ring>> make_control_ring(ring_set& rings);
+    ports::result<std::unique_ptr<control_ring>> make_control_ring(ring_set& rings, bool adopting);
+    void keep_hash(const std::string& text);
+    void tell_carrier();
     [[nodiscard]] frontend_features read_features() const;
     [[nodiscard]] credit read_rate() const;
     [[nodiscard]] std::uint16_t read_headroom() const;
@@ -121,7 +125,10 @@ private:
     bool given_up_{false}; // until the frontend leaves its state, it is not connected again
     xenbus_state own_{xenbus_state::absent};
 
+    std::optional<bool> told_carrier_; // by this process
+
     std::atomic<bool> up_{false};
+    std::atomic<bool> carrier_{true};
     mutable std::mutex mutex_; // what is below
     std::uint32_t mtu_;
     status status_;

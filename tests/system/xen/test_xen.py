@@ -163,6 +163,9 @@ def test_vlans_attach_and_detach(machine):
         access = machine.switch.ctl("port", "show", machine.port(machine.pv, 1))
         trunk = machine.switch.ctl("port", "show", machine.port(machine.pvh, 1))
         assert (access["vlan"], trunk["trunk"], trunk["mtu"]) == (20, [10, 20], 1400)
+        told = [machine.xen.store(f"/local/domain/{guest.domain}/device/vif/1/mtu")
+                for guest in (machine.pv, machine.pvh)]
+        assert told == ["1500", "1400"]
         inner = machine.pv.interface("00:16:3e:00:01:01")
         outer = machine.pvh.interface("00:16:3e:00:01:02")
         machine.pv.configure("10.20.0.1", inner)

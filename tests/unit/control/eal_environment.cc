@@ -132,6 +132,13 @@ public:
         note("mtu " + std::to_string(mtu));
         return {};
     }
+    void set_admin(bool up) noexcept override
+    {
+        if (up != up_) {
+            note(up ? "admin up" : "admin down");
+        }
+        up_ = up;
+    }
     [[nodiscard]] bool link_up() const noexcept override
     {
         const auto found = control_.links.find(name_);
@@ -163,6 +170,7 @@ private:
     }
 
     std::string name_;
+    bool up_{true};
     fake_control& control_;
     dataplane::engine& engine_;
     std::vector<std::unique_ptr<fake_rx>> rx_;

@@ -186,6 +186,21 @@ TEST_F(model, shares_what_a_change_does_not_touch)
     EXPECT_EQ(port("b").config->mtu, 9000U);
 }
 
+TEST_F(model, tells_a_port_whether_it_is_up)
+{
+    auto down = request("a");
+    down.admin_up = false;
+    ASSERT_TRUE(switch_.add_port(down).has_value());
+    EXPECT_THAT(fakes_.events, ElementsAre("make a", "admin down a", "start a"));
+    fakes_.events.clear();
+    port_change change;
+    change.mtu = 2000;
+    ASSERT_TRUE(switch_.set_port("a", change).has_value());
+    change.admin_up = true;
+    ASSERT_TRUE(switch_.set_port("a", change).has_value());
+    EXPECT_THAT(fakes_.events, ElementsAre("mtu 2000 a", "admin up a"));
+}
+
 TEST_F(model, changes_nothing_of_a_port_when_one_part_is_refused)
 {
     ASSERT_TRUE(add("a").has_value());

@@ -230,5 +230,28 @@ TEST(hash, a_flow_keeps_its_queue_and_many_flows_use_all)
     EXPECT_NE(flow_hash(one.get()), flow_hash(other.get())) << "without IP, by addresses";
 }
 
+TEST(hash, goes_through_a_text_and_back)
+{
+    hash_config c;
+    ASSERT_TRUE(c.set_types(hash_type::ipv4 | hash_type::ipv6_tcp));
+    ASSERT_TRUE(c.set_key(std::as_bytes(std::span{key})));
+    for (const std::uint32_t size : {0U, 1U, 128U}) {
+        ASSERT_TRUE(c.set_mapping_size(size));
+        const std::vector<std::uint32_t> entries(size, 15);
+        ASSERT_TRUE(c.set_mapping(0, entries, 16));
+        const std::string text = c.to_text();
+        const auto back = hash_config::from_text(text, 16);
+        ASSERT_TRUE(back.has_value());
+        EXPECT_EQ(back->to_text(), text);
+        EXPECT_EQ(hash_config::from_text(text, 15).has_value(), size == 0) << "of no such queue";
+        EXPECT_FALSE(hash_config::from_text(text + "0", 16).has_value());
+        EXPECT_FALSE(hash_config::from_text(text + "x0", 16).has_value());
+    }
+    EXPECT_FALSE(hash_config::from_text(c.to_text() + "00", 16).has_value()) << "129 entries";
+    EXPECT_FALSE(hash_config::from_text("10" + c.to_text().substr(2), 16).has_value())
+        << "a type that there is none of";
+    EXPECT_FALSE(hash_config::from_text("", 16).has_value());
+}
+
 } // namespace
 } // namespace strait::xen::test

@@ -11,7 +11,11 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
+#include <atomic>
 #include <functional>
+#include <numeric>
+#include <thread>
 
 namespace strait::xen::test {
 namespace {
@@ -162,6 +166,76 @@ TEST(vif_event, restart_of_the_switch_with_live_guests)
         EXPECT_TRUE(l.passes());
     }
     EXPECT_EQ(l.driver->counts().tx_okay, 18U);
+}
+
+// A guest's driver says what it wants of its hash once.
+TEST(vif_event, restart_of_the_switch_keeps_what_the_guest_asked_of_its_hash)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect({.queues = 4, .control_ring = true}));
+    EXPECT_EQ(l.get(l.back_path + "/hash"), "(none)");
+    std::array<std::uint8_t, hash_config::max_key> key;
+    std::iota(key.begin(), key.end(), std::uint8_t{1});
+    const std::array<std::uint32_t, 3> table{3, 3, 3};
+    std::atomic<bool> asked{false};
+    std::thread guest{[&] {
+        EXPECT_TRUE(l.driver->use_toeplitz(key, netif::hash_type::all, table, 10s).has_value());
+        asked = true;
+    }};
+    while (!asked) {
+        (void)l.vif_->look();
+    }
+    guest.join();
+    const frame one = strait::test::ip_frame{.payload = 100}.build(false);
+    const auto hash_of_one = [&] { // 0: it came without, or not by the queue of the table
+        l.transmit({one});
+        std::uint32_t hash = 0;
+        l.driver->queue(3).receive(
+            10, [&](const simulated::received_frame& f) { hash = f.hash_type == 0 ? 0 : f.hash; });
+        return hash;
+    };
+    const std::uint32_t before = hash_of_one();
+    EXPECT_NE(before, 0U);
+    l.restart();
+    EXPECT_EQ(l.detail("taken_over"), "yes");
+    EXPECT_EQ(hash_of_one(), before) << "the same flow, so the same hash of the same key";
+    // What cannot be read is not followed, and nobody but this device hears of it.
+    const std::string kept = l.get(l.back_path + "/hash");
+    for (const std::string& text :
+         {std::string{}, std::string{"toeplitz"}, std::string{"toeplitz 0"}, "none" + kept,
+          kept + "0", kept + "04", kept.substr(0, 60), kept + std::string(256, '0')}) {
+        l.set(l.back_path + "/hash", text);
+        l.restart();
+        EXPECT_EQ(l.back_state(), "4") << text;
+        EXPECT_EQ(hash_of_one(), 0U) << text;
+    }
+    // Another connection begins without.
+    l.set(l.back_path + "/hash", kept);
+    l.set(l.front_path + "/state", "6");
+    l.back();
+    l.set(l.front_path + "/state", "1");
+    l.back();
+    EXPECT_EQ(l.get(l.back_path + "/hash"), "(none)");
+}
+
+TEST(vif_event, carrier_follows_the_port)
+{
+    vif_lab l;
+    ASSERT_TRUE(l.connect());
+    EXPECT_EQ(l.get(l.back_path + "/carrier"), "1");
+    l.vif_->set_carrier(false);
+    (void)l.vif_->look();
+    EXPECT_EQ(l.get(l.back_path + "/carrier"), "0");
+    EXPECT_EQ(l.back_state(), "4") << "the rings stay";
+    l.restart();
+    (void)l.vif_->look();
+    EXPECT_EQ(l.get(l.back_path + "/carrier"), "1") << "what this process was told, not the last";
+    l.vif_->set_carrier(false);
+    l.set(l.front_path + "/state", "6");
+    l.back();
+    l.set(l.front_path + "/state", "1");
+    l.back();
+    EXPECT_EQ(l.get(l.back_path + "/carrier"), "0") << "known before the driver connects";
 }
 
 TEST(vif_event, restart_of_the_switch_while_it_connects)
