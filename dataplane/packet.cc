@@ -219,12 +219,40 @@ rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
     return first;
 }
 
+namespace {
+
+void lengthen_from_remote(packet_slot& p, std::size_t room) noexcept
+{
+    remote_payload& payload = *p.remote;
+    std::size_t size = std::min<std::size_t>(room, p.length - p.head_length);
+    if (size == 0 || payload.unreadable || !copy_remote(payload, 0, p.data + p.head_length, size)) {
+        return;
+    }
+    p.head_length = static_cast<std::uint16_t>(p.head_length + size);
+    while (!payload.spans.empty()) {
+        remote_span& first = payload.spans.front();
+        if (size < first.size) {
+            first = first.part(size, first.size - size);
+            return;
+        }
+        size -= first.size;
+        payload.spans = payload.spans.subspan(1);
+    }
+    p.remote = nullptr;
+}
+
+} // namespace
+
 void lengthen_head(packet_slot& p, burst& b) noexcept
 {
+    std::byte* const end = p.head.data() + p.head.size();
+    if (p.remote != nullptr) {
+        lengthen_from_remote(p, static_cast<std::size_t>(end - p.data) - p.head_length);
+        return;
+    }
     if (p.segment_count == 0 || p.mbuf != nullptr) { // an mbuf's first piece is no slot
         return;
     }
-    std::byte* const end = p.head.data() + p.head.size();
     auto at = static_cast<std::size_t>(p.segments - b.segments.data());
     while (p.segment_count > 0 && p.data + p.head_length < end) {
         guest_span& from = b.segments[at];

@@ -157,7 +157,8 @@ struct burst {
 void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept;
 
 // Copies more of a packet's payload behind its head, where it lies in its slot: as much as there is
-// room for. The payload lies in segments of `b`. What was read before is not read again.
+// room for. The payload lies in segments of `b`, or is remote: then it costs a call of its copier,
+// and remote->unreadable may be set. What was read before is not read again.
 void lengthen_head(packet_slot& p, burst& b) noexcept;
 
 // Another packet with the same frame in the next slot of `to`, for who changes headers after the

@@ -130,7 +130,7 @@ protected:
 // The payload of one packet behind its head, in order.
 struct remote_payload {
     remote_copier* copier;
-    std::span<const remote_span> spans;
+    std::span<remote_span> spans; // what lengthen_head() took goes from their begin
     // Set by whoever found that the sender's grants cannot be read: the sender is to be told.
     bool unreadable;
 };

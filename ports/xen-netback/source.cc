@@ -311,6 +311,21 @@ void source::gather(burst& b, frame& f, std::span<const tx_request> parts,
     }
 }
 
+// What the guest left undone becomes the packet's intent. Headers that are longer than the head, as
+// with many options, are hardly ever seen: their rest is copied by itself.
+bool source::infer(burst& b, packet_slot& p, const frame& f) noexcept
+{
+    const auto once = [&] {
+        return dataplane::infer_offload(p, f.checksum_blank, f.kind, f.segment_size);
+    };
+    dataplane::offload_fault fault = once();
+    if (fault == dataplane::offload_fault::beyond_head) [[unlikely]] {
+        dataplane::lengthen_head(p, b);
+        fault = once();
+    }
+    return fault == dataplane::offload_fault::none;
+}
+
 // Copies the heads, and takes out of the burst what could not be read or is no frame.
 void source::finish(burst& b, const queue_context& context) noexcept
 {
@@ -331,10 +346,11 @@ void source::finish(burst& b, const queue_context& context) noexcept
         if (!std::ranges::all_of(own, [](const remote_copy& c) { return c.done(); })) [[unlikely]] {
             guest_.counters.source_errors.add(1);
             reason = drop_reason::grant_error;
-        } else if ((f.checksum_blank || f.kind != segmentation::none) &&
-                   dataplane::infer_offload(p, f.checksum_blank, f.kind, f.segment_size) !=
-                       dataplane::offload_fault::none) [[unlikely]] {
-            reason = drop_reason::bad_offload;
+        } else if ((f.checksum_blank || f.kind != segmentation::none) && !infer(b, p, f))
+            [[unlikely]] {
+            // Of grants that cannot be read, release() tells.
+            reason = p.remote != nullptr && p.remote->unreadable ? drop_reason::grant_error
+                                                                 : drop_reason::bad_offload;
         } else {
             bytes += p.length;
             if (kept != f.packet) [[unlikely]] { // a gap in front of it

@@ -81,6 +81,8 @@ private:
                                    const netif::tx_request& first, bool& multicast) noexcept;
     void gather(dataplane::burst& b, frame& f, std::span<const netif::tx_request> parts,
                 std::uint32_t total) noexcept;
+    [[nodiscard]] static bool infer(dataplane::burst& b, dataplane::packet_slot& p,
+                                    const frame& f) noexcept;
     void finish(dataplane::burst& b, const ports::queue_context& context) noexcept;
     void answer_all(const frame& f, std::int16_t status) noexcept;
     void fail(const char* why) noexcept { fault_.store(why, std::memory_order_release); }

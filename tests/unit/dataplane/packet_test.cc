@@ -226,6 +226,31 @@ TEST_F(packet, a_head_is_lengthened_with_what_lies_behind_it)
     }
 }
 
+TEST_F(packet, a_head_is_made_longer_from_remote_payload)
+{
+    for (const std::size_t piece : {1U, 7U, 64U, 4096U}) {
+        for (const std::size_t length : {60U, 128U, 129U, 191U, 192U, 193U, 600U}) {
+            remote_guest guest;
+            const frame f = make_frame(b, a, length, 3);
+            remote_packet p{guest, f, piece};
+            dataplane::lengthen_head(p.get(), *burst_);
+            EXPECT_EQ(p.get().head_length, std::min(length, dataplane::longest_head));
+            EXPECT_EQ(p.get().remote == nullptr, length <= dataplane::longest_head);
+            EXPECT_EQ(bytes_of(p.get()), f) << length << " in pieces of " << piece;
+            dataplane::packet* const list[] = {&p.get()};
+            dataplane::localise(list, pool_.get());
+            EXPECT_EQ(bytes_of(p.get()), f) << length << " in pieces of " << piece;
+            rte_pktmbuf_free(p.get().mbuf);
+        }
+    }
+    remote_guest guest;
+    remote_packet p{guest, make_frame(b, a, 600, 3)};
+    guest.take_back(p.reference(0));
+    dataplane::lengthen_head(p.get(), *burst_);
+    EXPECT_EQ(p.get().head_length, dataplane::head_copy);
+    EXPECT_TRUE(p.payload().unreadable);
+}
+
 TEST_F(packet, a_head_in_an_mbuf_stays_as_long_as_it_is)
 {
     const pool_ptr small = make_pool(64, 150);

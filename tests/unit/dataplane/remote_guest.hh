@@ -82,7 +82,7 @@ public:
         p.remote = spans_.empty() ? nullptr : &payload_;
         p.destinations = 1;
     }
-    [[nodiscard]] dataplane::packet& get() noexcept { return *slot_; }
+    [[nodiscard]] dataplane::packet_slot& get() noexcept { return *slot_; }
     [[nodiscard]] const dataplane::remote_payload& payload() const noexcept { return payload_; }
     [[nodiscard]] std::uint32_t reference(std::size_t i) const { return spans_.at(i).reference; }
 

@@ -393,6 +393,46 @@ TEST_F(source_test, an_extra_info_gets_the_null_answer)
     EXPECT_EQ(response_at(guest_, 1).status, netif::status::null);
 }
 
+// The longest headers that IPv4 and TCP have, in two tags: 142 bytes.
+TEST_F(source_test, headers_longer_than_the_head_are_read_whole)
+{
+    for (const std::size_t payload : {0U, 10U, 40U, 60U, 3000U}) {
+        const ip_frame shape{
+            .tags = {0x8100, 0x8100}, .ip_options = 40, .tcp_options = 40, .payload = payload};
+        const bool cut = payload > 1000;
+        guest_.send(
+            shape.build(true),
+            {.checksum_blank = true, .segment_size = static_cast<std::uint16_t>(cut ? 1000 : 0)});
+        guest_.publish();
+        ASSERT_EQ(guest_.receive(), rx_queue::poll::taken) << payload;
+        ASSERT_EQ(guest_.burst().size(), 1U) << payload;
+        const auto& p = guest_.burst().front();
+        EXPECT_EQ(p.offload.checksum_start, shape.transport());
+        EXPECT_EQ(p.offload.header_length, shape.header_length());
+        EXPECT_EQ(p.head_length, std::min(shape.size(), dataplane::longest_head));
+        EXPECT_EQ(strait::test::bytes_of(p), shape.build(true));
+        guest_.release();
+        guest_.reap();
+    }
+    EXPECT_EQ(errors(), 0U);
+}
+
+TEST_F(source_test, headers_behind_the_head_that_cannot_be_read_are_an_error)
+{
+    const ip_frame shape{.ip_options = 40, .tcp_options = 40};
+    const std::uint16_t cuts[] = {dataplane::head_copy}; // the rest is in a slot of its own
+    const auto at = guest_.front().tx().producer();
+    guest_.send(shape.build(true), {.checksum_blank = true}, cuts);
+    guest_.send(a_frame(60));
+    netif::tx_request r{};
+    std::memcpy(&r, guest_.front().tx().slot(at + 1), sizeof r);
+    ASSERT_TRUE(guest_.domain().end(grant_ref{r.grant}));
+    EXPECT_THAT(guest_.poll_all(), ElementsAre(a_frame(60)));
+    EXPECT_EQ(errors(), 2U) << "both slots";
+    EXPECT_EQ(guest_.worker().drops(drop_reason::grant_error), 1U);
+    EXPECT_EQ(guest_.state().counters.source_errors.read(), 1U);
+}
+
 TEST_F(source_test, an_offload_that_its_headers_do_not_bear_out_is_an_error)
 {
     guest_.send(a_frame(60), {.checksum_blank = true}); // no IP
