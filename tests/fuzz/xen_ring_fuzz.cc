@@ -2,9 +2,8 @@
 // The Xen ring engine on a ring and grants that an input describes, both directions. An input is
 //   flags, where the ring stands (16 bits), number of operations, operations of 4 bytes, image
 // where the image is what the ring's page begins with: indices, then slots. An operation is a poll
-// or a transmit, a 16-bit store by the guest, or a change of one of its grants. The guest has pages
-// of exact size on the heap, so that AddressSanitizer sees what leaves them; what must not change
-// in them, and in the ring, is compared.
+// or a transmit, a 16-bit store by the guest, or a change of one of its grants. What must not
+// change in its pages, and in the ring, is compared.
 #include "dataplane/offload.hh"
 #include "dataplane/packet.hh"
 #include "ports/xen-netback/fault.hh"
@@ -12,12 +11,12 @@
 #include "ports/xen-netback/sink.hh"
 #include "ports/xen-netback/source.hh"
 #include "tests/fuzz/check.hh"
+#include "tests/fuzz/xen_grants.hh"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -27,92 +26,9 @@ namespace {
 
 using namespace strait;
 using namespace strait::xen;
-using dataplane::remote_copy;
 using fuzz::check;
-
-constexpr std::uint16_t guest_domain = 1;
-constexpr std::size_t page_count = 16;
-
-struct page {
-    std::unique_ptr<std::byte[]> bytes{new (std::align_val_t{page_size}) std::byte[page_size]};
-};
-
-// References 0 to 15 are pages to read and write, 16 to 31 the same pages to read; each can be
-// taken back. That is all that a grant table is to the engine.
-class grants final : public hypervisor {
-public:
-    void reset()
-    {
-        taken_back_.fill(false);
-        for (std::size_t i = 0; i < page_count; ++i) {
-            std::memset(pages_[i].bytes.get(), static_cast<int>(i + 1), page_size);
-        }
-    }
-    void toggle(std::uint32_t reference) { taken_back_[reference % taken_back_.size()] ^= true; }
-    [[nodiscard]] std::byte* bytes(std::size_t i) const { return pages_[i].bytes.get(); }
-
-    [[nodiscard]] std::string_view name() const noexcept override { return "fuzz"; }
-    [[nodiscard]] domain_id own_domain() const noexcept override { return domain_id{0}; }
-    [[nodiscard]] result<std::unique_ptr<mapped_grants>>
-    map(domain_id /*d*/, std::span<const grant_ref> /*pages*/) override
-    {
-        std::abort();
-    }
-    [[nodiscard]] result<std::unique_ptr<event_channel>> bind(domain_id /*d*/,
-                                                              event_port /*p*/) override
-    {
-        std::abort();
-    }
-    [[nodiscard]] xen::store& store() noexcept override { std::abort(); }
-    void copy(std::span<remote_copy> pieces) noexcept override
-    {
-        calls += 1;
-        total += pieces.size();
-        for (remote_copy& piece : pieces) {
-            check(piece.size() > 0);
-            std::byte* from = static_cast<std::byte*>(piece.source().local);
-            std::byte* to = static_cast<std::byte*>(piece.target().local);
-            bool good = true;
-            if ((piece.flags() & remote_copy::source_granted) != 0) {
-                from = find(piece.source(), piece.size(), false, good);
-            }
-            if ((piece.flags() & remote_copy::target_granted) != 0) {
-                to = find(piece.target(), piece.size(), true, good);
-            }
-            piece.set_result(good ? remote_copy::status::done : remote_copy::status::general_error);
-            if (good) {
-                std::memmove(to, from, piece.size());
-            }
-        }
-    }
-
-    std::size_t calls{0};
-    std::size_t total{0};
-
-private:
-    std::byte* find(const remote_copy::side& side, std::uint16_t size, bool write, bool& good) const
-    {
-        const auto& g = side.granted;
-        // The engine promises to stay in the page; the hypervisor need not check again.
-        check(g.owner == guest_domain && std::size_t{g.offset} + size <= page_size);
-        if (g.reference >= 2 * page_count || taken_back_[g.reference] ||
-            (write && g.reference >= page_count)) {
-            good = false;
-            return nullptr;
-        }
-        return bytes(g.reference % page_count) + g.offset;
-    }
-    std::array<page, page_count> pages_;
-    std::array<bool, 2 * page_count> taken_back_{};
-};
-
-class quiet_channel final : public event_channel {
-public:
-    void notify() noexcept override { ++told; }
-    [[nodiscard]] int descriptor() const noexcept override { return -1; }
-    [[nodiscard]] bool take() noexcept override { return false; }
-    std::size_t told{0};
-};
+using fuzz::guest_domain;
+using fuzz::page_count;
 
 struct machine {
     machine()
@@ -151,8 +67,8 @@ struct machine {
         (void)hash.set_key(key);
     }
 
-    grants memory;
-    page ring;
+    fuzz::grants memory;
+    fuzz::page ring;
     hash_config hash;
     dataplane::burst burst;
     dataplane::port_counters counters;
@@ -302,7 +218,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if ((flags & 128U) != 0) {
         g.rate = credit{3000, 1000, 1'000'000'000};
     }
-    quiet_channel channel;
+    fuzz::quiet_channel channel;
     std::unique_ptr<source> out;
     std::unique_ptr<sink> in;
     remember(m);
