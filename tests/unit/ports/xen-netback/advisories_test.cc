@@ -17,6 +17,8 @@
 #include <set>
 #include <thread>
 
+#include <rte_cycles.h>
+
 namespace strait::xen::test {
 namespace {
 
@@ -118,9 +120,9 @@ TEST_F(advisory, xsa_270_control_messages_do_not_overflow)
     // The ring's own messages are control_ring_test.cc's.
 }
 
-// Events of a guest, or of many, kept a CPU busy. Here no event makes a worker do anything: rings
-// are looked at, a burst at a time, and what a guest is told is bounded by the bursts it sends or
-// takes.
+// Events of a guest, or of many, kept a CPU busy. Here an event has a worker that sleeps look at
+// its rings, no more, and none that is awake do anything: a burst at a time is taken, and what a
+// guest is told is bounded by the bursts it sends or takes.
 TEST_F(advisory, xsa_332_and_391_events_cause_no_work_and_are_told_once_a_burst)
 {
     for (int i = 0; i < 10'000; ++i) {
@@ -143,6 +145,58 @@ TEST_F(advisory, xsa_332_and_391_events_cause_no_work_and_are_told_once_a_burst)
         EXPECT_LE(guest_.state().counters.notifications.read(), 2 * burst);
         (void)guest_.take();
         guest_.reap();
+    }
+}
+
+// A guest that notifies the moment that it is asked to, as its worker is about to sleep.
+class loud_guest final : public ports::rx_queue {
+public:
+    explicit loud_guest(wired_guest& g) : guest_{g} { queue_.publish(&g.rings()); }
+    poll receive(dataplane::burst& b, const ports::queue_context& context) noexcept override
+    {
+        return queue_.receive(b, context);
+    }
+    void release(dataplane::burst& b, const ports::queue_context& context) noexcept override
+    {
+        queue_.release(b, context);
+    }
+    [[nodiscard]] bool can_wake() const noexcept override { return queue_.can_wake(); }
+    bool list_wakers(std::vector<pollfd>& all) noexcept override { return queue_.list_wakers(all); }
+    bool ask_to_wake(std::span<const pollfd> own) noexcept override
+    {
+        const unsigned n = sleeps;
+        if (n < at.size()) {
+            at[n] = rte_rdtsc();
+            sleeps = n + 1;
+        }
+        const bool nothing = queue_.ask_to_wake(own);
+        guest_.front().notify();
+        return nothing;
+    }
+
+    std::atomic<unsigned> sleeps{0};
+    std::array<std::uint64_t, 50> at{}; // TSC, of the first
+
+private:
+    wired_guest& guest_;
+    xen::queue queue_;
+};
+
+// A worker that events woke stays awake for 100 us, in which it hears of none.
+TEST_F(advisory, xsa_332_and_391_a_guest_that_notifies_without_end_seldom_wakes_its_worker)
+{
+    xen_switch s{lab_};
+    loud_guest loud{guest_};
+    auto port = std::make_shared<dataplane::port_config>();
+    port->queues.push_back({&loud, nullptr, dataplane::worker_index{0}});
+    auto all = std::make_unique<dataplane::snapshot>();
+    all->ports.push_back(std::move(port));
+    s.engine().publish(std::move(all));
+    EXPECT_TRUE(eventually([&] { return loud.sleeps == loud.at.size(); }, patience));
+    s.stop();
+    const std::uint64_t nearly = rte_get_tsc_hz() / 10'000 / 10 * 9; // CPUs' TSCs may differ
+    for (unsigned i = 1; i < loud.sleeps; ++i) {
+        EXPECT_GE(loud.at[i] - loud.at[i - 1], nearly) << i;
     }
 }
 
