@@ -13,10 +13,12 @@ from .errors import LabError
 
 @dataclasses.dataclass(frozen=True)
 class Ping:
-    """What ping said: packets sent and received; times in milliseconds, None without replies."""
+    """What ping said: packets sent and received; times in milliseconds, None without replies; and
+    which, from 0 on, had no reply."""
     sent: int
     received: int
     average_ms: float | None
+    unanswered: tuple[int, ...] = ()
 
     @property
     def lost(self):
@@ -62,7 +64,9 @@ class Host:
         if not found:
             raise LabError(f"{self.name}: ping {address}: {output.strip()}")
         average = re.search(r"= [\d.]+/([\d.]+)/", output)
-        return Ping(int(found[1]), int(found[2]), float(average[1]) if average else None)
+        answered = {int(number) for number in re.findall(r"\bseq=(\d+)", output)}
+        return Ping(int(found[1]), int(found[2]), float(average[1]) if average else None,
+                    tuple(number for number in range(int(found[1])) if number not in answered))
 
     def wait_ping(self, address, timeout):
         """Seconds until an echo reply came; LabError after timeout seconds."""
