@@ -2,9 +2,12 @@
 // Grants, and the mapping of domains' memory.
 #include "ports/xen-netback/simulated/domain_memory.hh"
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
+#include <mutex>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +26,27 @@ error failed(const char* what)
     return {std::string{"the memory of a simulated domain cannot be "} + what + ": " +
             std::strerror(errno)};
 }
+
+#ifdef STRAIT_MUTATE_GUEST
+// Test builds change what was read of a guest's memory, if they know it for that.
+std::mutex guests_mutex;
+std::map<const void*, dataplane::guest_range_registration> guests;
+std::atomic<bool> lost; // of sealed files nothing is
+
+void note_guest(void* base, std::size_t size)
+{
+    const std::scoped_lock lock{guests_mutex};
+    guests.emplace(base, dataplane::guest_range_registration{base, size, lost});
+}
+void forget_guest(const void* base)
+{
+    const std::scoped_lock lock{guests_mutex};
+    guests.erase(base);
+}
+#else
+void note_guest(void* /*base*/, std::size_t /*size*/) {}
+void forget_guest(const void* /*base*/) {}
+#endif
 
 } // namespace
 
@@ -82,6 +106,7 @@ domain_memory::domain_memory(domain_memory&& other) noexcept
 domain_memory::~domain_memory()
 {
     if (base_ != nullptr) {
+        forget_guest(base_);
         ::munmap(base_, layout_.size());
     }
 }
@@ -123,6 +148,7 @@ result<domain_memory> domain_memory::map(file_descriptor file, memory_layout lay
     if (at == MAP_FAILED) {
         return failed("mapped");
     }
+    note_guest(at, layout.size());
     return domain_memory{std::move(file), layout, static_cast<std::byte*>(at)};
 }
 
@@ -224,12 +250,14 @@ result<page_mapping> page_mapping::make(const domain_memory& of,
             return failed("mapped");
         }
     }
+    note_guest(base, size);
     return mapping;
 }
 
 page_mapping::~page_mapping()
 {
     if (base_ != nullptr) {
+        forget_guest(base_);
         ::munmap(base_, size_);
     }
 }

@@ -66,7 +66,7 @@ struct worker_side {
 };
 
 // While it lives, reads leave guest memory as it is in builds where they change it, too: what one
-// process reads, the next one reads again.
+// process reads, or an earlier poll that left it, the next one reads again.
 class unchanging_reads {
 public:
 #ifdef STRAIT_MUTATE_GUEST

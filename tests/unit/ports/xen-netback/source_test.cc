@@ -599,6 +599,7 @@ TEST_F(source_test, the_guest_is_told_once_a_burst_and_only_when_it_asks)
 
 TEST_F(source_test, an_event_wanted_later_comes_then)
 {
+    const unchanging_reads it_is_wanted_until_then;
     auto event = guest_.front().tx().field(netif::ring_field::rsp_event);
     event.store(3);
     for (unsigned i = 1; i <= 4; ++i) {
@@ -675,6 +676,7 @@ TEST_F(source_test, a_ring_that_cannot_be_gone_on_with_keeps_nobody_awake)
 
 TEST_F(source_test, frames_beyond_the_rate_wait_in_the_guests_ring)
 {
+    const unchanging_reads of_what_waits;
     constexpr std::uint64_t period = 10'000; // microseconds
     wired_guest slow{lab_, *hypervisor_, {.rate = credit{200'000, period, tsc_hz}}};
     slow.worker().step = 0;
@@ -700,6 +702,7 @@ TEST_F(source_test, frames_beyond_the_rate_wait_in_the_guests_ring)
 
 TEST_F(source_test, a_frame_passes_even_a_rate_that_is_smaller_than_it)
 {
+    const unchanging_reads of_what_waits;
     wired_guest slow{lab_, *hypervisor_, {.rate = credit{1000, 1000, tsc_hz}}};
     slow.worker().step = 0;
     slow.send(a_frame(65'000));
