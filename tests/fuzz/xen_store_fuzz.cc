@@ -331,7 +331,8 @@ constexpr std::array keys{"state",
                           "queue-1",
                           "backend",
                           "unknown"};
-constexpr std::array back_keys{"state", "online", "rate", "mtu", "hotplug-status"};
+constexpr std::array back_keys{"state",          "online", "rate",   "mtu",
+                               "hotplug-status", "hash",   "carrier"};
 
 class run {
 public:
@@ -587,9 +588,11 @@ private:
             check_held();
             check(!vif_->link_up());
             break;
-        case 17:
-            vif_->set_mtu(in_.word());
-            break;
+        case 17: {
+            const std::uint16_t mtu = in_.word();
+            vif_->set_mtu(mtu);
+            vif_->set_carrier(mtu % 2 == 0);
+        } break;
         case 18: // the tool stack changes the back end's folder amid its transaction
             m_.own_store().happens(in_.byte() % 64U,
                                    [this] { write(tools, back_path + "/online", "0"); });

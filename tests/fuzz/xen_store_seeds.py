@@ -14,7 +14,7 @@ KEYS = ("state", "request-rx-copy", "tx-ring-ref", "rx-ring-ref", "event-channel
         "ctrl-ring-ref", "event-channel-ctrl", "xdp-headroom", "feature-sg", "feature-gso-tcpv4",
         "feature-gso-tcpv6", "feature-no-csum-offload", "feature-ipv6-csum-offload",
         "request-multicast-control", "queue-0", "queue-1", "backend", "unknown")
-BACK_KEYS = ("state", "online", "rate", "mtu", "hotplug-status")
+BACK_KEYS = ("state", "online", "rate", "mtu", "hotplug-status", "hash", "carrier")
 RESTART, WORK, LOOK, RETIRE, EVALUATE = (bytes([n]) for n in (9, 14, 15, 16, 19))
 BINARY = b"\x01\x00\xff\xfe 4\n"
 
@@ -141,6 +141,11 @@ def seeds():
     for i, rate in enumerate((b"3000,1000", b"1,", b"0,0", b",5", b"1000,99999999999",
                               b"18446744073709551616,1", BINARY)):
         yield f"rate_{i}", tools("rate", rate) + drive() + ring(0, 0, 5) + WORK
+    for i, text in enumerate((b"toeplitz 0f" + b"01" * 40, b"none 0f" + b"01" * 41,
+                              b"toeplitz 0f" + b"01" * 40 + b"09", b"toeplitz 10" + b"01" * 40,
+                              b"toeplitz 0f" + b"01" * 39, b"toeplitz 0", b"toeplitz x", BINARY)):
+        yield f"hash_{i}", drive(True) + tools("hash", text) + RESTART + WORK + RESTART + state(6)
+    yield "carrier", mtu(1) + LOOK + drive() + mtu(2) + LOOK + tools("carrier", 0) + RESTART + LOOK
     yield "elsewhere", drive() + b"".join(frontend(n) + EVALUATE for n in (2, 0, 3, 1, 0))
 
 
