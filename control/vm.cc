@@ -411,8 +411,7 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
         }
     });
     const std::vector<std::string> words = {vmm, "run", "--config", folder.config()};
-    auto* const start = host.systemd ? start_service : start_detached;
-    or_refuse(start(folder, words));
+    or_refuse(host.systemd ? start_service(folder, words, config) : start_detached(folder, words));
     // Memory that is taken at once takes its time.
     const std::chrono::seconds taking{config.memory.bytes >> 30U};
     auto seen = wait_until_it_answers(folder, host.start_patience + taking);

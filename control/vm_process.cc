@@ -358,6 +358,25 @@ pid_t process_of(std::string_view line) noexcept
     return to_number<pid_t>(line.substr(0, line.find(' '))).value_or(0);
 }
 
+struct service_limits {
+    std::uint64_t memory; // bytes
+    std::size_t tasks;    // processes and threads
+};
+
+// Well above what a machine takes: a VMM that its guest has taken over gets no more of the host.
+service_limits limits_of(const vmm::config& c)
+{
+    const std::uint64_t guest = c.memory.bytes;
+    // The kernel's tables for it, KVM's, the process's and the file's: 8 to 9 bytes each for 4 KiB.
+    const std::uint64_t tables = guest / 32; // NOLINT(*-magic-numbers)
+    // The program, a megabyte; else a cache of disks and the log, which gives way.
+    constexpr std::uint64_t own = std::uint64_t{256} << 20U;
+    // Who waits outside the jail, the main thread, entropy's, KVM's own, the shell at the end.
+    constexpr std::size_t others = 32;
+    return {.memory = guest + tables + own,
+            .tasks = c.cpus + c.nets.size() + c.disks.size() + others};
+}
+
 bool service_runs(const vm_folder& folder)
 {
     const auto seen = run_tool({find_in_path("systemctl"), "show", "--property=ActiveState",
@@ -434,7 +453,8 @@ result<void> start_detached(const vm_folder& folder, const std::vector<std::stri
     return judge(how, folder, words.front(), name);
 }
 
-result<void> start_service(const vm_folder& folder, const std::vector<std::string>& words)
+result<void> start_service(const vm_folder& folder, const std::vector<std::string>& words,
+                           const vmm::config& machine)
 {
     const auto lock = locked_process_file(folder);
     if (lock.has_error()) {
@@ -447,6 +467,7 @@ result<void> start_service(const vm_folder& folder, const std::vector<std::strin
     }
     // Time to ask the guest to switch itself off, and then some.
     constexpr int stop_seconds = 45;
+    const service_limits most = limits_of(machine);
     std::vector<std::string> all = {
         find_in_path("systemd-run"),
         "--quiet",
@@ -459,6 +480,8 @@ result<void> start_service(const vm_folder& folder, const std::vector<std::strin
         "--property=StandardError=append:" + folder.log(),
         "--property=KillMode=mixed",
         "--property=TimeoutStopSec=" + std::to_string(stop_seconds),
+        "--property=MemoryMax=" + std::to_string(most.memory),
+        "--property=TasksMax=" + std::to_string(most.tasks),
         "--property=ExecStopPost=/bin/sh -c 'echo $$EXIT_CODE $$EXIT_STATUS >" +
             std::string{end_file} + "'",
         "--"};

@@ -5,6 +5,7 @@
 
 #include "control/vm_folder.hh"
 #include "ports/error.hh"
+#include "vmm/config.hh"
 
 #include <string>
 #include <vector>
@@ -23,9 +24,11 @@ namespace strait::control {
 // Detached: with a parent of its own, which waits for its end, and which it does not outlive.
 [[nodiscard]] ports::result<void> start_detached(const vm_folder& folder,
                                                  const std::vector<std::string>& words);
-// As a transient service of systemd, strait-vm-NAME.
+// As a transient service of systemd, strait-vm-NAME, with the limits that fit the machine
+// (systemd.resource-control(5)).
 [[nodiscard]] ports::result<void> start_service(const vm_folder& folder,
-                                                const std::vector<std::string>& words);
+                                                const std::vector<std::string>& words,
+                                                const vmm::config& machine);
 
 // Whether anything of it is left. True, too, where that cannot be told.
 [[nodiscard]] bool runs(const vm_folder& folder);

@@ -90,6 +90,12 @@ def test_a_guest_is_a_service(house):
     processes = house.sh(f"cat /sys/fs/cgroup{seen['ControlGroup']}/cgroup.procs").split()
     jailed = str(house.ctl("vm show g1")["pid"])
     assert {seen["MainPID"], jailed} <= set(processes) and jailed != seen["MainPID"], processes
+    group = f"/sys/fs/cgroup{seen['ControlGroup']}"
+    most = [int(word) for word in house.sh(f"cat {group}/memory.max {group}/pids.max").split()]
+    assert most == [(64 + 2 + 256) << 20, 1 + 1 + 32]
+    used = [int(word) for word in
+            house.sh(f"cat {group}/memory.current {group}/pids.current").split()]
+    assert all(now < limit / 2 for now, limit in zip(used, most)), (used, most)
     # The daemon may end: it is another service.
     house.sh("systemctl restart straitd")
     assert house.properties("strait-vm-g1", "ActiveState")["ActiveState"] == "active"

@@ -412,6 +412,7 @@ def test_jail(lab, tmp_path):
     assert os.path.samefile(root / str(tmp_path / "disk").lstrip("/"), tmp_path / "disk")
     limits = pathlib.Path(f"/proc/{guest.pid}/limits").read_text(encoding="ascii")
     assert re.search(r"Max core file size +0 +0 ", limits)
+    assert re.search(r"Max open files +4096 +4096 ", limits)
     assert os.listdir(guest.temporary) == []
     guest.press()
     guest.finish()
@@ -426,13 +427,14 @@ def test_jail_is_nobody_elses(lab, tmp_path):
     guest.finish()
 
 
-SOCKET, EXECVE, OPENAT = 41, 59, 257
+SOCKET, CLONE, EXECVE, OPENAT = 41, 56, 59, 257
 AF_UNIX, SOCK_STREAM = 1, 1
 
 
 @pytest.mark.parametrize("name, number, allowed", [
     ("vcpu0", SOCKET, False), ("vcpu0", OPENAT, False), ("net0", SOCKET, True),
-    ("net0", OPENAT, False), ("strait-vmm", OPENAT, True), ("strait-vmm", EXECVE, False)])
+    ("net0", OPENAT, False), ("strait-vmm", OPENAT, True), ("strait-vmm", EXECVE, False),
+    ("strait-vmm", CLONE, False)])
 def test_calls_of_each_thread(lab, tmp_path, name, number, allowed):
     """Each kind of thread has what it needs; what another one needs ends the process."""
     guest = busy_guest(lab, tmp_path, cpus=1)

@@ -54,6 +54,9 @@ esac
     EXPECT_THAT(content_of(run_dir_ + "/told"),
                 HasSubstr("--\n" + std::string{fake_vmm} + "\nrun\n--config\n" + folder("vm1") +
                           "/config.json\n"));
+    // The guest's 256 MiB, 1/32 of that, and 256 MiB; a CPU, a device, and 32.
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=MemoryMax=545259520\n"));
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=TasksMax=34\n"));
     // The script is no systemd, and does not say how it ended.
     EXPECT_EQ(done("vm stop vm1").at("ended"), "nothing is known of its end");
 
