@@ -42,7 +42,13 @@ error cannot_have(const memory_options& o, int code)
 {
     std::string why = std::generic_category().message(code);
     if (o.huge_page != 0 && code == ENOMEM) {
-        why = "not enough of them are free (sysctl vm.nr_hugepages)";
+        // The sysctl is about pages of the kernel's default size.
+        why = std::string{"not enough of them are free ("} +
+              (o.huge_page == gibibyte ? "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
+                                       : "sysctl vm.nr_hugepages") +
+              ")";
+    } else if (o.huge_page != 0 && code == ENODEV) {
+        why = "this machine has no huge pages of that size";
     } else if (o.node && code == EINVAL) {
         why = "there is no such node, or it has no memory";
     }

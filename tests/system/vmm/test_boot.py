@@ -570,33 +570,51 @@ def test_real_time(lab, tmp_path, jail):
     guest.finish()
 
 
-@pytest.fixture
-def huge_pages():
-    """64 free huge pages of 2 MiB, as many of them as there were not before given back."""
-    knob = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-    if not knob.exists():
-        pytest.skip("this kernel has no huge pages of 2 MiB")
+@contextlib.contextmanager
+def free_huge_pages(size, count):
+    """The kernel's folder of huge pages of that size; count of them are free, as many of them as
+    there were not before given back."""
+    folder = pathlib.Path(f"/sys/kernel/mm/hugepages/hugepages-{size // 1024}kB")
+    if not folder.exists():
+        pytest.skip(f"this kernel has no huge pages of {size >> 20} MiB")
+    knob = folder / "nr_hugepages"
     before = int(knob.read_text(encoding="ascii"))
     try:
-        if parts.huge_pages_free() < 64:
-            knob.write_text(str(before + 64), encoding="ascii")
-        if parts.huge_pages_free() < 64:
-            pytest.skip("64 huge pages cannot be had")
-        yield
+        if number_in(folder / "free_hugepages") < count:
+            knob.write_text(str(before + count), encoding="ascii")
+        if number_in(folder / "free_hugepages") < count:
+            pytest.skip(f"{count} huge pages of {size >> 20} MiB cannot be had")
+        yield folder
     finally:
         knob.write_text(str(before), encoding="ascii")
 
 
-def test_huge_pages(lab, tmp_path, huge_pages):
-    before = parts.huge_pages_free()
-    guest = busy_guest(lab, tmp_path, "--hugepages", "2M")
-    assert before - parts.huge_pages_free() == 32  # all at once, of 64 MiB
-    smaps = pathlib.Path(f"/proc/{guest.pid}/smaps").read_text(encoding="ascii", errors="replace")
-    area = smaps[smaps.index("memfd:strait-guest"):]
-    assert re.search(r"^KernelPageSize: +(\d+) kB", area, re.M)[1] == "2048"
-    guest.press()
-    guest.finish()
-    parts.wait_until(lambda: parts.huge_pages_free() == before, 60, "huge pages given back")
+def number_in(path):
+    return int(path.read_text(encoding="ascii"))
+
+
+@pytest.fixture
+def huge_pages():
+    with free_huge_pages(2 * MIB, 64):
+        yield
+
+
+@pytest.mark.parametrize("name, memory, size, count", [("2M", "64M", 2 * MIB, 32),
+                                                       ("1G", "1G", GIB, 1)], ids=["2M", "1G"])
+def test_huge_pages(lab, tmp_path, name, memory, size, count):
+    """All at once, and no more of them than the guest's memory is."""
+    with free_huge_pages(size, count) as folder:
+        before = number_in(folder / "free_hugepages")
+        guest = busy_guest(lab, tmp_path, "--hugepages", name, memory=memory)
+        assert before - number_in(folder / "free_hugepages") == count
+        smaps = pathlib.Path(f"/proc/{guest.pid}/smaps").read_text(encoding="ascii",
+                                                                  errors="replace")
+        area = smaps[smaps.index("memfd:strait-guest"):]
+        assert int(re.search(r"^KernelPageSize: +(\d+) kB", area, re.M)[1]) * 1024 == size
+        guest.press()
+        guest.finish()
+        parts.wait_until(lambda: number_in(folder / "free_hugepages") == before, 60,
+                         "huge pages given back")
 
 
 def test_huge_pages_taken_away(lab, tmp_path, huge_pages):
@@ -702,6 +720,10 @@ REFUSED = [
     (KERNEL + "--disk {bad}/absent", "the disk {bad}/absent cannot be opened"),
     (KERNEL + "--disk {bad}/empty", "the disk {bad}/empty is empty"),
     (KERNEL + "--memory 1T --hugepages 2M", "not enough of them are free (sysctl vm.nr_hugepages)"),
+    (KERNEL + "--memory 512G --hugepages 1G", "524288 MiB of guest memory in huge pages of 1 "
+     "GiB cannot be had: not enough of them are free "
+     "(/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages)"),
+    (KERNEL + "--memory 1536M --hugepages 1G", "1536M; it must be whole huge pages of 1G"),
     (KERNEL + "--numa-node 77", "on NUMA node 77 cannot be had: there is no such node"),
     (KERNEL + "--vcpu-pin 0=1023",
      "vCPU 0 cannot be pinned to CPU 1023: Invalid argument; --vcpu-pin takes"),
