@@ -130,6 +130,19 @@ def test_devices(lab, tmp_path):
     assert [vectors[name] for name, *_ in functions[1:]] == [4, 10, 2, 2, 2]
 
 
+def test_stages_of_a_boot(lab):
+    """When each was reached, one after the other, and the last ones not before the guest did."""
+    guest = lab.bare_guest("hello seconds=600 button")
+    guest.wait_told("button", "waiting")
+    reached = guest.vm("stats")["boot_us"]
+    assert list(reached) == ["made", "loaded", "running", "first_output"]
+    times = list(reached.values())
+    assert times == sorted(set(times)) and 0 < times[0] and times[-1] < 60_000_000, reached
+    assert guest.vm("stats")["boot_us"] == reached
+    guest.press()
+    guest.finish()
+
+
 # ---- its ends ----
 
 @pytest.mark.parametrize("end, status, said", [
@@ -352,6 +365,37 @@ def busy_guest(lab, tmp_path, *arguments, cpus=2, **options):
                            nets=[f"socket={tmp_path}/net"], arguments=arguments, **options)
     guest.wait_told("button", "waiting")
     return guest
+
+
+def memory_areas(pid):
+    """(what is mapped, KiB by smaps' word) of each."""
+    areas = []
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", words[0]):
+            areas.append((" ".join(words[5:]), {}))
+        elif words[-1] == "kB":
+            areas[-1][1][words[0].rstrip(":")] = int(words[1])
+    return areas
+
+
+@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="a sanitizer's memory would count, too")
+def test_memory_beside_the_guests(lab, tmp_path):
+    """5 MiB for one CPU and a guest of 128 MiB: all that its two processes have in memory, text of
+    programs, too, and what they share with others in parts, but for the guest's own."""
+    guest = lab.bare_guest("net seconds=600 button", memory="128M",
+                           nets=[f"socket={tmp_path}/net"])
+    guest.wait_told("button", "waiting")
+    pids = {guest.process.pid, guest.pid}
+    areas = [area for pid in pids for area in memory_areas(pid)]
+    of_guest = sum(kib["Pss"] for name, kib in areas if "memfd:strait-guest" in name)
+    beside = sum(kib["Pss"] for name, kib in areas if "memfd:strait-guest" not in name)
+    written = sum(kib["Anonymous"] for _, kib in areas)
+    print(f"{beside} KiB, {written} KiB of them written")
+    assert len(pids) == 2 and of_guest > 0
+    assert 0 < beside <= 5 * 1024
+    guest.press()
+    guest.finish()
 
 
 def test_memory_is_sealed(lab, tmp_path):
