@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <malloc.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -182,6 +183,9 @@ ports::result<void> confine(thread_kind kind)
     if (kind == thread_kind::main) {
         f.allow(starting);
         f.allow_threads();
+        // Memory from one heap for all threads: a thread's own, when it shrinks, has the library
+        // look into /proc, by calls that only this thread has (glibc's malloc/arena.c).
+        (void)::mallopt(M_ARENA_MAX, 1);
         f.allow_requests(SCMP_SYS(ioctl), starting_requests);
     }
     if (const int error = f.load(); error != 0) {
