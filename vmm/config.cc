@@ -116,7 +116,7 @@ control::parameter net()
         .kind = kind::options,
         .help = "a network device, served over vhost-user",
         .placeholder = "KEY=VALUE,...",
-        .repeats = max_nets,
+        .repeats = max_devices,
         .members = {{.name = "socket",
                      .kind = kind::text,
                      .help = "of the back end; it may come later, and go and come again",
@@ -499,6 +499,11 @@ result<config> to_config(const json::object& p)
         if (auto done = set(c, p); done.has_error()) {
             return done.error();
         }
+    }
+    if (const auto all = c.nets.size() + c.disks.size(); all > max_devices) {
+        return error{std::to_string(c.nets.size()) + " --net and " +
+                     std::to_string(c.disks.size()) + " --disk are " + std::to_string(all) +
+                     " devices; the machine's PCI bus has room for " + std::to_string(max_devices)};
     }
     return c;
 }

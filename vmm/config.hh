@@ -23,7 +23,9 @@ namespace strait::vmm {
 
 // How long a guest has to switch itself off, unless whoever asks says otherwise.
 inline constexpr std::chrono::seconds power_off_patience{30};
-inline constexpr std::size_t max_nets = 8;
+// Network devices and disks together: as many as the PCI bus has room for beside its bridge and the
+// entropy device.
+inline constexpr std::size_t max_devices = 30;
 inline constexpr std::size_t max_disks = 8;
 
 struct disk_config {

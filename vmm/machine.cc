@@ -163,6 +163,7 @@ machine::machine(const config& c, machine_hooks hooks, memory ram, std::unique_p
 
 result<void> machine::add_devices(resources& r)
 {
+    static_assert(max_devices + 2 == pci::max_functions); // the host bridge, and entropy
     for (virtio::net_options o : config_.nets) {
         o.begin = &device_threads_;
         auto net = virtio::net::make(o, ram_);

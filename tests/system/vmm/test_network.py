@@ -2,6 +2,7 @@
 """Network devices of guests on the switch and on testpmd, which is somebody else's back end: what
 the guests count, what the switch counts, and back ends that come and go."""
 
+import pathlib
 import struct
 
 import pytest
@@ -221,6 +222,31 @@ def test_two_devices(bridge):
     assert bridge.stats("vm1")["rx_packets"] == 101
     assert bridge.stats("vm2")["rx_packets"] == 50
     assert bridge.stats("vm3")["tx_packets"] == 101
+
+
+def test_as_many_devices_as_a_bus_has_room_for(bridge, tmp_path):
+    """Each with 16 pairs of queues. The guest sets all of them up, and its frames go by the last;
+    nobody is at the others' sockets."""
+    most = 30
+    one, two = (bridge.add(name) for name in ("vm1", "vm2"))
+    other = echoing(bridge, two)
+    each = " ".join(f"device={number} net" for number in range(most))
+    guest = bridge.lab.bare_guest(
+        f"{PATIENT} pci dst={ECHO} {each} ping=100 stop button",
+        nets=[*(f"socket={tmp_path}/{number},queues=16" for number in range(most - 1)),
+              f"socket={one},queues=16"])
+    guest.wait_told("button", "waiting")
+    assert guest.number("pci_functions") == 32 and guest.number("net_devices") == most
+    assert guest.told("net") == ["ok"] * most
+    assert guest.number("ping") == 100
+    vectors = [line for line in guest.told("capability") if "msix vectors=34 " in line]
+    assert len(vectors) == most
+    assert len(guest.vm("info")["nets"]) == most
+    print(f"{len(list(pathlib.Path(f'/proc/{guest.pid}/fd').iterdir()))} descriptors")
+    guest.press()
+    for made in (guest, other):
+        made.finish()
+    assert bridge.stats("vm1")["rx_packets"] == 101
 
 
 def test_unprivileged(bridge):

@@ -142,9 +142,9 @@ struct mistake {
 
 TEST_F(configuration, that_is_wrong_is_told_what_would_be_right)
 {
-    std::string nine;
-    for (int i = 0; i < 9; ++i) {
-        nine += "--net socket=/s" + std::to_string(i) + " ";
+    std::string many;
+    for (int i = 0; i < 30; ++i) {
+        many += "--net socket=/s" + std::to_string(i) + " ";
     }
     for (const auto& [options, says] : std::initializer_list<mistake>{
              {"--memory 256", "--memory is 256; it must be a size from 16M to 1T, like 256M"},
@@ -200,7 +200,9 @@ TEST_F(configuration, that_is_wrong_is_told_what_would_be_right)
              {"--net socket=/a --net socket=/a", "two --net have the socket /a"},
              {"--net socket=/a,mac=02:00:00:00:00:01 --net socket=/b,mac=02:00:00:00:00:01",
               "two --net have the mac 02:00:00:00:00:01"},
-             {nine, "--net is given 9 times; at most 8 are possible"},
+             {many + "--net socket=/t", "--net is given 31 times; at most 30 are possible"},
+             {many + "--disk a",
+              "30 --net and 1 --disk are 31 devices; the machine's PCI bus has room for 30"},
              {"--disk read-only=on",
               "--disk has no path; it must be a path, and keys with their values, like PATH"},
              {"--disk a,b", "--disk has two values for path"},
