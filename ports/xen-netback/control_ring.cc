@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <span>
+#include <string_view>
 #include <utility>
 
 namespace strait::xen {
@@ -41,21 +43,23 @@ bool control_ring::serve() noexcept
         return false;
     }
     const std::uint32_t count = std::min(ready, budget);
+    // An answer takes its message's slot, and to keep what was asked for takes time: a process that
+    // is killed meanwhile leaves messages that the next one can still read.
+    std::array<netif::control_response, budget> answers;
     for (std::uint32_t i = 0; i < count; ++i) {
-        const auto request = ring_.read<netif::control_request>(taken_);
+        const auto request = ring_.read<netif::control_request>(taken_ + i);
         reply answer{};
         try {
             answer = handle(request);
         } catch (const std::bad_alloc&) {
             answer = {status::buffer_overflow, 0};
         }
-        ring_.write(taken_++, netif::control_response{.id = request.id,
-                                                      .type = request.type,
-                                                      .status = answer.status,
-                                                      .data = answer.data});
+        answers[i] = {
+            .id = request.id, .type = request.type, .status = answer.status, .data = answer.data};
     }
-    if (std::exchange(changed_, false) && keep_) {
-        keep_(kept());
+    keep();
+    for (const auto& answer : std::span{answers}.first(count)) {
+        ring_.write(taken_++, answer);
     }
     ring_.publish_responses(taken_);
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -150,25 +154,40 @@ constexpr std::string_view none_word = "none ";
 
 } // namespace
 
-std::string control_ring::kept() const
+// What could not be kept is tried again when the next message is answered.
+void control_ring::keep() noexcept
 {
-    return std::string{toeplitz_ ? toeplitz_word : none_word} + wanted_.to_text();
+    if (!changed_ || !keep_) {
+        return;
+    }
+    try {
+        const std::string text =
+            std::string{toeplitz_ ? toeplitz_word : none_word} + wanted_.to_text();
+        if (text == kept_ || keep_(text)) {
+            kept_ = text;
+            changed_ = false;
+        }
+    } catch (const std::bad_alloc&) {
+        return;
+    }
 }
 
-bool control_ring::restore(std::string_view text)
+bool control_ring::restore(const std::string& text)
 {
     const bool toeplitz = text.starts_with(toeplitz_word);
     if (!toeplitz && !text.starts_with(none_word)) {
         return false;
     }
-    text.remove_prefix(toeplitz ? toeplitz_word.size() : none_word.size());
-    const auto wanted = hash_config::from_text(text, rings_.sinks.size());
+    const auto wanted = hash_config::from_text(
+        std::string_view{text}.substr(toeplitz ? toeplitz_word.size() : none_word.size()),
+        rings_.sinks.size());
     if (!wanted) {
         return false;
     }
     toeplitz_ = toeplitz;
     wanted_ = *wanted;
     publish();
+    kept_ = text;
     changed_ = false;
     return true;
 }

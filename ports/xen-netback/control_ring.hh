@@ -13,7 +13,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 
 namespace strait::xen {
 
@@ -23,8 +22,8 @@ public:
     static constexpr std::uint32_t budget = 16;
 
     // Given what the guest asked for, before the guest is told that it is done: a text that
-    // restore() takes.
-    using keeper = std::function<void(const std::string&)>;
+    // restore() takes. False: it could not be kept.
+    using keeper = std::function<bool(const std::string&)>;
 
     // What it refers to outlives it. It changes the hash of `rings`.
     control_ring(std::unique_ptr<mapped_grants> page, std::unique_ptr<event_channel> channel,
@@ -32,7 +31,7 @@ public:
 
     // What the guest asked of another process. False, and nothing changed: the text is not of a
     // keeper's, or names queues that are not there.
-    [[nodiscard]] bool restore(std::string_view text);
+    [[nodiscard]] bool restore(const std::string& text);
 
     // Readable when there may be messages.
     [[nodiscard]] int descriptor() const noexcept { return channel_->descriptor(); }
@@ -51,7 +50,7 @@ private:
     [[nodiscard]] reply set_mapping(const netif::control_request& r) noexcept;
     [[nodiscard]] bool read_grant(std::uint32_t grant, void* to, std::uint16_t size) noexcept;
     void publish();
-    [[nodiscard]] std::string kept() const;
+    void keep() noexcept;
 
     const std::unique_ptr<mapped_grants> page_;
     const std::unique_ptr<event_channel> channel_;
@@ -61,6 +60,7 @@ private:
     std::uint32_t taken_;
     const keeper keep_;
     bool changed_{false}; // since it was kept
+    std::string kept_;
     bool toeplitz_{false};
     hash_config wanted_;
     const char* fault_{nullptr};

@@ -21,7 +21,13 @@ using ports::error;
 namespace {
 
 // In the own folder: what the guest asked for by its control ring, for the next process.
-constexpr const char* hash_node = "hash";
+constexpr std::string_view hash_node = "hash";
+constexpr std::string_view carrier_node = "carrier"; // netif.h, "Link state"
+
+std::string below(const std::string& folder, std::string_view node)
+{
+    return folder + '/' + std::string{node};
+}
 
 // The store did not answer.
 struct unreadable {
@@ -51,6 +57,12 @@ vif::vif(vif_id id, vif_settings s, hypervisor& h, dataplane::rcu_domain& rcu, q
       path_{id.backend_path()},
       mtu_{settings_.mtu}
 {}
+
+bool vif::writes_alone(std::string_view path) noexcept
+{
+    const std::string_view node = path.substr(path.rfind('/') + 1);
+    return node == hash_node || node == carrier_node;
+}
 
 void vif::detach()
 {
@@ -160,6 +172,7 @@ void vif::follow(const std::optional<std::string>& frontend)
 bool vif::evaluate()
 {
     using enum xenbus_state;
+    failed_carrier_.reset();
     try {
         own_ = read_state(path_);
         if (own_ == absent) {
@@ -267,13 +280,15 @@ void vif::tell_carrier()
 {
     const bool there = carrier_.load(std::memory_order_relaxed);
     // Without a device there is nobody to tell; announce() will.
-    if (there == told_carrier_ || own_ == xenbus_state::absent || own_ == xenbus_state::closed) {
+    if (there == told_carrier_ || there == failed_carrier_ || own_ == xenbus_state::absent ||
+        own_ == xenbus_state::closed) {
         return;
     }
-    told_carrier_ = there; // once: a store that fails is not asked at each look
-    (void)change(
-        [&](transaction t) { return store_.write(path_ + "/carrier", there ? "1" : "0", t); },
-        "its carrier");
+    const auto write = [&](transaction t) {
+        return store_.write(below(path_, carrier_node), there ? "1" : "0", t);
+    };
+    // A store that fails is not asked at each look, but when something has changed.
+    (change(write, "its carrier") ? told_carrier_ : failed_carrier_) = there;
 }
 
 int vif::control_descriptor() const noexcept
@@ -312,7 +327,8 @@ void vif::announce()
         {"feature-ctrl-ring", "1"},
         {"feature-xdp-headroom", "1"},
     };
-    const auto write_all = [this](transaction t) -> ports::result<void> {
+    const bool carrier = carrier_.load(std::memory_order_relaxed);
+    const auto write_all = [this, carrier](transaction t) -> ports::result<void> {
         const auto write = [&](const std::string& key, const std::string& value) {
             return store_.write(path_ + "/" + key, value, t);
         };
@@ -332,13 +348,7 @@ void vif::announce()
                 return done;
             }
         }
-        const bool carrier = carrier_.load(std::memory_order_relaxed);
-        told_carrier_ = carrier;
-        if (auto done = write("carrier", carrier ? "1" : "0"); done.has_error()) {
-            return done;
-        }
-        // Of another connection.
-        if (auto done = store_.remove(path_ + "/" + hash_node, t); done.has_error()) {
+        if (auto done = write(std::string{carrier_node}, carrier ? "1" : "0"); done.has_error()) {
             return done;
         }
         // libxl's own script has nothing left to say.
@@ -349,6 +359,7 @@ void vif::announce()
     };
     if (change(write_all, "what the switch can do")) {
         own_ = xenbus_state::init_wait;
+        told_carrier_ = carrier;
     }
 }
 
@@ -510,21 +521,32 @@ ports::result<std::unique_ptr<control_ring>> vif::make_control_ring(ring_set& ri
         return error{"its control ring's event channel cannot be bound: " +
                      channel.error().message};
     }
-    auto ring = std::make_unique<control_ring>(std::move(*page), std::move(*channel), rings, rcu_,
-                                               [this](const std::string& s) { keep_hash(s); });
-    const auto kept = adopting ? read(path_ + "/" + hash_node) : std::nullopt;
+    const std::string node = below(path_, hash_node);
+    if (!adopting) { // what is there is another connection's
+        const auto remove = [&](transaction t) { return store_.remove(node, t); };
+        if (read(node) && !change(remove, "the hash that its driver asked for before")) {
+            return error{"what its driver asked for before cannot be removed from the store"};
+        }
+    } else { // the process before may have ended between an answer and its announcement
+        (*channel)->notify();
+    }
+    auto ring =
+        std::make_unique<control_ring>(std::move(*page), std::move(*channel), rings, rcu_,
+                                       [this](const std::string& s) { return keep_hash(s); });
+    const auto kept = adopting ? read(node) : std::nullopt;
     if (kept && !ring->restore(*kept)) {
-        note(std::string{"what its driver asked for of its hash cannot be read ("} + hash_node +
-             "), so its queues are chosen by the switch's own");
+        note(
+            "what its driver asked for of its hash cannot be read, so its queues are chosen by the "
+            "switch's own");
     }
     return ring;
 }
 
 // What the guest told this process, the next one is not told again.
-void vif::keep_hash(const std::string& text)
+bool vif::keep_hash(const std::string& text)
 {
-    (void)change([&](transaction t) { return store_.write(path_ + "/" + hash_node, text, t); },
-                 "its hash");
+    return change([&](transaction t) { return store_.write(below(path_, hash_node), text, t); },
+                  "the hash that its driver asked for");
 }
 
 frontend_features vif::read_features() const

@@ -19,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,10 @@ public:
     vif& operator=(const vif&) = delete;
 
     [[nodiscard]] vif_id id() const noexcept { return id_; }
+
+    // Whether it is a node of a device's that nobody but a vif writes, for itself or its guest:
+    // that it has changed is no news.
+    [[nodiscard]] static bool writes_alone(std::string_view path) noexcept;
 
     // ---- one thread, which may wait for the store ----
 
@@ -101,7 +106,7 @@ private:
                                                         bool adopting);
     ports::result<void> add_queue(ring_set& rings, const std::string& folder, bool adopting);
     ports::result<std::unique_ptr<control_ring>> make_control_ring(ring_set& rings, bool adopting);
-    void keep_hash(const std::string& text);
+    [[nodiscard]] bool keep_hash(const std::string& text);
     void tell_carrier();
     [[nodiscard]] frontend_features read_features() const;
     [[nodiscard]] credit read_rate() const;
@@ -125,7 +130,8 @@ private:
     bool given_up_{false}; // until the frontend leaves its state, it is not connected again
     xenbus_state own_{xenbus_state::absent};
 
-    std::optional<bool> told_carrier_; // by this process
+    std::optional<bool> told_carrier_;   // by this process
+    std::optional<bool> failed_carrier_; // could not be told
 
     std::atomic<bool> up_{false};
     std::atomic<bool> carrier_{true};

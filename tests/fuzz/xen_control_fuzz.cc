@@ -87,13 +87,19 @@ public:
             return false;
         }
         const std::uint32_t count = std::min<std::uint32_t>(ready, control_ring::budget);
-        for (std::uint32_t i = 0; i < count; ++i, ++taken_) {
-            std::byte* const at = page.data() + netif::slots_offset + taken_ % slots * 16;
+        const auto slot = [this](std::uint32_t n) {
+            return page.data() + netif::slots_offset + n % slots * 16;
+        };
+        std::vector<netif::control_response> answers;
+        for (std::uint32_t i = 0; i < count; ++i) {
             netif::control_request r{};
-            std::memcpy(&r, at, sizeof r);
+            std::memcpy(&r, slot(taken_ + i), sizeof r);
             netif::control_response answer{r.id, r.type, 0, 0};
             answer.status = handle(r, answer.data);
-            std::memcpy(at, &answer, sizeof answer);
+            answers.push_back(answer);
+        }
+        for (const netif::control_response& answer : answers) { // none before all are handled
+            std::memcpy(slot(taken_++), &answer, sizeof answer);
         }
         set(netif::ring_field::rsp_prod, taken_);
         return taken_ - field(netif::ring_field::rsp_event) < count;
@@ -306,7 +312,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::size_t& told = channel->told;
     std::string kept;
     control_ring control{std::make_unique<ring_mapping>(ring), std::move(channel), rings, m.rcu,
-                         [&](const std::string& text) { kept = text; }};
+                         [&](const std::string& text) {
+                             check(text != kept);
+                             kept = text;
+                             return true;
+                         }};
 
     for (std::size_t i = 0; i < operations; ++i, operation += 4) {
         std::uint16_t value = 0;
@@ -359,6 +369,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                            std::make_unique<fuzz::quiet_channel>(), others, m.rcu};
         check(other.restore(kept));
         expected.check_hash(others.guest->hash);
+        hash_packet(m, dataplane::head_copy, 0, others.guest->hash, expected);
         others.sinks.clear();
     }
     rings.sinks.clear();

@@ -279,5 +279,70 @@ TEST_F(control_ring_test, it_goes_on_where_another_process_stopped)
     EXPECT_EQ(take().data, hash_config::max_mapping);
 }
 
+// To keep takes time, and a process can be killed meanwhile: another one finds the ring as it is
+// then, with messages that are not answered yet.
+TEST_F(control_ring_test, one_that_is_killed_while_it_keeps_leaves_messages_that_can_be_read)
+{
+    std::array<std::byte, page_size> left{};
+    std::string kept;
+    const auto make = [&](control_ring::keeper keep) {
+        ring_.reset();
+        const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
+        auto channel = hypervisor_->bind(domain, offered_.port).value();
+        ring_ = std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(),
+                                               std::move(channel), rings_, rcu_, std::move(keep));
+    };
+    make([&](const std::string& text) {
+        std::memcpy(left.data(), ring_page_, left.size());
+        kept = text;
+        return true;
+    });
+    std::array<std::uint8_t, hash_config::max_key> key;
+    std::iota(key.begin(), key.end(), std::uint8_t{1});
+    std::memcpy(page_, key.data(), key.size());
+    (void)put(control_type::set_hash_algorithm, {netif::hash_algorithm::toeplitz});
+    (void)put(control_type::set_hash_key, {page(), hash_config::max_key});
+    (void)put(control_type::set_hash_mapping_size, {4});
+    (void)put(control_type::set_hash_flags, {hash_type::all});
+    (void)front_.publish();
+    EXPECT_TRUE(ring_->serve());
+    const std::string first = kept;
+    ASSERT_TRUE(first.starts_with("toeplitz 0f0102"));
+    std::memcpy(ring_page_, left.data(), left.size());
+    make([&](const std::string& text) {
+        kept = text;
+        return true;
+    });
+    ASSERT_TRUE(ring_->restore(first));
+    EXPECT_TRUE(ring_->serve());
+    ASSERT_NE(hash(), nullptr);
+    EXPECT_EQ("toeplitz " + hash()->to_text(), first);
+    EXPECT_EQ(kept, first);
+    EXPECT_EQ(front_.ready(), 4U);
+}
+
+TEST_F(control_ring_test, what_cannot_be_kept_is_tried_again)
+{
+    ring_.reset();
+    bool works = false;
+    unsigned calls = 0;
+    const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
+    auto channel = hypervisor_->bind(domain, offered_.port).value();
+    ring_ =
+        std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(), std::move(channel),
+                                       rings_, rcu_, [&](const std::string&) {
+                                           ++calls;
+                                           return works;
+                                       });
+    use_toeplitz();
+    EXPECT_EQ(calls, 1U);
+    (void)ask(control_type::get_hash_flags);
+    EXPECT_EQ(calls, 2U);
+    works = true;
+    (void)ask(control_type::get_hash_flags);
+    use_toeplitz();
+    EXPECT_EQ(calls, 3U) << "what is kept already is not kept again";
+}
+
 } // namespace
 } // namespace strait::xen::test

@@ -208,14 +208,16 @@ TEST(vif_event, restart_of_the_switch_keeps_what_the_guest_asked_of_its_hash)
         l.restart();
         EXPECT_EQ(l.back_state(), "4") << text;
         EXPECT_EQ(hash_of_one(), 0U) << text;
+        EXPECT_THAT(l.detail("features"), testing::Not(HasSubstr("toeplitz"))) << text;
     }
     // Another connection begins without.
     l.set(l.back_path + "/hash", kept);
     l.set(l.front_path + "/state", "6");
     l.back();
-    l.set(l.front_path + "/state", "1");
-    l.back();
+    l.driver.reset();
+    ASSERT_TRUE(l.connect({.queues = 4, .control_ring = true}));
     EXPECT_EQ(l.get(l.back_path + "/hash"), "(none)");
+    EXPECT_THAT(l.detail("features"), testing::Not(HasSubstr("toeplitz")));
 }
 
 TEST(vif_event, carrier_follows_the_port)
