@@ -221,13 +221,39 @@ rte_mbuf* own(packet& p, rte_mempool* pool) noexcept
 
 namespace {
 
-void lengthen_from_remote(packet_slot& p, std::size_t room) noexcept
+// What of a remote payload there is room for behind the head.
+std::size_t more_of_remote(const packet_slot& p) noexcept
+{
+    const std::byte* const end = p.head.data() + p.head.size();
+    return std::min(static_cast<std::size_t>(end - p.data), std::size_t{p.length}) - p.head_length;
+}
+
+void ask_for_more(packet_slot& p, pull_batch& batch) noexcept
 {
     remote_payload& payload = *p.remote;
-    std::size_t size = std::min<std::size_t>(room, p.length - p.head_length);
-    if (size == 0 || payload.unreadable || !copy_remote(payload, 0, p.data + p.head_length, size)) {
-        return;
+    std::byte* to = p.data + p.head_length;
+    std::size_t left = payload.unreadable ? 0 : more_of_remote(p);
+    payload.uncounted |= left > 0; // until it was read
+    for (const remote_span& span : payload.spans) {
+        const std::size_t size = std::min<std::size_t>(span.size, left);
+        if (size == 0) {
+            return;
+        }
+        batch.add(payload, span.part(0, size), to);
+        to += size;
+        left -= size;
     }
+}
+
+// What was asked for is there.
+void take_more(packet_slot& p) noexcept
+{
+    remote_payload& payload = *p.remote;
+    std::size_t size = more_of_remote(p);
+    if (payload.unreadable) {
+        return; // what is behind the head's end is looked at by nobody
+    }
+    payload.uncounted = false;
     p.head_length = static_cast<std::uint16_t>(p.head_length + size);
     while (!payload.spans.empty()) {
         remote_span& first = payload.spans.front();
@@ -241,18 +267,12 @@ void lengthen_from_remote(packet_slot& p, std::size_t room) noexcept
     p.remote = nullptr;
 }
 
-} // namespace
-
-void lengthen_head(packet_slot& p, burst& b) noexcept
+void lengthen_from_segments(packet_slot& p, burst& b) noexcept
 {
-    std::byte* const end = p.head.data() + p.head.size();
-    if (p.remote != nullptr) {
-        lengthen_from_remote(p, static_cast<std::size_t>(end - p.data) - p.head_length);
-        return;
-    }
     if (p.segment_count == 0 || p.mbuf != nullptr) { // an mbuf's first piece is no slot
         return;
     }
+    std::byte* const end = p.head.data() + p.head.size();
     auto at = static_cast<std::size_t>(p.segments - b.segments.data());
     while (p.segment_count > 0 && p.data + p.head_length < end) {
         guest_span& from = b.segments[at];
@@ -267,6 +287,32 @@ void lengthen_head(packet_slot& p, burst& b) noexcept
             --p.segment_count;
         }
     }
+}
+
+} // namespace
+
+void lengthen_heads(std::span<packet_slot* const> packets, burst& b) noexcept
+{
+    pull_batch batch;
+    for (packet_slot* const p : packets) {
+        if (p->remote == nullptr) {
+            lengthen_from_segments(*p, b);
+        } else {
+            ask_for_more(*p, batch);
+        }
+    }
+    batch.flush();
+    for (packet_slot* const p : packets) {
+        if (p->remote != nullptr) {
+            take_more(*p);
+        }
+    }
+}
+
+void lengthen_head(packet_slot& p, burst& b) noexcept
+{
+    packet_slot* const one[] = {&p};
+    lengthen_heads(one, b);
 }
 
 packet_slot* clone_packet(packet& from, burst& to, rte_mempool* pool,

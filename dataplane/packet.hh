@@ -160,6 +160,8 @@ void localise(std::span<packet* const> packets, rte_mempool* pool) noexcept;
 // room for. The payload lies in segments of `b`, or is remote: then it costs a call of its copier,
 // and remote->unreadable may be set. What was read before is not read again.
 void lengthen_head(packet_slot& p, burst& b) noexcept;
+// Of several packets of one burst: what is remote, in as few calls as can be.
+void lengthen_heads(std::span<packet_slot* const> packets, burst& b) noexcept;
 
 // Another packet with the same frame in the next slot of `to`, for who changes headers after the
 // packet has gone somewhere as it was. Its head is its own, its payload is `from`'s, which from

@@ -133,6 +133,8 @@ struct remote_payload {
     std::span<remote_span> spans; // what lengthen_head() took goes from their begin
     // Set by whoever found that the sender's grants cannot be read: the sender is to be told.
     bool unreadable;
+    // And whether no port has counted the packet yet that is lost by that: lengthen_head()'s.
+    bool uncounted{false};
 };
 
 } // namespace strait::dataplane

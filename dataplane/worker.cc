@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
@@ -516,8 +517,13 @@ void worker::make_local(std::span<packet* const> packets, port_counters& counter
     std::array<packet*, burst::capacity> remote;
     std::size_t count = 0;
     for (packet* const p : packets) {
-        if (p->remote != nullptr && !p->remote->unreadable) {
+        if (p->remote == nullptr) {
+            continue;
+        }
+        if (!p->remote->unreadable) {
             remote[count++] = p;
+        } else if (std::exchange(p->remote->uncounted, false)) {
+            port_counters_[to_index(p->in_port)].drop(drop_reason::grant_error, *p);
         }
     }
     const std::span<packet* const> tried = std::span{remote}.first(count);

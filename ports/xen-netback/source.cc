@@ -202,7 +202,9 @@ source::taking source::take(burst& b, const queue_context& context, std::uint32_
                      .segment_size = 0,
                      .kind = segmentation::none,
                      .checksum_blank = (first.flags & netif::tx_flag::checksum_blank) != 0,
-                     .payload = false};
+                     .payload = false,
+                     .read = false,
+                     .fault = dataplane::offload_fault::none};
     const std::size_t answers_before = answer_count_;
     const auto stop = [&](const char* why) {
         fail(why);
@@ -311,19 +313,36 @@ void source::gather(burst& b, frame& f, std::span<const tx_request> parts,
     }
 }
 
-// What the guest left undone becomes the packet's intent. Headers that are longer than the head, as
-// with many options, are hardly ever seen: their rest is copied by itself.
-bool source::infer(burst& b, packet_slot& p, const frame& f) noexcept
+// What the guest left undone becomes the packets' intent. Headers that are longer than the head,
+// as with many options, are hardly ever seen: their rest is copied in one call more.
+void source::infer(burst& b, std::span<const remote_copy> pieces) noexcept
 {
-    const auto once = [&] {
-        return dataplane::infer_offload(p, f.checksum_blank, f.kind, f.segment_size);
+    const auto look = [&b](frame& f) noexcept {
+        f.fault =
+            dataplane::infer_offload(b.slots[f.packet], f.checksum_blank, f.kind, f.segment_size);
     };
-    dataplane::offload_fault fault = once();
-    if (fault == dataplane::offload_fault::beyond_head) [[unlikely]] {
-        dataplane::lengthen_head(p, b);
-        fault = once();
+    std::array<packet_slot*, burst::capacity> longer;
+    std::size_t count = 0;
+    for (frame& f : std::span{frames_}.first(frame_count_)) {
+        f.read = std::ranges::all_of(pieces.subspan(f.first_piece, f.pieces),
+                                     [](const remote_copy& c) { return c.done(); });
+        f.fault = dataplane::offload_fault::none;
+        if (f.read && (f.checksum_blank || f.kind != segmentation::none)) {
+            look(f);
+            if (f.fault == dataplane::offload_fault::beyond_head) [[unlikely]] {
+                longer[count++] = &b.slots[f.packet];
+            }
+        }
     }
-    return fault == dataplane::offload_fault::none;
+    if (count == 0) [[likely]] {
+        return;
+    }
+    dataplane::lengthen_heads(std::span{longer}.first(count), b);
+    for (frame& f : std::span{frames_}.first(frame_count_)) {
+        if (f.fault == dataplane::offload_fault::beyond_head) {
+            look(f);
+        }
+    }
 }
 
 // Copies the heads, and takes out of the burst what could not be read or is no frame.
@@ -337,17 +356,16 @@ void source::finish(burst& b, const queue_context& context) noexcept
     if (context.expected != nullptr) {
         context.expected->prefetch_buffers(b.count);
     }
+    infer(b, pieces);
     std::size_t kept = 0;
     std::uint64_t bytes = 0;
     for (const frame& f : std::span{frames_}.first(frame_count_)) {
-        const auto own = pieces.subspan(f.first_piece, f.pieces);
         packet_slot& p = b.slots[f.packet];
         drop_reason reason{};
-        if (!std::ranges::all_of(own, [](const remote_copy& c) { return c.done(); })) [[unlikely]] {
+        if (!f.read) [[unlikely]] {
             guest_.counters.source_errors.add(1);
             reason = drop_reason::grant_error;
-        } else if ((f.checksum_blank || f.kind != segmentation::none) && !infer(b, p, f))
-            [[unlikely]] {
+        } else if (f.fault != dataplane::offload_fault::none) [[unlikely]] {
             // Of grants that cannot be read, release() tells.
             reason = p.remote != nullptr && p.remote->unreadable ? drop_reason::grant_error
                                                                  : drop_reason::bad_offload;

@@ -71,6 +71,8 @@ private:
         dataplane::segmentation kind;
         bool checksum_blank;
         bool payload; // whether payloads_ has something of it
+        bool read;    // its head
+        dataplane::offload_fault fault;
     };
     enum class taking : std::uint8_t { frame, nothing, stop };
 
@@ -81,8 +83,7 @@ private:
                                    const netif::tx_request& first, bool& multicast) noexcept;
     void gather(dataplane::burst& b, frame& f, std::span<const netif::tx_request> parts,
                 std::uint32_t total) noexcept;
-    [[nodiscard]] static bool infer(dataplane::burst& b, dataplane::packet_slot& p,
-                                    const frame& f) noexcept;
+    void infer(dataplane::burst& b, std::span<const dataplane::remote_copy> pieces) noexcept;
     void finish(dataplane::burst& b, const ports::queue_context& context) noexcept;
     void answer_all(const frame& f, std::int16_t status) noexcept;
     void fail(const char* why) noexcept { fault_.store(why, std::memory_order_release); }

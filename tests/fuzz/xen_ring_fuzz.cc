@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
@@ -119,6 +120,34 @@ void check_ring(const machine& m, std::size_t slot_size, std::uint32_t first, st
     }
 }
 
+// Frames whose headers are longer than what is read at first: pages 8 to 11 begin with IPv4 and TCP
+// with as many options as there can be, 12 to 15 with IPv6 and extension headers without end.
+void put_headers(const machine& m)
+{
+    constexpr std::size_t first = 8;
+    constexpr std::size_t first_ipv6 = 12;
+    constexpr std::size_t ip = 14;
+    const auto put = [](std::byte* at, std::initializer_list<unsigned> bytes) {
+        for (const unsigned b : bytes) {
+            *at++ = static_cast<std::byte>(b);
+        }
+    };
+    for (std::size_t i = first; i < fuzz::page_count; ++i) {
+        std::byte* const frame = m.memory.bytes(i);
+        if (i < first_ipv6) {
+            put(frame + ip - 2, {8, 0, 0x4f});
+            put(frame + ip + 6, {0, 0, 64, 6}); // no fragment, TCP
+            put(frame + ip + 60 + 12, {0xf0});
+            continue;
+        }
+        put(frame + ip - 2, {0x86, 0xdd, 0x60});
+        put(frame + ip + 6, {60});
+        for (std::size_t at = ip + 40; at < 256; at += 8) {
+            put(frame + at, {60, 0});
+        }
+    }
+}
+
 [[nodiscard]] std::uint32_t field(const machine& m, netif::ring_field f)
 {
     std::uint32_t value = 0;
@@ -139,7 +168,8 @@ void poll(machine& m, source& s, const ports::queue_context& context)
         return;
     }
     check(!broken);
-    check(m.memory.total - pieces <= netif::ring_size);
+    // Of a slot a piece of the head, and one more where headers are longer than that.
+    check(m.memory.total - pieces <= 2 * netif::ring_size);
     check(pages_unchanged(m));
     check_ring(m, sizeof(netif::tx_request), 0, 0, 0); // nothing is answered yet
     check(m.burst.count <= dataplane::burst::capacity);
@@ -197,6 +227,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t* const image = operation + 4 * operations;
 
     m.memory.reset();
+    put_headers(m);
     std::byte* const ring = m.ring.bytes.get();
     std::memset(ring, 0, page_size);
     std::memcpy(ring, image, std::min(page_size, static_cast<std::size_t>(data + size - image)));

@@ -98,6 +98,14 @@ def source_seeds():
     yield "tiny_slots", r.input()
     yield "gso", ring().tx(0, 4000, BLANK | VALID | EXTRA).gso(1000).input()
     yield "gso_v6", ring().tx(0, 6000, BLANK | EXTRA | MORE).gso(1400, 2).tx(1, 3000).input()
+    yield "long_headers", ring().tx(8, 4000, BLANK | VALID | EXTRA).gso(1000).tx(9, 200, BLANK).tx(
+        12, 300, BLANK).tx(8, 140, BLANK | MORE).tx(8, 10, 0, 130).tx(10, 60).input()
+    yield "long_headers_gone", ring().tx(8, 200, BLANK | MORE).tx(9, 72, 0, 128).tx(
+        8, 200, BLANK).input(toggle(9), poll(), toggle(9))
+    r = ring()
+    for i in range(64):
+        r.tx(12, 400, BLANK | MORE).tx(12, 14, MORE, 110).tx(12, 20, MORE, 124).tx(12, 256, 0, 144)
+    yield "long_headers_of_all", r.input()
     yield "gso_zero", ring().tx(0, 4000, EXTRA).gso(0).input()
     yield "gso_kind", ring().tx(0, 4000, EXTRA).gso(1000, 3).input()
     yield "extras", ring().tx(0, 60, EXTRA).gso(1000, 1, EXTRA_MORE).extra(

@@ -48,6 +48,7 @@ struct left_undone {
     std::uint16_t size{0};
     bool remote{false};
     bool taken_back{false};
+    bool looked_at{false};
 };
 
 // Gives what the test put in: as mbufs, or as a guest's packets lie when `borrowed` is set.
@@ -115,6 +116,9 @@ public:
                 remote_.push_back(std::make_unique<remote_packet>(guest_, frames_.front(), 1000));
                 if (todo.taken_back) {
                     guest_.take_back(remote_.back()->reference(0));
+                }
+                if (todo.looked_at) {
+                    dataplane::lengthen_head(remote_.back()->get(), b);
                 }
                 static_cast<dataplane::packet&>(p) = remote_.back()->get();
             } else if (borrowed_) {
@@ -877,8 +881,9 @@ TEST_F(workers, grants_taken_back_are_counted_once_and_told_to_the_sender)
     publish();
     const frame good = make_frame("ff:ff:ff:ff:ff:ff", mac(1), 2000);
     for (unsigned i = 0; i < 10; ++i) {
-        ports_[0].in->feed(good, {.remote = true});
-        ports_[0].in->feed(good, {.remote = true, .taken_back = true});
+        const bool looked_at = i % 2 == 0; // behind its head, before it went anywhere
+        ports_[0].in->feed(good, {.remote = true, .looked_at = looked_at});
+        ports_[0].in->feed(good, {.remote = true, .taken_back = true, .looked_at = looked_at});
     }
     ASSERT_TRUE(wait([&] { return ports_[0].in->unreadable() == 10; }));
     ASSERT_TRUE(wait([&] { return ports_[2].out->count() == 10; }));

@@ -249,6 +249,27 @@ TEST_F(packet, a_head_is_made_longer_from_remote_payload)
     dataplane::lengthen_head(p.get(), *burst_);
     EXPECT_EQ(p.get().head_length, dataplane::head_copy);
     EXPECT_TRUE(p.payload().unreadable);
+    EXPECT_TRUE(p.payload().uncounted) << "whoever it was to go to has to";
+}
+
+TEST_F(packet, many_heads_are_made_longer_in_one_call)
+{
+    remote_guest guest;
+    const frame f = make_frame(b, a, 600, 3);
+    remote_packet good{guest, f};
+    remote_packet bad{guest, f};
+    remote_packet other{guest, f};
+    guest.take_back(bad.reference(0));
+    dataplane::packet_slot* const list[] = {&good.get(), &bad.get(), &other.get()};
+    dataplane::lengthen_heads(list, *burst_);
+    EXPECT_EQ(guest.calls, 1U);
+    for (remote_packet* const p : {&good, &other}) {
+        EXPECT_EQ(p->get().head_length, dataplane::longest_head);
+        EXPECT_EQ(bytes_of(p->get()), f);
+        EXPECT_FALSE(p->payload().unreadable || p->payload().uncounted);
+    }
+    EXPECT_EQ(bad.get().head_length, dataplane::head_copy);
+    EXPECT_TRUE(bad.payload().unreadable);
 }
 
 TEST_F(packet, a_head_in_an_mbuf_stays_as_long_as_it_is)

@@ -3,6 +3,8 @@
 // that are copied for it: the worst that a ring can say.
 #include "tests/unit/ports/xen-netback/ring_lab.hh"
 
+#include "tests/unit/dataplane/ip_frame.hh"
+
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -102,6 +104,23 @@ TEST_F(xen_ring_work, of_full_frames_is_bounded)
     fill(4096, 0);
     expect_bounded();
     EXPECT_EQ(guest_.worker().counters.rx_packets.read(), 64U);
+}
+
+// Extension headers that go on behind the head, and end nowhere: each frame's are looked at twice.
+TEST_F(xen_ring_work, of_long_headers_is_bounded)
+{
+    const strait::test::ip_frame shape{
+        .ipv6 = true, .extensions = std::vector<std::uint8_t>(20, 60), .payload = 100};
+    for (int i = 0; i < 64; ++i) {
+        guest_.send(shape.build(true), {.checksum_blank = true}, std::vector<std::uint16_t>(3, 50));
+    }
+    guest_.publish();
+    const auto before = hypervisor_->counts();
+    (void)guest_.receive();
+    guest_.release();
+    EXPECT_LE(hypervisor_->counts().pieces - before.pieces, 2 * netif::ring_size);
+    EXPECT_EQ(hypervisor_->counts().calls - before.calls, 2U);
+    EXPECT_EQ(guest_.worker().drops(dataplane::drop_reason::bad_offload), 64U);
 }
 
 TEST_F(xen_ring_work, of_a_burst_to_it_is_bounded)
