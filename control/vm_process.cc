@@ -22,10 +22,12 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -363,18 +365,34 @@ struct service_limits {
     std::size_t tasks;    // processes and threads
 };
 
+// What a disk can take of memory: all of it, where its file system is in memory.
+std::uint64_t memory_of(const vmm::disk_config& d)
+{
+    struct statfs where {};
+    std::error_code none;
+    const std::uintmax_t size = std::filesystem::file_size(d.path, none);
+    const bool in_memory = ::statfs(d.path.c_str(), &where) == 0 &&
+                           (where.f_type == TMPFS_MAGIC || where.f_type == RAMFS_MAGIC);
+    return in_memory && !d.read_only && !none ? size : 0;
+}
+
 // Well above what a machine takes: a VMM that its guest has taken over gets no more of the host.
 service_limits limits_of(const vmm::config& c)
 {
-    const std::uint64_t guest = c.memory.bytes;
-    // The kernel's tables for it, KVM's, the process's and the file's: 8 to 9 bytes each for 4 KiB.
-    const std::uint64_t tables = guest / 32; // NOLINT(*-magic-numbers)
-    // The program, a megabyte; else a cache of disks and the log, which gives way.
-    constexpr std::uint64_t own = std::uint64_t{256} << 20U;
+    std::uint64_t memory = c.memory.bytes;
+    // The kernel's tables for it, KVM's, the process's and the file's: 8 to 9 bytes each for 4 KiB,
+    // and several times as much where KVM keeps tables of its guest's.
+    memory += c.memory.bytes / 16; // NOLINT(*-magic-numbers)
+    // The program, a megabyte, and the log; else a cache of disks, which gives way.
+    memory += std::uint64_t{256} << 20U; // NOLINT(*-magic-numbers)
+    for (const vmm::disk_config& d : c.disks) {
+        memory += memory_of(d);
+    }
     // Who waits outside the jail, the main thread, entropy's, KVM's own, the shell at the end.
     constexpr std::size_t others = 32;
-    return {.memory = guest + tables + own,
-            .tasks = c.cpus + c.nets.size() + c.disks.size() + others};
+    return {.memory = memory,
+            // A network device has a second thread, for its control queue.
+            .tasks = c.cpus + 2 * c.nets.size() + c.disks.size() + others};
 }
 
 bool service_runs(const vm_folder& folder)

@@ -5,6 +5,7 @@
 #include "control/ignored_signal.hh"
 #include "dataplane/file_descriptor.hh"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -116,13 +117,21 @@ result<void> give_up_rights(const jail_config& j)
     return {};
 }
 
-void limit_resources()
+// Enough for as many devices as there can be; `jailed`: and no more.
+void limit_resources(bool jailed)
 {
     constexpr rlim_t descriptors = 4096;
-    const rlimit few{descriptors, descriptors};
-    const rlimit none{0, 0};
-    (void)::setrlimit(RLIMIT_NOFILE, &few);
-    (void)::setrlimit(RLIMIT_CORE, &none);
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        const rlim_t most = std::min(files.rlim_max, descriptors);
+        files.rlim_cur = jailed ? most : std::max(files.rlim_cur, most);
+        files.rlim_max = jailed ? most : files.rlim_max;
+        (void)::setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (jailed) {
+        const rlimit none{0, 0};
+        (void)::setrlimit(RLIMIT_CORE, &none);
+    }
 }
 
 // Whom signals are passed on to.
@@ -194,8 +203,8 @@ result<int> run_jailed(const jail_config& j, const std::vector<shown_folder>& fo
 {
     if (j.enabled) {
         (void)::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        limit_resources();
     }
+    limit_resources(j.enabled);
     if (::geteuid() != 0 && (j.user || !j.folder.empty())) {
         return error{std::string{"--"} + (j.user ? "user" : "jail-folder") +
                      " is root's to give, and this process is not"};

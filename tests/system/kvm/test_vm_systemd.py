@@ -92,7 +92,7 @@ def test_a_guest_is_a_service(house):
     assert {seen["MainPID"], jailed} <= set(processes) and jailed != seen["MainPID"], processes
     group = f"/sys/fs/cgroup{seen['ControlGroup']}"
     most = [int(word) for word in house.sh(f"cat {group}/memory.max {group}/pids.max").split()]
-    assert most == [(64 + 2 + 256) << 20, 1 + 1 + 32]
+    assert most == [(64 + 4 + 256) << 20, 1 + 2 + 32]
     used = [int(word) for word in
             house.sh(f"cat {group}/memory.current {group}/pids.current").split()]
     assert all(now < limit / 2 for now, limit in zip(used, most)), (used, most)

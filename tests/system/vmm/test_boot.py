@@ -729,6 +729,7 @@ def bad(tmp_path_factory):
 
 KERNEL = "--kernel {image} "
 # Words with {bad}, the folder above, {image}, the guest, and {run}, an empty one; what is said.
+GIGANTIC = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-1048576kB")
 REFUSED = [
     ("--kernel {bad}/text", "{bad}/text: it is no kernel: neither a bzImage nor an ELF64 image"),
     ("--kernel {bad}/random", "{bad}/random: it is no kernel"),
@@ -765,8 +766,8 @@ REFUSED = [
     (KERNEL + "--disk {bad}/empty", "the disk {bad}/empty is empty"),
     (KERNEL + "--memory 1T --hugepages 2M", "not enough of them are free (sysctl vm.nr_hugepages)"),
     (KERNEL + "--memory 512G --hugepages 1G", "524288 MiB of guest memory in huge pages of 1 "
-     "GiB cannot be had: not enough of them are free "
-     "(/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages)"),
+     "GiB cannot be had: " + (f"not enough of them are free ({GIGANTIC}/nr_hugepages)"
+                              if GIGANTIC.exists() else "this machine has no huge pages of that")),
     (KERNEL + "--memory 1536M --hugepages 1G", "1536M; it must be whole huge pages of 1G"),
     (KERNEL + "--numa-node 77", "on NUMA node 77 cannot be had: there is no such node"),
     (KERNEL + "--vcpu-pin 0=1023",

@@ -54,9 +54,9 @@ esac
     EXPECT_THAT(content_of(run_dir_ + "/told"),
                 HasSubstr("--\n" + std::string{fake_vmm} + "\nrun\n--config\n" + folder("vm1") +
                           "/config.json\n"));
-    // The guest's 256 MiB, 1/32 of that, and 256 MiB; a CPU, a device, and 32.
-    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=MemoryMax=545259520\n"));
-    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=TasksMax=34\n"));
+    // The guest's 256 MiB, 1/16 of that, and 256 MiB; a CPU, a device's two threads, and 32.
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=MemoryMax=553648128\n"));
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=TasksMax=35\n"));
     // The script is no systemd, and does not say how it ended.
     EXPECT_EQ(done("vm stop vm1").at("ended"), "nothing is known of its end");
 
@@ -66,6 +66,16 @@ esac
     (void)done("vm stop vm1 --force");
     EXPECT_THAT(content_of(run_dir_ + "/asked"),
                 HasSubstr("kill --signal=KILL strait-vm-vm1.service\n"));
+
+    // A disk in memory takes as much of it as it has.
+    const std::string disk = "/dev/shm/strait-vm-test." + std::to_string(::getpid());
+    std::ofstream{disk} << "text";
+    fs::resize_file(disk, std::uintmax_t{1} << 20U);
+    (void)done("vm run vm2 --kernel k --bridge br0 --disk " + disk);
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=MemoryMax=554696704\n"));
+    EXPECT_THAT(content_of(run_dir_ + "/told"), HasSubstr("--property=TasksMax=36\n"));
+    (void)done("vm stop vm2 --force");
+    fs::remove(disk);
     ::setenv("PATH", before.c_str(), 1);
 }
 
