@@ -185,7 +185,7 @@ def test_ways_to_end(house):
         house.two.send(command)
         begins_anew(house.two)
         house.one.wait_ping(house.two, 60)
-    assert house.two.poweroff(30) == 0
+    assert house.two.poweroff(60) == 0
 
     house.two.arguments = ["--no-reboot"]
     house.two.boot()

@@ -125,9 +125,17 @@ class KvmGuest(MachineGuest):
         return status
 
     def poweroff(self, timeout=20):
-        """Ends the guest from inside; returns the VMM's status."""
+        """Ends the guest from inside; returns the VMM's status. If it does not end, what it is
+        at is part of the error."""
         self.send("poweroff")
-        return self.wait(timeout)
+        try:
+            return self.wait(timeout)
+        except LabError as error:
+            try:
+                at = self.sh("cat /proc/uptime; ps", 10)
+            except LabError as other:
+                at = str(other)
+            raise LabError(f"{self.name} does not switch itself off: {error}; {at}") from None
 
     def kill(self):
         """SIGKILL, as when a VMM crashes; boot() brings the guest back."""
