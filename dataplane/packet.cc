@@ -121,11 +121,11 @@ bool is_local(packet& p, rte_mempool* pool) noexcept
     return p.remote == nullptr;
 }
 
-// A part of a payload that is not local. `offset` is from the payload's first byte.
-bool copy_remote(remote_payload& payload, std::size_t offset, std::byte* to,
-                 std::size_t size) noexcept
+// Asks for a part of a payload that is not local. `offset` is from the payload's first byte. How
+// much of it there is.
+std::size_t ask_for_part(remote_payload& payload, std::size_t offset, std::byte* to,
+                         std::size_t size, pull_batch& batch) noexcept
 {
-    pull_batch batch;
     std::size_t done = 0;
     for (const remote_span& span : payload.spans) {
         if (payload.unreadable) {
@@ -143,8 +143,16 @@ bool copy_remote(remote_payload& payload, std::size_t offset, std::byte* to,
         done += n;
         offset = 0;
     }
+    return done;
+}
+
+bool copy_remote(remote_payload& payload, std::size_t offset, std::byte* to,
+                 std::size_t size) noexcept
+{
+    pull_batch batch;
+    const std::size_t there = ask_for_part(payload, offset, to, size, batch);
     batch.flush();
-    if (payload.unreadable || done < size) {
+    if (payload.unreadable || there < size) {
         payload.unreadable = true;
         std::memset(to, 0, size);
         return false;
@@ -231,18 +239,9 @@ std::size_t more_of_remote(const packet_slot& p) noexcept
 void ask_for_more(packet_slot& p, pull_batch& batch) noexcept
 {
     remote_payload& payload = *p.remote;
-    std::byte* to = p.data + p.head_length;
-    std::size_t left = payload.unreadable ? 0 : more_of_remote(p);
-    payload.uncounted |= left > 0; // until it was read
-    for (const remote_span& span : payload.spans) {
-        const std::size_t size = std::min<std::size_t>(span.size, left);
-        if (size == 0) {
-            return;
-        }
-        batch.add(payload, span.part(0, size), to);
-        to += size;
-        left -= size;
-    }
+    const std::size_t size = more_of_remote(p);
+    payload.uncounted |= !payload.unreadable && size > 0; // until it was read
+    (void)ask_for_part(payload, 0, p.data + p.head_length, size, batch);
 }
 
 // What was asked for is there.
