@@ -3,9 +3,9 @@
 """Writes the seed corpus of conntrack_fuzz: conversations of each protocol, translated and not,
 errors, fragments, floods. Usage: conntrack_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 TCP, FTP, UDP, ECHO, ERROR, FRAGMENT, DAMAGED = 0, 2, 3, 4, 5, 6, 7
 COMMIT, FORCE, MARK, HELPER, SOURCE, DESTINATION, NAT, AGAIN = 1, 2, 4, 8, 16, 32, 64, 128
@@ -81,13 +81,5 @@ def seeds():
         for n in range(40)]
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
-                          pathlib.Path(__file__).with_name("conntrack_fuzz.corpus"))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, steps in seeds():
-        (folder / name).write_bytes(b"".join(steps))
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, ((name, b"".join(steps)) for name, steps in seeds()))

@@ -4,9 +4,9 @@
 and broken messages, ARP and neighbour discovery. Usage: dhcp_seeds.py [FOLDER]; the input's form is
 in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 MAC, OTHER, ALL = bytes.fromhex("020000000001"), bytes.fromhex("020000000002"), b"\xff" * 6
 SERVER = 1
@@ -114,13 +114,5 @@ def seeds():
     yield "arp_lies", seed(arp(2, OTHER, THERE, HERE))
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).with_name("dhcp_fuzz.corpus"))
-    folder.mkdir(exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

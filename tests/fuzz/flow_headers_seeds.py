@@ -4,9 +4,9 @@
 tags pushed and popped, and the usual breaches. Usage: flow_headers_seeds.py [FOLDER]; the input's
 form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 PUSH, POP, TTL, SET = 0, 1, 2, 3
 FIELDS = ("eth_dst eth_src vlan_tci inner_vlan_tci nw_proto nw_tos nw_ttl nw_src nw_dst ipv6_src "
@@ -108,13 +108,5 @@ def seeds():
         yield f"head_{length}", seed(ipv6(58, neighbour(135, (1, 1))), *ports, head=length)
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "flow_headers_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

@@ -4,7 +4,8 @@
 they have not. Usage: flow_text_seeds.py [FOLDER]; the input's form is in the target."""
 
 import pathlib
-import sys
+
+import corpus
 
 _HERE = pathlib.Path(__file__).parent
 _FLOWS = _HERE.parent / "unit/control/flows"
@@ -49,16 +50,13 @@ _OTHERS = [
 ]
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else _HERE / "flow_text_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
+def seeds():
     lines = [line for path in sorted(_FLOWS.glob("*.txt"))
              for line in path.read_text(encoding="ascii").splitlines()
              if not line.startswith("#")]
-    seeds = [(ADD, line) for line in lines[::_EVERY]] + _OTHERS
-    for number, (command, text) in enumerate(seeds):
-        (folder / f"{number:03}").write_bytes(bytes((command,)) + text.encode("ascii"))
+    for number, (command, text) in enumerate([(ADD, line) for line in lines[::_EVERY]] + _OTHERS):
+        yield f"{number:03}", bytes((command,)) + text.encode("ascii")
 
 
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

@@ -3,9 +3,9 @@
 """Writes the seed corpus of store_fuzz: snapshots and journals, whole and broken, and documents.
 Usage: store_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
-import sys
 import zlib
+
+import corpus
 
 
 def frame(number, text):
@@ -45,8 +45,5 @@ SEEDS = {
     "document_cut": b'\3{"ports": [{"name": "a"},',
 }
 
-folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
-                      pathlib.Path(__file__).parent / "store_fuzz.corpus")
-folder.mkdir(exist_ok=True)
-for name, content in SEEDS.items():
-    (folder / name).write_bytes(content)
+if __name__ == "__main__":
+    corpus.write(__file__, SEEDS.items())

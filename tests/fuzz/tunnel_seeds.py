@@ -4,9 +4,9 @@
 switch's own addresses hear, and the usual breaches. Usage: tunnel_seeds.py [FOLDER]; the input's
 form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 VXLAN, GENEVE, GRE, ENDPOINT, SIX = 0, 1, 2, 3, 0x80
 A, B = bytes.fromhex("02000000000a"), bytes.fromhex("02000000000b")
@@ -103,13 +103,5 @@ def seeds():
     yield "too_big6", seed(ENDPOINT, six + ipv6(6, bytes(100)))
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
-                          pathlib.Path(__file__).with_name("tunnel_fuzz.corpus"))
-    folder.mkdir(exist_ok=True)
-    for name, data in seeds():
-        (folder / name).write_bytes(data)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

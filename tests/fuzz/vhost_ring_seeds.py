@@ -3,9 +3,9 @@
 """Writes the seed corpus of vhost_ring_fuzz: rings as a driver makes them, of every kind, and the
 usual breaches of each. Usage: vhost_ring_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 PACKED, TO_GUEST, MERGEABLE, EVENT, VERSION_1, IN_ORDER, OFFLOADS, TSO6 = (
     1, 2, 4, 8, 16, 32, 64, 128)
@@ -236,13 +236,5 @@ def seeds():
                 yield name + "_self", r.input()
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "vhost_ring_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

@@ -4,9 +4,9 @@
 kinds, and the usual breaches of each. Usage: vmm_block_seeds.py [FOLDER]; the input's form is in
 the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 PACKED, EVENT, READ_ONLY, ENTROPY, DURABLE, ELSEWHERE = 1, 8, 16, 32, 64, 128
 NEXT, WRITE, INDIRECT, AVAILABLE = 1, 2, 4, 1 << 7
@@ -155,13 +155,5 @@ def seeds():
     yield "split_loop", one.input()
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "vmm_block_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

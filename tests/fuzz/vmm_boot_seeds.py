@@ -3,9 +3,9 @@
 """Writes the seed corpus of vmm_boot_fuzz: kernels of each form, and the usual ways in which one is
 wrong. Usage: vmm_boot_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 MIB = 1 << 20
 M32, M8, M1, M3073 = range(4)  # memories, by their MiB
@@ -134,13 +134,5 @@ def seeds():
             yield f"{form}_{name}", content
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "vmm_boot_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

@@ -4,9 +4,10 @@
 them, and the usual breaches. Usage: vmm_device_seeds.py [FOLDER]; the input's form is in the
 target."""
 
-import pathlib
+import itertools
 import struct
-import sys
+
+import corpus
 
 (IN, OUT, LOAD, STORE, LOAD_REGISTER, STORE_REGISTER, READ_SPACE, WRITE_SPACE, SET_UP, FILL, NOTIFY,
  RUN, RESET, DESCRIBE, OFFER, OUTSIDE) = range(16)
@@ -296,14 +297,5 @@ def device_seeds():
         fill(0x1100, b"\0\0\1\0"), put(RNG, STATUS, 15, 1), RUN_ALL, RUN_ALL, reset(RNG)))
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "vmm_device_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for make in (platform_seeds, function_seeds, device_seeds):
-        for name, content in make():
-            (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, itertools.chain(platform_seeds(), function_seeds(), device_seeds()))

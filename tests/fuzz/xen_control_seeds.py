@@ -3,9 +3,9 @@
 """Writes the seed corpus of xen_control_fuzz: a driver's usual messages, the edges of each of their
 fields, and packets. Usage: xen_control_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 (GET_FLAGS, SET_FLAGS, SET_KEY, GET_MAPPING_SIZE, SET_MAPPING_SIZE, SET_MAPPING,
  SET_ALGORITHM) = range(1, 8)
@@ -119,13 +119,5 @@ def seeds():
                                         store(at, 0x707, True), SERVE, SERVE)
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "xen_control_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

@@ -3,9 +3,9 @@
 """Writes the seed corpus of xen_ring_fuzz: rings as a driver makes them, both directions, and the
 usual breaches of each. Usage: xen_ring_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 TO_GUEST, SG, MULTICAST, LEFT, HEADROOM, HASH, SEGMENTS, RATE = (1 << i for i in range(8))
 BLANK, VALID, MORE, EXTRA = 1, 2, 4, 8
@@ -186,13 +186,5 @@ def seeds():
             yield f"{direction}_{name}", content
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "xen_ring_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())

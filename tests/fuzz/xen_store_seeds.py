@@ -3,9 +3,9 @@
 """Writes the seed corpus of xen_store_fuzz: devices from their making to their end, and what can go
 otherwise at each step. Usage: xen_store_seeds.py [FOLDER]; the input's form is in the target."""
 
-import pathlib
 import struct
-import sys
+
+import corpus
 
 KEYS = ("state", "request-rx-copy", "tx-ring-ref", "rx-ring-ref", "event-channel",
         "event-channel-tx", "event-channel-rx", "multi-queue-num-queues", "queue-0/tx-ring-ref",
@@ -149,13 +149,5 @@ def seeds():
     yield "elsewhere", drive() + b"".join(frontend(n) + EVALUATE for n in (2, 0, 3, 1, 0))
 
 
-def main():
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1
-                          else pathlib.Path(__file__).parent / "xen_store_fuzz.corpus")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds():
-        (folder / name).write_bytes(content)
-
-
 if __name__ == "__main__":
-    main()
+    corpus.write(__file__, seeds())
