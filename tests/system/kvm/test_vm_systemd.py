@@ -87,10 +87,10 @@ def test_a_guest_is_a_service(house):
     seen = house.properties("strait-vm-g1", "ActiveState", "Transient", "ControlGroup", "MainPID")
     assert seen["ActiveState"] == "active" and seen["Transient"] == "yes", seen
     assert seen["ControlGroup"] == "/system.slice/strait-vm-g1.service", seen
-    processes = house.sh(f"cat /sys/fs/cgroup{seen['ControlGroup']}/cgroup.procs").split()
+    group = f"/sys/fs/cgroup{seen['ControlGroup']}"
+    processes = house.sh(f"cat {group}/cgroup.procs").split()
     jailed = str(house.ctl("vm show g1")["pid"])
     assert {seen["MainPID"], jailed} <= set(processes) and jailed != seen["MainPID"], processes
-    group = f"/sys/fs/cgroup{seen['ControlGroup']}"
     most = [int(word) for word in house.sh(f"cat {group}/memory.max {group}/pids.max").split()]
     assert most == [(64 + 4 + 256) << 20, 1 + 2 + 32]
     used = [int(word) for word in

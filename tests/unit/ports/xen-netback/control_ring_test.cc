@@ -37,11 +37,17 @@ protected:
         rings_.guest->hypervisor = hypervisor_.get();
         rings_.guest->domain = domain;
         rings_.sinks.resize(queues);
-        const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
-        ring_ = std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(),
-                                               hypervisor_->bind(domain, offered_.port).value(),
-                                               rings_, rcu_);
+        serve_by_another({});
         (void)offered_.end->take();
+    }
+    // As another process takes the ring up where it is.
+    void serve_by_another(control_ring::keeper keep)
+    {
+        ring_.reset();
+        const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
+        auto channel = hypervisor_->bind(domain, offered_.port).value();
+        ring_ = std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(),
+                                               std::move(channel), rings_, rcu_, std::move(keep));
     }
     ~control_ring_test() override
     {
@@ -270,11 +276,7 @@ TEST_F(control_ring_test, it_goes_on_where_another_process_stopped)
     (void)ask(control_type::get_hash_flags);
     (void)put(control_type::get_hash_mapping_size, {});
     (void)front_.publish();
-    const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
-    ring_.reset();
-    auto channel = hypervisor_->bind(domain, offered_.port).value();
-    ring_ = std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(),
-                                           std::move(channel), rings_, rcu_);
+    serve_by_another({});
     EXPECT_TRUE(ring_->serve());
     EXPECT_EQ(take().data, hash_config::max_mapping);
 }
@@ -285,14 +287,7 @@ TEST_F(control_ring_test, one_that_is_killed_while_it_keeps_leaves_messages_that
 {
     std::array<std::byte, page_size> left{};
     std::string kept;
-    const auto make = [&](control_ring::keeper keep) {
-        ring_.reset();
-        const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
-        auto channel = hypervisor_->bind(domain, offered_.port).value();
-        ring_ = std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(),
-                                               std::move(channel), rings_, rcu_, std::move(keep));
-    };
-    make([&](const std::string& text) {
+    serve_by_another([&](const std::string& text) {
         std::memcpy(left.data(), ring_page_, left.size());
         kept = text;
         return true;
@@ -309,7 +304,7 @@ TEST_F(control_ring_test, one_that_is_killed_while_it_keeps_leaves_messages_that
     const std::string first = kept;
     ASSERT_TRUE(first.starts_with("toeplitz 0f0102"));
     std::memcpy(ring_page_, left.data(), left.size());
-    make([&](const std::string& text) {
+    serve_by_another([&](const std::string& text) {
         kept = text;
         return true;
     });
@@ -323,17 +318,12 @@ TEST_F(control_ring_test, one_that_is_killed_while_it_keeps_leaves_messages_that
 
 TEST_F(control_ring_test, what_cannot_be_kept_is_tried_again)
 {
-    ring_.reset();
     bool works = false;
     unsigned calls = 0;
-    const std::array refs{guest_->grant(hypervisor_->own_domain(), ring_page_).value()};
-    auto channel = hypervisor_->bind(domain, offered_.port).value();
-    ring_ =
-        std::make_unique<control_ring>(hypervisor_->map(domain, refs).value(), std::move(channel),
-                                       rings_, rcu_, [&](const std::string&) {
-                                           ++calls;
-                                           return works;
-                                       });
+    serve_by_another([&](const std::string&) {
+        ++calls;
+        return works;
+    });
     use_toeplitz();
     EXPECT_EQ(calls, 1U);
     (void)ask(control_type::get_hash_flags);
