@@ -19,6 +19,16 @@ def reason(case):
     return " ".join(text.split()) or "no reason given"
 
 
+def complaint(case):
+    """What a failed test said, on one line: logs may be gone when somebody reads this."""
+    texts = []
+    for kind in ("failure", "error"):
+        for element in case.iterfind(kind):
+            texts.append(" ".join((element.get("message") or element.text or "").split()))
+    text = "; ".join(texts)
+    return text if len(text) <= 600 else f"{text[:300]} [...] {text[-300:]}"
+
+
 def main():
     folder, seconds, failed_stages = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     passed, slow, failed = 0, [], []
@@ -30,7 +40,7 @@ def main():
                     or case.get("result") in ("skipped", "suppressed")):
                 skipped[reason(case)].append(name)
             elif case.find("failure") is not None or case.find("error") is not None:
-                failed.append(name)
+                failed.append(f"{name}: {complaint(case)}")
             else:
                 passed += 1
             for why in case.iterfind("properties/property[@name='repeated']"):
