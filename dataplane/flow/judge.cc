@@ -2,6 +2,7 @@
 // What is about to leave by a port that has rules for that: a first pass in hidden tables, whose
 // only end beside a drop is the port itself. Packets stay where they are, on whatever lists.
 #include "dataplane/flow/forward.hh"
+#include "dataplane/remote.hh"
 
 #include <algorithm>
 #include <cstring>
@@ -28,12 +29,16 @@ struct switcher::as_it_came {
 };
 
 // Of a packet whose headers lie deeper than was read of it, another one with more of it: its own
-// segments are its burst's, which nobody knows here. Null: they cannot be had, and nobody can say
-// what the packet is.
+// segments are its burst's, which nobody knows here. What is remote knows its own: the packet stays
+// itself. Null: they cannot be had, and nobody can say what the packet is.
 packet_slot* switcher::with_all_headers(packet_slot& p, header_layout& at) noexcept
 {
     if (extract(p, key_, at)) [[likely]] {
         return &p;
+    }
+    if (p.remote != nullptr) {
+        dataplane::lengthen_head(p, *aside_);
+        return extract(p, key_, at) ? &p : nullptr;
     }
     if (p.segment_count == 0 || p.mbuf != nullptr || aside_->count == aside_->slots.size() ||
         aside_->segments_used + p.segment_count > aside_->segments.size()) {
@@ -111,7 +116,12 @@ std::size_t switcher::judge(std::span<packet*> packets, const surroundings& arou
         packet& p = *packets[i];
         all[i] = {&p, p.destinations, p.tagged};
         if (!ask_judgement(p, candidates[i], asked_->data() + i * layout_->count)) [[unlikely]] {
-            around.in_counters.drop(drop_reason::flow_too_complex, p);
+            const bool unreadable = p.remote != nullptr && p.remote->unreadable;
+            if (unreadable) {
+                p.remote->uncounted = false;
+            }
+            around.in_counters.drop(
+                unreadable ? drop_reason::grant_error : drop_reason::flow_too_complex, p);
         }
     }
     for (candidate& c : candidates) {

@@ -7,6 +7,7 @@
 #include "dataplane/forward.hh"
 #include "dataplane/ip.hh"
 #include "eal_environment.hh"
+#include "tests/unit/dataplane/remote_guest.hh"
 
 #include <gtest/gtest.h>
 
@@ -106,21 +107,40 @@ protected:
     numbers send(std::uint16_t from, const std::vector<std::byte>& bytes)
     {
         burst_->clear();
-        for (auto& c : counters_) {
-            c = std::make_unique<dataplane::port_counters>();
+        dataplane::packet_slot& p =
+            put(std::span{bytes}.first(std::min(bytes.size(), dataplane::head_copy)));
+        p.length = static_cast<std::uint32_t>(bytes.size());
+        if (p.head_length < bytes.size()) {
+            burst_->segments[burst_->segments_used++] = dataplane::guest_span{
+                const_cast<std::byte*>(bytes.data()) + p.head_length, bytes.size() - p.head_length};
+            p.segment_count = 1;
         }
+        return forward(from);
+    }
+    numbers send(std::uint16_t from, std::string_view words) { return send(from, frame(words)); }
+    // Of a guest whose memory the switch cannot address.
+    numbers send(std::uint16_t from, const dataplane::packet_slot& remote)
+    {
+        burst_->clear();
+        dataplane::packet_slot& p = put({remote.data, remote.head_length});
+        p.length = remote.length;
+        p.remote = remote.remote;
+        return forward(from);
+    }
+    dataplane::packet_slot& put(std::span<const std::byte> head)
+    {
         dataplane::packet_slot& p = burst_->slots[burst_->count++];
         static_cast<dataplane::packet&>(p) = {};
-        const std::size_t head = std::min(bytes.size(), dataplane::head_copy);
         p.data = p.head.data();
-        std::memcpy(p.data, bytes.data(), head);
-        p.length = static_cast<std::uint32_t>(bytes.size());
-        p.head_length = static_cast<std::uint16_t>(head);
+        std::memcpy(p.data, head.data(), head.size());
+        p.head_length = static_cast<std::uint16_t>(head.size());
         p.segments = burst_->segments.data();
-        if (head < bytes.size()) {
-            burst_->segments[burst_->segments_used++] = dataplane::guest_span{
-                const_cast<std::byte*>(bytes.data()) + head, bytes.size() - head};
-            p.segment_count = 1;
+        return p;
+    }
+    numbers forward(std::uint16_t from)
+    {
+        for (auto& c : counters_) {
+            c = std::make_unique<dataplane::port_counters>();
         }
         struct no_lists final : flow::delivery {
             void deliver_lists() noexcept override {}
@@ -146,7 +166,6 @@ protected:
         lists_.clear();
         return out;
     }
-    numbers send(std::uint16_t from, std::string_view words) { return send(from, frame(words)); }
     std::uint64_t dropped(std::uint16_t port, drop_reason reason) const
     {
         return counters_[port]->drops[static_cast<std::size_t>(reason)].read();
@@ -374,6 +393,30 @@ TEST_F(rule_sets, headers_that_lie_deep_are_seen_all_the_same)
         EXPECT_EQ(dropped(2, drop_reason::acl_to_denied), 1U);
         EXPECT_EQ(send(1, with_long_options(23)), numbers{2}) << stateful;
     }
+}
+
+TEST_F(rule_sets, headers_that_lie_deep_in_memory_of_others_are_seen_all_the_same)
+{
+    const auto deep = [](std::uint8_t destination_port) {
+        const std::vector<std::byte> bytes = with_long_options(destination_port);
+        strait::test::frame out(bytes.size());
+        std::memcpy(out.data(), bytes.data(), bytes.size());
+        return out;
+    };
+    give(2, "to drop tcp6,tcp_dst=22\nto allow eth", false);
+    strait::test::remote_guest guest;
+    strait::test::remote_packet denied{guest, deep(22)};
+    EXPECT_EQ(send(1, denied.get()), numbers{});
+    EXPECT_EQ(dropped(2, drop_reason::acl_to_denied), 1U);
+    strait::test::remote_packet allowed{guest, deep(23)};
+    EXPECT_EQ(send(1, allowed.get()), numbers{2});
+
+    strait::test::remote_packet taken_back{guest, deep(23)};
+    guest.take_back(taken_back.reference(0));
+    EXPECT_EQ(send(1, taken_back.get()), numbers{});
+    EXPECT_EQ(dropped(2, drop_reason::grant_error), 1U);
+    EXPECT_TRUE(taken_back.payload().unreadable) << "its sender is told";
+    EXPECT_FALSE(taken_back.payload().uncounted) << "once";
 }
 
 TEST_F(rule_sets, what_they_decided_on_is_counted_by_rule)
