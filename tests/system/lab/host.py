@@ -74,8 +74,19 @@ class Host:
         while time.monotonic() - start < timeout:
             if self.ping(address, count=1, timeout=1).received:
                 return time.monotonic() - start
+        states = [host.state() for host in (self, address) if isinstance(host, Host)]
         raise LabError(f"{self.name}: no echo reply from {getattr(address, 'address', address)} "
-                       f"within {timeout:g} s")
+                       f"within {timeout:g} s; {'; '.join(states)}")
+
+    def state(self):
+        """On one line, for errors: the seconds it is up, its addresses, packets and neighbours."""
+        try:
+            told = self.run("cut -d' ' -f1 /proc/uptime; ip addr show dev eth0 | grep -w inet; "
+                            "cd /sys/class/net/eth0 && cat carrier statistics/[rt]x_packets; "
+                            "ip neigh", 10)[1]
+        except LabError as error:
+            told = str(error)
+        return f"{self.name}: {' '.join(told.split())}"
 
     def counters(self, interface="eth0"):
         """The kernel's counters of an interface: rx_packets, tx_bytes, rx_errors, ..."""
