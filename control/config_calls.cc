@@ -126,11 +126,15 @@ config_calls change_port(const object& from, const object& to)
             put_difference(p, from, to, direction + what, 0);
         }
     }
+    for (const std::string_view what : storm_limit_names) {
+        put_difference(p, from, to, what, 0);
+    }
     put_difference(p, from, to, "shape_rate", 0);
     if (member(to, "shape_rate") != nullptr) {
         put_difference(p, from, to, "shape_burst", 0);
     }
     put_difference(p, from, to, "isolated", false);
+    put_difference(p, from, to, "mac_limit", 0);
     put_difference(p, from, to, "port_security", false);
     put_difference(p, from, to, "dhcp_trust", false);
     return {{"port.set", std::move(p)}};

@@ -52,11 +52,14 @@ object port_defaults()
                {"admin", "up"},       {"port_security", false},
                {"dhcp_trust", false}, {"isolated", false},
                {"shape_rate", 0},     {"shape_burst", 0},
-               {"tag_type", "802.1q"}};
+               {"mac_limit", 0},      {"tag_type", "802.1q"}};
     for (const std::string direction : {"ingress", "egress"}) {
         for (const std::string what : {"_rate", "_burst", "_packet_rate", "_packet_burst"}) {
             all[direction + what] = 0;
         }
+    }
+    for (const std::string_view what : storm_limit_names) {
+        all[what] = 0;
     }
     return all;
 }
@@ -104,12 +107,16 @@ void put_settings(object& to, const virtual_switch::port& p)
     to["admin"] = p.config->admin_up ? "up" : "down";
     put_rate(to, "ingress", p.ingress);
     put_rate(to, "egress", p.egress);
+    to["storm_broadcast"] = std::int64_t{p.storm.broadcast};
+    to["storm_multicast"] = std::int64_t{p.storm.multicast};
+    to["storm_unknown_unicast"] = std::int64_t{p.storm.unknown_unicast};
     if (p.shaper) {
         const auto s = p.shaper->settings();
         to["shape_rate"] = std::int64_t{s.kbps};
         to["shape_burst"] = std::int64_t{s.burst_kbit};
     }
     to["isolated"] = p.config->isolated;
+    to["mac_limit"] = std::int64_t{p.mac_limit};
     to["port_security"] = p.config->port_security;
     to["dhcp_trust"] = p.config->dhcp_trusted;
 }

@@ -7,10 +7,16 @@
 
 #include <boost/json/object.hpp>
 
+#include <array>
 #include <functional>
+#include <string_view>
 #include <vector>
 
 namespace strait::control {
+
+// As port.set has them.
+inline constexpr std::array<std::string_view, 3> storm_limit_names{
+    "storm_broadcast", "storm_multicast", "storm_unknown_unicast"};
 
 using config_sink = std::function<void(boost::json::object record)>;
 

@@ -69,6 +69,24 @@ std::vector<parameter> rate_settings()
     return out;
 }
 
+std::vector<parameter> storm_settings()
+{
+    std::vector<parameter> out;
+    for (const auto& [name, help] :
+         {std::pair{"storm_broadcast", "broadcasts of the port that are flooded a second, 0: all"},
+          std::pair{"storm_multicast", "multicasts of the port that are flooded a second, 0: all"},
+          std::pair{"storm_unknown_unicast",
+                    "frames of the port to unknown addresses that are flooded a second, 0: all"}}) {
+        out.push_back({.name = name,
+                       .kind = kind::integer,
+                       .help = help,
+                       .placeholder = "N",
+                       .minimum = 0,
+                       .maximum = std::numeric_limits<std::uint32_t>::max()});
+    }
+    return out;
+}
+
 // What `port add` and `port set` share.
 std::vector<parameter> port_settings()
 {
@@ -106,6 +124,12 @@ std::vector<parameter> port_settings()
          .help = "whether the port passes traffic",
          .choices = {"up", "down"}},
         flag("isolated", "it reaches only ports of its bridge that are not isolated"),
+        {.name = "mac_limit",
+         .kind = kind::integer,
+         .help = "the most addresses that are learned of the port at a time, 0: no limit",
+         .placeholder = "N",
+         .minimum = 0,
+         .maximum = 1U << 24U},
     };
 }
 
@@ -181,7 +205,12 @@ std::vector<result_member> port_members()
         {"ingress", "object",
          "limit on what it sends: kbps, burst_kbit, packets (a second) and burst_packets", true},
         {"egress", "object", "limit on what it is given, likewise", true},
+        {"storm", "object",
+         "limits on what of it is flooded, in frames a second, 0: none: broadcast, multicast and "
+         "unknown_unicast",
+         true},
         {"isolated", "boolean", "whether it reaches only ports that are not isolated"},
+        {"mac_limit", "integer", "the most addresses that are learned of it at a time", true},
         {"port_security", "boolean", "whether only what is bound to it may be sent"},
         {"dhcp_trust", "boolean", "whether DHCP servers may be there"},
         {"shape", "object", "rate that packets to it wait for: kbps and burst_kbit", true},
@@ -370,7 +399,8 @@ std::vector<method> port_methods()
                                      .placeholder = "N",
                                      .minimum = 1,
                                      .maximum = 65279}} +
-             port_settings() + rate_settings() + shape_settings() + port_guard_settings() +
+             port_settings() + rate_settings() + storm_settings() + shape_settings() +
+             port_guard_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -389,7 +419,7 @@ std::vector<method> port_methods()
          .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
-             shape_settings() + port_guard_settings() +
+             storm_settings() + shape_settings() + port_guard_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",

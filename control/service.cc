@@ -48,6 +48,30 @@ json::value to_json(const dataplane::port_rate& r)
             {"burst_packets", r.packets == 0 ? 0 : r.usual_burst_packets()}};
 }
 
+json::value to_json(const dataplane::storm_limits& s)
+{
+    if (!s.limits()) {
+        return nullptr;
+    }
+    return {{"broadcast", s.broadcast},
+            {"multicast", s.multicast},
+            {"unknown_unicast", s.unknown_unicast}};
+}
+
+// Limits as they were, but for what is given.
+std::optional<dataplane::storm_limits> storm(const json::object& p,
+                                             const dataplane::storm_limits& before)
+{
+    const auto value = [&](std::string_view what, std::uint32_t otherwise) {
+        return number_as<std::uint32_t>(p, what).value_or(otherwise);
+    };
+    const dataplane::storm_limits now{.broadcast = value("storm_broadcast", before.broadcast),
+                                      .multicast = value("storm_multicast", before.multicast),
+                                      .unknown_unicast =
+                                          value("storm_unknown_unicast", before.unknown_unicast)};
+    return now == before ? std::nullopt : std::optional{now};
+}
+
 // A port's rate that packets wait for, as it was but for what is given; without a rate no class
 // stays.
 outcome<std::optional<dataplane::shaping>> shape(const json::object& p,
@@ -165,7 +189,7 @@ outcome<std::optional<vlan_settings>> vlans(const json::object& p)
     return out;
 }
 
-json::value or_null(const std::optional<std::uint16_t>& n)
+json::value or_null(const std::optional<std::int64_t>& n)
 {
     return n ? json::value(*n) : json::value(nullptr);
 }
@@ -393,7 +417,9 @@ json::object service::describe(const virtual_switch::port& p) const
             {"tag_type", p.vlan.service_tags ? "802.1ad" : "802.1q"},
             {"ingress", to_json(p.ingress)},
             {"egress", to_json(p.egress)},
+            {"storm", to_json(p.storm)},
             {"isolated", p.config->isolated},
+            {"mac_limit", or_null(p.mac_limit == 0 ? std::nullopt : std::optional{p.mac_limit})},
             {"port_security", p.config->port_security},
             {"dhcp_trust", p.config->dhcp_trusted},
             {"shape", to_json(shaping_of(p))},
@@ -510,7 +536,9 @@ service::result service::port_add(const object& p)
     request.admin_up = !p.contains("admin") || text(p, "admin") == "up";
     request.ingress = rate(p, "ingress", {}).value_or(request.ingress);
     request.egress = rate(p, "egress", {}).value_or(request.egress);
+    request.storm = storm(p, {}).value_or(request.storm);
     request.isolated = is_set(p, "isolated");
+    request.mac_limit = number_as<std::uint32_t>(p, "mac_limit").value_or(0);
     request.port_security = is_set(p, "port_security");
     request.dhcp_trusted = is_set(p, "dhcp_trust");
     auto shaped = shape(p, {});
@@ -565,6 +593,7 @@ service::result service::port_set(const object& p)
     if (const auto there = switch_.ports().find(name); there != switch_.ports().end()) {
         change.ingress = rate(p, "ingress", there->second.ingress);
         change.egress = rate(p, "egress", there->second.egress);
+        change.storm = storm(p, there->second.storm);
         auto shaped = shape(p, shaping_of(there->second));
         if (shaped.has_error()) {
             return shaped.error();
@@ -572,6 +601,7 @@ service::result service::port_set(const object& p)
         change.shaping = *shaped;
     }
     change.isolated = truth(p, "isolated");
+    change.mac_limit = number_as<std::uint32_t>(p, "mac_limit");
     change.port_security = truth(p, "port_security");
     change.dhcp_trusted = truth(p, "dhcp_trust");
     if (auto done = switch_.set_port(name, change); done.has_error()) {

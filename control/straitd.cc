@@ -106,8 +106,9 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
     return std::nullopt;
 }
 
-// Looks ten times a second at links, which groups of flows choose by; twice a second at flows and
-// leases whose time is up, at what the store has to hear of, and at what the log had to leave out.
+// Looks ten times a second at links, which groups of flows choose by; twice a second at flows,
+// leases and addresses whose time is up, at what the store has to hear of, and at what the log had
+// to leave out.
 class watch {
 public:
     watch(asio::io_context& io, virtual_switch& sw, configuration& config)
@@ -128,6 +129,7 @@ private:
                 if (++round_ % rounds == 0) {
                     switch_.look_at_flows();
                     switch_.look_at_leases(bindings::clock::now());
+                    switch_.look_at_macs();
                     configuration_.look(std::chrono::steady_clock::now());
                     log_left_out();
                 }

@@ -338,6 +338,14 @@ virtual_switch::make_policer(const dataplane::port_rate& rate) const
                          : nullptr;
 }
 
+std::shared_ptr<dataplane::storm_control>
+virtual_switch::make_storm_control(const dataplane::storm_limits& limits) const
+{
+    return limits.limits() ? std::make_shared<dataplane::storm_control>(
+                                 limits, rte_get_tsc_hz(), engine_.worker_count(), rte_rdtsc())
+                           : nullptr;
+}
+
 std::shared_ptr<bridge_config> virtual_switch::with_member(const bridge_config& from,
                                                            port_index index)
 {
@@ -466,8 +474,12 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->link = p.link;
     p.ingress = request.ingress;
     p.egress = request.egress;
+    p.storm = request.storm;
+    p.mac_limit = request.mac_limit;
+    on->second.config->macs->set_limit(*index, p.mac_limit);
     config->ingress = make_policer(p.ingress);
     config->egress = make_policer(p.egress);
+    config->storm = make_storm_control(p.storm);
     p.shaper = make_shaper(config->queues, request.shaping.value_or(dataplane::shaping{}));
     config->egress_shaper = p.shaper;
     p.config = config;
@@ -657,6 +669,9 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     if (change.egress) {
         config->egress = make_policer(*change.egress);
     }
+    if (change.storm) {
+        config->storm = make_storm_control(*change.storm);
+    }
     if (change.mtu && *change.mtu != config->mtu) {
         // The one part that can fail comes first.
         if (auto set = p.device->set_mtu(*change.mtu); set.has_error()) {
@@ -684,6 +699,11 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     p.vlan = std::move(vlan);
     p.ingress = change.ingress.value_or(p.ingress);
     p.egress = change.egress.value_or(p.egress);
+    p.storm = change.storm.value_or(p.storm);
+    if (change.mac_limit) {
+        p.mac_limit = *change.mac_limit;
+        bridges_.at(p.request.bridge).config->macs->set_limit(config->index, p.mac_limit);
+    }
     if (forget) {
         bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
     }

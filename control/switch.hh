@@ -14,6 +14,7 @@
 #include "dataplane/guard/guard.hh"
 #include "dataplane/policer.hh"
 #include "dataplane/shaping.hh"
+#include "dataplane/storm.hh"
 #include "ports/port.hh"
 
 #include <boost/json/object.hpp>
@@ -61,6 +62,8 @@ struct port_request {
     bool isolated{false};
     dataplane::port_rate ingress{};
     dataplane::port_rate egress{};
+    dataplane::storm_limits storm{};
+    std::uint32_t mac_limit{0};
     bool port_security{false};
     bool dhcp_trusted{false};
     std::optional<dataplane::shaping> shaping{};
@@ -76,6 +79,8 @@ struct port_change {
     std::optional<bool> isolated{};
     std::optional<dataplane::port_rate> ingress{};
     std::optional<dataplane::port_rate> egress{};
+    std::optional<dataplane::storm_limits> storm{};
+    std::optional<std::uint32_t> mac_limit{};
     std::optional<bool> port_security{};
     std::optional<bool> dhcp_trusted{};
     std::optional<dataplane::shaping> shaping{};
@@ -145,6 +150,8 @@ public:
         std::shared_ptr<std::atomic<bool>> link; // the same, for workers
         dataplane::port_rate ingress;
         dataplane::port_rate egress;
+        dataplane::storm_limits storm;
+        std::uint32_t mac_limit; // 0: none
         std::unique_ptr<ports::port> device;
         std::shared_ptr<dataplane::shaper> shaper; // null: it never had a rate to wait for
     };
@@ -253,6 +260,8 @@ public:
     [[nodiscard]] dataplane::doorbell& dhcp_bell() noexcept { return dhcp_->bell; }
     // Ends leases whose time is up.
     void look_at_leases(bindings::clock::time_point now);
+    // Now and then, so that ports at their limit of addresses may have new ones.
+    void look_at_macs() noexcept;
 
     // Options of Geneve that a bridge's flows may name: all of these or, after an error, none.
     outcome<void> add_options(const std::string& bridge, const std::vector<flow::option>& added);
@@ -294,6 +303,8 @@ private:
     assign_queues(const ports::port& device) const;
     [[nodiscard]] std::shared_ptr<dataplane::policer>
     make_policer(const dataplane::port_rate& rate) const;
+    [[nodiscard]] std::shared_ptr<dataplane::storm_control>
+    make_storm_control(const dataplane::storm_limits& limits) const;
     [[nodiscard]] std::optional<failure> refuse_shaping(const port_request& request,
                                                         const dataplane::shaping& s) const;
     [[nodiscard]] static std::shared_ptr<dataplane::shaper>

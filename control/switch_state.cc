@@ -60,6 +60,13 @@ outcome<bool> virtual_switch::remove_mac(const std::string& bridge_name, datapla
     return (*found)->config->macs->remove(mac_table::key{mac, vlan_id{vlan}}, engine_.now());
 }
 
+void virtual_switch::look_at_macs() noexcept
+{
+    for (auto& [name, b] : bridges_) {
+        b.config->macs->expire(engine_.now());
+    }
+}
+
 std::vector<virtual_switch::static_mac> virtual_switch::static_macs() const
 {
     std::vector<static_mac> out;

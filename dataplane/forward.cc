@@ -4,6 +4,7 @@
 #include "dataplane/forward.hh"
 
 #include "dataplane/parse.hh"
+#include "dataplane/storm.hh"
 
 #include <optional>
 
@@ -16,6 +17,7 @@ struct question {
     mac_table::probe source;
     mac_table::probe destination;
     mac_table::answer answer;
+    bool refused; // its port has as many addresses as it may
 };
 
 // What the first stage leaves for the others.
@@ -113,14 +115,18 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
 // Puts the packet on the list of every port of the bridge but `in` that carries its VLAN, and that
 // `in` reaches.
 [[gnu::always_inline]] inline void flood(packet& p, const port_config& in,
-                                         const bridge_config& bridge, const snapshot& config,
-                                         port_counters& counters, output_lists& out) noexcept
+                                         const bridge_config& bridge,
+                                         const forward_context& context, port_counters& counters,
+                                         output_lists& out) noexcept
 {
+    if (in.storm && !may_flood(p, in, context, counters)) [[unlikely]] {
+        return;
+    }
     for (const port_index member : bridge.members) {
         if (member == in.index) {
             continue;
         }
-        const port_config& port = *config.ports[to_index(member)];
+        const port_config& port = *context.config->ports[to_index(member)];
         if (port.admin_up && port.vlan.carries(p.vlan) && !in.is_apart_from(port)) {
             out.add(member, p);
         }
@@ -160,15 +166,15 @@ struct verdict {
 }
 
 [[gnu::always_inline]] inline void carry_out(const verdict& v, packet& p, const port_config& in,
-                                             const snapshot& config, port_counters& in_counters,
-                                             output_lists& out) noexcept
+                                             const forward_context& context,
+                                             port_counters& in_counters, output_lists& out) noexcept
 {
     switch (v.what) {
     case verdict::kind::output:
         out.add(v.port, p);
         break;
     case verdict::kind::flood:
-        flood(p, in, *config.bridges[to_index(in.bridge)], config, in_counters, out);
+        flood(p, in, *context.config->bridges[to_index(in.bridge)], context, in_counters, out);
         break;
     case verdict::kind::drop:
         in_counters.drop(v.reason, p);
@@ -268,9 +274,11 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
         macs.prepare(q.destination);
     }
     for (question& q : asked) {
-        if (macs.learn(q.source) == mac_table::learned::table_full) {
+        const mac_table::learned what = macs.learn(q.source);
+        if (what == mac_table::learned::table_full) {
             context.worker->mac_table_full.add(1);
         }
+        q.refused = what == mac_table::learned::over_limit;
         // The table has no multicast addresses.
         q.answer = macs.lookup(q.destination);
     }
@@ -282,20 +290,39 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
     for (const candidate& c : std::span{candidates.data(), end}) {
         if (c.asked != last) {
             last = c.asked;
-            const mac_table::answer a = last->answer;
-            const std::uint64_t now =
-                macs.recent(a) ? a.identity() | std::uint64_t{c.p->vlan.value()} << a.identity_bits
-                               : none;
-            if (now == none || now != judged) {
-                v = judge(macs.port(a), in, c.p->vlan, *context.config);
-                judged = now;
+            if (last->refused) [[unlikely]] {
+                v = {verdict::kind::drop, no_port, drop_reason::mac_limit};
+                judged = none;
+            } else {
+                const mac_table::answer a = last->answer;
+                const std::uint64_t now = macs.recent(a)
+                                              ? a.identity() | std::uint64_t{c.p->vlan.value()}
+                                                                   << a.identity_bits
+                                              : none;
+                if (now == none || now != judged) {
+                    v = judge(macs.port(a), in, c.p->vlan, *context.config);
+                    judged = now;
+                }
             }
         }
-        carry_out(v, *c.p, in, *context.config, in_counters, out);
+        carry_out(v, *c.p, in, context, in_counters, out);
     }
 }
 
 } // namespace
+
+bool may_flood(const packet& p, const port_config& in, const forward_context& context,
+               port_counters& in_counters) noexcept
+{
+    if (!in.storm || !context.learns) {
+        return true;
+    }
+    const auto reason = in.storm->refuse(context.index, p, context.tsc);
+    if (reason) {
+        in_counters.drop(*reason, p);
+    }
+    return !reason;
+}
 
 void forward(burst& b, const port_config& in, const forward_context& context,
              port_counters& in_counters, output_lists& out) noexcept
@@ -318,12 +345,20 @@ void forward_one(packet& p, const port_config& in, const forward_context& contex
         return;
     }
     mac_table& macs = *bridge.macs;
-    if (context.learns && macs.learn({header.source, p.vlan}, in.index, context.now) ==
-                              mac_table::learned::table_full) {
-        context.worker->mac_table_full.add(1);
+    if (context.learns) {
+        switch (macs.learn({header.source, p.vlan}, in.index, context.now)) {
+        case mac_table::learned::table_full:
+            context.worker->mac_table_full.add(1);
+            break;
+        case mac_table::learned::over_limit:
+            in_counters.drop(drop_reason::mac_limit, p);
+            return;
+        default:
+            break;
+        }
     }
     const port_index to = macs.lookup({header.destination, p.vlan}, context.now);
-    carry_out(judge(to, in, p.vlan, *context.config), p, in, *context.config, in_counters, out);
+    carry_out(judge(to, in, p.vlan, *context.config), p, in, context, in_counters, out);
 }
 
 admitted admit(std::span<packet*> packets, const port_config& port,

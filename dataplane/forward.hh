@@ -8,6 +8,7 @@
 #include "dataplane/packet.hh"
 #include "dataplane/snapshot.hh"
 
+#include <cstdint>
 #include <span>
 
 namespace strait::dataplane {
@@ -16,8 +17,14 @@ struct forward_context {
     const snapshot* config;
     seconds_t now;
     worker_counters* worker;
-    bool learns{true}; // MACs
+    bool learns{true}; // MACs; false: only asked, and nobody's credit is taken
+    worker_index index{};
+    std::uint64_t tsc{0};
 };
+
+// Of a packet that is about to be flooded: false, and counted, if `in` has had its share of that.
+[[nodiscard]] bool may_flood(const packet& p, const port_config& in, const forward_context& context,
+                             port_counters& in_counters) noexcept;
 
 // Classifies packets that came from `in`, learns their sources, and puts each on the lists of the
 // ports it goes to. What goes nowhere is counted in `in_counters`.

@@ -7,6 +7,7 @@
 #include <new>
 #include <random>
 #include <span>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -76,6 +77,7 @@ mac_table::slot mac_table::find(const probe& at) const noexcept
 mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
 {
     const slot before = table_.find(at);
+    bool own = false;
     if (before.key != nullptr) {
         const std::uint64_t value = before.value->load(std::memory_order_relaxed);
         if (value == fresh_) {
@@ -84,8 +86,12 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
         if (is_static(value)) {
             return learned::held_by_static;
         }
+        own = port_of(value) == port_of(fresh_) && table_.is_counted(value);
     } else if (full_) {
         return learned::table_full;
+    }
+    if (at_limit_ && !own) {
+        return learned::over_limit;
     }
     std::unique_lock lock{table_.writing_, std::try_to_lock};
     // What is known stays so in a flood of new addresses: a little patience gets the lock.
@@ -98,18 +104,39 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     }
     // Once more: another writer may have been here.
     const slot mine = table_.find(at);
+    const std::size_t port = to_index(port_of(fresh_));
+    const auto may_have_more = [&]() noexcept {
+        at_limit_ = table_.limits_[port] != 0 && table_.counts_[port] >= table_.limits_[port];
+        table_.refused_ |= at_limit_;
+        return !at_limit_;
+    };
+    // A session that began before a flush: what it learns is gone as it comes.
+    const auto count = [&]() noexcept {
+        table_.counts_[port] += table_.is_counted(fresh_) ? 1U : 0U;
+    };
     if (mine.key == nullptr) {
+        if (!may_have_more()) {
+            return learned::over_limit;
+        }
         const slot room = table_.make_room(at, horizon_);
         if (room.key == nullptr) {
             full_ = table_.walks_ == 0;
             return full_ ? learned::table_full : learned::known;
         }
         write(room, at.word_, fresh_);
+        count();
         return learned::added;
     }
     const std::uint64_t value = mine.value->load(std::memory_order_relaxed);
     if (is_static(value)) {
         return learned::held_by_static;
+    }
+    if (port_of(value) != port_of(fresh_) || !table_.is_counted(value)) {
+        if (!may_have_more()) {
+            return learned::over_limit;
+        }
+        table_.uncount(value);
+        count();
     }
     mine.value->store(fresh_, std::memory_order_release);
     if (!table_.live(value, horizon_)) {
@@ -125,12 +152,27 @@ void mac_table::write(const slot& s, std::uint64_t word, std::uint64_t value) no
     s.key->store(word, std::memory_order_release);
 }
 
-// An empty slot or a dead entry's.
-mac_table::slot mac_table::free_slot(bucket& b, std::uint64_t horizon) const noexcept
+bool mac_table::is_counted(std::uint64_t value) const noexcept
+{
+    return !is_static(value) && sequence_of(value) == sequence_[to_index(port_of(value))].load(
+                                                          std::memory_order_relaxed);
+}
+
+void mac_table::uncount(std::uint64_t value) noexcept
+{
+    counts_[to_index(port_of(value))] -= is_counted(value) ? 1U : 0U;
+}
+
+// An empty slot or a dead entry's, for who writes to it.
+mac_table::slot mac_table::free_slot(bucket& b, std::uint64_t horizon) noexcept
 {
     for (std::size_t way = 0; way < bucket::ways; ++way) {
-        if (b.keys[way].load(std::memory_order_relaxed) == empty ||
-            !live(b.values[way].load(std::memory_order_relaxed), horizon)) {
+        if (b.keys[way].load(std::memory_order_relaxed) == empty) {
+            return {&b.keys[way], &b.values[way]};
+        }
+        const std::uint64_t value = b.values[way].load(std::memory_order_relaxed);
+        if (!live(value, horizon)) {
+            uncount(value);
             return {&b.keys[way], &b.values[way]};
         }
     }
@@ -198,13 +240,18 @@ mac_table::added mac_table::add_static(key k, port_index port, seconds_t now) no
     const std::scoped_lock lock{writing_};
     const slot s = find(at);
     if (s.key != nullptr) {
-        const bool had = live(s.value->load(std::memory_order_relaxed), oldest);
+        const std::uint64_t old = s.value->load(std::memory_order_relaxed);
+        const bool had = live(old, oldest);
+        uncount(old);
         s.value->store(value, std::memory_order_release);
         return had ? added::replaced : added::added;
     }
     slot room = make_room(at, oldest);
     if (room.key == nullptr) {
         room = learned_slot(at);
+        if (room.key != nullptr) {
+            uncount(room.value->load(std::memory_order_relaxed));
+        }
     }
     if (room.key == nullptr) {
         return added::table_full;
@@ -221,8 +268,10 @@ bool mac_table::remove(key k, seconds_t now) noexcept
     if (s.key == nullptr) {
         return false;
     }
+    const std::uint64_t value = s.value->load(std::memory_order_relaxed);
+    uncount(value);
     s.key->store(empty, std::memory_order_release);
-    return live(s.value->load(std::memory_order_relaxed), horizon(now));
+    return live(value, horizon(now));
 }
 
 // A walk of the whole table, which no entry moves under.
@@ -258,7 +307,9 @@ void mac_table::sweep(const Chosen& chosen) noexcept
         for (bucket& b : std::span{&buckets_[first], &buckets_[last] + 1}) {
             for (std::size_t way = 0; way < bucket::ways; ++way) {
                 const std::uint64_t word = b.keys[way].load(std::memory_order_relaxed);
-                if (word != empty && chosen(word, b.values[way].load(std::memory_order_relaxed))) {
+                const std::uint64_t value = b.values[way].load(std::memory_order_relaxed);
+                if (word != empty && chosen(word, value)) {
+                    uncount(value);
                     b.keys[way].store(empty, std::memory_order_release);
                 }
             }
@@ -269,8 +320,13 @@ void mac_table::sweep(const Chosen& chosen) noexcept
 void mac_table::flush_port(port_index port) noexcept
 {
     auto& sequence = sequence_[to_index(port)];
-    if (sequence.load(std::memory_order_relaxed) != last_sequence) [[likely]] {
+    const auto next = [&]() noexcept {
+        const std::scoped_lock lock{writing_};
         sequence.fetch_add(1, std::memory_order_relaxed);
+        counts_[to_index(port)] = 0;
+    };
+    if (sequence.load(std::memory_order_relaxed) != last_sequence) [[likely]] {
+        next();
         return;
     }
     const auto learned_there = [port](std::uint64_t /*word*/, std::uint64_t value) {
@@ -279,12 +335,13 @@ void mac_table::flush_port(port_index port) noexcept
     // The numbers come round: entries of the last round go, or they would live again. Once before,
     // so that none is seen; once after, for what workers learned meanwhile.
     sweep(learned_there);
-    sequence.fetch_add(1, std::memory_order_relaxed);
+    next();
     sweep(learned_there);
 }
 
 void mac_table::remove_port(port_index port) noexcept
 {
+    set_limit(port, 0);
     flush_port(port);
     sweep([port](std::uint64_t /*word*/, std::uint64_t value) { return port_of(value) == port; });
 }
@@ -300,8 +357,12 @@ void mac_table::flush_all() noexcept
         }
     };
     sweep_learned();
-    for (auto& sequence : sequence_) {
-        sequence.fetch_add(1, std::memory_order_relaxed);
+    {
+        const std::scoped_lock lock{writing_};
+        for (auto& sequence : sequence_) {
+            sequence.fetch_add(1, std::memory_order_relaxed);
+        }
+        counts_.fill(0);
     }
     sweep_learned();
 }
@@ -311,6 +372,25 @@ void mac_table::flush_vlan(vlan_id vlan) noexcept
     sweep([vlan](std::uint64_t word, std::uint64_t value) {
         return static_cast<std::uint16_t>((word >> 48) & 0xfff) == vlan.value() &&
                !is_static(value);
+    });
+}
+
+void mac_table::set_limit(port_index port, std::uint32_t most) noexcept
+{
+    const std::scoped_lock lock{writing_};
+    limits_[to_index(port)] = most;
+}
+
+void mac_table::expire(seconds_t now) noexcept
+{
+    {
+        const std::scoped_lock lock{writing_};
+        if (!std::exchange(refused_, false)) {
+            return;
+        }
+    }
+    sweep([this, oldest = horizon(now)](std::uint64_t /*word*/, std::uint64_t value) {
+        return !live(value, oldest);
     });
 }
 

@@ -60,7 +60,14 @@ public:
 
     // Workers, and any other thread.
     // `known` is also what another writer kept from being learned: the next packet tries again.
-    enum class learned : std::uint8_t { known, added, moved, held_by_static, table_full };
+    enum class learned : std::uint8_t {
+        known,
+        added,
+        moved,
+        held_by_static,
+        table_full,
+        over_limit,
+    };
     // A key, and once it was prepared the place to look at: a burst prefetches first and looks
     // then.
     class probe;
@@ -86,6 +93,11 @@ public:
     void remove_port(port_index port) noexcept;
     void flush_all() noexcept; // learned entries of all ports
     void flush_vlan(vlan_id vlan) noexcept;
+    // The most that is learned of a port at a time, 0: no limit. What was learned before stays.
+    void set_limit(port_index port, std::uint32_t most) noexcept;
+    // Aged entries count until somebody needs their slots: if a port was found to be at its limit
+    // since the last call, they go.
+    void expire(seconds_t now) noexcept;
     void set_ageing(seconds_t seconds) noexcept; // 0: entries do not age
     [[nodiscard]] seconds_t ageing() const noexcept;
     // Live entries, in no order.
@@ -152,9 +164,12 @@ private:
     // Writers' part: under the lock. No slot: there is no room.
     [[nodiscard]] slot make_room(const probe& at, std::uint64_t horizon) noexcept;
     [[nodiscard]] slot displace(bucket& b, std::uint64_t horizon) noexcept;
-    [[nodiscard]] slot free_slot(bucket& b, std::uint64_t horizon) const noexcept;
+    [[nodiscard]] slot free_slot(bucket& b, std::uint64_t horizon) noexcept;
     [[nodiscard]] slot learned_slot(const probe& at) const noexcept;
     static void write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept;
+    // Whether an entry counts for its port's limit: learned, and not flushed.
+    [[nodiscard]] bool is_counted(std::uint64_t value) const noexcept;
+    void uncount(std::uint64_t value) noexcept;
     class walk;
     template <typename Chosen>
     void sweep(const Chosen& chosen) noexcept;
@@ -178,6 +193,10 @@ private:
     // Under the lock: walks of the whole table that are under way. No entry moves meanwhile, or one
     // would be missed.
     mutable unsigned walks_{0};
+    // Under the lock: of each port, and whether one has had to stay unlearned for its limit.
+    std::array<std::uint32_t, max_ports> counts_{};
+    std::array<std::uint32_t, max_ports> limits_{};
+    bool refused_{false};
 };
 
 class mac_table::probe {
@@ -247,6 +266,7 @@ private:
     std::uint64_t horizon_;
     // A burst of made-up addresses takes the lock for the first that finds no room, not for all.
     bool full_{false};
+    bool at_limit_{false}; // likewise
 };
 
 inline mac_table::learned mac_table::learn(key k, port_index port, seconds_t now) noexcept

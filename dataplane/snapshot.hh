@@ -37,6 +37,7 @@ namespace strait::dataplane {
 
 class policer;
 class shaper;
+class storm_control;
 struct tap_set;
 
 struct bridge_config {
@@ -73,6 +74,7 @@ struct port_config {
     std::shared_ptr<const std::atomic<bool>> link; // carrier, as control saw it last; null: there
     std::shared_ptr<policer> ingress;              // null: no limit
     std::shared_ptr<policer> egress;
+    std::shared_ptr<storm_control> storm;             // likewise, of what is flooded
     std::shared_ptr<const guard::port_guard> guard{}; // null: what comes is not looked at
     std::shared_ptr<shaper> egress_shaper;            // of its first queue; null: no packet waits
     // Ports without queues: a tunnel's, and a bridge's LOCAL.

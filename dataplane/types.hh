@@ -96,6 +96,7 @@ public:
 
     [[nodiscard]] constexpr std::uint64_t value() const noexcept { return value_; }
     [[nodiscard]] constexpr bool is_multicast() const noexcept { return (value_ & 1) != 0; }
+    [[nodiscard]] constexpr bool is_broadcast() const noexcept { return value_ == mask; }
     [[nodiscard]] constexpr bool is_zero() const noexcept { return value_ == 0; }
     // 01:80:c2:00:00:00 to :0f, which a bridge does not forward (IEEE 802.1D-2004 table 7-10).
     [[nodiscard]] constexpr bool is_reserved_multicast() const noexcept

@@ -274,7 +274,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     if (source.port->guard) [[unlikely]] {
         passed = &inspector_.inspect(b, {*now.config, *source.port, counters, now.tsc}, outputs_);
     }
-    const forward_context around{now.config, now_, &counters_};
+    const forward_context around{now.config, now_, &counters_, true, index_, now.tsc};
     const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;
     const flow::pipeline* const flows =
         live ? live->current.load(std::memory_order_acquire) : nullptr;

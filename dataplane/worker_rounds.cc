@@ -70,7 +70,7 @@ std::size_t worker::judge(std::span<packet*> packets, const port_config& port,
     struct no_lists final : flow::delivery {
         void deliver_lists() noexcept override {} // one list, of a burst at most: never full
     } lists;
-    const forward_context context{now.config, now_, &counters_};
+    const forward_context context{now.config, now_, &counters_, true, index_, now.tsc};
     return judge_.judge(packets,
                         {*flows, port, context, port_counters_[to_index(port.index)], judged_,
                          lists, engine_.settings_.pool, nullptr, index_, now.tsc});
@@ -110,7 +110,7 @@ void worker::forward_again(round& r, std::span<packet_slot* const> packets, cons
                            const iteration& now, std::size_t depth) noexcept
 {
     port_counters& counters = port_counters_[to_index(in.index)];
-    const forward_context context{now.config, now_, &counters_};
+    const forward_context context{now.config, now_, &counters_, true, index_, now.tsc};
     const auto& live = now.config->bridges[to_index(in.bridge)]->flows;
     const flow::pipeline* const flows =
         live ? live->current.load(std::memory_order_acquire) : nullptr;

@@ -97,6 +97,9 @@ void runner::flood(frame_state& f, port_index from, const surroundings& around) 
     }
     const auto& config = *around.context.config;
     const port_config* const in = config.port(from); // null: it went since the program was made
+    if (in != nullptr && !dataplane::may_flood(*f.p, *in, around.context, around.in_counters)) {
+        return;
+    }
     bool sent = false;
     for (const port_index member : config.bridges[to_index(around.in.bridge)]->members) {
         const port_config& port = *config.ports[to_index(member)];

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""L2 policy: which ports of a bridge reach which others, whatever the MAC table says.
+"""L2 policy: which ports of a bridge reach which others, whatever the MAC table says, and how much
+of theirs is flooded.
 
 Frames made by scapy, into taps and out of them; the switch runs in a namespace of its own.
 """
@@ -8,7 +9,7 @@ import pytest
 from scapy.layers.l2 import ARP, Ether
 
 import lab as parts
-from test_l2 import A, B, BROADCAST, C, D, bench_of, deliver, exchange, frame
+from test_l2 import A, B, BROADCAST, C, D, QUIET, bench_of, deliver, exchange, frame
 
 GROUP = "33:33:00:00:00:01"
 
@@ -93,3 +94,74 @@ def test_the_bridges_own_port_is_not_isolated(bench):
                   ARP(hwsrc=A, psrc="10.77.0.2", pdst="10.77.0.1")))
     answer = Ether(g0.receive_raw(3.0))
     assert (answer[ARP].op, answer[ARP].psrc) == (2, "10.77.0.1")
+
+
+# ---- storm control
+
+def count_of(wire, data, timeout=QUIET):
+    """How often a frame comes, until none has come for a while."""
+    seen = 0
+    while True:
+        got = wire.receive_raw(timeout)
+        if got is None:
+            return seen
+        seen += got == data
+
+
+@pytest.mark.parametrize("kind,to", [("broadcast", BROADCAST), ("multicast", GROUP),
+                                     ("unknown-unicast", D)])
+def test_storms_end_at_their_port(bench, kind, to):
+    """100 frames at once, of which 1 a second may be flooded: the burst of 8 passes."""
+    bench.bridge()
+    stormy, other, third = (bench.tap(name) for name in ("stormy", "other", "third"))
+    exchange([other, third], [B, C])
+    bench.ctl("port", "set", "stormy", f"--storm-{kind}", 1)
+    assert bench.ctl("port", "show", "stormy")["storm"][kind.replace("-", "_")] == 1
+    flood = frame(to, A)
+    for wire in (stormy, other, third):
+        wire.drain()
+    for _ in range(100):
+        stormy.send(flood)
+    came = count_of(other, flood)
+    assert 8 <= came <= 10, came
+    assert count_of(third, flood) == came
+    assert bench.drops("stormy") == {f"storm_{kind.replace('-', '_')}": 100 - came}
+    # What goes to one port goes on, and so does what others have flooded.
+    deliver(stormy, frame(B, A), [other], [third])
+    for _ in range(12):
+        deliver(other, frame(to, B), [stormy, third])
+    # A flow that floods has no more.
+    bench.ctl("flow", "mod", "actions=FLOOD")
+    for _ in range(20):
+        stormy.send(flood)
+    assert count_of(other, flood) <= 8
+    bench.ctl("port", "set", "stormy", f"--storm-{kind}", 0)
+    deliver(stormy, frame(to, A), [other, third])
+
+
+# ---- MAC limit
+
+@pytest.mark.parametrize("flows", [False, True])
+def test_no_more_addresses_than_a_port_may_have(bench, flows):
+    bench.bridge()
+    guest, other = bench.tap("guest", "--mac-limit", 2), bench.tap("other")
+    if flows:
+        bench.ctl("flow", "mod", "actions=NORMAL")
+    assert bench.ctl("port", "show", "guest")["mac_limit"] == 2
+    deliver(guest, frame(BROADCAST, A), [other])
+    deliver(guest, frame(BROADCAST, B), [other])
+    for last in range(100):  # a guest that makes addresses up
+        guest.send(frame(BROADCAST, f"02:00:00:00:01:{last:02x}"))
+    deliver(guest, frame(BROADCAST, C), [], [other])
+    assert bench.drops("guest") == {"mac_limit": 101}
+    assert sorted(e["mac"] for e in bench.macs(port="guest")) == [A, B]
+    deliver(other, frame(A, D), [guest])
+    # What has aged out makes room.
+    bench.ctl("bridge", "set", "br0", "--mac-ageing", 1)
+    parts.wait_until(lambda: not bench.macs(port="guest"), 10, "addresses to age", 0.2)
+
+    def learned():
+        guest.send(frame(BROADCAST, C))
+        return bench.macs(mac=C, port="guest")
+
+    parts.wait_until(learned, 10, "C to be learned", 0.2)

@@ -345,8 +345,19 @@ TEST_F(groups_of_the_service, beside_limits_of_ports)
     EXPECT_TRUE(shown.at("ingress").is_null());
     EXPECT_EQ(switch_.ports().at("a").config->ingress, nullptr) << "it costs nothing";
     shown = ask("port.add", R"({"name":"d","bridge":"br0","type":"nic","device":"dd",
-                                "egress_rate":8,"egress_burst":4})");
+                                "egress_rate":8,"egress_burst":4,"storm_multicast":9})");
     EXPECT_EQ(shown.at("egress").at("burst_kbit"), 4);
+    EXPECT_EQ(shown.at("storm").at("multicast"), 9);
+    EXPECT_EQ(shown.at("storm").at("broadcast"), 0);
+
+    EXPECT_TRUE(ask("port.show", R"({"name":"a"})").at("storm").is_null());
+    shown = ask("port.set", R"({"name":"a","storm_broadcast":1000})");
+    const auto* const limits = switch_.ports().at("a").config->storm.get();
+    shown = ask("port.set", R"({"name":"a","storm_broadcast":1000,"mtu":1500})");
+    EXPECT_EQ(switch_.ports().at("a").config->storm.get(), limits) << "with its credit";
+    shown = ask("port.set", R"({"name":"a","storm_broadcast":0})");
+    EXPECT_TRUE(shown.at("storm").is_null());
+    EXPECT_EQ(switch_.ports().at("a").config->storm, nullptr) << "it costs nothing";
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 
 #include "dataplane/forward.hh"
 #include "dataplane/offload.hh"
+#include "dataplane/storm.hh"
 
 #include <gmock/gmock.h>
 
@@ -88,8 +89,8 @@ protected:
                           dataplane::offload_fault::none);
             }
         }
-        dataplane::forward(*burst_, *ports_[in], {&config_, now_, &worker_}, counters_[in],
-                           outputs_);
+        dataplane::forward(*burst_, *ports_[in], {&config_, now_, &worker_, learns_, {}, tsc_},
+                           counters_[in], outputs_);
         delivered out;
         for (const port_index port : outputs_.ports()) {
             const std::size_t i = dataplane::to_index(port);
@@ -119,6 +120,8 @@ protected:
     std::vector<std::shared_ptr<port_config>> ports_;
     dataplane::snapshot config_;
     dataplane::seconds_t now_{0};
+    std::uint64_t tsc_{0};
+    bool learns_{true};
     dataplane::worker_counters worker_;
     std::array<dataplane::port_counters, 8> counters_{};
     std::uint16_t segment_size_{0}; // what frames are to be cut into
@@ -168,6 +171,50 @@ TEST_F(forward, isolated_ports_reach_those_alone_that_are_not)
     EXPECT_EQ(drops(0, drop_reason::no_destination), 0U);
     const frame back = make_frame(a, c, 60);
     EXPECT_EQ(send(2, back), (delivered{{0, {back}}}));
+}
+
+TEST_F(forward, floods_no_more_of_each_kind_than_its_limit)
+{
+    constexpr std::uint64_t hz = 1'000'000'000;
+    const std::string group = "01:00:5e:00:00:01";
+    struct kind {
+        std::string to;
+        dataplane::storm_limits limits;
+        drop_reason reason;
+    };
+    const std::vector<kind> kinds{
+        {broadcast, {.broadcast = 100}, drop_reason::storm_broadcast},
+        {group, {.multicast = 100}, drop_reason::storm_multicast},
+        {b, {.unknown_unicast = 100}, drop_reason::storm_unknown_unicast},
+    };
+    plain(3);
+    tsc_ = 7 * hz;
+    std::uint64_t of_kind = 0;
+    for (const kind& limited : kinds) {
+        ports_[0]->storm = std::make_shared<dataplane::storm_control>(limited.limits, hz, 1, tsc_);
+        for (const kind& k : kinds) {
+            const frame f = make_frame(k.to, a, 60);
+            const std::size_t passed = &k == &limited ? 10 : 32;
+            EXPECT_EQ(send(0, std::vector<frame>(32, f)),
+                      (delivered{{1, std::vector<frame>(passed, f)},
+                                 {2, std::vector<frame>(passed, f)}}));
+        }
+        EXPECT_EQ(drops(0, limited.reason), 22U);
+        tsc_ += hz / 20 + 1000;
+        const frame f = make_frame(limited.to, a, 60);
+        of_kind = send(0, std::vector<frame>(32, f))[1].size();
+        EXPECT_EQ(of_kind, 5U) << "credit comes back";
+        learns_ = false;
+        EXPECT_EQ(send(0, f).size(), 2U) << "who only asks has none to take";
+        learns_ = true;
+    }
+    // What goes to one port alone is no flood, and others' frames are not this port's.
+    const frame known = make_frame(a, b, 60);
+    EXPECT_EQ(send(1, std::vector<frame>(64, known))[0].size(), 64U);
+    const frame straight = make_frame(b, a, 60);
+    EXPECT_EQ(send(0, std::vector<frame>(64, straight))[1].size(), 64U);
+    const frame of_others = make_frame(c, b, 60);
+    EXPECT_EQ(send(1, std::vector<frame>(64, of_others))[2].size(), 64U);
 }
 
 TEST_F(forward, none_but_isolated_ports_to_flood_to_is_no_destination)
@@ -343,6 +390,24 @@ TEST_F(forward, counts_addresses_that_find_no_room)
     }
     EXPECT_EQ(worker_.mac_table_full.read(), 2000 - macs_->size(0));
     EXPECT_GT(worker_.mac_table_full.read(), 0U);
+}
+
+TEST_F(forward, drops_what_comes_from_more_addresses_than_a_port_may_have)
+{
+    plain(3);
+    macs_->set_limit(port_index{0}, 1);
+    const frame first = make_frame(broadcast, a, 60);
+    const frame second = make_frame(broadcast, c, 60);
+    EXPECT_EQ(send(0, {first, second, first, second}),
+              (delivered{{1, {first, first}}, {2, {first, first}}}));
+    EXPECT_EQ(drops(0, drop_reason::mac_limit), 2U);
+    const frame from_known = make_frame(c, a, 60);
+    EXPECT_EQ(send(0, from_known), (delivered{{1, {from_known}}, {2, {from_known}}}));
+    EXPECT_EQ(send(1, second).size(), 2U) << "other ports have their own limits";
+    EXPECT_EQ(send(0, second).size(), 0U);
+    EXPECT_EQ(known(c), port_index{1});
+    const frame back = make_frame(a, c, 60);
+    EXPECT_EQ(send(1, back), (delivered{{0, {back}}}));
 }
 
 TEST_F(forward, what_the_table_knows_of_a_port_that_left_is_not_followed)

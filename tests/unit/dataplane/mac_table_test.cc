@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <map>
+#include <random>
 #include <set>
 #include <thread>
 #include <vector>
@@ -47,6 +49,122 @@ TEST(mac_table, follows_an_address_that_moves)
     EXPECT_EQ(t.learn(key(1), p1, 6), mac_table::learned::moved);
     EXPECT_EQ(t.lookup(key(1), 6), p1);
     EXPECT_EQ(t.size(6), 1U);
+}
+
+TEST(mac_table, learns_no_more_of_a_port_than_its_limit)
+{
+    using learned = mac_table::learned;
+    mac_table t{1024};
+    t.set_ageing(300);
+    t.set_limit(p1, 2);
+    EXPECT_EQ(t.learn(key(1), p1, 0), learned::added);
+    EXPECT_EQ(t.learn(key(2), p1, 100), learned::added);
+    EXPECT_EQ(t.learn(key(3), p1, 100), learned::over_limit);
+    EXPECT_EQ(t.lookup(key(3), 100), no_port);
+    EXPECT_EQ(t.learn(key(2), p1, 101), learned::known) << "what is known stays so";
+    EXPECT_EQ(t.learn(key(3), p2, 101), learned::added) << "others have their own";
+    EXPECT_EQ(t.learn(key(3), p1, 101), learned::over_limit) << "nor does it come from elsewhere";
+    EXPECT_EQ(t.lookup(key(3), 101), p2);
+
+    EXPECT_EQ(t.learn(key(2), p2, 102), learned::moved) << "that makes room";
+    EXPECT_EQ(t.learn(key(4), p1, 102), learned::added);
+    EXPECT_EQ(t.learn(key(2), p1, 102), learned::over_limit);
+
+    // key(1) was seen last at 0: in its place when somebody looks, and not before.
+    EXPECT_EQ(t.learn(key(5), p1, 301), learned::over_limit);
+    t.expire(301);
+    EXPECT_EQ(t.learn(key(5), p1, 301), learned::added);
+    EXPECT_EQ(t.learn(key(6), p1, 301), learned::over_limit);
+
+    EXPECT_TRUE(t.remove(key(5), 301));
+    EXPECT_EQ(t.learn(key(6), p1, 301), learned::added);
+    EXPECT_EQ(t.add_static(key(6), p1, 301), mac_table::added::replaced);
+    EXPECT_EQ(t.learn(key(7), p1, 301), learned::added) << "static ones do not count";
+    EXPECT_EQ(t.learn(key(8), p1, 301), learned::over_limit);
+
+    const std::vector<std::function<void()>> ways{[&] { t.flush_port(p1); }, [&] { t.flush_all(); },
+                                                  [&] { t.flush_vlan(vlan_id{0}); }};
+    for (const auto& flush : ways) {
+        flush();
+        EXPECT_EQ(t.learn(key(10), p1, 302), learned::added);
+        EXPECT_EQ(t.learn(key(11), p1, 302), learned::added);
+        EXPECT_EQ(t.learn(key(12), p1, 302), learned::over_limit);
+    }
+    t.set_limit(p1, 0);
+    for (std::uint64_t i = 20; i < 120; ++i) {
+        EXPECT_EQ(t.learn(key(i), p1, 302), learned::added);
+    }
+    t.set_limit(p1, 100);
+    EXPECT_EQ(t.learn(key(20), p1, 303), learned::known) << "what was learned before stays";
+    t.remove_port(p1);
+    for (std::uint64_t i = 200; i < 320; ++i) {
+        EXPECT_EQ(t.learn(key(i), p1, 303), learned::added) << "who has its index next has none";
+    }
+}
+
+// What is counted is what is there, whatever happens.
+TEST(mac_table, limits_hold_in_any_order)
+{
+    constexpr std::uint32_t limit = 40;
+    std::mt19937 random{7};
+    mac_table t{64}; // small: entries are displaced and find no room
+    t.set_ageing(50);
+    t.set_limit(p1, limit);
+    t.set_limit(p2, limit);
+    seconds_t now = 1000;
+    const auto pick = [&](unsigned n) { return static_cast<std::uint64_t>(random() % n); };
+    const auto count = [&](port_index port) {
+        std::uint32_t n = 0;
+        t.for_each(now, [&](const mac_entry& e) { n += e.port == port && !e.is_static ? 1 : 0; });
+        return n;
+    };
+    const auto any = [&] { return key(pick(150)); };
+    unsigned refused = 0;
+    unsigned exact = 0;
+    for (int step = 1; step <= 200'000; ++step) {
+        const port_index port{static_cast<std::uint16_t>(1 + pick(3))};
+        const std::uint64_t what = pick(1000);
+        if (what < 900) { // the third, without a limit, fills the table
+            const auto done = t.learn(port == p3 ? key(pick(2000)) : any(), port, now);
+            refused += done == mac_table::learned::over_limit ? 1U : 0U;
+            ASSERT_FALSE(done == mac_table::learned::over_limit && port == p3);
+        } else if (what < 930) {
+            t.remove(any(), now);
+        } else if (what < 980) {
+            const auto k = key(3000 + pick(150));
+            t.add_static(k, port, now);
+            t.remove(key(3000 + pick(150)), now);
+        } else if (what < 982) {
+            t.flush_port(port);
+        } else if (what < 983 && pick(10) == 0) {
+            t.flush_all();
+        } else if (what < 984 && pick(10) == 0) {
+            t.flush_vlan(vlan_id{0});
+        } else {
+            now += static_cast<seconds_t>(pick(3));
+        }
+        if (step % 100 == 0) {
+            ASSERT_LE(count(p1), limit);
+            ASSERT_LE(count(p2), limit);
+        }
+        if (step % 1000 != 0) {
+            continue;
+        }
+        // Once those that have aged are gone, as many as may be there find room, and no more.
+        for (const bool again : {false, true}) {
+            auto done = mac_table::learned::known;
+            for (std::uint64_t i = 0; i < 200 && done != mac_table::learned::over_limit; ++i) {
+                done = t.learn(key(10'000 + i), p1, now);
+            }
+            if (again && done == mac_table::learned::over_limit) {
+                ++exact;
+                ASSERT_EQ(count(p1), limit) << step;
+            }
+            t.expire(now);
+        }
+    }
+    EXPECT_GT(exact, 50U);
+    EXPECT_GT(refused, 1000U);
 }
 
 TEST(mac_table, forgets_after_the_ageing_time)
