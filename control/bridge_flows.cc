@@ -496,6 +496,7 @@ outcome<object_summary> bridge_flows::commit_objects(bundle b)
 outcome<flow_summary> bridge_flows::commit(bundle b)
 {
     std::optional<used_bits> left;
+    const std::size_t gone_with_groups = b.replaces_ ? 0 : b.objects_.flows;
     if (b.commits_ != commits_) {
         return failure{failure_kind::in_use,
                        "the bridge's flows were changed by somebody else meanwhile; nothing of "
@@ -534,6 +535,9 @@ outcome<flow_summary> bridge_flows::commit(bundle b)
         left = used_now();
     }
     publish_less(left, std::move(b.heirs_));
+    so_far_.added += b.done_.added;
+    so_far_.modified += b.done_.modified;
+    so_far_.removed += b.done_.removed + gone_with_groups;
     return b.done_;
 }
 
@@ -698,6 +702,7 @@ void bridge_flows::look()
         changes_.add(*r);
         used_by_gone_ += uses_bits(r->actions());
     }
+    so_far_.expired += over.size();
     commits_ = next_commit();
     if (keeper_) {
         (void)keeper_({tables_, over, groups_, {}, meters_, {}, names_});

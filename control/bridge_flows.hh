@@ -136,6 +136,15 @@ public:
     // were there already keep their counters and their age.
     outcome<flow_summary> commit(bundle b);
     outcome<object_summary> commit_objects(bundle b);
+    // Of all that was committed so far, and how many flows' time was up.
+    struct totals {
+        std::uint64_t added{0};
+        std::uint64_t modified{0};
+        std::uint64_t removed{0};
+        std::uint64_t expired{0};
+        bool operator==(const totals&) const noexcept = default;
+    };
+    [[nodiscard]] const totals& so_far() const noexcept { return so_far_; }
     // What committing one that was begun empty would do; a rule that does something else than
     // before is in both.
     struct difference {
@@ -267,6 +276,7 @@ private:
     std::function<traffic()> received_;
     keeper keeper_;
     std::uint64_t commits_; // the last one
+    totals so_far_;
 };
 
 // Ports whose packets begin in hidden tables; null: none.

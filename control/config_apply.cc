@@ -139,6 +139,9 @@ outcome<object> config_plan::carry_out(const rpc& handler)
     for (const std::string& key : forgotten_) {
         config_->forget(key);
     }
+    switch_->events().add(
+        event_kind::config_applied, {}, {},
+        {{"file", wanted_.file}, {"changes", steps_.size()}, {"lists_of_lines", lines_.size()}});
     log(log_level::info, "control",
         "the configuration in " + wanted_.file + " was applied: " + std::to_string(steps_.size()) +
             " changes, and of " + std::to_string(lines_.size()) + " lists of lines");

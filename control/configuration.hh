@@ -89,6 +89,7 @@ private:
     void lose(const virtual_switch::port_failure& lost);
     void retry();
     [[nodiscard]] outcome<void> make_line(const std::string& key, const missing& m);
+    void tell_if_port(const missing& m);
     void bridge_comes(virtual_switch::bridge& b);
     [[nodiscard]] std::optional<std::uint16_t> number_of_adopted(const std::string& port,
                                                                  const std::string& on) const;

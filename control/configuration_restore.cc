@@ -211,6 +211,10 @@ void configuration::lose(const virtual_switch::port_failure& lost)
             }
         });
     }
+    if (const auto there = switch_.find_port(lost.port); there.has_value()) {
+        switch_.events().add(event_kind::port_lost, (*there)->request.bridge, lost.port,
+                             {{"why", lost.message}});
+    }
     (void)switch_.remove_port(lost.port);
     for (auto& [key, what] : gone) {
         miss(key, std::move(what));
@@ -225,6 +229,16 @@ outcome<void> configuration::make_line(const std::string& key, const missing& m)
         return failure{failure_kind::not_found, "there is no such bridge"};
     }
     return add_config_line(*b->second.flows, place->kind, m.text);
+}
+
+// Of what is there again.
+void configuration::tell_if_port(const missing& m)
+{
+    const std::string name = text_of(m.record, "name").value_or("");
+    const auto there = switch_.ports().find(name);
+    if (m.kind != nullptr && m.kind->make == "port.add" && there != switch_.ports().end()) {
+        switch_.events().add(event_kind::port_found, there->second.request.bridge, name);
+    }
 }
 
 // In the order of kinds: what one needs is there before it.
@@ -254,6 +268,7 @@ void configuration::retry()
             const auto made = kind != nullptr ? make(*kind, m.record) : make_line(key, m);
             if (made.has_value()) {
                 missing_.erase(key);
+                tell_if_port(m);
                 log(log_level::info, "store", m.what + " is there again");
             } else {
                 m.why = made.error().message;

@@ -31,21 +31,9 @@ line_limit others{lines_of_others, window_of_others};
 
 std::string make_line(log_level level, std::string_view subsystem, std::string_view text)
 {
-    // Not gmtime(): it looks for the time zone's file, which a jailed process may not.
-    const auto now =
-        std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-    const auto day = std::chrono::floor<std::chrono::days>(now);
-    const std::chrono::year_month_day date{day};
-    const std::chrono::hh_mm_ss clock{now - day};
-    std::array<char, 64> time{};
-    (void)std::snprintf(time.data(), time.size(), "%04d-%02u-%02uT%02ld:%02ld:%02ld.%03ldZ",
-                        static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                        static_cast<unsigned>(date.day()), clock.hours().count(),
-                        clock.minutes().count(), clock.seconds().count(),
-                        clock.subseconds().count());
-    std::string line = time.data();
+    std::string line = time_text(std::chrono::system_clock::now());
     line += ' ';
-    line += names[static_cast<std::size_t>(level)];
+    line += name_of(level);
     line += ' ';
     line += subsystem;
     line += ": ";
@@ -111,6 +99,27 @@ std::optional<log_level> parse_log_level(std::string_view text)
         return std::nullopt;
     }
     return static_cast<log_level>(found - names.begin());
+}
+
+std::string_view name_of(log_level level) noexcept
+{
+    return names[static_cast<std::size_t>(level)];
+}
+
+std::string time_text(std::chrono::system_clock::time_point when)
+{
+    // Not gmtime(): it looks for the time zone's file, which a jailed process may not.
+    const auto moment = std::chrono::floor<std::chrono::milliseconds>(when);
+    const auto day = std::chrono::floor<std::chrono::days>(moment);
+    const std::chrono::year_month_day date{day};
+    const std::chrono::hh_mm_ss clock{moment - day};
+    std::array<char, 64> text{};
+    (void)std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02ld:%02ld:%02ld.%03ldZ",
+                        static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                        static_cast<unsigned>(date.day()), clock.hours().count(),
+                        clock.minutes().count(), clock.seconds().count(),
+                        clock.subseconds().count());
+    return text.data();
 }
 
 void set_log_level(log_level most) noexcept

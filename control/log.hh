@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace strait::control {
@@ -13,7 +14,10 @@ namespace strait::control {
 enum class log_level : std::uint8_t { error, warning, info, debug };
 
 [[nodiscard]] std::optional<log_level> parse_log_level(std::string_view text);
-// Lines above `most` are left out. Before other threads log.
+[[nodiscard]] std::string_view name_of(log_level level) noexcept;
+// RFC 3339, in UTC, with milliseconds: "2026-11-28T09:30:00.123Z".
+[[nodiscard]] std::string time_text(std::chrono::system_clock::time_point when);
+// Lines above `most` are left out. Any thread.
 void set_log_level(log_level most) noexcept;
 [[nodiscard]] log_level current_log_level() noexcept;
 

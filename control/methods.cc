@@ -8,6 +8,7 @@
 #include "control/methods_config.hh"
 #include "control/methods_connections.hh"
 #include "control/methods_endpoints.hh"
+#include "control/methods_events.hh"
 #include "control/methods_flows.hh"
 #include "control/methods_options.hh"
 #include "control/methods_parts.hh"
@@ -614,7 +615,7 @@ const method_table& methods()
              {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
               option_methods(), flow_methods(), group_methods(), meter_methods(), capture_methods(),
               mirror_methods(), acl_methods(), shaper_methods(), connection_methods(),
-              config_methods(), other_methods()}) {
+              config_methods(), event_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

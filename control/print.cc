@@ -7,6 +7,7 @@
 #include "control/print_config.hh"
 #include "control/print_connections.hh"
 #include "control/print_endpoints.hh"
+#include "control/print_events.hh"
 #include "control/print_flows.hh"
 #include "control/print_groups.hh"
 #include "control/print_mirrors.hh"
@@ -461,6 +462,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "stats") {
         return stats_text(as_object(result));
+    }
+    if (m.name == "events") {
+        return events_text(as_object(result));
     }
     if (m.name == "drops") {
         return drops_text(as_object(result));

@@ -303,6 +303,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_acl_methods();
     add_connection_methods();
     add_config_methods();
+    add_event_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};

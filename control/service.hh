@@ -58,6 +58,7 @@ private:
     void add_acl_methods();
     void add_connection_methods();
     void add_config_methods();
+    void add_event_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -122,6 +123,7 @@ private:
     result config_begin();
     result config_put(const object& p);
     result config_compare(const object& p, bool applies);
+    result events(const object& p) const;
     result stats(const object& p) const;
     result drops(const object& p) const;
     result queue_list(const object& p) const;

@@ -6,6 +6,7 @@
 #include "control/completion.hh"
 #include "control/config_client.hh"
 #include "control/doctor.hh"
+#include "control/events_client.hh"
 #include "control/flow_upload.hh"
 #include "control/print.hh"
 #include "control/standard_files.hh"
@@ -177,6 +178,12 @@ int run(const std::vector<std::string>& words)
         }
         if (c.method->name == "flow.top") {
             return top(c, connection);
+        }
+        if (follows_events(*c.method, c.parameters)) {
+            follow_events(connection, c.parameters, [&c](const json::value& v) {
+                return put_answer(c.global.json ? event_lines(v) : to_text(*c.method, v));
+            });
+            return no_answer;
         }
         if (has_config_file(*c.method)) {
             return show(c, do_config(connection, *c.method, c.parameters)) ? done : no_answer;

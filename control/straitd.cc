@@ -107,8 +107,8 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
 }
 
 // Looks ten times a second at links, which groups of flows choose by; twice a second at flows,
-// leases and addresses whose time is up, at what the store has to hear of, and at what the log had
-// to leave out.
+// leases and addresses whose time is up, at what events tell of, at what the store has to hear of,
+// and at what the log had to leave out.
 class watch {
 public:
     watch(asio::io_context& io, virtual_switch& sw, configuration& config)
@@ -128,6 +128,7 @@ private:
                 switch_.look_at_links();
                 if (++round_ % rounds == 0) {
                     switch_.look_at_flows();
+                    switch_.look_at_changes();
                     switch_.look_at_leases(bindings::clock::now());
                     switch_.look_at_macs();
                     configuration_.look(std::chrono::steady_clock::now());
@@ -307,6 +308,11 @@ int serve(const daemon_options& options, const run_dir& folder,
             std::to_string(dpdk.main_cpu()) +
             (dpdk.hugepages() ? ", on huge pages" : ", without huge pages") + "; ready after " +
             std::to_string(took.count()) + " ms");
+    sw.events().add(event_kind::daemon_ready, {}, {},
+                    {{"version", version()},
+                     {"bridges", sw.bridges().size()},
+                     {"ports", sw.ports().size()},
+                     {"missing", methods.configuration().all_missing().size()}});
     const manager_watch managed{io, manager, engine,
                                 [&] { return describe(sw, dpdk.worker_cpus()); }};
     io.run();

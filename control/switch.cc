@@ -199,6 +199,7 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     if (bridge_comes_) {
         bridge_comes_(bridges_.at(request.name));
     }
+    events_.add(event_kind::bridge_added, request.name);
     log(log_level::info, "control", "bridge " + request.name + " added");
     return {};
 }
@@ -268,6 +269,7 @@ outcome<void> virtual_switch::remove_bridge(const std::string& name, bool with_p
     }
     publish(std::move(next));
     used_bridges_.reset(index);
+    events_.add(event_kind::bridge_removed, name);
     bridges_.erase(found);
     log(log_level::info, "control", "bridge " + name + " removed");
     return {};
@@ -501,6 +503,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
         }
     }
     p.link->store(p.device->link_up(), std::memory_order_relaxed);
+    events_.add(event_kind::port_added, request.bridge, request.name,
+                {{"type", request.type}, {"number", p.number}});
     log(log_level::info, "control",
         "port " + request.name + " (" + request.type + ", number " + std::to_string(p.number) +
             ") added to bridge " + request.bridge);
@@ -593,6 +597,8 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     withdraw(found->second);
     bridge& on = bridges_.at(found->second.request.bridge);
     receive(on, found->second);
+    tell_of_moves(on, std::chrono::steady_clock::now()); // while its index is its own
+    events_.add(event_kind::port_removed, on.name, name);
     const std::string waited = waited_in_vain(found->second);
     if (port_goes_) {
         port_goes_(found->second);
@@ -686,6 +692,10 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
         p.shaper->set(*change.shaping); // before those who sleep are woken by what is published
     }
     const bool forget = config->vlan != p.config->vlan || (p.config->admin_up && !config->admin_up);
+    if (config->admin_up != p.config->admin_up) {
+        events_.add(config->admin_up ? event_kind::port_enabled : event_kind::port_disabled,
+                    p.request.bridge, name);
+    }
     if (config->vlan != p.config->vlan) { // what was leased there is of no use elsewhere
         bindings_.end_leases(name);
         snooper_.forget_port(name);
@@ -738,10 +748,11 @@ void virtual_switch::look_at_flows()
     }
 }
 
-void virtual_switch::look_at_links()
+void virtual_switch::look_at_links(steady_time now)
 {
     for (auto& [name, p] : ports_) {
         p.device->tend();
+        look_at_guests(p, now);
         const bool up = p.device->link_up();
         if (up == p.link_up) {
             continue;
@@ -751,6 +762,7 @@ void virtual_switch::look_at_links()
         if (!up) {
             bridges_.at(p.request.bridge).config->macs->flush_port(p.config->index);
         }
+        tell_of_guest(p, up ? event_kind::link_up : event_kind::link_down, now);
         log(log_level::info, "control", "port " + name + ": link " + (up ? "up" : "down"));
     }
 }

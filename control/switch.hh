@@ -8,7 +8,9 @@
 #include "control/bridge_flows.hh"
 #include "control/dhcp_snooper.hh"
 #include "control/endpoints.hh"
+#include "control/event_log.hh"
 #include "control/failure.hh"
+#include "control/log.hh"
 #include "control/tap_request.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/guard/guard.hh"
@@ -126,6 +128,11 @@ struct port_totals {
 // All calls from the control thread.
 class virtual_switch {
 public:
+    // Events of a bridge's MACs, and of a port's guest, that are told in such a time; the others
+    // are counted.
+    static constexpr unsigned most_told = 20;
+    static constexpr std::chrono::seconds told_window{10};
+
     struct bridge {
         std::string name;
         dataplane::bridge_index index;
@@ -137,6 +144,12 @@ public:
         // Questions for neighbours that the switch answered.
         std::shared_ptr<std::atomic<std::uint64_t>> answered{
             std::make_shared<std::atomic<std::uint64_t>>(0)};
+        // Events: how many MACs are told of, what was not told of, and when it is.
+        line_limit moves_told{most_told, told_window};
+        std::uint64_t moves_untold{0};
+        line_limit count_told{1, told_window};
+        bridge_flows::totals flows_told{};
+        line_limit flows_tell{1, told_window};
     };
     struct port {
         port_request request; // as it was made
@@ -148,6 +161,8 @@ public:
         port_totals seen; // and what of it is in the bridge's `received`, or was not for it
         bool link_up{false};
         std::shared_ptr<std::atomic<bool>> link; // the same, for workers
+        ports::port::guests guests{};            // as events tell of them
+        line_limit told{most_told, told_window}; // of those that its guest causes
         dataplane::port_rate ingress;
         dataplane::port_rate egress;
         dataplane::storm_limits storm;
@@ -196,6 +211,9 @@ public:
     // find.
     void forget_port(const std::string& name) noexcept;
 
+    // What has happened here.
+    [[nodiscard]] event_log& events() noexcept { return events_; }
+    [[nodiscard]] const event_log& events() const noexcept { return events_; }
     // By name.
     [[nodiscard]] const std::map<std::string, bridge>& bridges() const noexcept { return bridges_; }
     [[nodiscard]] const std::map<std::string, port>& ports() const noexcept { return ports_; }
@@ -279,8 +297,12 @@ public:
     [[nodiscard]] port_totals totals(const port& p) const;
     [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
 
-    // Notices links that came or went: logs them and forgets what was learned on a lost one.
-    void look_at_links();
+    using steady_time = std::chrono::steady_clock::time_point;
+    // Notices links and guests that came or went: tells of them and forgets what was learned on a
+    // lost link.
+    void look_at_links(steady_time now = std::chrono::steady_clock::now());
+    // Tells of MACs that have moved, and of flows that have changed.
+    void look_at_changes(steady_time now = std::chrono::steady_clock::now());
     // Ends flows whose time is up.
     void look_at_flows();
 
@@ -296,6 +318,10 @@ private:
     void number_ports(bridge& b);
     // Adds up what came since the last time.
     void receive(bridge& b, port& p) const;
+    void look_at_guests(port& p, steady_time now);
+    void tell_of_guest(port& p, event_kind kind, steady_time now, boost::json::object details = {});
+    void tell_of_moves(bridge& b, steady_time now);
+    void tell_of_flows(bridge& b, steady_time now);
     bridge_flows::traffic received(bridge& b);
     [[nodiscard]] outcome<std::uint16_t> choose_number(const port_request& request) const;
     [[nodiscard]] outcome<dataplane::port_index> free_port_index() const;
@@ -371,6 +397,7 @@ private:
     tap_id last_tap_{0};
     std::function<void(const port&)> port_goes_;
     std::function<void(bridge&)> bridge_comes_;
+    event_log events_;
     std::uint64_t version_{0};
     bool holding_back_{false};
     std::unique_ptr<snapshot> held_; // what release() will publish

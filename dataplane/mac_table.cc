@@ -142,7 +142,34 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     if (!table_.live(value, horizon_)) {
         return learned::added;
     }
-    return port_of(value) == port_of(fresh_) ? learned::known : learned::moved;
+    if (port_of(value) == port_of(fresh_)) {
+        return learned::known;
+    }
+    table_.note_move(at.word_, port_of(value), port_of(fresh_));
+    return learned::moved;
+}
+
+// Under the lock.
+void mac_table::note_move(std::uint64_t word, port_index from, port_index to) noexcept
+{
+    const mac_address mac{word & mac_address::mask};
+    const vlan_id vlan{static_cast<std::uint16_t>((word >> 48) & 0xfff)};
+    ++moves_.count;
+    for (mac_move& m : std::span{moves_.first}.first(moves_.size)) {
+        if (m.mac == mac && m.vlan == vlan) {
+            m = {mac, vlan, from, to, m.times + 1};
+            return;
+        }
+    }
+    if (moves_.size < most_moves) {
+        moves_.first[moves_.size++] = {mac, vlan, from, to, 1};
+    }
+}
+
+mac_table::moves mac_table::take_moves() noexcept
+{
+    const std::scoped_lock lock{writing_};
+    return std::exchange(moves_, {});
 }
 
 void mac_table::write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept

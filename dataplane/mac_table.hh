@@ -35,6 +35,15 @@ struct mac_entry {
     seconds_t age; // seconds since it was last seen; 0 for a static entry
 };
 
+// A learned entry's way from one port to another: the last one of so many.
+struct mac_move {
+    mac_address mac;
+    vlan_id vlan;
+    port_index from;
+    port_index to;
+    std::uint64_t times;
+};
+
 class mac_table {
 public:
     // A (VLAN, MAC) pair, ready to be hashed.
@@ -103,6 +112,15 @@ public:
     // Live entries, in no order.
     void for_each(seconds_t now, const std::function<void(const mac_entry&)>& visit) const;
     [[nodiscard]] std::size_t size(seconds_t now) const; // counts: O(capacity)
+    // Of entries that moved since the last call, all but static ones: how many times in all, and
+    // each of the first few. So who moves many costs no more than who moves few.
+    static constexpr std::size_t most_moves = 8;
+    struct moves {
+        std::uint64_t count;
+        std::size_t size; // of `first`
+        std::array<mac_move, most_moves> first;
+    };
+    [[nodiscard]] moves take_moves() noexcept;
     [[nodiscard]] std::size_t capacity() const noexcept; // entries, a quarter of the slots
 
 private:
@@ -170,6 +188,7 @@ private:
     // Whether an entry counts for its port's limit: learned, and not flushed.
     [[nodiscard]] bool is_counted(std::uint64_t value) const noexcept;
     void uncount(std::uint64_t value) noexcept;
+    void note_move(std::uint64_t word, port_index from, port_index to) noexcept;
     class walk;
     template <typename Chosen>
     void sweep(const Chosen& chosen) noexcept;
@@ -197,6 +216,7 @@ private:
     std::array<std::uint32_t, max_ports> counts_{};
     std::array<std::uint32_t, max_ports> limits_{};
     bool refused_{false};
+    moves moves_{};
 };
 
 class mac_table::probe {

@@ -150,6 +150,16 @@ public:
 
     // Carrier: a guest or peer is there and its driver is up.
     [[nodiscard]] virtual bool link_up() const noexcept = 0;
+    // Of a port that serves guests, by a VMM's connection or a driver's: how many came since
+    // start(), whether the last of them is there, and whether its rings went on where another
+    // process had left them.
+    struct guests {
+        std::uint64_t came{0};
+        bool there{false};
+        bool taken_over{false};
+        bool operator==(const guests&) const noexcept = default;
+    };
+    [[nodiscard]] virtual guests attached() const noexcept { return {}; }
     // Why it can only be destroyed, and made anew when what it serves is there again: a NIC was
     // unplugged. Empty: it is not so.
     [[nodiscard]] virtual std::string why_lost() const { return {}; }

@@ -176,6 +176,11 @@ public:
     {
         return link_up_.load(std::memory_order_acquire);
     }
+    [[nodiscard]] guests attached() const noexcept override
+    {
+        const std::uint64_t now = guests_.load(std::memory_order_acquire);
+        return {.came = now / 2, .there = now % 2 != 0};
+    }
     [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const override;
 
 private:
@@ -209,6 +214,7 @@ private:
     ports::queue_pair pair_;
     bool serving_{false}; // control thread
     std::atomic<bool> link_up_{false};
+    std::atomic<std::uint64_t> guests_{0}; // twice accepted_, and one while there is one
     std::atomic<bool> tampered_{false};
     bool positions_lost_{false}; // the thread that looks after ports
 
@@ -306,6 +312,10 @@ void vhost_port::note_link() noexcept
     link_up_.store(
         std::ranges::any_of(connections_, [](const slot& s) { return s.front_end->running(); }),
         std::memory_order_release);
+    const bool there =
+        std::ranges::any_of(connections_, [](const slot& s) { return !s.front_end->expelled(); });
+    guests_.store(static_cast<std::uint64_t>(accepted_) * 2 + (there ? 1 : 0),
+                  std::memory_order_release);
 }
 
 bool vhost_port::connected(int vid) noexcept
@@ -329,6 +339,7 @@ bool vhost_port::connected(int vid) noexcept
         {std::make_unique<connection>(vid, parts_, std::move(descriptor)), std::move(socket)});
     ++accepted_;
     parts_.note("a front end connected");
+    note_link();
     return true;
 }
 

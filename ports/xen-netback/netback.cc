@@ -51,6 +51,7 @@ public:
     }
     void set_admin(bool up) noexcept override { vif_.set_carrier(up); }
     [[nodiscard]] bool link_up() const noexcept override { return vif_.link_up(); }
+    [[nodiscard]] guests attached() const noexcept override { return vif_.attached(); }
     [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const override
     {
         return vif_.details();

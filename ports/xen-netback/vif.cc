@@ -624,6 +624,14 @@ void vif::disconnect(const std::string& why)
     }
 }
 
+ports::port::guests vif::attached() const noexcept
+{
+    const std::scoped_lock lock{mutex_};
+    return {.came = static_cast<std::uint64_t>(status_.connections),
+            .there = rings_ != nullptr,
+            .taken_over = status_.adopted};
+}
+
 void vif::set_mtu(std::uint32_t mtu)
 {
     const std::scoped_lock lock{mutex_};

@@ -75,6 +75,7 @@ public:
     // ---- any thread ----
 
     [[nodiscard]] bool link_up() const noexcept { return up_.load(std::memory_order_acquire); }
+    [[nodiscard]] ports::port::guests attached() const noexcept;
     void set_mtu(std::uint32_t mtu);
     // Told to the guest (netif.h, "Link state") by the next look().
     void set_carrier(bool there) noexcept { carrier_.store(there, std::memory_order_relaxed); }

@@ -108,6 +108,8 @@ def test_switch_killed_under_traffic_is_not_noticed(world):
         assert shown["details"]["taken_over"] is True
         assert shown["number"] == number
     lab.wait_until(lambda: switch.ctl("config show") == before, 20, "what was set being there")
+    attached = [e for e in switch.ctl("events")["events"] if e["event"] == "guest_attached"]
+    assert {e["port"]: e["taken_over"] for e in attached} == {one.port: True, two.port: True}
     assert port(switch, two.port)["ingress"]["kbps"] == 10_000_000
     assert switch.ctl("acl show all")["ports"] == [two.port]
     switch.ctl("acl", "detach", "all", two.port)

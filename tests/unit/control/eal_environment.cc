@@ -144,6 +144,11 @@ public:
         const auto found = control_.links.find(name_);
         return found != control_.links.end() && found->second;
     }
+    [[nodiscard]] guests attached() const noexcept override
+    {
+        const auto found = control_.guests.find(name_);
+        return found == control_.guests.end() ? guests{} : found->second;
+    }
     [[nodiscard]] std::string why_lost() const override
     {
         const auto found = control_.lost.find(name_);

@@ -26,6 +26,7 @@ struct fake_control {
                                      // "forget a"
     std::map<std::string, bool> links;
     std::map<std::string, std::string> lost; // why, by port
+    std::map<std::string, ports::port::guests> guests;
     // Packets that each worker's next poll of port x counts: too short ones, and of 100 bytes.
     std::map<std::string, std::atomic<std::uint64_t>> to_count;
     std::map<std::string, std::atomic<std::uint64_t>> to_carry;

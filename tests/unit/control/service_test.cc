@@ -55,10 +55,10 @@ TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
         {"mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})"},
         {"mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"},
     };
-    for (const auto* name :
-         {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add", "port.set",
-          "port.show", "port.list", "port.del", "mac.add", "mac.list", "mac.del", "mac.flush",
-          "queue.list", "worker.list", "stats", "drops", "version", "schema"}) {
+    for (const auto* name : {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add",
+                             "port.set",   "port.show",  "port.list",   "port.del",   "mac.add",
+                             "mac.list",   "mac.del",    "mac.flush",   "queue.list", "worker.list",
+                             "stats",      "drops",      "events",      "version",    "schema"}) {
         const method& m = *find_method(methods(), name);
         const auto found = parameters.find(m.name);
         const auto answer = ask(m.name, found != parameters.end() ? found->second : "{}");

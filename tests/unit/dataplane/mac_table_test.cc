@@ -167,6 +167,62 @@ TEST(mac_table, limits_hold_in_any_order)
     EXPECT_GT(refused, 1000U);
 }
 
+TEST(mac_table, tells_what_moved_since_it_was_asked_last)
+{
+    mac_table t{1024};
+    EXPECT_EQ(t.take_moves().count, 0U);
+    t.learn(key(1, 10), p1, 5);
+    t.learn(key(1, 10), p1, 6);
+    EXPECT_EQ(t.take_moves().count, 0U) << "neither what is new nor what is seen again";
+    t.learn(key(1, 10), p2, 6);
+    const auto moved = t.take_moves();
+    ASSERT_EQ(moved.count, 1U);
+    EXPECT_EQ(moved.first[0].mac, mac_address{0x0102});
+    EXPECT_EQ(moved.first[0].vlan, vlan_id{10});
+    EXPECT_EQ(moved.first[0].from, p1);
+    EXPECT_EQ(moved.first[0].to, p2);
+    EXPECT_EQ(moved.first[0].times, 1U);
+    EXPECT_EQ(t.take_moves().count, 0U);
+    t.flush_port(p2);
+    t.learn(key(1, 10), p1, 7);
+    EXPECT_EQ(t.take_moves().count, 0U) << "it was forgotten";
+    for (std::uint64_t i = 0; i < 20; ++i) {
+        t.learn(key(i), p1, 8);
+        t.learn(key(i), p2, 8);
+    }
+    const auto many = t.take_moves();
+    EXPECT_EQ(many.count, 20U);
+    EXPECT_EQ(many.size, mac_table::most_moves);
+    EXPECT_EQ(many.first.back().mac, mac_address{0x02 | ((mac_table::most_moves - 1) << 8)})
+        << "the first few";
+    EXPECT_EQ(t.take_moves().count, 0U);
+}
+
+TEST(mac_table, tells_of_one_that_moves_to_and_fro_once)
+{
+    mac_table t{1024};
+    for (std::uint64_t i = 0; i < 3; ++i) {
+        t.learn(key(i, 10), p1, 8);
+        t.learn(key(i, 20), p1, 8);
+    }
+    for (int i = 0; i < 100; ++i) {
+        t.learn(key(1, 10), i % 2 == 0 ? p2 : p1, 8);
+        t.learn(key(2, 20), i % 2 == 0 ? p2 : p1, 8);
+    }
+    t.learn(key(1, 20), p2, 8);
+    const auto moved = t.take_moves();
+    EXPECT_EQ(moved.count, 201U);
+    ASSERT_EQ(moved.size, 3U);
+    EXPECT_EQ(moved.first[0].mac, mac_address{0x0102});
+    EXPECT_EQ(moved.first[0].vlan, vlan_id{10});
+    EXPECT_EQ(moved.first[0].times, 100U);
+    EXPECT_EQ(moved.first[0].from, p2) << "the last time";
+    EXPECT_EQ(moved.first[0].to, p1);
+    EXPECT_EQ(moved.first[1].times, 100U);
+    EXPECT_EQ(moved.first[2].vlan, vlan_id{20}) << "another than in VLAN 10";
+    EXPECT_EQ(moved.first[2].times, 1U);
+}
+
 TEST(mac_table, forgets_after_the_ageing_time)
 {
     mac_table t{1024};
