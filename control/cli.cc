@@ -596,6 +596,9 @@ private:
             }
             return error{group_ + " needs one of " + verbs() + " after it"};
         }
+        if ((result_.rates || result_.watch) && result_.parameters.contains("clear")) {
+            return error{"--clear is of one look; leave out --rates and --watch"};
+        }
         if (auto added = add_from_file(*result_.method, result_.parameters); added.has_error()) {
             return added.error();
         }

@@ -124,7 +124,7 @@ private:
     result config_put(const object& p);
     result config_compare(const object& p, bool applies);
     result events(const object& p) const;
-    result stats(const object& p) const;
+    result stats(const object& p);
     result drops(const object& p) const;
     result queue_list(const object& p) const;
     result worker_list() const;

@@ -210,7 +210,7 @@ outcome<std::vector<const virtual_switch::port*>> service::chosen(const object& 
     return list;
 }
 
-service::result service::stats(const object& p) const
+service::result service::stats(const object& p)
 {
     const auto ports = chosen(p);
     if (ports.has_error()) {
@@ -219,8 +219,10 @@ service::result service::stats(const object& p) const
     json::array list;
     port_totals sum;
     const std::int64_t now = timestamp_us();
+    const bool clears = is_set(p, "clear");
     for (const auto* port : *ports) {
-        const port_totals t = switch_.totals(*port);
+        const port_totals t =
+            clears ? switch_.clear_counters(port->request.name) : switch_.since_cleared(*port);
         add(sum, t);
         json::object o{{"name", port->request.name},
                        {"number", port->number},
@@ -246,7 +248,7 @@ service::result service::drops(const object& p) const
     const std::int64_t now = timestamp_us();
     for (const auto* port : *ports) {
         list.push_back(
-            {{"name", port->request.name}, {"drops", drops_object(switch_.totals(*port))}});
+            {{"name", port->request.name}, {"drops", drops_object(switch_.since_cleared(*port))}});
     }
     json::array reasons;
     for (const auto& r : drop_reasons()) {

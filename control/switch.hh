@@ -163,6 +163,7 @@ public:
         std::shared_ptr<std::atomic<bool>> link; // the same, for workers
         ports::port::guests guests{};            // as events tell of them
         line_limit told{most_told, told_window}; // of those that its guest causes
+        port_totals cleared;                     // when its counters were
         dataplane::port_rate ingress;
         dataplane::port_rate egress;
         dataplane::storm_limits storm;
@@ -295,6 +296,10 @@ public:
     void remove_tap(tap_id id);
 
     [[nodiscard]] port_totals totals(const port& p) const;
+    // The same since its counters were cleared.
+    [[nodiscard]] port_totals since_cleared(const port& p) const;
+    // They begin with 0 again. Returns what they were.
+    port_totals clear_counters(const std::string& name);
     [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
 
     using steady_time = std::chrono::steady_clock::time_point;

@@ -160,17 +160,38 @@ port_totals virtual_switch::counted(dataplane::port_index index) const
     return sum;
 }
 
+namespace {
+
+port_totals difference(port_totals now, const port_totals& before)
+{
+    now.rx_packets -= before.rx_packets;
+    now.rx_bytes -= before.rx_bytes;
+    now.tx_packets -= before.tx_packets;
+    now.tx_bytes -= before.tx_bytes;
+    for (std::size_t i = 0; i < now.drops.size(); ++i) {
+        now.drops[i] -= before.drops[i];
+    }
+    return now;
+}
+
+} // namespace
+
 port_totals virtual_switch::totals(const port& p) const
 {
-    port_totals t = counted(p.config->index);
-    t.rx_packets -= p.base.rx_packets;
-    t.rx_bytes -= p.base.rx_bytes;
-    t.tx_packets -= p.base.tx_packets;
-    t.tx_bytes -= p.base.tx_bytes;
-    for (std::size_t i = 0; i < t.drops.size(); ++i) {
-        t.drops[i] -= p.base.drops[i];
-    }
-    return t;
+    return difference(counted(p.config->index), p.base);
+}
+
+port_totals virtual_switch::since_cleared(const port& p) const
+{
+    return difference(totals(p), p.cleared);
+}
+
+// Of one look, so that nothing is in neither.
+port_totals virtual_switch::clear_counters(const std::string& name)
+{
+    port& p = ports_.at(name);
+    const port_totals now = totals(p);
+    return difference(now, std::exchange(p.cleared, now));
 }
 
 } // namespace strait::control

@@ -317,6 +317,30 @@ def test_counters_of_a_port_made_again_begin_at_zero(switch, lab):
     assert new["number"] == 1 and new["tx_packets"] == 0
 
 
+def test_counters_begin_at_zero_when_they_are_cleared(lab):
+    netns = lab.netns()
+    switch = lab.switch(workers="0", netns=netns)
+    switch.ctl("bridge add br0")
+    switch.add_nic("p0", "net_tap0,iface=p0")
+    netns.sh("ip link set p0 up")
+    wire = lab.wire(netns, "p0")
+
+    def send(count, counted):
+        for _ in range(count):
+            wire.send(bytes(Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=0x88b5)) +
+                      bytes(50))
+        wait_until(lambda: switch.ctl("stats")["total"]["rx_packets"] == counted, 10,
+                   f"{counted} packets")
+
+    send(20, 20)
+    assert switch.ctl("stats p0 --clear")["total"]["rx_packets"] == 20
+    assert switch.ctl("stats")["total"]["rx_packets"] == 0
+    send(3, 3)
+    (port,) = switch.ctl("stats --clear")["ports"]
+    assert port["rx_packets"] == 3
+    send(1, 1)
+
+
 def test_watch_prints_until_interrupted(ports):
     watch = subprocess.Popen(
         [binaries() / "straitctl", "--run-dir", ports.run_dir, "stats", "--watch", "0.1", "--json"],
@@ -435,6 +459,7 @@ def test_help_needs_no_daemon():
     ("mac list --bridge nosuch", "there is no bridge nosuch"),
     ("mac flush --port nosuch", "there is no port nosuch"),
     ("stats nosuch", "there is no port nosuch"),
+    ("stats --clear --rates", "--clear is of one look; leave out --rates and --watch"),
     ("stats --watch never", "there is no port never; what may follow --watch is seconds from 0.1"),
     ("worker list --watch never", "--watch is never; it must be seconds"),
     ("drops nosuch", "there is no port nosuch"),

@@ -103,6 +103,8 @@ TEST(cli, takes_rates_and_watch_where_they_mean_something)
     const command c = parsed("stats --watch vm1");
     EXPECT_EQ(c.parameters.at("name"), "vm1");
     EXPECT_THAT(refused("stats --watch 0"), HasSubstr("0.1 to 3600"));
+    EXPECT_THAT(refused("stats --clear --watch 1"), HasSubstr("leave out --rates and --watch"));
+    EXPECT_THAT(refused("stats --rates vm1 --clear"), HasSubstr("--clear is of one look"));
     EXPECT_THAT(refused("stats --watch 5000"), HasSubstr("0.1 to 3600"));
     EXPECT_THAT(refused("stats --watch 0.01"), HasSubstr("--watch is 0.01; it must"));
     EXPECT_THAT(refused("stats --watch="), HasSubstr("--watch is \"\"; it must"));

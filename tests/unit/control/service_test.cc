@@ -9,6 +9,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <chrono>
+#include <thread>
+
 namespace strait::control {
 namespace {
 
@@ -245,6 +249,51 @@ TEST_F(methods_of_the_service, count)
     EXPECT_EQ(workers.at(0).at("queues"), json::parse(R"([{"port":"a","queue":0}])"));
     EXPECT_EQ(workers.at(1).at("queues"), json::parse(R"([{"port":"b","queue":0}])"));
     EXPECT_EQ(workers.at(0).at("cpu"), 0);
+}
+
+TEST_F(methods_of_the_service, begin_with_0_again_when_counters_are_cleared)
+{
+    add_two_ports();
+    const auto send = [this](const char* port, std::uint64_t carried, std::uint64_t too_short) {
+        const auto& p = switch_.ports().at(port);
+        const auto end = switch_.totals(p).rx_packets + carried + too_short;
+        fakes_.to_carry[port] = carried;
+        fakes_.to_count[port] = too_short;
+        const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+        while (switch_.totals(p).rx_packets < end && std::chrono::steady_clock::now() < until) {
+            std::this_thread::sleep_for(std::chrono::milliseconds{1});
+        }
+        EXPECT_EQ(switch_.totals(p).rx_packets, end);
+    };
+    const auto counted = [](const json::value& stats, std::size_t port) {
+        const auto& p = stats.at("ports").at(port);
+        return std::array{p.at("rx_packets").to_number<int>(), p.at("rx_dropped").to_number<int>(),
+                          p.at("drops").at("frame_too_short").to_number<int>()};
+    };
+    send("a", 0, 5);
+    send("b", 0, 9);
+    EXPECT_EQ(counted(ask("stats", R"({"name":"a","clear":true})"), 0), (std::array{5, 5, 5}))
+        << "what there was is shown";
+    auto now = ask("stats");
+    EXPECT_EQ(counted(now, 0), (std::array{0, 0, 0}));
+    EXPECT_EQ(counted(now, 1), (std::array{9, 9, 9})) << "another's are as they were";
+    EXPECT_EQ(now.at("total").at("rx_packets"), 9) << "of what is shown";
+    send("a", 0, 2);
+    EXPECT_EQ(counted(ask("stats"), 0), (std::array{2, 2, 2}));
+    EXPECT_EQ(ask("drops").at("ports").at(0).at("drops").at("frame_too_short"), 2);
+    EXPECT_EQ(switch_.totals(switch_.ports().at("a")).rx_packets, 7U) << "for metrics";
+    now = ask("stats", R"({"clear":true})");
+    EXPECT_EQ(counted(now, 0), (std::array{2, 2, 2}));
+    EXPECT_EQ(counted(now, 1), (std::array{9, 9, 9}));
+    EXPECT_EQ(ask("stats").at("total").at("rx_packets"), 0);
+    EXPECT_THAT(why("stats", R"({"name":"x","clear":true})"), HasSubstr("there is no port x"));
+    // One that takes its name and its place begins with its own.
+    send("a", 0, 3);
+    ask("stats", R"({"clear":true})");
+    ask("port.del", R"({"name":"a"})");
+    ask("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d0"})");
+    send("a", 0, 1);
+    EXPECT_EQ(counted(ask("stats"), 0), (std::array{1, 1, 1}));
 }
 
 TEST_F(methods_of_the_service, list_queues)
