@@ -223,6 +223,17 @@ unsigned pool_size(unsigned memory_mib)
 
 } // namespace
 
+// As start() has it.
+void follow_log_level() noexcept
+{
+    if (current_log_level() < log_level::debug) {
+        rte_log_set_global_level(RTE_LOG_NOTICE);
+        return;
+    }
+    rte_log_set_global_level(RTE_LOG_DEBUG);
+    (void)rte_log_set_level_pattern("*", RTE_LOG_INFO);
+}
+
 ports::result<void> check_cpus(const eal_settings& settings)
 {
     const std::vector<unsigned> allowed = allowed_cpus();

@@ -31,6 +31,10 @@ inline constexpr unsigned minimum_memory_mib = 32;
 // who would rather know before.
 [[nodiscard]] ports::result<void> check_cpus(const eal_settings& settings);
 
+// DPDK's lines, and its drivers', are as many as the log's level wants: to be called when that has
+// changed. Any thread.
+void follow_log_level() noexcept;
+
 // Started at most once in a process, from its main thread, which it pins to the main CPU.
 class eal {
 public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What can be asked of events.
+// What can be asked of events, and of the log.
 #include "control/methods_events.hh"
 
 #include "control/methods_parts.hh"
@@ -43,6 +43,17 @@ std::vector<method> event_methods()
                     {"events", "array",
                      "the oldest first, of each: sequence, time (UTC), event, bridge, port "
                      "(null: it is about none) and what else there is to say of it"}}},
+        {.name = "log.level",
+         .summary = "Tell or set how much the daemon logs, until it ends",
+         .changes = true,
+         .keeps = kept::nothing,
+         .parameters = {{.name = "level",
+                         .kind = kind::choice,
+                         .help = "of lines that are logged, the least important",
+                         .placeholder = "LEVEL",
+                         .positional = true,
+                         .choices = {"error", "warning", "info", "debug"}}},
+         .result = {{"level", "string", "as it is now"}}},
     };
 }
 

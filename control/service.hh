@@ -124,6 +124,7 @@ private:
     result config_put(const object& p);
     result config_compare(const object& p, bool applies);
     result events(const object& p) const;
+    static result set_log_level(const object& p);
     result stats(const object& p);
     result drops(const object& p) const;
     result queue_list(const object& p) const;

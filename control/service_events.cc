@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The handler of the method about events.
+// Handlers of the methods about events and the log.
+#include "control/eal.hh"
 #include "control/log.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
@@ -33,6 +34,7 @@ json::object to_json(const event& e)
 void service::add_event_methods()
 {
     rpc_.add("events", [this](const object& p) { return events(p); });
+    rpc_.add("log.level", [](const object& p) { return set_log_level(p); });
 }
 
 // Ports and bridges that are named may be gone, or yet to come.
@@ -59,6 +61,26 @@ service::result service::events(const object& p) const
                        {"last", log.last()},
                        {"missed", look.missed},
                        {"events", std::move(list)}};
+}
+
+service::result service::set_log_level(const object& p)
+{
+    if (const auto given = text_of(p, "level")) {
+        const log_level level = parse_log_level(*given).value();
+        // Said while it can be, by whichever level says more.
+        const auto tell = [&given] {
+            log(log_level::info, "control", "the log's level is " + *given + " from here on");
+        };
+        if (level < current_log_level()) {
+            tell();
+            control::set_log_level(level);
+        } else {
+            control::set_log_level(level);
+            tell();
+        }
+        follow_log_level();
+    }
+    return json::value{{"level", name_of(current_log_level())}};
 }
 
 } // namespace strait::control

@@ -341,6 +341,15 @@ def test_counters_begin_at_zero_when_they_are_cleared(lab):
     send(1, 1)
 
 
+def test_what_is_logged_is_changed_while_it_runs(switch):
+    assert switch.ctl("log level") == {"level": "info"}
+    for level, is_told in (("warning", False), ("debug", True), ("info", True)):
+        assert switch.ctl(f"log level {level}") == {"level": level}
+        switch.ctl(f"bridge add br-{level}")
+        assert (f"bridge br-{level} added" in switch.log()) == is_told, level
+    assert "the log's level is info from here on" in switch.log()
+
+
 def test_watch_prints_until_interrupted(ports):
     watch = subprocess.Popen(
         [binaries() / "straitctl", "--run-dir", ports.run_dir, "stats", "--watch", "0.1", "--json"],
@@ -460,6 +469,7 @@ def test_help_needs_no_daemon():
     ("mac flush --port nosuch", "there is no port nosuch"),
     ("stats nosuch", "there is no port nosuch"),
     ("stats --clear --rates", "--clear is of one look; leave out --rates and --watch"),
+    ("log level loud", "LEVEL"),
     ("stats --watch never", "there is no port never; what may follow --watch is seconds from 0.1"),
     ("worker list --watch never", "--watch is never; it must be seconds"),
     ("drops nosuch", "there is no port nosuch"),

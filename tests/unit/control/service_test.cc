@@ -13,6 +13,8 @@
 #include <chrono>
 #include <thread>
 
+#include <rte_log.h>
+
 namespace strait::control {
 namespace {
 
@@ -59,10 +61,11 @@ TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
         {"mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})"},
         {"mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"},
     };
-    for (const auto* name : {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add",
-                             "port.set",   "port.show",  "port.list",   "port.del",   "mac.add",
-                             "mac.list",   "mac.del",    "mac.flush",   "queue.list", "worker.list",
-                             "stats",      "drops",      "events",      "version",    "schema"}) {
+    for (const auto* name :
+         {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add", "port.set",
+          "port.show",  "port.list",  "port.del",    "mac.add",    "mac.list", "mac.del",
+          "mac.flush",  "queue.list", "worker.list", "stats",      "drops",    "events",
+          "log.level",  "version",    "schema"}) {
         const method& m = *find_method(methods(), name);
         const auto found = parameters.find(m.name);
         const auto answer = ask(m.name, found != parameters.end() ? found->second : "{}");
@@ -294,6 +297,23 @@ TEST_F(methods_of_the_service, begin_with_0_again_when_counters_are_cleared)
     ask("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d0"})");
     send("a", 0, 1);
     EXPECT_EQ(counted(ask("stats"), 0), (std::array{1, 1, 1}));
+}
+
+TEST_F(methods_of_the_service, set_what_is_logged)
+{
+    const log_level before = current_log_level();
+    for (const auto* level : {"debug", "warning", "info", "error"}) {
+        EXPECT_EQ(ask("log.level", R"({"level":")" + std::string{level} + "\"}").at("level"),
+                  level);
+        EXPECT_EQ(ask("log.level").at("level"), level);
+        EXPECT_EQ(name_of(current_log_level()), level);
+        EXPECT_EQ(rte_log_can_log(RTE_LOGTYPE_EAL, RTE_LOG_INFO), level == std::string{"debug"})
+            << "DPDK's lines, too";
+    }
+    EXPECT_THAT(why("log.level", R"({"level":"loud"})"),
+                HasSubstr("error, warning, info or debug"));
+    EXPECT_EQ(ask("log.level").at("level"), "error");
+    set_log_level(before);
 }
 
 TEST_F(methods_of_the_service, list_queues)
