@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Toeplitz is DPDK's (rte_softrss), the other hash CRC-32C.
+// Toeplitz is DPDK's (rte_softrss).
 #include "ports/xen-netback/hash.hh"
 
-#include "dataplane/ip.hh"
-#include "dataplane/parse.hh"
+#include "dataplane/flow_hash.hh"
 #include "ports/xen-netback/netif.hh"
 
 #include <algorithm>
@@ -12,79 +11,16 @@
 #include <vector>
 
 #include <boost/algorithm/hex.hpp>
-#include <rte_hash_crc.h>
 #include <rte_thash.h>
 
 namespace strait::xen {
 
-namespace {
-
-using dataplane::be16;
-using dataplane::be32;
-using dataplane::load;
 using dataplane::packet;
-
-// Addresses and ports as rte_softrss wants them: 32-bit words in host order.
-struct tuple {
-    std::array<std::uint32_t, 9> words{};
-    std::uint32_t addresses{0}; // words of them
-    bool ipv6{false};
-    bool tcp{false};
-    bool ports{false};
-};
-
-std::optional<tuple> find_tuple(const packet& p) noexcept
-{
-    std::size_t at = dataplane::ethernet_header; // no shorter frame is forwarded
-    std::uint16_t type = load<be16>(p.data + at - 2);
-    while ((type == dataplane::ethertype_vlan || type == dataplane::ethertype_qinq) &&
-           at + dataplane::tag_length <= p.head_length) {
-        at += dataplane::tag_length;
-        type = load<be16>(p.data + at - 2);
-    }
-    tuple t;
-    std::uint8_t protocol = 0;
-    const auto add = [&](std::size_t first, std::size_t count) noexcept {
-        for (std::size_t i = 0; i < count; ++i) {
-            t.words[t.addresses++] = load<be32>(p.data + first + i * sizeof(std::uint32_t));
-        }
-    };
-    if (type == dataplane::ethertype_ipv4 && at + dataplane::min_ipv4_header <= p.head_length) {
-        const auto first = load<std::uint8_t>(p.data + at);
-        const std::size_t length = (first & 0xfU) * 4U;
-        const std::uint16_t fragment = load<be16>(p.data + at + 6);
-        if (first >> 4U != 4 || length < dataplane::min_ipv4_header) {
-            return std::nullopt;
-        }
-        // All fragments of a datagram go one way: only the first has ports.
-        if ((fragment & 0x3fffU) == 0) {
-            protocol = load<std::uint8_t>(p.data + at + 9);
-        }
-        add(at + 12, 2);
-        at += length;
-    } else if (type == dataplane::ethertype_ipv6 && at + dataplane::ipv6_header <= p.head_length) {
-        t.ipv6 = true;
-        protocol = load<std::uint8_t>(p.data + at + 6);
-        add(at + 8, 8);
-        at += dataplane::ipv6_header;
-    } else {
-        return std::nullopt;
-    }
-    t.tcp = protocol == dataplane::protocol_tcp;
-    if ((t.tcp || protocol == dataplane::protocol_udp) &&
-        at + sizeof(std::uint32_t) <= p.head_length) {
-        t.words[t.addresses] = load<be32>(p.data + at);
-        t.ports = true;
-    }
-    return t;
-}
-
-} // namespace
 
 hash_config::value hash_config::of(const packet& p) const noexcept
 {
     using namespace netif;
-    const auto t = find_tuple(p);
+    const auto t = dataplane::find_ip_tuple(p);
     if (!t) {
         return {};
     }
@@ -178,18 +114,6 @@ std::optional<hash_config> hash_config::from_text(std::string_view text, std::si
         return std::nullopt;
     }
     return c;
-}
-
-std::uint32_t flow_hash(const packet& p) noexcept
-{
-    const auto t = find_tuple(p);
-    if (!t) {
-        const auto e = dataplane::parse_ethernet(p.data);
-        return rte_hash_crc_8byte(e.source.value(),
-                                  rte_hash_crc_8byte(e.destination.value(), e.type));
-    }
-    return rte_hash_crc(t->words.data(),
-                        (t->addresses + (t->ports ? 1U : 0U)) * sizeof(std::uint32_t), 0);
 }
 
 } // namespace strait::xen

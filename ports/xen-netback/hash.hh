@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Which of a Xen guest's receive queues a packet goes to: as the guest asked through its control
-// ring (Toeplitz, with its own key and table), else by a hash of our own.
+// ring: Toeplitz, with its own key and table. (Else by dataplane/flow_hash.hh.)
 #pragma once
 
 #include "dataplane/packet.hh"
@@ -53,8 +53,5 @@ private:
     std::uint32_t mapping_size_{0};
     std::array<std::uint8_t, max_mapping> mapping_{};
 };
-
-// Where the guest asked for nothing: packets of one flow always give the same number.
-[[nodiscard]] std::uint32_t flow_hash(const dataplane::packet& p) noexcept;
 
 } // namespace strait::xen

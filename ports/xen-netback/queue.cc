@@ -2,6 +2,7 @@
 // Rings in turn on the way in; by hash on the way out.
 #include "ports/xen-netback/queue.hh"
 
+#include "dataplane/flow_hash.hh"
 #include "ports/xen-netback/hash.hh"
 
 namespace strait::xen {
@@ -93,7 +94,7 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
     const hash_config* const hash = rings->guest->hash.load(std::memory_order_acquire);
     for (dataplane::packet* const p : packets) {
         const std::size_t to =
-            hash != nullptr ? hash->queue(hash->of(*p), count) : flow_hash(*p) % count;
+            hash != nullptr ? hash->queue(hash->of(*p), count) : dataplane::flow_hash(*p) % count;
         shares_[to].packets[shares_[to].count++] = p;
     }
     for (std::size_t i = 0; i < count; ++i) {

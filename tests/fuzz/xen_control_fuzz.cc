@@ -6,6 +6,7 @@
 // store into the ring or a page, at once or while a message's grant is being read, a change of a
 // grant, or one more message. A second account of the protocol (Xen's public io/netif.h, "Control
 // messages") says what has to stand in the ring's page afterwards, and what is asked for.
+#include "dataplane/flow_hash.hh"
 #include "dataplane/packet.hh"
 #include "ports/xen-netback/control_ring.hh"
 #include "tests/fuzz/check.hh"
