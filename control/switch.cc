@@ -7,6 +7,7 @@
 #include "dataplane/shaper.hh"
 
 #include <algorithm>
+#include <tuple>
 
 #include <rte_cycles.h>
 
@@ -321,12 +322,20 @@ std::vector<dataplane::queue_config> virtual_switch::assign_queues(const ports::
             ++load[to_index(queue.worker)];
         }
     }
+    // A port's own go to different workers as long as there are any: a worker transmits by one of
+    // them only.
+    std::vector<std::size_t> own(load.size(), 0);
     std::vector<dataplane::queue_config> queues;
     for (const auto& pair : device.queues()) {
-        const auto least = std::min_element(load.begin(), load.end());
-        ++*least;
-        queues.push_back(
-            {pair.rx, pair.tx, worker_index{static_cast<std::uint16_t>(least - load.begin())}});
+        std::size_t best = 0;
+        for (std::size_t i = 1; i < load.size(); ++i) {
+            if (std::tie(own[i], load[i]) < std::tie(own[best], load[best])) {
+                best = i;
+            }
+        }
+        ++own[best];
+        ++load[best];
+        queues.push_back({pair.rx, pair.tx, worker_index{static_cast<std::uint16_t>(best)}});
     }
     return queues;
 }

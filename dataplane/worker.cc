@@ -65,6 +65,7 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
         if (!port) {
             continue;
         }
+        const queue_config* first = nullptr; // serves who has none
         for (const queue_config& q : port->queues) {
             worker_plan& own = plans[to_index(q.worker)];
             if (q.rx != nullptr) {
@@ -73,20 +74,23 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
             if (q.tx == nullptr) {
                 continue;
             }
+            first = first == nullptr ? &q : first;
+            worker_plan::sink& sink = own.sinks[to_index(port->index)];
+            if (sink.queue != nullptr) {
+                continue; // a worker's first queue of a port wins
+            }
+            const bool shaped = port->egress_shaper && &q == &port->queues.front();
+            sink.queue = shaped ? port->egress_shaper.get() : q.tx;
+            sink.may_close = q.worker != first->worker;
+            if (shaped) {
+                own.shapers.push_back({port->egress_shaper.get(), port.get()});
+            }
+        }
+        if (first != nullptr) {
             for (worker_plan& plan : plans) {
                 worker_plan::sink& sink = plan.sinks[to_index(port->index)];
-                const bool shaped = port->egress_shaper && &q == &port->queues.front();
-                // A worker's first queue of a port wins; the first of all serves who has none.
-                if (&plan == &own && sink.queue == nullptr) {
-                    sink = {.queue = shaped ? port->egress_shaper.get() : q.tx,
-                            .owner = q.worker,
-                            .reachable = true};
-                    if (shaped) {
-                        own.shapers.push_back({port->egress_shaper.get(), port.get()});
-                    }
-                } else if (!sink.reachable) {
-                    sink = {.queue = nullptr, .owner = q.worker, .reachable = true};
-                }
+                sink.owner = first->worker;
+                sink.reachable = true;
             }
         }
     }
@@ -102,8 +106,7 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
     }
     for (worker_plan& plan : plans) {
         for (worker_plan::sink& sink : plan.sinks) {
-            sink.wake_owner =
-                sink.queue == nullptr && sink.reachable && plans[to_index(sink.owner)].may_sleep;
+            sink.wake_owner = sink.reachable && plans[to_index(sink.owner)].may_sleep;
         }
     }
 }
@@ -394,10 +397,12 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         const std::span<packet*> listed = lists.packets(to);
         const admitted kept = admit(listed, port, counters);
         std::span<packet* const> packets = listed.first(kept.count);
+        ports::tx_queue* const queue = now.plan->sinks[to_index(to)].open_queue();
         if (port.judged) [[unlikely]] {
-            packets = packets.first(judge(listed.first(kept.count), port, now));
+            const bool here = queue != nullptr || port.has_no_queues();
+            packets = packets.first(judge(listed.first(kept.count), port, here, now));
         }
-        if (port.egress && now.plan->sinks[to_index(to)].queue != nullptr) [[unlikely]] {
+        if (port.egress && queue != nullptr) [[unlikely]] {
             const std::size_t within = port.egress->take(index_, packets, now.tsc);
             counters.drop(drop_reason::egress_policed, packets.subspan(within));
             packets = packets.first(within);
@@ -412,7 +417,7 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         if (port.has_no_queues()) [[unlikely]] {
             carry(packets, port, now, depth);
         } else {
-            (void)give(packets, kept.complete, port, counters, now);
+            (void)give(packets, kept.complete, port, queue, counters, now);
         }
         if (several) {
             for (packet* const p : packets) {
@@ -424,21 +429,21 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
 }
 
 bool worker::give(std::span<packet* const> packets, bool complete, const port_config& port,
-                  port_counters& counters, const iteration& now) noexcept
+                  ports::tx_queue* queue, port_counters& counters, const iteration& now) noexcept
 {
-    const worker_plan::sink& sink = now.plan->sinks[to_index(port.index)];
-    if (sink.queue != nullptr) {
+    if (queue != nullptr) {
         const std::uint64_t before = counters.tx_packets.read();
         const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
                                            &notifications_};
         if (complete) [[likely]] {
-            sink.queue->transmit(packets, context);
+            queue->transmit(packets, context);
         } else {
-            transmit(packets, *sink.queue, context);
+            transmit(packets, *queue, context);
         }
         counters_.tx_packets.add(counters.tx_packets.read() - before);
         return false;
     }
+    const worker_plan::sink& sink = now.plan->sinks[to_index(port.index)];
     if (!sink.reachable) {
         counters.drop(drop_reason::receiver_not_connected, packets);
         return false;

@@ -39,9 +39,16 @@ struct worker_plan {
     };
     struct sink {
         ports::tx_queue* queue{nullptr}; // of ours; null: another worker's, or none
-        worker_index owner{};
-        bool reachable{false};  // somebody has a transmit queue
-        bool wake_owner{false}; // another worker, which may be asleep
+        worker_index owner{};            // of the port's first, who gets what has no queue here
+        bool reachable{false};           // there is one
+        bool wake_owner{false};          // who may be asleep
+        bool may_close{false};           // `queue` is not the first
+
+        // The queue that takes packets now; null: they are to be handed over, if to anybody.
+        [[nodiscard]] ports::tx_queue* open_queue() const noexcept
+        {
+            return may_close && !queue->open() ? nullptr : queue;
+        }
     };
     struct shaped {
         shaper* queue; // the sink's, of ours
@@ -132,11 +139,13 @@ private:
     [[nodiscard]] tunnel::surroundings around(round& r, const iteration& now,
                                               tunnel::continuation& next) noexcept;
     // Those that the port's rules let out stay at the front; how many.
-    [[nodiscard]] std::size_t judge(std::span<packet*> packets, const port_config& port,
+    // `here`: they leave by a queue of ours, or by a port without any.
+    [[nodiscard]] std::size_t judge(std::span<packet*> packets, const port_config& port, bool here,
                                     const iteration& now) noexcept;
-    // Packets that were admitted. Whether they went to another worker.
+    // Packets that were admitted, by `queue`; null: not by one of ours. Whether they went to
+    // another worker.
     bool give(std::span<packet* const> packets, bool complete, const port_config& port,
-              port_counters& counters, const iteration& now) noexcept;
+              ports::tx_queue* queue, port_counters& counters, const iteration& now) noexcept;
     // Of a mirror, with counters of its own. Whether they are on their way only: to another worker,
     // or to wait for the port's rate.
     bool give_copies(std::span<packet* const> packets, bool complete, const port_config& port,

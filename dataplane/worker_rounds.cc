@@ -57,14 +57,13 @@ void worker::look_at_waiting(const iteration& now) noexcept
 }
 
 // By the worker that has the port's queue, which is where what the port sends is tracked, too.
-std::size_t worker::judge(std::span<packet*> packets, const port_config& port,
+std::size_t worker::judge(std::span<packet*> packets, const port_config& port, bool here,
                           const iteration& now) noexcept
 {
     const auto& live = now.config->bridges[to_index(port.bridge)]->flows;
     const flow::pipeline* const flows =
         live ? live->current.load(std::memory_order_acquire) : nullptr;
-    const bool here = now.plan->sinks[to_index(port.index)].queue != nullptr;
-    if (flows == nullptr || (!here && !port.has_no_queues())) {
+    if (flows == nullptr || !here) {
         return packets.size();
     }
     struct no_lists final : flow::delivery {

@@ -40,13 +40,14 @@ bool worker::release_waiting(const iteration& now) noexcept
 bool worker::give_copies(std::span<packet* const> packets, bool complete, const port_config& port,
                          port_counters& counters, const iteration& now) noexcept
 {
-    shaper* const queue = port.egress_shaper.get();
-    if (queue == nullptr || now.plan->sinks[to_index(port.index)].queue != queue) {
-        return give(packets, complete, port, counters, now);
+    shaper* const shaped = port.egress_shaper.get();
+    ports::tx_queue* const queue = now.plan->sinks[to_index(port.index)].open_queue();
+    if (shaped == nullptr || queue != shaped) {
+        return give(packets, complete, port, queue, counters, now);
     }
-    queue->count_others_at(&port_counters_[to_index(port.index)]);
-    (void)give(packets, complete, port, counters, now);
-    queue->count_others_at(nullptr);
+    shaped->count_others_at(&port_counters_[to_index(port.index)]);
+    (void)give(packets, complete, port, queue, counters, now);
+    shaped->count_others_at(nullptr);
     return true;
 }
 

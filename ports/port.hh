@@ -101,6 +101,11 @@ public:
     // nowhere else; else all payload is local.
     [[nodiscard]] virtual bool takes_remote() const noexcept { return false; }
 
+    // Whether what it is given can leave now. While it cannot, its worker gives the port's packets
+    // to that of the port's first queue; so nobody asks the first one, or a port's only one. May
+    // change from call to call.
+    [[nodiscard]] virtual bool open() const noexcept { return true; }
+
     // Hints: `n` packets, at most burst::capacity, are likely to be transmitted in this iteration.
     // A receiver's lines are far away while its CPU is. The ring's are asked for while the sender's
     // are on their way, so that both are waited for once; its buffers' when the heads are there.

@@ -153,6 +153,17 @@ TEST_F(model, spreads_queues_over_workers_with_the_fewest)
         }
     }
     EXPECT_THAT(load, ElementsAre(2, 2));
+
+    // A port's own to different ones, even if one worker has more to do.
+    for (const auto* name : {"c", "d", "e"}) {
+        ASSERT_TRUE(add(name).has_value());
+    }
+    ASSERT_TRUE(switch_.remove_port("d").has_value());
+    ASSERT_TRUE(switch_.remove_port("b").has_value());
+    fakes_.queues = 2;
+    ASSERT_TRUE(add("f").has_value());
+    const auto& queues = port("f").config->queues;
+    EXPECT_NE(queues[0].worker, queues[1].worker);
 }
 
 TEST_F(model, reuses_an_index_as_another_incarnation_with_counters_at_zero)

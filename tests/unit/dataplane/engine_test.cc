@@ -5,6 +5,7 @@
 #include "tests/unit/dataplane/remote_guest.hh"
 
 #include "dataplane/offload.hh"
+#include "dataplane/policer.hh"
 #include "dataplane/worker.hh"
 
 #include <gmock/gmock.h>
@@ -192,6 +193,9 @@ public:
     [[nodiscard]] dataplane::offloads takes() const noexcept override { return taken_; }
     [[nodiscard]] bool takes_remote() const noexcept override { return takes_remote_; }
 
+    void set_open(bool open) { open_ = open; }
+    [[nodiscard]] bool open() const noexcept override { return open_; }
+
     void block() { blocked_ = true; }
     void unblock() { blocked_ = false; }
     [[nodiscard]] bool is_blocking() const { return blocking_; }
@@ -225,6 +229,7 @@ public:
 
 private:
     bool owns_;
+    std::atomic<bool> open_{true};
     std::atomic<bool> blocked_{false};
     std::atomic<bool> blocking_{false};
     std::atomic<dataplane::offloads> taken_{dataplane::offloads::none};
@@ -597,6 +602,41 @@ TEST_F(workers, a_flood_reaches_ports_of_every_worker_with_the_tag_each_wants)
         }
     }
     EXPECT_EQ(ports_[0].out->count(), 0U);
+}
+
+TEST_F(workers, what_their_queue_of_a_port_cannot_send_now_goes_by_its_first)
+{
+    start(2);
+    add_waking(0);
+    add_waking(1);
+    kept_queue second{false};
+    ports_[0].config->queues.push_back({nullptr, &second, worker_index{1}});
+    ports_[0].config->egress = std::make_shared<dataplane::policer>(
+        dataplane::port_rate{.packets = 1, .burst_packets = 100}, rte_get_tsc_hz(), 2, rte_rdtsc());
+    publish();
+    learn(1, 0);
+    const auto send = [this](unsigned count, const kept_queue& by) {
+        const std::size_t before = by.count();
+        for (unsigned i = 0; i < count; ++i) {
+            ports_[1].in->feed(make_frame(mac(1), mac(2), 60));
+        }
+        EXPECT_TRUE(wait([&] { return by.count() == before + count; }));
+    };
+    send(1, second);
+    EXPECT_EQ(counters(1).handed_over.read(), 0U);
+    second.set_open(false);
+    send(60, *ports_[0].out);
+    EXPECT_EQ(counters(1).handed_over.read(), 60U);
+    EXPECT_EQ(drops(0, drop_reason::egress_policed), 0U) << "each was charged once";
+    second.set_open(true);
+    send(1, second);
+
+    ports_[0].out->set_open(false);
+    ports_[0].config = std::make_shared<port_config>(*ports_[0].config);
+    ports_[0].config->egress = nullptr;
+    publish();
+    second.set_open(false);
+    send(1, *ports_[0].out); // the first one is not asked
 }
 
 TEST_F(workers, a_full_hand_over_ring_is_counted_and_bounded)
