@@ -29,15 +29,8 @@ namespace strait::vhost {
 
 namespace {
 
-constexpr unsigned sink_ring = 0;
-constexpr unsigned source_ring = 1;
 constexpr std::uint64_t driver_ok = 4;
 constexpr std::uint64_t status_feature = std::uint64_t{1} << VHOST_USER_PROTOCOL_F_STATUS;
-
-const char* ring_name(unsigned ring)
-{
-    return ring == sink_ring ? "receive ring" : "transmit ring";
-}
 
 bool aligned(const void* at, std::uintptr_t to) noexcept
 {
@@ -49,20 +42,6 @@ std::uint64_t seconds_now() noexcept
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<std::uint64_t>(now.tv_sec);
-}
-
-// Messages after which a ring, the memory or the features are not what they were. Of a message to
-// one ring: which.
-struct effect {
-    bool rings[ring_count]{};
-    [[nodiscard]] bool any() const noexcept { return rings[0] || rings[1]; }
-};
-
-constexpr effect both{{true, true}};
-
-effect of_ring(std::uint64_t index) noexcept
-{
-    return {{index == sink_ring, index == source_ring}};
 }
 
 // The messages of the features that are offered. The library handles others, too, whatever was
@@ -208,8 +187,8 @@ bool port_parts::may_log() noexcept
     return ++logged_ <= lines_a_second;
 }
 
-connection::connection(int vid, port_parts& port, file_descriptor socket) noexcept
-    : vid_{vid}, port_{port}, socket_{std::move(socket)}
+connection::connection(int vid, port_parts& port, file_descriptor socket)
+    : vid_{vid}, port_{port}, socket_{std::move(socket)}, rings_(port.rings())
 {}
 
 connection::~connection()
@@ -238,11 +217,15 @@ verdict connection::before(message m)
                              std::to_string(*size));
     }
 
-    effect changes;
+    // The rings that are not what they were behind it, for they, the memory or the features are
+    // another.
+    const ring_set all = ring_set{}.set();
+    ring_set changes;
     std::uint64_t index = 0;
+    bool one_ring = false; // that one
     switch (r) {
     case request::get_queue_num:
-        m.answer(1);
+        m.answer(port_.pairs);
         return verdict::reply;
     case request::set_mem_table:
         if (const auto wrong = check_memory(m)) {
@@ -250,11 +233,11 @@ verdict connection::before(message m)
             memory_.reset();
             return refuse(m, *wrong);
         }
-        changes = both;
+        changes = all;
         break;
     case request::set_features:
     case request::set_protocol_features:
-        changes = both;
+        changes = all;
         break;
     case request::reset_owner:
         // Deprecated, and best ignored, as the protocol's text says; the library would forget what
@@ -268,8 +251,8 @@ verdict connection::before(message m)
     case request::send_rarp:
         return announce(m);
     case request::set_status:
-        changes = m.payload<std::uint64_t>() & driver_ok ? effect{} : both;
         driver_ok_ = (m.payload<std::uint64_t>() & driver_ok) != 0;
+        changes = driver_ok_ ? ring_set{} : all;
         break;
     case request::set_vring_num:
     case request::set_vring_base:
@@ -277,7 +260,7 @@ verdict connection::before(message m)
     case request::set_vring_enable:
     case request::set_vring_addr:
         index = m.payload<std::uint32_t>();
-        changes = of_ring(index);
+        one_ring = true;
         break;
     case request::set_vring_kick:
     case request::set_vring_call:
@@ -288,37 +271,41 @@ verdict connection::before(message m)
                 return refuse(m, "what it passed is no eventfd");
             }
         }
-        changes = r == request::set_vring_err ? effect{} : of_ring(index);
+        one_ring = r != request::set_vring_err;
         break;
     default:
         return verdict::not_handled;
     }
-    if (index >= ring_count) {
-        return refuse(m, "there is no ring " + std::to_string(index) +
-                             "; the port has one queue pair, rings 0 and 1");
+    if (index >= rings_.size()) {
+        return refuse(m, "there is no ring " + std::to_string(index) + "; the port has " +
+                             (port_.pairs == 1
+                                  ? "one queue pair, rings 0 and 1"
+                                  : std::to_string(port_.pairs) + " queue pairs, rings 0 to " +
+                                        std::to_string(rings_.size() - 1)));
     }
+    changes.set(index, changes[index] || one_ring);
 
     message_open_ = true;
-    take_back(changes.rings[sink_ring], changes.rings[source_ring], tell::driver);
+    take_back(changes, tell::driver);
     switch (r) {
     case request::set_mem_table:
         memory_.reset();
         break;
     case request::set_vring_addr: {
         const auto address = m.payload<vring_address>();
-        log_addresses_[index].reset();
+        rings_[index].log_address.reset();
         if ((address.flags & ring_flag_log) != 0) {
-            log_addresses_[index] = address.log;
+            rings_[index].log_address = address.log;
         }
         break;
     }
     case request::set_vring_base:
-        stood_[index].reset();
+        rings_[index].stood.reset();
         break;
     case request::set_vring_enable:
         // The library says so only after after().
         if (m.payload<std::uint32_t>(sizeof(std::uint32_t)) == 0) {
-            ready_[index] = false;
+            rings_[index].ready = false;
         }
         break;
     case request::get_vring_base:
@@ -368,6 +355,12 @@ void connection::read_features()
     if (logged && !has_feature(features_, feature::log_all)) {
         log_.reset(); // the migration has ended, whichever way; rings are published anew
     }
+    if (!has_feature(features_, feature::multiqueue)) {
+        // The library has forgotten all but the first pair, and says so nowhere.
+        for (std::size_t ring = 2; ring < rings_.size(); ++ring) {
+            rings_[ring] = {};
+        }
+    }
 }
 
 void connection::device_ready()
@@ -379,20 +372,23 @@ void connection::device_ready()
 void connection::device_stopped()
 {
     device_ready_ = false;
-    take_back(true, true, tell::driver);
+    take_back(ring_set{}.set(), tell::driver);
     // The front end will ask for each ring's position, and the library answers what it was told.
-    for (unsigned ring = 0; ring < ring_count; ++ring) {
+    for (unsigned ring = 0; ring < rings_.size(); ++ring) {
         give_back(ring);
     }
 }
 
 void connection::ring_state(unsigned ring, bool ready)
 {
-    ready_[ring] = ready;
+    if (ring >= rings_.size()) {
+        return; // the library makes rings before the message that names them is refused
+    }
+    rings_[ring].ready = ready;
     if (ready) {
         publish();
     } else {
-        take_back(ring == sink_ring, ring == source_ring, tell::driver);
+        take_back(ring_set{}.set(ring), tell::driver);
     }
 }
 
@@ -522,13 +518,12 @@ void connection::publish()
         return;
     }
     obstacle_.clear();
-    for (unsigned ring = 0; ring < ring_count; ++ring) {
-        if (!ready_[ring] || published_[ring].ring != nullptr) {
+    for (unsigned ring = 0; ring < rings_.size(); ++ring) {
+        if (!rings_[ring].ready || rings_[ring].published.ring != nullptr) {
             continue;
         }
         if (const auto why = publish(ring)) {
-            obstacle_ =
-                std::string{"the guest's "} + ring_name(ring) + " cannot be served: " + *why;
+            obstacle_ = "the guest's " + name_of(ring) + " cannot be served: " + *why;
             port_.lost(obstacle_);
         }
     }
@@ -564,7 +559,7 @@ std::optional<std::string> connection::publish(unsigned ring)
         }
     }
     published_ring now;
-    if (ring == source_ring && vring.kickfd >= 0) {
+    if (!is_sink(ring) && vring.kickfd >= 0) {
         // Where no descriptor is left to be had, the ring is polled without end.
         now.kick = file_descriptor{::fcntl(vring.kickfd, F_DUPFD_CLOEXEC, 0)};
         setup.kick_fd = now.kick.get();
@@ -574,16 +569,15 @@ std::optional<std::string> connection::publish(unsigned ring)
     now.used = setup.used;
     now.size = setup.size;
     now.packed = setup.packed();
-    if (ring == sink_ring) {
-        auto made = make_sink(setup);
+    const auto give = [&](auto made) {
         now.ring = made.get();
-        published_[ring] = std::move(now);
-        port_.rings->publish(std::move(made));
+        rings_[ring].published = std::move(now);
+        port_.queue_of(ring).publish(std::move(made), port_.place_of(ring));
+    };
+    if (is_sink(ring)) {
+        give(make_sink(setup));
     } else {
-        auto made = make_source(setup);
-        now.ring = made.get();
-        published_[ring] = std::move(now);
-        port_.rings->publish(std::move(made));
+        give(make_source(setup));
         port_.rcu->wake_all();
     }
     // Whoever served it before may have been killed between returning buffers and saying so; the
@@ -655,8 +649,8 @@ std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup
     };
     ring_position* const saved = port_.positions.ring(ring);
     packed_place start;
-    if (stood_[ring] && stood_[ring]->next < size) {
-        start = {stood_[ring]->next, stood_[ring]->wrap};
+    if (const auto& stood = rings_[ring].stood; stood && stood->next < size) {
+        start = {stood->next, stood->wrap};
     } else if (const auto kept = saved == nullptr ? std::nullopt : saved->recover(identity, read)) {
         start = *kept;
     } else {
@@ -679,53 +673,65 @@ std::optional<std::string> connection::describe_packed(unsigned ring, ring_setup
 
 void connection::take_back()
 {
-    take_back(true, true, tell::nobody);
+    take_back(ring_set{}.set(), tell::nobody);
 }
 
 // The driver is told by the library's thread only: who frees those that wait for a descriptor which
 // was made to block takes rings back, too, and must not wait for one itself.
-void connection::take_back(bool sink_too, bool source_too, tell whom)
+void connection::take_back(const ring_set& which, tell whom)
 {
-    std::unique_ptr<sink> old_sink;
-    std::unique_ptr<source> old_source;
-    // Another connection of this port may have rings in the queue: only what is ours.
-    if (sink_too && published_[sink_ring].ring != nullptr) {
-        old_sink = port_.rings->unpublish_sink();
+    std::array<std::unique_ptr<vhost::ring>, max_rings> old;
+    bool some = false;
+    for (unsigned ring = 0; ring < rings_.size(); ++ring) {
+        // Another connection of this port may have rings in the queue: only what is ours.
+        if (!which[ring] || rings_[ring].published.ring == nullptr) {
+            continue;
+        }
+        queue& from = port_.queue_of(ring);
+        const std::size_t place = port_.place_of(ring);
+        if (is_sink(ring)) {
+            old[ring] = from.unpublish_sink(place);
+        } else {
+            old[ring] = from.unpublish_source(place);
+        }
+        some = true;
     }
-    if (source_too && published_[source_ring].ring != nullptr) {
-        old_source = port_.rings->unpublish_source();
-    }
-    if (old_sink == nullptr && old_source == nullptr) {
+    if (!some) {
         return;
     }
     port_.rcu->synchronize();
-    const auto settle = [this, whom](unsigned ring, vhost::ring* old) {
-        if (old != nullptr) {
-            if (old->return_all() && whom == tell::driver) {
-                std::atomic_thread_fence(std::memory_order_seq_cst); // see notify_if_wanted()
-                old->notify_if_wanted();
-            }
-            stood_[ring] = old->position();
-            port_.kicks += old->kicks();
-            published_[ring] = {};
-            port_.calls.set(ring, {});
+    for (unsigned ring = 0; ring < rings_.size(); ++ring) {
+        if (old[ring] != nullptr) {
+            settle(ring, *old[ring], whom);
         }
-    };
-    settle(sink_ring, old_sink.get());
-    settle(source_ring, old_source.get());
+    }
+}
+
+// No worker is in it any more.
+void connection::settle(unsigned ring, vhost::ring& old, tell whom)
+{
+    if (old.return_all() && whom == tell::driver) {
+        std::atomic_thread_fence(std::memory_order_seq_cst); // see notify_if_wanted()
+        old.notify_if_wanted();
+    }
+    rings_[ring].stood = old.position();
+    port_.kicks += old.kicks();
+    rings_[ring].published = {};
+    port_.calls.set(ring, {});
 }
 
 void connection::give_back(unsigned ring)
 {
-    if (!stood_[ring]) {
+    auto& stood = rings_[ring].stood;
+    if (!stood) {
         return;
     }
-    const ring_index at = *stood_[ring];
+    const ring_index at = *stood;
     const std::uint16_t value = has_feature(features_, feature::ring_packed)
                                     ? packed_place{at.next, at.wrap}.encoded()
                                     : at.next;
     rte_vhost_set_vring_base(vid_, static_cast<std::uint16_t>(ring), value, value);
-    stood_[ring].reset();
+    stood.reset();
 }
 
 // ---- losing the port ----
@@ -749,11 +755,10 @@ void connection::look()
               "punched into it)");
         return;
     }
-    for (unsigned ring = 0; ring < ring_count; ++ring) {
-        const vhost::ring* const r = published_[ring].ring;
+    for (unsigned ring = 0; ring < rings_.size(); ++ring) {
+        const vhost::ring* const r = rings_[ring].published.ring;
         if (const char* const fault = r == nullptr ? nullptr : r->fault()) {
-            expel(std::string{"the guest broke the protocol in its "} + ring_name(ring) + ": " +
-                  fault);
+            expel("the guest broke the protocol in its " + name_of(ring) + ": " + fault);
             return;
         }
     }
@@ -792,7 +797,13 @@ bool connection::hung_up() const noexcept
 
 bool connection::running() const noexcept
 {
-    return std::ranges::any_of(published_, [](const auto& p) { return p.ring != nullptr; });
+    return std::ranges::any_of(rings_, [](const auto& r) { return r.published.ring != nullptr; });
+}
+
+std::string connection::name_of(unsigned ring) const
+{
+    const std::string name = is_sink(ring) ? "receive ring" : "transmit ring";
+    return port_.pairs == 1 ? name : name + " of queue pair " + std::to_string(ring / 2);
 }
 
 int connection::peer() const noexcept
@@ -805,15 +816,15 @@ int connection::peer() const noexcept
 std::uint64_t connection::kicks() const noexcept
 {
     std::uint64_t sum = 0;
-    for (const auto& p : published_) {
-        sum += p.ring == nullptr ? 0 : p.ring->kicks();
+    for (const auto& r : rings_) {
+        sum += r.published.ring == nullptr ? 0 : r.published.ring->kicks();
     }
     return sum;
 }
 
 connection::ring_facts connection::facts(unsigned ring) const noexcept
 {
-    const published_ring& p = published_[ring];
+    const published_ring& p = rings_[ring].published;
     ring_facts facts;
     if (p.ring == nullptr) {
         return facts;

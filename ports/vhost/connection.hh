@@ -15,18 +15,29 @@
 #include "ports/vhost/ring.hh"
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace strait::vhost {
 
 using dataplane::file_descriptor;
 
-// The call descriptors that a port's worker writes to, and the library's thread for a message. A
+// Even rings are the guest's receive rings (sinks of the switch), odd ones its transmit rings
+// (sources).
+inline constexpr unsigned max_rings = 2 * max_pairs;
+static_assert(max_rings == position_file::ring_count);
+[[nodiscard]] constexpr bool is_sink(unsigned ring) noexcept
+{
+    return ring % 2 == 0;
+}
+
+// The call descriptors that a port's workers write to, and the library's thread for a message. A
 // front end shares them and can make them block again: then one at its limit stops who writes. Any
 // thread.
 class call_guard {
@@ -44,21 +55,31 @@ public:
 
 private:
     std::mutex mutex_;
-    std::array<file_descriptor, 2> calls_;
-    std::array<bool, 2> was_full_{}; // at the last look
+    std::array<file_descriptor, max_rings> calls_;
+    std::array<bool, max_rings> was_full_{}; // at the last look
 };
 
 // What the connections of one port share.
 struct port_parts {
     std::string name;
     call_guard calls;
-    queue* rings{nullptr};
+    unsigned pairs{1};                          // of rings, that a guest may have
+    std::vector<std::unique_ptr<queue>> queues; // each has every n-th of them
     dataplane::rcu_domain* rcu{nullptr};
     position_file positions;
     std::string last_loss;  // why a guest last lost the port; empty: none did
     std::uint64_t kicks{0}; // of rings that were taken back
     std::uint32_t mtu{1500};
 
+    [[nodiscard]] unsigned rings() const noexcept { return 2 * pairs; }
+    [[nodiscard]] queue& queue_of(unsigned ring) const noexcept
+    {
+        return *queues[ring / 2 % queues.size()];
+    }
+    [[nodiscard]] std::size_t place_of(unsigned ring) const noexcept // in that one
+    {
+        return ring / 2 / queues.size();
+    }
     // Keeps `reason` for `port show` and logs it. What is logged of a port is a few lines a second.
     void lost(const std::string& reason) noexcept;
     void note(const std::string& what) noexcept; // logs what is no loss
@@ -70,15 +91,12 @@ private:
     unsigned logged_{0};
 };
 
-// Ring 0 is the guest's receive ring (a sink of the switch), ring 1 its transmit ring (a source).
-inline constexpr unsigned ring_count = 2;
-
 // Calls are the port's to serialise; all but the constructor, look() and take_back() come from the
 // library's threads.
 class connection {
 public:
     // socket: a duplicate of the connection's, to be shut down when the guest must go; may be -1.
-    connection(int vid, port_parts& port, file_descriptor socket) noexcept;
+    connection(int vid, port_parts& port, file_descriptor socket);
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
     ~connection();
@@ -120,7 +138,7 @@ public:
         std::uint16_t position{0}; // where the next used buffer goes, as the guest sees it
         bool wrap{false};
     };
-    [[nodiscard]] ring_facts facts(unsigned ring) const noexcept;
+    [[nodiscard]] ring_facts facts(unsigned ring) const noexcept; // one of the port's
 
 private:
     struct published_ring {
@@ -137,7 +155,10 @@ private:
     [[nodiscard]] verdict take_log_event(message& m);
     [[nodiscard]] verdict announce(message& m);
     enum class tell : bool { nobody, driver };
-    void take_back(bool sink_too, bool source_too, tell whom);
+    using ring_set = std::bitset<max_rings>;
+    void take_back(const ring_set& which, tell whom);
+    void settle(unsigned ring, vhost::ring& old, tell whom);
+    [[nodiscard]] std::string name_of(unsigned ring) const;
     void give_back(unsigned ring);
     [[nodiscard]] static bool is_eventfd(int fd) noexcept;
     void read_memory();
@@ -157,17 +178,20 @@ private:
     std::uint64_t features_{0};
     std::unique_ptr<guest_memory> memory_; // null while the library's is not to be had
     std::unique_ptr<dirty_log> log_;       // null while none was given; rings have it
-    // Where writes to a ring's device area are to be marked, if not where it lies.
-    std::array<std::optional<std::uint64_t>, ring_count> log_addresses_{};
-    std::array<bool, ring_count> ready_{};
     bool device_ready_{false};
     bool status_used_{false};
     bool driver_ok_{false};
     bool message_open_{false}; // a message that changes things has not been taken without an error
     bool expelled_{false};
-    // Where a ring stood when it was taken back, until the front end says otherwise.
-    std::array<std::optional<ring_index>, ring_count> stood_{};
-    std::array<published_ring, ring_count> published_{};
+    struct known_ring {
+        bool ready{false};
+        // Where writes to its device area are to be marked, if not where it lies.
+        std::optional<std::uint64_t> log_address;
+        // Where it stood when it was taken back, until the front end says otherwise.
+        std::optional<ring_index> stood;
+        published_ring published;
+    };
+    std::vector<known_ring> rings_; // as many as the port's
     std::optional<std::uint16_t> guest_mtu_;
     std::string obstacle_;
 };

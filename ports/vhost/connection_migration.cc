@@ -39,7 +39,7 @@ verdict connection::take_log(message& m)
     }
     // What was written before the answer is in the log before it, all else in this one.
     message_open_ = true;
-    take_back(true, true, tell::driver);
+    take_back(ring_set{}.set(), tell::driver);
     log_ = std::move(log).value();
     m.answer();
     return verdict::reply;
@@ -64,7 +64,7 @@ verdict connection::announce(message& m)
     if (station.is_zero() || station.is_multicast()) {
         return refuse(m, "it announces " + station.to_string() + ", which is no station's address");
     }
-    port_.rings->announce(station);
+    port_.queues.front()->announce(station);
     port_.rcu->wake_all();
     m.close_descriptors();
     return verdict::done;
@@ -89,13 +89,14 @@ std::optional<std::string> connection::describe_log(unsigned ring, ring_setup& s
     const std::size_t area = setup.packed()
                                  ? packed_area
                                  : 3 * sizeof(std::uint16_t) + setup.size * sizeof(used_element);
-    if (log_addresses_[ring] && !log_->covers(*log_addresses_[ring], area)) {
-        return "writes to it are to be logged at " + hex(*log_addresses_[ring]) +
+    const auto& address = rings_[ring].log_address;
+    if (address && !log_->covers(*address, area)) {
+        return "writes to it are to be logged at " + hex(*address) +
                ", and the dirty log ends at " + hex(log_->end());
     }
     setup.log.pages = log_.get();
     setup.log.memory = memory_.get();
-    setup.log.device_area = log_addresses_[ring].value_or(setup.log.device_area);
+    setup.log.device_area = address.value_or(setup.log.device_area);
     return std::nullopt;
 }
 

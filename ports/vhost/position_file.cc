@@ -124,7 +124,10 @@ void ring_position::forget() noexcept
 }
 
 struct position_file::contents {
-    static constexpr std::uint64_t layout = 0x7274'7369'6e67'0001ULL;
+    static constexpr std::uint64_t layout = 0x7274'7369'6e67'0002ULL;
+    // The same with two rings.
+    static constexpr std::uint64_t first_layout = 0x7274'7369'6e67'0001ULL;
+    static constexpr std::size_t first_size = 64 * 3;
 
     std::uint64_t magic;
     std::uint64_t padding[7];
@@ -167,7 +170,7 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
                             "; the run folder must exist and be writable"};
     };
 
-    // Whether the file was there, with something in it to be kept when this fails.
+    // Whether the file was not there, with something in it to be kept when this fails.
     bool anew = true;
     const auto discard = [&](ports::error e) {
         if (anew) {
@@ -180,9 +183,10 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
         return failed("open");
     }
     struct stat status {};
-    anew = ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
-           static_cast<std::size_t>(status.st_size) != sizeof(contents);
-    if (anew && ::ftruncate(fd, sizeof(contents)) != 0) {
+    const bool is_file = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+    const auto size = is_file ? static_cast<std::size_t>(status.st_size) : 0;
+    anew = size != sizeof(contents) && size != contents::first_size;
+    if (size != sizeof(contents) && ::ftruncate(fd, sizeof(contents)) != 0) {
         auto error = failed("size");
         ::close(fd);
         return discard(std::move(error));
@@ -205,7 +209,10 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
     // Whoever cuts the file off, by mistake or as root, is not to end every guest's switch.
     file.lost_ = std::make_unique<std::atomic<bool>>(false);
     file.guard_ = {at, sizeof(contents), *file.lost_};
-    if (anew || file.contents_->magic != contents::layout) {
+    if (const std::uint64_t found = anew ? 0 : file.contents_->magic;
+        found == contents::first_layout) {
+        file.contents_->magic = contents::layout; // the rings behind those two are zeros
+    } else if (found != contents::layout) {
         std::memset(at, 0, sizeof(contents));
         new (at) contents{contents::layout, {}, {}};
     }

@@ -100,13 +100,14 @@ private:
 static_assert(sizeof(ring_position) == 64);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
-// The file of one port: two rings. Mapped shared, so that what was stored is there when the process
-// is not. Not synced: after a restart of the host its guests are gone too.
+// The file of one port: as many rings as a port can have. Mapped shared, so that what was stored is
+// there when the process is not. Not synced: after a restart of the host its guests are gone too.
 class position_file {
 public:
-    static constexpr std::size_t ring_count = 2;
+    static constexpr std::size_t ring_count = 32;
 
-    // Opens or creates DIR/PORT.rings; a file of another layout is made anew. Control threads only.
+    // Opens or creates DIR/PORT.rings. What a switch from before ports had several queue pairs left
+    // there is kept; a file of another layout is made anew. Control threads only.
     [[nodiscard]] static ports::result<position_file> open(const std::string& dir,
                                                            const std::string& port);
     static void remove(const std::string& dir, const std::string& port) noexcept;

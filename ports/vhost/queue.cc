@@ -2,6 +2,8 @@
 // Publication of rings to the worker that polls them.
 #include "ports/vhost/queue.hh"
 
+#include "dataplane/flow_hash.hh"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -48,40 +50,102 @@ void write_rarp(const dataplane::mac_address& station, std::byte* frame) noexcep
 
 } // namespace
 
+queue::queue(std::size_t pairs, const queue* first)
+    : pairs_(pairs), first_{first}, shares_{pairs > 1 ? std::make_unique<ports::shares>() : nullptr}
+{}
+
 queue::~queue()
 {
-    delete source_.load();
-    delete sink_.load();
+    for (ring_pair& p : pairs_) {
+        delete p.out.load();
+        delete p.in.load();
+    }
 }
 
-void queue::publish(std::unique_ptr<source> s) noexcept
+void queue::publish(std::unique_ptr<source> s, std::size_t pair) noexcept
 {
-    source_.store(s.release(), std::memory_order_release);
+    pairs_[pair].out.store(s.release(), std::memory_order_release);
+    sources_changed();
 }
 
-void queue::publish(std::unique_ptr<sink> s) noexcept
+void queue::publish(std::unique_ptr<sink> s, std::size_t pair) noexcept
 {
-    sink_.store(s.release(), std::memory_order_release);
+    pairs_[pair].in.store(s.release(), std::memory_order_release);
+    sinks_changed();
 }
 
-std::unique_ptr<source> queue::unpublish_source() noexcept
+std::unique_ptr<source> queue::unpublish_source(std::size_t pair) noexcept
 {
-    return std::unique_ptr<source>{source_.exchange(nullptr, std::memory_order_acq_rel)};
+    std::unique_ptr<source> s{pairs_[pair].out.exchange(nullptr, std::memory_order_acq_rel)};
+    sources_changed();
+    return s;
 }
 
-std::unique_ptr<sink> queue::unpublish_sink() noexcept
+std::unique_ptr<sink> queue::unpublish_sink(std::size_t pair) noexcept
 {
-    return std::unique_ptr<sink>{sink_.exchange(nullptr, std::memory_order_acq_rel)};
+    std::unique_ptr<sink> s{pairs_[pair].in.exchange(nullptr, std::memory_order_acq_rel)};
+    sinks_changed();
+    return s;
+}
+
+namespace {
+
+// The one that is not null of what `get` says of each; null: of several, or of none.
+template <typename Pairs, typename Get>
+auto only_of(const Pairs& pairs, Get&& get) noexcept
+{
+    decltype(get(pairs.front())) found = nullptr;
+    for (const auto& p : pairs) {
+        if (auto* const ring = get(p)) {
+            if (found != nullptr) {
+                return decltype(found){nullptr};
+            }
+            found = ring;
+        }
+    }
+    return found;
+}
+
+} // namespace
+
+// A worker that finds no only one looks at all pairs, each of which is right at any time.
+void queue::sources_changed() noexcept
+{
+    only_source_.store(only_of(pairs_, [](const ring_pair& p) { return p.out.load(); }),
+                       std::memory_order_release);
+}
+
+void queue::sinks_changed() noexcept
+{
+    only_sink_.store(only_of(pairs_, [](const ring_pair& p) { return p.in.load(); }),
+                     std::memory_order_release);
+    has_sink_.store(
+        std::ranges::any_of(pairs_, [](const ring_pair& p) { return p.in.load() != nullptr; }),
+        std::memory_order_relaxed);
 }
 
 ports::rx_queue::poll queue::receive(dataplane::burst& b,
                                      const ports::queue_context& context) noexcept
 {
-    taken_ = source_.load(std::memory_order_acquire);
-    if (taken_ != nullptr && taken_->receive(b, context) == poll::taken) {
+    taken_ = only_source_.load(std::memory_order_acquire);
+    if (taken_ != nullptr ? taken_->receive(b, context) == poll::taken
+                          : pairs_.size() > 1 && receive_in_turn(b, context)) {
         return poll::taken;
     }
     return announces() ? take_announcement(b, context) : poll::empty;
+}
+
+bool queue::receive_in_turn(dataplane::burst& b, const ports::queue_context& context) noexcept
+{
+    for (std::size_t i = 0; i < pairs_.size(); ++i) {
+        next_ = next_ + 1 < pairs_.size() ? next_ + 1 : 0;
+        source* const s = pairs_[next_].out.load(std::memory_order_acquire);
+        if (s != nullptr && s->receive(b, context) == poll::taken) {
+            taken_ = s;
+            return true;
+        }
+    }
+    return false;
 }
 
 void queue::announce(const dataplane::mac_address& station) noexcept
@@ -110,7 +174,8 @@ ports::rx_queue::poll queue::take_announcement(dataplane::burst& b,
 
 void queue::release(dataplane::burst& /*b*/, const ports::queue_context& context) noexcept
 {
-    // Not source_: the ring may have been unpublished since, and waits for this iteration's end.
+    // Not through pairs_: the ring may have been unpublished since, and waits for this iteration's
+    // end.
     taken_->release(context);
 }
 
@@ -119,56 +184,111 @@ bool queue::list_wakers(std::vector<pollfd>& all) noexcept
     if (announces()) {
         return false;
     }
-    source* const s = source_.load(std::memory_order_acquire);
-    if (s == nullptr) {
-        return true; // who publishes one wakes
+    // Who publishes one wakes.
+    for (const ring_pair& p : pairs_) {
+        source* const s = p.out.load(std::memory_order_acquire);
+        if (s == nullptr) {
+            continue;
+        }
+        // A driver without a kick descriptor counts on being polled.
+        if (s->waker() < 0 || s->waits()) {
+            return false;
+        }
+        all.push_back({.fd = s->waker(), .events = POLLIN, .revents = 0});
     }
-    // A driver without a kick descriptor counts on being polled.
-    if (s->waker() < 0 || s->waits()) {
-        return false;
-    }
-    all.push_back({.fd = s->waker(), .events = POLLIN, .revents = 0});
     return true;
 }
 
 bool queue::ask_to_wake(std::span<const pollfd> own) noexcept
 {
-    source* const s = source_.load(std::memory_order_acquire);
-    if ((s == nullptr) != own.empty() || announces()) {
-        return false; // control was here
+    if (announces()) {
+        return false;
     }
-    return s == nullptr || s->ask_to_wake(own.front().revents != 0);
+    for (const ring_pair& p : pairs_) {
+        source* const s = p.out.load(std::memory_order_acquire);
+        if (s == nullptr) {
+            continue;
+        }
+        if (own.empty() || own.front().fd != s->waker()) {
+            return false; // control was here
+        }
+        if (!s->ask_to_wake(own.front().revents != 0)) {
+            return false;
+        }
+        own = own.subspan(1);
+    }
+    return own.empty();
 }
 
 void queue::transmit(std::span<dataplane::packet* const> packets,
                      const ports::queue_context& context) noexcept
 {
-    sink* const s = sink_.load(std::memory_order_acquire);
-    if (s == nullptr) {
+    if (sink* const only = only_sink_.load(std::memory_order_acquire)) [[likely]] {
+        only->transmit(packets, context);
+        return;
+    }
+    transmit_by_flow(packets, context);
+}
+
+// A flow keeps its ring while the driver uses that; one whose ring it does not use shares
+// another's.
+void queue::transmit_by_flow(std::span<dataplane::packet* const> packets,
+                             const ports::queue_context& context) noexcept
+{
+    std::array<sink*, max_pairs> rings;
+    std::array<std::size_t, max_pairs> used; // their numbers
+    std::size_t count = 0;
+    const std::size_t pairs = pairs_.size();
+    for (std::size_t i = 0; i < pairs; ++i) {
+        rings[i] = pairs_[i].in.load(std::memory_order_acquire);
+        if (rings[i] != nullptr) {
+            used[count++] = i;
+        }
+    }
+    if (count == 0) {
         context.counters->drop(dataplane::drop_reason::receiver_not_connected, packets);
         return;
     }
-    s->transmit(packets, context);
+    if (count == 1) { // since a moment ago
+        rings[used[0]]->transmit(packets, context);
+        return;
+    }
+    for (dataplane::packet* const p : packets) {
+        const std::uint32_t hash = dataplane::flow_hash(*p);
+        const std::size_t wanted = hash % pairs;
+        shares_->add(rings[wanted] != nullptr ? wanted : used[hash / pairs % count], p);
+    }
+    shares_->empty([&](std::size_t ring, std::span<dataplane::packet* const> share) noexcept {
+        rings[ring]->transmit(share, context);
+    });
 }
 
+// The same for all rings of a guest.
 dataplane::offloads queue::takes() const noexcept
 {
-    const sink* const s = sink_.load(std::memory_order_acquire);
+    if (const sink* const only = only_sink_.load(std::memory_order_acquire)) [[likely]] {
+        return only->takes();
+    }
+    for (const ring_pair& p : pairs_) {
+        if (const sink* const s = p.in.load(std::memory_order_acquire)) {
+            return s->takes();
+        }
+    }
     // Without a guest nothing needs to be finished for it. Should there be one before transmit() is
     // called, its sink looks again.
-    return s == nullptr ? dataplane::all_offloads : s->takes();
+    return dataplane::all_offloads;
 }
 
 void queue::prefetch_ring(std::size_t n) noexcept
 {
-    if (sink* const s = sink_.load(std::memory_order_acquire)) {
+    if (sink* const s = only_sink_.load(std::memory_order_acquire)) {
         s->prefetch_ring(n);
     }
 }
 
 void queue::prefetch_buffers(std::size_t n) noexcept
 {
-    if (sink* const s = sink_.load(std::memory_order_acquire)) {
+    if (sink* const s = only_sink_.load(std::memory_order_acquire)) {
         s->prefetch_buffers(n);
     }
 }

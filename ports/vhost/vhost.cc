@@ -35,8 +35,8 @@ constexpr std::uint64_t bit(unsigned n)
 }
 
 // What a port offers a guest's driver, and its front end for migrating it. UDP's fragmentation,
-// which Linux no longer does, and several queue pairs are not among them; the control queue is the
-// VMM's own, and offered so that it may be.
+// which Linux no longer does, is not among them; several queue pairs are where the port has some;
+// the control queue is the VMM's own, and offered so that it may be.
 constexpr std::array offered_features = {
     feature::checksum,          feature::guest_checksum, feature::mtu,
     feature::guest_tso4,        feature::guest_tso6,     feature::guest_ecn,
@@ -154,11 +154,18 @@ public:
         : settings_{std::move(s)}
     {
         parts_.name = settings_.name;
-        parts_.rings = &queue_;
+        parts_.pairs = settings_.queues;
         parts_.rcu = &rcu;
         parts_.positions = std::move(positions);
         parts_.mtu = settings_.mtu;
-        pair_ = {&queue_, &queue_};
+        // Each worker is to have one, with its share of the guest's pairs.
+        const unsigned count = std::min(settings_.queues, settings_.workers);
+        for (unsigned i = 0; i < count; ++i) {
+            const unsigned share = (settings_.queues - i + count - 1) / count;
+            const queue* const first = i == 0 ? nullptr : parts_.queues.front().get();
+            parts_.queues.push_back(std::make_unique<queue>(share, first));
+            pairs_.push_back({parts_.queues.back().get(), parts_.queues.back().get()});
+        }
     }
     vhost_port(const vhost_port&) = delete;
     vhost_port& operator=(const vhost_port&) = delete;
@@ -167,7 +174,7 @@ public:
 
     [[nodiscard]] std::span<const ports::queue_pair> queues() const noexcept override
     {
-        return {&pair_, 1};
+        return pairs_;
     }
     ports::result<void> start() override;
     void stop() noexcept override { stop_serving(); }
@@ -210,8 +217,7 @@ private:
                         const connection& c) const;
 
     settings settings_;
-    queue queue_;
-    ports::queue_pair pair_;
+    std::vector<ports::queue_pair> pairs_;
     bool serving_{false}; // control thread
     std::atomic<bool> link_up_{false};
     std::atomic<std::uint64_t> guests_{0}; // twice accepted_, and one while there is one
@@ -239,8 +245,11 @@ ports::result<void> vhost_port::start()
         const std::scoped_lock lock{mutex_};
         stopping_ = false;
     }
-    auto registered = register_socket(*this, settings_.socket, settings_.client, offered_mask(),
-                                      offered_protocol_mask);
+    const bool several = settings_.queues > 1;
+    auto registered =
+        register_socket(*this, settings_.socket, settings_.client,
+                        offered_mask() | (several ? bit(feature::multiqueue) : 0),
+                        offered_protocol_mask | (several ? bit(protocol_feature::multiqueue) : 0));
     if (!registered) {
         return registered;
     }
@@ -428,11 +437,24 @@ void vhost_port::add_connection(std::vector<std::pair<std::string, ports::port_d
     out.emplace_back("ring_kind", ring_kind_of(c.features()));
     out.emplace_back("features", names_of(c.features()));
     constexpr std::array prefix{"guest_rx", "guest_tx"};
-    for (unsigned ring = 0; ring < ring_count; ++ring) {
+    for (unsigned ring = 0; ring < prefix.size(); ++ring) {
         const auto facts = c.facts(ring);
         const std::string name = prefix[ring];
         out.emplace_back(name + "_ring_size", std::int64_t{facts.size});
         out.emplace_back(name + "_position", std::int64_t{facts.position});
+    }
+    if (settings_.queues > 1) {
+        std::vector<std::string> pairs;
+        for (unsigned pair = 0; pair < settings_.queues; ++pair) {
+            const auto rx = c.facts(2 * pair);
+            const auto tx = c.facts(2 * pair + 1);
+            pairs.push_back(
+                rx.size == 0 && tx.size == 0
+                    ? "off"
+                    : "rx " + std::to_string(rx.position) + " of " + std::to_string(rx.size) +
+                          ", tx " + std::to_string(tx.position) + " of " + std::to_string(tx.size));
+        }
+        out.emplace_back("queue_pairs", std::move(pairs));
     }
     if (const auto mtu = c.guest_mtu()) {
         out.emplace_back("guest_mtu", std::int64_t{*mtu});
@@ -493,6 +515,11 @@ ports::result<std::unique_ptr<ports::port>> make_port(settings s, dataplane::rcu
         return ports::error{"port " + s.name +
                             ": owner and mode of the socket are the VMM's "
                             "to set in client mode; leave them out"};
+    }
+    if (s.queues < 1 || s.queues > max_pairs || s.workers < 1) {
+        return ports::error{"port " + s.name + ": a vhost-user port has 1 to " +
+                            std::to_string(max_pairs) + " queue pairs, not " +
+                            std::to_string(s.queues)};
     }
     auto positions = position_file::open(s.state_dir, s.name);
     if (!positions) {

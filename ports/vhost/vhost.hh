@@ -19,6 +19,8 @@ struct settings {
     bool client{false};    // true: connect to the VMM's socket, again and again
     std::string state_dir; // folder for ring positions that outlive the process
     std::uint32_t mtu{1500};
+    unsigned queues{1};  // pairs that the guest may have; 1 to 16
+    unsigned workers{1}; // that there are, to share them
     // Server mode: ownership and mode of the socket file; unset: the process's own, and 0600, or
     // 0660 with a group.
     std::optional<uid_t> owner;

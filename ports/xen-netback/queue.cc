@@ -95,15 +95,11 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
     for (dataplane::packet* const p : packets) {
         const std::size_t to =
             hash != nullptr ? hash->queue(hash->of(*p), count) : dataplane::flow_hash(*p) % count;
-        shares_[to].packets[shares_[to].count++] = p;
+        shares_.add(to, p);
     }
-    for (std::size_t i = 0; i < count; ++i) {
-        share& s = shares_[i];
-        if (s.count > 0) {
-            rings->sinks[i]->transmit(std::span{s.packets}.first(s.count), context);
-            s.count = 0;
-        }
-    }
+    shares_.empty([&](std::size_t to, std::span<dataplane::packet* const> share) noexcept {
+        rings->sinks[to]->transmit(share, context);
+    });
 }
 
 dataplane::offloads queue::takes() const noexcept

@@ -5,11 +5,11 @@
 #pragma once
 
 #include "ports/port.hh"
+#include "ports/shares.hh"
 #include "ports/xen-netback/guest.hh"
 #include "ports/xen-netback/sink.hh"
 #include "ports/xen-netback/source.hh"
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -18,7 +18,7 @@
 
 namespace strait::xen {
 
-inline constexpr std::size_t max_queues = 16;
+inline constexpr std::size_t max_queues = ports::max_shares;
 
 // A connected guest's rings. Made by the control side, seen by the worker from publish() on.
 struct ring_set {
@@ -69,11 +69,7 @@ private:
     // The worker's.
     source* taken_{nullptr}; // whose packets the burst has
     std::size_t next_{0};    // the ring to be looked at first
-    struct share {
-        std::size_t count{0};
-        std::array<dataplane::packet*, dataplane::burst::capacity> packets;
-    };
-    std::array<share, max_queues> shares_;
+    ports::shares shares_;
 };
 
 } // namespace strait::xen

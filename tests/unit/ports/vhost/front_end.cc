@@ -162,7 +162,8 @@ void front_end::introduce(std::uint64_t features)
     if (!ask(request::get_protocol_features)) {
         throw std::runtime_error{"the port does not tell its protocol features"};
     }
-    send(request::set_protocol_features, reply_ack);
+    const std::uint64_t several = has_feature(features, feature::multiqueue) ? 1U : 0U;
+    send(request::set_protocol_features, reply_ack | several);
     must(try_out(request::set_features, features), "SET_FEATURES");
 }
 
@@ -223,87 +224,137 @@ guest::guest(const std::string& socket) : guest(socket, options{}) {}
 
 guest::guest(front_end f, options o) : options_{o}, ram_{std::make_unique<guest_ram>(o.memory)}
 {
+    make_rings();
+    attach(std::move(f));
+}
+
+void guest::boot(options o)
+{
+    for (unsigned ring = 0; ring < 2 * pairs_.size(); ++ring) {
+        front_->send(request::get_vring_base, vring_state{ring, 0});
+        if (!front_->answer()) {
+            throw std::runtime_error{"the port does not tell where a ring stands"};
+        }
+    }
+    options_ = o;
+    make_rings();
+    begin();
+}
+
+void guest::make_rings()
+{
+    const auto& o = options_;
+    pairs_ = std::vector<ring_pair>(o.pairs);
     const ring_options rings{.packed = has_feature(o.features, feature::ring_packed),
                              .size = o.ring_size,
                              .features = o.features,
                              .start = {},
                              .shuffle = nullptr};
-    rx_ = make_driver(*ram_, rings);
-    tx_ = make_driver(*ram_, rings);
-    for (std::size_t i = 0; i < o.ring_size / 2; ++i) {
-        rx_buffers_.push_back(ram_->allocate(buffer_size, 64));
-        tx_buffers_.push_back(ram_->allocate(buffer_size, 64));
-        rx_idle_.push_back(i);
-        tx_idle_.push_back(i);
+    for (ring_pair& p : pairs_) {
+        p.rx = make_driver(*ram_, rings);
+        p.tx = make_driver(*ram_, rings);
+        for (std::size_t i = 0; i < o.ring_size / 2; ++i) {
+            p.rx_buffers.push_back(ram_->allocate(buffer_size, 64));
+            p.tx_buffers.push_back(ram_->allocate(buffer_size, 64));
+            p.rx_idle.push_back(i);
+            p.tx_idle.push_back(i);
+        }
+        refill(p);
     }
-    refill();
-    attach(std::move(f));
 }
 
 void guest::attach(front_end f)
 {
     front_ = std::move(f);
+    begin();
+}
+
+void guest::begin()
+{
     front_->introduce(options_.features);
     front_->share(*ram_);
-    // As QEMU: what it knows of a packed ring is where it was when the guest's driver made it.
-    const std::uint32_t base = rx_->options().packed ? 0x8000 : 0;
-    front_->set_ring(0, *rx_, base);
-    front_->set_ring(1, *tx_, base);
-    front_->enable(0, true);
-    front_->enable(1, true);
+    for (unsigned i = 0; i < pairs_.size(); ++i) {
+        // As QEMU: what it knows of a packed ring is where it was when the guest's driver made it.
+        const std::uint32_t base = rx().options().packed ? 0x8000 : 0;
+        front_->set_ring(2 * i, rx(i), base);
+        front_->set_ring(2 * i + 1, tx(i), base);
+    }
+    use(static_cast<unsigned>(pairs_.size()));
 }
 
-void guest::refill()
+void guest::use(unsigned count)
 {
-    while (!rx_idle_.empty()) {
-        const std::size_t token = rx_idle_.back();
-        if (!rx_->add({{rx_buffers_[token], buffer_size, true}}, token)) {
+    for (unsigned i = 0; i < pairs_.size(); ++i) {
+        front_->enable(2 * i, i < count);
+        front_->enable(2 * i + 1, i < count);
+    }
+}
+
+void guest::refill(ring_pair& p)
+{
+    while (!p.rx_idle.empty()) {
+        const std::size_t token = p.rx_idle.back();
+        if (!p.rx->add({{p.rx_buffers[token], buffer_size, true}}, token)) {
             break;
         }
-        rx_idle_.pop_back();
+        p.rx_idle.pop_back();
     }
-    rx_->publish();
+    p.rx->publish();
 }
 
-bool guest::transmit(const bytes& frame, bool show)
+void guest::collect_sent(ring_pair& p)
 {
-    for (const auto& r : tx_->collect()) {
-        tx_idle_.push_back(r.token);
-        --unsent_;
+    for (const auto& r : p.tx->collect()) {
+        p.tx_idle.push_back(r.token);
+        --p.unsent;
     }
-    if (tx_idle_.empty()) {
+}
+
+bool guest::transmit(const bytes& frame, bool show, unsigned of)
+{
+    ring_pair& p = pairs_[of];
+    collect_sent(p);
+    if (p.tx_idle.empty()) {
         return false;
     }
-    const std::size_t token = tx_idle_.back();
+    const std::size_t token = p.tx_idle.back();
     bytes buffer(sizeof(net_header));
     buffer.insert(buffer.end(), frame.begin(), frame.end());
-    ram_->write(tx_buffers_[token], buffer);
-    if (!tx_->add({{tx_buffers_[token], static_cast<std::uint32_t>(buffer.size())}}, token)) {
+    ram_->write(p.tx_buffers[token], buffer);
+    if (!p.tx->add({{p.tx_buffers[token], static_cast<std::uint32_t>(buffer.size())}}, token)) {
         return false;
     }
-    tx_idle_.pop_back();
-    ++unsent_;
+    p.tx_idle.pop_back();
+    ++p.unsent;
     if (show) {
-        tx_->publish();
+        p.tx->publish();
     }
     return true;
 }
 
 std::vector<bytes> guest::receive()
 {
-    for (const auto& r : tx_->collect()) {
-        tx_idle_.push_back(r.token);
-        --unsent_;
+    std::vector<bytes> all;
+    for (unsigned i = 0; i < pairs_.size(); ++i) {
+        auto some = receive(i);
+        std::ranges::move(some, std::back_inserter(all));
     }
+    return all;
+}
+
+std::vector<bytes> guest::receive(unsigned of)
+{
+    ring_pair& p = pairs_[of];
+    collect_sent(p);
     std::vector<bytes> frames;
-    for (const auto& r : rx_->collect()) {
-        const bytes all = ram_->read(rx_buffers_[r.token], r.length);
+    for (const auto& r : p.rx->collect()) {
+        const bytes all = ram_->read(p.rx_buffers[r.token], r.length);
         if (all.size() >= sizeof(net_header)) {
             frames.emplace_back(all.begin() + sizeof(net_header), all.end());
         }
-        rx_idle_.push_back(r.token);
+        p.rx_idle.push_back(r.token);
     }
-    refill();
+    refill(p);
     return frames;
 }
 

@@ -77,13 +77,14 @@ private:
     int fd_{-1};
 };
 
-// A guest with one queue pair whose front end is connected to a port and whose driver behaves.
+// A guest whose front end is connected to a port and whose driver behaves.
 class guest {
 public:
     struct options {
         std::uint64_t features{split_features};
         std::uint16_t ring_size{64};
         std::size_t memory{std::size_t{4} << 20};
+        unsigned pairs{1}; // of rings, all of them enabled; more than one need feature::multiqueue
     };
     explicit guest(const std::string& socket);
     guest(const std::string& socket, options o) : guest(front_end{socket}, o) {}
@@ -93,33 +94,50 @@ public:
     void attach(const std::string& socket) { attach(front_end{socket}); }
     void attach(front_end f);
     void detach() { front_.reset(); }
+    // Stops the device, as a VMM does at a reboot; another driver makes rings of its own, on the
+    // same connection and in the same memory.
+    void boot(options o);
 
-    // A frame into the transmit ring; false when that is full. The port sees it with the next that
-    // is shown.
-    bool transmit(const bytes& frame, bool show = true);
+    // Has the port work the first `count` pairs of rings and no others.
+    void use(unsigned count);
+
+    // A frame into a transmit ring; false when that is full. The port sees it with the next that is
+    // shown.
+    bool transmit(const bytes& frame, bool show = true, unsigned pair = 0);
     // Frames that arrived, and buffers that were sent, since the last call.
     std::vector<bytes> receive();
+    std::vector<bytes> receive(unsigned pair);
 
     [[nodiscard]] front_end& front() noexcept { return *front_; }
     [[nodiscard]] guest_ram& ram() noexcept { return *ram_; }
-    [[nodiscard]] driver& rx() noexcept { return *rx_; }
-    [[nodiscard]] driver& tx() noexcept { return *tx_; }
-    [[nodiscard]] std::size_t unsent() const noexcept { return unsent_; }
+    [[nodiscard]] driver& rx(unsigned pair = 0) noexcept { return *pairs_[pair].rx; }
+    [[nodiscard]] driver& tx(unsigned pair = 0) noexcept { return *pairs_[pair].tx; }
+    [[nodiscard]] std::size_t unsent(unsigned pair = 0) const noexcept
+    {
+        return pairs_[pair].unsent;
+    }
 
 private:
-    void refill();
+    struct ring_pair {
+        std::unique_ptr<driver> rx;
+        std::unique_ptr<driver> tx;
+        std::vector<std::uint64_t> rx_buffers; // by token
+        std::vector<std::uint64_t> tx_buffers;
+        std::vector<std::size_t> rx_idle;
+        std::vector<std::size_t> tx_idle;
+        std::size_t unsent{0};
+    };
+
+    void make_rings();
+    void begin();
+    void refill(ring_pair& p);
+    void collect_sent(ring_pair& p);
 
     static constexpr std::size_t buffer_size = 2048;
 
     options options_;
     std::unique_ptr<guest_ram> ram_;
-    std::unique_ptr<driver> rx_;
-    std::unique_ptr<driver> tx_;
-    std::vector<std::uint64_t> rx_buffers_; // by token
-    std::vector<std::uint64_t> tx_buffers_;
-    std::vector<std::size_t> rx_idle_;
-    std::vector<std::size_t> tx_idle_;
-    std::size_t unsent_{0};
+    std::vector<ring_pair> pairs_;
     std::optional<front_end> front_;
 };
 

@@ -40,9 +40,11 @@ bool eventually(const std::function<bool()>& holds, std::chrono::milliseconds pa
     return true;
 }
 
-lab::lab(unsigned ports, bool client) : client_{client}
+lab::lab(unsigned ports, bool client, unsigned queues, unsigned workers)
+    : client_{client}, queues_{queues}, workers_{workers}
 {
-    strait::test::start_eal(1);
+    constexpr unsigned most_workers = 2;
+    strait::test::start_eal(most_workers);
     rte_log_set_level_pattern("lib.vhost.*", RTE_LOG_CRIT);
     dataplane::guest_range_registration::install_handler();
     char name[] = "/tmp/strait-vhost-XXXXXX";
@@ -50,8 +52,12 @@ lab::lab(unsigned ports, bool client) : client_{client}
         throw std::runtime_error{"no temporary folder"};
     }
     folder_ = name;
-    engine_ = std::make_unique<dataplane::engine>(
-        dataplane::engine_settings{.lcores = {1}, .share_cpus = true, .pool = packet_pool()});
+    std::vector<unsigned> lcores;
+    for (unsigned i = 1; i <= workers; ++i) {
+        lcores.push_back(i);
+    }
+    engine_ = std::make_unique<dataplane::engine>(dataplane::engine_settings{
+        .lcores = std::move(lcores), .share_cpus = true, .pool = packet_pool()});
     macs_ = std::make_shared<dataplane::mac_table>(1024);
     ports_.resize(ports);
     for (unsigned i = 0; i < ports; ++i) {
@@ -93,8 +99,9 @@ void lab::publish()
         port->incarnation = ++incarnation_;
         port->name = "vm" + std::to_string(i);
         port->mtu = 9000;
+        std::uint16_t worker = 0;
         for (const auto& q : ports_[i]->queues()) {
-            port->queues.push_back({q.rx, q.tx, dataplane::worker_index{0}});
+            port->queues.push_back({q.rx, q.tx, dataplane::worker_index{worker++}});
         }
         bridge->members.push_back(port->index);
         next->ports.push_back(std::move(port));
@@ -118,14 +125,16 @@ void lab::start(unsigned port)
     s.client = client_;
     s.state_dir = folder_;
     s.mtu = 9000;
+    s.queues = queues_;
+    s.workers = workers_;
     ports_[port] = make_port(std::move(s), engine_->rcu()).value();
     publish();
     ports_[port]->start().value();
 }
 
-const dataplane::port_counters& lab::counters(unsigned port) const
+const dataplane::port_counters& lab::counters(unsigned port, std::uint16_t worker) const
 {
-    return engine_->counters(dataplane::worker_index{0},
+    return engine_->counters(dataplane::worker_index{worker},
                              dataplane::port_index{static_cast<std::uint16_t>(port)});
 }
 

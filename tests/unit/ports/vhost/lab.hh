@@ -23,8 +23,8 @@ bool eventually(const std::function<bool()>& holds,
 
 class lab {
 public:
-    // Ports vm0, vm1, …, all in one bridge.
-    explicit lab(unsigned ports, bool client = false);
+    // Ports vm0, vm1, …, all in one bridge, of so many queue pairs each.
+    explicit lab(unsigned ports, bool client = false, unsigned queues = 1, unsigned workers = 1);
     lab(const lab&) = delete;
     lab& operator=(const lab&) = delete;
     ~lab();
@@ -34,7 +34,8 @@ public:
     [[nodiscard]] std::string folder() const { return folder_; }
     // A detail of a port as text; "" when it is not shown.
     [[nodiscard]] std::string detail(unsigned port, std::string_view name) const;
-    [[nodiscard]] const dataplane::port_counters& counters(unsigned port) const;
+    [[nodiscard]] const dataplane::port_counters& counters(unsigned port,
+                                                           std::uint16_t worker = 0) const;
     [[nodiscard]] dataplane::engine& engine() { return *engine_; }
 
     // Takes a port away, or all of them, as a switch that ends does, and makes them anew.
@@ -46,6 +47,8 @@ private:
 
     std::string folder_;
     bool client_;
+    unsigned queues_;
+    unsigned workers_;
     std::unique_ptr<dataplane::engine> engine_;
     std::vector<std::unique_ptr<ports::port>> ports_;
     std::shared_ptr<dataplane::mac_table> macs_;

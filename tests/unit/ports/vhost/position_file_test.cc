@@ -309,6 +309,31 @@ TEST_F(position_file_test, makes_a_file_of_another_layout_anew)
     EXPECT_EQ(file.ring(0)->place(), (packed_place{0, false}));
 }
 
+// Of two rings, as files were before ports had several queue pairs: guests stay through the
+// upgrade.
+TEST_F(position_file_test, goes_on_with_what_a_file_of_two_rings_kept)
+{
+    const std::string path = dir_ + "/vm1.rings";
+    const ring_position::identity ring{.memory = 1, .descriptors = 2, .size = 4};
+    {
+        auto file = position_file::open(dir_, "vm1").value();
+        file.ring(0)->begin(ring, {3, true});
+        file.ring(1)->begin(ring, {2, false});
+        file.ring(31)->begin(ring, {1, true});
+    }
+    std::filesystem::resize_file(path, 192);
+    std::fstream raw{path};
+    raw << '\x01';
+    raw.close();
+    for (int i = 0; i < 2; ++i) {
+        auto file = position_file::open(dir_, "vm1").value();
+        EXPECT_EQ(file.ring(0)->place(), (packed_place{3, true}));
+        EXPECT_EQ(file.ring(1)->place(), (packed_place{2, false}));
+        EXPECT_EQ(file.ring(31)->place(), (packed_place{0, false}));
+    }
+    EXPECT_EQ(std::filesystem::file_size(path), 64U * 33);
+}
+
 TEST_F(position_file_test, stays_in_its_folder_whatever_a_port_is_called)
 {
     auto file = position_file::open(dir_, "../../etc/a b").value();

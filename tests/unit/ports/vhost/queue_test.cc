@@ -4,6 +4,7 @@
 #include "ports/vhost/queue.hh"
 #include "test_ring.hh"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace strait::vhost::test {
@@ -139,6 +140,165 @@ TEST_P(vhost_queue, keeps_its_worker_awake_for_a_driver_that_cannot_kick)
     q.publish(make_source(without));
     std::vector<pollfd> wakers;
     EXPECT_FALSE(q.list_wakers(wakers));
+}
+
+// ---- several pairs ----
+
+class several_pairs : public testing::TestWithParam<bool> {
+protected:
+    static constexpr std::size_t pairs = 3;
+
+    several_pairs()
+    {
+        const ring_options o{.packed = GetParam(), .features = feature_bits({feature::version_1})};
+        for (std::size_t i = 0; i < pairs; ++i) {
+            transmit.push_back(make_driver(ram, o));
+            receive.push_back(make_driver(ram, o));
+        }
+        place = ram.allocate(4096);
+    }
+    void offer(std::size_t pair)
+    {
+        ASSERT_TRUE(transmit[pair]->add({{place, 72, false}}, 1));
+        transmit[pair]->publish();
+    }
+    // The pair whose frame was taken; `pairs` if none was.
+    std::size_t take()
+    {
+        worker.burst().clear();
+        worker.pass(std::uint64_t{1} << 22);
+        if (q.receive(worker.burst(), worker.context()) == poll::empty) {
+            return pairs;
+        }
+        q.release(worker.burst(), worker.context());
+        for (std::size_t i = 0; i < pairs; ++i) {
+            if (!transmit[i]->collect().empty()) {
+                return i;
+            }
+        }
+        return pairs;
+    }
+    // Sends a frame of each of some flows. The pair that each came by.
+    std::vector<std::size_t> send_flows()
+    {
+        constexpr std::size_t flows = 20;
+        std::vector<test_packet> packets;
+        std::vector<dataplane::packet*> list;
+        for (std::size_t i = 0; i < flows; ++i) {
+            bytes frame(60 + i); // told apart by its length
+            frame.at(11) = static_cast<std::byte>(i);
+            packets.emplace_back(frame);
+        }
+        for (test_packet& p : packets) {
+            list.push_back(p.get());
+        }
+        for (std::size_t i = 0; i < pairs; ++i) {
+            for (std::size_t n = 0; n < flows; ++n) {
+                (void)receive[i]->add({{place, 1526, true}}, n);
+            }
+            receive[i]->publish();
+        }
+        q.transmit(list, worker.context());
+        std::vector<std::size_t> came_by(flows, pairs);
+        for (std::size_t i = 0; i < pairs; ++i) {
+            for (const auto& r : receive[i]->collect()) {
+                came_by.at(r.length - sizeof(net_header) - 60) = i;
+            }
+        }
+        return came_by;
+    }
+
+    guest_ram ram;
+    std::vector<std::unique_ptr<driver>> transmit;
+    std::vector<std::unique_ptr<driver>> receive;
+    std::uint64_t place{0};
+    worker_side worker;
+    queue q{pairs};
+};
+INSTANTIATE_TEST_SUITE_P(kinds, several_pairs, testing::Bool(), kind_name);
+
+TEST_P(several_pairs, are_looked_at_in_turn)
+{
+    for (std::size_t i = 0; i < pairs; ++i) {
+        q.publish(make_source(transmit[i]->setup()), i);
+        offer(i);
+        offer(i);
+    }
+    const std::size_t first = take();
+    ASSERT_LT(first, pairs);
+    EXPECT_EQ(take(), (first + 1) % pairs) << "before the rest of the first";
+    EXPECT_EQ(take(), (first + 2) % pairs);
+    EXPECT_EQ(take(), pairs);
+
+    const auto gone = q.unpublish_source((first + 1) % pairs);
+    for (std::size_t i = 0; i < pairs; ++i) {
+        offer(i);
+    }
+    EXPECT_EQ(take(), first);
+    EXPECT_EQ(take(), (first + 2) % pairs);
+    EXPECT_EQ(take(), pairs);
+    const auto gone_too = q.unpublish_source(first);
+    offer((first + 2) % pairs);
+    EXPECT_EQ(take(), (first + 2) % pairs) << "the only one that is left";
+}
+
+TEST_P(several_pairs, keep_a_flow_in_its_ring_while_the_driver_uses_it)
+{
+    const std::size_t none = pairs;
+    EXPECT_THAT(send_flows(), testing::Each(none));
+    EXPECT_EQ(worker.drops(drop_reason::receiver_not_connected), 20U);
+
+    q.publish(make_sink(receive[1]->setup()), 1);
+    EXPECT_THAT(send_flows(), testing::Each(1U));
+    q.publish(make_sink(receive[0]->setup()), 0);
+    q.publish(make_sink(receive[2]->setup()), 2);
+    const auto all = send_flows();
+    EXPECT_THAT(all, testing::AllOf(testing::Contains(0U), testing::Contains(1U),
+                                    testing::Contains(2U), testing::Not(testing::Contains(none))));
+    EXPECT_EQ(send_flows(), all);
+
+    const auto gone = q.unpublish_sink(1);
+    const auto without = send_flows();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        EXPECT_TRUE(all[i] == 1 ? without[i] == 0 || without[i] == 2 : without[i] == all[i]) << i;
+    }
+    EXPECT_THAT(without, testing::AllOf(testing::Contains(0U), testing::Contains(2U)));
+    EXPECT_EQ(worker.drops(), 20U);
+}
+
+TEST_P(several_pairs, wake_their_worker_each)
+{
+    std::vector<pollfd> wakers;
+    q.publish(make_source(transmit[0]->setup()), 0);
+    q.publish(make_source(transmit[2]->setup()), 2);
+    ASSERT_TRUE(q.list_wakers(wakers));
+    ASSERT_EQ(wakers.size(), 2U);
+    EXPECT_TRUE(q.ask_to_wake(wakers));
+    offer(2);
+    EXPECT_EQ(transmit[2]->kicks(), 1U);
+    EXPECT_FALSE(q.ask_to_wake(wakers)) << "something came";
+    EXPECT_EQ(take(), 2U);
+
+    const auto gone = q.unpublish_source(0);
+    q.publish(make_source(transmit[1]->setup()), 1);
+    EXPECT_FALSE(q.ask_to_wake(wakers)) << "as many as before, but others";
+    const auto gone_too = q.unpublish_source(1);
+    EXPECT_FALSE(q.ask_to_wake(wakers)) << "one less";
+}
+
+TEST_P(several_pairs, are_closed_where_the_driver_uses_those_of_another_queue_only)
+{
+    queue second{1, &q};
+    EXPECT_TRUE(q.open());
+    EXPECT_TRUE(second.open()) << "nobody is there: as well here as there";
+    q.publish(make_sink(receive[0]->setup()), 0);
+    EXPECT_FALSE(second.open());
+    second.publish(make_sink(receive[1]->setup()));
+    EXPECT_TRUE(second.open());
+    const auto gone = second.unpublish_sink();
+    EXPECT_FALSE(second.open());
+    const auto gone_too = q.unpublish_sink(0);
+    EXPECT_TRUE(q.open());
 }
 
 } // namespace
