@@ -46,13 +46,21 @@ const object& bridge_defaults()
 
 object port_defaults()
 {
-    object all{{"mode", "server"},    {"ring_size", 1024},
-               {"handle", 0},         {"bond_mode", "active-backup"},
-               {"max_queues", 16},    {"mtu", 1500},
-               {"admin", "up"},       {"port_security", false},
-               {"dhcp_trust", false}, {"isolated", false},
-               {"shape_rate", 0},     {"shape_burst", 0},
-               {"mac_limit", 0},      {"tag_type", "802.1q"}};
+    object all{{"mode", "server"},
+               {"ring_size", 1024},
+               {"handle", 0},
+               {"bond_mode", "active-backup"},
+               {"max_queues", 16},
+               {"queues", 1},
+               {"mtu", 1500},
+               {"admin", "up"},
+               {"port_security", false},
+               {"dhcp_trust", false},
+               {"isolated", false},
+               {"shape_rate", 0},
+               {"shape_burst", 0},
+               {"mac_limit", 0},
+               {"tag_type", "802.1q"}};
     for (const std::string direction : {"ingress", "egress"}) {
         for (const std::string what : {"_rate", "_burst", "_packet_rate", "_packet_burst"}) {
             all[direction + what] = 0;

@@ -69,6 +69,10 @@ made_port make_vhost_user(const port_request& r, const port_environment& e)
     s.client = text(r, "mode", "server") == "client";
     s.state_dir = e.state_dir;
     s.mtu = r.mtu;
+    s.workers = static_cast<unsigned>(e.workers);
+    if (const auto* queues = r.options.if_contains("queues")) {
+        s.queues = static_cast<unsigned>(queues->as_int64());
+    }
     if (!s.socket.starts_with('/')) {
         return error{"the socket path " + s.socket +
                      " depends on where straitd was started; give "

@@ -24,6 +24,7 @@ struct port_environment {
     dataplane::rcu_domain& rcu;
     rte_mempool* pool;
     std::string state_dir;
+    std::size_t workers;        // that there are
     xen::backend* xen{nullptr}; // null: there is none, and why
     std::string no_xen{};
 };

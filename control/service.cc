@@ -225,6 +225,7 @@ json::object type_options(const json::object& p)
     const std::string type = text(p, "type");
     if (type == "vhost-user") {
         otherwise("mode", "server");
+        otherwise("queues", 1);
     } else if (type == "nic" || type == "bond") {
         constexpr std::int64_t usual_ring = 1024;
         otherwise("ring_size", usual_ring);

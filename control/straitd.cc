@@ -260,8 +260,9 @@ int serve(const daemon_options& options, const run_dir& folder,
     if (xen.has_error()) {
         return refuse(xen.error().message);
     }
-    virtual_switch sw{engine, port_types({engine.rcu(), dpdk.pool(), folder.state_dir(),
-                                          xen->backend.get(), xen->why_not})};
+    virtual_switch sw{engine,
+                      port_types({engine.rcu(), dpdk.pool(), folder.state_dir(),
+                                  engine.worker_count(), xen->backend.get(), xen->why_not})};
     xen_adoption adoption{io, sw, xen->backend.get()};
     capture_list captures{io, sw};
     mirror_list mirrors{io, sw};

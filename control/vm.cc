@@ -161,8 +161,10 @@ json::object port_parameters(const vm_folder& folder, const json::object& p)
     }
     if (const auto* nets = p.if_contains("net")) {
         for (const auto& net : nets->as_array()) {
-            if (const auto* mtu = net.as_object().if_contains("mtu")) {
-                port["mtu"] = *mtu;
+            for (const std::string_view name : {"mtu", "queues"}) {
+                if (const auto* given = net.as_object().if_contains(name)) {
+                    port[name] = *given;
+                }
             }
         }
     }

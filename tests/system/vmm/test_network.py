@@ -10,6 +10,8 @@ import pytest
 import lab as parts
 from lab import back_end
 
+from .conftest import Bridge
+
 PATIENT = parts.BareGuest.PATIENT
 FRAME = 60
 RING = 256
@@ -82,6 +84,45 @@ def test_counts(bridge, packed, mergeable, mode):
     assert receiver.number("rx_bad") == 0
     dropped = bridge.drops("vm2")
     assert set(dropped) <= {"receiver_full"}
+    assert to_receiver["tx_packets"] + sum(dropped.values()) == 20001
+
+
+@kinds
+def test_several_queue_pairs(lab, packed):
+    """Of two workers, each with some of the guests' pairs: all are used, a guest that is told of
+    several and one that has one, and frames are where they should be, or counted."""
+    switch = lab.switch(workers="0-1")
+    bridge = Bridge(lab, switch)
+    paths = [bridge.add(name, "--queues", 4) for name in ("vm1", "vm2")]
+    words, extra = driver(packed, queues=4), device(packed, queues=4)
+    receiver = bridge.guest(f"{words} net rx=1000000000", paths[1], extra=extra)
+    bridge.wait_serving(receiver)
+    sender = bridge.guest(f"{words} net tx=20000 button", paths[0], extra=extra)
+    sender.wait_told("button", "waiting")
+    for guest in (sender, receiver):
+        assert guest.number("net_max_pairs") == guest.number("net_pairs") == 4
+        assert guest.number("net_control") == 0
+    assert sender.number("tx") == 20000
+    parts.wait_until(lambda: bridge.stats("vm1")["rx_packets"] == 20000, 20, "all frames taken")
+    pairs = switch.ctl("port show vm1")["details"]["queue_pairs"]
+    assert len(pairs) == 4 and "off" not in pairs, pairs
+    if not packed:  # those stand at 0 again every 256 frames
+        assert not any(pair.endswith("tx 0 of 256") for pair in pairs), pairs
+    workers = {queue["worker"] for queue in switch.ctl("queue list") if queue["port"] == "vm1"}
+    assert len(workers) == 2
+
+    sender.press()
+    sender.finish()
+    # As firmware does: one pair of several.
+    last = bridge.guest(f"{driver(packed)} net stop", paths[0], extra=extra)
+    last.finish()
+    receiver.finish()
+    assert receiver.text("rx_end") == "stop"
+    to_receiver = bridge.stats("vm2")
+    dropped = bridge.drops("vm2")
+    assert to_receiver["tx_packets"] == receiver.number("rx")
+    assert receiver.number("rx_bad") == 0
+    assert set(dropped) <= {"receiver_full", "handover_full"}
     assert to_receiver["tx_packets"] + sum(dropped.values()) == 20001
 
 

@@ -103,7 +103,7 @@ def test_show_tells_what_was_agreed_on(machines):
     machines.run("idle")
     net = machines.switch.ctl("vm show idle")["info"]["nets"][0]
     assert net["features"] is None and net["queues"] is None, net
-    machines.run("one", "--net", "packed=on,queues=2", guest="net packed=1 echo")
+    machines.run("one", "--net", "packed=on,queues=2", guest="net packed=1 queues=2 echo")
 
     def nets():
         return machines.switch.ctl("vm show one")["info"]["nets"]
@@ -111,7 +111,7 @@ def test_show_tells_what_was_agreed_on(machines):
     net = nets()[0]
     port = machines.switch.ctl("port show one")["details"]
     assert (net["ring_kind"], port["ring_kind"]) == ("packed", "packed")
-    assert (net["queues"], net["queues_used"]) == (1, 1), "the switch has one pair"
+    assert (net["queues"], net["queues_used"]) == (2, 2), "the port was made for as many"
     assert net["ring_size"] == port["guest_rx_ring_size"]
     assert {"ring_packed", "version_1", "mac"} <= set(net["features"]), net
     # The rest is between the guest and its VMM, or the switch and the VMM.

@@ -267,6 +267,7 @@ TEST_F(vm, is_run_with_what_a_file_says)
     (void)done("vm run vm1 --cpus 2 --config " + run_dir_ + "/f");
     EXPECT_EQ(daemon_->ports().at("vm1").at("bridge"), "br7");
     EXPECT_EQ(daemon_->ports().at("vm1").at("mtu"), 9000);
+    EXPECT_EQ(daemon_->ports().at("vm1").at("queues"), 4);
     EXPECT_EQ(done("vm show vm1").at("info").at("cpus"), 2);
     std::ifstream file{folder("vm1") + "/config.json"};
     EXPECT_EQ(json::parse(file).at("net").at(0).at("queues"), 4);
