@@ -11,7 +11,6 @@ import lab as parts
 CLIENT, SERVER, SEEN_AS = "10.0.0.1", "10.0.0.2", "10.0.0.100"
 CLIENT_MAC, SERVER_MAC = "52:54:00:00:00:01", "52:54:00:00:00:02"
 BOOT_S = 240
-RUN = "/opt/ld-linux-x86-64.so.2 --library-path /opt /opt"  # and /NAME
 PAGE = 300_000  # bytes
 
 RULES = f"""
@@ -61,7 +60,7 @@ def test_a_page_comes_whole(pair):
     pair.server.sh(f"mkdir -p /tmp/www && head -c {PAGE} /dev/urandom > /tmp/www/page && "
                    "httpd -p 80 -h /tmp/www")
     wanted = pair.server.sh("md5sum < /tmp/www/page")
-    pair.client.sh(f"{RUN}/curl -sS -m 40 -o /tmp/page http://{SERVER}/page", timeout=60)
+    pair.client.sh(f"{parts.TOOLS}/curl -sS -m 40 -o /tmp/page http://{SERVER}/page", timeout=60)
     assert pair.client.sh("md5sum < /tmp/page") == wanted
     (one,) = pair.connections(80)
     assert (one["original"]["source"], one["reply"]["destination"]) == (CLIENT, SEEN_AS)
@@ -70,9 +69,9 @@ def test_a_page_comes_whole(pair):
 
 @pytest.mark.parametrize("reverse", (False, True), ids=("up", "down"))
 def test_iperf3_runs(pair, reverse):
-    pair.server.sh(f"{RUN}/iperf3 -s -D -1 -p 5201 && sleep 1")
-    said = pair.client.sh(f"{RUN}/iperf3 -c {SERVER} -p 5201 -t 3 -J {'-R' if reverse else ''}",
-                          timeout=60)
+    pair.server.sh(f"{parts.TOOLS}/iperf3 -s -D -1 -p 5201 && sleep 1")
+    said = pair.client.sh(f"{parts.TOOLS}/iperf3 -c {SERVER} -p 5201 -t 3 -J "
+                          f"{'-R' if reverse else ''}", timeout=60)
     result = json.loads(said)
     assert "error" not in result
     assert result["start"]["connected"][0]["remote_host"] == SERVER

@@ -12,7 +12,7 @@ from .bare import BareGuest
 from .container import Container
 from .dummy_ovs import DummyOvs, FlowsRefused, OvsEnded
 from .errors import LabError, Unavailable
-from .guest import Guest, Nic, have_kvm
+from .guest import TOOLS, Guest, Nic, have_kvm
 from .host import Host, Ping, Stream
 from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, StraitctlGuest, VmmGuest
 from .machine import Machine, MachineSwitch
@@ -32,6 +32,6 @@ __all__ = [
     "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
     "MachineTestpmd", "Marks", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
     "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",
-    "Switch", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch",
+    "Switch", "TOOLS", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch",
     "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
 ]

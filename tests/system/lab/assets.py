@@ -87,11 +87,11 @@ class Assets:
 
     @functools.cached_property
     def tools_initrd(self):
-        """As initrd, with the machine's own curl and iperf3 and their libraries in /opt, where
-        nobody looks unasked: where busybox, which is static, finds libraries it loads them, and
-        fails."""
+        """As initrd, with the machine's own curl, ethtool and iperf3 and their libraries in /opt,
+        where nobody looks unasked: where busybox, which is static, finds libraries it loads them,
+        and fails."""
         files = {}
-        for name in ("curl", "iperf3"):
+        for name in ("curl", "ethtool", "iperf3"):
             program = shutil.which(name)
             if program is None:
                 raise Unavailable(f"{name} is not installed (apt-get install {name})")
