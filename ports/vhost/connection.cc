@@ -236,6 +236,12 @@ verdict connection::before(message m)
         changes = all;
         break;
     case request::set_features:
+        // QEMU says them for each pair anew. A driver without several pairs loses rings by it.
+        if (m.payload<std::uint64_t>() != features_ ||
+            !has_feature(features_, feature::multiqueue)) {
+            changes = all;
+        }
+        break;
     case request::set_protocol_features:
         changes = all;
         break;

@@ -239,6 +239,27 @@ TEST_P(multiqueue, each_ring_is_gone_on_with_where_it_stood)
     }
 }
 
+// As QEMU does for each pair that it adds.
+TEST_P(multiqueue, features_that_are_said_again_interrupt_no_pair)
+{
+    guest a{l.socket(0), options()};
+    const auto rings_begun = [&] { // a driver is told of each
+        std::uint64_t sum = 0;
+        for (unsigned pair = 0; pair < pairs; ++pair) {
+            sum += a.rx(pair).interrupts() + a.tx(pair).interrupts();
+        }
+        return sum;
+    };
+    EXPECT_GE(rings_begun(), 2 * pairs);
+    EXPECT_EQ(a.front().try_out(request::set_features, options().features), 0U);
+    a.front().ask(request::get_features); // the library answers before the port has heard of it
+    EXPECT_EQ(rings_begun(), 0U);
+    a.front().enable(0, true);
+    EXPECT_EQ(rings_begun(), 1U);
+    guest b{l.socket(1), options()};
+    expect_to_pass(b, pairs - 1, 2, a, 1);
+}
+
 // As QEMU does when firmware knew one pair and the system after it knows several, and at a reboot.
 TEST_P(multiqueue, a_driver_with_one_pair_may_come_before_and_after_one_with_several)
 {
@@ -281,6 +302,28 @@ TEST_P(multiqueue, pairs_that_a_driver_without_them_gave_up_are_no_obstacle)
     EXPECT_EQ(l.detail(0, "obstacle"), "");
     EXPECT_EQ(l.detail(0, "last_loss"), "");
     EXPECT_EQ(l.detail(0, "queue_pairs"), "rx 0 of 64, tx 0 of 64 off off off");
+}
+
+// A front end may set rings up that its driver did not ask for; they end with the next features.
+TEST_P(multiqueue, pairs_without_the_feature_are_taken_back_when_features_are_said_again)
+{
+    auto without = options(false);
+    without.pairs = pairs;
+    guest a{l.socket(0), without};
+    guest b{l.socket(1), options()};
+    expect_to_pass(a, 0, 1, b, 2);
+    EXPECT_EQ(a.front().try_out(request::set_features, without.features), 0U);
+    a.front().ask(request::get_features);
+    EXPECT_THAT(l.detail(0, "queue_pairs"), testing::EndsWith(" off off off"));
+    for (unsigned flow = 0; flow < 20; ++flow) {
+        const bytes sent = make_frame(1, 100 + flow, 100, 3);
+        ASSERT_TRUE(eventually([&] { return b.transmit(sent, true, flow % pairs); }));
+        EXPECT_TRUE(eventually([&] {
+            const auto frames = a.receive(0);
+            return std::ranges::find(frames, sent) != frames.end();
+        })) << "flow "
+            << flow;
+    }
 }
 
 // Each of them names a ring that the port does not have.
