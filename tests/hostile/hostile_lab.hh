@@ -19,6 +19,11 @@ class attacked_switch : public testing::Test {
 protected:
     static constexpr unsigned victim = 0;
 
+    // Ports that may have so many queue pairs, worked by so many workers.
+    explicit attacked_switch(unsigned queues = 1, unsigned workers = 1)
+        : lab_{3, false, queues, workers}
+    {}
+
     void TearDown() override
     {
         flood_.reset();
@@ -123,7 +128,7 @@ protected:
         return holdings::now().descriptors;
     }
 
-    lab lab_{3};
+    lab lab_;
     guest first_{lab_.socket(1)};
     guest second_{lab_.socket(2)};
     std::optional<front_end> intruder_;

@@ -179,6 +179,11 @@ bytes front_end::memory_table(std::span<const memory_region> regions)
 
 void front_end::share(const guest_ram& ram)
 {
+    must(try_to_share(ram), "SET_MEM_TABLE");
+}
+
+std::optional<std::uint64_t> front_end::try_to_share(const guest_ram& ram)
+{
     std::vector<memory_region> regions;
     std::vector<int> fds;
     std::uint64_t offset = 0;
@@ -188,7 +193,7 @@ void front_end::share(const guest_ram& ram)
         offset += r.size;
     }
     const bytes table = memory_table(regions);
-    must(try_out(request::set_mem_table, std::span<const std::byte>{table}, fds), "SET_MEM_TABLE");
+    return try_out(request::set_mem_table, std::span<const std::byte>{table}, fds);
 }
 
 void front_end::set_ring(unsigned index, const driver& d, std::uint32_t base)

@@ -65,6 +65,7 @@ public:
     // What any front end begins with. Every later message is answered, with features it has.
     void introduce(std::uint64_t features);
     void share(const guest_ram& ram);
+    std::optional<std::uint64_t> try_to_share(const guest_ram& ram); // as try_out()
     [[nodiscard]] static bytes memory_table(std::span<const memory_region> regions);
     void set_ring(unsigned index, const driver& d, std::uint32_t base);
     void enable(unsigned index, bool yes); // and waits until the port has done so
