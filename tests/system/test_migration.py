@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Guests that move from one QEMU to another while they are sent to, on ports of one switch: a guest
-with split rings that announces itself, and one with packed rings whose QEMU has the switch do it.
-The host behind a tap sends, so that what is written into the guests' memory is the switch's."""
+with split rings that announces itself, and one with two pairs of packed rings whose QEMU has the
+switch do it. The host behind a tap sends, so that what is written into the guests' memory is the
+switch's."""
 
 import re
 import time
@@ -15,6 +16,7 @@ BOOT_S = 240  # on a machine that is busy with other things
 PAGE = 4096
 MIB = 1 << 20
 MACS = {"split": "52:54:00:00:00:11", "packed": "52:54:00:00:00:12"}
+PAIRS = {"split": 1, "packed": 2}
 ADDRESSES = {"split": "10.0.0.11", "packed": "10.0.0.12"}
 # RAM at full speed, and a pause in which a busy machine gets the rest of it over: so there are few
 # rounds of copying. In many a QEMU that emulates was seen to leave out what its guest had written.
@@ -39,18 +41,27 @@ class Migrations:
             guest.wait_up()
         for kind in MACS:
             self.host.wait_ping(ADDRESSES[kind], 30)
+        # Of itself a kernel uses one for each CPU.
+        self.guests["packed"].sh(f"{parts.TOOLS}/ethtool -L eth0 combined {PAIRS['packed']}")
 
     def new(self, kind, **options):
         """A QEMU for this kind of guest, on a port of its own."""
         port = f"{kind}{len(self.ports)}"
-        nic = parts.Nic(self.switch.add_vhost(port), MACS[kind], packed=kind == "packed",
+        path = self.switch.add_vhost(port, "--queues", PAIRS[kind])
+        nic = parts.Nic(path, MACS[kind], packed=kind == "packed", queues=PAIRS[kind],
                         extra="" if kind == "split" else ",guest_announce=off")
-        guest = self._lab.guest(nic, ADDRESSES[kind], boot_timeout=BOOT_S, **options)
+        guest = self._lab.guest(nic, ADDRESSES[kind], boot_timeout=BOOT_S,
+                                initrd=parts.assets().tools_initrd, **options)
         self.ports[guest] = port
         return guest
 
     def details(self, guest):
         return self.ctl("port", "show", self.ports[guest])["details"]
+
+    def unserved(self, guest):
+        """Frames that came while no ring of the guest's was with a worker."""
+        drops = self.ctl("stats", self.ports[guest])["ports"][0]["drops"]
+        return drops.get("receiver_not_connected", 0)
 
     def where(self, kind):
         """The port that the guest's address was learnt on."""
@@ -78,11 +89,15 @@ class Traffic:
         return self
 
     def __exit__(self, *exception):
+        # A guest that stood still answers all at once, more than the socket may have room for.
+        sockets = self._host.sh("cat /proc/net/raw").splitlines()[1:]
+        overrun = sum(int(line.split()[-1]) for line in sockets)
         self._host.sh(f"kill -INT {self._pid}; sleep 0.5")
         answered = [int(n) for n in re.findall(r" seq=(\d+) ", self._host.sh("cat pinged"))]
         self.received = len(answered)
         # Those behind the last that was answered may be on their way.
-        self.lost = max(answered) + 1 - len(set(answered)) if answered else 0
+        missing = max(answered) + 1 - len(set(answered)) if answered else 0
+        self.lost = max(0, missing - overrun)
 
 
 def active(guest):
@@ -118,6 +133,7 @@ def differing_pages(one, other):
 def test_destination_killed_midway_leaves_the_guest_where_it_is(house, kind):
     guest = house.guests[kind]
     doomed = house.new(kind, incoming=True)
+    before = house.unserved(guest)
     with Traffic(house.host, guest.address) as traffic:
         guest.migrate_to(doomed, **SLOW)
         active(guest)
@@ -128,7 +144,10 @@ def test_destination_killed_midway_leaves_the_guest_where_it_is(house, kind):
                    "the end of the logging")
         time.sleep(0.5)
     assert traffic.received > 50
-    assert traffic.lost == 0, f"{traffic.lost} beside {traffic.received}"
+    # Rings are the worker's again a moment after each message, on a busy machine a later one.
+    unserved = house.unserved(guest) - before
+    assert traffic.lost <= unserved, f"{traffic.lost} beside {traffic.received}"
+    assert unserved * Traffic.INTERVAL < 0.5
     assert "last_loss" not in house.details(guest)
 
 
@@ -161,6 +180,7 @@ def test_guest_moves_with_all_of_its_memory(house, kind):
     assert traffic.lost * Traffic.INTERVAL < 20
     assert house.host.ping(target, count=20, interval=0.05).lost == 0
     assert target.ping(house.host, count=20, interval=0.05).lost == 0
+    assert "off" not in house.details(target).get("queue_pairs", [])
     assert state["ram"]["total"] > 192 * MIB
     source.kill()
     assert "last_loss" not in house.details(target)
