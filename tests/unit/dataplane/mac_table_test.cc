@@ -223,6 +223,34 @@ TEST(mac_table, tells_of_one_that_moves_to_and_fro_once)
     EXPECT_EQ(moved.first[2].times, 1U);
 }
 
+TEST(mac_table, tells_of_each_move_once_while_workers_learn)
+{
+    mac_table t{1024};
+    std::atomic<std::uint64_t> moved{0};
+    std::atomic<int> busy{2};
+    const auto learn = [&](port_index port) {
+        for (std::uint64_t i = 0; i < 50'000; ++i) {
+            moved += t.learn(key(i % 16), port, 5) == mac_table::learned::moved ? 1U : 0U;
+        }
+        --busy;
+    };
+    std::thread one{learn, p1};
+    std::thread other{learn, p2};
+    std::uint64_t told = 0;
+    while (busy != 0) {
+        told += t.take_moves().count;
+        std::this_thread::sleep_for(std::chrono::microseconds{200}); // they get the lock, too
+    }
+    one.join();
+    other.join();
+    busy = 2;
+    learn(p1);
+    learn(p2); // has the table to itself
+    told += t.take_moves().count;
+    EXPECT_EQ(told, moved);
+    EXPECT_GE(told, 16U);
+}
+
 TEST(mac_table, forgets_after_the_ageing_time)
 {
     mac_table t{1024};
