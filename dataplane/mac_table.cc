@@ -90,7 +90,15 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     } else if (full_) {
         return learned::table_full;
     }
-    if (at_limit_ && !own) {
+    const port_index port = port_of(fresh_);
+    const auto refuses_one_more = [&]() noexcept {
+        at_limit_ = at_limit_ || table_.at_limit(port);
+        if (at_limit_) {
+            table_.refused_.store(true, std::memory_order_relaxed);
+        }
+        return at_limit_;
+    };
+    if (!own && refuses_one_more()) {
         return learned::over_limit;
     }
     std::unique_lock lock{table_.writing_, std::try_to_lock};
@@ -104,18 +112,12 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     }
     // Once more: another writer may have been here.
     const slot mine = table_.find(at);
-    const std::size_t port = to_index(port_of(fresh_));
-    const auto may_have_more = [&]() noexcept {
-        at_limit_ = table_.limits_[port] != 0 && table_.counts_[port] >= table_.limits_[port];
-        table_.refused_ |= at_limit_;
-        return !at_limit_;
-    };
-    // A session that began before a flush: what it learns is gone as it comes.
-    const auto count = [&]() noexcept {
-        table_.counts_[port] += table_.is_counted(fresh_) ? 1U : 0U;
-    };
+    if (!table_.is_counted(fresh_)) {
+        return learned::known; // the port was flushed since this session began: nothing is learned
+    }
+    auto& counted = table_.counts_[to_index(port)];
     if (mine.key == nullptr) {
-        if (!may_have_more()) {
+        if (refuses_one_more()) {
             return learned::over_limit;
         }
         const slot room = table_.make_room(at, horizon_);
@@ -124,19 +126,19 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
             return full_ ? learned::table_full : learned::known;
         }
         write(room, at.word_, fresh_);
-        count();
+        counted.fetch_add(1, std::memory_order_relaxed);
         return learned::added;
     }
     const std::uint64_t value = mine.value->load(std::memory_order_relaxed);
     if (is_static(value)) {
         return learned::held_by_static;
     }
-    if (port_of(value) != port_of(fresh_) || !table_.is_counted(value)) {
-        if (!may_have_more()) {
+    if (port_of(value) != port || !table_.is_counted(value)) {
+        if (refuses_one_more()) {
             return learned::over_limit;
         }
         table_.uncount(value);
-        count();
+        counted.fetch_add(1, std::memory_order_relaxed);
     }
     mine.value->store(fresh_, std::memory_order_release);
     if (!table_.live(value, horizon_)) {
@@ -185,9 +187,17 @@ bool mac_table::is_counted(std::uint64_t value) const noexcept
                                                           std::memory_order_relaxed);
 }
 
+bool mac_table::at_limit(port_index port) const noexcept
+{
+    const std::uint32_t limit = limits_[to_index(port)].load(std::memory_order_relaxed);
+    return limit != 0 && counts_[to_index(port)].load(std::memory_order_relaxed) >= limit;
+}
+
 void mac_table::uncount(std::uint64_t value) noexcept
 {
-    counts_[to_index(port_of(value))] -= is_counted(value) ? 1U : 0U;
+    if (is_counted(value)) {
+        counts_[to_index(port_of(value))].fetch_sub(1, std::memory_order_relaxed);
+    }
 }
 
 // An empty slot or a dead entry's, for who writes to it.
@@ -350,7 +360,7 @@ void mac_table::flush_port(port_index port) noexcept
     const auto next = [&]() noexcept {
         const std::scoped_lock lock{writing_};
         sequence.fetch_add(1, std::memory_order_relaxed);
-        counts_[to_index(port)] = 0;
+        counts_[to_index(port)].store(0, std::memory_order_relaxed);
     };
     if (sequence.load(std::memory_order_relaxed) != last_sequence) [[likely]] {
         next();
@@ -389,7 +399,9 @@ void mac_table::flush_all() noexcept
         for (auto& sequence : sequence_) {
             sequence.fetch_add(1, std::memory_order_relaxed);
         }
-        counts_.fill(0);
+        for (auto& counted : counts_) {
+            counted.store(0, std::memory_order_relaxed);
+        }
     }
     sweep_learned();
 }
@@ -404,17 +416,13 @@ void mac_table::flush_vlan(vlan_id vlan) noexcept
 
 void mac_table::set_limit(port_index port, std::uint32_t most) noexcept
 {
-    const std::scoped_lock lock{writing_};
-    limits_[to_index(port)] = most;
+    limits_[to_index(port)].store(most, std::memory_order_relaxed);
 }
 
 void mac_table::expire(seconds_t now) noexcept
 {
-    {
-        const std::scoped_lock lock{writing_};
-        if (!std::exchange(refused_, false)) {
-            return;
-        }
+    if (!refused_.exchange(false, std::memory_order_relaxed)) {
+        return;
     }
     sweep([this, oldest = horizon(now)](std::uint64_t /*word*/, std::uint64_t value) {
         return !live(value, oldest);

@@ -187,6 +187,7 @@ private:
     static void write(const slot& s, std::uint64_t word, std::uint64_t value) noexcept;
     // Whether an entry counts for its port's limit: learned, and not flushed.
     [[nodiscard]] bool is_counted(std::uint64_t value) const noexcept;
+    [[nodiscard]] bool at_limit(port_index port) const noexcept;
     void uncount(std::uint64_t value) noexcept;
     void note_move(std::uint64_t word, port_index from, port_index to) noexcept;
     class walk;
@@ -212,10 +213,11 @@ private:
     // Under the lock: walks of the whole table that are under way. No entry moves meanwhile, or one
     // would be missed.
     mutable unsigned walks_{0};
-    // Under the lock: of each port, and whether one has had to stay unlearned for its limit.
-    std::array<std::uint32_t, max_ports> counts_{};
-    std::array<std::uint32_t, max_ports> limits_{};
-    bool refused_{false};
+    // Of each port, changed under the lock; and whether one was found to be at its limit. Read
+    // before the lock is asked for: who makes addresses up takes it from nobody.
+    std::array<std::atomic<std::uint32_t>, max_ports> counts_{};
+    std::array<std::atomic<std::uint32_t>, max_ports> limits_{};
+    std::atomic<bool> refused_{false};
     moves moves_{};
 };
 

@@ -102,13 +102,49 @@ TEST(mac_table, learns_no_more_of_a_port_than_its_limit)
     }
 }
 
+TEST(mac_table, limits_hold_while_others_write)
+{
+    mac_table t{65536};
+    t.set_limit(p1, 1);
+    EXPECT_EQ(t.learn(key(1), p1, 0), mac_table::learned::added);
+    std::atomic<unsigned> rounds{0};
+    std::atomic<bool> done{false};
+    std::thread other{[&] {
+        for (; !done; ++rounds) {
+            t.flush_vlan(vlan_id{7}); // has the lock nearly all the time
+        }
+    }};
+    unsigned passed = 0;
+    for (std::uint64_t i = 2; rounds < 20; ++i) {
+        passed += t.learn(key(i), p1, 0) == mac_table::learned::over_limit ? 0U : 1U;
+    }
+    done = true;
+    other.join();
+    EXPECT_EQ(passed, 0U);
+}
+
+TEST(mac_table, who_began_before_a_flush_learns_nothing_that_would_count_for_ever)
+{
+    mac_table t{1024};
+    t.set_limit(p1, 1);
+    mac_table::session old{t, p1, 0};
+    t.flush_port(p1);
+    EXPECT_EQ(t.learn(key(1), p1, 0), mac_table::learned::added);
+    mac_table::probe at{key(1)};
+    old.prepare(at);
+    EXPECT_EQ(old.learn(at), mac_table::learned::known);
+    EXPECT_EQ(t.lookup(key(1), 0), p1);
+    EXPECT_TRUE(t.remove(key(1), 0));
+    EXPECT_EQ(t.learn(key(2), p1, 0), mac_table::learned::added);
+}
+
 // What is counted is what is there, whatever happens.
 TEST(mac_table, limits_hold_in_any_order)
 {
     constexpr std::uint32_t limit = 40;
     std::mt19937 random{7};
     mac_table t{64}; // small: entries are displaced and find no room
-    t.set_ageing(50);
+    t.set_ageing(10);
     t.set_limit(p1, limit);
     t.set_limit(p2, limit);
     seconds_t now = 1000;
@@ -134,7 +170,7 @@ TEST(mac_table, limits_hold_in_any_order)
             const auto k = key(3000 + pick(150));
             t.add_static(k, port, now);
             t.remove(key(3000 + pick(150)), now);
-        } else if (what < 982) {
+        } else if (what < 982 && pick(10) == 0) {
             t.flush_port(port);
         } else if (what < 983 && pick(10) == 0) {
             t.flush_all();
