@@ -56,7 +56,7 @@ void worker::look_at_waiting(const iteration& now) noexcept
     carrier_.notes().clear();
 }
 
-// By the worker that has the port's queue, which is where what the port sends is tracked, too.
+// By a worker that has a queue of the port; what is tracked is known to all of them.
 std::size_t worker::judge(std::span<packet*> packets, const port_config& port, bool here,
                           const iteration& now) noexcept
 {

@@ -116,12 +116,11 @@ std::size_t switcher::judge(std::span<packet*> packets, const surroundings& arou
         packet& p = *packets[i];
         all[i] = {&p, p.destinations, p.tagged};
         if (!ask_judgement(p, candidates[i], asked_->data() + i * layout_->count)) [[unlikely]] {
-            const bool unreadable = p.remote != nullptr && p.remote->unreadable;
-            if (unreadable) {
-                p.remote->uncounted = false;
+            if (p.remote != nullptr && p.remote->unreadable) {
+                p.tagged = dataplane::as_it_is; // none can send it, and the sender is to blame
+            } else {
+                around.in_counters.drop(drop_reason::flow_too_complex, p);
             }
-            around.in_counters.drop(
-                unreadable ? drop_reason::grant_error : drop_reason::flow_too_complex, p);
         }
     }
     for (candidate& c : candidates) {
