@@ -378,7 +378,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 6> port_rate
     {"tx_dropped", "tx_drop_pps"},
 }};
 
-// A counter that went back belongs to a new port of the same name: it counts from zero.
+// A counter that went back was cleared, or belongs to a new port of the same name: it counts from
+// zero.
 std::uint64_t difference(const json::object& now, const json::object& before, std::string_view name)
 {
     const auto a = as_count(member(before, name));

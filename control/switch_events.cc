@@ -23,7 +23,7 @@ void virtual_switch::look_at_guests(port& p, steady_time now)
         events_.add(event_kind::port_flapping, p.request.bridge, p.request.name,
                     {{"count", more},
                      {"link", p.link_up ? "up" : "down"},
-                     {"guest", p.guests.there ? "attached" : "none"}});
+                     {"guest", is.there ? "attached" : "none"}});
     }
     if (is == p.guests) {
         return;
