@@ -45,6 +45,7 @@ def test_kernels_use_what_they_like(house):
         assert sum(in_use(switch, port)) == CPUS, "as kernels do of themselves"
         for pairs in (PAIRS, 1, 3, PAIRS):
             use(switch, port, guest, pairs)
+            guests[0].wait_ping(guests[1], 20)  # its kernel fills new rings a moment later
             ping = guests[0].ping(guests[1], count=3, interval=0.02, timeout=5)
             assert ping.lost == 0, f"{pairs} pairs of {port}: {ping}"
 
@@ -59,7 +60,7 @@ def test_pairs_come_and_go_under_a_stream(house):
         guest.sh(f"rm -f toggled; {toggle}")
     guests[0].stream(guests[1], size=4 << 20)
     for guest in guests:
-        parts.wait_until(lambda guest=guest: guest.run("cat toggled")[0] == 0, 20,
+        parts.wait_until(lambda guest=guest: guest.run("cat toggled")[0] == 0, 60,
                          "the last change")
     for port in ("vm1", "vm2"):
         assert in_use(switch, port) == [True] * PAIRS
