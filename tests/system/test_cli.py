@@ -99,7 +99,7 @@ def test_ports_come_and_go(ports):
     show = ports.ctl("port show vm1")
     assert show["number"] == 1 and show["type"] == "vhost-user" and show["mtu"] == 1500
     assert show["link"] == "down" and show["admin"] == "up"
-    assert show["options"] == {"socket": ports.socket("vm1"), "mode": "server"}
+    assert show["options"] == {"socket": ports.socket("vm1"), "mode": "server", "queues": 1}
     assert show["queues"] == [{"queue": 0, "worker": 0}]
     assert ports.ctl("bridge list")[0]["ports"] == ["up0", "vm1"]
     assert [p["name"] for p in ports.ctl("port list --bridge br0")] == ["up0", "vm1"]
