@@ -45,7 +45,7 @@ std::vector<parameter> rate_settings()
         std::string_view help;
         std::string_view placeholder;
     };
-    constexpr std::array<one, 8> all{{
+    constexpr std::array<one, 11> all{{
         {"ingress_rate", "kbit a second that the port may send, 0: no limit", "KBPS"},
         {"ingress_burst", "kbit that may come at once; a tenth of a second's unless given", "KBIT"},
         {"ingress_packet_rate", "packets a second that the port may send, 0: no limit", "N"},
@@ -57,6 +57,10 @@ std::vector<parameter> rate_settings()
         {"egress_packet_rate", "packets a second that the port is given, 0: no limit", "N"},
         {"egress_packet_burst",
          "packets that it may be given at once; a tenth of a second's unless given", "N"},
+        {"storm_broadcast", "broadcasts of the port that are flooded a second, 0: all", "N"},
+        {"storm_multicast", "multicasts of the port that are flooded a second, 0: all", "N"},
+        {"storm_unknown_unicast",
+         "frames of the port to unknown addresses that are flooded a second, 0: all", "N"},
     }};
     std::vector<parameter> out;
     for (const one& o : all) {
@@ -64,24 +68,6 @@ std::vector<parameter> rate_settings()
                        .kind = kind::integer,
                        .help = o.help,
                        .placeholder = o.placeholder,
-                       .minimum = 0,
-                       .maximum = std::numeric_limits<std::uint32_t>::max()});
-    }
-    return out;
-}
-
-std::vector<parameter> storm_settings()
-{
-    std::vector<parameter> out;
-    for (const auto& [name, help] :
-         {std::pair{"storm_broadcast", "broadcasts of the port that are flooded a second, 0: all"},
-          std::pair{"storm_multicast", "multicasts of the port that are flooded a second, 0: all"},
-          std::pair{"storm_unknown_unicast",
-                    "frames of the port to unknown addresses that are flooded a second, 0: all"}}) {
-        out.push_back({.name = name,
-                       .kind = kind::integer,
-                       .help = help,
-                       .placeholder = "N",
                        .minimum = 0,
                        .maximum = std::numeric_limits<std::uint32_t>::max()});
     }
@@ -407,8 +393,7 @@ std::vector<method> port_methods()
                                      .placeholder = "N",
                                      .minimum = 1,
                                      .maximum = 65279}} +
-             port_settings() + rate_settings() + storm_settings() + shape_settings() +
-             port_guard_settings() +
+             port_settings() + rate_settings() + shape_settings() + port_guard_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -427,7 +412,7 @@ std::vector<method> port_methods()
          .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
-             storm_settings() + shape_settings() + port_guard_settings() +
+             shape_settings() + port_guard_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",

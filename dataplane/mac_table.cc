@@ -76,6 +76,7 @@ mac_table::slot mac_table::find(const probe& at) const noexcept
 // What learn() does when the entry is not as fresh as could be.
 mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
 {
+    const port_index port = port_of(fresh_);
     const slot before = table_.find(at);
     bool own = false;
     if (before.key != nullptr) {
@@ -86,11 +87,10 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
         if (is_static(value)) {
             return learned::held_by_static;
         }
-        own = port_of(value) == port_of(fresh_) && table_.is_counted(value);
+        own = port_of(value) == port && table_.is_counted(value);
     } else if (full_) {
         return learned::table_full;
     }
-    const port_index port = port_of(fresh_);
     const auto refuses_one_more = [&]() noexcept {
         at_limit_ = at_limit_ || table_.at_limit(port);
         if (at_limit_) {
@@ -144,10 +144,10 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     if (!table_.live(value, horizon_)) {
         return learned::added;
     }
-    if (port_of(value) == port_of(fresh_)) {
+    if (port_of(value) == port) {
         return learned::known;
     }
-    table_.note_move(at.word_, port_of(value), port_of(fresh_));
+    table_.note_move(at.word_, port_of(value), port);
     return learned::moved;
 }
 

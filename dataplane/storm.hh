@@ -34,7 +34,6 @@ public:
     // `now` is the TSC.
     storm_control(const storm_limits& limits, std::uint64_t tsc_hz, std::size_t workers,
                   std::uint64_t now)
-        : limits_{limits}
     {
         const std::array rates{limits.broadcast, limits.multicast, limits.unknown_unicast};
         for (std::size_t i = 0; i < rates.size(); ++i) {
@@ -43,7 +42,6 @@ public:
             }
         }
     }
-    [[nodiscard]] const storm_limits& limits() const noexcept { return limits_; }
 
     // What may come at once: a tenth of a second's, and what a station asks for as it comes up.
     [[nodiscard]] static std::uint32_t usual_burst(std::uint32_t rate) noexcept
@@ -68,7 +66,6 @@ public:
     }
 
 private:
-    storm_limits limits_;
     std::array<std::optional<token_bucket>, 3> buckets_;
 };
 

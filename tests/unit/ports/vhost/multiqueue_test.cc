@@ -129,26 +129,7 @@ TEST_P(multiqueue, many_flows_use_all_pairs_and_each_stays_in_order)
     std::map<unsigned, std::vector<unsigned>> seen; // by flow: numbers in the order of arrival
     std::map<unsigned, std::vector<unsigned>> used; // by flow: pairs
     unsigned arrived = 0;
-    for (unsigned n = 0; n < 400; ++n) {
-        const unsigned flow = n % flows;
-        bytes frame = make_frame(1, 100 + flow, 100, 0);
-        frame[20] = static_cast<std::byte>(n / flows);
-        // A driver chooses one pair for a flow, too.
-        ASSERT_TRUE(eventually([&] { return b.transmit(frame, true, flow % pairs); }));
-        expected[flow].push_back(n / flows);
-        ASSERT_TRUE(eventually([&] {
-            for (unsigned pair = 0; pair < pairs; ++pair) {
-                for (const bytes& f : a.receive(pair)) {
-                    const unsigned from = std::to_integer<unsigned>(f[11]) - 100;
-                    seen[from].push_back(std::to_integer<unsigned>(f[20]));
-                    used[from].push_back(pair);
-                    ++arrived;
-                }
-            }
-            return arrived + 16 > n;
-        }));
-    }
-    ASSERT_TRUE(eventually([&] {
+    const auto collect = [&] {
         for (unsigned pair = 0; pair < pairs; ++pair) {
             for (const bytes& f : a.receive(pair)) {
                 const unsigned from = std::to_integer<unsigned>(f[11]) - 100;
@@ -157,6 +138,21 @@ TEST_P(multiqueue, many_flows_use_all_pairs_and_each_stays_in_order)
                 ++arrived;
             }
         }
+    };
+    for (unsigned n = 0; n < 400; ++n) {
+        const unsigned flow = n % flows;
+        bytes frame = make_frame(1, 100 + flow, 100, 0);
+        frame[20] = static_cast<std::byte>(n / flows);
+        // A driver chooses one pair for a flow, too.
+        ASSERT_TRUE(eventually([&] { return b.transmit(frame, true, flow % pairs); }));
+        expected[flow].push_back(n / flows);
+        ASSERT_TRUE(eventually([&] {
+            collect();
+            return arrived + 16 > n;
+        }));
+    }
+    ASSERT_TRUE(eventually([&] {
+        collect();
         return arrived == 400;
     }));
     EXPECT_EQ(seen, expected);
