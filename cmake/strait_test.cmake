@@ -25,9 +25,11 @@ if(STRAIT_SANITIZE MATCHES "undefined")
 endif()
 target_link_libraries(strait_test_options INTERFACE strait_options GTest::gmock GTest::gtest)
 
-# What most tests include, once. For clang alone: GCC is slower with it. A header of ours that
-# leans on one of these would be found by check-headers.
-if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+# What most tests include, once. For clang alone: GCC is slower with it. Not with ccache: compiled
+# headers have the paths and times of their files in them, and what is compiled with them would be
+# found for the same folder alone. A header of ours that leans on one of these would be found by
+# check-headers.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND NOT CMAKE_CXX_COMPILER_LAUNCHER MATCHES "ccache")
     file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/test_headers.cc" @ONLY
          CONTENT "int main() {}\n")
     add_executable(strait_test_headers EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/test_headers.cc")
@@ -49,6 +51,7 @@ function(strait_as_test TARGET OPTIMISED)
     set_target_properties(${TARGET} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${TARGET} PRIVATE -fPIE)
     if(OPTIMISED)
+        target_compile_options(${TARGET} PRIVATE ${strait_busy_flags})
         return() # compiled headers are those of the others
     endif()
     target_compile_options(${TARGET} PRIVATE ${strait_test_optimisation})
@@ -75,7 +78,8 @@ endfunction()
 # A GoogleTest program, one ctest entry a test. GoogleTest's main() is used if the sources have
 # none. NAME is the program's: say what is under test (dataplane_mac_table_test). The label
 # "threads" has scripts/test run it under TSan too. OPTIMISED is for tests that themselves do most of
-# the work.
+# the work, or look at what the optimiser made: scripts/test always runs them on the release build.
+# Built by the targets unit-tests, thread-tests and optimised-tests, not by all.
 function(strait_unit_test)
     cmake_parse_arguments(PARSE_ARGV 0 arg "OPTIMISED" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS")
     if(NOT arg_NAME OR NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
@@ -85,12 +89,15 @@ function(strait_unit_test)
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 120)
     endif()
-    add_executable(${arg_NAME} ${arg_SOURCES})
+    add_executable(${arg_NAME} EXCLUDE_FROM_ALL ${arg_SOURCES})
     target_link_libraries(${arg_NAME} PUBLIC ${arg_LIBS} GTest::gtest_main)
     strait_as_test(${arg_NAME} ${arg_OPTIMISED})
     set_property(GLOBAL APPEND PROPERTY STRAIT_UNIT_TESTS ${arg_NAME})
     if("threads" IN_LIST arg_LABELS)
         set_property(GLOBAL APPEND PROPERTY STRAIT_THREAD_TESTS ${arg_NAME})
+    endif()
+    if(arg_OPTIMISED)
+        set_property(GLOBAL APPEND PROPERTY STRAIT_OPTIMISED_TESTS ${arg_NAME})
     endif()
     gtest_discover_tests(${arg_NAME}
         DISCOVERY_MODE PRE_TEST
@@ -112,6 +119,7 @@ function(strait_fuzz_target)
     endif()
     add_executable(${arg_NAME} ${arg_SOURCES})
     target_link_libraries(${arg_NAME} PRIVATE strait_options ${arg_LIBS})
+    target_compile_options(${arg_NAME} PRIVATE ${strait_busy_flags})
     target_link_options(${arg_NAME} PRIVATE -fsanitize=fuzzer)
     set_target_properties(${arg_NAME} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
@@ -124,9 +132,8 @@ function(strait_fuzz_target)
 endfunction()
 
 # strait_check_headers(FOLDERS <folder>...)
-# The target check-headers: each header of these folders is the first that some source file
-# includes, so that it needs no other before it. foo.cc does that for foo.hh; for a header without
-# such a file one is made.
+# The target check-headers: each header of these folders is compiled alone, so that it needs no other
+# before it.
 function(strait_check_headers)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "FOLDERS")
     list(TRANSFORM arg_FOLDERS PREPEND "${PROJECT_SOURCE_DIR}/")
@@ -134,26 +141,14 @@ function(strait_check_headers)
     file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}" ${arg_FOLDERS})
     set(sources)
     foreach(header IN LISTS headers)
-        string(REGEX REPLACE "\\.hh$" ".cc" own "${PROJECT_SOURCE_DIR}/${header}")
-        set(first "")
-        if(EXISTS "${own}")
-            file(STRINGS "${own}" first REGEX "^#include" LIMIT_COUNT 1)
-        endif()
-        get_filename_component(name "${header}" NAME)
-        if(first STREQUAL "#include \"${header}\"" OR first STREQUAL "#include \"${name}\"")
-            continue()
-        endif()
         set(source "${PROJECT_BINARY_DIR}/check-headers/${header}.cc")
         file(CONFIGURE OUTPUT "${source}" @ONLY CONTENT "#include \"${header}\"\n")
         list(APPEND sources "${source}")
     endforeach()
-    if(NOT sources)
-        add_custom_target(check-headers)
-        return()
-    endif()
     add_library(check-headers OBJECT EXCLUDE_FROM_ALL ${sources})
     target_link_libraries(check-headers PRIVATE
         strait_options strait_dpdk Boost::headers Boost::json Boost::program_options GTest::gmock)
+    set_target_properties(check-headers PROPERTIES UNITY_BUILD OFF)
     target_compile_options(check-headers PRIVATE -O0 -g0)
     add_test(NAME check_headers
              COMMAND "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check-headers)

@@ -83,6 +83,8 @@ build() {
     shift
     if command -v ccache > /dev/null && [ -z "${CMAKE_CXX_COMPILER_LAUNCHER:-}" ]; then
         export CMAKE_CXX_COMPILER_LAUNCHER=ccache
+        # What was compiled for a copy of the tree elsewhere serves this one.
+        export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=yes
     fi
     (cd "$root" && step "configuring $preset" cmake --preset "$preset" "${configure[@]}") &&
         (cd "$root" && step "building $preset" cmake --build --preset "$preset" --target "$@")
