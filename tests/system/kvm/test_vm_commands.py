@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """straitctl vm: from one command to a running guest, where it runs, and what is left of it."""
 
+import re
+
 import pytest
 
 import lab as parts
@@ -9,6 +11,8 @@ from .exchange import exchange, up
 
 # In a guest's memory of huge pages, and what its CPUs are pinned to.
 HUGE_PAGES = 64
+NODE = 1
+NODE_PAGES = f"/sys/devices/system/node/node{NODE}/hugepages/hugepages-2048kB"
 PINS = {0: 2, 1: 1}
 NOBODY = 65534
 
@@ -22,11 +26,11 @@ class House:
         self.lab = lab
         self.switch = lab.machine_switch(machine, config=[
             "bridge add br0", "port add host0 --bridge br0 --type host --address 10.0.0.100/24"])
-        machine.sh(f"echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages")
+        machine.sh(f"echo {HUGE_PAGES} > {NODE_PAGES}/nr_hugepages")
         self.one = lab.straitctl_guest(
             machine, "br0", address="10.0.0.1", cpus=2, memory_mib=2 * HUGE_PAGES, name="one",
             wait=False, arguments=[
-                "--user", f"{NOBODY}:{NOBODY}", "--hugepages", "2M", "--numa-node", "0",
+                "--user", f"{NOBODY}:{NOBODY}", "--hugepages", "2M", "--numa-node", str(NODE),
                 "--vcpu-pin", ",".join(f"{vcpu}={cpu}" for vcpu, cpu in PINS.items()),
                 "--realtime", "5"])
         self.two = lab.straitctl_guest(
@@ -49,7 +53,7 @@ class House:
 def house(machine, module_lab):
     made = House(machine, module_lab)
     yield made
-    machine.sh("echo 0 > /proc/sys/vm/nr_hugepages")
+    machine.sh(f"echo 0 > {NODE_PAGES}/nr_hugepages")
 
 
 def test_guests_ping_their_neighbours(house):
@@ -101,7 +105,10 @@ def test_placement(house):
         assert "SCHED_FIFO" in (said := house.machine.sh(f"chrt -p {thread['Pid']}")), said
         assert "priority: 5" in said, said
     policy = house.machine.sh(f"grep strait-guest /proc/{pid}/numa_maps")
-    assert "bind:0" in policy and "huge" in policy, policy
+    assert f"bind:{NODE}" in policy and "huge" in policy, policy
+    # N1=64 and no other node's pages.
+    pages = [word for word in policy.split() if re.fullmatch(r"N\d+=\d+", word)]
+    assert pages == [f"N{NODE}={HUGE_PAGES}"], policy
 
 
 @pytest.mark.parametrize("words,sentence", [

@@ -16,7 +16,8 @@ from .switch import binaries
 
 
 class KvmMachine(Machine):
-    """Boots in about 4 s. Logs are each guest's console and what its VMM says, too."""
+    """Boots in about 4 s. It has two NUMA nodes: the second has the last CPU, and half of the
+    memory. Logs are each guest's console and what its VMM says, too."""
 
     def __init__(self, logs, guests=4, memory_mib=2048, cpus=3, boot_timeout=120):
         kept = assets()
@@ -25,6 +26,10 @@ class KvmMachine(Machine):
             # On a CPU of QEMU's own family Linux looks for an AGP bridge on every bus, which takes
             # guests seconds. With XSAVE they warn of sizes that contradict each other.
             "-cpu", "max,family=25,model=1,-xsave", "-smp", str(cpus), "-m", str(memory_mib),
+            "-object", f"memory-backend-ram,id=near,size={memory_mib // 2}M",
+            "-object", f"memory-backend-ram,id=far,size={memory_mib // 2}M",
+            "-numa", f"node,nodeid=0,cpus=0-{cpus - 2},memdev=near",
+            "-numa", f"node,nodeid=1,cpus={cpus - 1},memdev=far",
             "-kernel", kept.kernel, "-initrd", kept.machine_initrd,
             "-append", self.command_line("ttyS0"),
         ], boot_timeout)
