@@ -11,7 +11,9 @@
 #include <string>
 #include <utility>
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace strait::control {
@@ -28,6 +30,8 @@ constexpr std::chrono::seconds window_of_others{10};
 std::mutex mutex; // what is below
 std::uint64_t lost{0};
 line_limit others{lines_of_others, window_of_others};
+std::uint64_t file_limit{0};
+std::uint64_t file_size{0};
 
 std::string make_line(log_level level, std::string_view subsystem, std::string_view text)
 {
@@ -60,7 +64,23 @@ bool write_now(const std::string& line)
         return false;
     }
     // One write a line, whole on a pipe since it has at most PIPE_BUF bytes.
-    return ::write(STDERR_FILENO, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+    if (::write(STDERR_FILENO, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+        return false;
+    }
+    file_size += line.size();
+    return true;
+}
+
+void begin_file_anew()
+{
+    if (::ftruncate(STDERR_FILENO, 0) != 0) {
+        return;
+    }
+    const std::uint64_t before = std::exchange(file_size, 0);
+    (void)write_now(make_line(log_level::warning, "log",
+                              "begun anew: there were " + std::to_string(before) +
+                                  " bytes of it, and " + std::to_string(file_limit) +
+                                  " are its limit"));
 }
 
 void say_what_was_lost()
@@ -74,8 +94,12 @@ void say_what_was_lost()
 
 void write(log_level level, std::string_view subsystem, std::string_view text)
 {
+    const std::string line = make_line(level, subsystem, text);
+    if (file_limit != 0 && file_size + line.size() > file_limit) {
+        begin_file_anew();
+    }
     say_what_was_lost();
-    if (lost != 0 || !write_now(make_line(level, subsystem, text))) {
+    if (lost != 0 || !write_now(line)) {
         ++lost;
     }
 }
@@ -125,6 +149,17 @@ std::string time_text(std::chrono::system_clock::time_point when)
 void set_log_level(log_level most) noexcept
 {
     limit = most;
+}
+
+bool set_log_file_limit(std::uint64_t bytes) noexcept
+{
+    struct stat file {};
+    const bool fits = ::fstat(STDERR_FILENO, &file) == 0 && S_ISREG(file.st_mode) &&
+                      (::fcntl(STDERR_FILENO, F_GETFL) & O_APPEND) != 0;
+    const std::scoped_lock lock{mutex};
+    file_limit = fits ? bytes : 0;
+    file_size = fits ? static_cast<std::uint64_t>(file.st_size) : 0;
+    return fits;
 }
 
 log_level current_log_level() noexcept

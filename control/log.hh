@@ -28,6 +28,10 @@ void log(log_level level, std::string_view subsystem, std::string_view text);
 // For lines that guests and their VMMs cause, as many as they like: of all of these a few are
 // written each while, the rest counted. With debug lines wanted, all are.
 void log_limited(log_level level, std::string_view subsystem, std::string_view text);
+// stderr, a file that this process alone appends to, begins anew when it has come to so many bytes,
+// and says so; 0, as at first: it grows. At start, before there are other threads. False: it is no
+// file that is appended to, and has no limit.
+bool set_log_file_limit(std::uint64_t bytes) noexcept;
 // Says how many lines were left out, where it has not been said yet. To be called now and then.
 void log_left_out();
 

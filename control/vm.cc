@@ -205,6 +205,7 @@ json::object vmm_parameters(const vm_folder& folder, const json::object& p)
         out["console"] = std::string{file} + absolute_path(console->substr(file.size()));
     }
     out["control"] = folder.control();
+    out["bounded_log"] = true; // in the run folder, whose file system is memory
     auto& nets = out["net"];
     if (!nets.is_array() || nets.get_array().empty()) {
         nets = json::array{json::object{}};

@@ -41,7 +41,7 @@ std::vector<parameter> run_parameters()
         }
     }
     for (parameter p : vmm::commands().front().parameters) {
-        if (p.name == "name" || p.name == "control") {
+        if (p.name == "name" || p.name == "control" || p.name == "bounded_log") {
             continue;
         }
         if (p.name == "net") {

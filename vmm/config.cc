@@ -236,6 +236,7 @@ control::method run_command()
              .help = "of the machine; guest unless given",
              .placeholder = "NAME"},
             flag("no_reboot", "end when the guest resets itself"),
+            flag("bounded_log", "stderr, a file that is appended to, begins anew at 1 MiB"),
             flag("no_jail", "keep all the rights of the process"),
             std::move(jail),
             {.name = "user",
@@ -494,6 +495,7 @@ result<config> to_config(const json::object& p)
     c.initrd = text_of(p, "initrd").value_or("");
     c.command_line = text_of(p, "command_line").value_or("");
     c.reboot = !is_set(p, "no_reboot");
+    c.bounded_log = is_set(p, "bounded_log");
     for (auto* set :
          {set_memory, set_cpus, set_console, set_control, add_nets, add_disks, set_jail}) {
         if (auto done = set(c, p); done.has_error()) {

@@ -27,6 +27,8 @@ inline constexpr std::chrono::seconds power_off_patience{30};
 // entropy device.
 inline constexpr std::size_t max_devices = 30;
 inline constexpr std::size_t max_disks = 8;
+// In bytes. The guest and the back end cause most of it, over months.
+inline constexpr std::uint64_t log_file_limit = std::uint64_t{1} << 20U;
 
 struct disk_config {
     std::string path;
@@ -55,6 +57,7 @@ struct config {
     std::string console{"stdio"}; // or none, file:PATH, socket:PATH
     std::string control{};        // path of the control socket; empty: none
     bool reboot{true};            // a guest that resets begins anew; else it ends
+    bool bounded_log{false};      // stderr is a file of its own and begins anew at log_file_limit
     jail_config jail{};
 };
 

@@ -76,7 +76,8 @@ public:
         mask_ending_signals(SIG_UNBLOCK);
         // Before there is any other thread, so that none is without a filter for a moment.
         if (config_.jail.enabled) {
-            if (auto confined = confine(thread_kind::main); confined.has_error()) {
+            if (auto confined = confine(thread_kind::main, config_.bounded_log);
+                confined.has_error()) {
                 return confined.error();
             }
         }
@@ -122,8 +123,9 @@ private:
             });
         };
         if (config_.jail.enabled) {
-            h.device_thread = [] { return confine(thread_kind::device); };
-            h.vcpu_thread = [] { return confine(thread_kind::vcpu); };
+            const bool bounded = config_.bounded_log;
+            h.device_thread = [bounded] { return confine(thread_kind::device, bounded); };
+            h.vcpu_thread = [bounded] { return confine(thread_kind::vcpu, bounded); };
         }
         return h;
     }
@@ -331,6 +333,12 @@ int run(const config& c, boot_times::clock::time_point begun)
 {
     if (c.jail.enabled) {
         (void)::close_range(STDERR_FILENO + 1, ~0U, 0); // what was inherited is nobody's
+    }
+    if (c.bounded_log) {
+        if (!control::set_log_file_limit(log_file_limit)) {
+            log(log_level::warning, "vm",
+                "--bounded-log has no effect: stderr is no file that is appended to (2>>FILE)");
+        }
     }
     if (c.realtime) {
         // vCPUs ask for it when the right to have any is gone.

@@ -18,6 +18,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include <unistd.h>
 
 namespace strait::vmm {
 
@@ -144,6 +145,13 @@ public:
             keep(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, call, 1, &second));
         }
     }
+    // With that as its first argument.
+    void allow_of(int call, int descriptor)
+    {
+        const scmp_arg_cmp first{0, SCMP_CMP_MASKED_EQ, 0xffff'ffff,
+                                 static_cast<scmp_datum_t>(descriptor)};
+        keep(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, call, 1, &first));
+    }
     // Threads, and no processes. Of clone3, whose flags are in memory, no filter can tell: the
     // library uses clone where the kernel has no other.
     void allow_threads()
@@ -170,12 +178,15 @@ private:
 
 } // namespace
 
-ports::result<void> confine(thread_kind kind)
+ports::result<void> confine(thread_kind kind, bool bounded_log)
 {
     filter f;
     f.allow(every_thread);
     f.allow_requests(SCMP_SYS(ioctl), running_requests);
     f.allow_requests(SCMP_SYS(fcntl), flag_requests);
+    if (bounded_log) {
+        f.allow_of(SCMP_SYS(ftruncate), STDERR_FILENO);
+    }
     if (kind != thread_kind::vcpu) {
         f.allow(devices);
         f.allow_requests(SCMP_SYS(ioctl), device_requests);

@@ -15,7 +15,8 @@ enum class thread_kind : std::uint8_t {
     vcpu    // KVM_RUN, and what a guest's access to registers leads to
 };
 
-// For the calling thread, from now on. Fails where the kernel has no seccomp filters.
-[[nodiscard]] ports::result<void> confine(thread_kind kind);
+// For the calling thread, from now on. `bounded_log`: it may cut off stderr. Fails where the kernel
+// has no seccomp filters.
+[[nodiscard]] ports::result<void> confine(thread_kind kind, bool bounded_log);
 
 } // namespace strait::vmm

@@ -160,6 +160,17 @@ def test_ends(lab, end, status, said, linux):
     assert not guest.control.exists()
 
 
+def test_a_log_that_is_bounded_begins_anew(lab, tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"a line of months ago\n" * 50_000)
+    guest = lab.bare_guest("end=reset", arguments=["--bounded-log"],
+                           wrapper=["sh", "-c", f'exec "$@" 2>> {log}', "sh"])
+    assert guest.wait() == 2
+    first, last = log.read_text().splitlines()
+    assert "begun anew: there were 1050000 bytes of it" in first
+    assert last.endswith("the guest has reset itself")
+
+
 @pytest.mark.parametrize("end", ["reset", "triple", "panic"])
 @images
 def test_begins_anew(lab, end, linux):

@@ -126,6 +126,37 @@ TEST(log, goes_on_without_its_reader)
     ::alarm(0);
 }
 
+TEST(log, begins_a_bounded_file_anew)
+{
+    constexpr std::uint64_t limit = 10'000;
+    const std::string path = testing::TempDir() + "bounded-log";
+    const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    ASSERT_GE(file, 0);
+    const std::string before(4000, 'b');
+    ASSERT_EQ(::write(file, before.data(), before.size()), 4000);
+    const int kept = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    ::dup2(file, STDERR_FILENO);
+    EXPECT_TRUE(set_log_file_limit(limit));
+    off_t longest = 0;
+    for (int i = 0; i < 1000; ++i) {
+        log(log_level::info, "x", "line " + std::to_string(i));
+        longest = std::max(longest, ::lseek(file, 0, SEEK_END));
+    }
+    (void)::fcntl(STDERR_FILENO, F_SETFL, O_RDWR);
+    EXPECT_FALSE(set_log_file_limit(limit)) << "others write behind a hole";
+    ::dup2(kept, STDERR_FILENO);
+    ::close(kept);
+    EXPECT_LE(longest, static_cast<off_t>(limit));
+    EXPECT_GT(longest, static_cast<off_t>(limit - 200)) << "what was there is counted";
+    std::string text(limit, ' ');
+    text.resize(static_cast<std::size_t>(::pread(file, text.data(), text.size(), 0)));
+    ::close(file);
+    EXPECT_THAT(text, testing::MatchesRegex("....-..-..T..:..:..\\....Z warning log: begun anew: "
+                                            "there were 99.. bytes of it, and 10000 are its "
+                                            "limit\n.*"));
+    EXPECT_THAT(text, testing::EndsWith(" info x: line 999\n"));
+}
+
 TEST(line_limit, counts_what_did_not_pass_and_tells_of_it_once)
 {
     using namespace std::chrono_literals;

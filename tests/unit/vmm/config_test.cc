@@ -274,7 +274,7 @@ TEST_F(configuration, of_a_file_is_the_same_in_json)
 {
     const auto c = parsed(write(R"({
         "kernel": "K", "command_line": "a b", "memory": "64M", "cpus": 2,
-        "vcpu_pin": {"0": 2, "1": 3}, "no_reboot": true, "no_jail": true,
+        "vcpu_pin": {"0": 2, "1": 3}, "no_reboot": true, "no_jail": true, "bounded_log": true,
         "net": [{"socket": "/a,b", "queues": 2, "packed": true, "offloads": "off"},
                 {"socket": "/c", "mac": "52:54:00:00:00:09"}],
         "disk": [{"path": "d", "read_only": true}],
@@ -290,6 +290,7 @@ TEST_F(configuration, of_a_file_is_the_same_in_json)
     ASSERT_EQ(c.disks.size(), 1U);
     EXPECT_TRUE(c.disks[0].read_only);
     EXPECT_FALSE(c.reboot || c.jail.enabled);
+    EXPECT_TRUE(c.bounded_log);
     EXPECT_EQ(c.console, "none");
     EXPECT_EQ(c.name, "x");
 }
