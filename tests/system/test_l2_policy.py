@@ -5,6 +5,9 @@ of theirs is flooded.
 Frames made by scapy, into taps and out of them; the switch runs in a namespace of its own.
 """
 
+import ipaddress
+import socket
+import struct
 import time
 
 import pytest

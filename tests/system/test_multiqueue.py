@@ -2,6 +2,9 @@
 """Linux guests with several queue pairs each, on two workers: one with split rings, one with packed
 ones, whose kernels use more and fewer of them while a stream goes on."""
 
+import concurrent.futures
+import itertools
+
 import pytest
 
 import lab as parts

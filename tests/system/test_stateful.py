@@ -75,10 +75,12 @@ def stream(server, client, address, port=5999, dialled=None):
     with subprocess.Popen(["ip", "netns", "exec", server.name, "/usr/bin/python3", "-c", script],
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout.readline() == "ready\n"
-        client.run("/usr/bin/python3 -c \"import socket; "
-                   f"s = socket.create_connection(('{address}', {dialled or port}), 3); "
-                   "s.settimeout(15); "
-                   f"s.sendall(bytes({SIZE}))\"")
+        connected = client.run(
+            "/usr/bin/python3 -c \"import socket; "
+            f"s = socket.create_connection(('{address}', {dialled or port}), 3); "
+            f"s.settimeout(15); s.sendall(bytes({SIZE}))\"")[0] == 0
+        if not connected:
+            child.kill()  # nobody comes any more
         words = child.stdout.readline().split()
     return (int(words[0]), words[1]) if words else None
 

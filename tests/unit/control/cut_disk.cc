@@ -22,14 +22,15 @@ error no_room(const std::string& name)
 
 class cut_file : public store_file {
 public:
-    cut_file(cut_disk& disk, std::string name, std::shared_ptr<cut_disk::node> node)
-        : disk_{disk}, name_{std::move(name)}, node_{std::move(node)}
+    cut_file(cut_disk& disk, std::uint64_t life, std::string name,
+             std::shared_ptr<cut_disk::node> node)
+        : disk_{disk}, life_{life}, name_{std::move(name)}, node_{std::move(node)}
     {}
 
     result<void> allocate(std::uint64_t bytes) override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on;
         }
         if (bytes > node_->allocated && disk_.used() - node_->allocated + bytes > disk_.room_) {
@@ -46,7 +47,7 @@ public:
     result<void> write(std::uint64_t at, std::string_view text) override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on;
         }
         const std::uint64_t end = at + text.size();
@@ -64,7 +65,7 @@ public:
     result<void> sync() override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on;
         }
         if (disk_.fails_) {
@@ -77,13 +78,14 @@ public:
 
 private:
     cut_disk& disk_;
+    std::uint64_t life_;
     std::string name_;
     std::shared_ptr<cut_disk::node> node_;
 };
 
 class cut_files : public store_files {
 public:
-    explicit cut_files(cut_disk& disk) : disk_{disk} {}
+    cut_files(cut_disk& disk, std::uint64_t life) : disk_{disk}, life_{life} {}
 
     std::string path() const override { return "/store"; }
     result<std::vector<std::string>> list() override
@@ -103,17 +105,17 @@ public:
     result<std::unique_ptr<store_file>> create(const std::string& name) override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on.error();
         }
         auto node = std::make_shared<cut_disk::node>();
         disk_.now_[name] = node;
-        return std::unique_ptr<store_file>{std::make_unique<cut_file>(disk_, name, node)};
+        return std::unique_ptr<store_file>{std::make_unique<cut_file>(disk_, life_, name, node)};
     }
     result<void> rename(const std::string& from, const std::string& to) override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on;
         }
         disk_.now_[to] = disk_.now_.at(from);
@@ -123,7 +125,7 @@ public:
     result<void> remove(const std::string& name) override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on;
         }
         disk_.now_.erase(name);
@@ -132,7 +134,7 @@ public:
     result<void> sync_folder() override
     {
         const std::lock_guard lock{disk_.mutex_};
-        if (auto on = disk_.step(); on.has_error()) {
+        if (auto on = disk_.step(life_); on.has_error()) {
             return on;
         }
         disk_.synced_ = disk_.now_;
@@ -141,16 +143,17 @@ public:
 
 private:
     cut_disk& disk_;
+    std::uint64_t life_;
 };
 
 std::unique_ptr<store_files> cut_disk::files()
 {
-    return std::make_unique<cut_files>(*this);
+    return locked([this] { return std::make_unique<cut_files>(*this, life_); });
 }
 
-result<void> cut_disk::step()
+result<void> cut_disk::step(std::uint64_t life)
 {
-    if (steps_++ >= cut_) {
+    if (life != life_ || steps_++ >= cut_) {
         return error{"/store has no power"};
     }
     return {};
@@ -176,6 +179,7 @@ void cut_disk::apply(std::string& to, const write& w)
 void cut_disk::power_on(loses what, std::mt19937& random)
 {
     const std::lock_guard lock{mutex_};
+    ++life_;
     const auto lucky = [&] {
         return what == loses::nothing || (what == loses::some && random() % 2 == 0);
     };

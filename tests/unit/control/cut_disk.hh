@@ -49,7 +49,8 @@ public:
         locked([&] { return fails_ = true; });
     }
 
-    // What the next life finds. Of what was not synced: nothing, all, or anything.
+    // What the next life finds; who is left of this one can do nothing any more. Of what was not
+    // synced: nothing, all, or anything.
     enum class loses : std::uint8_t { all, nothing, some };
     void power_on(loses what, std::mt19937& random);
 
@@ -76,12 +77,13 @@ private:
     using names = std::map<std::string, std::shared_ptr<node>>;
 
     // Nothing: go on. Else why not.
-    [[nodiscard]] ports::result<void> step();
+    [[nodiscard]] ports::result<void> step(std::uint64_t life);
     [[nodiscard]] std::uint64_t used() const;
     static void apply(std::string& to, const write& w);
 
     names now_;
     names synced_;
+    std::uint64_t life_{0}; // how often power came on
     std::uint64_t steps_{0};
     std::uint64_t cut_{std::numeric_limits<std::uint64_t>::max()};
     std::uint64_t room_{std::numeric_limits<std::uint64_t>::max()};

@@ -274,6 +274,7 @@ TEST_F(doctor_of_a_switch, finds_workers_in_trouble)
     EXPECT_THAT(all, HasSubstr("worker 0: it has had hardly any time left"));
     EXPECT_THAT(all, HasSubstr("kept it from its ports for 250,000 us"));
     EXPECT_THAT(all, HasSubstr("ports up0, up1 cannot wake it, so it never sleeps"));
+    EXPECT_THAT(all, HasSubstr("port up2 cannot wake it, so it looks every 25 us"));
     EXPECT_THAT(all, HasSubstr("it shares CPU 2 with another one"));
     EXPECT_THAT(all, HasSubstr("fault packet memory: 950 of 1,000 buffers"));
 }

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <thread>
 
+#include <rte_cycles.h>
 #include <rte_log.h>
 
 namespace strait::control {
@@ -35,7 +36,7 @@ TEST_F(methods_of_the_service, show_what_was_added)
     EXPECT_EQ(a.at("link"), "down");
     EXPECT_EQ(a.at("vlan"), nullptr);
     EXPECT_EQ(a.at("trunk"), nullptr);
-    EXPECT_EQ(a.at("options"), json::parse(R"({"device":"d0","ring_size":1024})"));
+    EXPECT_EQ(a.at("options"), json::parse(R"({"device":"d0","ring_size":1024,"queues":1})"));
     EXPECT_EQ(a.at("details"),
               json::parse(R"({"driver":"fake","connected":true,"rings":3,"features":["a","b"]})"));
     const auto b = ask("port.show", R"({"name":"b"})");
@@ -326,7 +327,24 @@ TEST_F(methods_of_the_service, list_queues)
         const auto& w = workers.at(q.at("worker").to_number<std::size_t>());
         EXPECT_EQ(w.at("queues").at(0).at("port"), q.at("port"));
         EXPECT_EQ(w.at("cpu"), q.at("cpu"));
+        EXPECT_EQ(q.at("drops").as_object().size(), 0U);
     }
+    // What a queue drops is told by reason, and begins with 0 again when its port's does.
+    auto& counted = *switch_.ports().at("b").config->queues.at(0).counters;
+    counted.rx_packets.add(5);
+    counted.tx_packets.add(7);
+    counted.drops[static_cast<std::size_t>(dataplane::drop_reason::bad_offload)].add(2);
+    counted.drops[static_cast<std::size_t>(dataplane::drop_reason::receiver_full)].add(3);
+    const auto of_b = ask("queue.list", R"({"name":"b"})").at(0);
+    EXPECT_EQ(json::serialize(of_b.at("drops")), R"({"bad_offload":2,"receiver_full":3})");
+    EXPECT_EQ(of_b.at("rx_packets"), 5);
+    EXPECT_EQ(of_b.at("rx_dropped"), 2);
+    EXPECT_EQ(of_b.at("tx_packets"), 7);
+    EXPECT_EQ(of_b.at("tx_dropped"), 3);
+    ask("stats", R"({"name":"b","clear":true})");
+    EXPECT_EQ(ask("queue.list", R"({"name":"b"})").at(0).at("rx_packets"), 0);
+    counted.rx_packets.add(1);
+    EXPECT_EQ(ask("queue.list", R"({"name":"b"})").at(0).at("rx_packets"), 1);
     EXPECT_EQ(ask("queue.list", R"({"name":"b"})").at(0).at("port"), "b");
     EXPECT_EQ(ask("queue.list", R"({"name":"b"})").as_array().size(), 1U);
     EXPECT_THAT(why("queue.list", R"({"name":"x"})"), HasSubstr("there is no port x"));
