@@ -242,6 +242,15 @@ void acl_list::forget_connections(const virtual_switch::port& p) const
     (void)control::forget_connections(switch_.engine(), which);
 }
 
+void acl_list::rename_port(const std::string& from, const std::string& to)
+{
+    auto node = attached_.extract(from);
+    if (!node.empty()) {
+        node.key() = to;
+        attached_.insert(std::move(node));
+    }
+}
+
 void acl_list::port_goes(const virtual_switch::port& p)
 {
     switch_.engine().connections().limits().limit(own_zone(p), std::nullopt);

@@ -33,6 +33,8 @@ public:
     // Behind those that the port has. All or none.
     outcome<void> attach(const std::vector<std::string>& names, const std::string& port);
     outcome<void> detach(const std::vector<std::string>& names, const std::string& port);
+    // A port has another name, and its sets still.
+    void rename_port(const std::string& from, const std::string& to);
 
     using sets_by_name = std::map<std::string, std::shared_ptr<const acl_set>>;
     [[nodiscard]] const sets_by_name& all() const noexcept { return sets_; }

@@ -127,6 +127,18 @@ void bindings::remove_port(const std::string& port)
     (void)remove(port, std::nullopt, std::nullopt, {});
 }
 
+void bindings::rename_port(const std::string& from, const std::string& to)
+{
+    auto node = ports_.extract(from);
+    if (node.empty()) {
+        return;
+    }
+    node.key() = to;
+    ports_.insert(std::move(node));
+    changed_.insert(from);
+    changed_.insert(to);
+}
+
 bindings::leased bindings::lease(const std::string& port, std::optional<std::uint16_t> vlan,
                                  mac_address mac, const ip_address& at,
                                  std::optional<clock::time_point> until)

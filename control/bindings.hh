@@ -51,6 +51,7 @@ public:
                        std::optional<std::uint16_t> vlan,
                        const std::vector<endpoint::ip_prefix>& at);
     void remove_port(const std::string& port);
+    void rename_port(const std::string& from, const std::string& to); // which has none
 
     enum class leased : std::uint8_t {
         made,

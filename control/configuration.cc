@@ -136,8 +136,7 @@ outcome<std::optional<json::value>> configuration::before(const method& m, const
         return std::optional<json::value>{};
     }
     // What is not there can be removed nevertheless.
-    const std::string name = text_of(parameters, "name").value_or("");
-    const std::string key = std::string{found->kind} + ' ' + name;
+    const std::string key = key_of(*find_config_kind(found->kind), parameters);
     if (!missing_.contains(key)) {
         return std::optional<json::value>{};
     }
@@ -156,6 +155,14 @@ void configuration::after(const method& m) noexcept
             forget_orphans();
         }
         push();
+        for (auto& call : std::exchange(once_kept_, {})) {
+            writer_->wait(writer_->last(),
+                          [call = std::move(call)](const std::optional<std::string>& why) {
+                              if (!why) {
+                                  call();
+                              }
+                          });
+        }
     } catch (const std::exception& e) { // there is no memory
         collects_again_ = true;
         log(log_level::error, "store", std::string{"what was changed is kept later: "} + e.what());
@@ -264,6 +271,35 @@ void configuration::look(steady::time_point now)
     }
     collect_leases();
     push();
+}
+
+void configuration::once_kept(std::function<void()> call)
+{
+    if (writer_) {
+        once_kept_.push_back(std::move(call));
+    } else {
+        call();
+    }
+}
+
+outcome<void> configuration::may_rename(const std::string& from, const std::string& to) const
+{
+    for (const std::string_view kind : {"ports ", "adopted_ports "}) {
+        if (const auto found = missing_.find(std::string{kind} + to); found != missing_.end()) {
+            return failure{failure_kind::exists,
+                           "port " + to +
+                               " is configured already, and is not there: " + found->second.why};
+        }
+    }
+    for (const auto& [key, m] : missing_) {
+        if (m.kind != nullptr &&
+            std::ranges::count(parents_of(*m.kind, m.record), "ports " + from) > 0) {
+            return failure{failure_kind::in_use, "what is configured for port " + from +
+                                                     " is not all there: " + m.what + ": " + m.why +
+                                                     "; mend or remove that first"};
+        }
+    }
+    return {};
 }
 
 void configuration::forget(const std::string& key)

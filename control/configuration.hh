@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,6 +76,11 @@ public:
     {
         return writer_ ? reserve(bytes) : outcome<void>{};
     }
+    // Calls it when what the request that is carried out changes is kept, or at once if nothing is.
+    void once_kept(std::function<void()> call);
+    // Why a port may not be renamed so: what is configured and not there has that name, or belongs
+    // to the port by its name.
+    [[nodiscard]] outcome<void> may_rename(const std::string& from, const std::string& to) const;
     // It is not wanted any more.
     void forget(const std::string& key);
     [[nodiscard]] const config_sources& sources() const noexcept { return sources_; }
@@ -109,6 +115,7 @@ private:
     std::unique_ptr<store_writer> writer_; // null: nothing is kept
     bool collects_again_{false};           // what was collected could not be written
     store_changes batch_;                  // what is to be pushed
+    std::vector<std::function<void()>> once_kept_;
     std::vector<std::map<std::string, std::string>> stored_; // by kind, what the store has
     std::map<std::string, std::string> stored_leases_;
     std::map<std::string, missing> missing_;

@@ -48,6 +48,7 @@ public:
     [[nodiscard]] changes server(dataplane::bridge_index bridge, dataplane::vlan_id network,
                                  const dhcp_frame& f, clock::time_point now);
     void forget_port(const std::string& port);
+    void rename_port(const std::string& from, const std::string& to); // which has none
     [[nodiscard]] std::size_t size() const noexcept { return open_.size(); }
 
 private:

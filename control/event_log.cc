@@ -24,6 +24,8 @@ std::string_view name_of(event_kind kind) noexcept
         return "port_added";
     case event_kind::port_removed:
         return "port_removed";
+    case event_kind::port_renamed:
+        return "port_renamed";
     case event_kind::port_enabled:
         return "port_enabled";
     case event_kind::port_disabled:

@@ -22,6 +22,7 @@ enum class event_kind : std::uint8_t {
     bridge_removed,
     port_added,
     port_removed,
+    port_renamed,
     port_enabled, // by the operator
     port_disabled,
     port_lost,     // what it serves is gone or cannot be served: the port goes until it can be

@@ -44,6 +44,17 @@ mirror_list::~mirror_list()
     }
 }
 
+void mirror_list::rename_port(const std::string& from, const std::string& to)
+{
+    for (auto& [name, m] : all_) {
+        std::ranges::replace(m.request.source_ports, from, to);
+        std::ranges::replace(m.request.destination_ports, from, to);
+        if (m.request.output_port == from) {
+            m.request.output_port = to;
+        }
+    }
+}
+
 void mirror_list::stop(mirror& m)
 {
     if (m.tap != 0) {

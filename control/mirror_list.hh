@@ -64,6 +64,8 @@ public:
     bool remove(const std::string& name);
     // Those of a bridge that went.
     void forget_bridge(const std::string& name);
+    // A port has another name: mirrors that name it say so. The switch has seen to their taps.
+    void rename_port(const std::string& from, const std::string& to);
 
     // Whether one whose file is there already, as another switch wrote it, writes the next of
     // FILE.1, FILE.2, …

@@ -342,6 +342,7 @@ void service::add_port_methods()
     rpc_.add("port.add", [this](const object& p) { return port_add(p); });
     rpc_.add("port.del", [this](const object& p) { return port_del(p); });
     rpc_.add("port.set", [this](const object& p) { return port_set(p); });
+    rpc_.add("port.rename", [this](const object& p) { return port_rename(p); });
     rpc_.add("port.show", [this](const object& p) -> result {
         const auto found = switch_.find_port(text(p, "name"));
         if (found.has_error()) {
@@ -573,6 +574,32 @@ service::result service::port_del(const object& p)
         return done.error();
     }
     return json::value(removed(true));
+}
+
+service::result service::port_rename(const object& p)
+{
+    const std::string from = text(p, "name");
+    const std::string to = text(p, "to");
+    if (adoption_.has_adopted(from)) {
+        return failure{failure_kind::in_use,
+                       "port " + from +
+                           " was made for a Xen guest's device, and is named after that"};
+    }
+    if (switch_.bridges().contains(to)) {
+        return failure{failure_kind::exists, to + " is a bridge's name, and that of its own port"};
+    }
+    if (switch_.ports().contains(from)) {
+        if (auto may = config_.may_rename(from, to); may.has_error()) {
+            return may.error();
+        }
+    }
+    if (auto done = switch_.rename_port(from, to); done.has_error()) {
+        return done.error();
+    }
+    acls_.rename_port(from, to);
+    mirrors_.rename_port(from, to);
+    config_.once_kept([this, to] { switch_.settle_name(to); });
+    return json::value(describe(switch_.ports().at(to)));
 }
 
 service::result service::port_set(const object& p)

@@ -66,6 +66,7 @@ private:
     result bridge_set(const object& p);
     result port_add(const object& p);
     result port_del(const object& p);
+    result port_rename(const object& p);
     result port_set(const object& p);
     result mac_list(const object& p) const;
     result mac_flush(const object& p);

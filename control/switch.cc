@@ -447,6 +447,9 @@ outcome<void> virtual_switch::add_port(const port_request& request)
             return std::move(*why);
         }
     }
+    for (const auto& [name, p] : ports_) { // none is to find what another had by that name
+        p.device->settle_name();
+    }
     auto made = type->second.make(request);
     if (made.has_error()) {
         return failure{std::move(made).error()};

@@ -196,6 +196,11 @@ public:
     outcome<void> add_port(const port_request& request);
     outcome<void> set_port(const std::string& name, const port_change& change);
     outcome<void> remove_port(const std::string& name);
+    // The port stays what it is, with its guest, counters, number and all that names it here: its
+    // stations, mirrors' and captures' taps. Refused if the name is another's.
+    outcome<void> rename_port(const std::string& from, const std::string& to);
+    // What a port keeps outside the process by the name that it had goes: its new one is kept.
+    void settle_name(const std::string& name) noexcept;
     // Refuses rates of classes that the port does not have, and what no pool has room for.
     outcome<void> set_shaping(const std::string& name, const dataplane::shaping& to);
     // Nothing if ports of this type may be shaped.

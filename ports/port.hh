@@ -146,6 +146,13 @@ public:
     // Ten times a second: what a port does by itself.
     virtual void tend() {}
 
+    // Another name from here on, in what the port says. Guests notice nothing. What it keeps by its
+    // name outside this process is there under both names then, so that it is found whichever of
+    // them a switch after this one knows; settle_name() ends that. After an error it has the name
+    // that it had.
+    virtual result<void> rename(const std::string& /*name*/) { return {}; }
+    virtual void settle_name() noexcept {}
+
     // L3 MTU in bytes. Checks that the port can do it and prepares it; the data plane enforces it.
     virtual result<void> set_mtu(std::uint32_t mtu) = 0;
 

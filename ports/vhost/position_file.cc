@@ -6,9 +6,11 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <new>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -153,11 +155,44 @@ std::string path_of(const std::string& dir, const std::string& port)
     return dir + "/" + name + ".rings";
 }
 
+// Other names of a file in its folder, as a rename leaves them that was cut off by the end of its
+// process: no two ports share positions.
+void remove_other_names(const std::string& path, const struct stat& of)
+{
+    std::error_code ignored;
+    const std::filesystem::path own{path};
+    for (const auto& entry : std::filesystem::directory_iterator{own.parent_path(), ignored}) {
+        struct stat other {};
+        if (entry.path().filename() != own.filename() &&
+            ::lstat(entry.path().c_str(), &other) == 0 && other.st_ino == of.st_ino &&
+            other.st_dev == of.st_dev) {
+            ::unlink(entry.path().c_str());
+        }
+    }
+}
+
 } // namespace
 
 void position_file::remove(const std::string& dir, const std::string& port) noexcept
 {
     ::unlink(path_of(dir, port).c_str());
+}
+
+ports::result<void> position_file::link(const std::string& dir, const std::string& port,
+                                        const std::string& also)
+{
+    const std::string from = path_of(dir, port);
+    const std::string to = path_of(dir, also);
+    if (from == to) {
+        return {};
+    }
+    ::unlink(to.c_str());
+    if (::link(from.c_str(), to.c_str()) != 0) {
+        return ports::error{"port " + port + ": its ring positions in '" + from +
+                            "' cannot be named '" + to + "': " + std::strerror(errno) +
+                            "; the run folder must exist and be writable"};
+    }
+    return {};
 }
 
 ports::result<position_file> position_file::open(const std::string& dir, const std::string& port)
@@ -186,6 +221,9 @@ ports::result<position_file> position_file::open(const std::string& dir, const s
     const bool is_file = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
     const auto size = is_file ? static_cast<std::size_t>(status.st_size) : 0;
     anew = size != sizeof(contents) && size != contents::first_size;
+    if (is_file && status.st_nlink > 1) {
+        remove_other_names(path, status);
+    }
     if (size != sizeof(contents) && ::ftruncate(fd, sizeof(contents)) != 0) {
         auto error = failed("size");
         ::close(fd);

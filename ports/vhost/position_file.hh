@@ -111,6 +111,10 @@ public:
     [[nodiscard]] static ports::result<position_file> open(const std::string& dir,
                                                            const std::string& port);
     static void remove(const std::string& dir, const std::string& port) noexcept;
+    // Has the file of one port be that of another name, too, in place of what has that. Whoever
+    // opens either of them afterwards ends that: it is his alone. Control threads only.
+    [[nodiscard]] static ports::result<void> link(const std::string& dir, const std::string& port,
+                                                  const std::string& also);
     position_file() noexcept = default;
     position_file(position_file&& other) noexcept;
     position_file& operator=(position_file&& other) noexcept;

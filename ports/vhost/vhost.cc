@@ -170,7 +170,18 @@ public:
     vhost_port(const vhost_port&) = delete;
     vhost_port& operator=(const vhost_port&) = delete;
     ~vhost_port() override { stop_serving(); }
-    void forget() noexcept override { vhost::forget(settings_.state_dir, settings_.name); }
+    void forget() noexcept override
+    {
+        settle_name();
+        vhost::forget(settings_.state_dir, settings_.name);
+    }
+    ports::result<void> rename(const std::string& name) override;
+    void settle_name() noexcept override
+    {
+        for (const std::string& name : std::exchange(former_names_, {})) {
+            vhost::forget(settings_.state_dir, name);
+        }
+    }
 
     [[nodiscard]] std::span<const ports::queue_pair> queues() const noexcept override
     {
@@ -218,7 +229,8 @@ private:
 
     settings settings_;
     std::vector<ports::queue_pair> pairs_;
-    bool serving_{false}; // control thread
+    std::vector<std::string> former_names_; // under which its ring positions are, too
+    bool serving_{false};                   // control thread
     std::atomic<bool> link_up_{false};
     std::atomic<std::uint64_t> guests_{0}; // twice accepted_, and one while there is one
     std::atomic<bool> tampered_{false};
@@ -298,6 +310,19 @@ ports::result<void> vhost_port::set_mtu(std::uint32_t mtu)
     }
     const std::scoped_lock lock{mutex_};
     parts_.mtu = mtu;
+    return {};
+}
+
+ports::result<void> vhost_port::rename(const std::string& name)
+{
+    if (auto linked = position_file::link(settings_.state_dir, settings_.name, name);
+        linked.has_error()) {
+        return linked;
+    }
+    former_names_.push_back(std::exchange(settings_.name, name));
+    std::erase(former_names_, name); // it had that before
+    const std::scoped_lock lock{mutex_};
+    parts_.name = name;
     return {};
 }
 

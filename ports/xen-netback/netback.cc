@@ -49,6 +49,11 @@ public:
         vif_.set_mtu(mtu);
         return {};
     }
+    ports::result<void> rename(const std::string& name) override
+    {
+        vif_.rename(name);
+        return {};
+    }
     void set_admin(bool up) noexcept override { vif_.set_carrier(up); }
     [[nodiscard]] bool link_up() const noexcept override { return vif_.link_up(); }
     [[nodiscard]] guests attached() const noexcept override { return vif_.attached(); }

@@ -694,7 +694,14 @@ std::vector<std::pair<std::string, ports::port_detail>> vif::details() const
 
 void vif::note(const std::string& what) const
 {
+    const std::scoped_lock lock{naming_};
     ports::log_notice("xen", "port " + settings_.port + " (" + id_.to_string() + "): " + what);
+}
+
+void vif::rename(const std::string& port)
+{
+    const std::scoped_lock lock{naming_};
+    settings_.port = port;
 }
 
 } // namespace strait::xen

@@ -77,6 +77,7 @@ public:
     [[nodiscard]] bool link_up() const noexcept { return up_.load(std::memory_order_acquire); }
     [[nodiscard]] ports::port::guests attached() const noexcept;
     void set_mtu(std::uint32_t mtu);
+    void rename(const std::string& port); // in the log
     // Told to the guest (netif.h, "Link state") by the next look().
     void set_carrier(bool there) noexcept { carrier_.store(there, std::memory_order_relaxed); }
     [[nodiscard]] std::vector<std::pair<std::string, ports::port_detail>> details() const;
@@ -117,7 +118,7 @@ private:
     void note(const std::string& what) const;
 
     const vif_id id_;
-    const vif_settings settings_;
+    vif_settings settings_;
     hypervisor& hypervisor_;
     store& store_;
     dataplane::rcu_domain& rcu_;

@@ -441,3 +441,26 @@ def test_many_rules_are_kept_and_single_changes_are_quick(lab, tmp_path):
     switch.kill()
     switch.start()
     assert switch.ctl("flow list --limit 1")["total"] == count + 300
+
+
+def test_a_renamed_port_is_kept_with_all_that_names_it(kept):
+    """Whenever the daemon is killed, the port is there under one name with everything of it."""
+    fill(kept)
+    assert '"vm1"' in json.dumps(document(kept))
+    assert kept.ctl("port rename vm1 db1")["number"] == 9
+    renamed = document(kept)
+    assert '"vm1"' not in json.dumps(renamed)
+    for kind in ("macs", "bindings"):
+        assert [r["port"] for r in renamed[kind]] == ["db1"], kind
+    assert "in_port=db1" in kept.text("flow list --bridge br0 --names")[1]
+    kept.kill()
+    kept.start()
+    assert document(kept) == renamed
+    for words, says in (("port rename db1 vm2", "port vm2 exists already"),
+                        ("port rename db1 br1", "a bridge's name"),
+                        ("port rename nosuch x", "there is no port nosuch"),
+                        ("port rename br1 x", "is the bridge's own")):
+        with pytest.raises(Refused) as refusal:
+            kept.ctl(words)
+        assert says in str(refusal.value), words
+    assert document(kept) == renamed

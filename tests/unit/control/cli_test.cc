@@ -154,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(
         mistake{"", "a command is missing"}, //
         mistake{"prot list", "did you mean port?"},
         mistake{"frobnicate", "there are bridge, port, mac"},
-        mistake{"port", "port needs one of add, del, set, show, list"},
+        mistake{"port", "port needs one of add, del, rename, set, show, list"},
         mistake{"port lst", "did you mean port list?"},
         mistake{"port --vlan 3", "port needs one of"}, mistake{"--vlan 3", "before the command"}, //
         mistake{"-x port list", "options begin with --"},

@@ -41,6 +41,7 @@ constexpr auto examples = std::to_array<example>({
          "ingress_packet_rate":7,"ingress_packet_burst":8,"shape_rate":900,"port_security":true,
          "isolated":true,"storm_unknown_unicast":300,"mac_limit":7})"},
     {"port.del", R"({"name":"b"})"},
+    {"port.rename", R"({"name":"a","to":"z"})"},
     {"mac.add", R"({"mac":"02:00:00:00:00:01","port":"a","vlan":5})"},
     {"mac.del", R"({"mac":"02:00:00:00:00:02","bridge":"br0"})"},
     {"xen.adopt", ""}, // where there is a hypervisor: in xen_adoption_test.cc

@@ -124,6 +124,11 @@ public:
         note("stop");
         EXPECT_TRUE(published()) << name_ << " was stopped after it was unpublished";
     }
+    ports::result<void> rename(const std::string& name) override
+    {
+        name_ = name;
+        return {};
+    }
     ports::result<void> set_mtu(std::uint32_t mtu) override
     {
         if (!control_.fail_mtu.empty()) {

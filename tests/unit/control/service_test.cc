@@ -58,15 +58,16 @@ TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
         {"port.add", R"({"name":"c","bridge":"br0","type":"host"})"},
         {"port.set", R"({"name":"a"})"},
         {"port.show", R"({"name":"a"})"},
-        {"port.del", R"({"name":"c"})"},
+        {"port.rename", R"({"name":"c","to":"d"})"},
+        {"port.del", R"({"name":"d"})"},
         {"mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})"},
         {"mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"},
     };
     for (const auto* name :
-         {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add", "port.set",
-          "port.show",  "port.list",  "port.del",    "mac.add",    "mac.list", "mac.del",
-          "mac.flush",  "queue.list", "worker.list", "stats",      "drops",    "events",
-          "log.level",  "version",    "schema"}) {
+         {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add",    "port.set",
+          "port.show",  "port.list",  "port.rename", "port.del",   "mac.add",     "mac.list",
+          "mac.del",    "mac.flush",  "queue.list",  "queue.pin",  "queue.unpin", "worker.list",
+          "stats",      "drops",      "events",      "log.level",  "version",     "schema"}) {
         const method& m = *find_method(methods(), name);
         const auto found = parameters.find(m.name);
         const auto answer = ask(m.name, found != parameters.end() ? found->second : "{}");
@@ -315,6 +316,44 @@ TEST_F(methods_of_the_service, set_what_is_logged)
                 HasSubstr("error, warning, info or debug"));
     EXPECT_EQ(ask("log.level").at("level"), "error");
     set_log_level(before);
+}
+
+TEST_F(methods_of_the_service, rename_a_port_with_all_that_names_it)
+{
+    add_two_ports();
+    ask("mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})");
+    ask("binding.add", R"({"port":"a","mac":"02:00:00:00:00:02","addresses":"10.0.0.5"})");
+    ask("acl.set", R"({"name":"web","rules":"to allow tcp,tp_dst=80"})");
+    ask("acl.attach", R"({"names":"web","port":"a"})");
+    ask("mirror.add", R"({"name":"m","bridge":"br0","select_src_port":"a","output_port":"b"})");
+    ask("flow.add", R"({"bridge":"br0","flows":"in_port=a,actions=output:b"})");
+    const auto before = ask("port.show", R"({"name":"a"})");
+    const auto incarnation = switch_.ports().at("a").config->incarnation;
+    auto after = ask("port.rename", R"({"name":"a","to":"z"})");
+    EXPECT_EQ(after.at("name"), "z");
+    after.at("name") = "a";
+    EXPECT_EQ(after, before);
+    EXPECT_EQ(switch_.ports().at("z").config->incarnation, incarnation);
+    EXPECT_EQ(switch_.ports().at("z").config->name, "z");
+    EXPECT_THAT(why("port.show", R"({"name":"a"})"), HasSubstr("there is no port a"));
+    EXPECT_EQ(ask("mac.list").at("entries").at(0).at("port"), "z");
+    EXPECT_EQ(switch_.static_macs().at(0).port, "z");
+    EXPECT_NE(switch_.all_bindings().of("z"), nullptr);
+    EXPECT_EQ(switch_.all_bindings().of("a"), nullptr);
+    EXPECT_EQ(mirrors_.all().at("m").request.source_ports, std::vector<std::string>{"z"});
+    EXPECT_THAT(json::serialize(ask("flow.list", R"({"bridge":"br0","names":true})")),
+                HasSubstr("in_port=z"));
+    EXPECT_THAT(why("acl.detach", R"({"names":"web","port":"z"})"), HasSubstr("done"));
+    // The name is free for another.
+    EXPECT_THAT(why("port.rename", R"({"name":"z","to":"b"})"),
+                HasSubstr("port b exists already, on bridge br0"));
+    EXPECT_THAT(why("port.rename", R"({"name":"z","to":"br0"})"), HasSubstr("a bridge's name"));
+    EXPECT_THAT(why("port.rename", R"({"name":"x","to":"y"})"), HasSubstr("there is no port x"));
+    EXPECT_THAT(why("port.rename", R"({"name":"z","to":"no good"})"), HasSubstr("to"));
+    EXPECT_EQ(ask("port.rename", R"({"name":"z","to":"z"})").at("name"), "z");
+    EXPECT_EQ(
+        ask("port.add", R"({"name":"a","bridge":"br0","type":"nic","device":"d9"})").at("name"),
+        "a");
 }
 
 TEST_F(methods_of_the_service, list_queues)
