@@ -50,6 +50,8 @@ std::string_view name_of(event_kind kind) noexcept
         return "mac_moved";
     case event_kind::mac_flapping:
         return "mac_flapping";
+    case event_kind::mac_held:
+        return "mac_held";
     case event_kind::macs_moved:
         break;
     }

@@ -36,6 +36,7 @@ enum class event_kind : std::uint8_t {
     port_flapping, // so many more of these four, which are not told one by one
     mac_moved,     // learned on another port than before
     mac_flapping,  // so often in a moment that there is a loop, or that two have the same MAC
+    mac_held,      // that, and it stays where it was, for a time
     macs_moved,    // so many more moves, which are not told one by one
 };
 // "port_added"

@@ -154,6 +154,21 @@ parameter flow_limit()
             .maximum = 100'000'000};
 }
 
+std::vector<parameter> loop_settings()
+{
+    return {{.name = "loop_guard",
+             .kind = kind::choice,
+             .help = "what is done about a MAC that moves between ports as in a loop: nothing, an "
+                     "event (unless given), or it is held where it was",
+             .choices = {"off", "report", "damp"}},
+            {.name = "loop_hold",
+             .kind = kind::integer,
+             .help = "seconds for which it is held; 30 unless given",
+             .placeholder = "SECONDS",
+             .minimum = 1,
+             .maximum = 86'400}};
+}
+
 std::vector<result_member> bridge_members()
 {
     return {
@@ -466,18 +481,12 @@ std::vector<method> mac_methods()
         {.name = "mac.list",
          .summary = "List the MACs that bridges know",
          .changes = false,
-         .parameters = {bridge,
-                        port,
-                        vlan("in this VLAN"),
-                        {.name = "limit",
-                         .kind = kind::integer,
-                         .help = "entries to answer with at most; 65536 unless given",
-                         .placeholder = "N",
-                         .minimum = 0,
-                         .maximum = 262'144}},
-         .result = {{"total", "integer", "entries that fit, also those beyond the limit"},
-                    {"entries", "array",
-                     "of each: bridge, vlan (0: none), mac, port, static, age (seconds)"}}},
+         .parameters = {bridge, port, vlan("in this VLAN"), entry_limit()},
+         .result =
+             {{"total", "integer", "entries that fit, also those beyond the limit"},
+              {"entries", "array",
+               "of each: bridge, vlan (0: none), mac, port, static, age (seconds), held (seconds "
+               "for which it stays at that port; 0: it may move)"}}},
         {.name = "mac.flush",
          .summary = "Forget learned MACs",
          .changes = true,

@@ -31,6 +31,17 @@ inline constexpr std::int64_t longest_text = 4095;
             .maximum = 4094};
 }
 
+// Of a table of what a bridge has learned.
+[[nodiscard]] inline parameter entry_limit()
+{
+    return {.name = "limit",
+            .kind = kind::integer,
+            .help = "entries to answer with at most; 65536 unless given",
+            .placeholder = "N",
+            .minimum = 0,
+            .maximum = 262'144};
+}
+
 // Positional; its name is "port", or as what it is a part of calls it.
 [[nodiscard]] inline parameter port(bool required, std::string_view help,
                                     std::string_view name = "port")

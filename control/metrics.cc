@@ -261,6 +261,13 @@ const std::array families{
                    s.put(b.label, b.bridge->mac_table_size);
                }
            }},
+    family{{"strait_bridge_mac_holds_total", counter,
+            "MACs that moved as in a loop, and were held for that."},
+           [](sheet& s, const facts& f) {
+               for (const one_bridge& b : f.bridges) {
+                   s.put(b.label, b.bridge->config->macs->holds());
+               }
+           }},
     family{{"strait_bridge_flows", gauge, "Flows of the bridge."},
            [](sheet& s, const facts& f) {
                for (const one_bridge& b : f.bridges) {

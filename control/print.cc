@@ -160,16 +160,17 @@ std::string xen_text(const json::object& result)
 
 std::string macs_text(const json::object& result)
 {
-    text_table t{{"BRIDGE", "VLAN", "MAC", "PORT", "AGE"}};
-    t.align_right(1, 1).align_right(4, 4);
+    text_table t{{"BRIDGE", "VLAN", "MAC", "PORT", "AGE", "HELD"}};
+    t.align_right(1, 1).align_right(4, 5);
     const auto& entries = as_array(member(result, "entries"));
     for (const auto& element : entries) {
         const auto& e = as_object(element);
         const auto vlan = as_count(member(e, "vlan"));
-        t.add(
-            {plain(member(e, "bridge")), vlan == 0 ? "-" : std::to_string(vlan),
-             plain(member(e, "mac")), plain(member(e, "port")),
-             member(e, "static") == json::value(true) ? "static" : plain(member(e, "age")) + " s"});
+        const auto held = as_count(member(e, "held"));
+        t.add({plain(member(e, "bridge")), vlan == 0 ? "-" : std::to_string(vlan),
+               plain(member(e, "mac")), plain(member(e, "port")),
+               member(e, "static") == json::value(true) ? "static" : plain(member(e, "age")) + " s",
+               held == 0 ? "-" : grouped(held) + " s"});
     }
     const auto total = as_count(member(result, "total"));
     return t.text() + (total > entries.size()

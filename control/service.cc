@@ -108,9 +108,14 @@ std::optional<bool> truth(const json::object& p, std::string_view name)
     return value != nullptr ? std::optional{value->as_bool()} : std::nullopt;
 }
 
-json::object removed(bool was_there)
+// Of a bridge; one of the parameter's choices.
+std::optional<loop_guard> loop_guard_of(const json::object& p)
 {
-    return {{"removed", was_there}};
+    if (!p.contains("loop_guard")) {
+        return std::nullopt;
+    }
+    const std::string word = text(p, "loop_guard");
+    return word == "damp" ? loop_guard::damp : word == "off" ? loop_guard::off : loop_guard::report;
 }
 
 // Of a bridge.

@@ -150,7 +150,8 @@ service::result service::mac_list(const object& p) const
                                {"mac", e.mac.to_string()},
                                {"port", *names[i]},
                                {"static", e.is_static},
-                               {"age", e.age}});
+                               {"age", e.age},
+                               {"held", e.held}});
         });
     }
     return json::value{{"total", total}, {"entries", std::move(entries)}};

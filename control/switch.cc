@@ -231,6 +231,9 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
     if (change.mac_ageing) {
         b.config->macs->set_ageing(*change.mac_ageing);
     }
+    b.loop_guard = change.loop_guard.value_or(b.loop_guard);
+    b.loop_hold = change.loop_hold.value_or(b.loop_hold);
+    b.config->macs->set_hold(b.loop_guard == loop_guard::damp ? b.loop_hold : 0);
     b.flows->set_limit(change.flow_limit.value_or(b.flows->limit()));
     log(log_level::info, "control", "bridge " + name + " changed");
     return {};

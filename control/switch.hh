@@ -88,6 +88,12 @@ struct port_change {
     std::optional<dataplane::shaping> shaping{};
 };
 
+// "damp"
+[[nodiscard]] constexpr std::string_view name_of(loop_guard g) noexcept
+{
+    return g == loop_guard::damp ? "damp" : g == loop_guard::off ? "off" : "report";
+}
+
 struct bridge_request {
     std::string name;
     bool forward_bpdu{false};
@@ -139,7 +145,9 @@ public:
         std::size_t mac_table_size;
         std::shared_ptr<const dataplane::bridge_config> config; // what is published
         std::unique_ptr<bridge_flows> flows;
-        dataplane::mac_address mac;     // its own
+        dataplane::mac_address mac; // its own
+        control::loop_guard loop_guard{control::loop_guard::report};
+        dataplane::seconds_t loop_hold{bridge_request{}.loop_hold}; // with damp
         bridge_flows::traffic received; // by ports that were up then, those that are gone, too
         // Questions for neighbours that the switch answered.
         std::shared_ptr<std::atomic<std::uint64_t>> answered{

@@ -63,8 +63,14 @@ void virtual_switch::tell_of_moves(bridge& b, steady_time now)
         if (m.times > 1) {
             details["times"] = m.times;
         }
-        events_.add(m.times < many ? event_kind::mac_moved : event_kind::mac_flapping, b.name,
-                    name_of(m.to), std::move(details));
+        const bool flaps = m.times >= many && b.loop_guard != loop_guard::off;
+        if (m.held) {
+            details["seconds"] = b.loop_hold;
+        }
+        events_.add(m.held  ? event_kind::mac_held
+                    : flaps ? event_kind::mac_flapping
+                            : event_kind::mac_moved,
+                    b.name, name_of(m.to), std::move(details));
     }
     if (b.moves_untold != 0 && b.count_told.pass(now)) {
         events_.add(event_kind::macs_moved, b.name, {}, {{"count", b.moves_untold}});

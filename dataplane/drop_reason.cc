@@ -57,6 +57,9 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
          "more than the port may send: port set NAME --ingress-rate KBPS"},
         {mac_limit, "mac_limit", true,
          "from one more address than the port may have: port set NAME --mac-limit N"},
+        {loop_guard, "loop_guard", true,
+         "its source moved between ports as in a loop, and is held at another port; or is held "
+         "here, and had its share of floods: mac list, events, bridge set NAME --loop-guard"},
         {storm_broadcast, "storm_broadcast", true,
          "more broadcasts than the port may have flooded: port set NAME --storm-broadcast N"},
         {storm_multicast, "storm_multicast", true,

@@ -39,6 +39,7 @@ enum class drop_reason : std::uint8_t {
     metered,
     ingress_policed,
     mac_limit,
+    loop_guard,
     storm_broadcast,
     storm_multicast,
     storm_unknown_unicast,

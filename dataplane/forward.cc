@@ -17,7 +17,7 @@ struct question {
     mac_table::probe source;
     mac_table::probe destination;
     mac_table::answer answer;
-    bool refused; // its port has as many addresses as it may
+    mac_table::learned source_is;
 };
 
 // What the first stage leaves for the others.
@@ -114,10 +114,9 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
 
 // Puts the packet on the list of every port of the bridge but `in` that carries its VLAN, and that
 // `in` reaches.
-[[gnu::always_inline]] inline void flood(packet& p, const port_config& in,
-                                         const bridge_config& bridge,
-                                         const forward_context& context, port_counters& counters,
-                                         output_lists& out) noexcept
+[[gnu::noinline]] void flood(packet& p, const port_config& in, const bridge_config& bridge,
+                             const forward_context& context, port_counters& counters,
+                             output_lists& out) noexcept
 {
     if (in.storm && !may_flood(p, in, context, counters)) [[unlikely]] {
         return;
@@ -127,7 +126,7 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
             continue;
         }
         const port_config& port = *context.config->ports[to_index(member)];
-        if (port.admin_up && port.vlan.carries(p.vlan) && !in.is_apart_from(port)) {
+        if (port.takes(p.vlan, in)) {
             out.add(member, p);
         }
     }
@@ -138,7 +137,7 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
 
 // Where packets with the same addresses and VLAN go.
 struct verdict {
-    enum class kind : std::uint8_t { flood, output, drop };
+    enum class kind : std::uint8_t { flood, flood_held, output, drop };
     kind what{kind::flood};
     port_index port{no_port};
     drop_reason reason{};
@@ -165,6 +164,20 @@ struct verdict {
     return {verdict::kind::output, destination, {}};
 }
 
+// From an address that is held here: such have their share of floods. Not in
+// line: no other packet pays for it.
+[[gnu::cold, gnu::noinline]] void flood_held(packet& p, const port_config& in,
+                                             const forward_context& context,
+                                             port_counters& in_counters, output_lists& out) noexcept
+{
+    const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
+    if (!bridge.macs->may_flood_held(in.index, context.now)) {
+        in_counters.drop(drop_reason::loop_guard, p);
+        return;
+    }
+    flood(p, in, bridge, context, in_counters, out);
+}
+
 [[gnu::always_inline]] inline void carry_out(const verdict& v, packet& p, const port_config& in,
                                              const forward_context& context,
                                              port_counters& in_counters, output_lists& out) noexcept
@@ -173,6 +186,9 @@ struct verdict {
     case verdict::kind::output:
         out.add(v.port, p);
         break;
+    case verdict::kind::flood_held:
+        flood_held(p, in, context, in_counters, out);
+        break;
     case verdict::kind::flood:
         flood(p, in, *context.config->bridges[to_index(in.bridge)], context, in_counters, out);
         break;
@@ -180,6 +196,27 @@ struct verdict {
         in_counters.drop(v.reason, p);
         break;
     }
+}
+
+// Of a source that learning says something about, from over_limit on. Not in line either.
+[[nodiscard, gnu::cold, gnu::noinline]] verdict judge_noted(mac_table::learned source,
+                                                            port_index destination,
+                                                            const port_config& in, vlan_id vlan,
+                                                            const snapshot& config) noexcept
+{
+    switch (source) {
+    case mac_table::learned::over_limit:
+        return {verdict::kind::drop, no_port, drop_reason::mac_limit};
+    case mac_table::learned::held_elsewhere:
+        return {verdict::kind::drop, no_port, drop_reason::loop_guard};
+    default:
+        break;
+    }
+    verdict v = judge(destination, in, vlan, config);
+    if (source == mac_table::learned::held_here && v.what == verdict::kind::flood) {
+        v.what = verdict::kind::flood_held;
+    }
+    return v;
 }
 
 } // namespace
@@ -278,7 +315,7 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
         if (what == mac_table::learned::table_full) {
             context.worker->mac_table_full.add(1);
         }
-        q.refused = what == mac_table::learned::over_limit;
+        q.source_is = what;
         // The table has no multicast addresses.
         q.answer = macs.lookup(q.destination);
     }
@@ -290,8 +327,9 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
     for (const candidate& c : std::span{candidates.data(), end}) {
         if (c.asked != last) {
             last = c.asked;
-            if (last->refused) [[unlikely]] {
-                v = {verdict::kind::drop, no_port, drop_reason::mac_limit};
+            if (last->source_is >= mac_table::learned::over_limit) [[unlikely]] {
+                v = judge_noted(last->source_is, macs.port(last->answer), in, c.p->vlan,
+                                *context.config);
                 judged = none;
             } else {
                 const mac_table::answer a = last->answer;
@@ -345,20 +383,21 @@ void forward_one(packet& p, const port_config& in, const forward_context& contex
         return;
     }
     mac_table& macs = *bridge.macs;
+    const mac_table::key source{header.source, p.vlan};
+    auto what = mac_table::learned::known;
     if (context.learns) {
-        switch (macs.learn({header.source, p.vlan}, in.index, context.now)) {
-        case mac_table::learned::table_full:
+        what = macs.learn(source, in.index, context.now);
+        if (what == mac_table::learned::table_full) {
             context.worker->mac_table_full.add(1);
-            break;
-        case mac_table::learned::over_limit:
-            in_counters.drop(drop_reason::mac_limit, p);
-            return;
-        default:
-            break;
         }
+    } else if (macs.is_held_elsewhere(source, in.index, context.now)) {
+        what = mac_table::learned::held_elsewhere;
     }
     const port_index to = macs.lookup({header.destination, p.vlan}, context.now);
-    carry_out(judge(to, in, p.vlan, *context.config), p, in, context, in_counters, out);
+    carry_out(what >= mac_table::learned::over_limit
+                  ? judge_noted(what, to, in, p.vlan, *context.config)
+                  : judge(to, in, p.vlan, *context.config),
+              p, in, context, in_counters, out);
 }
 
 admitted admit(std::span<packet*> packets, const port_config& port,

@@ -51,6 +51,7 @@ mac_table::mac_table(std::size_t entries)
     seed_ = word();
     multiplier_ = word() | 1;
     other_multiplier_ = word() | 1;
+    movers_ = std::make_unique<std::array<mover, 1U << mover_bits>>();
 }
 
 mac_table::~mac_table() = default;
@@ -77,6 +78,12 @@ mac_table::slot mac_table::find(const probe& at) const noexcept
 mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
 {
     const port_index port = port_of(fresh_);
+    const auto is_held = [&](std::uint64_t value) noexcept {
+        return table_.is_held(value, seen_of(fresh_)) && table_.live(value, horizon_);
+    };
+    const auto where_held = [&](std::uint64_t value) noexcept {
+        return port_of(value) == port ? learned::held_here : learned::held_elsewhere;
+    };
     const slot before = table_.find(at);
     bool own = false;
     if (before.key != nullptr) {
@@ -86,6 +93,9 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
         }
         if (is_static(value)) {
             return learned::held_by_static;
+        }
+        if (is_held(value)) [[unlikely]] {
+            return where_held(value);
         }
         own = port_of(value) == port && table_.is_counted(value);
     } else if (full_) {
@@ -133,9 +143,24 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     if (is_static(value)) {
         return learned::held_by_static;
     }
+    if (is_held(value)) {
+        return where_held(value);
+    }
     if (port_of(value) != port || !table_.is_counted(value)) {
         if (refuses_one_more()) {
             return learned::over_limit;
+        }
+        if (const auto home = port_of(value) != port && table_.live(value, horizon_)
+                                  ? table_.flaps(at.word_, value, seen_of(fresh_))
+                                  : std::nullopt) {
+            const seconds_t until = seen_of(fresh_) + table_.hold();
+            table_.uncount(value);
+            table_.counts_[to_index(*home)].fetch_add(1, std::memory_order_relaxed);
+            mine.value->store(table_.make_value(*home, false, until) | held_bit,
+                              std::memory_order_release);
+            table_.holds_.fetch_add(1, std::memory_order_relaxed);
+            table_.note_move(at.word_, *home == port ? port_of(value) : port, *home, true);
+            return *home == port ? learned::held_here : learned::held_elsewhere;
         }
         table_.uncount(value);
         counted.fetch_add(1, std::memory_order_relaxed);
@@ -151,20 +176,81 @@ mac_table::learned mac_table::session::learn_anew(const probe& at) noexcept
     return learned::moved;
 }
 
-// Under the lock.
-void mac_table::note_move(std::uint64_t word, port_index from, port_index to) noexcept
+// Under the lock, like note_move().
+std::optional<port_index> mac_table::flaps(std::uint64_t word, std::uint64_t from,
+                                           seconds_t now) noexcept
+{
+    if (hold() == 0) {
+        return std::nullopt;
+    }
+    mover& m = (*movers_)[hash(word) >> (64U - mover_bits)];
+    // A port that was flushed since, or removed, is no home any more.
+    if (m.word != word || now - m.since >= flap_window ||
+        m.sequence != sequence_[to_index(m.home)].load(std::memory_order_relaxed)) {
+        m = {word, now, port_of(from), sequence_of(from), 0};
+    }
+    if (++m.times < flaps_to_hold) {
+        return std::nullopt;
+    }
+    m.word = empty;
+    return m.home;
+}
+
+void mac_table::set_hold(seconds_t seconds) noexcept
+{
+    hold_.store(seconds, std::memory_order_relaxed);
+}
+
+seconds_t mac_table::hold() const noexcept
+{
+    return hold_.load(std::memory_order_relaxed);
+}
+
+std::uint64_t mac_table::holds() const noexcept
+{
+    return holds_.load(std::memory_order_relaxed);
+}
+
+bool mac_table::may_flood_held(port_index port, seconds_t now) noexcept
+{
+    auto& floods = held_floods_[to_index(port)];
+    std::uint64_t had = floods.load(std::memory_order_relaxed);
+    for (;;) {
+        const std::uint64_t begun = std::uint64_t{now} << 32U;
+        const std::uint64_t next = (had >> 32U == now ? had : begun) + 1;
+        if ((next & 0xffff'ffff) > held_floods) {
+            return false;
+        }
+        if (floods.compare_exchange_weak(had, next, std::memory_order_relaxed)) {
+            return true;
+        }
+    }
+}
+
+bool mac_table::is_held_elsewhere(key k, port_index port, seconds_t now) const noexcept
+{
+    const slot s = find(probe_of(k));
+    if (s.key == nullptr) {
+        return false;
+    }
+    const std::uint64_t value = s.value->load(std::memory_order_acquire);
+    return !is_static(value) && port_of(value) != port && is_held(value, now) &&
+           live(value, horizon(now));
+}
+
+void mac_table::note_move(std::uint64_t word, port_index from, port_index to, bool held) noexcept
 {
     const mac_address mac{word & mac_address::mask};
     const vlan_id vlan{static_cast<std::uint16_t>((word >> 48) & 0xfff)};
     ++moves_.count;
     for (mac_move& m : std::span{moves_.first}.first(moves_.size)) {
         if (m.mac == mac && m.vlan == vlan) {
-            m = {mac, vlan, from, to, m.times + 1};
+            m = {mac, vlan, from, to, m.times + 1, m.held || held};
             return;
         }
     }
     if (moves_.size < most_moves) {
-        moves_.first[moves_.size++] = {mac, vlan, from, to, 1};
+        moves_.first[moves_.size++] = {mac, vlan, from, to, 1, held};
     }
 }
 
@@ -459,7 +545,8 @@ void mac_table::for_each(seconds_t now, const std::function<void(const mac_entry
                    .vlan = vlan_id{static_cast<std::uint16_t>((word >> 48) & 0xfff)},
                    .port = port_of(value),
                    .is_static = is_static(value),
-                   .age = is_static(value) || seen > now ? 0 : now - seen});
+                   .age = is_static(value) || seen > now ? 0 : now - seen,
+                   .held = !is_static(value) && is_held(value, now) ? seen - now : 0});
         }
     }
 }

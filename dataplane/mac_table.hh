@@ -32,16 +32,19 @@ struct mac_entry {
     vlan_id vlan;
     port_index port;
     bool is_static;
-    seconds_t age; // seconds since it was last seen; 0 for a static entry
+    seconds_t age;  // seconds since it was last seen; 0 for a static entry
+    seconds_t held; // for so many more it stays at its port; 0: it may move
 };
 
-// A learned entry's way from one port to another: the last one of so many.
+// A learned entry's way from one port to another: the last one of so many. Held: it has moved too
+// often, and is back at `to`, where it stays.
 struct mac_move {
     mac_address mac;
     vlan_id vlan;
     port_index from;
     port_index to;
     std::uint64_t times;
+    bool held;
 };
 
 class mac_table {
@@ -69,6 +72,7 @@ public:
 
     // Workers, and any other thread.
     // `known` is also what another writer kept from being learned: the next packet tries again.
+    // From over_limit on it has a say in where the packet goes.
     enum class learned : std::uint8_t {
         known,
         added,
@@ -76,6 +80,8 @@ public:
         held_by_static,
         table_full,
         over_limit,
+        held_here,      // it is held at this port
+        held_elsewhere, // it is held at another: whoever sends it here is in a loop, or poses
     };
     // A key, and once it was prepared the place to look at: a burst prefetches first and looks
     // then.
@@ -107,6 +113,21 @@ public:
     // Aged entries count until somebody needs their slots: if a port was found to be at its limit
     // since the last call, they go.
     void expire(seconds_t now) noexcept;
+    // Holds an address that moves flaps_to_hold times within flap_window at the port where it was
+    // before that, for so many seconds; 0, as at first: none is held, and those that are go free.
+    // So a loop's echoes do not carry a station away. What is flushed is held no more.
+    static constexpr unsigned flaps_to_hold = 4; // there and back, twice
+    static constexpr seconds_t flap_window = 10;
+    void set_hold(seconds_t seconds) noexcept;
+    [[nodiscard]] seconds_t hold() const noexcept;
+    [[nodiscard]] std::uint64_t holds() const noexcept; // how often one was, so far
+    // Any thread, of a packet that comes from an address held at this port and would be flooded:
+    // false if such had their share of this second. The port may be a part of the loop itself, and
+    // its floods come back to it.
+    static constexpr std::uint32_t held_floods = 32; // a second
+    [[nodiscard]] bool may_flood_held(port_index port, seconds_t now) noexcept;
+    // Whether learn() would refuse it as held elsewhere; learns nothing.
+    [[nodiscard]] bool is_held_elsewhere(key k, port_index port, seconds_t now) const noexcept;
     void set_ageing(seconds_t seconds) noexcept; // 0: entries do not age
     [[nodiscard]] seconds_t ageing() const noexcept;
     // Live entries, in no order.
@@ -139,10 +160,12 @@ private:
         std::atomic<std::uint64_t>* value;
     };
 
-    // A slot's value, from bit 0: port, its sequence number, static, last seen.
+    // A slot's value, from bit 0: port, its sequence number, static, held, last seen; of a held one
+    // the second when that ends.
     static constexpr unsigned sequence_shift = 16;
     static constexpr std::uint64_t static_bit = std::uint64_t{1} << 32;
-    static constexpr unsigned seen_shift = 33;
+    static constexpr std::uint64_t held_bit = std::uint64_t{1} << 33;
+    static constexpr unsigned seen_shift = 34;
     static constexpr std::uint16_t last_sequence = 0xffff;
 
     [[nodiscard]] static port_index port_of(std::uint64_t value) noexcept
@@ -160,6 +183,11 @@ private:
     [[nodiscard]] static seconds_t seen_of(std::uint64_t value) noexcept
     {
         return static_cast<seconds_t>(value >> seen_shift);
+    }
+    // Of a live entry.
+    [[nodiscard]] bool is_held(std::uint64_t value, seconds_t now) const noexcept
+    {
+        return (value & held_bit) != 0 && now < seen_of(value) && hold() != 0;
     }
 
     // A slot's key is `empty` or a key's word with the top bit.
@@ -189,7 +217,10 @@ private:
     [[nodiscard]] bool is_counted(std::uint64_t value) const noexcept;
     [[nodiscard]] bool at_limit(port_index port) const noexcept;
     void uncount(std::uint64_t value) noexcept;
-    void note_move(std::uint64_t word, port_index from, port_index to) noexcept;
+    void note_move(std::uint64_t word, port_index from, port_index to, bool held = false) noexcept;
+    // Of an entry that leaves `from`, a value: where it is to be held instead, if it is.
+    [[nodiscard]] std::optional<port_index> flaps(std::uint64_t word, std::uint64_t from,
+                                                  seconds_t now) noexcept;
     class walk;
     template <typename Chosen>
     void sweep(const Chosen& chosen) noexcept;
@@ -219,6 +250,22 @@ private:
     std::array<std::atomic<std::uint32_t>, max_ports> limits_{};
     std::atomic<bool> refused_{false};
     moves moves_{};
+    // Addresses that have moved lately. Where two would have the same place the later one has it:
+    // who moves very many at once may keep some from being held, but costs no more than who moves
+    // few.
+    struct mover {
+        std::uint64_t word; // 0: none
+        seconds_t since;
+        port_index home; // where it was then
+        std::uint16_t sequence;
+        std::uint16_t times;
+    };
+    static constexpr unsigned mover_bits = 11;
+    std::unique_ptr<std::array<mover, 1U << mover_bits>> movers_; // under the lock
+    std::atomic<seconds_t> hold_{0};
+    std::atomic<std::uint64_t> holds_{0};
+    // Of each port, the second above, and below how many held addresses' floods it had in that.
+    std::array<std::atomic<std::uint64_t>, max_ports> held_floods_{};
 };
 
 class mac_table::probe {

@@ -137,7 +137,8 @@ private:
 
     std::atomic<bool> up_{false};
     std::atomic<bool> carrier_{true};
-    mutable std::mutex mutex_; // what is below
+    mutable std::mutex naming_; // settings_.port; held with or without mutex_
+    mutable std::mutex mutex_;  // what is below
     std::uint32_t mtu_;
     status status_;
 };

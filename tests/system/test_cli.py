@@ -167,7 +167,8 @@ def test_macs(ports):
     ports.ctl("mac add 02:00:00:00:00:02 --port up0 --vlan 20")
     listed = {e["mac"]: e for e in ports.ctl("mac list")["entries"]}
     assert listed["02:00:00:00:00:01"] == dict(
-        bridge="br0", vlan=0, mac="02:00:00:00:00:01", port="vm1", static=True, age=0)
+        bridge="br0", vlan=0, mac="02:00:00:00:00:01", port="vm1", static=True, age=0,
+        held=0)
     assert listed["02:00:00:00:00:02"]["vlan"] == 20
     assert ports.ctl("mac list --port up0")["total"] == 1
     ports.ctl("mac flush")

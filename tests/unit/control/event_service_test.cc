@@ -161,6 +161,29 @@ TEST_F(events_of_a_switch, tell_of_macs_that_move)
     EXPECT_THAT(news(), IsEmpty());
 }
 
+TEST_F(events_of_a_switch, tell_of_a_mac_that_is_held)
+{
+    add_two_ports();
+    ask("bridge.set", R"({"name":"br0","loop_guard":"damp","loop_hold":60})");
+    (void)news();
+    for (int i = 0; i < 100; ++i) {
+        learn(1, i % 2 == 0 ? "a" : "b");
+    }
+    look();
+    EXPECT_THAT(news(), ElementsAre("mac_held br0 a 02:00:00:00:00:01 5 b 4 60"));
+    const auto found = ask("mac.list", "{}");
+    const auto& entry = found.at("entries").as_array().front().as_object();
+    EXPECT_EQ(entry.at("port"), "a");
+    EXPECT_GE(entry.at("held").to_number<int>(), 55);
+    // Without, it is one that moves.
+    ask("bridge.set", R"({"name":"br0","loop_guard":"off"})");
+    for (int i = 0; i < 100; ++i) {
+        learn(1, i % 2 == 0 ? "a" : "b");
+    }
+    look();
+    EXPECT_THAT(news(), ElementsAre("mac_moved br0 b 02:00:00:00:00:01 5 a 99"));
+}
+
 TEST_F(events_of_a_switch, of_macs_that_are_too_many_are_counted)
 {
     add_two_ports();

@@ -209,7 +209,7 @@ TEST_F(methods_of_the_service, list_macs_with_their_ports)
     ASSERT_EQ(of_b.at("entries").as_array().size(), 1U);
     EXPECT_EQ(of_b.at("entries").at(0),
               json::parse(R"({"bridge":"br0","vlan":20,"mac":"02:00:00:00:00:03","port":"b",)"
-                          R"("static":true,"age":0})"));
+                          R"("static":true,"age":0,"held":0})"));
     EXPECT_EQ(ask("mac.list", R"({"port":"b","vlan":1})").at("total"), 1)
         << "untagged frames of the trunk are in its native VLAN";
     const auto bounded = ask("mac.list", R"({"limit":2})");

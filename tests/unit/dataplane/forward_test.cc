@@ -392,6 +392,34 @@ TEST_F(forward, counts_addresses_that_find_no_room)
     EXPECT_GT(worker_.mac_table_full.read(), 0U);
 }
 
+TEST_F(forward, drops_what_comes_back_from_an_address_that_is_held)
+{
+    plain(4); // a is behind port 0, and ports 1 and 2 are a loop
+    macs_->set_hold(30);
+    const frame flooded = make_frame(broadcast, a, 60);
+    for (const std::size_t in : {0U, 1U, 2U, 1U}) {
+        EXPECT_EQ(send(in, flooded).size(), 3U);
+    }
+    const frame other = make_frame(broadcast, b, 60);
+    EXPECT_EQ(send(2, {flooded, other, flooded}),
+              (delivered{{0, {other}}, {1, {other}}, {3, {other}}}));
+    EXPECT_EQ(drops(2, drop_reason::loop_guard), 2U);
+    EXPECT_TRUE(send(1, make_frame(b, a, 60)).empty());
+    EXPECT_EQ(drops(1, drop_reason::loop_guard), 1U);
+    EXPECT_EQ(known(a), port_index{0});
+    // Where it is, it sends on: to whom the bridge knows as much as ever, and some floods.
+    const frame unicast = make_frame(b, a, 60);
+    EXPECT_EQ(send(0, std::vector<frame>(64, unicast)),
+              (delivered{{2, std::vector<frame>(64, unicast)}}));
+    EXPECT_EQ(send(0, std::vector<frame>(64, flooded))[3].size(),
+              dataplane::mac_table::held_floods);
+    EXPECT_EQ(drops(0, drop_reason::loop_guard), 64U - dataplane::mac_table::held_floods);
+    now_ = 1;
+    EXPECT_EQ(send(0, flooded).size(), 3U) << "the next second has its own";
+    now_ = 30;
+    EXPECT_EQ(send(1, flooded).size(), 3U) << "its time is up";
+}
+
 TEST_F(forward, drops_what_comes_from_more_addresses_than_a_port_may_have)
 {
     plain(3);

@@ -259,6 +259,139 @@ TEST(mac_table, tells_of_one_that_moves_to_and_fro_once)
     EXPECT_EQ(moved.first[2].times, 1U);
 }
 
+TEST(mac_table, holds_an_address_that_flaps_where_it_was)
+{
+    using learned = mac_table::learned;
+    mac_table t{1024};
+    t.set_ageing(10);
+    t.set_hold(30);
+    // It is behind p3, and a loop between p1 and p2 brings back what it sends.
+    EXPECT_EQ(t.learn(key(1), p3, 5), learned::added);
+    EXPECT_EQ(t.learn(key(1), p1, 5), learned::moved);
+    EXPECT_EQ(t.learn(key(1), p2, 6), learned::moved);
+    EXPECT_EQ(t.learn(key(1), p1, 6), learned::moved);
+    EXPECT_EQ(t.learn(key(1), p2, 7), learned::held_elsewhere);
+    EXPECT_EQ(t.lookup(key(1), 7), p3);
+    EXPECT_EQ(t.holds(), 1U);
+    const auto moves = t.take_moves();
+    ASSERT_EQ(moves.size, 1U);
+    EXPECT_EQ(moves.count, 4U);
+    EXPECT_TRUE(moves.first[0].held);
+    EXPECT_EQ(moves.first[0].to, p3);
+    EXPECT_EQ(moves.first[0].from, p2);
+    t.for_each(17, [](const mac_entry& e) {
+        EXPECT_EQ(e.port, p3);
+        EXPECT_EQ(e.held, 20U);
+        EXPECT_EQ(e.age, 0U);
+    });
+    for (const port_index other : {p1, p2}) {
+        EXPECT_EQ(t.learn(key(1), other, 36), learned::held_elsewhere);
+        EXPECT_TRUE(t.is_held_elsewhere(key(1), other, 36));
+        EXPECT_FALSE(t.is_held_elsewhere(key(1), other, 37));
+    }
+    EXPECT_EQ(t.learn(key(1), p3, 36), learned::held_here);
+    EXPECT_FALSE(t.is_held_elsewhere(key(1), p3, 36));
+    EXPECT_EQ(t.lookup(key(1), 36), p3) << "it does not age meanwhile";
+    EXPECT_EQ(t.take_moves().count, 0U);
+    // Its time is up: it may move, and be held again.
+    EXPECT_EQ(t.learn(key(1), p1, 37), learned::moved);
+    EXPECT_EQ(t.learn(key(1), p3, 37), learned::moved);
+    EXPECT_EQ(t.learn(key(1), p1, 37), learned::moved);
+    EXPECT_EQ(t.learn(key(1), p3, 37), learned::held_here) << "it is back where it was";
+    EXPECT_EQ(t.take_moves().first[0].from, p1);
+    EXPECT_EQ(t.holds(), 2U);
+}
+
+TEST(mac_table, holds_none_that_moves_now_and_then)
+{
+    using learned = mac_table::learned;
+    mac_table t{1024};
+    t.set_hold(30);
+    t.learn(key(1), p1, 0);
+    seconds_t now = 0;
+    for (int i = 0; i < 40; ++i) {
+        now += mac_table::flap_window / (mac_table::flaps_to_hold - 1) + 1;
+        ASSERT_EQ(t.learn(key(1), i % 2 == 0 ? p2 : p1, now), learned::moved) << i;
+    }
+    EXPECT_EQ(t.holds(), 0U);
+    // Nor any as long as that is not asked for.
+    t.set_hold(0);
+    for (int i = 0; i < 40; ++i) {
+        ASSERT_EQ(t.learn(key(1), i % 2 == 0 ? p2 : p1, now), learned::moved) << i;
+    }
+}
+
+TEST(mac_table, holds_an_address_until_its_port_is_flushed)
+{
+    using learned = mac_table::learned;
+    mac_table t{1024};
+    t.set_hold(30);
+    const auto hold_at_p1 = [&t] {
+        t.learn(key(1), p1, 0);
+        for (const port_index port : {p2, p1, p2, p1}) {
+            (void)t.learn(key(1), port, 0);
+        }
+        ASSERT_EQ(t.learn(key(1), p2, 0), learned::held_elsewhere);
+    };
+    hold_at_p1();
+    t.flush_port(p1);
+    EXPECT_EQ(t.learn(key(1), p2, 0), learned::added);
+    t.flush_all();
+    hold_at_p1();
+    t.flush_vlan(vlan_id{});
+    EXPECT_EQ(t.learn(key(1), p2, 0), learned::added);
+    t.flush_all();
+    hold_at_p1();
+    t.set_hold(0);
+    EXPECT_EQ(t.learn(key(1), p2, 0), learned::moved) << "who is held goes free with the option";
+    t.set_hold(30);
+    t.flush_all();
+    // An operator's word counts more.
+    hold_at_p1();
+    EXPECT_EQ(t.add_static(key(1), p3, 0), mac_table::added::replaced);
+    EXPECT_EQ(t.learn(key(1), p1, 0), learned::held_by_static);
+    EXPECT_TRUE(t.remove(key(1), 0));
+    // A port that was flushed while the address flapped is not where it was.
+    t.learn(key(1), p3, 0);
+    t.learn(key(1), p1, 0);
+    t.flush_port(p3);
+    for (const port_index port : {p2, p1, p2, p1}) {
+        (void)t.learn(key(1), port, 0);
+    }
+    EXPECT_EQ(t.lookup(key(1), 0), p1);
+    EXPECT_TRUE(t.is_held_elsewhere(key(1), p2, 0));
+}
+
+TEST(mac_table, counts_a_held_address_for_the_port_that_it_is_at)
+{
+    using learned = mac_table::learned;
+    mac_table t{1024};
+    t.set_hold(30);
+    t.set_limit(p3, 2);
+    t.learn(key(1), p3, 0);
+    for (const port_index port : {p1, p2, p1, p2}) {
+        (void)t.learn(key(1), port, 0);
+    }
+    EXPECT_EQ(t.learn(key(2), p3, 0), learned::added);
+    EXPECT_EQ(t.learn(key(3), p3, 0), learned::over_limit);
+    t.flush_port(p3);
+    EXPECT_EQ(t.learn(key(3), p3, 0), learned::added);
+    EXPECT_EQ(t.learn(key(2), p3, 0), learned::added);
+}
+
+TEST(mac_table, lets_few_floods_of_held_addresses_through)
+{
+    mac_table t{1024};
+    for (const seconds_t now : {7U, 8U, 100U}) {
+        std::uint32_t passed = 0;
+        for (std::uint32_t i = 0; i < 3 * mac_table::held_floods; ++i) {
+            passed += t.may_flood_held(p1, now) ? 1 : 0;
+        }
+        EXPECT_EQ(passed, mac_table::held_floods);
+        EXPECT_TRUE(t.may_flood_held(p2, now)) << "another port has its own";
+    }
+}
+
 TEST(mac_table, tells_of_each_move_once_while_workers_learn)
 {
     mac_table t{1024};
