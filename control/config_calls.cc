@@ -5,6 +5,7 @@
 #include "control/endpoints.hh"
 #include "control/method_table.hh"
 #include "control/methods.hh"
+#include "control/multicast_json.hh"
 #include "control/parameters.hh"
 
 #include <algorithm>
@@ -93,6 +94,13 @@ config_calls change_bridge(const object& from, const object& to)
     put_difference(p, from, to, "flow_limit", std::int64_t{usual_flow_limit_of_bridges});
     put_difference(p, from, to, "dhcp_snooping", false);
     put_difference(p, from, to, "neigh_suppress", false);
+    put_difference(p, from, to, "mcast_snooping", false);
+    put_difference(p, from, to, "mcast_drop_unregistered", false);
+    put_difference(p, from, to, "mcast_ageing", std::int64_t{bridge_multicast{}.ageing});
+    put_difference(p, from, to, "mcast_table_size",
+                   static_cast<std::int64_t>(bridge_multicast{}.table_size));
+    put_difference(p, from, to, "loop_guard", json::value(name_of(bridge_request{}.loop_guard)));
+    put_difference(p, from, to, "loop_hold", std::int64_t{bridge_request{}.loop_hold});
     put_difference(p, from, to, "mac", json::value(mac_of_bridge(name).to_string()));
     return {{"bridge.set", std::move(p)}};
 }
@@ -135,6 +143,11 @@ config_calls change_port(const object& from, const object& to)
     }
     put_difference(p, from, to, "isolated", false);
     put_difference(p, from, to, "mac_limit", 0);
+    put_difference(p, from, to, "mcast_router", "auto");
+    for (const std::string_view what : {"mcast_flood", "mcast_flood_reports", "mcast_fast_leave"}) {
+        put_difference(p, from, to, what, false);
+    }
+    put_difference(p, from, to, "mcast_limit", std::int64_t{multicast::port_settings{}.limit});
     put_difference(p, from, to, "port_security", false);
     put_difference(p, from, to, "dhcp_trust", false);
     return {{"port.set", std::move(p)}};

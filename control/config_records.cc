@@ -8,6 +8,7 @@
 #include "control/flow_options.hh"
 #include "control/ip_text.hh"
 #include "control/method_table.hh"
+#include "control/multicast_json.hh"
 #include "control/parameters.hh"
 #include "dataplane/conntrack/store.hh"
 #include "dataplane/shaper.hh"
@@ -35,12 +36,19 @@ object without(object record, const object& defaults)
 
 const object& bridge_defaults()
 {
-    static const object all{{"forward_bpdu", false},
-                            {"mac_ageing", std::int64_t{bridge_request{}.mac_ageing}},
-                            {"mac_table_size", std::int64_t{65536}},
-                            {"flow_limit", std::int64_t{usual_flow_limit_of_bridges}},
-                            {"dhcp_snooping", false},
-                            {"neigh_suppress", false}};
+    static const object all{
+        {"forward_bpdu", false},
+        {"mac_ageing", std::int64_t{bridge_request{}.mac_ageing}},
+        {"mac_table_size", std::int64_t{65536}},
+        {"flow_limit", std::int64_t{usual_flow_limit_of_bridges}},
+        {"dhcp_snooping", false},
+        {"neigh_suppress", false},
+        {"mcast_snooping", false},
+        {"mcast_drop_unregistered", false},
+        {"mcast_ageing", std::int64_t{bridge_multicast{}.ageing}},
+        {"mcast_table_size", static_cast<std::int64_t>(bridge_multicast{}.table_size)},
+        {"loop_guard", name_of(bridge_request{}.loop_guard)},
+        {"loop_hold", std::int64_t{bridge_request{}.loop_hold}}};
     return all;
 }
 
@@ -60,6 +68,11 @@ object port_defaults()
                {"shape_rate", 0},
                {"shape_burst", 0},
                {"mac_limit", 0},
+               {"mcast_router", "auto"},
+               {"mcast_flood", false},
+               {"mcast_flood_reports", false},
+               {"mcast_fast_leave", false},
+               {"mcast_limit", std::int64_t{multicast::port_settings{}.limit}},
                {"tag_type", "802.1q"}};
     for (const std::string direction : {"ingress", "egress"}) {
         for (const std::string what : {"_rate", "_burst", "_packet_rate", "_packet_burst"}) {
@@ -125,6 +138,12 @@ void put_settings(object& to, const virtual_switch::port& p)
     }
     to["isolated"] = p.config->isolated;
     to["mac_limit"] = std::int64_t{p.mac_limit};
+    const multicast::port_settings& groups = p.config->multicast;
+    to["mcast_router"] = to_text(groups.is_router);
+    to["mcast_flood"] = groups.flood;
+    to["mcast_flood_reports"] = groups.flood_reports;
+    to["mcast_fast_leave"] = groups.fast_leave;
+    to["mcast_limit"] = std::int64_t{groups.limit};
     to["port_security"] = p.config->port_security;
     to["dhcp_trust"] = p.config->dhcp_trusted;
 }
@@ -189,6 +208,12 @@ void list_bridges(const config_sources& from, const config_sink& take)
                  {"flow_limit", static_cast<std::int64_t>(b.flows->limit())},
                  {"dhcp_snooping", b.config->dhcp_snooping},
                  {"neigh_suppress", b.config->neigh_suppress},
+                 {"mcast_snooping", b.multicast.snooping},
+                 {"mcast_drop_unregistered", b.multicast.drop_unregistered},
+                 {"mcast_ageing", std::int64_t{b.multicast.ageing}},
+                 {"mcast_table_size", static_cast<std::int64_t>(b.multicast.table_size)},
+                 {"loop_guard", name_of(b.loop_guard)},
+                 {"loop_hold", std::int64_t{b.loop_hold}},
                  {"mac", b.mac.to_string()}};
         take(normal_bridge(r));
     }

@@ -147,6 +147,19 @@ const dhcp_snooper::asked* dhcp_snooper::find(const transaction& t, clock::time_
     return &found->second;
 }
 
+void dhcp_snooper::rename_port(const std::string& from, const std::string& to)
+{
+    auto node = by_port_.extract(from);
+    if (node.empty()) {
+        return;
+    }
+    for (const transaction& t : node.mapped()) {
+        open_.at(t).where.port = to;
+    }
+    node.key() = to;
+    by_port_.insert(std::move(node));
+}
+
 void dhcp_snooper::forget_port(const std::string& port)
 {
     const auto found = by_port_.find(port);

@@ -10,6 +10,7 @@
 #include "control/methods_endpoints.hh"
 #include "control/methods_events.hh"
 #include "control/methods_flows.hh"
+#include "control/methods_multicast.hh"
 #include "control/methods_options.hh"
 #include "control/methods_parts.hh"
 #include "control/methods_shaper.hh"
@@ -184,6 +185,19 @@ std::vector<result_member> bridge_members()
         {"dhcp_snooping", "boolean", "whether DHCP leases become bindings"},
         {"neigh_suppress", "boolean", "whether ARP and ND are answered for bound addresses"},
         {"neigh_answers", "integer", "questions that were answered so"},
+        {"mcast_snooping", "boolean", "whether multicast goes to who asked for it"},
+        {"mcast_drop_unregistered", "boolean",
+         "whether what nobody asked for goes to routers only"},
+        {"mcast_ageing", "integer", "seconds until a listener is forgotten"},
+        {"mcast_table_size", "integer", "groups that the table has room for"},
+        {"mcast", "object",
+         "null without snooping; groups: known now; queries, reports and leaves: heard; refused: "
+         "reports of groups that found no room; missed: messages that a worker could not learn "
+         "from, for another one did",
+         true},
+        {"loop_guard", "string", "off, report or damp"},
+        {"loop_hold", "integer", "seconds for which damp holds a MAC"},
+        {"mac_holds", "integer", "how often one was held"},
     };
 }
 
@@ -213,6 +227,8 @@ std::vector<result_member> port_members()
          true},
         {"isolated", "boolean", "whether it reaches only ports that are not isolated"},
         {"mac_limit", "integer", "the most addresses that are learned of it at a time", true},
+        {"mcast", "object",
+         "of multicast: router (auto, on or off), flood, flood_reports, fast_leave and limit"},
         {"port_security", "boolean", "whether only what is bound to it may be sent"},
         {"dhcp_trust", "boolean", "whether DHCP servers may be there"},
         {"shape", "object", "rate that packets to it wait for: kbps and burst_kbit", true},
@@ -256,7 +272,7 @@ std::vector<method> bridge_methods()
                   .maximum = 1'048'576},
                  flow_limit(),
                  own_mac()} +
-             bridge_guard_settings(),
+             loop_settings() + bridge_guard_settings() + bridge_multicast_settings(),
          .result = bridge_members()},
         {.name = "bridge.del",
          .summary = "Remove a bridge",
@@ -275,7 +291,7 @@ std::vector<method> bridge_methods()
                  bridge_name(),
                  flag("forward_bpdu", "flood reserved multicast (STP, LACP, LLDP) like any other"),
                  ageing(), flow_limit(), own_mac()} +
-             bridge_guard_settings(),
+             loop_settings() + bridge_guard_settings() + bridge_multicast_settings(),
          .result = bridge_members()},
         {.name = "bridge.list",
          .summary = "List the bridges",
@@ -409,6 +425,7 @@ std::vector<method> port_methods()
                                      .minimum = 1,
                                      .maximum = 65279}} +
              port_settings() + rate_settings() + shape_settings() + port_guard_settings() +
+             port_multicast_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -439,7 +456,7 @@ std::vector<method> port_methods()
          .keeps = kept::configuration,
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
-             shape_settings() + port_guard_settings() +
+             shape_settings() + port_guard_settings() + port_multicast_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",
@@ -625,11 +642,11 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part :
-             {port_methods(), mac_methods(), binding_methods(), endpoint_methods(), xen_methods(),
-              option_methods(), flow_methods(), group_methods(), meter_methods(), capture_methods(),
-              mirror_methods(), acl_methods(), shaper_methods(), connection_methods(),
-              config_methods(), event_methods(), other_methods()}) {
+        for (auto part : {port_methods(), mac_methods(), multicast_methods(), binding_methods(),
+                          endpoint_methods(), xen_methods(), option_methods(), flow_methods(),
+                          group_methods(), meter_methods(), capture_methods(), mirror_methods(),
+                          acl_methods(), shaper_methods(), connection_methods(), config_methods(),
+                          event_methods(), queue_methods(), other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

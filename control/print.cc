@@ -11,6 +11,7 @@
 #include "control/print_flows.hh"
 #include "control/print_groups.hh"
 #include "control/print_mirrors.hh"
+#include "control/print_multicast.hh"
 #include "control/print_options.hh"
 #include "control/print_parts.hh"
 #include "control/print_shaper.hh"
@@ -452,6 +453,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mac.list") {
         return macs_text(as_object(result));
+    }
+    if (m.name == "mcast.list") {
+        return groups_of_multicast_text(as_object(result));
     }
     if (m.name == "binding.list") {
         return bindings_text(as_array(result));

@@ -2,6 +2,7 @@
 // Handlers of the methods that change and show bridges and ports.
 #include "control/service.hh"
 
+#include "control/multicast_json.hh"
 #include "control/parameters.hh"
 #include "dataplane/shaper.hh"
 
@@ -297,6 +298,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_bridge_methods();
     add_port_methods();
     add_mac_methods();
+    add_multicast_methods();
     add_xen_methods();
     add_binding_methods();
     add_endpoint_methods();
@@ -393,7 +395,15 @@ json::object service::describe(const virtual_switch::bridge& b) const
             {"flows", b.flows->size()},
             {"dhcp_snooping", b.config->dhcp_snooping},
             {"neigh_suppress", b.config->neigh_suppress},
-            {"neigh_answers", b.answered->load(std::memory_order_relaxed)}};
+            {"neigh_answers", b.answered->load(std::memory_order_relaxed)},
+            {"mcast_snooping", b.multicast.snooping},
+            {"mcast_drop_unregistered", b.multicast.drop_unregistered},
+            {"mcast_ageing", b.multicast.ageing},
+            {"mcast_table_size", b.multicast.table_size},
+            {"mcast", describe_groups(b)},
+            {"loop_guard", name_of(b.loop_guard)},
+            {"loop_hold", b.loop_hold},
+            {"mac_holds", macs.holds()}};
 }
 
 json::object service::describe(const virtual_switch::port& p) const
@@ -428,6 +438,7 @@ json::object service::describe(const virtual_switch::port& p) const
             {"storm", to_json(p.storm)},
             {"isolated", p.config->isolated},
             {"mac_limit", or_null(p.mac_limit == 0 ? std::nullopt : std::optional{p.mac_limit})},
+            {"mcast", to_json(p.config->multicast)},
             {"port_security", p.config->port_security},
             {"dhcp_trust", p.config->dhcp_trusted},
             {"shape", to_json(shaping_of(p))},
@@ -461,6 +472,9 @@ service::result service::bridge_add(const object& p)
     request.flow_limit = number_as<std::size_t>(p, "flow_limit").value_or(request.flow_limit);
     request.dhcp_snooping = is_set(p, "dhcp_snooping");
     request.neigh_suppress = is_set(p, "neigh_suppress");
+    request.multicast = multicast_of(p, request.multicast);
+    request.loop_guard = loop_guard_of(p).value_or(request.loop_guard);
+    request.loop_hold = number_as<dataplane::seconds_t>(p, "loop_hold").value_or(request.loop_hold);
     const auto mac = own_mac(p);
     if (mac.has_error()) {
         return mac.error();
@@ -508,6 +522,13 @@ service::result service::bridge_set(const object& p)
     change.flow_limit = number_as<std::size_t>(p, "flow_limit");
     change.dhcp_snooping = truth(p, "dhcp_snooping");
     change.neigh_suppress = truth(p, "neigh_suppress");
+    if (const auto there = switch_.bridges().find(name); there != switch_.bridges().end()) {
+        const bridge_multicast& before = there->second.multicast;
+        const bridge_multicast now = multicast_of(p, before);
+        change.multicast = now == before ? std::nullopt : std::optional{now};
+    }
+    change.loop_guard = loop_guard_of(p);
+    change.loop_hold = number_as<dataplane::seconds_t>(p, "loop_hold");
     if (auto done = switch_.set_bridge(name, change); done.has_error()) {
         return done.error();
     }
@@ -547,6 +568,7 @@ service::result service::port_add(const object& p)
     request.storm = storm(p, {}).value_or(request.storm);
     request.isolated = is_set(p, "isolated");
     request.mac_limit = number_as<std::uint32_t>(p, "mac_limit").value_or(0);
+    request.multicast = multicast_of(p, request.multicast);
     request.port_security = is_set(p, "port_security");
     request.dhcp_trusted = is_set(p, "dhcp_trust");
     auto shaped = shape(p, {});
@@ -628,6 +650,7 @@ service::result service::port_set(const object& p)
         change.ingress = rate(p, "ingress", there->second.ingress);
         change.egress = rate(p, "egress", there->second.egress);
         change.storm = storm(p, there->second.storm);
+        change.multicast = multicast_of(p, there->second.config->multicast);
         auto shaped = shape(p, shaping_of(there->second));
         if (shaped.has_error()) {
             return shaped.error();

@@ -46,6 +46,7 @@ private:
     void add_bridge_methods();
     void add_port_methods();
     void add_mac_methods();
+    void add_multicast_methods();
     void add_xen_methods();
     void add_binding_methods();
     void add_endpoint_methods();
@@ -70,6 +71,8 @@ private:
     result port_set(const object& p);
     result mac_list(const object& p) const;
     result mac_flush(const object& p);
+    result mcast_list(const object& p) const;
+    result mcast_flush(const object& p);
     result mac_add(const object& p);
     result mac_del(const object& p);
     result xen_adopt(const object& p);

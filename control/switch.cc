@@ -180,6 +180,8 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     config->forward_bpdu = request.forward_bpdu;
     config->dhcp_snooping = request.dhcp_snooping;
     config->neigh_suppress = request.neigh_suppress;
+    put_multicast(*config, request.multicast, {});
+    config->macs->set_hold(request.loop_guard == loop_guard::damp ? request.loop_hold : 0);
     auto flows =
         std::make_unique<bridge_flows>(engine_, retired_flows_, [this, name = request.name] {
             return received(bridges_.at(name));
@@ -194,7 +196,10 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
                               .config = config,
                               .flows = std::move(flows),
                               .mac = mac_of_bridge(request.name),
-                              .received = {}};
+                              .loop_guard = request.loop_guard,
+                              .loop_hold = request.loop_hold,
+                              .received = {},
+                              .multicast = request.multicast};
     used_bridges_.set(index);
     publish(std::move(next));
     if (bridge_comes_) {
@@ -212,11 +217,14 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
         return find_bridge(name).error();
     }
     bridge& b = found->second;
-    if (change.forward_bpdu || change.dhcp_snooping || change.neigh_suppress) {
+    if (change.forward_bpdu || change.dhcp_snooping || change.neigh_suppress || change.multicast) {
         auto config = std::make_shared<bridge_config>(*b.config);
         config->forward_bpdu = change.forward_bpdu.value_or(config->forward_bpdu);
         config->dhcp_snooping = change.dhcp_snooping.value_or(config->dhcp_snooping);
         config->neigh_suppress = change.neigh_suppress.value_or(config->neigh_suppress);
+        const bridge_multicast snooping = change.multicast.value_or(b.multicast);
+        put_multicast(*config, snooping, b.multicast);
+        b.multicast = snooping;
         auto next = draft();
         b.config = config;
         put(*next, b.config);
@@ -480,6 +488,7 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->bridge = reserved ? dataplane::no_bridge : on->second.index;
     config->admin_up = request.admin_up;
     config->isolated = request.isolated;
+    config->multicast = request.multicast;
     config->mtu = request.mtu;
     config->vlan = request.vlan.policy();
     config->port_security = request.port_security;
@@ -598,6 +607,9 @@ void virtual_switch::withdraw(const port& p)
     publish(std::move(next));
     // No worker learns on it any more; whoever gets its index next finds nothing of it.
     on.config->macs->remove_port(index);
+    if (on.config->groups) {
+        on.config->groups->flush_port(index);
+    }
     used_ports_.reset(to_index(index));
     dhcp_limits_.erase(p.config->incarnation);
     p.device->forget();
@@ -625,6 +637,61 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     number_ports(on);
     log(log_level::info, "control", "port " + name + " removed" + waited);
     return {};
+}
+
+outcome<void> virtual_switch::rename_port(const std::string& from, const std::string& to)
+{
+    const auto found = ports_.find(from);
+    if (found == ports_.end()) {
+        return find_port(from).error();
+    }
+    if (from == to) {
+        return {};
+    }
+    if (const auto same = ports_.find(to); same != ports_.end()) {
+        return failure{failure_kind::exists,
+                       "port " + to + " exists already, on bridge " + same->second.request.bridge};
+    }
+    port& p = found->second;
+    if (p.config->local) {
+        return failure{failure_kind::in_use,
+                       "port " + from + " is the bridge's own, and has the bridge's name"};
+    }
+    if (auto renamed = p.device->rename(to); renamed.has_error()) {
+        return failure{std::move(renamed).error()};
+    }
+    auto config = std::make_shared<port_config>(*p.config);
+    config->name = to;
+    p.config = config;
+    p.request.name = to;
+    auto node = ports_.extract(found);
+    node.key() = to;
+    ports_.insert(std::move(node));
+    for (auto& [place, on] : static_macs_) {
+        on = on == from ? to : on;
+    }
+    bindings_.rename_port(from, to);
+    snooper_.rename_port(from, to);
+    for (auto& [id, r] : taps_) {
+        for (tap_ports* const some : {&r.received, &r.sent, &r.sent_from, &r.dropped}) {
+            std::ranges::replace(some->names, from, to);
+        }
+        r.output_port = r.output_port == from ? to : r.output_port;
+    }
+    auto next = draft();
+    put(*next, std::move(config));
+    publish(std::move(next));
+    const std::string bridge_name = ports_.at(to).request.bridge;
+    events_.add(event_kind::port_renamed, bridge_name, to, {{"from", from}});
+    log(log_level::info, "control", "port " + from + " is now " + to);
+    return {};
+}
+
+void virtual_switch::settle_name(const std::string& name) noexcept
+{
+    if (const auto found = ports_.find(name); found != ports_.end()) {
+        found->second.device->settle_name();
+    }
 }
 
 void virtual_switch::forget_port(const std::string& name) noexcept
@@ -682,6 +749,7 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     config->vlan = vlan.policy();
     config->admin_up = change.admin_up.value_or(config->admin_up);
     config->isolated = change.isolated.value_or(config->isolated);
+    config->multicast = change.multicast.value_or(config->multicast);
     config->port_security = change.port_security.value_or(config->port_security);
     config->dhcp_trusted = change.dhcp_trusted.value_or(config->dhcp_trusted);
     if (change.ingress) {

@@ -14,6 +14,7 @@
 #include "control/tap_request.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/guard/guard.hh"
+#include "dataplane/multicast/group_table.hh"
 #include "dataplane/policer.hh"
 #include "dataplane/shaping.hh"
 #include "dataplane/storm.hh"
@@ -52,6 +53,16 @@ struct vlan_settings {
     bool operator==(const vlan_settings&) const = default;
 };
 
+// What an operator says of IGMP and MLD snooping on a bridge.
+struct bridge_multicast {
+    bool snooping{false};
+    bool drop_unregistered{false};
+    dataplane::seconds_t ageing{multicast::group_table::usual_ageing};
+    std::size_t table_size{multicast::group_table::usual_groups};
+
+    bool operator==(const bridge_multicast&) const noexcept = default;
+};
+
 struct port_request {
     std::string name;
     std::string bridge;
@@ -69,6 +80,7 @@ struct port_request {
     bool port_security{false};
     bool dhcp_trusted{false};
     std::optional<dataplane::shaping> shaping{};
+    multicast::port_settings multicast{};
 };
 
 // What is not set stays.
@@ -86,6 +98,14 @@ struct port_change {
     std::optional<bool> port_security{};
     std::optional<bool> dhcp_trusted{};
     std::optional<dataplane::shaping> shaping{};
+    std::optional<multicast::port_settings> multicast{};
+};
+
+// What is done about a MAC that moves between ports all the time, as a loop makes it.
+enum class loop_guard : std::uint8_t {
+    off,    // it is told of as any that moves
+    report, // an event tells of it
+    damp,   // it is held where it was, for a time
 };
 
 // "damp"
@@ -102,6 +122,9 @@ struct bridge_request {
     std::size_t flow_limit{usual_flow_limit_of_bridges};
     bool dhcp_snooping{false};
     bool neigh_suppress{false};
+    bridge_multicast multicast{};
+    control::loop_guard loop_guard{control::loop_guard::report};
+    dataplane::seconds_t loop_hold{30};
 };
 
 struct bridge_change {
@@ -111,6 +134,9 @@ struct bridge_change {
     std::optional<std::size_t> flow_limit{};
     std::optional<bool> dhcp_snooping{};
     std::optional<bool> neigh_suppress{};
+    std::optional<bridge_multicast> multicast{};
+    std::optional<control::loop_guard> loop_guard{};
+    std::optional<dataplane::seconds_t> loop_hold{}; // at least 1
 };
 
 // How the switch makes ports of one type.
@@ -158,6 +184,7 @@ public:
         line_limit count_told{1, told_window};
         bridge_flows::totals flows_told{};
         line_limit flows_tell{1, told_window};
+        bridge_multicast multicast{};
     };
     struct port {
         port_request request; // as it was made
@@ -294,6 +321,12 @@ public:
     void look_at_leases(bindings::clock::time_point now);
     // Now and then, so that ports at their limit of addresses may have new ones.
     void look_at_macs() noexcept;
+    // Ends memberships of multicast groups, and what is known of routers, when it was not confirmed
+    // in time.
+    void look_at_groups() noexcept;
+    // What was learned of groups and routers; each that is given narrows it.
+    outcome<void> flush_groups(const std::optional<std::string>& bridge,
+                               const std::optional<std::string>& port);
 
     // Options of Geneve that a bridge's flows may name: all of these or, after an error, none.
     outcome<void> add_options(const std::string& bridge, const std::vector<flow::option>& added);
@@ -365,6 +398,11 @@ private:
     // Addresses, routes and tunnels as they are now, without a port that goes.
     void put_endpoints(snapshot& next, const port* without) const;
     void publish_endpoints();
+    // Groups that were learned stay where the table does.
+    static void put_multicast(dataplane::bridge_config& to, const bridge_multicast& settings,
+                              const bridge_multicast& before);
+    // What was learned on a port that is not what it was.
+    void forget_learned(const port& p) const;
     void keep_own_macs(const bridge& b);
     void forget_own_macs(const bridge& b);
 

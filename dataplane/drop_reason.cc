@@ -67,6 +67,14 @@ const std::array<drop_reason_text, drop_reason_count>& drop_reasons() noexcept
         {storm_unknown_unicast, "storm_unknown_unicast", true,
          "more to unknown addresses than the port may have flooded: "
          "port set NAME --storm-unknown-unicast N"},
+        {multicast_no_listener, "multicast_no_listener", true,
+         "multicast that no port is known to listen to, or a report that no router is there for: "
+         "mcast list"},
+        {multicast_invalid, "multicast_invalid", true,
+         "an IGMP or MLD message that is damaged, or breaks the protocol"},
+        {multicast_query, "multicast_query", true,
+         "a query, or what else only routers say, from a port where none may be: port set NAME "
+         "--mcast-router auto"},
         {mirror_output, "mirror_output", true,
          "the port is where a mirror sends, and takes no traffic of its own: mirror list"},
         {spoofed_mac, "spoofed_mac", true,

@@ -3,6 +3,7 @@
 // learn and look up; act. A loop of its own each, so that what it needs stays in registers.
 #include "dataplane/forward.hh"
 
+#include "dataplane/multicast/snoop.hh"
 #include "dataplane/parse.hh"
 #include "dataplane/storm.hh"
 
@@ -119,6 +120,9 @@ std::optional<drop_reason> classify_tagged(packet& p, std::uint16_t type,
                              output_lists& out) noexcept
 {
     if (in.storm && !may_flood(p, in, context, counters)) [[unlikely]] {
+        return;
+    }
+    if (bridge.groups && multicast::snoop(p, in, bridge, context, counters, out)) {
         return;
     }
     for (const port_index member : bridge.members) {

@@ -11,6 +11,11 @@ import struct
 import time
 
 import pytest
+from scapy.contrib.igmp import IGMP
+from scapy.contrib.igmpv3 import IGMPv3, IGMPv3gr, IGMPv3mr
+from scapy.layers.inet import IP, UDP, IPOption_Router_Alert
+from scapy.layers.inet6 import (ICMPv6MLDMultAddrRec, ICMPv6MLQuery, ICMPv6MLReport,
+                                ICMPv6MLReport2, IPv6, IPv6ExtHdrHopByHop, RouterAlert)
 from scapy.layers.l2 import ARP, Ether
 
 import lab as parts
@@ -146,6 +151,195 @@ def test_storms_end_at_their_port(bench, kind, to):
     deliver(stormy, frame(to, A), [other, third])
 
 
+# ---- IGMP and MLD snooping
+
+LISTENED, OTHER = "239.1.2.3", "239.1.2.4"
+LISTENED6 = "ff05::1:2:3"
+
+
+def mac_of(group):
+    """RFC 1112 6.4 and RFC 2464 7."""
+    address = ipaddress.ip_address(group)
+    last = address.packed[-4:]
+    if address.version == 6:
+        return "33:33:" + last.hex(":")
+    return "01:00:5e:" + bytes((last[1] & 0x7f, *last[2:])).hex(":")
+
+
+def igmp(source, group, message, mac=A):
+    packet = IP(src=source, dst=group, ttl=1, options=[IPOption_Router_Alert()]) / message
+    return bytes(Ether(dst=mac_of(group), src=mac) / packet)
+
+
+def query(source="10.9.0.254", mac=D):
+    return igmp(source, "224.0.0.1", IGMP(type=0x11, mrcode=100), mac=mac)
+
+
+def join(group=LISTENED, mac=A, version=2):
+    if version == 3:
+        return igmp("10.9.0.1", "224.0.0.22", IGMPv3(type=0x22) / IGMPv3mr(
+            numgrp=1, records=[IGMPv3gr(rtype=4, maddr=group)]), mac=mac)
+    return igmp("10.9.0.1", group, IGMP(type=0x12 if version == 1 else 0x16, gaddr=group), mac=mac)
+
+
+def mld(message, to, source="fe80::1", mac=A):
+    return bytes(Ether(dst=mac_of(to), src=mac) / IPv6(src=source, dst=to, hlim=1) /
+                 IPv6ExtHdrHopByHop(options=[RouterAlert()]) / message)
+
+
+def to_group(group, mac=C):
+    network = IPv6(src="fd00::9", dst=group) if ":" in group else IP(src="10.9.0.9", dst=group)
+    return bytes(Ether(dst=mac_of(group), src=mac) / network / UDP(dport=9, sport=9) / b"12345678")
+
+
+def listeners(bench, kind="group"):
+    return sorted((e["group"] or e["ip"], e["port"])
+                  for e in bench.ctl("mcast", "list")["entries"] if e["type"] == kind)
+
+
+def snooped(bench, *words):
+    """Hosts h0 to h2, and a router, which asked."""
+    bench.bridge("br0", "--mcast-snooping", *words)
+    hosts = [bench.tap(f"h{i}") for i in range(3)]
+    router = bench.tap("r0")
+    deliver(router, query(), hosts)
+    return hosts, router
+
+
+@pytest.mark.parametrize("flows", [False, True])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_multicast_goes_to_who_reported(bench, version, flows):
+    (h0, h1, h2), router = snooped(bench)
+    if flows:
+        bench.ctl("flow", "mod", "actions=NORMAL")
+        deliver(h2, to_group(LISTENED), [h0, h1, router])  # cached flows see what comes later
+    deliver(h0, join(version=version), [router], [h1, h2])
+    assert listeners(bench) == [(LISTENED, "h0")]
+    assert listeners(bench, "querier") == [(4, "r0")]
+    deliver(h2, to_group(LISTENED), [h0, router], [h1])
+    deliver(router, to_group(LISTENED), [h0], [h1, h2])
+    deliver(h2, to_group(OTHER), [h0, h1, router])
+    deliver(h2, to_group("224.0.0.251"), [h0, h1, router])
+    bench.ctl("bridge", "set", "br0", "--mcast-drop-unregistered", "on")
+    deliver(h2, to_group(OTHER), [router], [h0, h1])
+    deliver(router, to_group(OTHER), [], [h0, h1, h2])
+    assert bench.drops("r0") == {"multicast_no_listener": 1}
+    deliver(h1, join(mac=B), [router], [h0, h2])
+    deliver(h2, to_group(LISTENED), [h0, h1, router])
+    bench.ctl("bridge", "set", "br0", "--mcast-snooping", "off")
+    deliver(h2, to_group(OTHER), [h0, h1, router])
+
+
+def test_multicast_of_ipv6_goes_to_who_reported(bench):
+    (h0, h1, h2), router = snooped(bench, "--mcast-drop-unregistered")
+    deliver(h2, to_group(LISTENED6), [h0, h1, router])  # no querier of IPv6 yet
+    deliver(router, mld(ICMPv6MLQuery(), "ff02::1", mac=D), [h0, h1, h2])
+    deliver(h0, mld(ICMPv6MLReport(mladdr=LISTENED6), LISTENED6), [router], [h1, h2])
+    deliver(h1, mld(ICMPv6MLReport2(records_number=1, records=[
+        ICMPv6MLDMultAddrRec(rtype=4, dst="ff05::9")]), "ff02::16", source="::", mac=B),
+            [router], [h0, h2])
+    assert listeners(bench) == [("ff05::1:2:3", "h0"), ("ff05::9", "h1")]
+    deliver(h2, to_group(LISTENED6), [h0, router], [h1])
+    deliver(h2, to_group("ff05::9"), [h1, router], [h0])
+    deliver(h2, to_group("ff02::1:ff00:1"), [h0, h1, router])
+
+
+def test_memberships_end(bench):
+    (h0, h1, h2), router = snooped(bench, "--mcast-ageing", 5)
+    deliver(h0, join(), [router], [h1, h2])
+    parts.wait_until(lambda: not listeners(bench), 15, "the listener to be forgotten", 0.3)
+    bench.ctl("bridge", "set", "br0", "--mcast-ageing", 260)
+    leave = igmp("10.9.0.1", "224.0.0.2", IGMP(type=0x17, gaddr=LISTENED))
+    deliver(h0, join(), [router], [h1, h2])
+    deliver(h0, leave, [router], [h1, h2])
+    assert listeners(bench) == [(LISTENED, "h0")]
+    deliver(router, igmp("10.9.0.254", LISTENED, IGMP(type=0x11, mrcode=10, gaddr=LISTENED), mac=D),
+            [h0, h1, h2])
+    parts.wait_until(lambda: not listeners(bench), 10, "who does not answer to go", 0.3)
+    bench.ctl("port", "set", "h0", "--mcast-fast-leave", "on")
+    deliver(h0, join(), [router], [h1, h2])
+    deliver(h0, leave, [router], [h1, h2])
+    assert listeners(bench) == []
+
+
+def test_guests_are_no_routers_where_an_operator_says_so(bench):
+    (h0, h1, h2), router = snooped(bench)
+    bench.ctl("port", "set", "h0", "--mcast-router", "off")
+    deliver(h0, query(mac=A), [], [h1, h2, router])
+    assert bench.drops("h0") == {"multicast_query": 1}
+    bench.ctl("port", "set", "h1", "--mcast-router", "on")
+    deliver(h0, join(), [router, h1], [h2])
+    deliver(h2, to_group(LISTENED), [h0, h1, router])
+
+
+def test_made_up_reports_are_bounded(bench):
+    (h0, h1, h2), router = snooped(bench)
+    bench.ctl("port", "set", "h0", "--mcast-limit", 10)
+    for i in range(100):
+        h0.send(join(f"239.7.0.{i}"))
+    parts.wait_until(lambda: bench.ctl("bridge", "list")[0]["mcast"]["reports"] == 100, 10,
+                     "all reports to be seen")
+    assert len(listeners(bench)) == 10
+    assert bench.ctl("bridge", "list")[0]["mcast"]["refused"] == 90
+    for wire in (h0, h1, h2, router):
+        wire.drain()
+    deliver(h1, join("239.7.0.50", mac=B), [router], [h0, h2])
+    deliver(h2, to_group("239.7.0.50"), [h0, h1, router])
+    damaged = bytearray(join(OTHER, mac=B))
+    damaged[-1] ^= 1
+    deliver(h1, bytes(damaged), [], [h0, h2, router])
+    assert bench.drops("h1") == {"multicast_invalid": 1}
+
+
+def test_linux_hosts_and_a_linux_querier(bench, module_lab):
+    """Kernels join by IGMPv3 and MLDv2; Linux's bridge asks."""
+    bench.bridge("br0", "--mcast-snooping", "--mcast-drop-unregistered")
+    hosts = {}
+    for number, name in enumerate(("k0", "k1", "k2", "q0")):
+        bench.switch.add_nic(name, f"net_tap_{name},iface={name}", bridge="br0")
+        host = hosts[name] = module_lab.netns()
+        parts.wait_until(lambda n=name: bench.netns.run(f"ip link show {n}")[0] == 0, 10, "the tap")
+        bench.netns.sh(f"ip link set {name} netns {host.name}")
+        host.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 "
+                f"net.ipv6.conf.{name}.disable_ipv6=0")
+        if name != "q0":
+            host.sh(f"ip address add 10.9.0.{number + 1}/24 dev {name}; ip link set {name} up")
+    hosts["q0"].sh(
+        "ip link add lb0 type bridge mcast_snooping 1 mcast_query_use_ifaddr 1 "
+        "mcast_startup_query_interval 100 mcast_query_interval 200; ip link set q0 master lb0 up; "
+        "ip address add 10.9.0.254/24 dev lb0; ip link set lb0 up type bridge mcast_querier 1")
+    parts.wait_until(lambda: listeners(bench, "querier") == [(4, "q0"), (6, "q0")], 30,
+                     "both queriers to be heard", 0.5)
+    four = socket.inet_aton(LISTENED)
+    with hosts["k0"].entered():
+        index = socket.if_nametoindex("k0")
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with hosts["k1"].entered():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with listener, listener6, sender, hosts["k2"].wire("k2") as aside:
+        listener.bind(("", 9))
+        listener.settimeout(5)
+        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                            four + bytes(4) + struct.pack("=i", index))
+        listener6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+                             socket.inet_pton(socket.AF_INET6, LISTENED6)
+                             + struct.pack("=i", index))
+        wanted = {(LISTENED, "k0"), (LISTENED6, "k0")}
+        parts.wait_until(lambda: wanted <= set(listeners(bench)), 20, "the kernel's reports", 0.3)
+        # Linux's bridge asks who is left of groups alone that it has heard of, too.
+        parts.wait_until(lambda: {f"grp {group}" in hosts["q0"].sh("bridge mdb show dev lb0")
+                                  for group, _ in wanted} == {True}, 30, "Linux's bridge to know")
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.9.0.2"))
+        aside.drain()
+        sender.sendto(b"to whom it concerns", (LISTENED, 9))
+        assert listener.recv(100) == b"to whom it concerns"
+        time.sleep(QUIET)
+        assert not [f for f in aside.receive_all() if b"to whom it concerns" in f]
+    # The sockets are closed: the kernel leaves, and Linux's bridge asks who is left.
+    parts.wait_until(lambda: not wanted & set(listeners(bench)), 30, "the groups to go", 0.5)
+
+
 # ---- MAC limit
 
 @pytest.mark.parametrize("flows", [False, True])
@@ -174,3 +368,105 @@ def test_no_more_addresses_than_a_port_may_have(bench, flows):
         return bench.macs(mac=C, port="guest")
 
     parts.wait_until(learned, 10, "C to be learned", 0.2)
+
+
+# ---- loop guard
+
+def linux_bridge_loop(bench):
+    """Ports up0 and up1 lead to one Linux bridge without spanning tree: a loop. Behind that bridge
+    is a station, whose wire this gives."""
+    sh = bench.netns.sh
+    for name in ("up0", "up1", "far"):
+        sh(f"ip link add {name} type veth peer name {name}b")
+    sh("ip link add loop type bridge stp_state 0 mcast_snooping 0 ageing_time 30000")
+    for name in ("up0", "up1", "far"):
+        for end in (name, f"{name}b"):
+            sh(f"sysctl -qw net.ipv6.conf.{end}.disable_ipv6=1")
+        sh(f"ip link set {name}b master loop; ip link set {name}b up; ip link set {name} up")
+    sh("sysctl -qw net.ipv6.conf.loop.disable_ipv6=1; ip link set loop up")
+    for i, name in enumerate(("up0", "up1")):
+        bench.switch.add_nic(name, f"net_af_packet{i},iface={name}")
+    return bench.wire("far")
+
+
+def remove_loop(bench):
+    bench.ctl("bridge", "del", "br0", "--with-ports")
+    bench.netns.sh("ip link del loop; for i in up0 up1 far; do ip link del $i; done")
+
+
+def packets_a_second(bench, ports, seconds=1.0):
+    def count():
+        return sum(bench.stats(port)["rx_packets"] for port in ports)
+    before, begin = count(), time.monotonic()
+    time.sleep(seconds)
+    return (count() - before) / (time.monotonic() - begin)
+
+
+@pytest.mark.parametrize("behind", ["the switch", "the loop"])
+def test_loop_guard_ends_a_storm(bench, behind):
+    """One broadcast goes round for ever, whichever side of the loop its sender is, until what
+    flaps is damped."""
+    bench.bridge()
+    guest = bench.tap("guest")
+    far = linux_bridge_loop(bench)
+    try:
+        assert bench.ctl("bridge", "list")[0]["loop_guard"] == "report"
+        sender, address = (guest, A) if behind == "the switch" else (far, B)
+        sender.send(frame(BROADCAST, address))
+        parts.wait_until(lambda: packets_a_second(bench, ("up0", "up1"), 0.3) > 2000, 10, "a storm")
+        time.sleep(1.0)
+        storm = packets_a_second(bench, ("up0", "up1"))
+        assert storm > 2000, "it does not end by itself"
+        bench.ctl("bridge", "set", "br0", "--loop-guard", "damp", "--loop-hold", 60)
+        parts.wait_until(lambda: packets_a_second(bench, ("up0", "up1"), 0.5) < 150, 10,
+                         "the storm to end")
+        quiet = packets_a_second(bench, ("up0", "up1"), 2.0)
+        print(f"storm {storm:.0f} packets/s, damped {quiet:.0f}")
+        held, = bench.macs(mac=address)
+        assert 0 < held["held"] <= 60
+        assert sum(bench.drops(port).get("loop_guard", 0)
+                   for port in ("guest", "up0", "up1")) > 0
+        event, = [e for e in bench.ctl("events")["events"] if e["event"] == "mac_held"][-1:]
+        assert (event["mac"], event["port"], event["seconds"]) == (address, held["port"], 60)
+        # With the guard on from the start a storm does not get far, and the stations talk.
+        remove_loop(bench)
+        bench.bridge("br0", "--loop-guard", "damp")
+        guest = bench.tap("guest")
+        far = linux_bridge_loop(bench)
+        sender = guest if behind == "the switch" else far
+        sender.send(frame(BROADCAST, address))
+        time.sleep(1.0)
+        assert packets_a_second(bench, ("guest", "up0", "up1"), 2.0) < 150
+        assert bench.macs(mac=address)[0]["held"] > 0
+        if behind == "the switch":  # else it is Linux's bridge that mistakes where it is
+            assert bench.macs(mac=address)[0]["port"] == "guest"
+            for wire in (guest, far):
+                wire.drain()
+            answer = frame(address, C)
+            far.send(answer)
+            assert guest.receive_raw(3.0) == answer
+    finally:
+        remove_loop(bench)
+
+
+def test_loop_guard_keeps_a_neighbours_address_from_a_guest(bench):
+    """A guest that sends from another's address has it for four frames, not for good."""
+    bench.bridge("br0", "--loop-guard", "damp", "--loop-hold", 2)
+    guest, thief, third = bench.tap("guest"), bench.tap("thief"), bench.tap("third")
+    exchange([guest, third], [A, C])
+    thief.drain()
+    for wire in (thief, guest, thief, guest):
+        wire.send(frame(C, A))
+        time.sleep(0.05)
+    parts.wait_until(lambda: [e["port"] for e in bench.macs(mac=A)] == ["guest"], 5, "A to be held")
+    assert bench.macs(mac=A)[0]["held"] > 0
+    third.drain()
+    guest.drain()
+    deliver(thief, frame(C, A), [], [guest, third])
+    assert bench.drops("thief") == {"loop_guard": 1}
+    deliver(third, frame(A, C), [guest], [thief])
+    deliver(guest, frame(C, A), [third], [thief])
+    # It may move when its time is up, as a guest that was migrated does.
+    parts.wait_until(lambda: bench.macs(mac=A)[0]["held"] == 0, 5, "A to go free", 0.1)
+    deliver(thief, frame(C, A), [third], [guest])
+    assert bench.macs(mac=A)[0]["port"] == "thief"
