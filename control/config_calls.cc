@@ -184,6 +184,18 @@ config_call remove_class_call(const config_sources& /*from*/, const object& reco
     return {"shaper.del", std::move(p)};
 }
 
+config_calls change_pin(const object& /*from*/, const object& to)
+{
+    return {{"queue.pin", to}};
+}
+
+config_call remove_pin_call(const config_sources& /*from*/, const object& record)
+{
+    object p = named(record, "port");
+    p["queue"] = record.at("queue");
+    return {"queue.unpin", std::move(p)};
+}
+
 config_call remove_address_call(const config_sources& /*from*/, const object& record)
 {
     object p = named(record, "bridge");

@@ -315,6 +315,22 @@ object normal_class(const object& given)
     return without(given, defaults);
 }
 
+void list_pins(const config_sources& from, const config_sink& take)
+{
+    for (const auto& [name, p] : from.sw.ports()) {
+        for (const auto& [queue, worker] : p.pins) {
+            take({{"port", name},
+                  {"queue", static_cast<std::int64_t>(queue)},
+                  {"worker", static_cast<std::int64_t>(dataplane::to_index(worker))}});
+        }
+    }
+}
+
+object normal_pin(const object& given)
+{
+    return given;
+}
+
 void list_addresses(const config_sources& from, const config_sink& take)
 {
     for (const endpoints::address& a : from.sw.own_endpoints().addresses()) {

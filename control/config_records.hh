@@ -23,6 +23,7 @@ using config_sink = std::function<void(boost::json::object record)>;
 void list_bridges(const config_sources& from, const config_sink& take);
 void list_ports(const config_sources& from, const config_sink& take);
 void list_classes(const config_sources& from, const config_sink& take);
+void list_pins(const config_sources& from, const config_sink& take);
 void list_addresses(const config_sources& from, const config_sink& take);
 void list_local_ports(const config_sources& from, const config_sink& take);
 void list_adopted_ports(const config_sources& from, const config_sink& take);
@@ -39,6 +40,7 @@ void list_mirrors(const config_sources& from, const config_sink& take);
 [[nodiscard]] boost::json::object normal_bridge(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_port(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_class(const boost::json::object& given);
+[[nodiscard]] boost::json::object normal_pin(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_address(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_route(const boost::json::object& given);
 [[nodiscard]] boost::json::object normal_mac(const boost::json::object& given);
@@ -58,6 +60,8 @@ using config_calls = std::vector<config_call>;
                                        const boost::json::object& to);
 [[nodiscard]] config_calls change_class(const boost::json::object& from,
                                         const boost::json::object& to);
+[[nodiscard]] config_calls change_pin(const boost::json::object& from,
+                                      const boost::json::object& to);
 [[nodiscard]] config_calls change_acl(const boost::json::object& from,
                                       const boost::json::object& to);
 [[nodiscard]] config_calls change_attachment(const boost::json::object& from,
@@ -75,6 +79,8 @@ using config_calls = std::vector<config_call>;
                                            const boost::json::object& record);
 [[nodiscard]] config_call remove_class_call(const config_sources& from,
                                             const boost::json::object& record);
+[[nodiscard]] config_call remove_pin_call(const config_sources& from,
+                                          const boost::json::object& record);
 [[nodiscard]] config_call remove_address_call(const config_sources& from,
                                               const boost::json::object& record);
 [[nodiscard]] config_call reset_local_port_call(const config_sources& from,

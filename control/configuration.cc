@@ -57,7 +57,8 @@ struct removal {
     std::string_view method;
     std::string_view kind;
 };
-constexpr std::array<removal, 4> removals{{{"bridge.del", "bridges"},
+constexpr std::array<removal, 5> removals{{{"bridge.del", "bridges"},
+                                           {"queue.unpin", "pins"},
                                            {"port.del", "ports"},
                                            {"acl.del", "acls"},
                                            {"mirror.del", "mirrors"}}};

@@ -53,6 +53,9 @@ const method_table& options()
               .maximum = std::numeric_limits<int>::max(),
               .form = "the number of a CPU"},
              {.name = "busy_poll", .kind = kind::truth, .help = "workers never sleep"},
+             {.name = "no_balance",
+              .kind = kind::truth,
+              .help = "queues of busy workers are not moved to others"},
              {.name = "no_huge",
               .kind = kind::truth,
               .help = "no huge pages, even if some are free"},
@@ -133,6 +136,7 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
     }
     o.eal.main_cpu = number_as<unsigned>(p, "main_cpu");
     o.busy_poll = is_set(p, "busy_poll");
+    o.no_balance = is_set(p, "no_balance");
     o.eal.no_huge = is_set(p, "no_huge");
     o.eal.memory_mib = number_as<unsigned>(p, "memory").value_or(o.eal.memory_mib);
     o.config = text_of(p, "config");

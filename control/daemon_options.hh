@@ -19,6 +19,7 @@ struct daemon_options {
     bool no_persist{false};
     std::string xen{"auto"}; // where Xen guests are: auto, off, libxen, simulated:SOCKET
     bool busy_poll{false};   // workers never sleep
+    bool no_balance{false};  // queues change their workers only when they are told to
     std::optional<metrics_address> metrics; // nothing: they are not given
     log_level log{log_level::info};
     bool help{false};

@@ -36,6 +36,8 @@ std::string_view name_of(event_kind kind) noexcept
         return "port_found";
     case event_kind::flows_changed:
         return "flows_changed";
+    case event_kind::queue_moved:
+        return "queue_moved";
     case event_kind::link_up:
         return "link_up";
     case event_kind::link_down:

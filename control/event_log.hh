@@ -28,6 +28,7 @@ enum class event_kind : std::uint8_t {
     port_lost,     // what it serves is gone or cannot be served: the port goes until it can be
     port_found,    // it is there again
     flows_changed, // how many of a bridge's
+    queue_moved,   // to another worker
     // From here on what guests can cause, as often as they like.
     link_up,
     link_down,

@@ -13,6 +13,7 @@
 #include "control/methods_multicast.hh"
 #include "control/methods_options.hh"
 #include "control/methods_parts.hh"
+#include "control/methods_queues.hh"
 #include "control/methods_shaper.hh"
 #include "dataplane/types.hh"
 
@@ -576,21 +577,6 @@ std::vector<method> xen_methods()
 std::vector<method> other_methods()
 {
     return {
-        {.name = "queue.list",
-         .summary = "List the ports' queues and the workers that serve them",
-         .changes = false,
-         .parameters = {port_name(false)},
-         .result_is_list = true,
-         .result = {{"port", "string", "the port's name"},
-                    {"queue", "integer", "pair of queues, from 0"},
-                    {"rx", "boolean", "whether it takes packets in"},
-                    {"tx", "boolean", "whether it sends packets out"},
-                    {"worker", "integer", "who serves it"},
-                    {"cpu", "integer", "where that worker runs"},
-                    {"wakes", "boolean",
-                     "whether it can wake its worker; if not, that one never sleeps (null: it "
-                     "takes nothing in)",
-                     true}}},
         {.name = "worker.list",
          .summary = "List the workers, their load and their queues",
          .changes = false,

@@ -142,6 +142,34 @@ void drops_of_each_port(sheet& s, const facts& f)
     }
 }
 
+// Those of reasons that there were: a port may have 16 queues.
+void drops_of_each_queue(sheet& s, const facts& f)
+{
+    for (const one_port& p : f.ports) {
+        std::size_t number = 0;
+        for (const dataplane::queue_config& q : p.port->config->queues) {
+            const std::string queue = p.label + ',' + label("queue", number++);
+            for (std::size_t i = 0; q.counters && i < drop_reason_count; ++i) {
+                if (const std::uint64_t count = q.counters->drops[i].read(); count != 0) {
+                    s.put(queue + ',' + label("reason", drop_reasons()[i].name), count);
+                }
+            }
+        }
+    }
+}
+
+template <auto Member>
+void of_each_queue(sheet& s, const facts& f)
+{
+    for (const one_port& p : f.ports) {
+        std::size_t number = 0;
+        for (const dataplane::queue_config& q : p.port->config->queues) {
+            const std::string queue = p.label + ',' + label("queue", number++);
+            s.put(queue, q.counters ? ((*q.counters).*Member).read() : 0);
+        }
+    }
+}
+
 template <auto Member>
 void of_each_worker(sheet& s, const facts& f)
 {
@@ -325,6 +353,27 @@ const std::array families{
     family{{"strait_port_transmit_drops_total", counter,
             "Packets that were to leave by the port and were dropped, by reason."},
            drops_of_each_port<false>},
+
+    family{{"strait_queue_receive_packets_total", counter,
+            "Packets that the port's queue pair took in."},
+           of_each_queue<&dataplane::queue_counters::rx_packets>},
+    family{{"strait_queue_transmit_packets_total", counter,
+            "Packets that the port's queue pair sent out."},
+           of_each_queue<&dataplane::queue_counters::tx_packets>},
+    family{{"strait_queue_seconds_total", counter,
+            "Time of its worker that what came by the queue pair took."},
+           [](sheet& s, const facts& f) {
+               for (const one_port& p : f.ports) {
+                   std::size_t number = 0;
+                   for (const dataplane::queue_config& q : p.port->config->queues) {
+                       s.put(p.label + ',' + label("queue", number++),
+                             seconds(q.counters ? q.counters->cycles.read() : 0));
+                   }
+               }
+           }},
+    family{{"strait_queue_drops_total", counter,
+            "Of the port's dropped packets those of the queue pair, by reason."},
+           drops_of_each_queue},
 
     family{{"strait_worker_info", gauge, "1, with the worker's CPU."},
            [](sheet& s, const facts& f) {

@@ -25,6 +25,12 @@ namespace strait::control {
     return value != nullptr && value->as_bool();
 }
 
+// A flag, if it was given.
+[[nodiscard]] inline std::optional<bool> truth(const boost::json::object& p, std::string_view name)
+{
+    return p.contains(name) ? std::optional{is_set(p, name)} : std::nullopt;
+}
+
 [[nodiscard]] inline std::optional<std::string> text_of(const boost::json::object& p,
                                                         std::string_view name)
 {

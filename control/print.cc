@@ -239,23 +239,48 @@ std::string drops_text(const json::object& result)
 
 std::string queues_text(const json::array& queues)
 {
-    text_table t{{"PORT", "QUEUE", "DIRECTION", "WORKER", "CPU", "WAKES"}};
-    t.align_right(1, 1).align_right(3, 4);
+    text_table t{{"PORT", "QUEUE", "DIRECTION", "WORKER", "CPU", "LOAD", "WAKES", "RX PACKETS",
+                  "RX DROPPED", "TX PACKETS", "TX DROPPED", "DROPS"}};
+    t.align_right(1, 1).align_right(4, 5).align_right(7, 10);
     for (const auto& element : queues) {
         const auto& q = as_object(element);
         const bool rx = member(q, "rx") == json::value(true);
         const bool tx = member(q, "tx") == json::value(true);
         const auto& wakes = member(q, "wakes");
+        std::string reasons;
+        for (const auto& [name, count] : as_object(member(q, "drops"))) {
+            reasons += (reasons.empty() ? "" : ", ") + std::string{std::string_view{name}} + ' ' +
+                       grouped(as_count(count));
+        }
         t.add({plain(member(q, "port")), plain(member(q, "queue")),
                rx && tx ? "rx tx"
                : rx     ? "rx"
                         : "tx",
-               plain(member(q, "worker")), plain(member(q, "cpu")),
+               plain(member(q, "worker")) +
+                   (member(q, "pinned") == json::value(true) ? " (pinned)" : ""),
+               plain(member(q, "cpu")),
+               member(q, "load").is_null() ? "-" : fixed(as_number(member(q, "load")), 1) + " %",
                wakes.is_null()              ? "-"
                : wakes == json::value(true) ? "yes"
-                                            : "no, polled"});
+                                            : "no, polled",
+               grouped(as_count(member(q, "rx_packets"))),
+               grouped(as_count(member(q, "rx_dropped"))),
+               grouped(as_count(member(q, "tx_packets"))),
+               grouped(as_count(member(q, "tx_dropped"))), reasons.empty() ? "-" : reasons});
     }
     return t.text();
+}
+
+std::string moves_text(const json::array& moved)
+{
+    std::string out;
+    for (const auto& element : moved) {
+        const auto& m = as_object(element);
+        out += "queue " + plain(member(m, "queue")) + " of port " + plain(member(m, "port")) +
+               " moved from worker " + plain(member(m, "from")) + " to worker " +
+               plain(member(m, "to")) + '\n';
+    }
+    return out.empty() ? "nothing moved: no worker would have noticeably less to do\n" : out;
 }
 
 std::string workers_text(const json::object& result)
@@ -263,15 +288,11 @@ std::string workers_text(const json::object& result)
     text_table t{{"WORKER", "CPU", "BUSY", "ASLEEP", "CYCLES/PACKET", "RX PACKETS", "TX PACKETS",
                   "HANDED OVER", "LONGEST GAP", "QUEUES"}};
     t.align_right(0, 8);
-    std::string awake;
+    std::string notes;
     for (const auto& element : as_array(member(result, "workers"))) {
         const auto& w = as_object(element);
-        std::string ports;
-        for (const auto& port : as_array(member(w, "kept_awake_by"))) {
-            ports += (ports.empty() ? "" : ", ") + plain(port);
-        }
-        if (!ports.empty()) {
-            awake += "worker " + plain(member(w, "worker")) + " never sleeps: " + ports +
+        if (const auto& ports = member(w, "kept_awake_by"); !as_array(ports).empty()) {
+            notes += "worker " + plain(member(w, "worker")) + " never sleeps: " + plain(ports) +
                      " cannot wake it\n";
         }
         std::string queues;
@@ -292,7 +313,7 @@ std::string workers_text(const json::object& result)
                queues.empty() ? "-" : queues});
     }
     const auto& pool = as_object(member(result, "pool"));
-    return t.text() + awake + "packet pool: " + grouped(as_count(member(pool, "in_use"))) + " of " +
+    return t.text() + notes + "packet pool: " + grouped(as_count(member(pool, "in_use"))) + " of " +
            grouped(as_count(member(pool, "size"))) + " buffers in use\n";
 }
 
@@ -477,6 +498,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "queue.list") {
         return queues_text(as_array(result));
+    }
+    if (m.name == "queue.balance") {
+        return moves_text(as_array(member(as_object(result), "moved")));
     }
     if (m.name == "worker.list") {
         return workers_text(as_object(result));

@@ -17,11 +17,8 @@ std::string kind_of(const json::object& set)
 
 std::string ports_of(const json::object& set)
 {
-    std::string out;
-    for (const auto& port : as_array(member(set, "ports"))) {
-        out += (out.empty() ? "" : ", ") + plain(port);
-    }
-    return out.empty() ? "-" : out;
+    const auto& ports = member(set, "ports");
+    return as_array(ports).empty() ? "-" : plain(ports);
 }
 
 std::string list_text(const json::array& sets)

@@ -41,7 +41,7 @@ private:
 [[nodiscard]] std::string fixed(double n, int decimals);
 // 1234567 as "1.23 M", with the unit behind it.
 [[nodiscard]] std::string scaled(double n, std::string_view unit);
-// Text for a terminal: what would control it is shown as '?'.
+// Text for a terminal: what would control it is shown as '?'. Of an array "a, b, c".
 [[nodiscard]] std::string plain(const boost::json::value& value);
 
 } // namespace strait::control

@@ -103,10 +103,9 @@ dataplane::shaping shaping_of(const virtual_switch::port& p)
     return p.shaper ? p.shaper->settings() : dataplane::shaping{};
 }
 
-std::optional<bool> truth(const json::object& p, std::string_view name)
+json::object removed(bool was_there)
 {
-    const auto* value = p.if_contains(name);
-    return value != nullptr ? std::optional{value->as_bool()} : std::nullopt;
+    return {{"removed", was_there}};
 }
 
 // Of a bridge; one of the parameter's choices.
@@ -237,6 +236,8 @@ json::object type_options(const json::object& p)
         otherwise("ring_size", usual_ring);
         if (type == "bond") {
             otherwise("bond_mode", "active-backup");
+        } else {
+            otherwise("queues", 1);
         }
     } else if (type == "xen") {
         constexpr std::int64_t most_queues = 16;
@@ -312,6 +313,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_connection_methods();
     add_config_methods();
     add_event_methods();
+    add_queue_methods();
     add_other_methods();
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};

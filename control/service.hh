@@ -60,6 +60,7 @@ private:
     void add_connection_methods();
     void add_config_methods();
     void add_event_methods();
+    void add_queue_methods();
     void add_other_methods();
 
     result bridge_add(const object& p);
@@ -132,6 +133,9 @@ private:
     result stats(const object& p);
     result drops(const object& p) const;
     result queue_list(const object& p) const;
+    result queue_pin(const object& p);
+    result queue_unpin(const object& p);
+    result queue_balance();
     result worker_list() const;
     result version() const;
 

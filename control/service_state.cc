@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Handlers of the methods about MAC tables, counters, workers and the daemon itself.
+#include "control/names_by_index.hh"
 #include "control/parameters.hh"
 #include "control/service.hh"
 #include "control/version.hh"
@@ -93,7 +94,6 @@ void service::add_mac_methods()
 
 void service::add_other_methods()
 {
-    rpc_.add("queue.list", [this](const object& p) { return queue_list(p); });
     rpc_.add("worker.list", [this](const object&) { return worker_list(); });
     rpc_.add("stats", [this](const object& p) { return stats(p); });
     rpc_.add("drops", [this](const object& p) { return drops(p); });
@@ -110,25 +110,13 @@ service::result service::mac_list(const object& p) const
     const auto limit =
         static_cast<std::size_t>(given_limit != nullptr ? given_limit->as_int64() : usual_limit);
     const auto bridge = text_of(p, "bridge");
-    if (bridge) {
-        if (const auto found = switch_.find_bridge(*bridge); found.has_error()) {
-            return found.error();
-        }
-    }
     const auto port = text_of(p, "port");
-    if (port) {
-        if (const auto found = switch_.find_port_on(bridge, *port); found.has_error()) {
-            return found.error();
-        }
+    const auto asked = names_asked_for(switch_, bridge, port);
+    if (asked.has_error()) {
+        return asked.error();
     }
+    const names_by_index& names = *asked;
     const auto vlan = number_as<std::uint16_t>(p, "vlan");
-    // Names by index; entries of ports that are not named here are not shown.
-    std::vector<const std::string*> names(dataplane::max_ports, nullptr);
-    for (const auto& [name, it] : switch_.ports()) {
-        if (!port || name == *port) {
-            names[dataplane::to_index(it.config->index)] = &name;
-        }
-    }
     json::array entries;
     std::size_t total = 0;
     for (const auto& item : switch_.bridges()) {
@@ -259,30 +247,6 @@ service::result service::drops(const object& p) const
     }
     return json::value{
         {"timestamp_us", now}, {"ports", std::move(list)}, {"reasons", std::move(reasons)}};
-}
-
-service::result service::queue_list(const object& p) const
-{
-    const auto ports = chosen(p);
-    if (ports.has_error()) {
-        return ports.error();
-    }
-    json::array list;
-    for (const auto* port : *ports) {
-        for (std::size_t i = 0; i < port->config->queues.size(); ++i) {
-            const dataplane::queue_config& q = port->config->queues[i];
-            const std::size_t worker = dataplane::to_index(q.worker);
-            list.push_back(
-                {{"port", port->request.name},
-                 {"queue", i},
-                 {"rx", q.rx != nullptr},
-                 {"tx", q.tx != nullptr},
-                 {"worker", worker},
-                 {"cpu", facts_.worker_cpus[worker]},
-                 {"wakes", q.rx != nullptr ? json::value(q.rx->can_wake()) : json::value{}}});
-        }
-    }
-    return json::value(std::move(list));
 }
 
 service::result service::worker_list() const

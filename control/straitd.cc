@@ -107,8 +107,8 @@ std::optional<std::string> apply(const std::vector<cli::config_command>& command
 }
 
 // Looks ten times a second at links, which groups of flows choose by; twice a second at flows,
-// leases and addresses whose time is up, at what events tell of, at what the store has to hear of,
-// and at what the log had to leave out.
+// leases, addresses and listeners whose time is up, at the load of queues, at what events tell of,
+// at what the store has to hear of, and at what the log had to leave out.
 class watch {
 public:
     watch(asio::io_context& io, virtual_switch& sw, configuration& config)
@@ -131,6 +131,8 @@ private:
                     switch_.look_at_changes();
                     switch_.look_at_leases(bindings::clock::now());
                     switch_.look_at_macs();
+                    switch_.look_at_groups();
+                    switch_.look_at_queues();
                     configuration_.look(std::chrono::steady_clock::now());
                     log_left_out();
                 }
@@ -263,6 +265,7 @@ int serve(const daemon_options& options, const run_dir& folder,
     virtual_switch sw{engine,
                       port_types({engine.rcu(), dpdk.pool(), folder.state_dir(),
                                   engine.worker_count(), xen->backend.get(), xen->why_not})};
+    sw.set_balancing(!options.no_balance);
     xen_adoption adoption{io, sw, xen->backend.get()};
     capture_list captures{io, sw};
     mirror_list mirrors{io, sw};

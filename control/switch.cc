@@ -67,13 +67,15 @@ std::unique_ptr<dataplane::snapshot> virtual_switch::draft() const
     return std::make_unique<snapshot>(held_ ? *held_ : engine_.current());
 }
 
-void virtual_switch::publish(std::unique_ptr<snapshot> next)
+void virtual_switch::publish(std::unique_ptr<snapshot> next, bool moves_queues)
 {
     ++version_;
     put_guards(*next);
     put_taps(*next);
     if (holding_back_) {
         held_ = std::move(next);
+    } else if (moves_queues) {
+        engine_.publish_moved(std::move(next));
     } else {
         engine_.publish(std::move(next));
     }
@@ -323,32 +325,6 @@ outcome<port_index> virtual_switch::free_port_index() const
     }
     return failure{failure_kind::limit, "the switch has " + std::to_string(dataplane::max_ports) +
                                             " ports already, and no room for more"};
-}
-
-std::vector<dataplane::queue_config> virtual_switch::assign_queues(const ports::port& device) const
-{
-    std::vector<std::size_t> load(engine_.worker_count(), 0);
-    for (const auto& [name, p] : ports_) {
-        for (const auto& queue : p.config->queues) {
-            ++load[to_index(queue.worker)];
-        }
-    }
-    // A port's own go to different workers as long as there are any: a worker transmits by one of
-    // them only.
-    std::vector<std::size_t> own(load.size(), 0);
-    std::vector<dataplane::queue_config> queues;
-    for (const auto& pair : device.queues()) {
-        std::size_t best = 0;
-        for (std::size_t i = 1; i < load.size(); ++i) {
-            if (std::tie(own[i], load[i]) < std::tie(own[best], load[best])) {
-                best = i;
-            }
-        }
-        ++own[best];
-        ++load[best];
-        queues.push_back({pair.rx, pair.tx, worker_index{static_cast<std::uint16_t>(best)}});
-    }
-    return queues;
 }
 
 // Null: there is no limit.
@@ -798,7 +774,7 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
         bridges_.at(p.request.bridge).config->macs->set_limit(config->index, p.mac_limit);
     }
     if (forget) {
-        bridges_.at(p.request.bridge).config->macs->flush_port(config->index);
+        forget_learned(p);
     }
     const std::size_t gone = remove_static_macs_not_carried(p);
     log(log_level::info, "control",
@@ -843,7 +819,7 @@ void virtual_switch::look_at_links(steady_time now)
         p.link_up = up;
         p.link->store(up, std::memory_order_relaxed);
         if (!up) {
-            bridges_.at(p.request.bridge).config->macs->flush_port(p.config->index);
+            forget_learned(p);
         }
         tell_of_guest(p, up ? event_kind::link_up : event_kind::link_down, now);
         log(log_level::info, "control", "port " + name + ": link " + (up ? "up" : "down"));

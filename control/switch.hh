@@ -157,6 +157,13 @@ struct port_totals {
     std::array<std::uint64_t, dataplane::drop_reason_count> drops{};
 };
 
+// The same of one of its queue pairs.
+struct queue_totals {
+    std::uint64_t rx_packets{0};
+    std::uint64_t tx_packets{0};
+    std::array<std::uint64_t, dataplane::drop_reason_count> drops{};
+};
+
 // All calls from the control thread.
 class virtual_switch {
 public:
@@ -195,16 +202,22 @@ public:
         port_totals base; // what the index had counted before this port
         port_totals seen; // and what of it is in the bridge's `received`, or was not for it
         bool link_up{false};
-        std::shared_ptr<std::atomic<bool>> link; // the same, for workers
-        ports::port::guests guests{};            // as events tell of them
-        line_limit told{most_told, told_window}; // of those that its guest causes
-        port_totals cleared;                     // when its counters were
+        std::shared_ptr<std::atomic<bool>> link;  // the same, for workers
+        ports::port::guests guests{};             // as events tell of them
+        line_limit told{most_told, told_window};  // of those that its guest causes
+        port_totals cleared;                      // when its counters were
+        std::vector<queue_totals> cleared_queues; // likewise; fewer than it has: none was
         dataplane::port_rate ingress;
         dataplane::port_rate egress;
         dataplane::storm_limits storm;
         std::uint32_t mac_limit; // 0: none
         std::unique_ptr<ports::port> device;
         std::shared_ptr<dataplane::shaper> shaper; // null: it never had a rate to wait for
+        std::map<std::size_t, dataplane::worker_index> pins{}; // by queue pair
+        // By queue pair, as measured last: its cycles then, and its part of its worker's time
+        // before; none: not yet.
+        std::vector<std::uint64_t> measured_cycles{};
+        std::vector<double> loads{};
     };
 
     virtual_switch(dataplane::engine& engine, std::map<std::string, port_type> types);
@@ -341,14 +354,35 @@ public:
     // After it no worker uses its outlet.
     void remove_tap(tap_id id);
 
+    using steady_time = std::chrono::steady_clock::time_point;
+
+    // The queue pair is that worker's from here on, whatever the load. Without loss and in order.
+    outcome<void> pin_queue(const std::string& name, std::size_t queue, std::size_t worker);
+    // Whether it was pinned. It stays where it is until a balance moves it.
+    outcome<bool> unpin_queue(const std::string& name, std::size_t queue);
+    struct queue_move {
+        std::string port;
+        std::size_t queue;
+        dataplane::worker_index from;
+        dataplane::worker_index to;
+    };
+    // Moves what is not pinned, so that the worker that has most to do, by what was measured last,
+    // has less. What was moved. Refused before anything was measured.
+    outcome<std::vector<queue_move>> balance_queues();
+    // Measures, now and then, and has it done by itself where it is worth it.
+    void look_at_queues(steady_time now = std::chrono::steady_clock::now());
+    void set_balancing(bool on) noexcept { balancing_ = on; }
+    [[nodiscard]] std::uint64_t queue_moves() const noexcept { return queue_moves_; }
+
     [[nodiscard]] port_totals totals(const port& p) const;
     // The same since its counters were cleared.
     [[nodiscard]] port_totals since_cleared(const port& p) const;
-    // They begin with 0 again. Returns what they were.
+    // Of each of its queue pairs, since the port's counters were cleared.
+    [[nodiscard]] static std::vector<queue_totals> totals_of_queues(const port& p);
+    // They begin with 0 again, the queues', too. Returns what they were.
     port_totals clear_counters(const std::string& name);
     [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
 
-    using steady_time = std::chrono::steady_clock::time_point;
     // Notices links and guests that came or went: tells of them and forgets what was learned on a
     // lost link.
     void look_at_links(steady_time now = std::chrono::steady_clock::now());
@@ -361,7 +395,7 @@ private:
     using snapshot = dataplane::snapshot;
 
     [[nodiscard]] std::unique_ptr<snapshot> draft() const;
-    void publish(std::unique_ptr<snapshot> next);
+    void publish(std::unique_ptr<snapshot> next, bool moves_queues = false);
     static void put(snapshot& next, std::shared_ptr<const dataplane::port_config> config);
     static void put(snapshot& next, std::shared_ptr<const dataplane::bridge_config> config);
     static void erase_port(snapshot& next, dataplane::port_index index);
@@ -378,6 +412,11 @@ private:
     [[nodiscard]] outcome<dataplane::port_index> free_port_index() const;
     [[nodiscard]] std::vector<dataplane::queue_config>
     assign_queues(const ports::port& device) const;
+    [[nodiscard]] outcome<port*> port_with_queue(const std::string& name, std::size_t queue);
+    // Every one at once; `why` is for those who read of it.
+    void move_queues(const std::vector<queue_move>& moves, std::string_view why);
+    void measure_queues();
+    [[nodiscard]] std::vector<queue_move> plan_moves(double gain) const;
     [[nodiscard]] std::shared_ptr<dataplane::policer>
     make_policer(const dataplane::port_rate& rate) const;
     [[nodiscard]] std::shared_ptr<dataplane::storm_control>
@@ -457,6 +496,14 @@ private:
     std::uint64_t version_{0};
     bool holding_back_{false};
     std::unique_ptr<snapshot> held_; // what release() will publish
+    bool balancing_{true};
+    steady_time next_measure_{};
+    std::uint64_t measured_at_{0}; // TSC; 0: never
+    // By worker: its busy cycles then, and the part of its time before that was no queue's.
+    std::vector<std::uint64_t> measured_busy_{};
+    std::vector<double> other_loads_{};
+    unsigned unbalanced_{0}; // measurements in a row after which a balance was worth it
+    std::uint64_t queue_moves_{0};
 };
 
 } // namespace strait::control

@@ -227,11 +227,13 @@ void examine_workers(const switch_report& r, findings& out)
                                grouped(as_count(member(w, "longest_gap_us"))) + " us once",
                            "a CPU that nobody else runs on"});
         }
-        const auto& awake = as_array(member(w, "kept_awake_by"));
-        if (!awake.empty()) {
-            std::string ports;
-            for (const auto& port : awake) {
-                ports += (ports.empty() ? "" : ", ") + plain(port);
+        const auto about_ports = [&](const char* key, const char* but) {
+            const auto& ports = as_array(member(w, key));
+            if (!ports.empty()) {
+                out.push_back({advice, about,
+                               (ports.size() > 1 ? "ports " : "port ") + plain(member(w, key)) +
+                                   " cannot wake it, so it " + but,
+                               "nothing, if idle power does not matter"});
             }
             out.push_back({advice, about,
                            (awake.size() > 1 ? "ports " : "port ") + ports +

@@ -162,6 +162,24 @@ port_totals virtual_switch::counted(dataplane::port_index index) const
 
 namespace {
 
+// Since the port was made.
+std::vector<queue_totals> counted_of_queues(const virtual_switch::port& p)
+{
+    std::vector<queue_totals> out;
+    for (const dataplane::queue_config& q : p.config->queues) {
+        queue_totals& t = out.emplace_back();
+        if (!q.counters) {
+            continue;
+        }
+        t.rx_packets = q.counters->rx_packets.read();
+        t.tx_packets = q.counters->tx_packets.read();
+        for (std::size_t i = 0; i < t.drops.size(); ++i) {
+            t.drops[i] = q.counters->drops[i].read();
+        }
+    }
+    return out;
+}
+
 port_totals difference(port_totals now, const port_totals& before)
 {
     now.rx_packets -= before.rx_packets;
@@ -191,7 +209,22 @@ port_totals virtual_switch::clear_counters(const std::string& name)
 {
     port& p = ports_.at(name);
     const port_totals now = totals(p);
+    p.cleared_queues = counted_of_queues(p);
     return difference(now, std::exchange(p.cleared, now));
+}
+
+std::vector<queue_totals> virtual_switch::totals_of_queues(const port& p)
+{
+    std::vector<queue_totals> now = counted_of_queues(p);
+    for (std::size_t i = 0; i < std::min(now.size(), p.cleared_queues.size()); ++i) {
+        const queue_totals& before = p.cleared_queues[i];
+        now[i].rx_packets -= before.rx_packets;
+        now[i].tx_packets -= before.tx_packets;
+        for (std::size_t r = 0; r < before.drops.size(); ++r) {
+            now[i].drops[r] -= before.drops[r];
+        }
+    }
+    return now;
 }
 
 } // namespace strait::control

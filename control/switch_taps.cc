@@ -86,7 +86,7 @@ void virtual_switch::reserve_or_free(const std::string& bridge_name, const std::
     }
     publish(std::move(next));
     if (found != ports_.end() && found->second.request.bridge == bridge_name) {
-        bridges_.at(bridge_name).config->macs->flush_port(found->second.config->index);
+        forget_learned(found->second);
     }
 }
 

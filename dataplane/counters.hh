@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 namespace strait::dataplane {
 
@@ -75,6 +76,15 @@ protected:
     ~drop_watcher() = default;
 };
 
+// Of one queue pair of a port, whose worker writes them: what it carried, and what of the port's
+// packets was dropped while they were the queue's. These are in the port's counters, too.
+struct alignas(64) queue_counters {
+    counter rx_packets;
+    counter tx_packets;
+    counter cycles; // of its worker, TSC cycles, for what came by it: all that became of it, too
+    std::array<counter, drop_reason_count> drops;
+};
+
 // What one worker counts of one port. rx: from the port into the switch; tx: out of the switch.
 struct alignas(64) port_counters {
     counter rx_packets;
@@ -83,11 +93,15 @@ struct alignas(64) port_counters {
     counter tx_bytes;
     std::array<counter, drop_reason_count> drops;
     drop_watcher* watcher{nullptr}; // the writer's own; null: nobody wants to see them
+    queue_counters* queue{nullptr}; // of the queue that the writer serves now; null: of none
 
     // Of packets that cannot be shown any more, or never were packets.
     void drop(drop_reason reason, std::uint64_t packets = 1) noexcept
     {
         drops[static_cast<std::size_t>(reason)].add(packets);
+        if (queue != nullptr) {
+            queue->drops[static_cast<std::size_t>(reason)].add(packets);
+        }
     }
     void drop(drop_reason reason, const packet& p) noexcept
     {
@@ -105,6 +119,23 @@ struct alignas(64) port_counters {
             }
         }
     }
+};
+
+// For as long as it is there, what a worker drops at a port is a queue's.
+class queue_in_turn {
+public:
+    queue_in_turn(port_counters& port, queue_counters* queue) noexcept
+        : port_{port}, before_{std::exchange(port.queue, queue)}
+    {}
+    ~queue_in_turn() { port_.queue = before_; }
+    queue_in_turn(const queue_in_turn&) = delete;
+    queue_in_turn& operator=(const queue_in_turn&) = delete;
+    queue_in_turn(queue_in_turn&&) = delete;
+    queue_in_turn& operator=(queue_in_turn&&) = delete;
+
+private:
+    port_counters& port_;
+    queue_counters* before_;
 };
 
 // What a worker says of itself. Cycles are TSC cycles. busy + idle + asleep is all of the worker's

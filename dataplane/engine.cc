@@ -4,8 +4,11 @@
 
 #include "dataplane/worker.hh"
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include <rte_cycles.h>
 #include <rte_errno.h>
@@ -72,15 +75,67 @@ void engine::stop() noexcept
 
 void engine::publish(std::unique_ptr<const snapshot> next)
 {
-    auto* const fresh = new published{std::move(next), *this};
-    const published* const old = current_.exchange(fresh, std::memory_order_acq_rel);
+    swap(std::make_unique<published>(std::move(next), *this));
+}
+
+// A worker that says that it is quiescent after the gate has changed looks at the gate before it
+// does anything else.
+void engine::publish_moved(std::unique_ptr<const snapshot> next)
+{
+    auto fresh = std::make_unique<published>(std::move(next), *this);
+    gate_.store(gate::inboxes);
+    rcu_.wake_all();
+    rcu_.synchronize();
+    // What goes round in tunnels, from worker to worker, is not waited for without end.
+    constexpr std::chrono::milliseconds patience{500};
+    const auto until = std::chrono::steady_clock::now() + patience;
+    for (bool settled = false; !settled && std::chrono::steady_clock::now() < until;) {
+        // Nothing is handed over behind the back of who looks at the rings one by one.
+        const std::uint64_t before = handed_over();
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        const bool empty = inboxes_are_empty();
+        rcu_.synchronize(); // what was taken by then is delivered, or was handed on
+        settled = empty && handed_over() == before;
+        std::this_thread::yield(); // those who sleep wake
+    }
+    gate_.store(gate::closed);
+    rcu_.synchronize();
+    swap(std::move(fresh));
+}
+
+void engine::swap(std::unique_ptr<published> fresh) noexcept
+{
+    const std::unique_ptr<published> old{
+        current_.exchange(fresh.release(), std::memory_order_acq_rel)};
+    gate_.store(gate::open);
     rcu_.wake_all();
     rcu_.synchronize();
     // A worker that may sleep by the new plan, and does, may have been handed packets by one that
     // did not ring, since by the old plan it need not. And one that sleeps still may keep open
     // what a port that went is about to close.
     rcu_.rouse_all();
-    delete old;
+}
+
+bool engine::inboxes_are_empty() const noexcept
+{
+    for (const auto& to : workers_) {
+        for (std::size_t from = 0; from < workers_.size(); ++from) {
+            if (workers_[from] != to &&
+                !to->inbox(worker_index{static_cast<std::uint16_t>(from)}).empty()) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+std::uint64_t engine::handed_over() const noexcept
+{
+    std::uint64_t sum = 0;
+    for (const auto& w : workers_) {
+        sum += w->counters().handed_over.read();
+    }
+    return sum;
 }
 
 const snapshot& engine::current() const noexcept

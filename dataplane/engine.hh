@@ -10,6 +10,8 @@
 #include "dataplane/types.hh"
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -59,6 +61,11 @@ public:
     // Control thread. Swaps the snapshot and returns after a grace period: what only the old one
     // referred to is no longer seen by any worker.
     void publish(std::unique_ptr<const snapshot> next);
+    // The same for a snapshot in which queues have other workers than before. For a moment no
+    // worker takes from any port, and what they have handed to each other is delivered; so nothing
+    // is lost, and no packet overtakes another. A device that keeps little for those who do not
+    // look may lose some.
+    void publish_moved(std::unique_ptr<const snapshot> next);
     [[nodiscard]] const snapshot& current() const noexcept; // control thread
 
     [[nodiscard]] rcu_domain& rcu() noexcept { return rcu_; }
@@ -86,7 +93,17 @@ private:
     friend class worker;
     friend struct published;
 
+    // What workers may do.
+    enum class gate : std::uint8_t {
+        open,
+        inboxes, // deliver what others handed over, and nothing else
+        closed   // nothing: what there is may be exchanged under them
+    };
+
     void stop() noexcept;
+    void swap(std::unique_ptr<published> fresh) noexcept;
+    [[nodiscard]] bool inboxes_are_empty() const noexcept;
+    [[nodiscard]] std::uint64_t handed_over() const noexcept; // by all workers
 
     engine_settings settings_;
     rcu_domain rcu_;
@@ -94,6 +111,7 @@ private:
     std::uint64_t start_tsc_;
     std::uint64_t tsc_hz_;
     std::atomic<published*> current_{nullptr};
+    std::atomic<gate> gate_{gate::open};
     std::unique_ptr<conntrack::store> connections_;
     std::vector<std::unique_ptr<worker>> workers_;
 };

@@ -19,6 +19,7 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <sched.h>
+#include <sys/prctl.h>
 
 namespace strait::dataplane {
 
@@ -69,7 +70,7 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
         for (const queue_config& q : port->queues) {
             worker_plan& own = plans[to_index(q.worker)];
             if (q.rx != nullptr) {
-                own.sources.push_back({q.rx, port.get()});
+                own.sources.push_back({q.rx, port.get(), q.counters.get(), q.rx->can_wake()});
             }
             if (q.tx == nullptr) {
                 continue;
@@ -81,9 +82,10 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
             }
             const bool shaped = port->egress_shaper && &q == &port->queues.front();
             sink.queue = shaped ? port->egress_shaper.get() : q.tx;
+            sink.counters = q.counters.get();
             sink.may_close = q.worker != first->worker;
             if (shaped) {
-                own.shapers.push_back({port->egress_shaper.get(), port.get()});
+                own.shapers.push_back({port->egress_shaper.get(), port.get(), q.counters.get()});
             }
         }
         if (first != nullptr) {
@@ -193,6 +195,11 @@ void worker::run() noexcept
     last_tsc_ = rte_rdtsc();
     unsigned idle_polls = 0;
     while (!stop_.load(std::memory_order_relaxed)) {
+        if (const auto gate = engine_.gate_.load(std::memory_order_acquire);
+            gate != engine::gate::open) [[unlikely]] {
+            wait_at_gate(gate == engine::gate::inboxes);
+            continue;
+        }
         const std::uint64_t tsc = last_tsc_;
         if (tsc >= next_second_) [[unlikely]] {
             const std::uint64_t passed = (tsc - next_second_) / engine_.tsc_hz_ + 1; // many asleep
@@ -202,8 +209,19 @@ void worker::run() noexcept
         published* const p = engine_.current_.load(std::memory_order_acquire);
         const iteration now{tsc, p->config.get(), &p->plans[to_index(index_)]};
         taps_.look_at(*now.config);
-        bool busy = now.plan->order.run(tsc, poll_inboxes(now), [&](std::size_t source) noexcept {
-            return poll(now.plan->sources[source], now);
+        const bool handed_over = poll_inboxes(now);
+        std::uint64_t begun = handed_over ? rte_rdtsc() : tsc;
+        bool busy = now.plan->order.run(tsc, handed_over, [&](std::size_t number) noexcept {
+            const worker_plan::source& source = now.plan->sources[number];
+            if (!poll(source, now)) {
+                return false;
+            }
+            if (source.counters != nullptr) {
+                const std::uint64_t end = rte_rdtsc();
+                source.counters->cycles.add(end - begun);
+                begun = end;
+            }
+            return true;
         });
         if (const std::uint64_t waits = now.plan->order.take_waits(); waits > 0) [[unlikely]] {
             flows_.entries().counters.waits.add(waits);
@@ -242,6 +260,24 @@ void worker::run() noexcept
     ended_.store(true, std::memory_order_release);
 }
 
+// While queues change their workers.
+void worker::wait_at_gate(bool inboxes) noexcept
+{
+    bool busy = false;
+    if (inboxes) {
+        published* const p = engine_.current_.load(std::memory_order_acquire);
+        const iteration now{last_tsc_, p->config.get(), &p->plans[to_index(index_)]};
+        taps_.look_at(*now.config);
+        busy = poll_inboxes(now);
+        notifications_.flush();
+    }
+    engine_.rcu_.quiescent(index_);
+    if (engine_.settings_.share_cpus) {
+        sched_yield();
+    }
+    account(rte_rdtsc(), busy);
+}
+
 bool worker::poll(const worker_plan::source& source, const iteration& now) noexcept
 {
     port_counters& counters = port_counters_[to_index(source.port->index)];
@@ -253,6 +289,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
         &notifications_,
         expected == no_port ? nullptr : now.plan->sinks[to_index(expected)].queue,
         packet_cost_};
+    const queue_in_turn own{counters, source.counters};
     burst& b = *burst_;
     b.clear();
     if (source.queue->receive(b, context) == ports::rx_queue::poll::empty) {
@@ -260,6 +297,9 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     }
     notifications_.flush();
     counters_.rx_packets.add(b.count);
+    if (source.counters != nullptr) {
+        source.counters->rx_packets.add(b.count);
+    }
     taken_ += b.count;
     const std::size_t received = b.count;
     if (source.port->ingress) [[unlikely]] {
@@ -435,12 +475,21 @@ bool worker::give(std::span<packet* const> packets, bool complete, const port_co
         const std::uint64_t before = counters.tx_packets.read();
         const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
                                            &notifications_};
+        // A mirror's copies are not the queue's: what becomes of them is the mirror's to tell.
+        queue_counters* const own = &counters == &port_counters_[to_index(port.index)]
+                                        ? now.plan->sinks[to_index(port.index)].counters
+                                        : nullptr;
+        const queue_in_turn in_turn{counters, own};
         if (complete) [[likely]] {
             queue->transmit(packets, context);
         } else {
             transmit(packets, *queue, context);
         }
-        counters_.tx_packets.add(counters.tx_packets.read() - before);
+        const std::uint64_t sent = counters.tx_packets.read() - before;
+        counters_.tx_packets.add(sent);
+        if (own != nullptr) {
+            own->tx_packets.add(sent);
+        }
         return false;
     }
     const worker_plan::sink& sink = now.plan->sinks[to_index(port.index)];
@@ -587,8 +636,8 @@ void worker::hand_over(std::span<packet* const> packets, const port_config& port
 }
 
 // Until one of the sources, another worker or control has something, what waits for a rate may go,
-// or connections are over. `now` may be gone afterwards.
-// Whoever wakes it for nothing does so once in `patience_`.
+// connections are over, or a source that cannot wake it is to be looked at. `now` may be gone
+// afterwards. Whoever wakes it for nothing does so once in `patience_`.
 void worker::sleep(const iteration& now) noexcept
 {
     doorbell& bell = engine_.rcu_.bell(index_);
@@ -609,8 +658,8 @@ void worker::sleep(const iteration& now) noexcept
         }
         counters_.asleep.begin(last_tsc_);
         engine_.rcu_.go_offline(index_);
-        (void)::ppoll(wakers_.data(), wakers_.size(), until == shaper::never ? nullptr : &longest,
-                      nullptr);
+        const int rang = ::ppoll(wakers_.data(), wakers_.size(),
+                                 until == shaper::never ? nullptr : &longest, nullptr);
         engine_.rcu_.go_online(index_);
         last_tsc_ = rte_rdtsc();
         counters_.asleep.end(last_tsc_);
@@ -668,7 +717,7 @@ bool worker::listen(const iteration& now) noexcept
     waker_counts_.clear();
     for (const worker_plan::source& source : now.plan->sources) {
         const std::size_t before = wakers_.size();
-        if (!source.queue->list_wakers(wakers_)) {
+        if (source.wakes && !source.queue->list_wakers(wakers_)) {
             return false; // before anybody is asked
         }
         waker_counts_.push_back(wakers_.size() - before);
@@ -677,7 +726,8 @@ bool worker::listen(const iteration& now) noexcept
     (void)::poll(wakers_.data(), wakers_.size(), 0);
     std::span<const pollfd> left = std::span{wakers_}.subspan(1);
     for (std::size_t i = 0; i < waker_counts_.size(); ++i) {
-        if (!now.plan->sources[i].queue->ask_to_wake(left.first(waker_counts_[i]))) {
+        const worker_plan::source& source = now.plan->sources[i];
+        if (source.wakes && !source.queue->ask_to_wake(left.first(waker_counts_[i]))) {
             return false;
         }
         left = left.subspan(waker_counts_[i]);

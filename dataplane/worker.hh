@@ -36,13 +36,16 @@ struct worker_plan {
     struct source {
         ports::rx_queue* queue;
         const port_config* port;
+        queue_counters* counters; // null: none
+        bool wakes;               // its worker
     };
     struct sink {
-        ports::tx_queue* queue{nullptr}; // of ours; null: another worker's, or none
-        worker_index owner{};            // of the port's first, who gets what has no queue here
-        bool reachable{false};           // there is one
-        bool wake_owner{false};          // who may be asleep
-        bool may_close{false};           // `queue` is not the first
+        ports::tx_queue* queue{nullptr};   // of ours; null: another worker's, or none
+        queue_counters* counters{nullptr}; // of that queue; null: none
+        worker_index owner{};              // of the port's first, who gets what has no queue here
+        bool reachable{false};             // there is one
+        bool wake_owner{false};            // who may be asleep
+        bool may_close{false};             // `queue` is not the first
 
         // The queue that takes packets now; null: they are to be handed over, if to anybody.
         [[nodiscard]] ports::tx_queue* open_queue() const noexcept
@@ -53,6 +56,7 @@ struct worker_plan {
     struct shaped {
         shaper* queue; // the sink's, of ours
         const port_config* port;
+        queue_counters* counters; // null: none
     };
     std::vector<source> sources;
     poll_order order; // of the sources
@@ -124,6 +128,7 @@ private:
         worker_plan* plan;
     };
 
+    void wait_at_gate(bool inboxes) noexcept;
     [[nodiscard]] bool poll(const worker_plan::source& source, const iteration& now) noexcept;
     [[nodiscard]] bool poll_inboxes(const iteration& now) noexcept;
     // `handed_over`: by another worker, which has shown the packets to taps.

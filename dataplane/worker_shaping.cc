@@ -16,6 +16,7 @@ bool worker::release_waiting(const iteration& now) noexcept
             continue;
         }
         port_counters& counters = port_counters_[to_index(s.port->index)];
+        const queue_in_turn in_turn{counters, s.counters};
         if (!s.port->admin_up) {
             s.queue->drop_all(drop_reason::egress_disabled, counters);
             continue;
@@ -32,7 +33,11 @@ bool worker::release_waiting(const iteration& now) noexcept
                                            &notifications_};
         burst_->clear();
         released = s.queue->release(context, *burst_) > 0 || released;
-        counters_.tx_packets.add(counters.tx_packets.read() - before);
+        const std::uint64_t sent = counters.tx_packets.read() - before;
+        counters_.tx_packets.add(sent);
+        if (s.counters != nullptr) {
+            s.counters->tx_packets.add(sent);
+        }
     }
     return released;
 }

@@ -41,7 +41,7 @@ struct queue_context {
     std::uint64_t packet_cost{0}; // for receive(): TSC cycles of a packet in a long burst, lately
 };
 
-// Towards the switch. One worker calls, the same one from publication to removal.
+// Towards the switch. One worker calls at a time: another one after engine::publish_moved().
 class rx_queue {
 public:
     virtual ~rx_queue() = default;
@@ -63,7 +63,7 @@ public:
     // may be 100 microseconds late. A device that nobody looks at loses what it has no room for.
     [[nodiscard]] virtual bool sender_waits() const noexcept { return false; }
 
-    // Whether the calls below can be used. A worker with a queue that cannot wake it never sleeps.
+    // Whether the calls below can be used.
     [[nodiscard]] virtual bool can_wake() const noexcept { return false; }
     // Before its worker sleeps, both in the same iteration. Adds the descriptors that will be
     // readable when something comes; false: something is there. May allocate.
@@ -73,7 +73,7 @@ public:
     virtual bool ask_to_wake(std::span<const pollfd> /*own*/) noexcept { return false; }
 };
 
-// Out of the switch. One worker calls.
+// Out of the switch. One worker calls at a time, likewise.
 class tx_queue {
 public:
     virtual ~tx_queue() = default;

@@ -4,6 +4,7 @@
 
 #include "dataplane/ip.hh"
 #include "dataplane/parse.hh"
+#include "dataplane/sum.hh"
 
 #include <algorithm>
 #include <cstring>
@@ -73,15 +74,6 @@ void finish_frame(packet_slot& p, std::size_t length, vlan_id vlan) noexcept
     if (vlan != vlan_id{}) {
         push_tag(p, vlan.value());
     }
-}
-
-std::uint64_t sum_of(const std::byte* at, std::size_t size) noexcept
-{
-    std::uint64_t sum = 0;
-    for (; size >= 2; at += 2, size -= 2) {
-        sum += load<std::uint16_t>(at);
-    }
-    return size == 1 ? sum + load<std::uint8_t>(at) : sum;
 }
 
 // Fills ICMPv6's checksum behind the IPv6 header at `ip`.

@@ -74,6 +74,32 @@ def test_pairs_come_and_go_under_a_stream(house):
     assert guests[0].ping(guests[1], count=5, interval=0.05, timeout=5).lost == 0
 
 
+def test_their_workers_change_under_a_stream(house):
+    """Each port's queues, of several pairs each, go to and fro between the workers."""
+    switch, guests = house
+    for port, guest in zip(("vm1", "vm2"), guests):
+        use(switch, port, guest, PAIRS)
+    queues = [(q["port"], q["queue"], q["worker"]) for q in switch.ctl("queue list")]
+    assert len(queues) == 4, queues
+    switch.ctl("stats --clear")
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        stream = threads.submit(guests[0].stream, guests[1], 4 << 20)
+        for turn in itertools.count():
+            if stream.done():
+                break
+            for port, queue, worker in queues:
+                switch.ctl("queue", "pin", port, queue, (worker + turn) % 2)
+        stream.result()
+    for port, queue, worker in queues:
+        switch.ctl("queue", "pin", port, queue, worker)
+        switch.ctl("queue", "unpin", port, queue)
+    assert turn > 3
+    dropped = {reason for port in switch.ctl("drops")["ports"]
+               for reason, count in port["drops"].items() if count}
+    assert dropped <= {"receiver_full", "handover_full"}, dropped
+    assert guests[0].ping(guests[1], count=5, interval=0.05, timeout=5).lost == 0
+
+
 def test_each_ring_goes_on_after_a_kill(house):
     """By ring positions of all pairs, and as many of them as the port was made with."""
     switch, guests = house

@@ -89,6 +89,8 @@ constexpr auto examples = std::to_array<example>({
                        "limit":50,"limit_bytes":100000,"max_wait":7})"},
     {"shaper.del", R"({"port":"s","class":1})"},
     {"ct.limit", R"({"zone":7,"set":50})"},
+    {"queue.pin", R"({"port":"a","queue":0,"worker":1})"},
+    {"queue.unpin", R"({"port":"b","queue":0})"},
     {"tlv-map.add", R"({"bridge":"br0","options":"{class=0x102,type=0x81,len=8}->tun_metadata1"})"},
     {"tlv-map.del", R"({"bridge":"br1","options":"tun_metadata0"})"},
     {"config.apply", R"({"document":"{\"version\":1,\"bridges\":[{\"name\":\"only\"}]}"})"},
@@ -139,6 +141,7 @@ protected:
         done("acl.attach", R"({"names":"web","port":"a"})");
         done("ct.limit", R"({"set":1000})");
         done("ct.limit", R"({"port":"b","set":10})");
+        done("queue.pin", R"({"port":"b","queue":0,"worker":0})");
         done("mirror.add", R"({"name":"m1","bridge":"br0","select_all":true,"output_vlan":98})");
     }
     // What comes in several requests.

@@ -144,13 +144,26 @@ TEST(rates, of_a_port_made_again_begin_at_zero)
 TEST(tables, of_queues_tell_which_are_polled)
 {
     const std::string text = to_text(*find_method(methods(), "queue.list"), json::parse(R"([
-        {"port":"vm1","queue":0,"rx":true,"tx":true,"worker":1,"cpu":3,"wakes":true},
-        {"port":"up0","queue":0,"rx":true,"tx":true,"worker":0,"cpu":2,"wakes":false},
-        {"port":"out","queue":1,"rx":false,"tx":true,"worker":0,"cpu":2,"wakes":null}])"));
-    EXPECT_EQ(text, "PORT  QUEUE  DIRECTION  WORKER  CPU  WAKES\n"
-                    "vm1       0  rx tx           1    3  yes\n"
-                    "up0       0  rx tx           0    2  no, polled\n"
-                    "out       1  tx              0    2  -\n");
+        {"port":"vm1","queue":0,"rx":true,"tx":true,"worker":1,"pinned":true,"cpu":3,"load":12.34,
+         "wakes":true,
+         "rx_packets":1000,"rx_dropped":3,"tx_packets":2,"tx_dropped":12,
+         "drops":{"bad_offload":3,"receiver_full":12}},
+        {"port":"up0","queue":0,"rx":true,"tx":true,"worker":0,"pinned":false,"cpu":2,"load":0,
+         "wakes":false,
+         "rx_packets":0,"rx_dropped":0,"tx_packets":0,"tx_dropped":0,"drops":{}},
+        {"port":"out","queue":1,"rx":false,"tx":true,"worker":0,"pinned":false,"cpu":2,"load":null,
+         "wakes":null,
+         "rx_packets":0,"rx_dropped":0,"tx_packets":0,"tx_dropped":0,"drops":{}}])"));
+    EXPECT_EQ(
+        text,
+        "PORT  QUEUE  DIRECTION  WORKER      CPU    LOAD  WAKES       RX PACKETS  RX DROPPED  "
+        "TX PACKETS  TX DROPPED  DROPS\n"
+        "vm1       0  rx tx      1 (pinned)    3  12.3 %  yes              1,000           3  "
+        "         2          12  bad_offload 3, receiver_full 12\n"
+        "up0       0  rx tx      0             2   0.0 %  no, polled           0           0  "
+        "         0           0  -\n"
+        "out       1  tx         0             2       -  -                    0           0  "
+        "         0           0  -\n");
 }
 
 TEST(rates, of_workers_are_their_load_between_the_looks)

@@ -62,6 +62,8 @@ TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
         {"port.del", R"({"name":"d"})"},
         {"mac.add", R"({"mac":"02:00:00:00:00:01","port":"a"})"},
         {"mac.del", R"({"mac":"02:00:00:00:00:01","bridge":"br0"})"},
+        {"queue.pin", R"({"port":"a","queue":0,"worker":1})"},
+        {"queue.unpin", R"({"port":"a","queue":0})"},
     };
     for (const auto* name :
          {"bridge.add", "bridge.set", "bridge.list", "bridge.del", "port.add",    "port.set",
@@ -387,6 +389,97 @@ TEST_F(methods_of_the_service, list_queues)
     EXPECT_EQ(ask("queue.list", R"({"name":"b"})").at(0).at("port"), "b");
     EXPECT_EQ(ask("queue.list", R"({"name":"b"})").as_array().size(), 1U);
     EXPECT_THAT(why("queue.list", R"({"name":"x"})"), HasSubstr("there is no port x"));
+}
+
+TEST_F(methods_of_the_service, pin_queues_to_workers)
+{
+    add_two_ports();
+    const auto of_a = [this] { return ask("queue.list", R"({"name":"a"})").at(0); };
+    EXPECT_EQ(of_a().at("worker"), 0);
+    EXPECT_EQ(of_a().at("pinned"), false);
+    EXPECT_EQ(ask("queue.pin", R"({"port":"a","queue":0,"worker":1})").at("worker"), 0);
+    EXPECT_EQ(of_a().at("worker"), 1);
+    EXPECT_EQ(of_a().at("cpu"), 1);
+    EXPECT_EQ(of_a().at("pinned"), true);
+    EXPECT_EQ(ask("worker.list").at("workers").at(1).at("queues").as_array().size(), 2U);
+    EXPECT_EQ(ask("queue.pin", R"({"port":"a","queue":0,"worker":1})").at("worker"), 1);
+    EXPECT_EQ(switch_.queue_moves(), 1U) << "it was there already";
+    EXPECT_EQ(ask("queue.unpin", R"({"port":"a","queue":0})").at("removed"), true);
+    EXPECT_EQ(ask("queue.unpin", R"({"port":"a","queue":0})").at("removed"), false);
+    EXPECT_EQ(of_a().at("worker"), 1) << "it stays until there is a reason to move it";
+
+    EXPECT_EQ(why("queue.pin", R"({"port":"a","queue":0,"worker":2})"),
+              "there is no worker 2; there are workers 0 to 1");
+    EXPECT_EQ(why("queue.pin", R"({"port":"a","queue":1,"worker":0})"),
+              "port a has no queue 1; it has queue 0 alone");
+    EXPECT_THAT(why("queue.pin", R"({"port":"x","queue":0,"worker":0})"),
+                HasSubstr("there is no port x"));
+    EXPECT_THAT(why("queue.unpin", R"({"port":"x","queue":0})"), HasSubstr("there is no port x"));
+    EXPECT_THAT(why("queue.pin", R"({"port":"a","queue":0,"worker":64})"), HasSubstr("0 to 63"));
+    EXPECT_EQ(of_a().at("pinned"), false);
+}
+
+TEST_F(methods_of_the_service, balance_what_queues_take)
+{
+    add_two_ports();
+    ask("port.add", R"({"name":"c","bridge":"br0","type":"host"})");
+    const auto place = [this](const char* port) {
+        return dataplane::to_index(switch_.ports().at(port).config->queues.at(0).worker);
+    };
+    ask("queue.pin", R"({"port":"a","queue":0,"worker":0})");
+    ask("queue.pin", R"({"port":"b","queue":0,"worker":0})");
+    ask("queue.pin", R"({"port":"c","queue":0,"worker":0})");
+    ask("queue.unpin", R"({"port":"a","queue":0})");
+    ask("queue.unpin", R"({"port":"b","queue":0})");
+    auto now = std::chrono::steady_clock::time_point{std::chrono::hours{1}};
+    std::uint64_t measured = 0;
+    // Of the time that passes until the switch looks: parts of it, in percent.
+    const auto work = [&](unsigned a, unsigned b, unsigned c) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+        const std::uint64_t passed = rte_rdtsc() - measured;
+        const auto add = [&](const char* port, unsigned percent) {
+            switch_.ports().at(port).config->queues.at(0).counters->cycles.add(passed * percent /
+                                                                               100);
+        };
+        add("a", a);
+        add("b", b);
+        add("c", c);
+        now += std::chrono::seconds{6};
+        measured = rte_rdtsc();
+        switch_.look_at_queues(now);
+    };
+    work(0, 0, 0);
+    EXPECT_TRUE(ask("queue.list").at(0).at("load").is_null()) << "since when?";
+    EXPECT_THAT(why("queue.balance", "{}"), HasSubstr("was not yet: try again"));
+    work(30, 10, 10);
+    EXPECT_NEAR(ask("queue.list", R"({"name":"a"})").at(0).at("load").as_double(), 30, 10);
+    work(30, 10, 10);
+    EXPECT_EQ(place("a"), 0U) << "nobody waits";
+    work(40, 30, 20);
+    EXPECT_EQ(place("a"), 0U) << "once may be by chance";
+    work(10, 10, 0);
+    work(40, 30, 20);
+    EXPECT_EQ(place("a"), 0U) << "and so may twice with a break";
+    switch_.set_balancing(false);
+    work(40, 30, 20);
+    work(40, 30, 20);
+    EXPECT_EQ(place("a"), 0U);
+    switch_.set_balancing(true);
+    work(40, 30, 20);
+    work(40, 30, 20);
+    EXPECT_EQ(place("a"), 1U);
+    EXPECT_EQ(place("b"), 0U);
+    EXPECT_EQ(place("c"), 0U);
+    const auto moved = ask("events").at("events").as_array().back();
+    EXPECT_EQ(moved.at("event"), "queue_moved") << json::serialize(moved);
+    EXPECT_EQ(moved.at("port"), "a");
+    work(40, 0, 30);
+    work(40, 0, 30);
+    EXPECT_EQ(place("a"), 1U) << "it is right as it is";
+    // By hand less is enough.
+    work(10, 20, 20);
+    EXPECT_EQ(json::serialize(ask("queue.balance").at("moved")),
+              R"([{"port":"b","queue":0,"from":0,"to":1}])");
 }
 
 } // namespace

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Queues that change their workers under traffic: nothing is lost, twice or out of its order, with
+bench's load generator as the guests, which number every frame, and between a namespace's kernel and
+another's."""
+
+import concurrent.futures
+import itertools
+import json
+
+import pytest
+
+import lab as parts
+
+WORKERS = 2
+
+
+@pytest.fixture
+def generate(tmp_path):
+    """Starts the generator between two sockets with more of its words."""
+    program = parts.binaries() / "strait-generator"
+    if not program.exists():
+        pytest.skip(f"skipped: {program} was not built")
+    begun = []
+
+    def start(ends, *words):
+        begun.append(parts.Process(
+            [program, "--end-a", f"vhost:{ends[0]}", "--end-b", f"vhost:{ends[1]}", "--no-huge",
+             *words], tmp_path / "generator"))
+        return begun[-1]
+    yield start
+    for process in begun:
+        process.kill()
+
+
+@pytest.fixture
+def switch(lab):
+    made = lab.switch(workers="0,1", persist=True)
+    made.ctl("bridge add br0")
+    return made
+
+
+def workers_of(switch):
+    return {(q["port"], q["queue"]): q["worker"] for q in switch.ctl("queue list")}
+
+
+def drops(switch):
+    return {(port["name"], reason): count for port in switch.ctl("drops")["ports"]
+            for reason, count in port["drops"].items() if count}
+
+
+def move_while(switch, ports, goes_on):
+    """Moves the ports' first queues as fast as can be while goes_on() is true; how often."""
+    moves = 0
+    for turn in itertools.count():
+        if not goes_on():
+            return moves
+        port = ports[turn % len(ports)]
+        worker = (turn // len(ports) + turn) % WORKERS
+        moves += switch.ctl("queue", "pin", port, 0, worker)["worker"] != worker
+    return moves
+
+
+@pytest.mark.parametrize("packed", (0, 1), ids=("split", "packed"))
+def test_moved_under_load(switch, generate, packed):
+    sockets = [switch.add_vhost(name) for name in ("a", "b")]
+    # Slow enough that what comes while another process has a CPU finds room in every ring.
+    generator = generate(sockets, "--packed", packed, "--queue-size", 1024, "--flows", 64,
+                         "--sequence", "--rate", 0.04, "--warm-up", 1, "--seconds", 4,
+                         "--settle", 0.5)
+    generator.wait_log('"measure_begin"', 60)
+    moves = move_while(switch, ("a", "b"), lambda: generator.running)
+    assert generator.wait(30) == 0, generator.log()
+    result = json.loads(generator.log().splitlines()[-1])
+    assert moves > 20
+    assert result["a_to_b"]["received"] + result["b_to_a"]["received"] > 100_000
+    sequence = result["sequence"]
+    assert (sequence["lost"], sequence["duplicated"], sequence["reordered"]) == (0, 0, 0), (
+        sequence, drops(switch))
+    assert result["corrupt"] == result["foreign"] == 0, result
+    moved = [e for e in switch.ctl("events")["events"] if e["event"] == "queue_moved"]
+    assert len(moved) >= moves and {e["why"] for e in moved} == {"pinned"}
+
+
+def test_moved_under_kernels_streams(lab, switch):
+    """Between two namespaces by taps, by whose descriptors workers are woken."""
+    hosts = []
+    for number in (1, 2):
+        tap = f"q{switch.process.pid}n{number}"
+        switch.add_nic(f"h{number}", f"net_tap_{tap},iface={tap}")
+        hosts.append(lab.netns().adopt(tap, f"10.0.0.{number}"))
+    hosts[0].wait_ping(hosts[1], 20)
+    switch.ctl("stats --clear")
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        streams = [threads.submit(a.stream, b, 8 << 20) for a, b in (hosts, hosts[::-1])]
+        moves = move_while(switch, ("h1", "h2"), lambda: not all(s.done() for s in streams))
+        assert all(stream.result().size == 8 << 20 for stream in streams)
+    assert moves > 5
+    assert not drops(switch)
+
+
+def test_pins_are_kept_and_come_back(lab, switch):
+    switch.add_vhost("a")
+    switch.add_vhost("b")
+    before = workers_of(switch)
+    assert sorted(before.values()) == [0, 1], "a new port's go to who has fewest"
+    switch.ctl("queue", "pin", "b", 0, before["a", 0])
+    assert workers_of(switch)["b", 0] == before["a", 0]
+    assert "pins" in switch.ctl("config show")
+    switch.kill()
+    switch.start()
+    (b,) = switch.ctl("queue list b")
+    assert (b["worker"], b["pinned"]) == (before["a", 0], True)
+    status, text, _ = switch.text("queue list b")
+    assert status == 0 and f"{b['worker']} (pinned)" in text
+    assert switch.ctl("queue unpin b 0")["removed"]
+    status, _, said = switch.text("queue pin b 3 0")
+    assert status == 1 and "port b has no queue 3" in said
+    status, _, said = switch.text("queue pin b 0 7")
+    assert status == 1 and "there is no worker 7; there are workers 0 to 1" in said
+
+
+def test_a_pin_to_a_worker_that_is_gone_waits_or_ends(lab, tmp_path):
+    before = lab.switch(workers="0,1", state_dir=tmp_path)
+    before.ctl("bridge add br0")
+    before.add_vhost("a", "--queues", 2)
+    for queue in (0, 1):
+        before.ctl("queue", "pin", "a", queue, 1 - queue)
+    before.stop()
+    after = lab.switch(workers="0", state_dir=tmp_path)
+    missing = after.ctl("config show")["missing"]
+    assert [m["what"] for m in missing] == ["pinned queue a queue 0", "pinned queue a queue 1"]
+    assert after.ctl("queue unpin a 0")["removed"] and after.ctl("queue unpin a 1")["removed"]
+    shown = after.ctl("config show")
+    assert "missing" not in shown and "pins" not in shown, shown
+    assert not after.ctl("queue unpin a 0")["removed"]
+
+
+def test_balanced_by_itself(lab, generate):
+    """Two guests that keep one worker busy, and another worker with nothing to do. The generator
+    has the other CPU."""
+    switch = lab.switch(workers="1,1")
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in ("a", "b")]
+    for name in ("a", "b"):
+        switch.ctl("queue", "pin", name, 0, 0)
+        switch.ctl("queue", "unpin", name, 0)
+    generator = generate(sockets, "--seconds", 90)
+    parts.wait_until(lambda: len(set(workers_of(switch).values())) == 2, 80,
+                     "one of the two queues going to the other worker")
+    generator.check_running()
+    (moved,) = [e for e in switch.ctl("events")["events"] if e.get("why") == "balance"]
+    assert (moved["from"], moved["to"]) == (0, 1)
+
+
+def test_a_nic_spreads_its_flows_over_workers(lab, tmp_path):
+    """Two queue pairs of one interface, each its own worker's, then both the same one's: every flow
+    in its order."""
+    netns = lab.netns()
+    netns.sh("ip tuntap add dev a mode tap; ip link set dev a txqueuelen 20000 up; "
+             "sysctl -qw net.ipv6.conf.a.disable_ipv6=1")
+    switch = lab.switch(workers="0,1", netns=netns, arguments=["--no-balance"])
+    switch.ctl("bridge add br0")
+    switch.add_nic("up0", "net_af_packet0,iface=a", "--queues", 16)  # more than there are workers
+    socket = switch.add_vhost("vm1")
+    assert switch.ctl("port show up0")["details"]["rx_queues"] == WORKERS
+    program = parts.binaries() / "strait-generator"
+    if not program.exists():
+        pytest.skip(f"skipped: {program} was not built")
+    before = [0, 0]
+    for workers in ((0, 1), (1, 1), (1, 0)):
+        for queue, worker in enumerate(workers):
+            switch.ctl("queue", "pin", "up0", queue, worker)
+        process = parts.Process(
+            netns.argv(*map(str, (program, "--end-a", "tap:a", "--end-b", f"vhost:{socket}",
+                                  "--no-huge", "--flows", 200, "--sequence", "--rate", 0.02,
+                                  "--warm-up", 0, "--seconds", 0.5, "--settle", 0.5,
+                                  "--verify-every", 1))), tmp_path / "generator")
+        assert process.wait(60) == 0, process.log()
+        result = json.loads(process.log().splitlines()[-1])
+        assert result["a_to_b"]["received"] > 0 and result["b_to_a"]["received"] > 0
+        assert result["corrupt"] == 0
+        assert result["sequence"]["reordered"] == result["sequence"]["duplicated"] == 0
+        rows = switch.ctl("queue list up0")
+        assert [row["worker"] for row in rows] == list(workers)
+        taken = [row["rx_packets"] for row in rows]
+        assert all(now > then for now, then in zip(taken, before))
+        before = taken
