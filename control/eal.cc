@@ -6,6 +6,7 @@
 #include "control/log.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/packet_pool.hh"
+#include "ports/nic/device.hh"
 
 #include <algorithm>
 #include <array>
@@ -285,11 +286,8 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
         "--file-prefix=" + file_prefix(settings.run_dir),
         "--no-telemetry",
         "--iova-mode=va",
-        // Nothing is probed, any device can be plugged in later: DPDK has no option that says so
-        // (--no-pci forbids both), but an allow list whose only address no device can have. To
-        // Linux this domain, -1, means that there is none.
         "-a",
-        "ffffffff:ff:1f.7",
+        nic::no_device,
         current_log_level() >= log_level::debug ? "--log-level=*:info" : "--log-level=notice",
     };
     if (self->hugepages_) {

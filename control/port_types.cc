@@ -31,6 +31,12 @@ std::string text(const port_request& r, std::string_view name, std::string_view 
     return std::string{value != nullptr ? std::string_view{value->as_string()} : otherwise};
 }
 
+unsigned queues_of(const port_request& r)
+{
+    const auto* const queues = r.options.if_contains("queues");
+    return queues != nullptr ? static_cast<unsigned>(queues->as_int64()) : 1;
+}
+
 result<void> set_owner(vhost::settings& s, const std::string& owner)
 {
     if (owner.empty()) {
@@ -70,9 +76,7 @@ made_port make_vhost_user(const port_request& r, const port_environment& e)
     s.state_dir = e.state_dir;
     s.mtu = r.mtu;
     s.workers = static_cast<unsigned>(e.workers);
-    if (const auto* queues = r.options.if_contains("queues")) {
-        s.queues = static_cast<unsigned>(queues->as_int64());
-    }
+    s.queues = queues_of(r);
     if (!s.socket.starts_with('/')) {
         return error{"the socket path " + s.socket +
                      " depends on where straitd was started; give "
@@ -97,6 +101,8 @@ made_port make_nic(const port_request& r, const port_environment& e)
     s.name = r.name;
     s.device = text(r, "device");
     s.mtu = r.mtu;
+    s.queues = queues_of(r);
+    s.workers = static_cast<unsigned>(e.workers);
     if (const auto* size = r.options.if_contains("ring_size")) {
         s.rx_descriptors = static_cast<std::uint16_t>(size->as_int64());
         s.tx_descriptors = s.rx_descriptors;

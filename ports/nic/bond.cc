@@ -45,7 +45,12 @@ ports::result<std::unique_ptr<bond>> bond::make(const std::string& port, bond_mo
 
 ports::result<void> bond::open(std::vector<device_request> all)
 {
-    const std::string name = "net_bonding_" + port_;
+    // A bond that was renamed keeps the device's name that its first one gave it.
+    std::string name = "net_bonding_" + port_;
+    std::uint16_t taken = 0;
+    for (unsigned i = 2; rte_eth_dev_get_port_by_name(name.c_str(), &taken) == 0; ++i) {
+        name = "net_bonding_" + port_ + '.' + std::to_string(i);
+    }
     const log_capture log;
     const int id = rte_eth_bond_create(name.c_str(), mode_of(mode_), 0);
     if (id < 0) {

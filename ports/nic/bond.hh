@@ -31,6 +31,7 @@ public:
     // Lets members go that are to be unplugged, and takes them again once they are there: now and
     // then.
     void tend();
+    void rename(const std::string& port) { port_ = port; }
     // Whether a member's is: as DPDK's bond knows, whose thread looks at links. A driver that is
     // asked by two threads at once may say "down" to one of them.
     [[nodiscard]] bool link_up() const { return !up().empty(); }

@@ -18,6 +18,11 @@ struct rte_ether_addr;
 
 namespace strait::nic {
 
+// For EAL's allow list (-a): nothing is probed, any device can be plugged in later. DPDK has no
+// option that says so (--no-pci forbids both), but a list whose only address no device can have. To
+// Linux this domain, -1, means that there is none.
+inline constexpr const char* no_device = "ffffffff:ff:1f.7";
+
 // Drivers whose limits differ from what they say of themselves.
 enum class driver : std::uint8_t { tap, af_packet, pcap, null_device, bond, other };
 

@@ -8,11 +8,17 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 
+#include <rte_ethdev.h>
+
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <map>
 #include <optional>
 
 namespace strait::nic {
@@ -44,6 +50,24 @@ std::optional<sockaddr_ll> as_packet_socket(int fd)
     return bound;
 }
 
+// By inode: the kernel lists them in the order in which they were made. Descriptors' numbers do not
+// say: other threads give some back meanwhile.
+std::map<ino_t, std::size_t> places_of_packet_sockets()
+{
+    std::map<ino_t, std::size_t> places;
+    std::ifstream list{"/proc/self/net/packet"};
+    std::string line;
+    std::getline(list, line); // the heading
+    while (std::getline(list, line)) {
+        const auto last = line.find_last_not_of(' ');
+        const auto begin = line.find_last_of(' ', last) + 1;
+        if (const auto inode = to_number<ino_t>(line.substr(begin, last + 1 - begin))) {
+            places.emplace(*inode, places.size());
+        }
+    }
+    return places;
+}
+
 template <typename Visit>
 void for_each_descriptor(const Visit& visit)
 {
@@ -66,14 +90,14 @@ driver_descriptors::driver_descriptors()
     });
 }
 
-// A duplicate of the first that is `chosen`.
+// A duplicate of each that is `chosen`.
 template <typename Chosen>
-file_descriptor driver_descriptors::find(const Chosen& chosen) const
+std::vector<file_descriptor> driver_descriptors::find(const Chosen& chosen) const
 {
-    file_descriptor found;
+    std::vector<file_descriptor> found;
     for_each_descriptor([&](int fd) {
-        if (found.get() < 0 && !before_.contains(fd) && chosen(fd)) {
-            found = file_descriptor{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+        if (!before_.contains(fd) && chosen(fd)) {
+            found.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
         }
     });
     return found;
@@ -82,30 +106,53 @@ file_descriptor driver_descriptors::find(const Chosen& chosen) const
 ports::result<file_descriptor> driver_descriptors::find_tap(const std::string& interface) const
 {
     // The driver's keep-alive descriptor leads to the interface, too, but no frame comes there.
-    file_descriptor found = find([&](int fd) {
+    auto found = find([&](int fd) {
         const auto tap = as_tap(fd);
         return tap && interface == tap->ifr_name &&
                (static_cast<unsigned>(tap->ifr_flags) & IFF_DETACH_QUEUE) == 0;
     });
-    if (found.get() < 0) {
+    if (found.empty()) {
         return ports::error{"the tap " + interface +
                             " was opened, but no descriptor of this process leads to it"};
     }
-    return found;
+    return std::move(found.front());
 }
 
-ports::result<file_descriptor>
-driver_descriptors::find_packet_socket(std::uint32_t interface_index) const
+file_descriptor driver_descriptors::interrupt_of(std::uint16_t port_id, std::uint16_t queue)
 {
-    file_descriptor found = find([&](int fd) {
+    const int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(port_id, queue);
+    std::error_code none;
+    // Others than the kernel's vfio have descriptors that only their driver can read.
+    if (fd < 0 ||
+        std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), none) !=
+            "anon_inode:[eventfd]" ||
+        rte_eth_dev_rx_intr_enable(port_id, queue) != 0 ||
+        rte_eth_dev_rx_intr_disable(port_id, queue) != 0) {
+        return {};
+    }
+    return file_descriptor{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+}
+
+ports::result<std::vector<file_descriptor>>
+driver_descriptors::find_packet_sockets(std::uint32_t interface_index, std::size_t count) const
+{
+    auto found = find([&](int fd) {
         const auto socket = as_packet_socket(fd);
         return socket && static_cast<std::uint32_t>(socket->sll_ifindex) == interface_index;
     });
-    if (found.get() < 0) {
-        return ports::error{"an AF_PACKET socket was opened on interface number " +
-                            std::to_string(interface_index) +
-                            ", but no descriptor of this process leads to it"};
+    if (found.size() != count) {
+        return ports::error{"of " + std::to_string(count) +
+                            " AF_PACKET sockets that were opened on interface number " +
+                            std::to_string(interface_index) + ", " + std::to_string(found.size()) +
+                            " are found among the descriptors of this process"};
     }
+    const auto places = places_of_packet_sockets();
+    std::ranges::sort(found, {}, [&](const file_descriptor& one) {
+        struct stat is {};
+        (void)::fstat(one.get(), &is);
+        const auto at = places.find(is.st_ino);
+        return at != places.end() ? at->second : places.size();
+    });
     return found;
 }
 

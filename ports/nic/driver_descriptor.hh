@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace strait::nic {
 
@@ -23,13 +24,17 @@ public:
 
     // Of the queue on the tap `interface`. Error: there is none.
     [[nodiscard]] ports::result<file_descriptor> find_tap(const std::string& interface) const;
-    // Of the AF_PACKET socket bound to the interface with this index. Error: there is none.
-    [[nodiscard]] ports::result<file_descriptor>
-    find_packet_socket(std::uint32_t interface_index) const;
+    // Which a device rings when its receive queue's interrupt was asked for; none if the device, or
+    // how the kernel gives it away, has no such eventfd, or the driver cannot ask.
+    [[nodiscard]] static file_descriptor interrupt_of(std::uint16_t port_id, std::uint16_t queue);
+    // Of the AF_PACKET sockets bound to the interface with this index, one a queue pair of the
+    // device, in their order. Error: there are not so many.
+    [[nodiscard]] ports::result<std::vector<file_descriptor>>
+    find_packet_sockets(std::uint32_t interface_index, std::size_t count) const;
 
 private:
     template <typename Chosen>
-    [[nodiscard]] file_descriptor find(const Chosen& chosen) const;
+    [[nodiscard]] std::vector<file_descriptor> find(const Chosen& chosen) const;
 
     std::set<int> before_;
 };

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstring>
 
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 namespace strait::nic {
@@ -58,6 +59,25 @@ void ethdev_rx_queue::let_speak(std::uint64_t now) noexcept
     }
 }
 
+ethdev_rx_queue::~ethdev_rx_queue()
+{
+    rte_pktmbuf_free_bulk(early_.data(), early_count_);
+}
+
+std::uint16_t ethdev_rx_queue::take(std::span<rte_mbuf*> mbufs) noexcept
+{
+    if (asked_) [[unlikely]] {
+        asked_ = false;
+        (void)rte_eth_dev_rx_intr_disable(port_id_, queue_id_);
+    }
+    if (early_count_ != 0) [[unlikely]] {
+        std::copy_n(early_.begin(), early_count_, mbufs.begin());
+        return std::exchange(early_count_, std::uint16_t{0});
+    }
+    return rte_eth_rx_burst(port_id_, queue_id_, mbufs.data(),
+                            static_cast<std::uint16_t>(mbufs.size()));
+}
+
 ports::rx_queue::poll ethdev_rx_queue::receive(burst& b,
                                                const ports::queue_context& context) noexcept
 {
@@ -65,7 +85,7 @@ ports::rx_queue::poll ethdev_rx_queue::receive(burst& b,
         let_speak(context.now);
     }
     std::array<rte_mbuf*, burst::capacity> mbufs;
-    const std::uint16_t n = rte_eth_rx_burst(port_id_, queue_id_, mbufs.data(), mbufs.size());
+    const std::uint16_t n = take(mbufs);
     if (n == 0) {
         return poll::empty;
     }
@@ -117,6 +137,9 @@ bool ethdev_rx_queue::list_wakers(std::vector<pollfd>& all) noexcept
 bool ethdev_rx_queue::ask_to_wake(std::span<const pollfd> own) noexcept
 {
     const int seen = own.empty() ? 0 : own.front().revents;
+    if (interrupts_) {
+        return ask_for_interrupt(seen != 0);
+    }
     if ((seen & POLLERR) != 0) {
         // An interface that went down leaves a socket an error that is told until it is asked for.
         // A tap, which is no socket, has one for good once its interface was deleted.
@@ -127,8 +150,39 @@ bool ethdev_rx_queue::ask_to_wake(std::span<const pollfd> own) noexcept
     return seen == 0;
 }
 
+// What came before the device knew that it is to tell of it is looked for afterwards.
+bool ethdev_rx_queue::ask_for_interrupt(bool rang) noexcept
+{
+    if (rang) { // of old: what it told of was taken, or is now
+        eventfd_t ignored = 0;
+        (void)::eventfd_read(waker_.get(), &ignored);
+    }
+    asked_ = true;
+    if (rte_eth_dev_rx_intr_enable(port_id_, queue_id_) != 0) {
+        return false; // stays awake
+    }
+    early_count_ = rte_eth_rx_burst(port_id_, queue_id_, early_.data(), most_early);
+    return early_count_ == 0;
+}
+
+std::uint64_t device_errors::take(std::uint16_t port_id, std::uint64_t most) noexcept
+{
+    rte_eth_stats stats;
+    if (rte_eth_stats_get(port_id, &stats) != 0) {
+        return 0;
+    }
+    std::uint64_t before = taken_.load(std::memory_order_relaxed);
+    while (before < stats.oerrors) {
+        const std::uint64_t mine = std::min(stats.oerrors - before, most);
+        if (taken_.compare_exchange_weak(before, before + mine, std::memory_order_relaxed)) {
+            return mine;
+        }
+    }
+    return 0;
+}
+
 ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
-                                 const ethdev_traits& traits) noexcept
+                                 const ethdev_traits& traits, device_errors& errors) noexcept
     : port_id_{port_id},
       queue_id_{queue_id},
       takes_chains_{traits.takes_chains},
@@ -137,7 +191,8 @@ ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
       pads_{are_as_said(traits.kind)},
       counts_errors_{traits.kind == driver::af_packet || traits.kind == driver::pcap},
       unsent_{traits.kind == driver::pcap ? drop_reason::transmit_error
-                                          : drop_reason::receiver_full}
+                                          : drop_reason::receiver_full},
+      errors_{errors}
 {}
 
 // Makes of the chain what the device takes. False: it cannot be done.
@@ -206,16 +261,6 @@ std::uint16_t ethdev_tx_queue::let_device_look(std::span<rte_mbuf*> mbufs,
     return static_cast<std::uint16_t>(kept);
 }
 
-std::uint64_t ethdev_tx_queue::new_errors() noexcept
-{
-    rte_eth_stats stats;
-    if (rte_eth_stats_get(port_id_, &stats) != 0) {
-        return 0;
-    }
-    const std::uint64_t before = std::exchange(errors_, stats.oerrors);
-    return stats.oerrors - before;
-}
-
 std::size_t ethdev_tx_queue::send(std::span<packet* const> packets,
                                   const ports::queue_context& context, rte_mbuf** unsent) noexcept
 {
@@ -266,11 +311,11 @@ std::size_t ethdev_tx_queue::send(std::span<packet* const> packets,
     }
     if (counts_errors_) {
         // These drivers fail whole bursts, or frames that no port lets through: what is said of
-        // bytes is exact for the first.
-        const std::uint64_t failed = std::min(new_errors(), sent);
+        // bytes is exact for the first, where the device has one queue.
+        const std::uint64_t failed = errors_.take(port_id_, sent);
         if (failed > 0) {
             context.counters->drop(drop_reason::transmit_error, failed);
-            bytes -= failed == sent ? bytes : 0;
+            bytes -= bytes * failed / sent;
             sent -= failed;
         }
     }

@@ -43,6 +43,11 @@ public:
         }
         return tap_->set_mtu(mtu);
     }
+    ports::result<void> rename(const std::string& name) override
+    {
+        name_ = name;
+        return tap_->rename(name);
+    }
     bool link_up() const noexcept override { return tap_->link_up(); }
     std::vector<std::pair<std::string, ports::port_detail>> details() const override
     {

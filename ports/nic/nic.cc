@@ -39,7 +39,9 @@ constexpr std::uint32_t slot_overhead_tx = 32;
 // A tap's frames arrive in a chain of this many buffers at most, enough for 64 KiB. The kernel is
 // given all of them at each read: no more than needed.
 constexpr std::uint16_t tap_descriptors = 33;
-constexpr unsigned large_pool_size = 512;
+// Of a port's own pool: each queue's ring, and what workers' caches keep to themselves.
+constexpr unsigned large_packets_a_queue = 512;
+constexpr unsigned large_cache = 64;
 // The longest frame a guest leaves to be segmented has this many buffers of the packet pool's.
 constexpr std::uint16_t longest_chain = 33;
 
@@ -120,8 +122,10 @@ ports::result<std::uint32_t> number_argument(const device_request& request, std:
     return *value;
 }
 
-// Sizes the ring's slots for the MTU unless the user did. Value: the bytes of a slot.
-ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::uint32_t mtu)
+// Sizes the rings' slots for the MTU unless the user did, of so many queue pairs. Value: the bytes
+// of a slot.
+ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::uint32_t mtu,
+                                                 unsigned queues)
 {
     const auto page = static_cast<std::uint32_t>(::getpagesize());
     const std::uint32_t needed = mtu + frame_overhead + slot_overhead + 1;
@@ -141,15 +145,16 @@ ports::result<std::uint32_t> size_af_packet_ring(device_request& request, std::u
         return given_block.error();
     }
     const std::uint32_t block = given_block.value();
-    const auto given_queues = number_argument(request, "qpairs", 1);
+    const auto given_queues = number_argument(request, "qpairs", queues);
     if (!given_queues) {
         return given_queues.error();
     }
-    const std::uint32_t queues = given_queues.value();
-    if (queues != 1) {
-        return error{"device " + request.name + ": a NIC port polls one queue pair, so qpairs=" +
-                     std::to_string(queues) + " would lose packets; leave it out"};
+    if (given_queues.value() != queues) {
+        return error{"device " + request.name + ": qpairs=" + std::to_string(given_queues.value()) +
+                     " is not the number of queue pairs that are polled, " +
+                     std::to_string(queues) + ": leave it out"};
     }
+    request.set_argument("qpairs", std::to_string(queues));
     // The driver takes the ring for contiguous frames, which only blocks that hold a whole number
     // of them are.
     if (block % frame != 0 || block % page != 0) {
@@ -230,8 +235,8 @@ public:
     nic_port(const nic_port&) = delete;
     nic_port& operator=(const nic_port&) = delete;
 
-    ports::result<void> open(const settings& s, rte_mempool* pool, std::uint32_t slot_size,
-                             const driver_descriptors& descriptors);
+    ports::result<void> open(const settings& s, std::uint16_t queues, rte_mempool* pool,
+                             std::uint32_t slot_size, const driver_descriptors& descriptors);
 
     // The kernel's, empty if there is none behind the device.
     [[nodiscard]] const std::string& interface() const noexcept { return interface_; }
@@ -242,6 +247,17 @@ public:
     ports::result<void> set_mtu(std::uint32_t mtu) override;
     bool link_up() const noexcept override;
     std::string why_lost() const override;
+    ports::result<void> rename(const std::string& name) override
+    {
+        for (use& u : uses()) {
+            u.port = u.port == name_ ? name : u.port;
+        }
+        name_ = name;
+        if (bond_) {
+            bond_->rename(name);
+        }
+        return {};
+    }
     void tend() override
     {
         if (bond_) {
@@ -252,11 +268,18 @@ public:
 
 private:
     [[nodiscard]] std::uint16_t id() const noexcept { return device_.port_id(); }
+    [[nodiscard]] bool ring_holds_50_microseconds() const noexcept;
+    // Of the link; nothing: it is down, or its driver does not say.
+    [[nodiscard]] std::optional<std::uint32_t> link_mbps() const noexcept;
     [[nodiscard]] std::string interface_name(const rte_eth_dev_info& info) const;
     [[nodiscard]] std::optional<interface_state> find_own_interface() const;
     void put_back_interface() noexcept;
-    ports::result<rte_mempool*> receive_pool(rte_mempool* shared, std::uint32_t buffer);
-    ports::result<void> configure(const settings& s, rte_mempool* pool);
+    ports::result<rte_mempool*> receive_pool(rte_mempool* shared, std::uint32_t buffer,
+                                             unsigned queues, unsigned workers);
+    ports::result<void> configure(const settings& s, std::uint16_t queues, rte_mempool* pool);
+    ports::result<void> begin(const rte_eth_conf& conf, std::uint16_t queues, rte_mempool* pool,
+                              const log_capture& log);
+    ports::result<void> make_queues(std::uint16_t queues, const driver_descriptors& descriptors);
     ports::result<void> apply_mtu(std::uint32_t mtu);
 
     std::string name_;
@@ -271,8 +294,10 @@ private:
     std::uint16_t rx_descriptors_{0};
     std::uint16_t tx_descriptors_{0};
     std::uint64_t tx_offloads_{0}; // RTE_ETH_TX_OFFLOAD_*, as configured
-    std::unique_ptr<ports::rx_queue> rx_;
-    std::unique_ptr<ports::tx_queue> tx_;
+    bool interrupts_{false};       // of receive queues, as configured
+    device_errors errors_;
+    std::vector<std::unique_ptr<ports::rx_queue>> rx_;
+    std::vector<std::unique_ptr<ports::tx_queue>> tx_;
     tap_tx_queue* tap_{nullptr};
     std::vector<ports::queue_pair> queues_;
 };
@@ -317,32 +342,112 @@ void nic_port::put_back_interface() noexcept
 }
 
 // The pool whose buffers hold `buffer` bytes of a frame: the shared one, or one of the port's own.
-ports::result<rte_mempool*> nic_port::receive_pool(rte_mempool* shared, std::uint32_t buffer)
+ports::result<rte_mempool*> nic_port::receive_pool(rte_mempool* shared, std::uint32_t buffer,
+                                                   unsigned queues, unsigned workers)
 {
     if (buffer + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(shared)) {
         return shared;
     }
     static unsigned made = 0;
     const std::string pool_name = "strait_nic_" + std::to_string(++made);
+    const unsigned packets = queues * large_packets_a_queue + workers * large_cache * 3 / 2;
     const auto data_room = static_cast<std::uint16_t>(
         std::min<std::uint32_t>(buffer + RTE_PKTMBUF_HEADROOM, UINT16_MAX));
     large_pool_.reset(dataplane::make_packet_pool({.name = pool_name,
-                                                   .packets = large_pool_size,
-                                                   .cache = 64,
+                                                   .packets = packets,
+                                                   .cache = large_cache,
                                                    .private_size = rte_pktmbuf_priv_size(shared),
                                                    .data_room = data_room}));
     if (large_pool_ == nullptr) {
-        return error{"there is no memory for " + std::to_string(large_pool_size) + " buffers of " +
+        return error{"there is no memory for " + std::to_string(packets) + " buffers of " +
                      std::to_string(buffer) + " bytes: start the switch with more --memory"};
     }
     return large_pool_.get();
 }
 
-ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
+bool is_virtio(const rte_eth_dev_info& info)
 {
-    log_capture log{request_.kind == driver::tap};
+    return std::string_view{info.driver_name} == "net_virtio";
+}
+
+// Of PCI devices. DPDK 22.11's driver of e1000e asks for an interrupt that the device, with MSI-X,
+// does not raise. With several queues some drivers change one word for all of them, without a lock,
+// or have one interrupt for several.
+bool interrupts_can_be_had(const device_request& request, const rte_eth_dev_info& info,
+                           std::uint16_t queues)
+{
+    return request.kind == driver::other && !request.is_virtual &&
+           std::string_view{info.driver_name} != "net_e1000_em" && (queues == 1 || is_virtio(info));
+}
+
+ports::result<void> nic_port::begin(const rte_eth_conf& conf, std::uint16_t queues,
+                                    rte_mempool* pool, const log_capture& log)
+{
     const auto refused = [&](const char* what, int failed) {
         return refused_by_driver(request_, what, log, failed);
+    };
+    if (const int failed = rte_eth_dev_configure(id(), queues, queues, &conf); failed != 0) {
+        return refused("cannot be configured", failed);
+    }
+    if (const int failed =
+            rte_eth_dev_adjust_nb_rx_tx_desc(id(), &rx_descriptors_, &tx_descriptors_);
+        failed != 0) {
+        return refused("does not take these numbers of descriptors", failed);
+    }
+    const auto node = static_cast<unsigned>(rte_eth_dev_socket_id(id()));
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+        if (const int failed =
+                rte_eth_rx_queue_setup(id(), queue, rx_descriptors_, node, nullptr, pool);
+            failed != 0) {
+            return refused("cannot set up its receive queue", failed);
+        }
+        if (const int failed = rte_eth_tx_queue_setup(id(), queue, tx_descriptors_, node, nullptr);
+            failed != 0) {
+            return refused("cannot set up its transmit queue", failed);
+        }
+    }
+    if (const int failed = rte_eth_dev_start(id()); failed != 0) {
+        return refused("cannot be started", failed);
+    }
+    interrupts_ = conf.intr_conf.rxq != 0;
+    return {};
+}
+
+// How the device spreads what it receives over its queues, by what is in its headers. `wanted` are
+// those that it was asked for, however few of them are used.
+ports::result<void> spread(const device_request& request, const rte_eth_dev_info& info,
+                           unsigned wanted, std::uint16_t used, rte_eth_conf& conf)
+{
+    if (request.kind != driver::other) {
+        return {}; // over af_packet's sockets the kernel does
+    }
+    const auto most = std::min(info.max_rx_queues, info.max_tx_queues);
+    if (wanted > most) {
+        return error{"device " + request.name + " has " + std::to_string(most) + " queue pair" +
+                     (most == 1 ? "" : "s") + ", not " + std::to_string(wanted)};
+    }
+    // Whoever serves a virtio device spreads what it sends there.
+    if (wanted == 1 || is_virtio(info)) {
+        return {};
+    }
+    const std::uint64_t fields =
+        info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+    if (fields == 0) {
+        return error{"device " + request.name + " (" + info.driver_name +
+                     ") cannot spread flows over several queues: give it one"};
+    }
+    if (used > 1) {
+        conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+        conf.rx_adv_conf.rss_conf.rss_hf = fields;
+    }
+    return {};
+}
+
+ports::result<void> nic_port::configure(const settings& s, std::uint16_t queues, rte_mempool* pool)
+{
+    std::optional<log_capture> log{std::in_place, request_.kind == driver::tap};
+    const auto refused = [&](const char* what, int failed) {
+        return refused_by_driver(request_, what, *log, failed);
     };
     rte_eth_dev_info info{};
     if (const int failed = rte_eth_dev_info_get(id(), &info); failed != 0) {
@@ -368,16 +473,11 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
     conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
     conf.txmode.offloads = wanted_tx_offloads(request_.kind, info);
     tx_offloads_ = conf.txmode.offloads;
-    if (const int failed = rte_eth_dev_configure(id(), 1, 1, &conf); failed != 0) {
-        return refused("cannot be configured", failed);
+    if (auto ok = spread(request_, info, s.queues, queues, conf); !ok) {
+        return ok;
     }
     rx_descriptors_ = request_.kind == driver::tap ? tap_descriptors : s.rx_descriptors;
     tx_descriptors_ = s.tx_descriptors;
-    if (const int failed =
-            rte_eth_dev_adjust_nb_rx_tx_desc(id(), &rx_descriptors_, &tx_descriptors_);
-        failed != 0) {
-        return refused("does not take these numbers of descriptors", failed);
-    }
 
     std::uint32_t buffer = 0; // bytes of a frame that one buffer must hold
     if (request_.kind == driver::af_packet) {
@@ -385,23 +485,20 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
     } else if (is_other && conf.rxmode.offloads == 0) {
         buffer = s.mtu + frame_overhead;
     }
-    auto receive = receive_pool(pool, buffer);
+    auto receive = receive_pool(pool, buffer, queues, s.workers);
     if (!receive) {
         return std::move(receive).error();
     }
-    const int on_node = rte_eth_dev_socket_id(id());
-    const auto node = static_cast<unsigned>(on_node);
-    if (const int failed =
-            rte_eth_rx_queue_setup(id(), 0, rx_descriptors_, node, nullptr, receive.value());
-        failed != 0) {
-        return refused("cannot set up its receive queue", failed);
+    // A worker with nothing to do is woken by these. A driver that has none may refuse to begin.
+    conf.intr_conf.rxq = interrupts_can_be_had(request_, info, queues) ? 1 : 0;
+    auto begun = begin(conf, queues, receive.value(), *log);
+    if (!begun && conf.intr_conf.rxq != 0) {
+        conf.intr_conf.rxq = 0;
+        log.emplace();
+        begun = begin(conf, queues, receive.value(), *log);
     }
-    if (const int failed = rte_eth_tx_queue_setup(id(), 0, tx_descriptors_, node, nullptr);
-        failed != 0) {
-        return refused("cannot set up its transmit queue", failed);
-    }
-    if (const int failed = rte_eth_dev_start(id()); failed != 0) {
-        return refused("cannot be started", failed);
+    if (!begun) {
+        return begun;
     }
     // A tap shows the switch all there is, whatever its flags.
     if (request_.kind != driver::tap) {
@@ -410,39 +507,75 @@ ports::result<void> nic_port::configure(const settings& s, rte_mempool* pool)
             return refused("cannot receive frames for other addresses than its own", failed);
         }
     }
-    log.dismiss();
+    log->dismiss();
     return {};
 }
 
-ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::uint32_t slot_size,
-                                   const driver_descriptors& descriptors)
+ports::result<void> nic_port::open(const settings& s, std::uint16_t queues, rte_mempool* pool,
+                                   std::uint32_t slot_size, const driver_descriptors& descriptors)
 {
     slot_size_ = slot_size;
-    if (auto ok = configure(s, pool); !ok) {
+    if (auto ok = configure(s, queues, pool); !ok) {
         return ok;
     }
     if (auto ok = apply_mtu(s.mtu); !ok) {
         return ok;
     }
+    return make_queues(queues, descriptors);
+}
 
+// Of the shortest frames at the link's speed, or at 10 Gbit/s as long as that is not known.
+bool nic_port::ring_holds_50_microseconds() const noexcept
+{
+    constexpr std::uint32_t bits_of_shortest = 84 * 8; // with preamble, check sequence and gap
+    constexpr std::uint32_t usual_mbps = 10'000;
+    const std::uint64_t mbps = link_mbps().value_or(usual_mbps);
+    return mbps * 50 / bits_of_shortest < rx_descriptors_;
+}
+
+std::optional<std::uint32_t> nic_port::link_mbps() const noexcept
+{
+    rte_eth_link link{};
+    const bool known = rte_eth_link_get_nowait(id(), &link) == 0 &&
+                       link.link_speed != RTE_ETH_SPEED_NUM_NONE &&
+                       link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN;
+    return known ? std::optional{link.link_speed} : std::nullopt;
+}
+
+ports::result<void> nic_port::make_queues(std::uint16_t queues,
+                                          const driver_descriptors& descriptors)
+{
     ethdev_traits traits;
     traits.kind = request_.kind;
     traits.speaks_slowly = bond_ != nullptr;
+    traits.may_wait = are_as_said(request_.kind) && ring_holds_50_microseconds();
     if (request_.kind == driver::af_packet) {
         // A frame that fills its slot may have been cut.
         traits.longest_received = slot_size_ - slot_overhead - 1;
     }
-    ports::result<file_descriptor> waker = file_descriptor{};
+    std::vector<file_descriptor> wakers(queues);
     if (request_.kind == driver::tap) {
-        waker = descriptors.find_tap(interface_);
+        auto tap = descriptors.find_tap(interface_);
+        if (!tap) {
+            return std::move(tap).error();
+        }
+        wakers.front() = std::move(tap).value();
     } else if (request_.kind == driver::af_packet && interface_before_) {
-        waker = descriptors.find_packet_socket(interface_before_->index);
+        auto sockets = descriptors.find_packet_sockets(interface_before_->index, queues);
+        if (!sockets) {
+            return std::move(sockets).error();
+        }
+        wakers = std::move(sockets).value();
+    } else if (interrupts_) {
+        traits.interrupts = true;
+        for (std::uint16_t queue = 0; queue < queues; ++queue) {
+            wakers[queue] = driver_descriptors::interrupt_of(id(), queue);
+        }
     }
-    if (!waker) {
-        return std::move(waker).error();
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+        rx_.push_back(
+            std::make_unique<ethdev_rx_queue>(id(), queue, traits, std::move(wakers[queue])));
     }
-    rx_ =
-        std::make_unique<ethdev_rx_queue>(id(), std::uint16_t{0}, traits, std::move(waker).value());
     if (request_.kind == driver::tap) {
         auto tap = descriptors.find_tap(interface_);
         if (!tap) {
@@ -450,7 +583,7 @@ ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::ui
         }
         auto queue = std::make_unique<tap_tx_queue>(std::move(tap).value());
         tap_ = queue.get();
-        tx_ = std::move(queue);
+        tx_.push_back(std::move(queue));
     } else {
         rte_eth_dev_info info{};
         rte_eth_dev_info_get(id(), &info);
@@ -459,9 +592,13 @@ ports::result<void> nic_port::open(const settings& s, rte_mempool* pool, std::ui
                               !are_as_said(request_.kind);
         traits.takes = taken_by_device(tx_offloads_);
         traits.fills_ipv4 = (tx_offloads_ & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
-        tx_ = std::make_unique<ethdev_tx_queue>(id(), std::uint16_t{0}, traits);
+        for (std::uint16_t queue = 0; queue < queues; ++queue) {
+            tx_.push_back(std::make_unique<ethdev_tx_queue>(id(), queue, traits, errors_));
+        }
     }
-    queues_.push_back({rx_.get(), tx_.get()});
+    for (std::size_t i = 0; i < rx_.size(); ++i) {
+        queues_.push_back({rx_[i].get(), tx_[i].get()});
+    }
     return {};
 }
 
@@ -589,10 +726,8 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
     if (rte_eth_macaddr_get(id(), &mac) == 0) {
         out.emplace_back("mac", to_text(mac));
     }
-    rte_eth_link link{};
-    if (!bond_ && rte_eth_link_get_nowait(id(), &link) == 0 &&
-        link.link_speed != RTE_ETH_SPEED_NUM_NONE && link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN) {
-        number("link_mbps", link.link_speed);
+    if (const auto mbps = link_mbps(); mbps && !bond_) {
+        number("link_mbps", *mbps);
     }
     number("mtu", mtu_);
     number("rx_queues", queues_.size());
@@ -677,9 +812,14 @@ ports::result<std::unique_ptr<ports::port>> open_port(const settings& s, rte_mem
         return std::move(checked).error();
     }
     const std::string interface = std::move(checked).value(); // as asked for
+    if (s.queues > 1 && (request.kind == driver::tap || request.kind == driver::pcap)) {
+        return error{"device " + request.name + " has one queue pair, not " +
+                     std::to_string(s.queues)};
+    }
+    const unsigned queues = std::clamp(s.workers, 1U, s.queues);
     std::uint32_t slot_size = 0;
     if (request.kind == driver::af_packet) {
-        auto size = size_af_packet_ring(request, s.mtu);
+        auto size = size_af_packet_ring(request, s.mtu, queues);
         if (!size) {
             return std::move(size).error();
         }
@@ -697,7 +837,8 @@ ports::result<std::unique_ptr<ports::port>> open_port(const settings& s, rte_mem
         return std::move(plugged).error();
     }
     auto port = std::make_unique<nic_port>(s.name, request, std::move(plugged).value());
-    if (auto ok = port->open(s, pool, slot_size, descriptors); !ok) {
+    if (auto ok = port->open(s, static_cast<std::uint16_t>(queues), pool, slot_size, descriptors);
+        !ok) {
         return std::move(ok).error();
     }
     uses().push_back({request.name, port->interface(), s.name});
@@ -720,7 +861,7 @@ ports::result<device_request> member_request(const std::string& text, std::uint3
         return std::move(ok).error();
     }
     if (request.kind == driver::af_packet) {
-        if (auto size = size_af_packet_ring(request, mtu); !size) {
+        if (auto size = size_af_packet_ring(request, mtu, 1); !size) {
             return std::move(size).error();
         }
     }
@@ -768,8 +909,8 @@ ports::result<std::unique_ptr<ports::port>> open_bond(const bond_settings& s, rt
     device_request itself{"the bond", true, driver::bond, {}};
     auto port = std::make_unique<nic_port>(s.name, std::move(itself), std::move(joined),
                                            std::move(members));
-    const settings as_one{s.name, {}, s.mtu, s.descriptors, s.descriptors};
-    if (auto ok = port->open(as_one, pool, 0, {}); !ok) {
+    const settings as_one{s.name, {}, s.mtu, s.descriptors, s.descriptors, 1, s.workers};
+    if (auto ok = port->open(as_one, 1, pool, 0, {}); !ok) {
         return std::move(ok).error();
     }
     std::ranges::move(used, std::back_inserter(uses()));

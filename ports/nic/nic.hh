@@ -20,11 +20,14 @@ struct settings {
     std::uint32_t mtu{1500};
     std::uint16_t rx_descriptors{1024};
     std::uint16_t tx_descriptors{1024};
+    // Pairs that the device spreads flows over, 1 to 16: no more than there are workers are used.
+    unsigned queues{1};
+    unsigned workers{1};
 };
 
 // Hot-plugs the device, configures and starts it. The pool serves its receive queues. The device is
 // removed again by the port's destructor. Errors: unknown driver or device, device in use, an MTU
-// that it cannot do, too few resources: each in one sentence.
+// or a number of queues that it cannot do, too few resources: each in one sentence.
 [[nodiscard]] ports::result<std::unique_ptr<ports::port>> make_port(settings s, rte_mempool* pool);
 
 enum class bond_mode : std::uint8_t {
@@ -40,6 +43,7 @@ struct bond_settings {
     bond_mode mode{bond_mode::active_backup};
     std::uint32_t mtu{1500};
     std::uint16_t descriptors{1024}; // of each ring
+    unsigned workers{1};             // that there are
 };
 
 // As make_port(); all members must be there. One that is unplugged later is missed until it is

@@ -78,6 +78,31 @@ def test_link_is_followed(machine, switch, kind):
     parts.wait_until(lambda: link(switch, kind), 10, "the link coming up")
 
 
+def test_idle_worker_sleeps_and_is_woken(machine, switch):
+    """By the NICs' interrupts, but for e1000e's, whose driver has none that works."""
+    wakes = {row["port"]: row["wakes"] for row in switch.ctl("queue", "list")}
+    assert [wakes[kind] for kind in KINDS] == [False, True, True]
+
+    def worker():
+        return switch.ctl("worker", "list")["workers"][0]
+    assert worker()["naps_for"] == ["e1000e"]
+    switch.ctl("port", "del", "e1000e")
+    ends = [machine.far[kind] for kind in ("virtio", "vmxnet3")]
+    for sender, receiver in itertools.permutations(ends):
+        sender.wait_ping(receiver, 20)
+        before = worker()
+        ping = sender.ping(receiver, count=10, interval=0.3, timeout=5)
+        now = worker()
+        asleep, busy, idle = (now[what] - before[what]
+                              for what in ("asleep_cycles", "busy_cycles", "idle_cycles"))
+        print(f"asleep for {asleep / (asleep + busy + idle):.2f} of the time, {ping}")
+        assert ping.lost == 0
+        assert asleep > busy + idle
+        sender.stream(receiver, size=1_000_001)
+    switch.ctl("port", "add", "e1000e", "--bridge", "br0", "--type", "nic", "--device",
+               machine.address_of("e1000e"))
+
+
 @pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.soak)
                                               for kind in KINDS[1:])])
 def test_unplugged_under_traffic_and_back(machine, switch, kind):

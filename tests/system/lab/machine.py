@@ -73,7 +73,8 @@ class Machine(Host):
         """Of the machine's kernel; machine_init.sh and machine.sh have the variables."""
         kept = assets()
         variables |= {"LAB": _HERE, "BUSYBOX": kept.busybox, "KERNEL": kept.kernel_root}
-        return (f"console={console} quiet mitigations=off panic=-1 net.ifnames=0 "
+        # A kernel that gets no timer interrupt in time, for the host is busy, gives up otherwise.
+        return (f"console={console} quiet mitigations=off panic=-1 no_timer_check net.ifnames=0 "
                 "sysctl.net.ipv6.conf.default.disable_ipv6=1 "
                 + " ".join(f"{name}={value}" for name, value in variables.items()))
 

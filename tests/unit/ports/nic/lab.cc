@@ -142,7 +142,7 @@ std::vector<frame> port_under_test::receive(std::size_t count, std::chrono::mill
 {
     std::vector<frame> out;
     const auto end = std::chrono::steady_clock::now() + patience;
-    ports::rx_queue& queue = *port_->queues().front().rx;
+    ports::rx_queue& queue = *port_->queues()[queue_].rx;
     while (out.size() < count && std::chrono::steady_clock::now() < end) {
         burst_->clear();
         const ports::queue_context context{0, pool_, counters_.get(), nullptr};
@@ -159,7 +159,7 @@ std::vector<frame> port_under_test::receive(std::size_t count, std::chrono::mill
 
 void port_under_test::transmit(std::vector<dataplane::packet*> packets)
 {
-    port_->queues().front().tx->transmit(packets, {0, pool_, counters_.get(), nullptr});
+    port_->queues()[queue_].tx->transmit(packets, {0, pool_, counters_.get(), nullptr});
 }
 
 std::uint64_t port_under_test::drops(dataplane::drop_reason reason) const

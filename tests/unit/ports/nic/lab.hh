@@ -46,6 +46,8 @@ class port_under_test {
 public:
     port_under_test(std::unique_ptr<ports::port> port, rte_mempool* pool);
 
+    // What follows is of this one of its queues: of the first, unless this is called.
+    void use(std::size_t queue) { queue_ = queue; }
     // Frames that came in until `count` did or `patience` ran out. Every burst is released.
     [[nodiscard]] std::vector<frame>
     receive(std::size_t count, std::chrono::milliseconds patience = std::chrono::seconds{3});
@@ -61,6 +63,7 @@ public:
 private:
     std::unique_ptr<ports::port> port_;
     rte_mempool* pool_;
+    std::size_t queue_{0};
     std::unique_ptr<dataplane::port_counters> counters_{new dataplane::port_counters{}};
     std::unique_ptr<dataplane::burst> burst_{new dataplane::burst};
 };

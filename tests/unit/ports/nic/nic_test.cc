@@ -4,10 +4,14 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <set>
 
 #include <rte_ethdev.h>
 #include <sys/resource.h>
@@ -37,10 +41,12 @@ protected:
         }
     }
 
-    port_under_test add(const std::string& device, std::uint32_t mtu = 1500)
+    port_under_test add(const std::string& device, std::uint32_t mtu = 1500, unsigned queues = 1,
+                        unsigned workers = 1)
     {
-        auto made =
-            strait::nic::make_port({.name = "up0", .device = device, .mtu = mtu}, pool_.get());
+        auto made = strait::nic::make_port(
+            {.name = "up0", .device = device, .mtu = mtu, .queues = queues, .workers = workers},
+            pool_.get());
         if (!made) {
             throw std::runtime_error{made.error().message};
         }
@@ -48,10 +54,11 @@ protected:
         EXPECT_TRUE(port->start());
         return port;
     }
-    std::string refusal(const std::string& device, std::uint32_t mtu = 1500)
+    std::string refusal(const std::string& device, std::uint32_t mtu = 1500, unsigned queues = 1)
     {
-        auto made =
-            strait::nic::make_port({.name = "up0", .device = device, .mtu = mtu}, pool_.get());
+        auto made = strait::nic::make_port(
+            {.name = "up0", .device = device, .mtu = mtu, .queues = queues, .workers = queues},
+            pool_.get());
         return made ? "accepted" : made.error().message;
     }
     static void add_veth(const std::string& options = "")
@@ -376,6 +383,119 @@ TEST_F(nic, af_packet_both_ways)
     delete_veth();
 }
 
+// IPv4 and UDP, of one of 64 flows.
+frame of_flow(std::uint8_t flow, std::uint8_t number)
+{
+    frame f = make_frame(a, b, 60, number);
+    constexpr std::array<std::uint8_t, 30> header{
+        0x08, 0x00, 0x45, 0x00, 0x00, 0x2e, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0x00, 0x00, 10,
+        0,    0,    1,    10,   0,    0,    2,    0x10, 0x00, 0x20, 0x00, 0x00, 0x1a, 0x00, 0x00};
+    std::ranges::copy(header, f.begin() + 12);
+    f[35] = flow;
+    f[50] = number;
+    return f;
+}
+
+TEST_F(nic, af_packet_spreads_flows_over_its_queues)
+{
+    constexpr std::uint8_t flows = 64;
+    constexpr std::uint8_t rounds = 3;
+    add_veth();
+    {
+        port_under_test port = add("net_af_packet0,iface=veth0", 1500, 4, 4);
+        ASSERT_EQ(port->queues().size(), 4U);
+        EXPECT_EQ(std::get<std::int64_t>(port.detail("rx_queues")), 4);
+        const raw_socket kernel{"veth1"};
+        std::map<std::uint8_t, std::set<std::size_t>> queues_of;
+        std::vector<std::vector<frame>> arrived(4);
+        for (std::uint8_t round = 0; round < rounds; ++round) {
+            for (std::uint8_t flow = 0; flow < flows; ++flow) {
+                kernel.send(of_flow(flow, round));
+            }
+        }
+        for (std::size_t queue = 0; queue < 4; ++queue) {
+            port.use(queue);
+            arrived[queue] = port.receive(flows * rounds, std::chrono::milliseconds{200});
+            std::map<std::uint8_t, int> next;
+            for (const frame& f : arrived[queue]) {
+                queues_of[f[35]].insert(queue);
+                EXPECT_EQ(f[50], next[f[35]]++) << "in its order";
+            }
+        }
+        EXPECT_EQ(queues_of.size(), flows);
+        EXPECT_TRUE(std::ranges::all_of(queues_of, [](const auto& one) {
+            return one.second.size() == 1;
+        })) << "a flow has one queue";
+        EXPECT_EQ(port.counters().rx_packets.read(), flows * rounds);
+        EXPECT_GE(std::ranges::count_if(arrived, [](const auto& one) { return !one.empty(); }), 3);
+        for (std::size_t queue = 0; queue < 4; ++queue) {
+            port.use(queue);
+            const frame f = make_frame(b, a, 100, static_cast<std::uint8_t>(queue));
+            borrowed_packet p{f, 2};
+            port.transmit({&p.get()});
+            EXPECT_EQ(kernel.receive(), f);
+        }
+    }
+    delete_veth();
+}
+
+TEST_F(nic, each_queue_is_woken_by_what_comes_to_it)
+{
+    add_veth();
+    run("sysctl -qw net.ipv6.conf.veth0.disable_ipv6=1 net.ipv6.conf.veth1.disable_ipv6=1");
+    {
+        port_under_test port = add("net_af_packet0,iface=veth0", 1500, 4, 4);
+        const raw_socket kernel{"veth1"};
+        const auto readable = [&](std::size_t queue) {
+            std::vector<pollfd> wakers;
+            EXPECT_TRUE(port->queues()[queue].rx->list_wakers(wakers));
+            return ::poll(wakers.data(), wakers.size(), 0) == 1;
+        };
+        for (std::size_t queue = 0; queue < 4; ++queue) { // what the kernel said of the link
+            port.use(queue);
+            (void)port.receive(1000, std::chrono::milliseconds{100});
+        }
+        for (std::uint8_t flow = 0; flow < 64; ++flow) {
+            kernel.send(of_flow(flow, 0));
+            std::vector<bool> woken;
+            for (std::size_t queue = 0; queue < 4; ++queue) {
+                woken.push_back(readable(queue));
+            }
+            EXPECT_EQ(std::ranges::count(woken, true), 1);
+            for (std::size_t queue = 0; queue < 4; ++queue) {
+                port.use(queue);
+                const auto patience = std::chrono::milliseconds{woken[queue] ? 3000 : 1};
+                EXPECT_EQ(port.receive(1, patience).size(), woken[queue] ? 1U : 0U);
+            }
+        }
+    }
+    delete_veth();
+}
+
+TEST_F(nic, has_no_more_queues_than_there_are_workers)
+{
+    EXPECT_EQ(add("net_null0", 1500, 16, 3)->queues().size(), 3U);
+    EXPECT_EQ(add("net_null0", 1500, 2, 8)->queues().size(), 2U);
+}
+
+TEST_F(nic, errors_of_several_queues_are_counted_once)
+{
+    add_veth();
+    {
+        port_under_test port = add("net_af_packet0,iface=veth0", 1500, 2, 2);
+        run("ip link set veth0 down");
+        const frame f = make_frame(b, a, 100, 1);
+        for (std::size_t i = 0; i < 10; ++i) {
+            port.use(i % 2);
+            borrowed_packet p{f, 2};
+            port.transmit({&p.get()});
+        }
+        EXPECT_EQ(port.drops(drop_reason::transmit_error), 10U);
+        EXPECT_EQ(port.counters().tx_packets.read(), 0U);
+    }
+    delete_veth();
+}
+
 TEST_F(nic, af_packet_jumbo)
 {
     add_veth("mtu 9000");
@@ -517,7 +637,7 @@ TEST_F(nic, every_refusal_is_one_sentence_and_leaves_nothing)
         {"net_af_packet0,iface=veth0,blocksz=6144", 1500, "framesz=2048 and blocksz=6144"},
         {"net_af_packet0,iface=veth0,framesz=2048", 9000, "framesz=2048 is too small for an MTU"},
         {"net_af_packet0,iface=veth0,framesz=x", 1500, "framesz=x is not a number"},
-        {"net_af_packet0,iface=veth0,qpairs=2", 1500, "one queue pair"},
+        {"net_af_packet0,iface=veth0,qpairs=2", 1500, "leave it out"},
         {"net_pcap0,rx_pcap=/nowhere/x.pcap", 1500, "device net_pcap0 cannot be opened: Couldn't"},
         {"net_pcap0,iface=none0", 1500, "there is no interface none0"},
     };
@@ -533,6 +653,10 @@ TEST_F(nic, every_refusal_is_one_sentence_and_leaves_nothing)
         EXPECT_FALSE(interface_exists("tap0")) << c.device;
         EXPECT_EQ(open_descriptors(), descriptors) << c.device;
     }
+    EXPECT_THAT(refusal("net_tap0,iface=tap0", 1500, 2),
+                HasSubstr("device net_tap0 has one queue pair, not 2"));
+    EXPECT_THAT(refusal("net_pcap0,iface=veth0", 1500, 2), HasSubstr("has one queue pair, not 2"));
+    EXPECT_EQ(open_descriptors(), descriptors);
     // Refused names are free again.
     EXPECT_EQ(refusal("net_tap0,iface=tap0"), "accepted");
     delete_veth();

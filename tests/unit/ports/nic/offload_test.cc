@@ -129,6 +129,7 @@ protected:
     std::vector<given> given_;
     std::uint16_t id_{0};
     std::unique_ptr<dataplane::port_counters> counters_{new dataplane::port_counters{}};
+    nic::device_errors errors_;
 
 private:
     static std::uint16_t look(std::uint16_t /*port*/, std::uint16_t /*queue*/, rte_mbuf** mbufs,
@@ -150,7 +151,10 @@ TEST_F(told, a_device_what_is_left_to_do)
 {
     for (const bool fills_ipv4 : {false, true}) {
         nic::ethdev_tx_queue queue{
-            id_, 0, {.takes_chains = true, .takes = all_but_ecn, .fills_ipv4 = fills_ipv4}};
+            id_,
+            0,
+            {.takes_chains = true, .takes = all_but_ecn, .fills_ipv4 = fills_ipv4},
+            errors_};
         EXPECT_EQ(queue.takes(), all_but_ecn);
         for (const bool ipv6 : {false, true}) {
             for (const std::vector<std::uint16_t>& tags :
@@ -199,7 +203,7 @@ TEST_F(told, a_device_what_is_left_to_do)
 
 TEST_F(told, what_a_driver_refuses_is_dropped_alone)
 {
-    nic::ethdev_tx_queue queue{id_, 0, {.takes_chains = true, .takes = all_but_ecn}};
+    nic::ethdev_tx_queue queue{id_, 0, {.takes_chains = true, .takes = all_but_ecn}, errors_};
     const ip_frame shape{.payload = 3000};
     split_packet good = left_undone(shape, 1000);
     split_packet small = left_undone(shape, 200);
