@@ -589,9 +589,12 @@ std::vector<method> other_methods()
                "with are in use"},
               {"workers", "array",
                "of each: worker, cpu, lcore, queues, kept_awake_by (ports that cannot wake it, so "
-               "that it never sleeps), busy_cycles, idle_cycles, asleep_cycles, "
-               "iterations, rx_packets, tx_packets, handed_over, mac_table_full, "
-               "longest_gap_us, cycles_per_packet, utilisation and asleep (percent), all "
+               "that it never sleeps), naps_for (ports that cannot wake it, at which it looks "
+               "every 25 microseconds while it sleeps), busy_cycles, idle_cycles, "
+               "asleep_cycles, naps (of these 25 microseconds), late_naps (after which it stays "
+               "awake for a second, or longer if it happens again), iterations, rx_packets, "
+               "tx_packets, handed_over, mac_table_full, longest_gap_us, cycles_per_packet, "
+               "utilisation and asleep (percent), all "
                "since the start"}}},
         {.name = "stats",
          .summary = "Counters of the ports",

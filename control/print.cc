@@ -295,6 +295,12 @@ std::string workers_text(const json::object& result)
             notes += "worker " + plain(member(w, "worker")) + " never sleeps: " + plain(ports) +
                      " cannot wake it\n";
         }
+        if (const auto& ports = member(w, "naps_for"); !as_array(ports).empty()) {
+            notes += "worker " + plain(member(w, "worker")) +
+                     " looks every 25 us while it sleeps: " + plain(ports) + " cannot wake it; " +
+                     grouped(as_count(member(w, "late_naps"))) + " of " +
+                     grouped(as_count(member(w, "naps"))) + " looks were late\n";
+        }
         std::string queues;
         for (const auto& q : as_array(member(w, "queues"))) {
             queues += (queues.empty() ? "" : " ") + plain(member(as_object(q), "port")) + "/" +

@@ -255,12 +255,18 @@ service::result service::worker_list() const
     const std::uint64_t hz = rte_get_tsc_hz();
     std::vector<json::array> queues(engine.worker_count());
     std::vector<json::array> kept_awake_by(engine.worker_count());
+    std::vector<json::array> naps_for(engine.worker_count());
     for (const auto& [name, p] : switch_.ports()) {
         for (std::size_t i = 0; i < p.config->queues.size(); ++i) {
             const dataplane::queue_config& q = p.config->queues[i];
             queues[dataplane::to_index(q.worker)].push_back({{"port", name}, {"queue", i}});
             if (q.rx != nullptr && !q.rx->can_wake()) {
-                kept_awake_by[dataplane::to_index(q.worker)].push_back(json::string{name});
+                const bool naps = q.rx->may_wait() && !engine.busy_polls();
+                json::array& ports =
+                    (naps ? naps_for : kept_awake_by)[dataplane::to_index(q.worker)];
+                if (ports.empty() || ports.back() != json::value(name)) {
+                    ports.push_back(json::string{name});
+                }
             }
         }
     }
@@ -287,9 +293,12 @@ service::result service::worker_list() const
                         {"lcore", engine.lcore(index)},
                         {"queues", std::move(queues[i])},
                         {"kept_awake_by", std::move(kept_awake_by[i])},
+                        {"naps_for", std::move(naps_for[i])},
                         {"busy_cycles", busy},
                         {"idle_cycles", idle},
                         {"asleep_cycles", asleep},
+                        {"naps", c.naps.read()},
+                        {"late_naps", c.late_naps.read()},
                         {"iterations", c.iterations.read()},
                         {"rx_packets", packets},
                         {"tx_packets", c.tx_packets.read()},

@@ -235,11 +235,9 @@ void examine_workers(const switch_report& r, findings& out)
                                    " cannot wake it, so it " + but,
                                "nothing, if idle power does not matter"});
             }
-            out.push_back({advice, about,
-                           (awake.size() > 1 ? "ports " : "port ") + ports +
-                               " cannot wake it, so it never sleeps",
-                           "nothing, if idle power does not matter"});
-        }
+        };
+        about_ports("kept_awake_by", "never sleeps");
+        about_ports("naps_for", "looks every 25 us while it sleeps");
         if (++per_cpu[as_count(member(w, "cpu"))] == 2) {
             out.push_back({advice, about,
                            "it shares CPU " + plain(member(w, "cpu")) + " with another one",

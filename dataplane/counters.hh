@@ -145,6 +145,9 @@ struct alignas(64) worker_counters {
     counter busy_cycles;
     counter idle_cycles;
     time_asleep asleep;
+    // Short sleeps by a timer, since somebody cannot wake the worker, and those that ended late.
+    counter naps;
+    counter late_naps;
     counter rx_packets;
     counter tx_packets;
     counter handed_over;    // packets given to other workers

@@ -39,6 +39,8 @@ struct engine_settings {
     bool share_cpus{false};
     // Workers never sleep, however long nothing comes.
     bool busy_poll{false};
+    // How late a timer may end a nap; see naps. With a nap, no more than may_wait() allows for.
+    std::chrono::microseconds nap_tolerance{25};
     // Of a worker's flow cache; taken as flows come. See flow::cache.
     std::size_t flow_cache_bytes{std::size_t{256} << 20};
     // That all workers track at most; memory is taken as they come. See conntrack::table.
@@ -70,6 +72,7 @@ public:
 
     [[nodiscard]] rcu_domain& rcu() noexcept { return rcu_; }
     [[nodiscard]] rte_mempool* pool() const noexcept { return settings_.pool; }
+    [[nodiscard]] bool busy_polls() const noexcept { return settings_.busy_poll; }
     // Seconds since the engine started; any thread.
     [[nodiscard]] seconds_t now() const noexcept;
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/mac_table.hh"
+#include "dataplane/multicast/settings.hh"
 #include "dataplane/types.hh"
 #include "dataplane/vlan.hh"
 
@@ -28,6 +29,9 @@ struct config;
 namespace strait::guard {
 struct port_guard;
 } // namespace strait::guard
+namespace strait::multicast {
+class group_table;
+} // namespace strait::multicast
 namespace strait::tunnel {
 struct settings;
 class table;
@@ -36,6 +40,7 @@ class table;
 namespace strait::dataplane {
 
 class policer;
+struct queue_counters;
 class shaper;
 class storm_control;
 struct tap_set;
@@ -51,6 +56,8 @@ struct bridge_config {
     // Has flows, or none: then there is L2 switching alone.
     std::shared_ptr<flow::live_pipeline> flows;
     std::shared_ptr<const flow::option_map> options{}; // of its Geneve tunnels; null: none is known
+    std::shared_ptr<multicast::group_table> groups{};  // null: no snooping of IGMP and MLD
+    bool flood_unregistered{true}; // multicast of groups that nobody is known to listen to
 };
 
 // One queue pair of a port and the worker that owns both directions.
@@ -58,6 +65,7 @@ struct queue_config {
     ports::rx_queue* rx{nullptr};
     ports::tx_queue* tx{nullptr};
     worker_index worker{};
+    std::shared_ptr<queue_counters> counters{}; // null: nobody counts the queue's own
 };
 
 struct port_config {
@@ -82,6 +90,7 @@ struct port_config {
     bool local{false};
     bool port_security{false}; // as an operator set them; what comes of them is `guard`
     bool dhcp_trusted{false};
+    multicast::port_settings multicast{};
     bool judged{false}; // what leaves by it meets the bridge's rules for that (flow/hidden.hh)
 
     [[nodiscard]] bool has_no_queues() const noexcept { return local || tunnel; }
@@ -89,6 +98,11 @@ struct port_config {
     [[nodiscard]] bool is_apart_from(const port_config& other) const noexcept
     {
         return isolated && other.isolated;
+    }
+    // Whether L2 switching may send it what came from another port of its bridge.
+    [[nodiscard]] bool takes(vlan_id of, const port_config& from) const noexcept
+    {
+        return admin_up && vlan.carries(of) && !from.is_apart_from(*this);
     }
 };
 

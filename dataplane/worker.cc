@@ -102,7 +102,8 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
         plan.may_sleep = !e.settings_.busy_poll;
         for (const worker_plan::source& source : plan.sources) {
             patient.push_back(source.queue->sender_waits());
-            plan.may_sleep = plan.may_sleep && source.queue->can_wake();
+            plan.naps = plan.naps || !source.wakes;
+            plan.may_sleep = plan.may_sleep && (source.wakes || source.queue->may_wait());
         }
         plan.order = poll_order{patient, now, e.tsc_hz_};
     }
@@ -162,6 +163,8 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
       index_{index},
       next_second_{e.start_tsc_ + e.tsc_hz_},
       patience_{e.tsc_hz_ / 10'000},
+      naps_{e.tsc_hz_,
+            e.tsc_hz_ / 1'000'000 * static_cast<std::uint64_t>(e.settings_.nap_tolerance.count())},
       port_counters_{new port_counters[max_ports]},
       burst_{new burst},
       cut_{new burst},
@@ -190,6 +193,7 @@ worker::worker(engine& e, worker_index index, std::size_t workers)
 
 void worker::run() noexcept
 {
+    (void)::prctl(PR_SET_TIMERSLACK, 1UL); // nanosecond: naps are as short as that
     constexpr unsigned polls_before_yield = 16;
     engine_.rcu_.go_online(index_);
     last_tsc_ = rte_rdtsc();
@@ -244,7 +248,8 @@ void worker::run() noexcept
         }
         if (busy) {
             awake_until_ = tsc + patience_;
-        } else if (tsc >= awake_until_ && now.plan->may_sleep && flows_.entries().settled() &&
+        } else if (tsc >= awake_until_ && now.plan->may_sleep &&
+                   (!now.plan->naps || naps_.may(tsc)) && flows_.entries().settled() &&
                    carrier_.idle() && !tracker_.has_job() && !tracker_.is_late(now_) &&
                    next_release(*now.plan) > tsc + patience_) {
             sleep(now);
@@ -643,11 +648,14 @@ void worker::sleep(const iteration& now) noexcept
     doorbell& bell = engine_.rcu_.bell(index_);
     bell.listen();
     const bool asleep = listen(now);
+    bool napped = false;
     const std::uint64_t tsc = rte_rdtsc();
     counters_.idle_cycles.add(tsc - last_tsc_);
     last_tsc_ = tsc;
     if (asleep) {
-        const std::uint64_t until = std::min(next_release(*now.plan), next_expiry());
+        const std::uint64_t nap = now.plan->naps ? tsc + naps_.length() : shaper::never;
+        const std::uint64_t until = std::min({next_release(*now.plan), next_expiry(), nap});
+        const bool naps = now.plan->naps;
         timespec longest{};
         if (until != shaper::never) {
             const std::uint64_t cycles = until > tsc ? until - tsc : 0;
@@ -663,9 +671,15 @@ void worker::sleep(const iteration& now) noexcept
         engine_.rcu_.go_online(index_);
         last_tsc_ = rte_rdtsc();
         counters_.asleep.end(last_tsc_);
+        if (naps) {
+            napped = rang == 0 && until == nap;
+            counters_.naps.add(1);
+            counters_.late_naps.add(naps_.woke(until, last_tsc_, napped) ? 0 : 1);
+        }
     }
     bell.stop_listening();
-    awake_until_ = last_tsc_ + patience_;
+    // One look is enough where nobody rang.
+    awake_until_ = last_tsc_ + (napped ? 0 : patience_);
 }
 
 // At the ports that they came from.

@@ -8,6 +8,7 @@
 #include "dataplane/counters.hh"
 #include "dataplane/flow/forward.hh"
 #include "dataplane/guard/inspector.hh"
+#include "dataplane/naps.hh"
 #include "dataplane/output_lists.hh"
 #include "dataplane/packet.hh"
 #include "dataplane/poll_order.hh"
@@ -62,7 +63,8 @@ struct worker_plan {
     poll_order order; // of the sources
     std::vector<shaped> shapers;
     std::vector<sink> sinks; // by port_index
-    bool may_sleep{false};   // each of the sources can wake its worker
+    bool may_sleep{false};
+    bool naps{false}; // a source cannot wake its worker, which may sleep for a moment at most
 };
 
 // What the engine swaps: a snapshot and every worker's plan of it.
@@ -189,6 +191,7 @@ private:
     // ring that is left alone for that soon gives a burst to measure.
     std::uint64_t packet_cost_{200};
     std::uint64_t awake_until_{0}; // TSC, at least
+    naps naps_;
     worker_counters counters_;
     std::unique_ptr<port_counters[]> port_counters_;
     std::unique_ptr<burst> burst_;

@@ -65,6 +65,9 @@ public:
 
     // Whether the calls below can be used.
     [[nodiscard]] virtual bool can_wake() const noexcept { return false; }
+    // Of one that cannot wake its worker: whether it has room for all that can come in 50
+    // microseconds. If not, its worker never sleeps; else it does for less than that at a time.
+    [[nodiscard]] virtual bool may_wait() const noexcept { return false; }
     // Before its worker sleeps, both in the same iteration. Adds the descriptors that will be
     // readable when something comes; false: something is there. May allocate.
     virtual bool list_wakers(std::vector<pollfd>& /*all*/) noexcept { return false; }

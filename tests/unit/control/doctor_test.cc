@@ -165,7 +165,7 @@ protected:
         report_.version = json::parse(R"({"version":"1","pid":7,"hugepages":true})").as_object();
         report_.workers =
             json::parse(R"({"pool":{"size":1000,"in_use":10},"workers":[{"worker":0,"cpu":2,
-                "utilisation":10.0,"longest_gap_us":50,"kept_awake_by":[]}]})")
+                "utilisation":10.0,"longest_gap_us":50,"kept_awake_by":[],"naps_for":[]}]})")
                 .as_object();
         add(R"({"name":"up0","bridge":"br0","type":"nic","admin":"up","link":"up","mtu":1500,
             "details":{"tx_offloads":["checksum","segmentation"]}})");
@@ -268,6 +268,7 @@ TEST_F(doctor_of_a_switch, finds_workers_in_trouble)
     worker()["utilisation"] = 99.0;
     worker()["longest_gap_us"] = 250'000;
     worker()["kept_awake_by"] = {"up0", "up1"};
+    worker()["naps_for"] = json::array{"up2"};
     report_.workers.at("workers").as_array().push_back(worker());
     report_.workers["pool"] = {{"size", 1000}, {"in_use", 950}};
     const std::string all = wrong();

@@ -83,6 +83,9 @@ public:
     // From now on it can wake its worker.
     void get_waker() { waker_ = ::eventfd(0, EFD_NONBLOCK); }
     [[nodiscard]] bool can_wake() const noexcept override { return waker_ >= 0; }
+    // Its worker may look a moment later.
+    void let_wait() { waits_ = true; }
+    [[nodiscard]] bool may_wait() const noexcept override { return waits_; }
     bool list_wakers(std::vector<pollfd>& all) noexcept override
     {
         const std::lock_guard lock{mutex_};
@@ -300,14 +303,19 @@ protected:
         EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U) << "mbufs leaked";
     }
 
-    void start(unsigned count, bool busy_poll = false)
+    void start(unsigned count, bool busy_poll = false,
+               std::chrono::microseconds nap_tolerance = std::chrono::seconds{10})
     {
         std::vector<unsigned> lcores;
         for (unsigned i = 1; i <= count; ++i) {
             lcores.push_back(i);
         }
-        engine_ = std::make_unique<engine>(dataplane::engine_settings{
-            .lcores = lcores, .share_cpus = true, .busy_poll = busy_poll, .pool = pool_.get()});
+        engine_ =
+            std::make_unique<engine>(dataplane::engine_settings{.lcores = lcores,
+                                                                .share_cpus = true,
+                                                                .busy_poll = busy_poll,
+                                                                .nap_tolerance = nap_tolerance,
+                                                                .pool = pool_.get()});
     }
     test_port make(std::uint16_t index, std::uint16_t worker, bool borrowed = true)
     {
@@ -538,6 +546,42 @@ TEST_F(workers, poll_on_when_one_of_their_queues_cannot_wake_them)
     add(0);
     publish();
     expect_no_sleep();
+    EXPECT_EQ(counters(0).naps.read(), 0U);
+}
+
+TEST_F(workers, nap_when_one_that_cannot_wake_them_may_wait)
+{
+    start(1);
+    add_waiting(0);
+    add_waking(0);
+    publish();
+    EXPECT_TRUE(wait([&] { return counters(0).naps.read() > 100; }));
+    feed_one_by_one();
+    const std::uint64_t before = counters(0).naps.read();
+    EXPECT_TRUE(wait([&] { return counters(0).naps.read() > before + 100; }));
+    EXPECT_EQ(counters(0).late_naps.read(), 0U);
+    EXPECT_GT(counters(0).asleep.read(rte_rdtsc), 0U);
+}
+
+TEST_F(workers, that_nap_are_woken_by_who_can)
+{
+    start(1);
+    add_waking(0);
+    add_waiting(0);
+    publish();
+    EXPECT_TRUE(wait([&] { return counters(0).naps.read() > 100; }));
+    feed_one_by_one();
+}
+
+TEST_F(workers, poll_on_for_a_second_when_a_timer_was_late)
+{
+    start(1, false, std::chrono::microseconds{0});
+    add_waking(0);
+    add_waiting(0);
+    publish();
+    EXPECT_TRUE(wait([&] { return counters(0).late_naps.read() == 1; }));
+    expect_no_sleep();
+    EXPECT_TRUE(wait([&] { return counters(0).late_naps.read() == 2; })) << "then it tries again";
 }
 
 TEST_F(workers, poll_on_when_they_are_not_to_sleep)
