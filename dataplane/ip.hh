@@ -15,6 +15,7 @@ inline constexpr std::uint8_t protocol_tcp = 6;
 inline constexpr std::uint8_t protocol_udp = 17;
 inline constexpr std::uint8_t protocol_authentication = 51;
 inline constexpr std::uint8_t protocol_icmpv6 = 58;
+inline constexpr std::uint8_t protocol_pim = 103;
 inline constexpr std::uint8_t protocol_sctp = 132;
 inline constexpr std::uint8_t ipv6_hop_by_hop = 0;
 inline constexpr std::uint8_t ipv6_routing = 43;

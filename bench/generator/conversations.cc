@@ -4,6 +4,7 @@
 // CPU. Each end knows what to answer by the packet that it is sent alone, so that the switch's
 // connection tracking is the only one here that has a table.
 
+#include "bench/generator/checksum.hh"
 #include "bench/generator/cpu.hh"
 #include "bench/guest/front_end.hh"
 #include "dataplane/parse.hh"
@@ -98,16 +99,9 @@ ends connection(std::uint32_t number) noexcept
             static_cast<std::uint16_t>(first_port + number % ports_of_a_client), server_port};
 }
 
-// The Internet checksum of big-endian words at `from`, an even number of bytes, added to `sum`.
 std::uint16_t checksum(const std::byte* from, std::size_t bytes, std::uint64_t sum) noexcept
 {
-    for (std::size_t i = 0; i < bytes; i += 2) {
-        sum += load<be16>(from + i);
-    }
-    while (sum > 0xffff) {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    return static_cast<std::uint16_t>(~sum);
+    return static_cast<std::uint16_t>(~internet_sum({from, bytes}, sum));
 }
 
 // One end: a device whose transmit buffers hold frames of which all but ends and TCP's numbers is

@@ -4,6 +4,7 @@
 
 #include "bench/generator/endpoint.hh"
 
+#include "bench/generator/nic_endpoint.hh"
 #include "bench/generator/tap_endpoint.hh"
 #include "bench/generator/vhost_endpoint.hh"
 #include "bench/generator/xen_endpoint.hh"
@@ -14,11 +15,13 @@ namespace strait::bench {
 
 endpoint::endpoint(side which, const options& settings)
     : side_(which),
+      stamped_(std::make_unique<bool[]>(std::size_t{settings.queues} * settings.queue_size)),
       turned_(settings.turned),
       kind_(settings.sent_kind()),
       form_(settings.form_of(which)),
       before_mark_(form_.before_mark()),
       flows_(settings.flows_of_a_side()),
+      queues_(settings.queues),
       next_new_(flows_),
       verify_every_(settings.verify_every)
 {
@@ -38,6 +41,12 @@ endpoint::endpoint(side which, const options& settings)
     } else {
         sizes_[0] = sent(settings.frame);
         arriving_[0] = arriving(settings.frame);
+    }
+    if (const vxlan_place& place = which == side::a ? settings.vxlan_a : settings.vxlan_b;
+        place.own != 0) {
+        tunnel_.emplace(which, place);
+        outer_ = vxlan::header;
+        answered_ = std::make_unique<bool[]>(std::size_t{settings.queues} * settings.queue_size);
     }
     writes_flow_ = settings.flows != 0 || flows_ != 1 || settings.rewrite;
     measure_latency(settings.latency);
@@ -59,6 +68,7 @@ void endpoint::start_flows(std::uint32_t flow, std::uint32_t stride) noexcept
     stride_ = stride % flows_;
     order_ = {};
     new_share_ = 0;
+    upcoming_.reset();
 }
 
 void endpoint::follow(std::span<const std::uint32_t> order, std::size_t first) noexcept
@@ -98,7 +108,22 @@ sequence_summary endpoint::sequence(const endpoint& far) const noexcept
 
 void endpoint::build(std::span<std::byte> frame) const noexcept
 {
-    build_frame(frame, side_, sizes_[size_count_ - 1], form_);
+    build_frame(frame.subspan(outer_), side_, sizes_[size_count_ - 1], form_);
+}
+
+bool endpoint::answer(std::byte* frame, std::size_t buffer) noexcept
+{
+    if (tunnel_->owes_answer()) {
+        answered_[buffer] = true;
+        counts_.sent -= 1; // as which it is counted
+        (void)tunnel_->write_answer(frame);
+        return true;
+    }
+    if (answered_[buffer]) {
+        answered_[buffer] = false;
+        build({frame, largest_size()});
+    }
+    return false;
 }
 
 bool endpoint::check(std::span<const std::byte> frame, bool partial) noexcept
@@ -106,13 +131,18 @@ bool endpoint::check(std::span<const std::byte> frame, bool partial) noexcept
     ++counts_.checked;
     frame_form form = form_;
     form.partial = partial;
-    switch (check_frame(frame, {.from = other(side_),
-                                .sizes = {arriving_.data(), size_count_},
-                                .kind = kind_,
-                                // The other side may have begun flows.
-                                .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
-                                .turned = turned_,
-                                .form = form})) {
+    if (tunnel_ && !tunnel_->check(frame)) {
+        ++counts_.corrupt;
+        return false;
+    }
+    switch (
+        check_frame(frame.subspan(outer_), {.from = other(side_),
+                                            .sizes = {arriving_.data(), size_count_},
+                                            .kind = kind_,
+                                            // The other side may have begun flows.
+                                            .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
+                                            .turned = turned_,
+                                            .form = form})) {
     case verdict::good:
         return true;
     case verdict::corrupt:
@@ -130,6 +160,8 @@ std::unique_ptr<endpoint> make_endpoint(side which, const options& settings)
     switch ((which == side::a ? settings.end_a : settings.end_b).kind) {
     case end_kind::xen:
         return std::make_unique<xen_endpoint>(which, settings);
+    case end_kind::nic:
+        return std::make_unique<nic_endpoint>(which, settings);
     case end_kind::tap:
         return std::make_unique<tap_endpoint>(which, settings);
     case end_kind::vhost:

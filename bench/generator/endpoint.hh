@@ -9,6 +9,7 @@
 #include "bench/generator/histogram.hh"
 #include "bench/generator/options.hh"
 #include "bench/generator/sequence.hh"
+#include "bench/generator/vxlan.hh"
 
 #include <algorithm>
 #include <array>
@@ -46,7 +47,6 @@ struct counts {
 class endpoint {
 public:
     static constexpr std::uint16_t burst = 32;
-    static constexpr std::uint16_t most_buffers = 1024; // that frames are sent from
 
     endpoint(side which, const options& settings);
     endpoint(const endpoint&) = delete;
@@ -90,16 +90,25 @@ public:
 protected:
     // Frames are sent as they were built: one flow, one size, nothing that changes.
     [[nodiscard]] bool fixed() const noexcept { return fixed_; }
-    [[nodiscard]] bool several_sizes() const noexcept { return size_count_ > 1; }
+    [[nodiscard]] bool several_sizes() const noexcept { return size_count_ > 1 || tunnel_; }
     [[nodiscard]] std::uint16_t largest_size() const noexcept
     {
-        return sizes_[size_count_ - 1].bytes;
+        return static_cast<std::uint16_t>(sizes_[size_count_ - 1].bytes + outer_);
     }
     // Writes the frame that shape() then changes, largest_size() bytes.
     void build(std::span<std::byte> frame) const noexcept;
     [[nodiscard]] const frame_form& form() const noexcept { return form_; }
-    // Turns the built frame in a buffer into the next one to be sent; returns its size.
-    std::uint16_t shape(std::byte* frame, std::uint16_t buffer, std::uint64_t now) noexcept;
+    // Turns the built frame in a buffer into the next one to be sent; returns its size. An end that
+    // speaks VXLAN may send an answer instead, which is not counted.
+    // `buffer` is below queues() times the rings' size.
+    std::uint16_t shape(std::byte* frame, std::size_t buffer, std::uint64_t now) noexcept;
+    // Of the ends with several queues: that of the next frame shape() makes, by its flow.
+    [[nodiscard]] std::uint16_t next_queue() noexcept
+    {
+        upcoming_ = upcoming_ ? upcoming_ : std::optional{next_flow()};
+        return static_cast<std::uint16_t>(*upcoming_ % queues_);
+    }
+    [[nodiscard]] std::uint16_t queues() const noexcept { return queues_; }
     // After each attempt to send.
     void count_sent(unsigned offered, unsigned taken) noexcept;
 
@@ -114,6 +123,9 @@ protected:
 
 private:
     [[nodiscard]] std::uint32_t next_flow() noexcept;
+    // Of an end with a tunnel, before the rest of shape(): whether the buffer has an answer now. If
+    // it had one before, a frame is built there anew.
+    bool answer(std::byte* frame, std::size_t buffer) noexcept;
     // True: it is as it was sent.
     bool check(std::span<const std::byte> frame, bool partial) noexcept;
 
@@ -127,12 +139,17 @@ private:
     std::uint32_t look_every_ = 1;
     std::uint64_t look_at_ = 0; // by frames received
     // Buffers whose frame has a stamp, which is old when it is sent without a new one.
-    std::array<bool, most_buffers> stamped_{};
+    std::unique_ptr<bool[]> stamped_;
     bool turned_ = false;
     flow_kind kind_ = flow_kind::macs;
     frame_form form_; // of what is sent, and of what arrives
     std::uint16_t before_mark_ = 0;
+    std::optional<vxlan> tunnel_;
+    std::uint16_t outer_ = 0;          // bytes of its header
+    std::unique_ptr<bool[]> answered_; // buffers that have an answer in them
     std::uint32_t flows_ = 1;
+    std::uint16_t queues_ = 1;
+    std::optional<std::uint32_t> upcoming_; // flow, chosen before its buffer was
     std::uint32_t next_flow_ = 0;
     std::uint32_t stride_ = 1;
     std::span<const std::uint32_t> order_; // empty: at a stride
@@ -149,6 +166,7 @@ private:
     // The frame that is coming in.
     bool checks_ = false;
     bool numbered_ = false;
+    bool stray_ = false; // none of the tunnel's
     std::uint32_t flow_ = 0;
     std::uint32_t number_ = 0;
 
@@ -183,17 +201,24 @@ inline std::uint32_t endpoint::next_flow() noexcept
     return flow;
 }
 
-inline std::uint16_t endpoint::shape(std::byte* frame, std::uint16_t buffer,
+inline std::uint16_t endpoint::shape(std::byte* frame, std::size_t buffer,
                                      std::uint64_t now) noexcept
 {
+    if (tunnel_) {
+        if (answer(frame, buffer)) [[unlikely]] {
+            return smallest_frame;
+        }
+        frame += outer_;
+    }
     std::uint32_t flow = 0;
     std::byte* const marked = frame + before_mark_;
     if (writes_flow_) {
-        flow = next_flow();
+        flow = upcoming_ ? *upcoming_ : next_flow();
+        upcoming_.reset();
         set_flow(frame, side_, kind_, flow, form_);
     }
     const frame_size* size = sizes_.data();
-    if (several_sizes()) {
+    if (size_count_ > 1) {
         size = &sizes_[imix_order[next_size_]];
         next_size_ = next_size_ + 1 == imix_order.size() ? 0 : next_size_ + 1;
         set_size(frame, *size, form_);
@@ -214,7 +239,10 @@ inline std::uint16_t endpoint::shape(std::byte* frame, std::uint16_t buffer,
     if (form_.has_checksum()) {
         set_checksum(frame, *size, form_);
     }
-    return size->bytes;
+    if (tunnel_) {
+        tunnel_->write(frame - outer_, size->bytes, flow);
+    }
+    return static_cast<std::uint16_t>(size->bytes + outer_);
 }
 
 inline void endpoint::count_sent(unsigned offered, unsigned taken) noexcept
@@ -227,6 +255,13 @@ inline void endpoint::count_sent(unsigned offered, unsigned taken) noexcept
 inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t now) noexcept
 {
     checks_ = verify_every_ != 0 && counts_.received >= verify_at_;
+    if (tunnel_) {
+        stray_ = !tunnel_->take(head);
+        if (stray_) [[unlikely]] {
+            return;
+        }
+        head = head.subspan(outer_);
+    }
     if (!reads_ || head.size() < smallest_frame + before_mark_) {
         return;
     }
@@ -249,6 +284,10 @@ inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t
 inline void endpoint::end_frame(std::span<const std::byte> gathered, std::uint32_t bytes,
                                 bool partial) noexcept
 {
+    if (stray_) [[unlikely]] {
+        counts_.foreign += tunnel_->owes_answer() ? 0U : 1U;
+        return;
+    }
     if (checks_ || numbered_) {
         const bool good = !checks_ || check(gathered, partial);
         if (checks_) {

@@ -59,4 +59,15 @@ std::vector<std::uint32_t> make_order(flow_order order, std::uint32_t flows)
     return {};
 }
 
+void gather_by_queue(std::vector<std::uint32_t>& order, std::uint32_t queues, std::uint32_t run)
+{
+    const std::size_t window = std::size_t{queues} * run;
+    for (std::size_t at = 0; at < order.size(); at += window) {
+        std::stable_sort(
+            order.begin() + static_cast<std::ptrdiff_t>(at),
+            order.begin() + static_cast<std::ptrdiff_t>(std::min(at + window, order.size())),
+            [queues](std::uint32_t a, std::uint32_t b) { return a % queues < b % queues; });
+    }
+}
+
 } // namespace strait::bench

@@ -17,4 +17,8 @@ enum class flow_order : std::uint8_t {
 // Numbers of flows below `flows`, to be repeated; empty for `round`. The same each time.
 std::vector<std::uint32_t> make_order(flow_order order, std::uint32_t flows);
 
+// The same flows as often and in their order, but those of one of `queues` queues (a flow's number
+// says which) in runs of `run` on average: a guest's CPUs each send by their own queue.
+void gather_by_queue(std::vector<std::uint32_t>& order, std::uint32_t queues, std::uint32_t run);
+
 } // namespace strait::bench

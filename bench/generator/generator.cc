@@ -58,6 +58,7 @@ int generate(options settings)
     }
     if (settings.trace.empty()) {
         order = make_order(settings.order, settings.flows_of_a_side());
+        gather_by_queue(order, settings.queues, endpoint::burst);
     }
     stay_on(settings.cpu);
     const auto a = make_endpoint(side::a, settings);

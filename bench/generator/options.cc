@@ -3,6 +3,7 @@
 
 #include "bench/generator/options.hh"
 
+#include "bench/guest/front_end.hh"
 #include "ports/number.hh"
 
 #include <algorithm>
@@ -10,7 +11,9 @@
 #include <string_view>
 #include <system_error>
 
+#include <arpa/inet.h>
 #include <getopt.h>
+#include <netinet/in.h>
 
 namespace strait::bench {
 
@@ -24,9 +27,12 @@ enum option_id : int {
     opt_mergeable,
     opt_in_order,
     opt_queue_size,
+    opt_queues,
     opt_frame,
     opt_vlan_a,
     opt_vlan_b,
+    opt_vxlan_a,
+    opt_vxlan_b,
     opt_ip,
     opt_protocol,
     opt_tso,
@@ -67,9 +73,12 @@ constexpr option long_options[] = {
     {"mergeable", required_argument, nullptr, opt_mergeable},
     {"in-order", required_argument, nullptr, opt_in_order},
     {"queue-size", required_argument, nullptr, opt_queue_size},
+    {"queues", required_argument, nullptr, opt_queues},
     {"frame", required_argument, nullptr, opt_frame},
     {"vlan-a", required_argument, nullptr, opt_vlan_a},
     {"vlan-b", required_argument, nullptr, opt_vlan_b},
+    {"vxlan-a", required_argument, nullptr, opt_vxlan_a},
+    {"vxlan-b", required_argument, nullptr, opt_vxlan_b},
     {"ip", required_argument, nullptr, opt_ip},
     {"protocol", required_argument, nullptr, opt_protocol},
     {"tso", required_argument, nullptr, opt_tso},
@@ -125,6 +134,8 @@ bool read_end(std::string_view text, end_place& to)
         to.kind = end_kind::vhost;
     } else if (behind("tap:")) {
         to.kind = end_kind::tap;
+    } else if (behind("nic:")) {
+        to.kind = end_kind::nic;
     } else if (behind("xen:")) {
         const auto colon = text.find(':');
         if (colon == std::string_view::npos ||
@@ -155,6 +166,25 @@ bool read_tags(std::string_view text, vlan_tags& to)
     to = {};
     return read(text.substr(0, dot), 1U, last, to.outer) &&
            (dot == std::string_view::npos || read(text.substr(dot + 1), 1U, last, to.inner));
+}
+
+bool read_address(std::string_view text, std::uint32_t& to)
+{
+    in_addr address{};
+    const bool good = inet_pton(AF_INET, std::string{text}.c_str(), &address) == 1;
+    to = ntohl(address.s_addr);
+    return good && to != 0;
+}
+
+// VNI,OWN,FAR.
+bool read_vxlan(std::string_view text, vxlan_place& to)
+{
+    const auto first = text.find(',');
+    const auto second = text.find(',', first + 1);
+    return first != std::string_view::npos && second != std::string_view::npos &&
+           read(text.substr(0, first), 0U, (1U << 24) - 1, to.network) &&
+           read_address(text.substr(first + 1, second - first - 1), to.own) &&
+           read_address(text.substr(second + 1), to.far) && to.own != to.far;
 }
 
 bool read_word(std::string_view text, std::string_view no, std::string_view yes, bool& to)
@@ -189,7 +219,9 @@ bool read_direction(std::string_view text, options& to)
 }
 
 constexpr const char* tag_forms = "a VLAN from 1 to 4094, or two as OUTER.INNER";
-constexpr const char* end_forms = "vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE";
+constexpr const char* vxlan_forms = "VNI,OWN,FAR: a number below 16777216 and the IPv4 addresses "
+                                    "of the end and of the switch";
+constexpr const char* end_forms = "vhost:SOCKET, xen:DOMAIN:SOCKET, tap:INTERFACE or nic:DEVICE";
 
 // Takes one option; the answer is what a right value looks like, if this one is not.
 std::optional<std::string> take(int id, const char* text, options& to)
@@ -215,12 +247,18 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read(text, 32U, 1024U, to.queue_size) &&
                          (to.queue_size & (to.queue_size - 1)) == 0,
                      "a power of two from 32 to 1024");
+    case opt_queues:
+        return wrong(read(text, 1U, unsigned{front_end::most_pairs}, to.queues), "1 to 16");
     case opt_frame:
         return wrong(read_frame(text, to.frame), "60 to 9600 (65535 with --tso), or imix");
     case opt_vlan_a:
         return wrong(read_tags(text, to.tags_a), tag_forms);
     case opt_vlan_b:
         return wrong(read_tags(text, to.tags_b), tag_forms);
+    case opt_vxlan_a:
+        return wrong(read_vxlan(text, to.vxlan_a), vxlan_forms);
+    case opt_vxlan_b:
+        return wrong(read_vxlan(text, to.vxlan_b), vxlan_forms);
     case opt_ip:
         return wrong(read_word(text, "4", "6", to.ipv6), "4 or 6");
     case opt_protocol:
@@ -374,6 +412,10 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
     if (result.end_a == result.end_b) {
         return bad_usage{"--end-a and --end-b are the same; two ports are needed"};
     }
+    if (result.queues > 1 && (result.flows == 0 || result.flows / 2 < result.queues)) {
+        return bad_usage{"--queues needs --flows, at least " + std::to_string(2 * result.queues) +
+                         " of them: a flow has one queue"};
+    }
     if (result.sequence && result.new_flows != 0) {
         return bad_usage{"--sequence and --new-flows exclude each other: frames are numbered in "
                          "flows that are known before"};
@@ -390,7 +432,13 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
                          std::to_string(smallest_frame + headers) + " or more"};
     }
     const unsigned more = headers - std::min(form_a, form_b);
-    const unsigned largest = (result.frame == 0 ? 1514U : result.frame) + more;
+    const bool tunnelled = result.vxlan_a.own != 0 || result.vxlan_b.own != 0;
+    const unsigned largest =
+        (result.frame == 0 ? 1514U : result.frame) + more + (tunnelled ? vxlan::header : 0U);
+    if (tunnelled && (result.segment != 0 || result.turned || !result.a_to_b || !result.b_to_a)) {
+        return bad_usage{"--vxlan-a and --vxlan-b exclude --tso, --turned and --direction: who "
+                         "does not send does not answer either when the switch asks for it"};
+    }
     if (result.segment != 0) {
         if (!result.tcp || !result.mergeable || result.end_a.kind != end_kind::vhost ||
             result.end_b.kind != end_kind::vhost) {
@@ -402,9 +450,10 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
                              " bytes are longer than the 65535 that can be segmented"};
         }
     } else if (largest > largest_frame) {
-        return bad_usage{"frames of " + std::to_string(largest) +
-                         " bytes, with the VLAN tags that are expected, are longer than the 9600 "
-                         "that one without --tso can have"};
+        return bad_usage{
+            "frames of " + std::to_string(largest) +
+            " bytes, with the VLAN tags that are expected and with VXLAN, are longer than the 9600 "
+            "that one without --tso can have"};
     }
     if (!result.mergeable && largest > result.buffer_size) {
         return bad_usage{"frames of " + std::to_string(largest) + " bytes do not fit buffers of " +
@@ -430,12 +479,16 @@ const char* usage() noexcept
            "stack\n"
            "                         has made both\n"
            "  tap:INTERFACE          a wire that the kernel has as an interface\n"
+           "  nic:DEVICE             a NIC: a PCI address, or DPDK's name of a device with its\n"
+           "                         arguments (net_af_packet0,iface=eth1); the switch has one at\n"
+           "                         the other end of its wire\n"
            "Rings of vhost-user\n"
            "  --server               listen on the sockets; the switch connects\n"
            "  --packed 0|1           packed rings (0)\n"
            "  --mergeable 0|1        mergeable receive buffers (1)\n"
            "  --in-order 0|1         accept VIRTIO_F_IN_ORDER (1)\n"
            "  --queue-size N         entries of a ring (256)\n"
+           "  --queues N             queue pairs of each end, of vhost-user and of Xen (1)\n"
            "  --buffer-size BYTES    room of a receive buffer (2048)\n"
            "Traffic\n"
            "  --frame BYTES|imix     size without check sequence (64); imix: 64, 594 and 1514\n"
@@ -445,6 +498,12 @@ const char* usage() noexcept
            "has\n"
            "                         to arrive there; two are a service tag (88a8) and a "
            "customer's\n"
+           "  --vxlan-a VNI,OWN,FAR, --vxlan-b VNI,OWN,FAR\n"
+           "                         the end is a host OWN of the underlay, which sends its "
+           "frames\n"
+           "                         in VXLAN to the switch's address FAR and expects them so; "
+           "the\n"
+           "                         50 bytes of its header are not in --frame\n"
            "  --ip 4|6               IPv4, or IPv6 with addresses fd53::a.b.c.d (4)\n"
            "  --protocol udp|tcp     (udp); TCP's are segments in the middle of a connection\n"
            "  --tso BYTES            TCP segments that the switch is to cut to so many bytes of\n"

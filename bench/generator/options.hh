@@ -6,6 +6,7 @@
 
 #include "bench/generator/flow_order.hh"
 #include "bench/generator/frames.hh"
+#include "bench/generator/vxlan.hh"
 
 #include <cstdint>
 #include <optional>
@@ -21,11 +22,12 @@ enum class end_kind : std::uint8_t {
     vhost, // a KVM guest's device, at a vhost-user socket
     xen,   // the device of a guest of the simulated hypervisor
     tap,   // a wire: what the kernel has as an interface
+    nic,   // a wire: a device of DPDK's
 };
 
 struct end_place {
     end_kind kind = end_kind::none;
-    std::string where;        // the socket, the hypervisor's socket, the interface
+    std::string where;        // the socket, the hypervisor's socket, the interface, the device
     std::uint16_t domain = 0; // of a Xen guest
 
     bool operator==(const end_place&) const = default;
@@ -43,6 +45,9 @@ struct options {
     bool mergeable = true;
     bool in_order = true;
     std::uint16_t queue_size = 256;
+    // Pairs of queues of each end: a flow has its own, as a guest's kernel sees to it. A wire has
+    // one whatever is said here.
+    std::uint16_t queues = 1;
 
     // Bytes of a frame without its check sequence, 60 to 9,600; 0 stands for the IMIX.
     std::uint16_t frame = 64;
@@ -50,6 +55,9 @@ struct options {
     // differ where the switch takes tags off or adds them.
     vlan_tags tags_a;
     vlan_tags tags_b;
+    // What `frame` does not include: the header of VXLAN that an end speaks.
+    vxlan_place vxlan_a;
+    vxlan_place vxlan_b;
     // The rest of their headers, the same at both ends.
     bool ipv6 = false;
     bool tcp = false;

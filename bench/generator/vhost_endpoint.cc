@@ -26,6 +26,7 @@ vhost_endpoint::vhost_endpoint(side which, const options& settings)
                .in_order = settings.in_order,
                .segments = settings.segment != 0,
                .huge_pages = !settings.no_huge,
+               .pairs = settings.queues,
                .queue_size = settings.queue_size,
                .transmit_buffer = largest_size() + std::uint32_t{header_size},
                .receive_buffer = settings.buffer_size + std::uint32_t{header_size}})
@@ -50,14 +51,55 @@ vhost_endpoint::vhost_endpoint(side which, const options& settings)
 void vhost_endpoint::attach(std::chrono::milliseconds patience)
 {
     device_.attach(patience);
-    virtqueue& queue = device_.transmit();
-    for (std::uint16_t i = 0; i < queue.form().size; ++i) {
-        build(queue.buffer(i).subspan(header_size));
+    for (unsigned pair = 0; pair < queues(); ++pair) {
+        virtqueue& queue = device_.transmit(pair);
+        for (std::uint16_t i = 0; i < queue.form().size; ++i) {
+            build(queue.buffer(i).subspan(header_size));
+        }
     }
+}
+
+[[gnu::always_inline]] inline void vhost_endpoint::fill(unsigned pair, std::uint16_t buffer,
+                                                        std::uint64_t now) noexcept
+{
+    virtqueue& queue = device_.transmit(pair);
+    std::byte* const to = queue.buffer(buffer).data();
+    std::memcpy(to, &header_, header_size);
+    if (!fixed()) {
+        const std::size_t number = std::size_t{pair} * queue.form().size + buffer;
+        const std::uint16_t bytes = shape(to + header_size, number, now);
+        if (several_sizes()) {
+            queue.set_length(buffer, bytes + std::uint32_t{header_size});
+        }
+    }
+}
+
+unsigned vhost_endpoint::transmit_by_flow(unsigned most, std::uint64_t now) noexcept
+{
+    std::array<std::uint16_t, front_end::most_pairs> filled{};
+    unsigned count = 0;
+    for (; count < most; ++count) {
+        const unsigned pair = next_queue();
+        virtqueue& queue = device_.transmit(pair);
+        if (queue.idle() == filled[pair] && queue.reclaim() == 0) {
+            break; // what has no room keeps what is behind it waiting
+        }
+        fill(pair, queue.upcoming(filled[pair]++), now);
+    }
+    for (unsigned pair = 0; pair < queues(); ++pair) {
+        if (filled[pair] != 0 && device_.transmit(pair).offer(filled[pair])) {
+            device_.kick_transmit(pair);
+        }
+    }
+    count_sent(most, count);
+    return count;
 }
 
 unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
 {
+    if (queues() > 1) {
+        return transmit_by_flow(most, now);
+    }
     virtqueue& queue = device_.transmit();
     if (queue.idle() < most) {
         queue.reclaim();
@@ -68,15 +110,7 @@ unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
         return 0;
     }
     for (std::uint16_t i = 0; i < count; ++i) {
-        const std::uint16_t buffer = queue.upcoming(i);
-        std::byte* const to = queue.buffer(buffer).data();
-        std::memcpy(to, &header_, header_size);
-        if (!fixed()) {
-            const std::uint16_t bytes = shape(to + header_size, buffer, now);
-            if (several_sizes()) {
-                queue.set_length(buffer, bytes + std::uint32_t{header_size});
-            }
-        }
+        fill(0, queue.upcoming(i), now);
     }
     if (queue.offer(count)) {
         device_.kick_transmit();
@@ -111,25 +145,40 @@ unsigned vhost_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
               frame_length_, partial_);
 }
 
-unsigned vhost_endpoint::receive(std::uint64_t now) noexcept
+bool vhost_endpoint::receive_from(unsigned pair, std::uint64_t now) noexcept
 {
-    virtqueue& queue = device_.receive();
+    virtqueue& queue = device_.receive(pair);
     std::array<virtqueue::completion, std::size_t{2} * burst> filled;
     const std::size_t count = queue.take(filled);
     if (count == 0) {
-        return 0;
+        return false;
     }
     for (std::size_t i = 0; i < count; ++i) {
         __builtin_prefetch(queue.buffer(filled[i].buffer).data());
     }
-    const std::uint64_t before = counted().received;
     for (std::size_t i = 0; i < count; ++i) {
         take(queue.buffer(filled[i].buffer).first(filled[i].length), now);
     }
     if (queue.offer(static_cast<std::uint16_t>(count))) {
-        device_.kick_receive();
+        device_.kick_receive(pair);
     }
-    end_burst(now);
+    return true;
+}
+
+unsigned vhost_endpoint::receive(std::uint64_t now) noexcept
+{
+    const std::uint64_t before = counted().received;
+    bool any = false;
+    for (unsigned i = 0; i < queues(); ++i) {
+        any |= receive_from(receiving_, now);
+        if (buffers_left_ != 0) {
+            break; // the rest of the frame is this queue's next buffers
+        }
+        receiving_ = receiving_ + 1 == queues() ? 0 : receiving_ + 1;
+    }
+    if (any) {
+        end_burst(now);
+    }
     return static_cast<unsigned>(counted().received - before);
 }
 

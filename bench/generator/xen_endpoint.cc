@@ -15,14 +15,14 @@ xen_endpoint::xen_endpoint(side which, const options& settings) : endpoint(which
 {
     const end_place& place = which == side::a ? settings.end_a : settings.end_b;
     place_ = "Xen guest " + std::to_string(place.domain);
-    // Those of one queue, and of the device's own.
-    constexpr std::uint32_t pages = 2 * xen::netif::ring_size + 2 + 256;
+    // Those of the queues, and of the device's own.
+    const std::uint32_t pages = settings.queues * (2 * xen::netif::ring_size + 2) + 256;
     auto guest = simulated_guest::connect(place.where, domain_id{place.domain}, {.pages = pages});
     if (guest.has_error()) {
         fail(guest.error().message);
     }
     guest_ = std::move(*guest);
-    device_.emplace(*guest_, xen::simulated::netfront_options{});
+    device_.emplace(*guest_, xen::simulated::netfront_options{.queues = settings.queues});
 }
 
 void xen_endpoint::fail(const std::string& what) const
@@ -35,6 +35,10 @@ void xen_endpoint::attach(std::chrono::milliseconds patience)
     build(std::span{sent_}.first(largest_size()));
     if (auto connected = device_->connect(patience); connected.has_error()) {
         fail(connected.error().message);
+    }
+    if (device_->queues().size() != queues()) {
+        fail("the switch has " + std::to_string(device_->queues().size()) + " queues for it, of " +
+             std::to_string(queues()));
     }
 }
 
@@ -59,18 +63,26 @@ void xen_endpoint::expect_connected()
 
 unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
 {
-    netfront_queue& queue = device_->queue();
-    queue.reap();
+    for (const auto& queue : device_->queues()) {
+        queue->reap();
+    }
     const std::uint32_t slots = netfront_queue::slots_of({.bytes = {sent_.data(), largest_size()}});
     unsigned count = 0;
-    for (; count < most && queue.room() >= slots; ++count) {
+    for (; count < most; ++count) {
+        const std::uint16_t number = queues() > 1 ? next_queue() : std::uint16_t{0};
+        netfront_queue& queue = device_->queue(number);
+        if (queue.room() < slots) {
+            break;
+        }
         const std::uint16_t bytes = fixed() ? largest_size() : shape(sent_.data(), 0, now);
         if (!queue.send({.bytes = {sent_.data(), bytes}})) {
             break;
         }
     }
     if (count != 0) {
-        queue.publish_sent();
+        for (const auto& queue : device_->queues()) {
+            queue->publish_sent();
+        }
     }
     count_sent(most, count);
     return count;
@@ -78,11 +90,13 @@ unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
 
 unsigned xen_endpoint::receive(std::uint64_t now) noexcept
 {
-    const std::size_t count =
-        device_->queue().receive(std::size_t{2} * burst, [&](const received_frame& frame) {
+    std::size_t count = 0;
+    for (const auto& queue : device_->queues()) {
+        count += queue->receive(std::size_t{2} * burst, [&](const received_frame& frame) {
             begin_frame(frame.bytes, now);
             end_frame(frame.bytes, static_cast<std::uint32_t>(frame.bytes.size()));
         });
+    }
     if (count != 0) {
         end_burst(now);
     }

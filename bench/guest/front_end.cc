@@ -28,6 +28,7 @@ using dataplane::file_descriptor;
 using vhost::request;
 
 constexpr std::uint64_t protocol_reply_ack = 1ULL << vhost::protocol_feature::reply_ack;
+constexpr std::uint64_t protocol_multiqueue = 1ULL << vhost::protocol_feature::multiqueue;
 constexpr std::uint32_t first_lap = 0x8000; // the wrap counter in a packed ring's base
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::chrono::seconds reply_patience{10};
@@ -98,14 +99,21 @@ void front_end::attach(std::chrono::milliseconds patience)
                                     options_.transmit_buffer, in_order};
     make_memory(receive, transmit);
     share_memory();
-    const std::size_t behind = virtqueue::bytes(receive);
-    receive_.emplace(receive, memory_, guest_base);
-    transmit_.emplace(transmit, memory_ + behind, guest_base + behind);
-    const bool kick = receive_->offer(receive_->idle());
-    hand_out(0, *receive_, guest_base);
-    hand_out(1, *transmit_, guest_base + behind);
-    if (kick) {
-        kick_receive();
+    std::size_t at = 0;
+    const auto place = [&](std::optional<virtqueue>& queue, const virtqueue::shape& form) {
+        queue.emplace(form, memory_ + at, guest_base + at);
+        return guest_base + std::exchange(at, at + virtqueue::bytes(form));
+    };
+    for (unsigned i = 0; i < options_.pairs; ++i) {
+        queue_pair& pair = pairs_.at(i);
+        const std::uint64_t receive_address = place(pair.receive, receive);
+        const std::uint64_t transmit_address = place(pair.transmit, transmit);
+        const bool kick = pair.receive->offer(pair.receive->idle());
+        hand_out(2 * i, *pair.receive, receive_address);
+        hand_out(2 * i + 1, *pair.transmit, transmit_address);
+        if (kick) {
+            kick_receive(i);
+        }
     }
 }
 
@@ -143,6 +151,7 @@ std::uint64_t front_end::negotiate()
     std::uint64_t wanted = bit(feature::version_1) | bit(feature::protocol_features);
     wanted |= options_.packed ? bit(feature::ring_packed) : 0;
     wanted |= options_.mergeable ? bit(feature::mergeable_buffers) : 0;
+    wanted |= options_.pairs > 1 ? bit(feature::multiqueue) : 0;
     if (options_.segments) {
         for (const unsigned one : {feature::checksum, feature::guest_checksum, feature::host_tso4,
                                    feature::host_tso6, feature::guest_tso4, feature::guest_tso6}) {
@@ -155,6 +164,7 @@ std::uint64_t front_end::negotiate()
           std::pair{feature::protocol_features, "vhost-user protocol features"},
           std::pair{feature::ring_packed, "packed rings"},
           std::pair{feature::mergeable_buffers, "mergeable receive buffers"},
+          std::pair{feature::multiqueue, "several queue pairs"},
           std::pair{feature::checksum, "to fill in checksums"},
           std::pair{feature::guest_checksum, "frames with checksums to fill in"},
           std::pair{feature::host_tso4, "to segment TCP in IPv4"},
@@ -170,16 +180,25 @@ std::uint64_t front_end::negotiate()
     if (auto told = channel_.announce(request::set_owner); told.has_error()) {
         fail(told.error().message);
     }
-    const std::uint64_t protocol = ask(request::get_protocol_features) & protocol_reply_ack;
+    const std::uint64_t protocol =
+        ask(request::get_protocol_features) & (protocol_reply_ack | protocol_multiqueue);
     tell(request::set_protocol_features, "SET_PROTOCOL_FEATURES", protocol);
-    channel_.expect_answers(protocol != 0);
+    channel_.expect_answers((protocol & protocol_reply_ack) != 0);
+    if (options_.pairs > 1) {
+        const std::uint64_t most =
+            (protocol & protocol_multiqueue) != 0 ? ask(request::get_queue_num) : 1;
+        if (most < options_.pairs) {
+            fail("the switch has " + std::to_string(most) + " queue pairs for it, of " +
+                 std::to_string(options_.pairs));
+        }
+    }
     tell(request::set_features, "SET_FEATURES", wanted);
     return wanted;
 }
 
 void front_end::make_memory(const virtqueue::shape& receive, const virtqueue::shape& transmit)
 {
-    memory_bytes_ = virtqueue::bytes(receive) + virtqueue::bytes(transmit);
+    memory_bytes_ = options_.pairs * (virtqueue::bytes(receive) + virtqueue::bytes(transmit));
     unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     if (options_.huge_pages) {
         memory_bytes_ = (memory_bytes_ + huge_page - 1) / huge_page * huge_page;

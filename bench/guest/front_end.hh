@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A guest's network device as its switch sees it: shared memory with one queue pair, and the
+// A guest's network device as its switch sees it: shared memory with queue pairs, and the
 // vhost-user connection over which they are handed out (QEMU's docs/interop/vhost-user.rst). There
 // is no guest: who owns it drives the rings himself.
 
@@ -23,6 +23,8 @@ namespace strait::bench {
 // with the socket's path.
 class front_end {
 public:
+    static constexpr std::uint16_t most_pairs = 16;
+
     struct options {
         std::string path;
         bool server = false; // listen there; the switch connects
@@ -31,6 +33,7 @@ public:
         bool in_order = true;  // if the switch offers it
         bool segments = false; // TCP segments with a checksum to fill in are sent, and taken
         bool huge_pages = true;
+        std::uint16_t pairs = 1; // of queues, all enabled: at most most_pairs
         std::uint16_t queue_size = 256;
         std::uint32_t transmit_buffer = 2048; // bytes, the virtio header included
         std::uint32_t receive_buffer = 2048;
@@ -50,10 +53,10 @@ public:
     void expect_connected() const;
 
     // From attach() on. After offer() has said so, the queue is to be kicked.
-    [[nodiscard]] virtqueue& receive() noexcept { return *receive_; }
-    [[nodiscard]] virtqueue& transmit() noexcept { return *transmit_; }
-    void kick_receive() noexcept { kick(0); }
-    void kick_transmit() noexcept { kick(1); }
+    [[nodiscard]] virtqueue& receive(unsigned pair = 0) noexcept { return *pairs_[pair].receive; }
+    [[nodiscard]] virtqueue& transmit(unsigned pair = 0) noexcept { return *pairs_[pair].transmit; }
+    void kick_receive(unsigned pair = 0) noexcept { kick(2 * pair); }
+    void kick_transmit(unsigned pair = 0) noexcept { kick(2 * pair + 1); }
 
 private:
     static constexpr std::uint64_t guest_base = 0x1'0000'0000;
@@ -79,10 +82,13 @@ private:
     dataplane::file_descriptor memory_fd_;
     std::byte* memory_ = nullptr;
     std::size_t memory_bytes_ = 0;
-    std::optional<virtqueue> receive_;
-    std::optional<virtqueue> transmit_;
-    std::array<dataplane::file_descriptor, 2> kicks_;
-    std::array<dataplane::file_descriptor, 2> calls_;
+    struct queue_pair {
+        std::optional<virtqueue> receive;
+        std::optional<virtqueue> transmit;
+    };
+    std::array<queue_pair, most_pairs> pairs_;
+    std::array<dataplane::file_descriptor, std::size_t{2} * most_pairs> kicks_;
+    std::array<dataplane::file_descriptor, std::size_t{2} * most_pairs> calls_;
 };
 
 } // namespace strait::bench

@@ -219,6 +219,7 @@ class Charts:
         figure, axes = self._pyplot.subplots(figsize=(WIDTH, 3))
         width = 0.8 / len(names)
         for number, name in enumerate(names):
+            again, style = divmod(number, len(STYLES))  # the same colours, then hatched
             shown = [(place, self._results.figure(key, STRAIT, "cycles", variant=name))
                      for place, key in enumerate(keys)]
             shown = [one for one in shown if one[1]]
@@ -226,8 +227,8 @@ class Charts:
                      [one["median"] for _, one in shown], width,
                      yerr=[[one["median"] - one["low"] for _, one in shown],
                            [one["high"] - one["median"] for _, one in shown]],
-                     color=STYLES[number][0], capsize=2, edgecolor="black", linewidth=0.6,
-                     label=names[name])
+                     color=STYLES[style][0], hatch="/" * 3 * again, capsize=2, edgecolor="black",
+                     linewidth=0.6, label=names[name])
         axes.set_xticks(range(len(keys)), [f"{key[1]} B" for key in keys])
         axes.set_ylabel("cycles a packet")
         axes.legend(fontsize=8)

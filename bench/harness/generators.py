@@ -93,7 +93,7 @@ class StraitGenerator(Generator):
                       "--new-flows", str(new_flows)]
         words += ["--ip", str(ip), "--protocol", protocol]
         words += ["--tso", str(tso)] if tso else []
-        words += ["--ready-timeout", str(patience)]
+        words += ["--ready-timeout", str(patience), *switch.generator_words()]
         words += ["--prime", str(prime), "--interval", str(interval)]
         words += [] if settings.huge else ["--no-huge"]
         self.child = Child(switch.inside(words), cpus=[settings.other_cpu],

@@ -8,7 +8,7 @@ import statistics
 from . import alone, flow_rules, idle, loops, rfc2544, scenarios
 from .generators import GENERATORS
 from .machine import BenchError, HalfCpu, settle, thread_pinned_to
-from .peers import Strait, StraitPair
+from .peers import Strait, StraitPair, StraitTunnel
 from .results import RATE, SEARCH, Results
 
 TURNS_OF_A_START = 10
@@ -16,6 +16,8 @@ TURNS_OF_A_START = 10
 # for the rest of it.
 PATIENCE = 2
 PLAIN = ("v2v", 64, 1)
+# What is at the tunnel's far end.
+TUNNELS = {"switch": StraitPair, "host": StraitTunnel}
 
 
 class Runner:
@@ -62,16 +64,16 @@ class Runner:
         traffic = dict(traffic)
         rules = traffic.pop("rules", None)
         ends = traffic.pop("ends", scenario.ends)
-        if traffic.pop("tunnel", False):
-            make_switch = StraitPair
+        queues = traffic.pop("queues", 1)
+        make_switch = TUNNELS.get(traffic.pop("tunnel", None), make_switch)
         if scenario.load:
             traffic["rate"] = self.reference() * scenario.load
         if scenario.generator == "strait":
             traffic["patience"] = self.asked.patience
         with contextlib.ExitStack() as stack:
             switch = stack.enter_context(
-                make_switch(self.settings, ends=ends, mtu=cell.mtu(),
-                            loops=scenario.loops))
+                make_switch(self.settings, ends=ends, mtu=cell.mtu(), loops=scenario.loops,
+                            queues=queues))
             if rules:
                 switch.load_rules(*flow_rules.text_for(
                     self.settings, rules, traffic["flows"], traffic.get("flow_kind", "5tuple")))

@@ -179,7 +179,10 @@ GRIDS = (
     Scenario("p2v", "p2v: wire and KVM guest", ends=(TAP, VHOST), grid=True),
     Scenario("kvm-xen", "KVM and Xen: v2v beside x2x and x2v", grid=True,
              variants={"v2v, in_order=0": {"in_order": 0}, "v2v, packed": {"packed": 1},
-                       "x2v": {"ends": (XEN, VHOST)}, "x2x": {"ends": (XEN, XEN)}},
+                       "x2v": {"ends": (XEN, VHOST)}, "x2x": {"ends": (XEN, XEN)},
+                       **{f"{name}, {count} queues": {"ends": (kind, kind), "queues": count,
+                                                      "flows": 64}
+                          for name, kind in (("v2v", VHOST), ("x2x", XEN)) for count in (2, 4)}},
              bars=(Bar(MPPS, "@x2x"), Bar(CYCLES, "@x2x"))),
     Scenario("v2v-ooo", "v2v, in_order=0", traffic={"in_order": 0}, grid=True),
     Scenario("v2v-packed", "v2v, packed rings", traffic={"packed": 1}, grid=True),
@@ -216,6 +219,12 @@ SINGLES = (
              figures=(MPPS, LOST, DUPLICATED, REORDERED)),
     Scenario("v2v-idle", "v2v, nothing but a packet each way now and then", idle=True,
              traffic={"latency": 1}, figures=(IDLE_CPU, FIRST)),
+    Scenario("v2v-queues", "v2v, 64 B, 1,000 flows, 4 queue pairs a guest, one worker",
+             traffic={"flows": 1000, "queues": 4},
+             variants={"one pair": {"queues": 1},
+                       "one pair of 1,024": {"queues": 1, "queue_size": 1024}},
+             bars=(Bar(CYCLES, "@one pair", at_most=1.1), Bar(MPPS, "@one pair"),
+                   Bar(CYCLES, "@one pair of 1,024"))),
     *(Scenario(f"loopback-{count}", f"loopback through {count} KVM guest"
                f"{'' if count == 1 else 's'}, testpmd io, 64 B", loops=count,
                bars=(Bar(MPPS, "ovs"),))
@@ -231,8 +240,11 @@ SINGLES = (
              variants={"cut by guests": {"frame": 1514, "tso": 0}},
              bars=(Bar(GBPS, "@cut by guests"),)),
     Scenario("v2v-vxlan", "v2v across two switches with VXLAN, 64 B, 1,000 flows",
-             traffic={"flows": 1000, "tunnel": True}, variants={"one switch": {"tunnel": False}},
+             traffic={"flows": 1000, "tunnel": "switch"}, variants={"one switch": {"tunnel": None}},
              bars=(Bar(MPPS, "@one switch"), Bar(CYCLES, "@one switch"))),
+    Scenario("v2t-vxlan", "guest to a host that speaks VXLAN, 64 B, 1,000 flows",
+             traffic={"flows": 1000, "tunnel": "host"}, variants={"plain L2": {"tunnel": None}},
+             bars=(Bar(MPPS, "@plain L2", at_least=0.5), Bar(CYCLES, "@plain L2"))),
     *_many_flows(),
     Scenario(
         "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",

@@ -85,6 +85,7 @@ BOTH = {"strait", "testpmd"}  # where what is other than in v2v is the traffic a
     ("v2v-acl", BOTH), ("v2v-new-flows-few", BOTH),
     ("loopback-1", {"strait"}), ("loopback-3", {"strait"}),
     ("v2v-conntrack-1k", {"strait"}), ("v2v-nat-1k", {"strait"}), ("v2v-vxlan", {"strait"}),
+    ("v2t-vxlan", {"strait"}), ("v2v-queues", {"strait"}),
     ("v2v-ipv6", BOTH), ("v2v-tso", {"strait"}),
     pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
@@ -165,7 +166,9 @@ def test_hypervisors(tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads(file.read_text())
     found = {one["variant"]: one for one in result["trials"]}
-    assert set(found) == {"", "v2v, in_order=0", "v2v, packed", "x2v", "x2x"}
+    assert set(found) == {"", "v2v, in_order=0", "v2v, packed", "x2v", "x2x",
+                          *(f"{ends}, {count} queues" for ends in ("v2v", "x2x")
+                            for count in (2, 4))}
     assert all(one["mpps"] > 0.001 and one["cycles"] > 0 for one in found.values())
     xen = result["stages"]["xen_ring"]["64"]
     assert xen["segments"] == [2] and xen["bytes"] == [128] and xen["ring_out"][0] > 0

@@ -3,6 +3,7 @@
 vhost library as its switch, and against a switch that does known wrongs: each kind of end and ring,
 every frame compared."""
 
+import concurrent.futures
 import itertools
 import json
 import subprocess
@@ -160,20 +161,23 @@ def test_flows_of_a_capture(lab, tmp_path):
 
 
 def test_xen_guests():
-    """Both ends a Xen guest's, and one of each kind."""
+    """Both ends a Xen guest's, with a queue and with two, and one of each kind."""
     with parts.Simulator() as simulator, parts.Switch(arguments=simulator.switch) as switch:
         switch.ctl("bridge add br0")
         switch.ctl("xen adopt --bridge br0")
-        ends = []
-        for domain in (1, 2):
+
+        def guest(domain):
             simulator.tools("create", domain)
             simulator.tools("attach", domain, 0, "--mac", f"00:16:3e:00:00:0{domain}",
                             "--bridge", "br0")
-            ends.append(f"xen:{domain}:{simulator.socket}")
-        check(between(ends, "--flows", 100, "--frame", "imix", "--sequence", "--latency", 8))
-        simulator.tools("create", 3)
-        simulator.tools("attach", 3, 0, "--mac", "00:16:3e:00:00:03", "--bridge", "br0")
-        check(between([f"xen:3:{simulator.socket}", f"vhost:{switch.add_vhost('v')}"]))
+            return f"xen:{domain}:{simulator.socket}"
+
+        check(between([guest(1), guest(2)], "--flows", 100, "--frame", "imix", "--sequence",
+                      "--latency", 8))
+        check(between([guest(3), f"vhost:{switch.add_vhost('v')}"]))
+        result = between([guest(4), guest(5)], "--flows", 100, "--queues", 2, "--sequence")
+        check(result)
+        assert result["sequence"]["reordered"] == 0
 
 
 @pytest.fixture
@@ -183,6 +187,79 @@ def wires(lab):
     for name in ("a", "b"):
         netns.sh(f"ip tuntap add dev {name} mode tap; ip link set dev {name} txqueuelen 20000 up")
     return netns, ["tap:a", "tap:b"]
+
+
+def test_several_queues(lab):
+    """Flows go by four pairs each way, in their order."""
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name, "--queues", 4, "--mtu", 9000) for name in "ab"]
+    numbered = ("--queues", 4, "--flows", 100, "--sequence", "--latency", 8)
+    for packed, in_order in itertools.product((0, 1), repeat=2):
+        for frame in ("imix", 9000):
+            result = traffic(sockets, packed, in_order, 1, *numbered, "--frame", frame)
+            check(result)
+            assert result["sequence"]["reordered"] == result["sequence"]["duplicated"] == 0
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = pool.submit(traffic, sockets, 0, 1, 1, *numbered, "--seconds", 1)
+        parts.wait_until(lambda: all(
+            "off" not in pair and " 0 of" not in pair
+            for pair in switch.ctl("port show b")["details"].get("queue_pairs", ["off"])), 10,
+            "packets by all queues")
+        check(done.result())
+    few = generate("--end-a", f"vhost:{sockets[0]}", "--end-b", f"vhost:{sockets[1]}", "--no-huge",
+                   "--queues", 5, "--flows", 100)
+    assert few.returncode == 1 and "the switch has 4 queue pairs for it, of 5" in few.stderr
+
+
+def over_vxlan(switch, key):
+    """A guest's port, and the underlay's, behind which is the other end of the tunnel vx0."""
+    switch.ctl("bridge add under")
+    far = switch.add_vhost("up0", "--mtu", "1600", bridge="under")
+    switch.ctl("address add under 10.0.0.1/24")
+    switch.ctl("port set under --mtu 1600")
+    switch.ctl("bridge add br0")
+    near = switch.add_vhost("vm1")
+    switch.ctl(f"port add vx0 --bridge br0 --type vxlan --remote 10.0.0.2 --key {key}")
+    return near, far
+
+
+VXLAN = ("--vxlan-b", "42,10.0.0.2,10.0.0.1", "--flows", 100, "--sequence", "--latency", 8)
+
+
+def test_a_tunnel_of_straits(lab):
+    """One end is a host of the underlay, with which the switch finds itself by ARP."""
+    switch = lab.switch()
+    near, far = over_vxlan(switch, "42")
+    for frame in ("imix", 64):
+        check(traffic([near, far], 0, 1, 1, *VXLAN, "--frame", frame))
+    # What is in another network arrives nowhere.
+    other = generate("--end-a", f"vhost:{near}", "--end-b", f"vhost:{far}", "--no-huge",
+                     "--vxlan-b", "43,10.0.0.2,10.0.0.1", "--ready-timeout", 0.5)
+    assert other.returncode == 1 and "no frame came through" in other.stderr
+
+
+def test_a_tunnel_that_sends_what_was_not_asked_for(lab):
+    """The switch takes what is in one network and answers in another: all of it is wrong."""
+    switch = lab.switch()
+    near, far = over_vxlan(switch, "flow")
+    switch.ctl("flow add --bridge br0 in_port=vm1,actions=set_tunnel:43,vx0")
+    switch.ctl("flow add --bridge br0 in_port=vx0,actions=vm1")
+    result = traffic([near, far], 0, 1, 1, *VXLAN)
+    assert result["corrupt"] > 0 and result["a_to_b"]["received"] == result["corrupt"]
+
+
+@pytest.mark.parametrize("checksum", ["noudpcsum", "udpcsum"])
+def test_a_tunnel_of_linux(wires, checksum):
+    netns, ends = wires
+    netns.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1; "
+             "ip link set dev b mtu 1600; ip address add 10.0.0.1/24 dev b; "
+             f"ip link add vx type vxlan id 42 dstport 4789 remote 10.0.0.2 dev b {checksum}; "
+             "ip link add bridge0 type bridge; "
+             "echo 0 > /sys/class/net/bridge0/bridge/multicast_snooping; "
+             "ip link set dev a master bridge0; ip link set dev vx master bridge0; "
+             "ip link set dev vx up; ip link set dev bridge0 up")
+    check(between(ends, "--rate", 0.01, *VXLAN, netns=netns))
 
 
 @pytest.fixture
@@ -199,6 +276,20 @@ def bridged(wires):
 def test_wires_through_a_bridge_of_the_kernels(bridged):
     netns, ends = bridged
     check(between(ends, "--rate", 0.01, "--sequence", netns=netns))
+
+
+def test_nics(lab):
+    """Both ends DPDK's devices, at wires that the kernel's bridge joins."""
+    netns = lab.netns()
+    netns.sh("ip link add bridge0 type bridge; "
+             "echo 0 > /sys/class/net/bridge0/bridge/multicast_snooping; "
+             "sysctl -qw net.ipv6.conf.all.disable_ipv6=1; "
+             "for end in a b; do ip link add dev $end type veth peer name far-$end; "
+             "ip link set dev far-$end master bridge0; ip link set dev $end up; "
+             "ip link set dev far-$end up; done; ip link set dev bridge0 up")
+    ends = [f"nic:net_af_packet{number},iface={name}" for number, name in enumerate("ab")]
+    check(between(ends, "--rate", 0.01, "--flows", 100, "--frame", "imix", "--sequence",
+                  "--latency", 8, netns=netns))
 
 
 class Stepping:
@@ -342,10 +433,13 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
     (("--server", "--ready-timeout", 0.2), "no switch connected within 0.2 s"),
     (("--frame", 59), "option --frame cannot be"),
     (("--end-a", "vhost:" + "x" * 200), "longer than the 107 bytes"),
-    (("--end-a", "x"), "right would be vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE"),
-    (("--end-a", "xen:0:y"), "right would be vhost:SOCKET, xen:DOMAIN:SOCKET or tap:INTERFACE"),
+    (("--end-a", "x"), "right would be vhost:SOCKET, xen:DOMAIN:SOCKET, tap:INTERFACE or "
+                       "nic:DEVICE"),
+    (("--end-a", "xen:0:y"), "right would be vhost:SOCKET, xen:DOMAIN:SOCKET, tap:INTERFACE"),
     (("--end-a", "tap:" + "x" * 16), "a name has at most 15 bytes"),
     (("--end-a", "xen:1:/no/where"), "Xen guest 1: "),
+    (("--end-a", "nic:net_nothing0"), "unknown device \"net_nothing0\""),
+    (("--end-a", "nic:0000:7f:1f.7"), "there is no PCI device 0000:7f:1f.7"),
     (("--end-b", "vhost:same", "--end-a", "vhost:same"), "--end-a and --end-b are the same"),
     (("--sequence", "--flows", 4, "--new-flows", 0.5), "--sequence and --new-flows exclude"),
     (("--cpu", 1023), "CPU 1023 cannot be had"),
@@ -365,6 +459,17 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
     (("--tso", 1400, "--protocol", "tcp", "--frame", 90, "--mergeable", 0),
      "with mergeable buffers"),
     (("--order", "pcap:/x", "--flows", 4), "the capture says which flows there are"),
+    (("--queues", 17, "--flows", 100), "right would be 1 to 16"),
+    (("--queues", 4), "--queues needs --flows, at least 8 of them"),
+    (("--vxlan-a", "42,10.0.0.1"), "right would be VNI,OWN,FAR"),
+    (("--vxlan-a", "42,10.0.0.1,10.0.0.1"), "right would be VNI,OWN,FAR"),
+    (("--vxlan-b", "16777216,10.0.0.1,10.0.0.2"), "a number below 16777216"),
+    (("--vxlan-b", "42,10.0.0.1,fd00::1"), "the IPv4 addresses of the end and of the switch"),
+    (("--vxlan-b", "42,10.0.0.1,10.0.0.2", "--frame", 9560), "longer than the 9600"),
+    (("--vxlan-b", "42,10.0.0.1,10.0.0.2", "--tso", 1400, "--protocol", "tcp", "--frame", 90),
+     "--vxlan-a and --vxlan-b exclude --tso, --turned and --direction"),
+    (("--vxlan-b", "42,10.0.0.1,10.0.0.2", "--direction", "ab"),
+     "who does not send does not answer"),
     (("--vlan-a", 7, "--frame", 9600), "longer than the 9600 that one without --tso can have"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):

@@ -6,7 +6,7 @@ from .base import TAP, VHOST, XEN, Settings, Switch
 from .linux_bridge import LinuxBridge
 from .ovs import Ovs, OvsRules
 from .strait import Before, Strait
-from .strait_pair import StraitPair
+from .strait_tunnel import StraitPair, StraitTunnel
 from .testpmd import Macswap, Testpmd
 from .vpp import Vpp
 
@@ -14,4 +14,4 @@ from .vpp import Vpp
 PEERS = {one.name: one for one in (Testpmd, Macswap, Vpp, Ovs, OvsRules, LinuxBridge)}
 
 __all__ = ["Before", "LinuxBridge", "Macswap", "Ovs", "OvsRules", "PEERS", "Settings", "Strait",
-           "StraitPair", "Switch", "TAP", "Testpmd", "VHOST", "Vpp", "XEN"]
+           "StraitPair", "StraitTunnel", "Switch", "TAP", "Testpmd", "VHOST", "Vpp", "XEN"]

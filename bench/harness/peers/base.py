@@ -41,16 +41,19 @@ class Switch:
     chains = False
     # Whether its guests' ports take TCP segments that it would have to cut.
     segments = False
-    # Whether two of it can be joined by a tunnel.
-    pairs = False
+    # Whether guests' ports have several queue pairs.
+    multiqueue = False
+    # Whether it can be at the end of a tunnel.
+    tunnels = False
     # Debian's packages of it.
     packages = ()
     # The generator is told to expect exchanged MAC addresses.
     turns = False
 
-    def __init__(self, settings, ends=(VHOST, VHOST), mtu=USUAL_MTU, loops=0):
+    def __init__(self, settings, ends=(VHOST, VHOST), mtu=USUAL_MTU, loops=0, queues=1):
         self.settings = settings
         self.mtu = mtu
+        self.queues = queues  # pairs of each guest's
         self.ends = tuple(self.instead.get(end, end) for end in ends)
         self.folder = RunFolder()
         self.sockets = [str(self.folder.path / f"vm{number}.sock")
@@ -77,8 +80,10 @@ class Switch:
             return f"{cls.title} tracks no connections here"
         if scenario.traffic.get("tso") and not cls.segments:
             return f"{cls.title} takes no segments of 64 KiB as it is started here"
-        if scenario.traffic.get("tunnel") and not cls.pairs:
-            return f"{cls.title} has no second switch here that a tunnel leads to"
+        if scenario.traffic.get("queues", 1) > 1 and not cls.multiqueue:
+            return f"{cls.title} has one queue pair a port as it is started here"
+        if scenario.traffic.get("tunnel") and not cls.tunnels:
+            return f"{cls.title} has no tunnel here"
         if scenario.loops and not cls.chains:
             return f"{cls.title} has no rules here that lead packets through guests"
         return None
@@ -129,6 +134,10 @@ class Switch:
         if self.ends[number] == TAP:
             return f"tap:{self.taps[number]}"
         return f"vhost:{self.sockets[number]}"
+
+    def generator_words(self):
+        """What the generator has to know beside the places of its ends."""
+        return ["--queues", str(self.queues)] if self.queues > 1 else []
 
     def inside(self, command):
         """The command where its interfaces are."""

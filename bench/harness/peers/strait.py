@@ -15,7 +15,8 @@ class Strait(Switch):
     stateful = True
     chains = True
     segments = True
-    pairs = True
+    multiqueue = True
+    tunnels = True
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
@@ -109,8 +110,9 @@ class Strait(Switch):
             self.add_port(f"vm{number}", socket, *mtu)
 
     def add_port(self, name, socket, *more):
+        queues = ["--queues", str(self.queues)] if self.queues > 1 else []
         self.ctl("port", "add", name, "--bridge", "br0", "--type", "vhost-user", "--socket",
-                 socket, *more)
+                 socket, *queues, *more)
 
     def load_rules(self, text, count):
         file = self.folder.path / "rules"
@@ -164,7 +166,7 @@ class Before(Strait):
 
     name = "before"
     title = "Strait before"
-    pairs = False
+    tunnels = False
     build = None
 
     @classmethod

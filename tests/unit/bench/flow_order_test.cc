@@ -62,5 +62,21 @@ TEST(flow_order, is_the_same_each_time)
     EXPECT_EQ(make_order(flow_order::uniform, 1000), make_order(flow_order::uniform, 1000));
 }
 
+TEST(flow_order, is_gathered_by_queue_with_each_flow_as_often_as_before)
+{
+    for (const std::uint32_t queues : {1U, 2U, 4U}) {
+        const auto before = make_order(flow_order::uniform, 1001);
+        auto order = before;
+        gather_by_queue(order, queues, 32);
+        EXPECT_EQ(times_of(order, 1001), times_of(before, 1001));
+        std::size_t runs = 1;
+        for (std::size_t i = 1; i < order.size(); ++i) {
+            runs += order[i] % queues != order[i - 1] % queues ? 1U : 0U;
+        }
+        EXPECT_LE(runs, order.size() / 32 + queues);
+        EXPECT_EQ(order == before, queues == 1);
+    }
+}
+
 } // namespace
 } // namespace strait::bench
