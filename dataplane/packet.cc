@@ -367,6 +367,13 @@ packet_slot* move_packet(packet_slot& from, burst& to) noexcept
     return &p;
 }
 
+std::size_t room_before(const packet_slot& p) noexcept
+{
+    const std::byte* const begin =
+        p.mbuf != nullptr ? static_cast<const std::byte*>(p.mbuf->buf_addr) : p.room.data();
+    return static_cast<std::size_t>(p.data - begin);
+}
+
 bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept
 {
     if (m->nb_segs > burst::max_segments ||

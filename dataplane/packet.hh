@@ -181,6 +181,8 @@ inline constexpr std::size_t cloned_head = longest_head + head_room / 2;
 // when the chain has more than burst::max_segments segments, or its headers cannot be made
 // contiguous: the mbuf is then still the caller's.
 [[nodiscard]] bool from_mbuf(packet_slot& p, rte_mbuf* m, burst& b) noexcept;
+// Bytes in front of its frame that are its own.
+[[nodiscard]] std::size_t room_before(const packet_slot& p) noexcept;
 
 // Copies `size` bytes of the frame from `offset` on, wherever they lie. Bounds: the caller's.
 // False, and zeros in place of the payload, if it is remote and cannot be read.

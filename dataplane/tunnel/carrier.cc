@@ -50,13 +50,15 @@ carrier::~carrier()
 void carrier::take(std::span<packet* const> packets, const port_config& to,
                    const surroundings& around) noexcept
 {
+    transmit_template out;
+    receive_template in;
     for (packet* const p : packets) {
         make_room(around);
         auto& slot = static_cast<packet_slot&>(*p); // packets on lists are in bursts
         if (to.tunnel) {
-            transmit(slot, to, around);
+            transmit(slot, to, around, out);
         } else {
-            receive(slot, to, around);
+            receive(slot, to, around, in);
         }
     }
 }
@@ -103,9 +105,7 @@ bool carrier::has_room(packet_slot& p, std::size_t room) noexcept
 carrier::owned carrier::make_own(packet_slot& p, std::size_t room,
                                  const surroundings& around) noexcept
 {
-    const std::byte* const begin =
-        p.mbuf != nullptr ? static_cast<const std::byte*>(p.mbuf->buf_addr) : p.room.data();
-    if (p.destinations <= 1 && static_cast<std::size_t>(p.data - begin) >= room) [[likely]] {
+    if (p.destinations <= 1 && room_before(p) >= room) [[likely]] {
         return {&p};
     }
     // What of the head stays behind is there as long as the copy is.

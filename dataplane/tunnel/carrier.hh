@@ -13,6 +13,7 @@
 #include "dataplane/snapshot.hh"
 #include "dataplane/tunnel/notes.hh"
 #include "dataplane/tunnel/ports.hh"
+#include "dataplane/tunnel/templates.hh"
 
 #include <array>
 #include <cstdint>
@@ -121,18 +122,25 @@ private:
 
     // Outwards.
     void transmit(dataplane::packet_slot& p, const dataplane::port_config& to,
-                  const surroundings& around) noexcept;
+                  const surroundings& around, transmit_template& alike) noexcept;
     [[nodiscard]] const path* find_path(const endpoint::ip_address& remote,
                                         const endpoint::ip_address& local,
                                         const surroundings& around) noexcept;
     void ask(const path& via, const surroundings& around) noexcept;
+    [[nodiscard]] static std::size_t longest_frame(std::size_t headers, const description& d,
+                                                   const endpoint::interface& out,
+                                                   const dataplane::port_config& to,
+                                                   const surroundings& around) noexcept;
     [[nodiscard]] static bool fits(const dataplane::packet_slot& p, const description& d,
                                    const endpoint::interface& out, const dataplane::port_config& to,
                                    const surroundings& around) noexcept;
     void send_segments(dataplane::packet_slot& p, const dataplane::port_config& to, description& d,
                        const path& via, const surroundings& around) noexcept;
-    void send(dataplane::packet_slot& p, const dataplane::port_config& to, description& d,
+    // False: it waits.
+    bool send(dataplane::packet_slot& p, const dataplane::port_config& to, description& d,
               const path& via, const surroundings& around) noexcept;
+    static void count_sent(std::uint32_t bytes, const dataplane::port_config& to,
+                           const surroundings& around) noexcept;
     void wait(dataplane::packet_slot& p, std::uint32_t inner_bytes,
               const dataplane::port_config& to, const path& via,
               const surroundings& around) noexcept;
@@ -143,12 +151,14 @@ private:
     // Inwards. What was not for the switch has a reason why.
     using refusal = std::optional<dataplane::drop_reason>;
     void receive(dataplane::packet_slot& p, const dataplane::port_config& to,
-                 const surroundings& around) noexcept;
+                 const surroundings& around, receive_template& alike) noexcept;
     [[nodiscard]] refusal handle(dataplane::packet_slot& p, const dataplane::port_config& to,
-                                 const surroundings& around) noexcept;
+                                 const surroundings& around, receive_template& alike) noexcept;
+    [[nodiscard]] bool receive_alike(dataplane::packet_slot& p, const surroundings& around,
+                                     const receive_template& alike) noexcept;
     [[nodiscard]] refusal handle_ip(dataplane::packet_slot& p, const endpoint::arrival& a,
-                                    const dataplane::port_config& to,
-                                    const surroundings& around) noexcept;
+                                    const dataplane::port_config& to, const surroundings& around,
+                                    receive_template& alike) noexcept;
     [[nodiscard]] refusal answer_neighbour(const endpoint::neighbour_message& m,
                                            const endpoint::arrival& a,
                                            const dataplane::port_config& to,
@@ -156,7 +166,7 @@ private:
     [[nodiscard]] static refusal read_tunnel(const dataplane::packet& p, const outer_ip& ip,
                                              const table* tunnels, contents& out) noexcept;
     [[nodiscard]] refusal decapsulate(dataplane::packet_slot& p, const outer_ip& ip,
-                                      const surroundings& around) noexcept;
+                                      const surroundings& around, receive_template& alike) noexcept;
 
     endpoint::neighbours& known_;
     const std::uint64_t tsc_hz_;

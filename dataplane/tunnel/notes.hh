@@ -34,10 +34,11 @@ public:
     static constexpr std::size_t capacity = std::size_t{1} << dataplane::packet_note::tunnel_bits;
     static constexpr std::uint16_t none = 0;
 
+    [[nodiscard]] bool full() const noexcept { return count_ == capacity; }
     // none: there is no room.
     [[nodiscard]] std::uint16_t add(const words& w) noexcept
     {
-        if (count_ == capacity) {
+        if (full()) {
             return none;
         }
         (*all_)[count_] = {w, false};

@@ -108,20 +108,33 @@ notes::words words_of(const outer_ip& ip, const contents& c) noexcept
 
 } // namespace
 
-void carrier::receive(packet_slot& p, const port_config& to, const surroundings& around) noexcept
+void carrier::receive(packet_slot& p, const port_config& to, const surroundings& around,
+                      receive_template& alike) noexcept
 {
     port_counters& counters = around.counters[to_index(to.index)];
     const std::uint32_t bytes = p.length;
-    if (const auto reason = handle(p, to, around)) {
-        counters.drop(*reason);
-        return;
+    if (!receive_alike(p, around, alike)) [[unlikely]] {
+        if (const auto reason = handle(p, to, around, alike)) {
+            counters.drop(*reason);
+            return;
+        }
     }
     counters.tx_packets.add(1);
     counters.tx_bytes.add(bytes);
 }
 
-carrier::refusal carrier::handle(packet_slot& p, const port_config& to,
-                                 const surroundings& around) noexcept
+bool carrier::receive_alike(packet_slot& p, const surroundings& around,
+                            const receive_template& alike) noexcept
+{
+    if (notes_.full() || !alike.pop(p)) {
+        return false;
+    }
+    add_ready(p, alike.from(), around, notes_.add(alike.words()));
+    return true;
+}
+
+carrier::refusal carrier::handle(packet_slot& p, const port_config& to, const surroundings& around,
+                                 receive_template& alike) noexcept
 {
     arrival a;
     if (!around.config.endpoint || !endpoint::read_arrival(p, a)) {
@@ -135,7 +148,7 @@ carrier::refusal carrier::handle(packet_slot& p, const port_config& to,
         return answer_neighbour(m, a, to, around);
     }
     if (a.type == ethertype_ipv4 || a.type == ethertype_ipv6) {
-        return handle_ip(p, a, to, around);
+        return handle_ip(p, a, to, around, alike);
     }
     return unwanted(a);
 }
@@ -164,7 +177,7 @@ carrier::refusal carrier::answer_neighbour(const neighbour_message& m, const arr
 }
 
 carrier::refusal carrier::handle_ip(packet_slot& p, const arrival& a, const port_config& to,
-                                    const surroundings& around) noexcept
+                                    const surroundings& around, receive_template& alike) noexcept
 {
     const bool ipv6 = a.type == ethertype_ipv6;
     outer_ip ip;
@@ -182,7 +195,7 @@ carrier::refusal carrier::handle_ip(packet_slot& p, const arrival& a, const port
         return unwanted(a);
     }
     if (ip.protocol != (ipv6 ? protocol_icmpv6 : protocol_icmp)) {
-        return decapsulate(p, ip, around);
+        return decapsulate(p, ip, around, alike);
     }
     const owned reply = make_own(p, 0, around);
     if (reply.p == nullptr) {
@@ -239,7 +252,7 @@ port_index carrier::find_tunnel(const contents& c, const outer_ip& ip,
 }
 
 carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
-                                      const surroundings& around) noexcept
+                                      const surroundings& around, receive_template& alike) noexcept
 {
     contents c;
     if (const auto reason = read_tunnel(p, ip, around.config.tunnels.get(), c)) {
@@ -268,6 +281,7 @@ carrier::refusal carrier::decapsulate(packet_slot& p, const outer_ip& ip,
     if (own.p == nullptr) {
         return own.reason;
     }
+    alike.set(*own.p, ip, c, from, words);
     pop(*own.p, c);
     if (!take_over_congestion(*own.p, ip.traffic_class)) {
         return drop_reason::tunnel_congestion;

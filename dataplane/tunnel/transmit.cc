@@ -102,8 +102,15 @@ description describe(const packet& p, const settings& s, const flow_values& flow
 
 } // namespace
 
-void carrier::transmit(packet_slot& p, const port_config& to, const surroundings& around) noexcept
+void carrier::transmit(packet_slot& p, const port_config& to, const surroundings& around,
+                       transmit_template& alike) noexcept
 {
+    const std::uint32_t bytes = p.length;
+    if (alike.push(p)) [[likely]] {
+        count_sent(bytes, to, around);
+        add_ready(p, alike.out(), around, p.note & packet_note::queue);
+        return;
+    }
     port_counters& counters = around.counters[to_index(to.index)];
     const settings& s = *to.tunnel;
     const flow_values flow{notes_.at(p.note)};
@@ -159,7 +166,11 @@ void carrier::transmit(packet_slot& p, const port_config& to, const surroundings
         counters.drop(own.reason);
         return;
     }
-    send(*own.p, to, d, *via, around);
+    const bool by_flow = (p.note & packet_note::tunnel) != notes::none;
+    if (send(*own.p, to, d, *via, around) && !by_flow && !s.inherits_hop_limit &&
+        !s.inherits_traffic_class && !d.has_sequence) {
+        alike.set(*own.p, d, longest_frame(ethernet_header, d, out, to, around), out.local);
+    }
 }
 
 // Null: there is no way. One without a MAC: it is being asked for.
@@ -216,14 +227,23 @@ void carrier::ask(const path& via, const surroundings& around) noexcept
     add_ready(question, out.local, around);
 }
 
+// Of those with `headers` bytes in front of what they carry.
+std::size_t carrier::longest_frame(std::size_t headers, const description& d,
+                                   const endpoint::interface& out, const port_config& to,
+                                   const surroundings& around) noexcept
+{
+    const std::size_t overhead = length_of(d) + headers;
+    const port_config* const underlay = around.config.port(out.local);
+    const std::size_t path = underlay != nullptr ? underlay->mtu : 0;
+    const std::size_t most = path > overhead ? path - overhead : 0; // of inner IP packets
+    return std::min<std::size_t>(most, to.mtu) + headers;
+}
+
 // Whether a frame can go the way whole, or in the segments that it asks for; if not, its sender is
 // told.
 bool carrier::fits(const packet_slot& p, const description& d, const endpoint::interface& out,
                    const port_config& to, const surroundings& around) noexcept
 {
-    const std::size_t overhead = length_of(d);
-    const port_config* const underlay = around.config.port(out.local);
-    const std::size_t path = underlay != nullptr ? underlay->mtu : 0;
     std::size_t headers = ethernet_header; // of the frame: its tags' too
     if (p.head_length >= ethernet_header) {
         std::uint16_t type = load<be16>(p.data + 12);
@@ -233,17 +253,16 @@ bool carrier::fits(const packet_slot& p, const description& d, const endpoint::i
             headers += tag_length;
         }
     }
-    const std::size_t most = path > overhead + headers ? path - overhead - headers : 0;
-    const std::size_t mtu = std::min<std::size_t>(most, to.mtu); // of inner IP packets
+    const std::size_t most = longest_frame(headers, d, out, to, around);
     const offload_intent& todo = p.offload;
     const std::size_t longest =
         todo.segment_size != 0 ? std::size_t{todo.header_length} + todo.segment_size : p.length;
-    if (longest <= mtu + headers) [[likely]] {
+    if (longest <= most) [[likely]] {
         return true;
     }
     burst& b = around.ready.copies;
     packet_slot& said = b.slots[b.count];
-    if (endpoint::make_too_big(said, p, static_cast<std::uint32_t>(mtu))) {
+    if (endpoint::make_too_big(said, p, static_cast<std::uint32_t>(most - headers))) {
         ++b.count;
         add_ready(said, to.index, around);
     }
@@ -266,7 +285,7 @@ void carrier::send_segments(packet_slot& p, const port_config& to, description& 
         }
         for (packet_slot& segment : b.packets().subspan(first)) {
             if (has_room(segment, room_for(d))) {
-                send(segment, to, d, way, around);
+                (void)send(segment, to, d, way, around);
             } else {
                 around.counters[to_index(to.index)].drop(drop_reason::tunnel_nested);
             }
@@ -274,8 +293,16 @@ void carrier::send_segments(packet_slot& p, const port_config& to, description& 
     }
 }
 
+void carrier::count_sent(std::uint32_t bytes, const port_config& to,
+                         const surroundings& around) noexcept
+{
+    port_counters& counters = around.counters[to_index(to.index)];
+    counters.tx_packets.add(1);
+    counters.tx_bytes.add(bytes);
+}
+
 // A frame with nothing left to be done, of our own.
-void carrier::send(packet_slot& p, const port_config& to, description& d, const path& via,
+bool carrier::send(packet_slot& p, const port_config& to, description& d, const path& via,
                    const surroundings& around) noexcept
 {
     const std::uint32_t bytes = p.length;
@@ -287,12 +314,11 @@ void carrier::send(packet_slot& p, const port_config& to, description& d, const 
     endpoint::push_link_header(p, via.mac, out, d.ipv6());
     if (via.mac.is_zero()) [[unlikely]] {
         wait(p, bytes, to, via, around);
-        return;
+        return false;
     }
-    port_counters& counters = around.counters[to_index(to.index)];
-    counters.tx_packets.add(1);
-    counters.tx_bytes.add(bytes);
+    count_sent(bytes, to, around);
     add_ready(p, out.local, around, p.note & dataplane::packet_note::queue);
+    return true;
 }
 
 } // namespace strait::tunnel
