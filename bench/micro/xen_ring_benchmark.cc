@@ -103,8 +103,15 @@ public:
     {
         const std::uint64_t begin = rte_rdtsc_precise();
         hypervisor_.copy(pieces);
+        across_ += static_cast<std::uint64_t>(
+            std::ranges::count_if(pieces, [](const dataplane::remote_copy& c) {
+                return c.flags() == (dataplane::remote_copy::source_granted |
+                                     dataplane::remote_copy::target_granted);
+            }));
         cycles_ += rte_rdtsc_precise() - begin;
     }
+    // Pieces from a guest's page to another's, so far.
+    [[nodiscard]] std::uint64_t across() const noexcept { return across_; }
     // Since the last call.
     [[nodiscard]] std::uint64_t take_cycles() noexcept { return std::exchange(cycles_, 0); }
 
@@ -129,6 +136,7 @@ private:
     };
     simulated_hypervisor& hypervisor_;
     std::uint64_t cycles_{0};
+    std::uint64_t across_{0};
 };
 
 // A guest's queues, and the engine on them.
@@ -249,6 +257,7 @@ public:
     {
         return host_.hypervisor().counts();
     }
+    [[nodiscard]] std::uint64_t across() const noexcept { return hypervisor_.across(); }
 
 private:
     stages forward(xen_port& from, xen_port& to, std::uint16_t in, std::uint16_t out)
@@ -334,6 +343,7 @@ void xen_ring(benchmark::State& state)
     stage_meter all;
     std::uint64_t packets = 0;
     const auto before = guests.counts();
+    const std::uint64_t across = guests.across();
     for (auto _ : state) {
         guests.offer();
         const auto s = guests.forward();
@@ -369,6 +379,8 @@ void xen_ring(benchmark::State& state)
     state.counters["release"] = release.cycles_a_packet();
     state.counters["hypervisor"] = hypervisor.cycles_a_packet();
     state.counters["segments"] = a_packet(after.pieces - before.pieces);
+    state.counters["across"] = a_packet(guests.across() - across);
+    state.counters["calls"] = a_packet(after.calls - before.calls);
     state.counters["hypercalls"] = a_packet(after.hypercalls - before.hypercalls);
     state.counters["notifications"] = a_packet(after.notifications - before.notifications);
     state.counters["bytes"] = a_packet(after.bytes - before.bytes);
