@@ -101,7 +101,7 @@ def _add_run(commands):
     run.add_argument("--before", metavar="DIR", type=pathlib.Path,
                      help="a build folder with another straitd, to compare with as with a peer")
     _add_common(run, rounds=3, sizes=SIZES)
-    run.set_defaults(do=_run, stages=False)
+    run.set_defaults(do=_run, stages=False, calibrate=False, calibration=[])
 
 
 def _add_common(parser, rounds, sizes):
@@ -140,8 +140,14 @@ def _add_hypervisors(commands):
     one = commands.add_parser(
         "hypervisors", help="KVM's network path beside Xen's", description="Measures vhost-user "
         "and netback ports of the same switch by turns, the latter on the simulated hypervisor, "
-        "and where the cycles go. It names no winner, and says what has to be measured on real "
-        "hosts.")
+        "and where the cycles go; when asked to, what this host's own KVM or Xen costs. It names "
+        "no winner unless there are such costs of both, from hardware.")
+    one.add_argument("--calibrate", action="store_true",
+                     help="measure what kicks of a KVM guest cost here, or Xen's grant copies and "
+                     "event channels, as root of a KVM host or of a Xen domain that serves devices")
+    one.add_argument("--calibration", metavar="FILE", action="append", default=[],
+                     help="use what strait-calibrate printed on another host, or the JSON file of "
+                     "a run there with --calibrate; may be given again")
     _add_common(one, rounds=5, sizes="64,1514")
     one.set_defaults(do=_run, stages=True, scenario=[hypervisors.NAME], all=False, flows=[1],
                      peers=["none"], install_peers=False, without_strait=False, before=None,

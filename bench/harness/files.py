@@ -4,7 +4,7 @@
 import pathlib
 import sys
 
-from . import page, report
+from . import hypervisors, page, report
 from .machine import BenchError
 from .results import Results, peers_of
 
@@ -24,4 +24,7 @@ def write_reports(document, html_file, markdown_file):
         _write(html_file, page.render(document))
     if markdown_file:
         results = Results(document["trials"])
-        _write(markdown_file, report.markdown(document, results, peers_of(document)))
+        text = report.markdown(document, results, peers_of(document))
+        if hypervisors.concerns(document):
+            text += hypervisors.markdown(document, results)
+        _write(markdown_file, text)

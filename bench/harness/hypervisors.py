@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # KVM beside Xen, on one switch: what was measured here, where its cycles go, what was counted, and
-# what no machine but the reader's can say. No winner is named: on the simulated hypervisor a copy
-# is this process's own and an event an eventfd, where Xen has hypercalls.
+# what no machine but the reader's can say, unless he calibrated it. Without costs from hardware, of
+# both, no winner is named: on the simulated hypervisor a copy is this process's own and an event an
+# eventfd, where Xen has hypercalls.
 
 import json
 import statistics
 
-from . import scenarios, stats
+from . import calibration, scenarios, stats
 from .machine import BenchError, run
-from .report import STRAIT, print_table, show
+from .report import STRAIT, markdown_table, print_table, show
 from .results import RATE
 
 NAME = "kvm-xen"
@@ -19,17 +20,25 @@ STAGES = (("ring_out", "taking packets out of the sender's ring"),
           ("lookup", "looking up where they go"),
           ("ring_in", "putting them into the receiver's ring"),
           ("release", "answering the sender"))
-COUNTED = (("segments", "segments copied by grant"), ("bytes", "bytes of all copies"),
-           ("hypercalls", "hypercalls for these"), ("notifications", "event channel notifications"))
+COUNTED = (("segments", "segments copied by grant"),
+           ("across", "of these, from guest to guest"), ("bytes", "bytes of all copies"),
+           ("calls", "system calls for these"), ("hypercalls", "hypercalls for these"),
+           ("notifications", "event channel notifications"))
 
-MISSING = (
-    "a grant copy: its hypercall, each of its segments, each of its bytes (in dom0, by the number "
-    "of copies a second of one CPU that does nothing else)",
-    "an event channel's notification, to a guest that runs and to one that sleeps",
-    "a kick of a KVM guest (irqfd) and by one (ioeventfd), likewise: an exit of a CPU each where "
-    "no posted interrupts are",
+# By hypervisor: what strait-calibrate says of a host of its own.
+MISSING = {
+    "xen": ("a grant copy: its system call and hypercall, each of its segments, each of its bytes "
+            "(in dom0: strait-bench hypervisors --calibrate)",
+            "an event channel's notification, to an end that polls and to one that sleeps "
+            "(likewise)"),
+    "kvm": ("a kick of a KVM guest (irqfd) and by one (ioeventfd): an exit of a CPU each where no "
+            "posted interrupts are (on a KVM host, likewise)",)}
+# What it does not say.
+ALWAYS_MISSING = (
     "what the two hypervisors take of the worker's CPU by themselves: pin the workers and the "
     "guests, then do not",
+    "copies of pages that no cache has: those calibrated, and those of the rings' cycles, are warm",
+    "a guest's own share: its driver, its interrupts and, of Xen's, its hypercalls",
 )
 
 
@@ -125,30 +134,172 @@ def count_rows(stages):
              for key, text in COUNTED])
 
 
+def concerns(document):
+    """Whether it has any of this."""
+    return "stages" in document or "calibrations" in document
+
+
 def parts(document, results):
     """(heading, what it is, head, rows), for the terminal and the page."""
-    stages = document.get("stages", {})
+    stages = document.get("stages")
     yield ("KVM and Xen: measured here",
            "The switch whole, one worker: vhost-user ports and netback ports of the simulated "
            "hypervisor, by turns. A guest's copies and events cost here what they cost this "
            "process, which for Xen is not what a hypervisor takes.", *measured_rows(results))
-    if "error" in stages:
+    if stages is None:
+        pass  # it was stopped before
+    elif "error" in stages:
         yield ("KVM and Xen: where the cycles go", f"Not measured: {stages['error']}.", (), [])
+    else:
+        yield ("KVM and Xen: where the cycles go",
+               "The ring engines alone (strait-micro), the median burst's cycles. Xen's payload is "
+               "copied by the hypervisor and is not in its rings' cycles; KVM's is.",
+               *stage_rows(stages))
+        yield ("KVM and Xen: counted",
+               "Operations that the hypervisor would be asked for, in full bursts between guests "
+               "that do not sleep. They do not hang on the host.",
+               *count_rows(stages))
+    yield from _cost_parts(document.get("calibrations", ()))
+    yield from _priced_part(document)
+
+
+def _cost_parts(calibrations):
+    for one in calibrations:
+        for kind, name in calibration.NAMES.items():
+            heading = f"KVM and Xen: what {name} costs on {one['of']}"
+            if not calibration.available(one, kind):
+                yield heading, f"Not calibrated: {one[kind]['missing']}.", (), []
+                continue
+            text = calibration.describe(one, kind)
+            why_not = calibration.not_hardware(one, kind)
+            if why_not:
+                text += f" These are no hardware's costs: {why_not}."
+            if kind == "xen":
+                text += (f" Of grant copies a fit of {len(one['xen']['copies'])} sizes; in the "
+                         f"median it is {100 * calibration.misfit(one):.0f} % from what was "
+                         "measured.")
+            found = calibration.spreads(one, kind)
+            hz = one["machine"]["tsc_hz"]
+            yield (heading, text, ("cost", "cycles", "ns"),
+                   [(words, show(found[key], digits),
+                     show({part: value / hz * 1e9 for part, value in found[key].items()}, digits))
+                    for key, (words, digits) in calibration.COSTS[kind].items()])
+
+
+def _times(first, second):
+    """Of two spreads of what is positive: bounds by bounds."""
+    return {part: first[part] * second[part] for part in first}
+
+
+def _sum(terms):
+    terms = list(terms)
+    return {part: sum(one[part] for one in terms) for part in ("low", "median", "high")}
+
+
+def priced(stages, costs, size):
+    """Terms of a packet's cycles, by hypervisor, as (what it is, spread); None if there is no count
+    of something. All are the worker's."""
+    def found(name, key):
+        values = stages.get(name, {}).get(str(size), {}).get(key)
+        return stats.spread(values) if values else None
+
+    counts = {key: found("xen_ring", key) for key, _ in COUNTED}
+    lookup = found("xen_ring", "lookup")
+    rings = {"kvm": found("ring_split", "cycles/packet"), "xen": found("xen_ring", "ring")}
+    if None in (*counts.values(), *rings.values(), lookup):
+        return None
+    kvm, xen = costs["kvm"], costs["xen"]
+    between = {part: counts["segments"][part] - counts["across"][part]
+               for part in counts["segments"]}
+    return {
+        "kvm": [("rings and lookup", _sum((rings["kvm"], lookup))),
+                ("notifications", _times(counts["notifications"], kvm["irqfd_write_running"]))],
+        "xen": [("rings and lookup", _sum((rings["xen"], lookup))),
+                ("system calls and hypercalls of copies",
+                 _sum((_times(counts["calls"], xen["call"]),
+                       _times(counts["hypercalls"], xen["hypercall"])))),
+                ("segments", _sum((_times(between, xen["segment"]),
+                                   _times(counts["across"], xen["across"])))),
+                ("bytes", _times(counts["bytes"], xen["byte"])),
+                ("notifications", _times(counts["notifications"], xen["notify_polling"]))]}
+
+
+def _verdict(totals, size):
+    ratio = {"low": totals["xen"]["low"] / totals["kvm"]["high"],
+             "median": totals["xen"]["median"] / totals["kvm"]["median"],
+             "high": totals["xen"]["high"] / totals["kvm"]["low"]}
+    if ratio["low"] <= 1 <= ratio["high"]:
+        return f"At {size} B their spread does not tell them apart ({show(ratio, 2)} times)."
+    return (f"At {size} B Xen's packet takes {show(ratio, 2)} times as many of the worker's cycles "
+            f"as KVM's: {'KVM' if ratio['low'] > 1 else 'Xen'}'s path is the faster one.")
+
+
+def _of_hardware(calibrations):
+    """The calibrations that count, by hypervisor: those of hardware."""
+    found = {kind: calibration.chosen(calibrations, kind) for kind in calibration.NAMES}
+    return {kind: one for kind, one in found.items()
+            if one and not calibration.not_hardware(one, kind)}
+
+
+def _all_priced(document):
+    """By size, what priced() says; empty without costs of both from hardware."""
+    used = _of_hardware(document.get("calibrations", ()))
+    if len(used) < len(calibration.NAMES):
+        return {}
+    costs = {kind: calibration.spreads(one, kind) for kind, one in used.items()}
+    found = {size: priced(document.get("stages", {}), costs, size) for size in SIZES}
+    return {size: one for size, one in found.items() if one}
+
+
+def _priced_part(document):
+    """With costs of both, from hardware: what a packet takes, and which takes less."""
+    calibrations = document.get("calibrations", ())
+    if not calibrations:
         return
-    yield ("KVM and Xen: where the cycles go",
-           "The ring engines alone (strait-micro), the median burst's cycles. Xen's payload is "
-           "copied by the hypervisor and is not in its rings' cycles; KVM's is.",
-           *stage_rows(stages))
-    yield ("KVM and Xen: counted",
-           "Operations that the hypervisor would be asked for, in full bursts between guests that "
-           "do not sleep. They do not hang on the host.",
-           *count_rows(stages))
+    heading = "KVM and Xen: cycles a packet with these costs"
+    found = _all_priced(document)
+    if not found:
+        used = _of_hardware(calibrations)
+        lacking = [name for kind, name in calibration.NAMES.items() if kind not in used]
+        yield (heading, "Not computed: " +
+               (f"there are no costs of {' and of '.join(lacking)} from hardware."
+                if lacking else "the rings' cycles or the counts are not there."), (), [])
+        return
+    used = _of_hardware(calibrations)
+    totals = {size: {kind: _sum(spread for _, spread in terms) for kind, terms in one.items()}
+              for size, one in found.items()}
+    rows = {}
+    for size, one in found.items():
+        for kind, terms in one.items():
+            for words, spread in [*terms, ("all", totals[size][kind])]:
+                rows.setdefault(words, {})[kind, size] = show(spread, 0)
+    places = [(kind, size) for kind in calibration.NAMES for size in found]
+    order = sorted(rows, key=lambda words: (words == "all", words == "notifications"))
+    text = ("Counts by costs, and the rings' cycles as measured above, added: of a worker's CPU, "
+            "in full bursts. KVM's guests are kicked as often as Xen's are notified: each of the "
+            "two once a burst. Bounds are those of all terms at once. ")
+    text += " ".join(f"{calibration.NAMES[kind]}'s costs are {one['of']}'s "
+                     f"({one['machine']['cpu']})." for kind, one in used.items())
+    text += f" The rings' are this host's ({document['machine']['cpu']}"
+    text += ", which is virtual). " if document["machine"]["virtual"] else "). "
+    text += " ".join(_verdict(one, size) for size, one in totals.items())
+    yield (heading, text,
+           ("cycles/packet", *(f"{calibration.NAMES[kind]}, {size} B" for kind, size in places)),
+           [(words, *(rows[words].get(place, "") for place in places)) for words in order])
 
 
-CLOSING = ("KVM and Xen: to be measured on your hosts",
-           "Which of the two is faster is not said here, because it hangs on what only hardware "
-           "can say. Xen's packet costs its rings' cycles, and the counted operations by the price "
-           "of each; KVM's costs its rings' cycles, and its kicks by theirs:", MISSING)
+def closing(document):
+    """(heading, what it is, list): what the reader has to measure himself."""
+    used = _of_hardware(document.get("calibrations", ()))
+    missing = [item for kind, items in MISSING.items() if kind not in used for item in items]
+    if _all_priced(document):
+        text = "What the computed cycles leave out:"
+    else:
+        text = ("Which of the two is faster is not said here, because it hangs on what only "
+                "hardware can say. Xen's packet costs its rings' cycles, and the counted "
+                "operations by the price of each; KVM's costs its rings' cycles, and its kicks by "
+                "theirs:")
+    return "KVM and Xen: to be measured on your hosts", text, (*missing, *ALWAYS_MISSING)
 
 
 def print_all(document, results, out):
@@ -156,7 +307,18 @@ def print_all(document, results, out):
         print(f"\n{heading}. {text}\n", file=out)
         if rows:
             print_table(head, rows, out)
-    heading, text, items = CLOSING
+    heading, text, items = closing(document)
     print(f"\n{heading}. {text}\n", file=out)
     for item in items:
         print(f"- {item}", file=out)
+
+
+def markdown(document, results):
+    lines = []
+    for heading, text, head, rows in parts(document, results):
+        lines += ["", f"## {heading}", "", text, ""]
+        if rows:
+            lines += markdown_table(head, rows)
+    heading, text, items = closing(document)
+    lines += ["", f"## {heading}", "", text, "", *(f"- {item}" for item in items)]
+    return "\n".join(lines) + "\n"

@@ -112,7 +112,7 @@ def _hypervisors(document, results, charts):
             yield _figure(charts.variants(hypervisors.NAME, names),
                           "The worker's cycles for a packet, all that the simulated hypervisor "
                           "does for Xen's included; medians and quartiles.")
-    heading, text, items = hypervisors.CLOSING
+    heading, text, items = hypervisors.closing(document)
     yield f"<h2>{_text(heading)}</h2><p>{_text(text)}</p><ul>"
     yield "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>"
 
@@ -134,7 +134,7 @@ def render(document):
     parts.append("<h2>What the figures say</h2><ul>")
     parts += [f"<li>{_text(one)}</li>" for one in report.sentences(document, results, peers)]
     parts.append("</ul>")
-    if "stages" in document:
+    if hypervisors.concerns(document):
         parts += _hypervisors(document, results, charts)
     parts += [_grid(charts, results, name) for name in grids]
     other = _figure(charts.singles(), "Other scenarios; medians and quartiles.")

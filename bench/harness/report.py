@@ -246,7 +246,7 @@ def markdown(document, results, peers):
     rate_keys = [key for key in results.keys()
                  if cell_of(key).scenario.figures[0].key == "mpps"]
     if rate_keys:
-        lines += _markdown_table(
+        lines += markdown_table(
             ["rate, Mpps", *titles, *(f"Strait / {title}" for name, title in peers.items()
                                       if name != STRAIT and STRAIT in peers)],
             [[cell_of(key).title(),
@@ -254,7 +254,7 @@ def markdown(document, results, peers):
               *(_ratios(results, key, peers))] for key in rate_keys])
     for key in results.keys(SEARCH):
         lines += [f"RFC 2544, {cell_of(key).title()}:", ""]
-        lines += _markdown_table(
+        lines += markdown_table(
             ["", *titles],
             [[f"{figure.title}, {figure.unit}",
               *(show(results.figure(key, name, figure.key, measure=SEARCH), figure.digits)
@@ -270,7 +270,7 @@ def _ratios(results, key, peers):
     return [found.get(name, "-") for name in peers if name != STRAIT and STRAIT in peers]
 
 
-def _markdown_table(head, rows):
+def markdown_table(head, rows):
     def line(cells):
         return "| " + " | ".join(one.replace("|", "\\|") for one in cells) + " |"
     return [line(head), "|" + "---|" * len(head), *map(line, rows), ""]

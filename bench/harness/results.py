@@ -7,7 +7,8 @@ import json
 import os
 import pathlib
 
-from . import stats
+from . import calibration, stats
+from .documents import read_json
 from .machine import BenchError
 
 FORMAT = "strait-bench 1"
@@ -86,12 +87,7 @@ def write(document, path):
 
 def read(path):
     """A document as write() left it; BenchError says what else it is."""
-    try:
-        document = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path} is not JSON: {error}") from error
+    document = read_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BenchError(f"{path} is no result of strait-bench run; \"format\" would be "
                          f"\"{FORMAT}\"")
@@ -105,6 +101,12 @@ def read(path):
                        ("alone", dict)):
         if not isinstance(document.get(name), kind):
             raise BenchError(f"{path} has no \"{name}\" as strait-bench run writes it")
+    if not isinstance(document.get("calibrations", []), list):
+        raise BenchError(f"{path} has no list of \"calibrations\" as strait-bench writes it")
+    for one in document.get("calibrations", ()):
+        calibration.check(one, f"a calibration in {path}")
+        if not isinstance(one.get("of"), str):
+            raise BenchError(f"a calibration in {path} does not say whose it is by \"of\"")
     return document
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-from . import alone, facts, files, hypervisors, report, scenarios
+from . import alone, calibration, facts, files, hypervisors, report, scenarios
 from .machine import BenchError, free_huge_mib, raise_priority
 from .peers import PEERS, Before, Settings, Strait
 from .progress import SEARCH_TURNS, Progress
@@ -172,6 +172,19 @@ def _stages(asked, runner):
         return {"error": str(error)}
 
 
+def _calibrations(asked, settings, progress):
+    """This host's, then those of files."""
+    found = [one for path in asked.calibration for one in calibration.read(path)]
+    if not asked.calibrate:
+        return found
+    progress.say("costs of this host's hypervisor")
+    own = calibration.measure(settings, asked.rounds)
+    for kind, name in calibration.NAMES.items():
+        if not calibration.available(own, kind):
+            progress.say(f"{name} was not calibrated: {own[kind]['missing']}")
+    return [own, *found]
+
+
 def run(asked, programs):
     _check_machine(asked)
     settings = Settings(asked.worker_cpu, asked.generator_cpu, False, programs, asked.guest_cpu)
@@ -183,7 +196,10 @@ def run(asked, programs):
     os.sched_setaffinity(0, {asked.generator_cpu})
     raise_priority(asked.nice)
 
+    calibrations = _calibrations(asked, settings, progress)
     kept = Kept(asked, settings, switches, skipped)
+    if calibrations:
+        kept.document["calibrations"] = calibrations
     for reason in skipped.values():
         progress.say(f"left out: {reason}")
     for sentence in facts.warnings_of(kept.document["machine"], settings.huge):
@@ -223,7 +239,7 @@ def _finish(asked, kept, reason):
     print(file=out)
     results = Results(document["trials"])
     report.print_all(document, results, peers_of(document), out)
-    if "stages" in document:
+    if hypervisors.concerns(document):
         hypervisors.print_all(document, results, out)
     if to_stdout:
         json.dump(document, sys.stdout, indent=1, ensure_ascii=False)

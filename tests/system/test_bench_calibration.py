@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""strait-bench hypervisors with costs of real hypervisors: what follows from costs that are known,
+files that are none, the page with and without them, and strait-calibrate itself as far as this
+machine goes. Of a real KVM and a real Xen: kvm/test_calibrate.py, xen/test_calibrate.py."""
+
+import copy
+import json
+import os
+import signal
+import stat
+import subprocess
+
+import pytest
+
+import lab as parts
+from test_bench import PROGRAM, SHORT, _two_cpus, bench, descendants, environment
+from test_bench_arithmetic import document
+
+# pylint: disable=wrong-import-order
+from harness import calibration, hypervisors, page, results
+from harness.machine import BenchError
+
+__all__ = ["_two_cpus"]  # a fixture
+
+KVM = {"ioeventfd_mmio": 1500.0, "ioeventfd_pio": 1200.0, "irqfd_write_running": 640.0,
+       "irqfd_handled_running": 2000.0, "irqfd_write_halted": 3000.0,
+       "irqfd_handled_halted": 9000.0}
+XEN = {"call": 200.0, "hypercall": 800.0, "segment": 500.0, "across": 400.0, "byte": 0.25,
+       "notify_polling": 960.0, "event_polling": 4000.0, "notify_sleeping": 900.0,
+       "event_sleeping": 20000.0}
+ON_HARDWARE = "bfebfbff:77faf3ff:2c100800:00000121"
+VIRTUAL = "1fcbf3fd:f6d8320b:ec500800:00000077"
+# The worker's cycles of a packet of 64 bytes with these: rings, lookup, 2 segments in 1/32 calls,
+# 1/8 hypercalls, 128 bytes, 1/32 notifications.
+KVM_64 = 47 + 13 + 640 / 32
+XEN_64 = 77 + 13 + 200 / 32 + 800 / 8 + 2 * 500 + 128 * 0.25 + 960 / 32
+
+
+def copies(costs, rounds):
+    return [{"both": both, "segments": count, "length": length, "cycles": [
+        (costs["call"] + -(-count // 16) * costs["hypercall"] + count *
+         (costs["across"] if both else costs["segment"]) + count * length * costs["byte"])
+        for _ in range(rounds)]}
+            for both in (False, True) for count in (1, 2, 8, 16, 32, 64)
+            for length in (64, 256, 1024, 4096)]
+
+
+def calibrated(kvm=None, xen=None, virtual=False, flags=ON_HARDWARE, rounds=3):
+    """As strait-calibrate prints it, of a host with these costs."""
+    made = {"format": calibration.FORMAT,
+            "machine": {"cpu": "a fast CPU", "kernel": "Linux 6.1", "virtual": virtual,
+                        "tsc_hz": 2e9, "worker_cpu": 1, "other_cpu": 0},
+            "kvm": {"missing": "/dev/kvm cannot be opened"},
+            "xen": {"missing": "this is no Xen domain"}}
+    if kvm:
+        made["kvm"] = {"facts": {"module": "kvm_intel", "apicv": "Y", "avic": None,
+                                 "halt_poll_ns": "200000"},
+                       "cycles": {key: [value] * rounds for key, value in kvm.items()}}
+    if xen:
+        made["xen"] = {"facts": {"major": "4", "minor": "17", "kind": "PV", "host_flags": flags},
+                       "cycles": {key: [value] * rounds for key, value in xen.items()
+                                  if key not in calibration.FITTED},
+                       "copies": copies(xen, rounds)}
+    return made
+
+
+def written(folder, name, content):
+    file = folder / name
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(file)
+
+
+def staged(**more):
+    """A result of strait-bench hypervisors."""
+    made = document(stages={
+        "ring_split": {"64": {"cycles/packet": [47.0, 47.0]},
+                       "1500": {"cycles/packet": [136.0, 136.0]}},
+        "xen_ring": {
+            "64": {"ring": [77.0] * 2, "lookup": [13.0] * 2, "segments": [2.0] * 2,
+                   "across": [0.0] * 2, "bytes": [128.0] * 2, "calls": [1 / 32] * 2,
+                   "hypercalls": [1 / 8] * 2, "notifications": [1 / 32] * 2},
+            "1500": {"ring": [90.0] * 2, "lookup": [14.0] * 2, "segments": [3.0] * 2,
+                     "across": [1.0] * 2, "bytes": [1628.0] * 2, "calls": [1 / 32] * 2,
+                     "hypercalls": [0.22] * 2, "notifications": [1 / 32] * 2}}}, **more)
+    made["trials"].append({
+        "scenario": "kvm-xen", "size": 64, "flows": 1, "variant": "", "peer": "strait", "round": 0,
+        "measure": "rate", "mpps": 9.0, "cycles": 60, "worker_denied": 0.0,
+        "generator_denied": 0.0, "stolen": 0.0})
+    return made
+
+
+def said(doc):
+    """Of the parts, and of what is left to the reader."""
+    found = list(hypervisors.parts(doc, results.Results(doc["trials"])))
+    return found, hypervisors.markdown(doc, results.Results(doc["trials"]))
+
+
+# ---- what follows ----
+
+
+def test_fit_finds_the_costs_of_each_round():
+    slow = {key: 3 * value for key, value in XEN.items()}
+    both = [{**one, "cycles": one["cycles"] + other["cycles"]}
+            for one, other in zip(copies(XEN, 1), copies(slow, 1))]
+    found = calibration.fit(both, [XEN["call"], slow["call"]])
+    for key in calibration.FITTED:
+        assert found[key] == pytest.approx([XEN[key], slow[key]])
+    one = calibrated(xen=XEN)
+    assert calibration.misfit(one) == pytest.approx(0, abs=1e-9)
+    assert calibration.costs(one, "xen") == {key: pytest.approx([value] * 3)
+                                             for key, value in XEN.items()}
+
+
+@pytest.mark.parametrize("one, kind, why", [
+    (calibrated(kvm=KVM), "kvm", None),
+    (calibrated(kvm=KVM, virtual=True), "kvm", "the machine that KVM runs on is virtual itself"),
+    # Any domain says that it is virtual: what counts is what Xen sees.
+    (calibrated(xen=XEN, virtual=True), "xen", None),
+    (calibrated(xen=XEN, flags=VIRTUAL), "xen", "the machine that Xen runs on is virtual itself"),
+    (calibrated(xen=XEN, flags=None), "xen", "is not known"),
+    (calibrated(xen=XEN, flags="x:y"), "xen", "is not known")])
+def test_what_is_hardware(one, kind, why):
+    found = calibration.not_hardware(one, kind)
+    assert found is None if why is None else why in found
+
+
+def test_kvm_without_virtualisation_is_no_hardware():
+    one = calibrated(kvm=KVM)
+    one["kvm"]["facts"]["module"] = "neither"
+    assert "neither Intel's nor AMD's" in calibration.not_hardware(one, "kvm")
+
+
+def test_hardware_is_chosen_before_others():
+    emulated, real = calibrated(kvm=KVM, virtual=True), calibrated(kvm=KVM)
+    assert calibration.chosen([emulated, real], "kvm") is real
+    assert calibration.chosen([emulated], "kvm") is emulated
+    assert calibration.chosen([emulated, real], "xen") is None
+
+
+# ---- the page ----
+
+
+def test_without_calibration_no_winner_is_named():
+    found, text = said(staged())
+    assert not [one for one in found if "costs" in one[0]]
+    assert "Which of the two is faster is not said here" in text
+    assert "- a kick of a KVM guest" in text and "- a grant copy: its system call" in text
+    assert "faster one" not in text
+
+
+@pytest.mark.parametrize("kvm, xen, lacking", [
+    ({"virtual": True}, {}, "KVM"), ({}, {"flags": VIRTUAL}, "Xen"), ({}, None, "Xen"),
+    ({"virtual": True}, {"flags": VIRTUAL}, "KVM and of Xen")])
+def test_no_winner_without_hardware_of_both(kvm, xen, lacking):
+    found = [{**calibrated(kvm=KVM, **kvm), "of": "kvm.json"}]
+    if xen is not None:
+        found.append({**calibrated(xen=XEN, **xen), "of": "xen.json"})
+    _, text = said(staged(calibrations=found))
+    assert f"there are no costs of {lacking} from hardware" in text
+    assert "These are no hardware's costs: " in text or xen is None
+    assert "Which of the two is faster is not said here" in text and "faster one" not in text
+    assert ("- a kick of a KVM guest" in text) == ("KVM" in lacking)
+    assert ("- a grant copy: its system call" in text) == ("Xen" in lacking)
+
+
+def both_hardware(**xen):
+    return [{**calibrated(kvm=KVM), "of": "kvm.json"},
+            {**calibrated(xen={**XEN, **xen}), "of": "xen.json"}]
+
+
+def test_cycles_a_packet_with_costs_of_both():
+    doc = staged(calibrations=both_hardware())
+    found, text = said(doc)
+    _, what, head, rows = found[-1]
+    table = {row[0]: dict(zip(head[1:], row[1:])) for row in rows}
+    assert table["all"]["KVM, 64 B"] == f"{KVM_64:.0f}"
+    assert table["all"]["Xen, 64 B"] == f"{XEN_64:.0f}"
+    assert table["segments"] == {"KVM, 64 B": "", "KVM, 1500 B": "", "Xen, 64 B": "1000",
+                                 "Xen, 1500 B": "1400"}
+    assert table["notifications"]["KVM, 64 B"] == "20"
+    assert f"At 64 B Xen's packet takes {XEN_64 / KVM_64:.2f} times as many" in what
+    assert "KVM's path is the faster one" in what and "which is virtual" in what
+    assert "KVM's costs are kvm.json's (a fast CPU)." in what
+    assert "Which of the two is faster is not said" not in text
+    assert "What the computed cycles leave out:" in text
+    assert "- a kick of a KVM guest" not in text and "- copies of pages that no cache" in text
+
+
+def test_a_xen_that_copies_for_nothing_is_the_faster_one():
+    free = {key: 1e-6 for key in ("call", "hypercall", "segment", "across", "byte")}
+    what = said(staged(calibrations=both_hardware(**free, notify_polling=1.0)))[0][-1][1]
+    assert "At 1500 B Xen's packet takes 0." in what and "Xen's path is the faster one" in what
+
+
+def test_a_spread_that_covers_both_tells_nothing_apart():
+    found = both_hardware()
+    found[0]["kvm"]["cycles"]["irqfd_write_running"] = [640.0, 100.0, 1e6]
+    what = said(staged(calibrations=found))[0][-1][1]
+    assert "At 64 B their spread does not tell them apart (" in what
+    assert "faster one" not in what
+
+
+def test_counts_of_an_earlier_version_are_not_priced():
+    doc = staged(calibrations=both_hardware())
+    for size in ("64", "1500"):
+        del doc["stages"]["xen_ring"][size]["calls"]
+    _, text = said(doc)
+    assert "Not computed: the rings' cycles or the counts are not there." in text
+    assert "Which of the two is faster is not said here" in text
+
+
+def test_page_and_markdown(tmp_path):
+    pytest.importorskip("matplotlib", reason="skipped: python3-matplotlib is not installed")
+    doc = staged(calibrations=both_hardware())
+    text = page.render(doc)
+    for words in ("what KVM costs on kvm.json", "a byte of a segment", "0.250", "0.125",
+                  "Not calibrated: this is no Xen domain.", "cycles a packet with these costs",
+                  "posted interrupts (APICv, AVIC) on", "Xen 4.17"):
+        assert words in text, words
+    file = written(tmp_path, "a.json", doc)
+    done = bench("report", file, "-o", tmp_path / "a.html", "--markdown", tmp_path / "a.md")
+    assert done.returncode == 0, done.stderr
+    assert "| a byte of a segment | 0.250 | 0.125 |" in (tmp_path / "a.md").read_text()
+    # What was stopped before the stages shows the costs all the same.
+    del doc["stages"]
+    assert "what Xen costs on xen.json" in page.render(doc)
+
+
+# ---- files ----
+
+
+def changed(change, **named):
+    made = calibrated(**(named or {"kvm": KVM, "xen": XEN}))
+    change(made)
+    return made
+
+
+def without_cycles(made):
+    made["kvm"]["cycles"]["ioeventfd_pio"] = []
+
+
+def with_other_rounds(made):
+    made["xen"]["copies"][3]["cycles"].append(1.0)
+
+
+def with_one_size(made):
+    made["xen"]["copies"] = made["xen"]["copies"][:1]
+
+
+BAD = {
+    "not JSON": ("{", "is not JSON: "),
+    "not even a document": ("[1]", "is no calibration; \"format\" would be "
+                                   "\"strait-calibrate 1\""),
+    "another's": (document(), "is no calibration; "),
+    "another version": ({"format": "strait-calibrate 2"},
+                        "is of another version, \"strait-calibrate 2\"; this one reads "),
+    "no machine": (changed(lambda made: made.pop("machine")), "its \"machine\" lacks one of cpu"),
+    "no Xen": (changed(lambda made: made.pop("xen")), "it has no \"kvm\" or no \"xen\""),
+    "nothing": (calibrated(), "nothing was calibrated"),
+    "no cycles": (changed(without_cycles), "\"kvm\" lacks cycles of something"),
+    "other rounds": (changed(with_other_rounds), "\"xen\" lacks cycles of something"),
+    "no copies": (changed(lambda made: made["xen"].pop("copies")), "its grant copies are not told"),
+    "one size": (changed(with_one_size), "too alike to tell a segment from a byte"),
+    "copies of another kind": (changed(lambda made: made["xen"].update(copies={"a": 1})),
+                               "its grant copies are not told"),
+    "facts of another kind": (changed(lambda made: made["kvm"]["facts"].update(apicv=[1])),
+                              "a fact of \"kvm\" is no text"),
+    "no clock": (changed(lambda made: made["machine"].update(tsc_hz=float("nan"))),
+                 "its \"machine\" lacks"),
+    "negative": (changed(lambda made: made["kvm"]["cycles"].update(ioeventfd_pio=[-1.0] * 3)),
+                 "\"kvm\" lacks cycles"),
+    "not a number": (changed(lambda made: made["kvm"]["cycles"].update(ioeventfd_pio=["1"] * 3)),
+                     "\"kvm\" lacks cycles")}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(tmp_path, name):
+    content, sentence = BAD[name]
+    with pytest.raises(BenchError) as error:
+        calibration.read(written(tmp_path, "bad.json", content))
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_bad_file_ends_it_before_anything_is_measured(tmp_path):
+    for file in (written(tmp_path, "bad.json", {"format": "strait-calibrate 9"}), "/no"):
+        done = bench("hypervisors", *SHORT, "--calibration", file, "--json", tmp_path / "a.json")
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith(f"strait-bench: {file} ")
+        assert not (tmp_path / "a.json").exists()
+
+
+def test_a_result_is_read_as_a_calibration_and_checked(tmp_path):
+    doc = staged(calibrations=[{**calibrated(kvm=KVM), "of": calibration.HERE},
+                               {**calibrated(xen=XEN), "of": "xen.json"}])
+    file = written(tmp_path, "result.json", doc)
+    assert [one["of"] for one in calibration.read(file)] == [file, f"{file}, xen.json"]
+    assert results.read(file)["calibrations"] == doc["calibrations"]
+    for change in (lambda bad: bad["calibrations"][0].pop("of"),
+                   lambda bad: bad.update(calibrations=1)):
+        bad = copy.deepcopy(doc)
+        change(bad)
+        with pytest.raises(BenchError, match="calibration"):
+            results.read(written(tmp_path, "bad.json", bad))
+    bad = copy.deepcopy(doc)
+    del bad["calibrations"][1]["xen"]["cycles"]["call"]
+    for reader in (calibration.read, results.read):
+        with pytest.raises(BenchError, match="is no whole calibration"):
+            reader(written(tmp_path, "bad.json", bad))
+
+
+# ---- the program, by strait-bench and alone ----
+
+
+def with_program(tmp_path, script):
+    """Strait's programs, and another strait-calibrate."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for program in parts.binaries().iterdir():
+        if program.name.startswith("strait") and program.name != "strait-calibrate":
+            (folder / program.name).symlink_to(program)
+    program = folder / "strait-calibrate"
+    program.write_text(f"#!/bin/bash\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return environment(STRAIT_BIN=str(folder))
+
+
+def test_a_run_with_calibrations(tmp_path):
+    """This host's and another's: in the result, the table, the page and Markdown."""
+    if not (parts.binaries() / "strait-micro").exists():
+        pytest.skip(f"skipped: {parts.binaries() / 'strait-micro'} was not built")
+    own = written(tmp_path, "own.json", calibrated(kvm=KVM))
+    other = written(tmp_path, "xen.json", calibrated(xen=XEN))
+    env = with_program(tmp_path, f"[ \"$*\" = '--cpu 1 --other-cpu 0 --rounds 1' ] && cat {own}")
+    done = bench("hypervisors", *SHORT, "--size", "64", "--calibrate", "--calibration", other,
+                 "--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Xen was not calibrated: this is no Xen domain" in done.stderr
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert [one["of"] for one in result["calibrations"]] == ["this host", other]
+    assert not [one for one in result["trials"] if "error" in one]
+    assert result["stages"]["xen_ring"]["64"]["across"] == [0]
+    assert result["stages"]["xen_ring"]["1500"]["across"] == [1]
+    for text in (done.stdout, (tmp_path / "a.md").read_text()):
+        for words in ("what KVM costs on this host", f"what Xen costs on {other}",
+                      "cycles a packet with these costs", "of the worker's cycles as KVM's",
+                      "What the computed cycles leave out:"):
+            assert words in text, words
+
+
+@pytest.mark.parametrize("script, sentence", [
+    ("echo 'strait-calibrate: nothing could be calibrated: KVM: x; Xen: y' >&2; exit 1",
+     "strait-bench: nothing could be calibrated: KVM: x; Xen: y"),
+    ("echo it works", "strait-calibrate said no JSON"),
+    ("echo '{}'", "strait-calibrate is no calibration")])
+def test_a_calibration_that_fails(tmp_path, script, sentence):
+    done = bench("hypervisors", *SHORT, "--calibrate", "--json", tmp_path / "a.json",
+                 env=with_program(tmp_path, script))
+    assert done.returncode == 1 and not (tmp_path / "a.json").exists()
+    assert sentence in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_calibrates(tmp_path, number):
+    env = with_program(tmp_path, "exec sleep 600")
+    with subprocess.Popen([str(PROGRAM), "hypervisors", *SHORT, "--calibrate", "--json",
+                           str(tmp_path / "a.json")], env=env, stderr=subprocess.PIPE,
+                          text=True) as child:
+        while "costs of this host's hypervisor" not in child.stderr.readline():
+            pass
+        parts.wait_until(lambda: descendants(child.pid).get("sleep"), 10, "strait-calibrate")
+        pid = descendants(child.pid)["sleep"]
+        child.send_signal(number)
+        _, said_last = child.communicate(timeout=30)
+    assert child.returncode == 130 and f"it was stopped by {number.name}" in said_last
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+def program(*words):
+    file = parts.binaries() / "strait-calibrate"
+    if not file.exists():
+        pytest.skip(f"skipped: {file} was not built")
+    return subprocess.run([file, *words], text=True, timeout=120, capture_output=True, check=False)
+
+
+def test_strait_calibrate_on_this_machine():
+    """Whatever it has: costs, or a sentence of what it has not."""
+    done = program("--rounds", "2")
+    lines = done.stderr.splitlines()
+    if done.returncode == 0:
+        calibration.check(json.loads(done.stdout), "strait-calibrate")
+        assert len(lines) < 2
+    else:
+        assert done.returncode == 1 and not done.stdout and len(lines) == 1
+        assert lines[0].startswith("strait-calibrate: nothing could be calibrated: KVM: /dev/kvm ")
+        assert "; Xen: there is no /dev/xen/gntdev" in lines[0]
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (("--rounds", "0"), "rounds are 1 to 1000"), (("--rounds", "x"), "--help lists the options"),
+    (("--cpu", "0", "--other-cpu", "0"), "--cpu is not --other-cpu"),
+    (("--no",), "--help lists the options")])
+def test_strait_calibrate_says_what_is_wrong(words, sentence):
+    done = program(*words)
+    assert done.returncode == 2 and sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not done.stdout
