@@ -17,7 +17,8 @@ _ROOT = pathlib.Path(__file__).resolve().parents[3]
 class Xen(Machine):
     """dom0. Boots in about 20 s. Logs are Xen's console and each guest's, too."""
 
-    def __init__(self, logs, guests=4, memory_mib=1920, dom0_mib=832, cpus=2, boot_timeout=180):
+    def __init__(self, logs, guests=4, memory_mib=1920, dom0_mib=832, cpus=2, boot_timeout=180,
+                 dom0_cpus=1):
         kept = assets()
         linux = self.command_line("hvc0", SETUP="xen_dom0.sh", LAYER="layer")
         super().__init__("dom0", logs, guests, [
@@ -26,7 +27,8 @@ class Xen(Machine):
             "-kernel", kept.xen.hypervisor, "-append",
             # With lazy switching of floating-point state it is not preserved when emulated.
             "com1=115200,8n1 console=com1 loglvl=warning guest_loglvl=warning noreboot=1 "
-            f"dom0_mem={dom0_mib}M,max:{dom0_mib}M dom0_max_vcpus=1 spec-ctrl=eager-fpu=1 ucode=no",
+            f"dom0_mem={dom0_mib}M,max:{dom0_mib}M dom0_max_vcpus={dom0_cpus} "
+            "spec-ctrl=eager-fpu=1 ucode=no",
             "-initrd", f"{kept.kernel} {linux},{kept.machine_initrd}",
         ], boot_timeout, kept.xen.root)
 
