@@ -168,6 +168,8 @@ def _cost_parts(calibrations):
         for kind, name in calibration.NAMES.items():
             heading = f"KVM and Xen: what {name} costs on {one['of']}"
             if not calibration.available(one, kind):
+                if any(calibration.available(other, kind) for other in calibrations):
+                    continue
                 yield heading, f"Not calibrated: {one[kind]['missing']}.", (), []
                 continue
             text = calibration.describe(one, kind)
