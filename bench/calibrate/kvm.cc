@@ -9,13 +9,16 @@
 #include "vmm/kvm_list.hh"
 #include "vmm/platform.hh"
 
-#include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <exception>
 #include <filesystem>
+#include <span>
 #include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <linux/kvm.h>

@@ -10,7 +10,9 @@
 
 #include <cstdio>
 #include <exception>
+#include <fstream>
 #include <sstream>
+#include <tuple>
 
 #include <sched.h>
 #include <sys/utsname.h>

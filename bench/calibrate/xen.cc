@@ -6,12 +6,15 @@
 #include "ports/xen-netback/libxen.hh"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <span>
 #include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
