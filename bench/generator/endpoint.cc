@@ -10,29 +10,42 @@
 #include "bench/generator/xen_endpoint.hh"
 
 #include <algorithm>
+#include <iterator>
 
 namespace strait::bench {
 
-endpoint::endpoint(side which, const options& settings)
-    : side_(which),
+endpoint::endpoint(std::size_t which, const options& settings)
+    : side_(settings.side_of(which)),
       stamped_(std::make_unique<bool[]>(std::size_t{settings.queues} * settings.queue_size)),
       turned_(settings.turned),
       kind_(settings.sent_kind()),
-      form_(settings.form_of(which)),
+      form_(settings.form_of(side_)),
       before_mark_(form_.before_mark()),
       flows_(settings.flows_of_a_side()),
       queues_(settings.queues),
-      next_new_(flows_),
-      verify_every_(settings.verify_every)
+      verify_every_(settings.verify_every),
+      latencies_(settings.groups()),
+      far_side_(settings.far_side_of(which)),
+      paths_(settings.paths()),
+      groups_(settings.groups()),
+      tallies_(paths_ != 0 || settings.per_flow ? groups_ : 0)
 {
-    if (settings.sequence) {
-        departures_.emplace(flows_);
-        arrivals_.emplace(flows_);
+    const auto number = static_cast<std::uint32_t>(which);
+    if (settings.traffic == pattern::ring) {
+        own_first_ = number;
+        own_step_ = paths_;
+        taken_path_ = number == 0 ? paths_ - 1 : number - 1;
+    } else if (paths_ != 0 && which != 0) {
+        own_first_ = number - 1;
+        own_step_ = paths_;
+        taken_path_ = number - 1;
     }
-    const int longer = before_mark_ - settings.form_of(other(which)).before_mark();
+    next_new_ = flows_ + own_first_;
+    start_flows(0, 1);
+    const int longer = before_mark_ - settings.form_of(far_side_).before_mark();
     const auto sent = [this](std::uint16_t bytes) { return make_frame_size(bytes, form_, side_); };
     const auto arriving = [this, longer](std::uint16_t bytes) {
-        return make_frame_size(static_cast<std::uint16_t>(bytes + longer), form_, other(side_));
+        return make_frame_size(static_cast<std::uint16_t>(bytes + longer), form_, far_side_);
     };
     if (settings.frame == 0) {
         size_count_ = imix_sizes.size();
@@ -42,9 +55,9 @@ endpoint::endpoint(side which, const options& settings)
         sizes_[0] = sent(settings.frame);
         arriving_[0] = arriving(settings.frame);
     }
-    if (const vxlan_place& place = which == side::a ? settings.vxlan_a : settings.vxlan_b;
+    if (const vxlan_place& place = side_ == side::a ? settings.vxlan_a : settings.vxlan_b;
         place.own != 0) {
-        tunnel_.emplace(which, place);
+        tunnel_.emplace(side_, place);
         outer_ = vxlan::header;
         answered_ = std::make_unique<bool[]>(std::size_t{settings.queues} * settings.queue_size);
     }
@@ -58,23 +71,29 @@ void endpoint::measure_latency(std::uint32_t every) noexcept
     stamp_every_ = until_stamp_ = std::max(every, 1U);
     // With the same stride frames with stamps could be those never looked at.
     look_every_ = every > 1 ? every + 1 : 1;
-    reads_ = stamps_ || arrivals_;
-    fixed_ = !writes_flow_ && !several_sizes() && !stamps_ && !departures_;
+    reads_ = stamps_ || numbers_ || !tallies_.empty();
+    fixed_ = !writes_flow_ && !several_sizes() && !stamps_ && !numbers_ && tallies_.empty();
 }
 
 void endpoint::start_flows(std::uint32_t flow, std::uint32_t stride) noexcept
 {
-    next_flow_ = flow % flows_;
-    stride_ = stride % flows_;
+    next_flow_ = flow % own_flows() * own_step_ + own_first_;
+    stride_ = stride % own_flows() * own_step_;
     order_ = {};
     new_share_ = 0;
     upcoming_.reset();
 }
 
-void endpoint::follow(std::span<const std::uint32_t> order, std::size_t first) noexcept
+void endpoint::follow(std::span<const std::uint32_t> order, double first)
 {
+    if (own_step_ != 1) {
+        own_order_.clear();
+        std::ranges::copy_if(order, std::back_inserter(own_order_),
+                             [this](std::uint32_t flow) { return flow % own_step_ == own_first_; });
+        order = own_order_;
+    }
     order_ = order;
-    next_in_order_ = first;
+    next_in_order_ = static_cast<std::size_t>(static_cast<double>(order.size()) * first);
 }
 
 void endpoint::begin_flows(double share) noexcept
@@ -86,7 +105,12 @@ void endpoint::begin_flows(double share) noexcept
 void endpoint::clear(std::uint64_t now) noexcept
 {
     counts_ = {};
-    latency_->clear();
+    std::ranges::fill(tallies_, tally{});
+    for (histogram& one : latencies_) {
+        if (one.count() != 0) {
+            one.clear();
+        }
+    }
     last_arrival_ = now;
     verify_at_ = 0;
     look_at_ = 0;
@@ -94,14 +118,16 @@ void endpoint::clear(std::uint64_t now) noexcept
 
 void endpoint::begin_sequence(const endpoint& far) noexcept
 {
-    if (arrivals_) {
-        arrivals_->begin(far.departures_->next());
+    if (numbers_) {
+        numbers_->arrived.begin(far.numbers_->sent.next());
     }
 }
 
-sequence_summary endpoint::sequence(const endpoint& far) const noexcept
+sequence_summary endpoint::sequence(const endpoint& far, std::size_t first,
+                                    std::size_t step) const noexcept
 {
-    return arrivals_ ? arrivals_->summary(far.departures_->next()) : sequence_summary{};
+    return numbers_ ? numbers_->arrived.summary(far.numbers_->sent.next(), first, step)
+                    : sequence_summary{};
 }
 
 // ---- sending ----
@@ -126,27 +152,77 @@ bool endpoint::answer(std::byte* frame, std::size_t buffer) noexcept
     return false;
 }
 
+// ---- what arrives ----
+
+bool endpoint::attribute(const std::byte* marked) noexcept
+{
+    const std::uint32_t flow = flow_of(marked);
+    attributed_ = has_mark(marked) && flow < (new_share_ != 0 ? most_flows(kind_) : flows_);
+    if (!attributed_) {
+        return false;
+    }
+    stray_ = taken_path_ && flow % paths_ != *taken_path_;
+    attributed_ = !stray_;
+    if (attributed_) {
+        group_ = flow % groups_;
+        ++tallies_[group_].received;
+    }
+    return attributed_;
+}
+
+void endpoint::count_stray(std::span<const std::byte> gathered, std::uint32_t bytes,
+                           bool partial) noexcept
+{
+    stray_ = false;
+    if (tunnel_) {
+        counts_.foreign += tunnel_->owes_answer() ? 0U : 1U;
+        return;
+    }
+    // The number that says whose it is may be what was changed on its way; else it is another
+    // end's, of either side.
+    const bool other_ends = !checks_ ||
+                            judge(gathered, partial, far_side_, arriving_) == verdict::good ||
+                            judge(gathered, partial, side_, sizes_) == verdict::good;
+    if (other_ends) {
+        ++counts_.misdelivered;
+        return;
+    }
+    counts_.checked += 1;
+    counts_.corrupt += 1;
+    counts_.received += 1;
+    counts_.received_bytes += bytes;
+}
+
+verdict endpoint::judge(std::span<const std::byte> frame, bool partial, side from,
+                        std::span<const frame_size> sizes) const noexcept
+{
+    frame_form form = form_;
+    form.partial = partial;
+    return check_frame(frame.subspan(outer_),
+                       {.from = from,
+                        .sizes = sizes.first(size_count_),
+                        .kind = kind_,
+                        // The other side may have begun flows.
+                        .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
+                        .turned = turned_,
+                        .form = form});
+}
+
 bool endpoint::check(std::span<const std::byte> frame, bool partial) noexcept
 {
     ++counts_.checked;
-    frame_form form = form_;
-    form.partial = partial;
     if (tunnel_ && !tunnel_->check(frame)) {
         ++counts_.corrupt;
         return false;
     }
-    switch (
-        check_frame(frame.subspan(outer_), {.from = other(side_),
-                                            .sizes = {arriving_.data(), size_count_},
-                                            .kind = kind_,
-                                            // The other side may have begun flows.
-                                            .flows = new_share_ != 0 ? most_flows(kind_) : flows_,
-                                            .turned = turned_,
-                                            .form = form})) {
+    switch (judge(frame, partial, far_side_, arriving_)) {
     case verdict::good:
         return true;
     case verdict::corrupt:
         ++counts_.corrupt;
+        if (attributed_) {
+            ++tallies_[group_].corrupt;
+        }
         return false;
     case verdict::foreign:
         ++counts_.foreign;
@@ -155,9 +231,9 @@ bool endpoint::check(std::span<const std::byte> frame, bool partial) noexcept
     return false;
 }
 
-std::unique_ptr<endpoint> make_endpoint(side which, const options& settings)
+std::unique_ptr<endpoint> make_endpoint(std::size_t which, const options& settings)
 {
-    switch ((which == side::a ? settings.end_a : settings.end_b).kind) {
+    switch (settings.ends[which].kind) {
     case end_kind::xen:
         return std::make_unique<xen_endpoint>(which, settings);
     case end_kind::nic:
@@ -169,6 +245,24 @@ std::unique_ptr<endpoint> make_endpoint(side which, const options& settings)
         break;
     }
     return std::make_unique<vhost_endpoint>(which, settings);
+}
+
+std::vector<std::unique_ptr<endpoint>> make_endpoints(const options& settings)
+{
+    std::array<std::shared_ptr<numbers>, 2> of_side;
+    for (auto& one : of_side) {
+        if (settings.sequence) {
+            one = std::make_shared<numbers>(
+                numbers{departures{settings.flows_of_a_side()},
+                        arrivals{settings.flows_of_a_side(), settings.groups()}});
+        }
+    }
+    std::vector<std::unique_ptr<endpoint>> out;
+    for (std::size_t which = 0; which < settings.ends.size(); ++which) {
+        out.push_back(make_endpoint(which, settings));
+        out.back()->share_numbers(of_side[static_cast<std::size_t>(settings.side_of(which))]);
+    }
+    return out;
 }
 
 } // namespace strait::bench

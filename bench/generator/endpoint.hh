@@ -18,6 +18,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 
 namespace strait::bench {
 
@@ -40,6 +42,29 @@ struct counts {
     std::uint64_t new_flows = 0;
     // Longest time between two arrivals, in TSC cycles.
     std::uint64_t longest_gap = 0;
+    // Arrived here and were another end's; not in `received`.
+    std::uint64_t misdelivered = 0;
+};
+
+// The same of a group of flows, as far as it is counted; see options::groups().
+struct tally {
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    std::uint64_t corrupt = 0;
+
+    tally& operator+=(const tally& more) noexcept
+    {
+        sent += more.sent;
+        received += more.received;
+        corrupt += more.corrupt;
+        return *this;
+    }
+};
+
+// The numbers of a side's frames: the ends of a side have different flows of it.
+struct numbers {
+    departures sent;
+    arrivals arrived; // of the far side's
 };
 
 // Used by one thread. Frames go out and come in in bursts of up to `burst`. What goes wrong is
@@ -48,7 +73,8 @@ class endpoint {
 public:
     static constexpr std::uint16_t burst = 32;
 
-    endpoint(side which, const options& settings);
+    // `which`: its number in options::ends.
+    endpoint(std::size_t which, const options& settings);
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
     virtual ~endpoint() = default;
@@ -66,26 +92,44 @@ public:
     // Takes one burst of what arrived, counts it and returns its size.
     virtual unsigned receive(std::uint64_t now) noexcept = 0;
 
-    // The next frame sent is of flow `flow`, and each is of the next flow from there, `stride` on.
+    // How many of its side's flows this end sends.
+    [[nodiscard]] std::uint32_t own_flows() const noexcept { return flows_ / own_step_; }
+    // Of these, the next frame sent is of the flow-th, and each is of the next one from there,
+    // `stride` on.
     void start_flows(std::uint32_t flow, std::uint32_t stride) noexcept;
-    // Frames sent are of the flows in `order`, from `first` on and again and again, but for those
-    // that are the first ones of their flows.
-    void follow(std::span<const std::uint32_t> order, std::size_t first) noexcept;
+    // Frames sent are of the flows in `order`, those of other ends left out, from the `first` share
+    // of it on and again and again, but for those that are the first ones of their flows.
+    void follow(std::span<const std::uint32_t> order, double first);
     // This share of the frames to come is of flows never sent before.
     void begin_flows(double share) noexcept;
 
     // From now on one frame in `every` is stamped; see options::latency.
     void measure_latency(std::uint32_t every) noexcept;
 
+    // No latency is looked at until the next clear().
+    void stop_latency() noexcept { look_at_ = ~std::uint64_t{0}; }
+
     // Starts counts, gaps and latencies anew.
     void clear(std::uint64_t now) noexcept;
 
-    // With numbered frames: forgets what the far end sent up to now; what became of it since.
+    // With numbered frames, of the ends of a side together.
+    void share_numbers(std::shared_ptr<numbers> of_side) noexcept
+    {
+        numbers_ = std::move(of_side);
+        reads_ = reads_ || numbers_;
+        fixed_ = fixed_ && !numbers_;
+    }
+    // Forgets what the far side sent up to now; what became of it since, of the groups from `first`
+    // on, each `step`-th.
     void begin_sequence(const endpoint& far) noexcept;
-    [[nodiscard]] sequence_summary sequence(const endpoint& far) const noexcept;
+    [[nodiscard]] sequence_summary sequence(const endpoint& far, std::size_t first = 0,
+                                            std::size_t step = 1) const noexcept;
 
     [[nodiscard]] const counts& counted() const noexcept { return counts_; }
-    [[nodiscard]] const histogram& latency() const noexcept { return *latency_; }
+    // By group; empty if there are but two ends and flows are not reported.
+    [[nodiscard]] std::span<const tally> tallies() const noexcept { return tallies_; }
+    // By group of those that arrive.
+    [[nodiscard]] std::span<const histogram> latencies() const noexcept { return latencies_; }
 
 protected:
     // Frames are sent as they were built: one flow, one size, nothing that changes.
@@ -126,8 +170,15 @@ private:
     // Of an end with a tunnel, before the rest of shape(): whether the buffer has an answer now. If
     // it had one before, a frame is built there anew.
     bool answer(std::byte* frame, std::size_t buffer) noexcept;
+    [[nodiscard]] verdict judge(std::span<const std::byte> frame, bool partial, side from,
+                                std::span<const frame_size> sizes) const noexcept;
     // True: it is as it was sent.
     bool check(std::span<const std::byte> frame, bool partial) noexcept;
+    // Whose frame it is that comes in. False: its path does not lead here, or it is none of ours.
+    bool attribute(const std::byte* marked) noexcept;
+    // It came here and is none of this end's.
+    void count_stray(std::span<const std::byte> gathered, std::uint32_t bytes,
+                     bool partial) noexcept;
 
     side side_;
     bool fixed_ = false;
@@ -147,7 +198,7 @@ private:
     std::optional<vxlan> tunnel_;
     std::uint16_t outer_ = 0;          // bytes of its header
     std::unique_ptr<bool[]> answered_; // buffers that have an answer in them
-    std::uint32_t flows_ = 1;
+    std::uint32_t flows_ = 1;          // of its side
     std::uint16_t queues_ = 1;
     std::optional<std::uint32_t> upcoming_; // flow, chosen before its buffer was
     std::uint32_t next_flow_ = 0;
@@ -166,18 +217,30 @@ private:
     // The frame that is coming in.
     bool checks_ = false;
     bool numbered_ = false;
-    bool stray_ = false; // none of the tunnel's
+    bool stray_ = false;      // none of the tunnel's, or of this end's
+    bool attributed_ = false; // to the group
     std::uint32_t flow_ = 0;
     std::uint32_t number_ = 0;
+    std::uint32_t group_ = 0;
 
-    // Of numbered frames.
-    std::optional<departures> departures_;
-    std::optional<arrivals> arrivals_;
+    std::shared_ptr<numbers> numbers_; // null: frames are not numbered
 
     std::array<frame_size, 3> sizes_{};
     std::array<frame_size, 3> arriving_{}; // the far side's, in this one's form
     std::size_t size_count_ = 1;
-    std::unique_ptr<histogram> latency_ = std::make_unique<histogram>();
+    std::vector<histogram> latencies_;
+
+    // Of more than two ends, or with figures of each flow.
+    side far_side_;
+    // It sends own_first_ and each own_step_-th flow from there. Of several paths it takes but one,
+    // or all.
+    std::uint32_t own_first_ = 0;
+    std::uint32_t own_step_ = 1;
+    std::uint32_t paths_ = 0; // 0: there are two ends
+    std::optional<std::uint32_t> taken_path_;
+    std::uint32_t groups_ = 1;
+    std::vector<tally> tallies_;
+    std::vector<std::uint32_t> own_order_; // what is left of an order with other ends' flows
 };
 
 // ---- what is done for each frame, inline ----
@@ -188,7 +251,7 @@ inline std::uint32_t endpoint::next_flow() noexcept
     if (constexpr std::uint64_t one = 1ULL << 32; new_due_ >= one) {
         new_due_ -= one;
         ++counts_.new_flows;
-        return next_new_++;
+        return std::exchange(next_new_, next_new_ + own_step_);
     }
     if (!order_.empty()) {
         const std::uint32_t flow = order_[next_in_order_];
@@ -201,8 +264,8 @@ inline std::uint32_t endpoint::next_flow() noexcept
     return flow;
 }
 
-inline std::uint16_t endpoint::shape(std::byte* frame, std::size_t buffer,
-                                     std::uint64_t now) noexcept
+[[gnu::always_inline]] inline std::uint16_t endpoint::shape(std::byte* frame, std::size_t buffer,
+                                                            std::uint64_t now) noexcept
 {
     if (tunnel_) {
         if (answer(frame, buffer)) [[unlikely]] {
@@ -216,6 +279,9 @@ inline std::uint16_t endpoint::shape(std::byte* frame, std::size_t buffer,
         flow = upcoming_ ? *upcoming_ : next_flow();
         upcoming_.reset();
         set_flow(frame, side_, kind_, flow, form_);
+    }
+    if (!tallies_.empty()) [[unlikely]] {
+        ++tallies_[flow % groups_].sent;
     }
     const frame_size* size = sizes_.data();
     if (size_count_ > 1) {
@@ -233,8 +299,8 @@ inline std::uint16_t endpoint::shape(std::byte* frame, std::size_t buffer,
             set_stamp(marked, 0);
         }
     }
-    if (departures_) { // behind the stamp, which covers a part of it
-        set_sequence(marked, departures_->take(flow));
+    if (numbers_) { // behind the stamp, which covers a part of it
+        set_sequence(marked, numbers_->sent.take(flow));
     }
     if (form_.has_checksum()) {
         set_checksum(frame, *size, form_);
@@ -266,15 +332,18 @@ inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t
         return;
     }
     const std::byte* const marked = head.data() + before_mark_;
+    if (!tallies_.empty() && !attribute(marked)) [[unlikely]] {
+        return;
+    }
     if (stamps_ && counts_.received >= look_at_) {
         look_at_ = counts_.received + look_every_;
         const std::uint64_t sent = stamp_of(marked);
         const std::uint64_t took = (now - sent) & stamp_mask;
         if (sent != 0 && took <= stamp_mask / 2) { // else it was changed on its way
-            latency_->add(took);
+            latencies_[group_].add(took);
         }
     }
-    if (arrivals_ && has_mark(marked)) {
+    if (numbers_ && has_mark(marked)) {
         flow_ = flow_of(marked);
         number_ = sequence_of(marked);
         numbered_ = flow_ < flows_;
@@ -285,7 +354,7 @@ inline void endpoint::end_frame(std::span<const std::byte> gathered, std::uint32
                                 bool partial) noexcept
 {
     if (stray_) [[unlikely]] {
-        counts_.foreign += tunnel_->owes_answer() ? 0U : 1U;
+        count_stray(gathered, bytes, partial);
         return;
     }
     if (checks_ || numbered_) {
@@ -294,7 +363,7 @@ inline void endpoint::end_frame(std::span<const std::byte> gathered, std::uint32
             verify_at_ = counts_.received + verify_every_;
         }
         if (numbered_ && good) {
-            arrivals_->take(flow_, number_);
+            numbers_->arrived.take(flow_, number_);
         }
         numbered_ = false;
     }
@@ -309,6 +378,8 @@ inline void endpoint::end_burst(std::uint64_t now) noexcept
 }
 
 // Of the kind that the options say.
-std::unique_ptr<endpoint> make_endpoint(side which, const options& settings);
+std::unique_ptr<endpoint> make_endpoint(std::size_t which, const options& settings);
+// All of them.
+std::vector<std::unique_ptr<endpoint>> make_endpoints(const options& settings);
 
 } // namespace strait::bench

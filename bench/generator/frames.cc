@@ -28,12 +28,28 @@ std::uint64_t mac_of(side one, std::uint32_t flow) noexcept
     return head | tail << 24;
 }
 
-void write_macs(std::byte* frame, side from, std::uint32_t flow) noexcept
+void write_macs(std::byte* frame, std::uint64_t source, std::uint64_t destination) noexcept
 {
-    const std::uint64_t destination = mac_of(other(from), flow);
-    const std::uint64_t source = mac_of(from, flow);
     put(frame, destination | source << 48);
     put(frame + 8, static_cast<std::uint32_t>(source >> 16));
+}
+
+void write_macs(std::byte* frame, side from, std::uint32_t flow) noexcept
+{
+    write_macs(frame, mac_of(from, flow), mac_of(other(from), flow));
+}
+
+void write_macs_of_path(std::byte* frame, side from, std::uint32_t path,
+                        const frame_form& form) noexcept
+{
+    if (form.ring) {
+        const std::uint32_t next = path + 1 == form.paths ? 0 : path + 1;
+        write_macs(frame, mac_of(from, path), mac_of(from, next));
+        return;
+    }
+    const std::uint64_t one = mac_of(side::a, 0);
+    const std::uint64_t of_many = mac_of(side::b, path);
+    write_macs(frame, from == side::a ? one : of_many, from == side::a ? of_many : one);
 }
 
 void write_tags(std::byte* at, const vlan_tags& tags) noexcept
@@ -298,6 +314,8 @@ void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow,
 {
     if (kind == flow_kind::macs) {
         write_macs(frame, from, flow);
+    } else if (form.paths != 0) {
+        write_macs_of_path(frame, from, flow % form.paths, form);
     }
     write_fields(frame, fields_of(kind, from, flow), form);
     put(frame + form.before_mark() + offset::flow, flow);

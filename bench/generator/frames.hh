@@ -66,6 +66,11 @@ struct frame_form {
     // Who takes the frame is to fill in its checksum: there is but the pseudo header's sum in it
     // (virtio 1.3, section 5.1.6.2).
     bool partial = false;
+    // Of more than two ends: flow i is of path i % paths, and each path has MAC addresses of its
+    // own, between side a's one and one of side b's; in a ring all ends are of side a, and path p
+    // leads from the end p to the next. 0: there are two ends.
+    std::uint16_t paths = 0;
+    bool ring = false;
 
     // By how many bytes the ports, and what is behind the ports' header, stand further back than in
     // the plainest frame: IPv4 and UDP without a tag.
@@ -133,8 +138,9 @@ void build_frame(std::span<std::byte> to, side from, const frame_size& size,
                  const frame_form& form = {}) noexcept;
 
 // Turns a built frame into one of another flow. With MAC addresses flow i goes from the i-th of
-// `from`'s side to the i-th of the other side. IPv4's identification changes so that the header's
-// checksum stays; IPv6's addresses are fd53::/96 with IPv4's behind it.
+// `from`'s side to the i-th of the other side; else with those of its path. IPv4's identification
+// changes so that the header's checksum stays; IPv6's addresses are fd53::/96 with IPv4's behind
+// it.
 void set_flow(std::byte* frame, side from, flow_kind kind, std::uint32_t flow,
               const frame_form& form = {}) noexcept;
 

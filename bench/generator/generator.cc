@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// strait-generator: offers frames to any switch through two of its ports and counts what arrives,
-// both ends in one poll loop on one CPU. What a frame is and how it is sent is in frames.cc and
-// endpoint.cc, the phases of a run and its report in run.cc.
+// strait-generator: offers frames to any switch through two of its ports, or more, and counts what
+// arrives, all ends in one poll loop on one CPU. What a frame is and how it is sent is in frames.cc
+// and endpoint.cc, the phases of a run and its report in run.cc.
 
 #include "bench/generator/cpu.hh"
 #include "bench/generator/endpoint.hh"
@@ -9,6 +9,7 @@
 #include "bench/generator/run.hh"
 #include "bench/generator/trace_order.hh"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -49,7 +50,9 @@ int generate(options settings)
     std::vector<std::uint32_t> order;
     if (!settings.trace.empty()) {
         trace_order trace = read_trace(settings.trace, most_flows_of_a_side);
-        settings.flows = 2 * trace.flows;
+        // Each path has as many; the last of some may never be sent.
+        const std::uint32_t paths = std::max(settings.paths(), 1U);
+        settings.flows = 2 * paths * ((trace.flows + paths - 1) / paths);
         order = std::move(trace.flow_of);
     }
     if (settings.list_flows) {
@@ -61,18 +64,19 @@ int generate(options settings)
         gather_by_queue(order, settings.queues, endpoint::burst);
     }
     stay_on(settings.cpu);
-    const auto a = make_endpoint(side::a, settings);
-    const auto b = make_endpoint(side::b, settings);
+    auto ends = make_endpoints(settings);
     const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::duration<double>(settings.ready_timeout));
-    a->attach(patience);
-    b->attach(patience);
-    run traffic(*a, *b, settings, std::move(order));
+    for (const auto& end : ends) {
+        end->attach(patience);
+    }
+    run traffic(std::move(ends), settings, std::move(order));
     if (!traffic.wait_until_ready()) {
+        const std::string where =
+            settings.paths() == 0 ? "in both directions" : "to end " + traffic.ends_not_ready();
         std::fprintf(stderr,
-                     "strait-generator: no frame came through the switch in both directions "
-                     "within %.1f s\n",
-                     settings.ready_timeout);
+                     "strait-generator: no frame came through the switch %s within %.1f s\n",
+                     where.c_str(), settings.ready_timeout);
         return 1;
     }
     if (settings.prime && !traffic.prime()) {

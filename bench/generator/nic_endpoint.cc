@@ -64,9 +64,9 @@ void start_dpdk(const options& settings)
 
 } // namespace
 
-nic_endpoint::nic_endpoint(side which, const options& settings)
+nic_endpoint::nic_endpoint(std::size_t which, const options& settings)
     : endpoint(which, settings),
-      name_(which == side::a ? settings.end_a.where : settings.end_b.where),
+      name_(settings.ends[which].where),
       sent_(largest_size()),
       gathered_(largest_frame)
 {

@@ -19,7 +19,7 @@ namespace strait::bench {
 class nic_endpoint final : public endpoint {
 public:
     // Starts DPDK's environment, the first of them, and opens the device.
-    nic_endpoint(side which, const options& settings);
+    nic_endpoint(std::size_t which, const options& settings);
     ~nic_endpoint() override;
 
     void attach(std::chrono::milliseconds patience) override;

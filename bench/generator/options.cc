@@ -22,6 +22,8 @@ namespace {
 enum option_id : int {
     opt_end_a = 1,
     opt_end_b,
+    opt_end,
+    opt_pattern,
     opt_server,
     opt_packed,
     opt_mergeable,
@@ -56,6 +58,7 @@ enum option_id : int {
     opt_interval,
     opt_verify_every,
     opt_sequence,
+    opt_per_flow,
     opt_turned,
     opt_cpu,
     opt_no_huge,
@@ -68,6 +71,8 @@ constexpr unsigned imix_smallest = 64;
 constexpr option long_options[] = {
     {"end-a", required_argument, nullptr, opt_end_a},
     {"end-b", required_argument, nullptr, opt_end_b},
+    {"end", required_argument, nullptr, opt_end},
+    {"pattern", required_argument, nullptr, opt_pattern},
     {"server", no_argument, nullptr, opt_server},
     {"packed", required_argument, nullptr, opt_packed},
     {"mergeable", required_argument, nullptr, opt_mergeable},
@@ -102,6 +107,7 @@ constexpr option long_options[] = {
     {"interval", required_argument, nullptr, opt_interval},
     {"verify-every", required_argument, nullptr, opt_verify_every},
     {"sequence", no_argument, nullptr, opt_sequence},
+    {"per-flow", no_argument, nullptr, opt_per_flow},
     {"turned", no_argument, nullptr, opt_turned},
     {"cpu", required_argument, nullptr, opt_cpu},
     {"no-huge", no_argument, nullptr, opt_no_huge},
@@ -211,6 +217,15 @@ bool read_order(std::string_view text, options& to)
     return text == "uniform" || text == "zipf" || text == "round" || !to.trace.empty();
 }
 
+bool read_pattern(std::string_view text, pattern& to)
+{
+    to = text == "one-to-many"   ? pattern::one_to_many
+         : text == "many-to-one" ? pattern::many_to_one
+         : text == "ring"        ? pattern::ring
+                                 : pattern::pair;
+    return to != pattern::pair;
+}
+
 bool read_direction(std::string_view text, options& to)
 {
     to.a_to_b = text == "both" || text == "ab";
@@ -231,9 +246,13 @@ std::optional<std::string> take(int id, const char* text, options& to)
     };
     switch (id) {
     case opt_end_a:
-        return wrong(read_end(text, to.end_a), end_forms);
+        return wrong(read_end(text, to.ends[0]), end_forms);
     case opt_end_b:
-        return wrong(read_end(text, to.end_b), end_forms);
+        return wrong(read_end(text, to.ends[1]), end_forms);
+    case opt_end:
+        return wrong(read_end(text, to.ends.emplace_back()), end_forms);
+    case opt_pattern:
+        return wrong(read_pattern(text, to.traffic), "one-to-many, many-to-one or ring");
     case opt_server:
         to.server = true;
         return std::nullopt;
@@ -310,6 +329,9 @@ std::optional<std::string> take(int id, const char* text, options& to)
     case opt_sequence:
         to.sequence = true;
         return std::nullopt;
+    case opt_per_flow:
+        to.per_flow = true;
+        return std::nullopt;
     case opt_turned:
         to.turned = true;
         return std::nullopt;
@@ -323,6 +345,61 @@ std::optional<std::string> take(int id, const char* text, options& to)
     default:
         return "another option: see --help";
     }
+}
+
+std::string option_of_end(std::size_t number)
+{
+    return number < 2 ? std::string{"--end-"} + name_of_end(number)
+                      : std::string{"--end "} + name_of_end(number);
+}
+
+// What is wrong with which ends there are, one sentence.
+std::optional<std::string> fault_of_ends(const options& o)
+{
+    if (o.ends[0].kind == end_kind::none || o.ends[1].kind == end_kind::none) {
+        return "both --end-a and --end-b are needed: two ports of the switch";
+    }
+    for (std::size_t i = 1; i < o.ends.size(); ++i) {
+        for (std::size_t before = 0; before < i; ++before) {
+            if (o.ends[before] == o.ends[i]) {
+                return option_of_end(before) + " and " + option_of_end(i) +
+                       " are the same; an end is a port of the switch of its own";
+            }
+        }
+    }
+    if (o.ends.size() > most_ends) {
+        return std::to_string(o.ends.size()) + " ends are more than the " +
+               std::to_string(most_ends) + " that there can be";
+    }
+    if (o.ends.size() > 2 && o.traffic == pattern::pair) {
+        return "more than two ends need --pattern one-to-many, many-to-one or ring";
+    }
+    if (o.ends.size() == 2 && o.traffic != pattern::pair) {
+        return "--pattern is of three ends or more; each --end adds one to --end-a and --end-b";
+    }
+    return std::nullopt;
+}
+
+// What does not go with more than two ends, one sentence.
+std::optional<std::string> fault_of_paths(const options& o)
+{
+    if (!o.a_to_b || !o.b_to_a) {
+        return "--pattern says who sends, which excludes --direction";
+    }
+    if (o.macs != 2) {
+        return "--pattern excludes --macs: each end has one address, and --flows tells flows apart";
+    }
+    if (o.queues > 1 || o.turned || o.vxlan_a.own != 0 || o.vxlan_b.own != 0) {
+        return "--pattern excludes --queues, --turned, --vxlan-a and --vxlan-b";
+    }
+    if (o.traffic == pattern::ring && o.tags_b != vlan_tags{}) {
+        return "--pattern ring excludes --vlan-b: --vlan-a is of all ends";
+    }
+    if (o.flows % (2 * o.paths()) != 0) {
+        return "--flows would be a multiple of " + std::to_string(2 * o.paths()) +
+               " with so many ends: as many of each path, and of answers to them";
+    }
+    return std::nullopt;
 }
 
 const char* name_of(int id) noexcept
@@ -406,11 +483,23 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
     if (result.list_flows) {
         return result;
     }
-    if (result.end_a.kind == end_kind::none || result.end_b.kind == end_kind::none) {
-        return bad_usage{"both --end-a and --end-b are needed: two ports of the switch"};
+    if (const auto wrong = fault_of_ends(result)) {
+        return bad_usage{*wrong};
     }
-    if (result.end_a == result.end_b) {
-        return bad_usage{"--end-a and --end-b are the same; two ports are needed"};
+    if (result.paths() != 0) {
+        if (const auto wrong = fault_of_paths(result)) {
+            return bad_usage{*wrong};
+        }
+        if (result.flows == 0 && result.trace.empty()) {
+            result.flows = 2 * result.paths();
+        }
+    }
+    if (result.per_flow) {
+        if (result.new_flows != 0 || !result.trace.empty() ||
+            result.flows_of_a_side() > most_reported_flows) {
+            return bad_usage{"--per-flow is of flows that --flows or --macs names, 2048 at most, "
+                             "without --new-flows"};
+        }
     }
     if (result.queues > 1 && (result.flows == 0 || result.flows / 2 < result.queues)) {
         return bad_usage{"--queues needs --flows, at least " + std::to_string(2 * result.queues) +
@@ -440,10 +529,11 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
                          "does not send does not answer either when the switch asks for it"};
     }
     if (result.segment != 0) {
-        if (!result.tcp || !result.mergeable || result.end_a.kind != end_kind::vhost ||
-            result.end_b.kind != end_kind::vhost) {
+        const bool all_vhost = std::ranges::all_of(
+            result.ends, [](const end_place& one) { return one.kind == end_kind::vhost; });
+        if (!result.tcp || !result.mergeable || !all_vhost) {
             return bad_usage{"--tso is of --protocol tcp, with mergeable buffers and vhost-user "
-                             "at both ends"};
+                             "at all ends"};
         }
         if (largest > largest_segmented) {
             return bad_usage{"frames of " + std::to_string(largest) +
@@ -466,11 +556,12 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
 
 const char* usage() noexcept
 {
-    return "strait-generator --end-a END --end-b END [options]\n"
+    return "strait-generator --end-a END --end-b END [--end END ...] [options]\n"
            "\n"
-           "Offers frames to a switch through two of its ports and counts what arrives, all on "
-           "one\n"
-           "CPU. Prints one JSON object a line: ready, warm, measure_begin, measure_end, result.\n"
+           "Offers frames to a switch through two of its ports, or more, and counts what arrives, "
+           "all\n"
+           "on one CPU. Prints one JSON object a line: ready, warm, measure_begin, measure_end,\n"
+           "result.\n"
            "\n"
            "Ends\n"
            "  vhost:SOCKET           a KVM guest's device, at a vhost-user socket\n"
@@ -482,6 +573,15 @@ const char* usage() noexcept
            "  nic:DEVICE             a NIC: a PCI address, or DPDK's name of a device with its\n"
            "                         arguments (net_af_packet0,iface=eth1); the switch has one at\n"
            "                         the other end of its wire\n"
+           "  --end END              one more of them: the ends c, d and so on, 26 at most\n"
+           "  --pattern one-to-many|many-to-one|ring\n"
+           "                         who sends with more than two: a to each other end by turns; "
+           "each\n"
+           "                         other end to a; each to the next, the last to a. The report "
+           "has\n"
+           "                         figures of each path and end, and how alike the paths' rates "
+           "are\n"
+           "                         (Jain's index, 1: all the same)\n"
            "Rings of vhost-user\n"
            "  --server               listen on the sockets; the switch connects\n"
            "  --packed 0|1           packed rings (0)\n"
@@ -530,8 +630,8 @@ const char* usage() noexcept
            "  --rate MPPS            offered, all directions together (0: all the rings take)\n"
            "  --warm-up S            seconds of traffic before the count starts (1)\n"
            "  --seconds S            seconds counted (3)\n"
-           "  --frames N             a burst of N frames in each direction, instead of seconds;\n"
-           "                         what a ring has no room for is lost\n"
+           "  --frames N             a burst of N frames of each end that sends, instead of\n"
+           "                         seconds; what a ring has no room for is lost\n"
            "  --steps                wait for a line on standard input before the traffic, with\n"
            "                         traffic before the count, and after it; then begin again,\n"
            "                         until the input ends. The first line may have rate=MPPS,\n"
@@ -546,10 +646,11 @@ const char* usage() noexcept
            "  --interval S           report what arrived in each S seconds of the count\n"
            "  --verify-every N       compare one frame in N byte for byte (64; 0: none)\n"
            "  --sequence             number each flow's frames: what was lost, came twice or late\n"
+           "  --per-flow             report the figures of each flow, of 2048 at most\n"
            "  --turned               expect frames with their MAC addresses exchanged\n"
            "  --ready-timeout S      wait so long for the first frame to pass (15)\n"
            "Machine\n"
-           "  --cpu N                CPU of both ends (0)\n"
+           "  --cpu N                CPU of all ends (0)\n"
            "  --no-huge              guests' memory without huge pages\n";
 }
 

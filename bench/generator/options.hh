@@ -8,11 +8,14 @@
 #include "bench/generator/frames.hh"
 #include "bench/generator/vxlan.hh"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace strait::bench {
 
@@ -33,11 +36,25 @@ struct end_place {
     bool operator==(const end_place&) const = default;
 };
 
+// Who sends to whom. Of `pair` there are two ends, of the others more, in paths: from the first end
+// to each other one, from each other one to the first, or from each to the next and from the last
+// to the first.
+enum class pattern : std::uint8_t { pair, one_to_many, many_to_one, ring };
+
+// An end's name in reports: a, b, c, ...
+constexpr char name_of_end(std::size_t number) noexcept
+{
+    return static_cast<char>('a' + number);
+}
+inline constexpr std::size_t most_ends = 26;
+
 inline constexpr std::uint32_t most_flows_of_a_side = 8'388'608;
+// With figures of each: a histogram has 20 KiB.
+inline constexpr std::uint32_t most_reported_flows = 1024;
 
 struct options {
-    end_place end_a;
-    end_place end_b;
+    std::vector<end_place> ends = std::vector<end_place>(2);
+    pattern traffic = pattern::pair;
     // The generator listens on vhost-user sockets and the switch connects.
     bool server = false;
 
@@ -82,6 +99,7 @@ struct options {
     bool prime = true;
     // Flows are listed, and nothing is sent.
     bool list_flows = false;
+    // Of two ends.
     bool a_to_b = true;
     bool b_to_a = true;
 
@@ -110,6 +128,8 @@ struct options {
     std::uint32_t verify_every = 64;
     // Every frame carries its number in its flow; arrivals are told apart by it.
     bool sequence = false;
+    // The report has the figures of each flow.
+    bool per_flow = false;
     // The switch exchanges the MAC addresses of a frame.
     bool turned = false;
 
@@ -123,7 +143,30 @@ struct options {
         return {.tags = one == side::a ? tags_a : tags_b,
                 .ipv6 = ipv6,
                 .tcp = tcp,
-                .partial = segment != 0};
+                .partial = segment != 0,
+                .paths = static_cast<std::uint16_t>(paths()),
+                .ring = traffic == pattern::ring};
+    }
+    // Of more than two ends; see frame_form::paths.
+    [[nodiscard]] std::uint32_t paths() const noexcept
+    {
+        return traffic == pattern::pair
+                   ? 0
+                   : static_cast<std::uint32_t>(ends.size() - (traffic == pattern::ring ? 0 : 1));
+    }
+    // What an end sends is of this side, and what arrives there of that.
+    [[nodiscard]] side side_of(std::size_t end) const noexcept
+    {
+        return end == 0 || traffic == pattern::ring ? side::a : side::b;
+    }
+    [[nodiscard]] side far_side_of(std::size_t end) const noexcept
+    {
+        return traffic == pattern::ring ? side::a : other(side_of(end));
+    }
+    // Flows are told apart in so many groups: flow i is of group i % groups().
+    [[nodiscard]] std::uint32_t groups() const noexcept
+    {
+        return per_flow ? flows_of_a_side() : std::max(paths(), 1U);
     }
     // What tells flows apart, and how many of them a side has.
     [[nodiscard]] flow_kind sent_kind() const noexcept

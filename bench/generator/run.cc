@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bench/generator/run.hh"
 
+#include "bench/generator/fairness.hh"
+
 #include <algorithm>
 #include <atomic>
 #include <cinttypes>
@@ -24,12 +26,6 @@ bool line_came() noexcept
 {
     pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
     return poll(&input, 1, 0) > 0;
-}
-
-double rate_of(const options& settings) noexcept
-{
-    const double directions = settings.a_to_b && settings.b_to_a ? 2 : 1;
-    return settings.rate * 1e6 / directions;
 }
 
 } // namespace
@@ -63,19 +59,76 @@ void tell(const char* event)
     std::fflush(stdout);
 }
 
-run::run(endpoint& a, endpoint& b, const options& settings, std::vector<std::uint32_t> order)
-    : a_(a),
-      b_(b),
-      settings_(settings),
-      pacer_a_(rate_of(settings), endpoint::burst),
-      pacer_b_(rate_of(settings), endpoint::burst),
-      order_(std::move(order))
-{}
+run::run(std::vector<std::unique_ptr<endpoint>> ends, const options& settings,
+         std::vector<std::uint32_t> order)
+    : settings_(settings), order_(std::move(order))
+{
+    lanes_.reserve(ends.size());
+    for (auto& end : ends) {
+        lanes_.emplace_back().end = std::move(end);
+    }
+    paths_ = make_paths();
+    turns_ = make_turns();
+    for (const path& one : paths_) {
+        one.from->sends = true;
+    }
+}
+
+std::vector<run::path> run::make_paths()
+{
+    std::vector<path> out;
+    lane* const a = lanes_.data();
+    const std::uint32_t paths = settings_.paths();
+    switch (settings_.traffic) {
+    case pattern::pair:
+        if (settings_.a_to_b) {
+            out.push_back({a, a + 1, 0});
+        }
+        if (settings_.b_to_a) {
+            out.push_back({a + 1, a, 0});
+        }
+        break;
+    case pattern::one_to_many:
+        for (std::uint32_t i = 0; i < paths; ++i) {
+            out.push_back({a, a + 1 + i, i});
+        }
+        break;
+    case pattern::many_to_one:
+        for (std::uint32_t i = 0; i < paths; ++i) {
+            out.push_back({a + 1 + i, a, i});
+        }
+        break;
+    case pattern::ring:
+        for (std::uint32_t i = 0; i < paths; ++i) {
+            out.push_back({a + i, a + (i + 1) % paths, i});
+        }
+        break;
+    }
+    return out;
+}
+
+// Whoever is sent to is looked at after each burst: its ring is to be full by the switch's doing,
+// not because nobody looked. Ends that nobody sends to, once a round.
+std::vector<run::turn> run::make_turns()
+{
+    std::vector<turn> out;
+    for (const path& one : paths_) {
+        out.push_back({one.from, one.to});
+    }
+    for (lane& one : lanes_) {
+        if (std::ranges::none_of(out, [&](const turn& other) { return other.to == &one; })) {
+            out.push_back({nullptr, &one});
+        }
+    }
+    return out;
+}
 
 bool run::wait_until_ready()
 {
     const std::uint64_t start = __rdtsc();
     const std::uint64_t end = start + cycles_of(settings_.ready_timeout);
+    const std::uint32_t flows_of_a_path =
+        settings_.flows_of_a_side() / std::max(settings_.paths(), 1U);
     std::uint64_t next = start;
     while (!stopping()) {
         const std::uint64_t now = __rdtsc();
@@ -84,18 +137,32 @@ bool run::wait_until_ready()
         }
         if (now >= next) {
             expect_connected();
-            a_.transmit(1, now);
-            b_.transmit(1, now);
+            for (const lane& one : lanes_) {
+                one.end->transmit(one.end->own_flows() / flows_of_a_path, now);
+            }
             next = now + cycles_of(0.005);
         }
-        a_.receive(now);
-        b_.receive(now);
-        if (a_.counted().received != 0 && b_.counted().received != 0) {
+        for (const lane& one : lanes_) {
+            one.end->receive(now);
+        }
+        if (ends_not_ready().empty()) {
             ready_after_ = seconds_of(now - start);
             return true;
         }
     }
     return false;
+}
+
+std::string run::ends_not_ready() const
+{
+    std::string out;
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+        if (lanes_[i].end->counted().received == 0) {
+            out += out.empty() ? "" : ", ";
+            out += name_of_end(i);
+        }
+    }
+    return out;
 }
 
 double run::prime_patience() const noexcept
@@ -107,22 +174,24 @@ double run::prime_patience() const noexcept
 
 bool run::prime() noexcept
 {
-    const std::uint32_t flows = settings_.flows_of_a_side();
     const std::uint64_t end = __rdtsc() + cycles_of(prime_patience());
     for (int round = 0; round < 2; ++round) {
-        a_.start_flows(0, 1);
-        b_.start_flows(0, 1);
-        std::uint32_t left_a = flows;
-        std::uint32_t left_b = flows;
-        while (left_a + left_b != 0) {
+        for (lane& one : lanes_) {
+            one.end->start_flows(0, 1);
+            one.left = one.end->own_flows();
+        }
+        while (std::ranges::any_of(lanes_, [](const lane& one) { return one.left != 0; })) {
             const std::uint64_t now = __rdtsc();
             if (now >= end || stopping()) {
                 return false;
             }
-            left_a -= a_.transmit(std::min(left_a, std::uint32_t{endpoint::burst}), now);
-            left_b -= b_.transmit(std::min(left_b, std::uint32_t{endpoint::burst}), now);
-            a_.receive(now);
-            b_.receive(now);
+            for (lane& one : lanes_) {
+                one.left -=
+                    one.end->transmit(std::min(one.left, std::uint32_t{endpoint::burst}), now);
+            }
+            for (const lane& one : lanes_) {
+                one.end->receive(now);
+            }
         }
         drain();
     }
@@ -134,38 +203,60 @@ void run::take_step(const std::string& line)
     if (const auto wrong = bench::take_step(line, settings_)) {
         throw std::runtime_error{*wrong};
     }
-    a_.measure_latency(settings_.latency);
-    b_.measure_latency(settings_.latency);
+    for (const lane& one : lanes_) {
+        one.end->measure_latency(settings_.latency);
+    }
 }
 
 void run::step()
 {
-    pacer_a_ = pacer{rate_of(settings_), endpoint::burst};
-    pacer_b_ = pacer{rate_of(settings_), endpoint::burst};
+    const auto senders = std::ranges::count_if(lanes_, &lane::sends);
+    for (lane& one : lanes_) {
+        one.pace = pacer{settings_.rate * 1e6 / static_cast<double>(senders), endpoint::burst};
+    }
     start_flows();
-    a_.begin_sequence(b_);
-    b_.begin_sequence(a_);
+    for (const path& one : paths_) {
+        one.to->end->begin_sequence(*one.from->end);
+    }
     clear(__rdtsc());
-    latency_.clear();
     series_.clear();
     if (settings_.frames != 0) {
         send_burst();
     } else {
         measure();
     }
-    sequence_ = b_.sequence(a_);
-    sequence_ += a_.sequence(b_);
+    for (lane& one : lanes_) {
+        const counts& more = one.end->counted();
+        one.sent_in_all = one.before.sent + more.sent;
+        one.received_in_all = one.before.received + more.received;
+    }
+    latency_.clear();
+    for (const lane& one : lanes_) {
+        for (const histogram& of_group : one.end->latencies()) {
+            latency_.merge(of_group);
+        }
+    }
+}
+
+// What was counted up to now, and is about to be anew.
+void run::keep(counts lane::*of, std::vector<tally> lane::*by_group)
+{
+    for (lane& one : lanes_) {
+        one.*of = one.end->counted();
+        const auto tallies = one.end->tallies();
+        (one.*by_group).assign(tallies.begin(), tallies.end());
+    }
 }
 
 // Traffic for `seconds`, after `warm_up`; then no more is sent and what is under way comes in.
 // Between the two, and before the end, it goes on for as long as steps are waited for.
 void run::measure()
 {
+    stop_latency();
     loop(__rdtsc() + cycles_of(settings_.warm_up));
     tell("warm");
     hold();
-    const counts before_a = a_.counted();
-    const counts before_b = b_.counted();
+    keep(&lane::before, &lane::tallies_before);
 
     tell("measure_begin");
     const std::uint64_t now = __rdtsc();
@@ -179,93 +270,105 @@ void run::measure()
     next_interval_ = ~std::uint64_t{0};
     expect_connected();
     seconds_ = seconds_of(__rdtsc() - now);
-    counts_a_ = a_.counted();
-    counts_b_ = b_.counted();
-    latency_ = a_.latency();
-    latency_.merge(b_.latency());
+    stop_latency();
+    keep(&lane::counted, &lane::tallies);
     longest_round_counted_ = longest_round_;
     busy_counted_ = busy_;
     tell("measure_end");
     hold();
     drain();
-    sent_in_all_ = before_a.sent + before_b.sent + a_.counted().sent + b_.counted().sent;
-    received_in_all_ =
-        before_a.received + before_b.received + a_.counted().received + b_.counted().received;
-    not_taken_ = static_cast<std::uint64_t>(pacer_a_.not_taken() + pacer_b_.not_taken());
-    late_ = static_cast<std::uint64_t>(pacer_a_.late() + pacer_b_.late());
+    double not_taken = 0;
+    double late = 0;
+    for (const lane& one : lanes_) {
+        not_taken += one.pace.not_taken();
+        late += one.pace.late();
+    }
+    not_taken_ = static_cast<std::uint64_t>(not_taken);
+    late_ = static_cast<std::uint64_t>(late);
 }
 
-// As many frames as were asked for in each direction; what the ring has no room for when it is due
-// is not sent.
+// As many frames as were asked for of each end that sends; what the ring has no room for when it is
+// due is not sent.
 void run::send_burst()
 {
     tell("measure_begin");
     const std::uint64_t start = __rdtsc();
-    std::uint32_t left_a = settings_.a_to_b ? settings_.frames : 0;
-    std::uint32_t left_b = settings_.b_to_a ? settings_.frames : 0;
     not_taken_ = 0;
-    pacer_a_.restart(start);
-    pacer_b_.restart(start);
-    const auto send = [&](endpoint& end, pacer& pace, std::uint32_t& left) {
-        const std::uint64_t now = __rdtsc();
-        const unsigned most = std::min<std::uint32_t>(pace.allowance(now), left);
-        if (most != 0) {
-            not_taken_ += most - end.transmit(most, now);
-            pace.sent(most, most);
-            left -= most;
+    std::uint64_t left = 0;
+    for (lane& one : lanes_) {
+        one.left = one.sends ? settings_.frames : 0;
+        left += one.left;
+        one.pace.restart(start);
+        one.before = {};
+        one.tallies_before.clear();
+    }
+    while (left != 0 && !stopping()) {
+        for (const turn& one : turns_) {
+            if (one.from != nullptr) {
+                const std::uint64_t now = __rdtsc();
+                lane& from = *one.from;
+                const unsigned most = std::min<std::uint32_t>(from.pace.allowance(now), from.left);
+                if (most != 0) {
+                    not_taken_ += most - from.end->transmit(most, now);
+                    from.pace.sent(most, most);
+                    from.left -= most;
+                    left -= most;
+                }
+            }
+            one.to->end->receive(__rdtsc());
         }
-    };
-    while (left_a + left_b != 0 && !stopping()) {
-        send(a_, pacer_a_, left_a);
-        b_.receive(__rdtsc());
-        send(b_, pacer_b_, left_b);
-        a_.receive(__rdtsc());
     }
     seconds_ = seconds_of(__rdtsc() - start);
     drain();
     expect_connected();
     tell("measure_end");
-    counts_a_ = a_.counted();
-    counts_b_ = b_.counted();
-    latency_ = a_.latency();
-    latency_.merge(b_.latency());
+    keep(&lane::counted, &lane::tallies);
     longest_round_counted_ = busy_counted_ = 0;
-    sent_in_all_ = counts_a_.sent + counts_b_.sent;
-    received_in_all_ = counts_a_.received + counts_b_.received;
     late_ = 0;
 }
 
-void run::start_flows() noexcept
+void run::start_flows()
 {
-    // Neighbours in time are no neighbours in a table: the golden ratio spreads any count.
-    const std::uint32_t flows = settings_.flows_of_a_side();
-    auto stride = std::max(1U, static_cast<std::uint32_t>(flows * 0.6180339887));
-    while (std::gcd(stride, flows) != 1) {
-        ++stride;
-    }
-    a_.start_flows(0, stride);
-    b_.start_flows(flows / 2, stride);
-    if (settings_.flows != 0) {
-        a_.follow(order_, 0);
-        b_.follow(order_, order_.size() / 2);
-        a_.begin_flows(settings_.new_flows);
-        b_.begin_flows(settings_.new_flows);
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+        endpoint& end = *lanes_[i].end;
+        // Neighbours in time are no neighbours in a table: the golden ratio spreads any count.
+        const std::uint32_t flows = end.own_flows();
+        auto stride = std::max(1U, static_cast<std::uint32_t>(flows * 0.6180339887));
+        while (std::gcd(stride, flows) != 1) {
+            ++stride;
+        }
+        // Each end begins elsewhere.
+        const double first = static_cast<double>(i) / static_cast<double>(lanes_.size());
+        end.start_flows(static_cast<std::uint32_t>(flows * first), stride);
+        if (settings_.flows != 0) {
+            end.follow(order_, first);
+            end.begin_flows(settings_.new_flows);
+        }
     }
 }
 
 void run::clear(std::uint64_t now) noexcept
 {
-    a_.clear(now);
-    b_.clear(now);
+    for (const lane& one : lanes_) {
+        one.end->clear(now);
+    }
     longest_round_ = 0;
     busy_ = 0;
+}
+
+void run::stop_latency() noexcept
+{
+    for (const lane& one : lanes_) {
+        one.end->stop_latency();
+    }
 }
 
 void run::loop(std::uint64_t end) noexcept
 {
     std::uint64_t last = __rdtsc();
-    pacer_a_.restart(last);
-    pacer_b_.restart(last);
+    for (lane& one : lanes_) {
+        one.pace.restart(last);
+    }
     unsigned moved = 0;
     while (last < end && !stopping()) {
         const std::uint64_t now = __rdtsc();
@@ -273,25 +376,24 @@ void run::loop(std::uint64_t end) noexcept
         busy_ += moved != 0 ? now - last : 0;
         last = now;
         moved = 0;
-        if (settings_.a_to_b) {
-            if (const unsigned most = pacer_a_.allowance(now); most != 0) {
-                const unsigned sent = a_.transmit(most, now);
-                pacer_a_.sent(most, sent);
-                moved += sent;
+        const auto moment = [&] { return settings_.latency != 0 ? __rdtsc() : now; };
+        for (const turn& one : turns_) {
+            if (one.from != nullptr) {
+                const std::uint64_t then = moment();
+                if (const unsigned most = one.from->pace.allowance(then); most != 0) {
+                    const unsigned sent = one.from->end->transmit(most, then);
+                    one.from->pace.sent(most, sent);
+                    moved += sent;
+                }
             }
+            moved += one.to->end->receive(moment());
         }
-        moved += b_.receive(settings_.latency != 0 ? __rdtsc() : now);
-        if (settings_.b_to_a) {
-            const std::uint64_t then = settings_.latency != 0 ? __rdtsc() : now;
-            if (const unsigned most = pacer_b_.allowance(then); most != 0) {
-                const unsigned sent = b_.transmit(most, then);
-                pacer_b_.sent(most, sent);
-                moved += sent;
-            }
-        }
-        moved += a_.receive(settings_.latency != 0 ? __rdtsc() : now);
         if (now >= next_interval_ && series_.size() < series_.capacity()) [[unlikely]] {
-            series_.push_back(a_.counted().received + b_.counted().received);
+            std::uint64_t received = 0;
+            for (const lane& one : lanes_) {
+                received += one.end->counted().received;
+            }
+            series_.push_back(received);
             next_interval_ += cycles_of(settings_.interval);
         }
     }
@@ -299,8 +401,9 @@ void run::loop(std::uint64_t end) noexcept
 
 void run::expect_connected()
 {
-    a_.expect_connected();
-    b_.expect_connected();
+    for (const lane& one : lanes_) {
+        one.end->expect_connected();
+    }
 }
 
 // Goes on until the next step is asked for.
@@ -325,8 +428,8 @@ void run::drain() noexcept
     std::uint64_t last = start;
     for (;;) {
         const std::uint64_t now = __rdtsc();
-        if (a_.receive(now) + b_.receive(now) != 0) {
-            last = now;
+        for (const lane& one : lanes_) {
+            last = one.end->receive(now) != 0 ? now : last;
         }
         if (now - last > cycles_of(settings_.settle) ||
             now - start > cycles_of(settings_.settle + 0.5)) {
@@ -344,6 +447,11 @@ double share(std::uint64_t part, std::uint64_t whole) noexcept
     return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
+std::uint64_t lost_of(std::uint64_t sent, std::uint64_t received) noexcept
+{
+    return sent > received ? sent - received : 0;
+}
+
 void print_direction(const char* name, const counts& from, const counts& to, double seconds)
 {
     std::printf("\"%s\":{\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"mpps\":%.4f,"
@@ -353,13 +461,19 @@ void print_direction(const char* name, const counts& from, const counts& to, dou
                 share(from.blocked, from.bursts), seconds_of(to.longest_gap) * 1e6);
 }
 
-void print_latency(const histogram& latency)
+void print_percentiles(const histogram& latency)
 {
     const auto at = [&](double part) { return seconds_of(latency.percentile(part)) * 1e6; };
     std::printf("\"latency_us\":{\"count\":%" PRIu64 ",\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,"
-                "\"p999\":%.3f,\"max\":%.3f,\"histogram\":[",
+                "\"p999\":%.3f,\"max\":%.3f",
                 latency.count(), at(0.5), at(0.9), at(0.99), at(0.999),
                 seconds_of(latency.largest()) * 1e6);
+}
+
+void print_latency(const histogram& latency)
+{
+    print_percentiles(latency);
+    std::printf(",\"histogram\":[");
     const char* separator = "";
     latency.each([&](std::uint64_t bound, std::uint64_t count) {
         std::printf("%s[%.3f,%" PRIu64 "]", std::exchange(separator, ","), seconds_of(bound) * 1e6,
@@ -368,38 +482,163 @@ void print_latency(const histogram& latency)
     std::printf("]},");
 }
 
+void print_sequence(const sequence_summary& of)
+{
+    std::printf("\"sequence\":{\"lost\":%" PRIu64 ",\"duplicated\":%" PRIu64
+                ",\"reordered\":%" PRIu64 ",\"stale\":%" PRIu64 ",\"flows_with_loss\":%" PRIu64 "}",
+                of.lost, of.duplicated, of.reordered, of.stale, of.flows_with_loss);
+}
+
+// Those from `first` on, each `step`-th.
+tally sum_of(std::span<const tally> tallies, std::size_t first, std::size_t step) noexcept
+{
+    tally out;
+    for (std::size_t i = first; i < tallies.size(); i += step) {
+        out += tallies[i];
+    }
+    return out;
+}
+
 } // namespace
 
-// What became of the frames of the whole step.
-void run::report_paths() const
+counts run::counted() const noexcept
 {
-    const std::uint64_t lost =
-        sent_in_all_ > received_in_all_ ? sent_in_all_ - received_in_all_ : 0;
+    counts out;
+    for (const lane& one : lanes_) {
+        out.received += one.counted.received;
+        out.checked += one.counted.checked;
+        out.corrupt += one.counted.corrupt;
+        out.foreign += one.counted.foreign;
+        out.new_flows += one.counted.new_flows;
+    }
+    return out;
+}
+
+// What became of the frames of the whole step.
+void run::report_fate() const
+{
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    for (const lane& one : lanes_) {
+        sent += one.sent_in_all;
+        received += one.received_in_all;
+    }
+    const std::uint64_t lost = lost_of(sent, received);
+    const counts all = counted();
     std::printf("\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64
                 ",\"loss\":%.9f,\"not_taken\":%" PRIu64 ",\"late\":%" PRIu64 ",",
-                sent_in_all_, received_in_all_, lost, share(lost, sent_in_all_), not_taken_, late_);
+                sent, received, lost, share(lost, sent), not_taken_, late_);
     std::printf("\"checked\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"foreign\":%" PRIu64 ",",
-                counts_a_.checked + counts_b_.checked, counts_a_.corrupt + counts_b_.corrupt,
-                counts_a_.foreign + counts_b_.foreign);
+                all.checked, all.corrupt, all.foreign);
     if (settings_.sequence) {
-        std::printf("\"sequence\":{\"lost\":%" PRIu64 ",\"duplicated\":%" PRIu64
-                    ",\"reordered\":%" PRIu64 ",\"stale\":%" PRIu64 ",\"flows_with_loss\":%" PRIu64
-                    "},",
-                    sequence_.lost, sequence_.duplicated, sequence_.reordered, sequence_.stale,
-                    sequence_.flows_with_loss);
+        sequence_summary of;
+        for (const path& one : paths_) {
+            of +=
+                one.to->end->sequence(*one.from->end, one.number, std::max(settings_.paths(), 1U));
+        }
+        print_sequence(of);
+        std::printf(",");
     }
+}
+
+void run::report_ends() const
+{
+    std::printf("\"ends\":[");
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+        const counts& of = lanes_[i].counted;
+        std::printf("%s{\"end\":\"%c\",\"sent\":%" PRIu64 ",\"received\":%" PRIu64
+                    ",\"mpps\":%.4f,\"gbps\":%.4f,\"ring_full\":%.4f,\"longest_gap_us\":%.1f,"
+                    "\"corrupt\":%" PRIu64 ",\"foreign\":%" PRIu64 ",\"misdelivered\":%" PRIu64 "}",
+                    i == 0 ? "" : ",", name_of_end(i), of.sent, of.received,
+                    static_cast<double>(of.received) / seconds_ / 1e6,
+                    static_cast<double>(of.received_bytes) * 8 / seconds_ / 1e9,
+                    share(of.blocked, of.bursts), seconds_of(of.longest_gap) * 1e6, of.corrupt,
+                    of.foreign, of.misdelivered);
+    }
+    std::printf("],");
+}
+
+// Of a path's groups from `first` on, each `step`-th: the whole step's frames, and the rate of the
+// count.
+void run::report_path(const path& of, std::size_t first, std::size_t step) const
+{
+    const auto in_all = [&](const lane& one) {
+        tally out = sum_of(one.tallies_before, first, step);
+        out += sum_of(one.end->tallies(), first, step);
+        return out;
+    };
+    const std::uint64_t sent = in_all(*of.from).sent;
+    const std::uint64_t received = in_all(*of.to).received;
+    const tally counted = sum_of(of.to->tallies, first, step);
+    std::printf("\"from\":\"%c\",\"to\":\"%c\",\"sent\":%" PRIu64 ",\"received\":%" PRIu64
+                ",\"lost\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"mpps\":%.4f,\"share\":%.6f",
+                name_of_end(index_of(of.from)), name_of_end(index_of(of.to)), sent, received,
+                lost_of(sent, received), counted.corrupt,
+                static_cast<double>(counted.received) / seconds_ / 1e6,
+                share(counted.received, this->counted().received));
+    if (settings_.sequence) {
+        std::printf(",");
+        print_sequence(of.to->end->sequence(*of.from->end, first, step));
+    }
+    if (settings_.latency != 0) {
+        histogram latency;
+        const auto latencies = of.to->end->latencies();
+        for (std::size_t i = first; i < latencies.size(); i += step) {
+            latency.merge(latencies[i]);
+        }
+        std::printf(",");
+        print_percentiles(latency);
+        std::printf("}");
+    }
+    std::printf("}");
+}
+
+void run::report_paths() const
+{
+    std::vector<double> rates;
+    std::printf("\"paths\":[");
+    const char* separator = "{";
+    for (const path& one : paths_) {
+        std::printf("%s", std::exchange(separator, ",{"));
+        report_path(one, one.number, settings_.paths());
+        const tally counted = sum_of(one.to->tallies, one.number, settings_.paths());
+        rates.push_back(static_cast<double>(counted.received));
+    }
+    std::printf("],\"fairness\":%.6f,", jain_index(rates));
+}
+
+void run::report_flows() const
+{
+    std::printf("\"flows\":[");
+    const char* separator = "";
+    for (const path& one : paths_) {
+        const std::uint32_t step = std::max(settings_.paths(), 1U);
+        for (std::uint32_t flow = one.number; flow < settings_.groups(); flow += step) {
+            std::printf("%s{\"flow\":%" PRIu32 ",", std::exchange(separator, ","), flow);
+            report_path(one, flow, settings_.groups());
+        }
+    }
+    std::printf("],");
 }
 
 void run::report() const
 {
-    const std::uint64_t received = counts_a_.received + counts_b_.received;
+    const std::uint64_t received = counted().received;
     std::printf("{\"event\":\"result\",\"seconds\":%.6f,\"mpps\":%.4f,", seconds_,
                 static_cast<double>(received) / seconds_ / 1e6);
-    print_direction("a_to_b", counts_a_, counts_b_, seconds_);
-    print_direction("b_to_a", counts_b_, counts_a_, seconds_);
-    report_paths();
+    if (settings_.paths() == 0) {
+        print_direction("a_to_b", lanes_[0].counted, lanes_[1].counted, seconds_);
+        print_direction("b_to_a", lanes_[1].counted, lanes_[0].counted, seconds_);
+    } else {
+        report_ends();
+        report_paths();
+    }
+    if (settings_.per_flow) {
+        report_flows();
+    }
+    report_fate();
     if (settings_.flows != 0) {
-        std::printf("\"new_flows\":%" PRIu64 ",", counts_a_.new_flows + counts_b_.new_flows);
+        std::printf("\"new_flows\":%" PRIu64 ",", counted().new_flows);
     }
     if (settings_.interval != 0) {
         std::uint64_t before = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The phases of a run of the load generator: both ends and what happens between them, step by step,
+// The phases of a run of the load generator: all ends and what happens between them, step by step,
 // and the report of a step. The command line is generator.cc's.
 #pragma once
 
@@ -9,7 +9,9 @@
 #include "bench/generator/pacer.hh"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,11 +31,14 @@ void tell(const char* event);
 class run {
 public:
     // `order` is that of a side's flows; see flow_order.hh.
-    run(endpoint& a, endpoint& b, const options& settings, std::vector<std::uint32_t> order);
+    run(std::vector<std::unique_ptr<endpoint>> ends, const options& settings,
+        std::vector<std::uint32_t> order);
 
-    // Waits until a frame has come through in both directions. This and what follows throw when the
-    // switch hangs up.
+    // Waits until a frame has come through to each end. This and what follows throw when the switch
+    // hangs up.
     bool wait_until_ready();
+    // Of those that none has come to yet.
+    [[nodiscard]] std::string ends_not_ready() const;
     // Sends of every flow once in each of two rounds, so that the switch knows all of them.
     bool prime() noexcept;
     // Seconds until that fails.
@@ -47,21 +52,60 @@ public:
     [[nodiscard]] double ready_after() const noexcept { return ready_after_; }
 
 private:
+    // An end, and what is kept of it at moments of a step.
+    struct lane {
+        std::unique_ptr<endpoint> end;
+        pacer pace{0, endpoint::burst};
+        bool sends = false;
+        std::uint32_t left = 0; // to be sent: of a burst, or of all flows
+        counts counted;
+        std::vector<tally> tallies;
+        // Of the step, before the count.
+        counts before;
+        std::vector<tally> tallies_before;
+        // Over a whole step, so that nothing under way is taken for lost.
+        std::uint64_t sent_in_all = 0;
+        std::uint64_t received_in_all = 0;
+    };
+    // Who sends to whom; see frame_form::paths.
+    struct path {
+        lane* from;
+        lane* to;
+        std::uint32_t number;
+    };
+    // What is done one after the other: an end sends, if there is one, and one receives.
+    struct turn {
+        lane* from;
+        lane* to;
+    };
+
+    [[nodiscard]] std::vector<path> make_paths();
+    [[nodiscard]] std::vector<turn> make_turns();
+    [[nodiscard]] std::size_t index_of(const lane* one) const noexcept
+    {
+        return static_cast<std::size_t>(one - lanes_.data());
+    }
     void measure();
     void send_burst();
-    void start_flows() noexcept;
+    void start_flows();
     void clear(std::uint64_t now) noexcept;
+    void stop_latency() noexcept;
+    void keep(counts lane::*of, std::vector<tally> lane::*by_group);
     void loop(std::uint64_t end) noexcept;
     void expect_connected();
     void hold();
     void drain() noexcept;
+    [[nodiscard]] counts counted() const noexcept; // of all ends: what arrived
+    void report_fate() const;
+    void report_ends() const;
+    void report_path(const path& of, std::size_t first, std::size_t step) const;
     void report_paths() const;
+    void report_flows() const;
 
-    endpoint& a_;
-    endpoint& b_;
     options settings_;
-    pacer pacer_a_;
-    pacer pacer_b_;
+    std::vector<lane> lanes_;
+    std::vector<path> paths_;
+    std::vector<turn> turns_;
     double ready_after_ = 0;
     double seconds_ = 0;
     std::uint64_t longest_round_ = 0;
@@ -75,14 +119,8 @@ private:
     std::uint64_t next_interval_ = ~std::uint64_t{0};
     std::vector<std::uint32_t> order_;
     histogram latency_;
-    counts counts_a_;
-    counts counts_b_;
-    // Over a whole step, so that nothing under way is taken for lost.
-    std::uint64_t sent_in_all_ = 0;
-    std::uint64_t received_in_all_ = 0;
     std::uint64_t not_taken_ = 0;
     std::uint64_t late_ = 0;
-    sequence_summary sequence_;
 };
 
 } // namespace strait::bench

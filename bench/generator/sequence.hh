@@ -3,6 +3,7 @@
 // one (RFC 4737, RFC 5560). Knows no frame and no ring.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -43,13 +44,16 @@ private:
     std::vector<std::uint32_t> next_;
 };
 
-// What arrived of them at the other side. 16 bytes a flow.
+// What arrived of them at the other side. 16 bytes a flow. What is counted is told apart by group:
+// flow i is of group i % groups.
 class arrivals {
 public:
     // How far behind the newest frame of its flow another one is told apart.
     static constexpr std::int32_t window = 64;
 
-    explicit arrivals(std::uint32_t flows) : flows_(flows) {}
+    explicit arrivals(std::uint32_t flows, std::uint32_t groups = 1)
+        : flows_(flows), counted_(groups)
+    {}
 
     // From now on numbers from these on are expected, one a flow; what is on its way is forgotten.
     void begin(std::span<const std::uint32_t> next) noexcept
@@ -57,7 +61,7 @@ public:
         for (std::size_t i = 0; i < flows_.size(); ++i) {
             flows_[i] = {.next = next[i], .missing = 0, .seen = ~std::uint64_t{0}};
         }
-        counted_ = {};
+        std::ranges::fill(counted_, sequence_summary{});
     }
 
     // A frame arrived; `flow` is below the number of flows.
@@ -73,24 +77,30 @@ public:
         }
         const std::int32_t behind = -ahead - 1; // 0: the newest
         if (behind >= window) {
-            ++counted_.stale;
+            ++group_of(flow).stale;
             return;
         }
         const std::uint64_t place = std::uint64_t{1} << behind;
         if ((f.seen & place) != 0) {
-            ++counted_.duplicated;
+            ++group_of(flow).duplicated;
             return;
         }
         f.seen |= place;
         --f.missing;
-        ++counted_.reordered;
+        ++group_of(flow).reordered;
     }
 
-    // When nothing is on its way any more; `sent` is what departures say then.
-    [[nodiscard]] sequence_summary summary(std::span<const std::uint32_t> sent) const noexcept
+    // When nothing is on its way any more; `sent` is what departures say then. Of the groups and
+    // flows from `first` on, each `step`-th; `step` is a divisor of the number of groups.
+    [[nodiscard]] sequence_summary summary(std::span<const std::uint32_t> sent,
+                                           std::size_t first = 0,
+                                           std::size_t step = 1) const noexcept
     {
-        sequence_summary out = counted_;
-        for (std::size_t i = 0; i < flows_.size(); ++i) {
+        sequence_summary out;
+        for (std::size_t group = first; group < counted_.size(); group += step) {
+            out += counted_[group];
+        }
+        for (std::size_t i = first; i < flows_.size(); i += step) {
             const std::uint32_t lost = flows_[i].missing + (sent[i] - flows_[i].next);
             out.lost += lost;
             out.flows_with_loss += lost != 0 ? 1 : 0;
@@ -105,8 +115,13 @@ private:
         std::uint64_t seen; // bit i: the frame i before the newest
     };
 
+    sequence_summary& group_of(std::uint32_t flow) noexcept
+    {
+        return counted_[flow % counted_.size()];
+    }
+
     std::vector<state> flows_;
-    sequence_summary counted_;
+    std::vector<sequence_summary> counted_;
 };
 
 } // namespace strait::bench

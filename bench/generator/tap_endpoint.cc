@@ -34,9 +34,9 @@ bool is_up(const std::string& name) noexcept
 
 } // namespace
 
-tap_endpoint::tap_endpoint(side which, const options& settings)
+tap_endpoint::tap_endpoint(std::size_t which, const options& settings)
     : endpoint(which, settings),
-      name_(which == side::a ? settings.end_a.where : settings.end_b.where),
+      name_(settings.ends[which].where),
       file_(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC))
 {
     ifreq request{};

@@ -14,7 +14,7 @@ namespace strait::bench {
 class tap_endpoint final : public endpoint {
 public:
     // Takes the interface up if it is there, and makes it else.
-    tap_endpoint(side which, const options& settings);
+    tap_endpoint(std::size_t which, const options& settings);
 
     void attach(std::chrono::milliseconds patience) override;
     void expect_connected() override;

@@ -16,10 +16,10 @@ constexpr std::size_t header_size = sizeof(vhost::net_header);
 
 } // namespace
 
-vhost_endpoint::vhost_endpoint(side which, const options& settings)
+vhost_endpoint::vhost_endpoint(std::size_t which, const options& settings)
     : endpoint(which, settings),
       mergeable_(settings.mergeable),
-      device_({.path = which == side::a ? settings.end_a.where : settings.end_b.where,
+      device_({.path = settings.ends[which].where,
                .server = settings.server,
                .packed = settings.packed,
                .mergeable = settings.mergeable,

@@ -16,7 +16,7 @@ namespace strait::bench {
 class vhost_endpoint final : public endpoint {
 public:
     // Connects to the switch, or listens for it.
-    vhost_endpoint(side which, const options& settings);
+    vhost_endpoint(std::size_t which, const options& settings);
 
     void attach(std::chrono::milliseconds patience) override;
     void expect_connected() override { device_.expect_connected(); }

@@ -11,9 +11,9 @@ using xen::simulated::netfront_queue;
 using xen::simulated::received_frame;
 using xen::simulated::simulated_guest;
 
-xen_endpoint::xen_endpoint(side which, const options& settings) : endpoint(which, settings)
+xen_endpoint::xen_endpoint(std::size_t which, const options& settings) : endpoint(which, settings)
 {
-    const end_place& place = which == side::a ? settings.end_a : settings.end_b;
+    const end_place& place = settings.ends[which];
     place_ = "Xen guest " + std::to_string(place.domain);
     // Those of the queues, and of the device's own.
     const std::uint32_t pages = settings.queues * (2 * xen::netif::ring_size + 2) + 256;

@@ -17,7 +17,7 @@ namespace strait::bench {
 class xen_endpoint final : public endpoint {
 public:
     // Becomes the guest, whose domain and device 0 the tool stack has made.
-    xen_endpoint(side which, const options& settings);
+    xen_endpoint(std::size_t which, const options& settings);
 
     // Waits until the switch has connected the device.
     void attach(std::chrono::milliseconds patience) override;

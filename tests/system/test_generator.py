@@ -180,13 +180,17 @@ def test_xen_guests():
         assert result["sequence"]["reordered"] == 0
 
 
+def make_wires(lab, names):
+    netns = lab.netns()
+    for name in names:
+        netns.sh(f"ip tuntap add dev {name} mode tap; ip link set dev {name} txqueuelen 20000 up")
+    return netns, [f"tap:{name}" for name in names]
+
+
 @pytest.fixture
 def wires(lab):
     """Two taps in a namespace: their namespace, and the generator's words for them."""
-    netns = lab.netns()
-    for name in ("a", "b"):
-        netns.sh(f"ip tuntap add dev {name} mode tap; ip link set dev {name} txqueuelen 20000 up")
-    return netns, ["tap:a", "tap:b"]
+    return make_wires(lab, "ab")
 
 
 def test_several_queues(lab):
@@ -194,7 +198,7 @@ def test_several_queues(lab):
     switch = lab.switch()
     switch.ctl("bridge add br0")
     sockets = [switch.add_vhost(name, "--queues", 4, "--mtu", 9000) for name in "ab"]
-    numbered = ("--queues", 4, "--flows", 100, "--sequence", "--latency", 8)
+    numbered = ("--queues", 4, "--flows", 100, "--sequence", "--latency", 8, "--settle", 0.2)
     for packed, in_order in itertools.product((0, 1), repeat=2):
         for frame in ("imix", 9000):
             result = traffic(sockets, packed, in_order, 1, *numbered, "--frame", frame)
@@ -333,7 +337,7 @@ FAULTS = {"drop": range(10, FRAMES, 97), "twice": range(31, FRAMES, 101),
 def apart(faults):
     """Without numbers that another fault has, or that follow a late one."""
     out, taken = {}, set()
-    for name in ("late", "drop", "twice", "corrupt"):
+    for name in ("late", "drop", "twice", "corrupt", "astray"):
         numbers = [one for one in faults.get(name, ()) if not {one, one + 1} & taken]
         out[name] = numbers
         taken |= {one + more for one in numbers for more in (0, 1)}
@@ -393,6 +397,158 @@ def test_wrongs_are_found_in_the_flow_that_has_them(lab, wires):
                                   "reordered": 0, "stale": 0, "flows_with_loss": 2}
 
 
+# ---- more than two ends ----
+
+PATTERNS = ("one-to-many", "many-to-one", "ring")
+NAMES = "abcd"
+
+
+def ways_of(pattern):
+    """From and to, by numbers of ends, in the order of paths."""
+    count = len(NAMES)
+    if pattern == "ring":
+        return [(one, (one + 1) % count) for one in range(count)]
+    others = range(1, count)
+    return [(0, one) if pattern == "one-to-many" else (one, 0) for one in others]
+
+
+def more_ends(ends, pattern):
+    return [*(word for end in ends[2:] for word in ("--end", end)), "--pattern", pattern]
+
+
+OF_A_PATH = 1200
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_each_wrong_is_found_at_the_end_and_path_that_has_it(lab, pattern):
+    """Each path has each fault, and each another number of them."""
+    netns, ends = make_wires(lab, NAMES)
+    ways = ways_of(pattern)
+    faults = {way: apart({
+        "drop": range(10, OF_A_PATH, 97 + 20 * number),
+        "twice": range(31, OF_A_PATH, 101 + 30 * number),
+        "late": range(53, OF_A_PATH - 2, 103 + 40 * number),
+        "corrupt": range(77, OF_A_PATH, 107 + 50 * number),
+        "astray": range(15, OF_A_PATH, 211 + 60 * number)}) for number, way in enumerate(ways)}
+    with lab.bad_switch(netns, NAMES, b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, "--sequence", *more_ends(ends, pattern))
+        switch.begin(by_way=faults)
+        frames = OF_A_PATH * (len(ways) if pattern == "one-to-many" else 1)
+        result = generator.step(f"rate=0.02 frames={frames}")
+        generator.close()
+        done = switch.done
+    count = {way: {name: len(numbers) for name, numbers in of.items()}
+             for way, of in faults.items()}
+    assert done == {name: sum(of[name] for of in count.values()) for name in done}
+    assert len({tuple(of.values()) for of in count.values()}) == len(ways)
+    paths = {(NAMES.index(one["from"]), NAMES.index(one["to"])): one for one in result["paths"]}
+    assert list(paths) == ways
+    for way, of in count.items():
+        path = paths[way]
+        lost = of["drop"] + of["astray"]
+        assert path["sent"] == OF_A_PATH
+        assert path["received"] == OF_A_PATH - lost + of["twice"]
+        assert path["lost"] == lost - of["twice"]
+        assert path["corrupt"] == of["corrupt"]
+        assert path["sequence"] == {"lost": lost + of["corrupt"], "duplicated": of["twice"],
+                                    "reordered": of["late"], "stale": 0, "flows_with_loss": 1}
+    for number, end in enumerate(result["ends"]):
+        to = [of for way, of in count.items() if way[1] == number]
+        astray = [of for way, of in count.items()
+                  if number == next(one for one in range(4) if one not in way)]
+        assert end["end"] == NAMES[number] and end["foreign"] == 0
+        assert end["corrupt"] == sum(of["corrupt"] for of in to)
+        assert end["misdelivered"] == sum(of["astray"] for of in astray)
+        assert end["received"] == sum(paths[way]["received"] for way in ways if way[1] == number)
+        assert end["sent"] == sum(paths[way]["sent"] for way in ways if way[0] == number)
+    for name in ("lost", "duplicated", "reordered", "flows_with_loss"):
+        assert result["sequence"][name] == sum(one["sequence"][name] for one in paths.values())
+    assert result["sent"] == OF_A_PATH * len(ways) and result["corrupt"] == done["corrupt"]
+
+
+def test_the_shares_of_senders_that_a_switch_favours(lab):
+    """Of three senders one loses nothing, one a half, one all: Jain's index of 2, 1 and 0."""
+    netns, ends = make_wires(lab, NAMES)
+    with lab.bad_switch(netns, NAMES, b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, *more_ends(ends, "many-to-one"))
+        switch.begin(by_way={(2, 0): {"drop": range(0, 1000, 2)}, (3, 0): {"drop": range(1000)}})
+        result = generator.step("rate=0.02 frames=1000")
+        generator.close()
+    assert [one["lost"] for one in result["paths"]] == [0, 500, 1000]
+    assert [round(one["share"], 4) for one in result["paths"]] == [0.6667, 0.3333, 0]
+    assert result["fairness"] == pytest.approx(9 / (3 * 5), abs=1e-5)
+
+
+def test_what_each_flow_met(lab, wires):
+    """Of a hundred flows in turn, all frames of one are dropped and another's come twice: the
+    report of the flows names them."""
+    netns, ends = wires
+    with lab.bad_switch(netns, ("a", "b"), b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, "--sequence", "--flows", 200, "--order", "round",
+                             "--per-flow", "--latency", 1)
+        switch.begin(drop=range(7, FRAMES, 100), twice=range(8, FRAMES, 100))
+        result = generator.step(f"rate=0.02 frames={FRAMES}")
+        generator.close()
+    each = FRAMES // 100
+    for way in (("a", "b"), ("b", "a")):
+        flows = {one["flow"]: one for one in result["flows"] if (one["from"], one["to"]) == way}
+        assert sorted(flows) == list(range(100))
+        assert all(one["sent"] == each for one in flows.values())
+        dropped = [one for one in flows.values() if one["received"] == 0]
+        twice = [one for one in flows.values() if one["received"] == 2 * each]
+        assert len(dropped) == len(twice) == 1
+        assert dropped[0]["sequence"]["lost"] == dropped[0]["lost"] == each
+        assert twice[0]["sequence"]["duplicated"] == each
+        whole = [one for one in flows.values() if one not in (*dropped, *twice)]
+        assert all(one["received"] == each and not any(one["sequence"].values())
+                   for one in whole)
+        assert all(one["latency_us"]["count"] == one["received"] for one in flows.values())
+
+
+def test_many_ends_with_strait(lab):
+    """Guests of all kinds of rings, every frame compared, each path's figures and each flow's."""
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    ends = [f"vhost:{switch.add_vhost(name)}" for name in NAMES]
+    for pattern, kind in itertools.product(PATTERNS, ((0, 1, 1), (0, 0, 0), (1, 0, 1))):
+        packed, in_order, mergeable = kind
+        ways = ways_of(pattern)
+        result = between(ends, "--packed", packed, "--in-order", in_order, "--mergeable", mergeable,
+                         *more_ends(ends, pattern), "--flows", 10 * 2 * len(ways), "--sequence",
+                         "--per-flow", "--frame", "imix", "--latency", 1, "--settle", 0.2)
+        assert result["corrupt"] == result["foreign"] == 0
+        assert result["checked"] >= sum(one["received"] for one in result["ends"]) > 0
+        assert result["sequence"]["lost"] == result["lost"]
+        assert result["sequence"]["duplicated"] == result["sequence"]["reordered"] == 0
+        assert 1 / len(ways) < result["fairness"] <= 1
+        assert sum(one["share"] for one in result["paths"]) == pytest.approx(1, abs=1e-4)
+        for number, way in enumerate(ways):
+            path = result["paths"][number]
+            assert (path["from"], path["to"]) == (NAMES[way[0]], NAMES[way[1]])
+            flows = [one for one in result["flows"] if one["flow"] % len(ways) == number]
+            assert len(flows) == 10
+            assert {(one["from"], one["to"]) for one in flows} == {(path["from"], path["to"])}
+            for key in ("sent", "received"):
+                assert path[key] == sum(one[key] for one in flows) > 0
+            assert path["lost"] == path["sequence"]["lost"] == path["sent"] - path["received"]
+            assert path["latency_us"]["count"] == \
+                sum(one["latency_us"]["count"] for one in flows) > 0
+        assert all(one["misdelivered"] == 0 for one in result["ends"])
+    # What the generator misses of each sender's is what the switch could not give the receiver.
+    def dropped():
+        return next(one["drops"]["receiver_full"] for one in switch.ctl("stats")["ports"]
+                    if one["name"] == "a")
+    before = dropped()
+    result = between(ends, *more_ends(ends, "many-to-one"), "--settle", 0.2)
+    assert sum(one["lost"] for one in result["paths"]) == result["lost"] == dropped() - before
+    switch.ctl("bridge add br1")
+    ends[2] = f"vhost:{switch.add_vhost('x', bridge='br1')}"
+    apart_from_all = generate("--end-a", ends[0], "--end-b", ends[1],
+                              *more_ends(ends, "one-to-many"), "--no-huge", "--ready-timeout", 0.5)
+    assert apart_from_all.returncode == 1
+    assert "no frame came through the switch to end c within" in apart_from_all.stderr
+
+
 def test_steps_change_rate_and_time(bridged):
     netns, ends = bridged
     generator = Stepping(netns, ends)
@@ -426,6 +582,9 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
         input=line + "\n", text=True, capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert sentence in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+THREE = ("--end", "vhost:c", "--pattern", "one-to-many")
 
 
 @pytest.mark.parametrize("words, sentence", [
@@ -470,6 +629,23 @@ def test_a_wrong_step_is_told(bridged, line, sentence):
      "--vxlan-a and --vxlan-b exclude --tso, --turned and --direction"),
     (("--vxlan-b", "42,10.0.0.1,10.0.0.2", "--direction", "ab"),
      "who does not send does not answer"),
+    (("--pattern", "one-to-many"), "--pattern is of three ends or more"),
+    (("--pattern", "all"), "right would be one-to-many, many-to-one or ring"),
+    (("--end", "vhost:c"), "more than two ends need --pattern"),
+    (("--end", "vhost:c", "--end", "vhost:c", "--pattern", "ring"),
+     "--end c and --end d are the same"),
+    (("--end", "c", "--pattern", "ring"), "option --end cannot be \"c\""),
+    (("--end", "tap:c", "--end-b", "tap:c", "--pattern", "ring"),
+     "--end-b and --end c are the same"),
+    ((*(word for number in range(25) for word in ("--end", f"tap:{number}")), "--pattern", "ring"),
+     "27 ends are more than the 26 that there can be"),
+    ((*THREE, "--direction", "ab"), "which excludes --direction"),
+    ((*THREE, "--macs", 4), "--pattern excludes --macs"),
+    ((*THREE, "--queues", 2, "--flows", 8), "--pattern excludes --queues, --turned"),
+    ((*THREE, "--flows", 6), "--flows would be a multiple of 4"),
+    (("--end", "tap:c", "--pattern", "ring", "--vlan-b", 7), "--pattern ring excludes --vlan-b"),
+    (("--flows", 4096, "--per-flow"), "--per-flow is of flows that --flows or --macs names, 2048"),
+    (("--flows", 4, "--new-flows", 1, "--per-flow"), "without --new-flows"),
     (("--vlan-a", 7, "--frame", 9600), "longer than the 9600 that one without --tso can have"),
 ])
 def test_says_what_is_wrong(tmp_path, words, sentence):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A switch of two ports that does known wrongs to what passes, and counts them."""
+"""A switch that does known wrongs to what passes, and counts them."""
 
 import collections
 import contextlib
@@ -30,17 +30,20 @@ def _receive(port):
 
 
 class BadSwitch:
-    """Forwards between two interfaces of a namespace. Of the frames that have `mark` at `at`, once
-    begin() was called, each number in faults["drop"] of a direction is dropped, in ["twice"] sent
-    twice, in ["late"] sent behind the next one, in ["corrupt"] changed in its last byte. A frame
+    """Forwards between two interfaces of a namespace, or more, among which it learns addresses. Of
+    the frames that have `mark` at `at`, once begin() was called, each number in faults["drop"] of a
+    way from one to another is dropped, in ["twice"] sent twice, in ["late"] sent behind the next
+    one, in ["corrupt"] changed in its last byte, in ["astray"] sent to a third interface. A frame
     has one fault at most, and one that is late is followed by one without."""
 
     def __init__(self, netns, interfaces, mark, at):
         self.done = collections.Counter()
         self._mark, self._at = mark, at
         self._faults = None
-        self._numbers = [0, 0]
-        self._held = [None, None]
+        self._by_way = {}
+        self._numbers = collections.Counter()
+        self._held = {}
+        self._learned = {}
         self._ending = threading.Event()
         self._ports = []
         with netns.entered():
@@ -55,40 +58,56 @@ class BadSwitch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def begin(self, **faults):
-        self._numbers = [0, 0]
-        self._faults = {name: frozenset(numbers) for name, numbers in faults.items()}
+    def begin(self, by_way=None, **faults):
+        """`by_way`: those of ways that have others, by the numbers of their interfaces."""
+        self._numbers.clear()
+        self._by_way = by_way or {}
+        self._faults = faults
 
     def _run(self):
         while not self._ending.is_set():
             ready, _, _ = select.select(self._ports, [], [], 0.05)
             for port in ready:
-                way = self._ports.index(port)
+                near = self._ports.index(port)
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(64):
-                        self._pass(way, _receive(port))
+                        self._pass(near, _receive(port))
 
-    def _pass(self, way, frame):
-        out = self._ports[1 - way]
-        if self._faults is None or frame[self._at:self._at + len(self._mark)] != self._mark:
-            out.send(frame)
+    def _far(self, near, frame):
+        """Where it is to go."""
+        if len(self._ports) == 2:
+            return [1 - near]
+        self._learned[frame[6:12]] = near
+        far = self._learned.get(frame[:6])
+        return [one for one in range(len(self._ports)) if one != near] if far is None else [far]
+
+    def _pass(self, near, frame):
+        all_far = self._far(near, frame)
+        if self._faults is None or len(all_far) > 1 or \
+                frame[self._at:self._at + len(self._mark)] != self._mark:
+            for far in all_far:
+                self._ports[far].send(frame)
             return
+        way = near, all_far[0]
+        out = self._ports[way[1]]
         number = self._numbers[way]
         self._numbers[way] += 1
-        fault = next((name for name, of in self._faults.items() if number in of), None)
+        fault = next((name for name, of in self._by_way.get(way, self._faults).items()
+                      if number in of), None)
         if fault:
             self.done[fault] += 1
         if fault == "corrupt":
             frame = frame[:-1] + bytes([frame[-1] ^ 1])
         if fault == "late":
             self._held[way] = frame
+        elif fault == "astray":
+            next(port for one, port in enumerate(self._ports) if one not in way).send(frame)
         elif fault != "drop":
             out.send(frame)
         if fault == "twice":
             out.send(frame)
-        if fault != "late" and self._held[way] is not None:
-            out.send(self._held[way])
-            self._held[way] = None
+        if fault != "late" and way in self._held:
+            out.send(self._held.pop(way))
 
     def close(self):
         self._ending.set()

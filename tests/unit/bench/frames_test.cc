@@ -335,5 +335,57 @@ TEST(frames, of_answered_flows_go_both_ways)
     }
 }
 
+TEST(frames, of_paths_have_addresses_of_their_ends)
+{
+    constexpr std::uint16_t paths = 5;
+    const auto destination = [](const std::vector<std::byte>& frame) {
+        return std::vector(frame.begin(), frame.begin() + 6);
+    };
+    const auto source = [](const std::vector<std::byte>& frame) {
+        return std::vector(frame.begin() + 6, frame.begin() + 12);
+    };
+    for (const flow_kind kind : {flow_kind::nw_dst, flow_kind::five_tuple, flow_kind::answered}) {
+        const frame_form star{.paths = paths};
+        const frame_form ring{.paths = paths, .ring = true};
+        std::set<std::vector<std::byte>> many;
+        const auto one = source(frame_of(side::a, kind, 0, 64, star));
+        for (std::uint32_t flow = 0; flow < 3 * paths; ++flow) {
+            const auto there = frame_of(side::a, kind, flow, 64, star);
+            const auto back = frame_of(side::b, kind, flow, 64, star);
+            EXPECT_EQ(source(there), one);
+            EXPECT_EQ(destination(back), one);
+            EXPECT_EQ(destination(there), source(back));
+            EXPECT_EQ(destination(there),
+                      destination(frame_of(side::a, kind, flow % paths, 64, star)));
+            many.insert(destination(there));
+            const auto next = frame_of(side::a, kind, flow + 1, 64, ring);
+            EXPECT_EQ(destination(frame_of(side::a, kind, flow, 64, ring)), source(next));
+            // Nothing else of a frame differs from one of two ends.
+            const auto plain = frame_of(side::a, kind, flow, 64);
+            EXPECT_TRUE(std::equal(there.begin() + 12, there.end(), plain.begin() + 12));
+            EXPECT_EQ(sum_of_header(there), 0xffffU);
+        }
+        EXPECT_EQ(many.size(), paths);
+        EXPECT_FALSE(many.contains(one));
+    }
+}
+
+TEST(frames, of_a_path_are_good_and_those_with_anothers_addresses_are_found)
+{
+    const frame_form form{.paths = 3};
+    const frame_size size = make_frame_size(64, form, side::b);
+    const auto good = frame_of(side::b, flow_kind::five_tuple, 7, 64, form);
+    auto bad = frame_of(side::b, flow_kind::five_tuple, 8, 64, form);
+    const expectation expected{.from = side::b,
+                               .sizes = {&size, 1},
+                               .kind = flow_kind::five_tuple,
+                               .flows = 9,
+                               .form = form};
+    EXPECT_EQ(check_frame(good, expected), verdict::good);
+    EXPECT_EQ(check_frame(bad, expected), verdict::good);
+    std::copy_n(good.begin(), 12, bad.begin());
+    EXPECT_EQ(check_frame(bad, expected), verdict::corrupt);
+}
+
 } // namespace
 } // namespace strait::bench

@@ -145,5 +145,51 @@ TEST(sequence, counts_known_faults_of_many_flows_exactly)
     EXPECT_GT(late, 100U);
 }
 
+TEST(sequence, tells_groups_of_flows_apart)
+{
+    constexpr std::uint32_t flows = 6;
+    departures sent{flows};
+    arrivals came{flows, 3};
+    came.begin(sent.next());
+    for (std::uint32_t flow = 0; flow < flows; ++flow) {
+        for (int frame = 0; frame < 100; ++frame) {
+            (void)sent.take(flow);
+        }
+    }
+    // Of group 0 (flows 0 and 3) frames are lost, of 1 they come twice, of 2 late and too late.
+    for (std::uint32_t number = 10; number < 100; ++number) {
+        came.take(0, number);
+        came.take(3, number);
+    }
+    for (std::uint32_t number = 0; number < 100; ++number) {
+        came.take(1, number);
+        came.take(4, number);
+        came.take(4, number);
+        came.take(2, number % 2 == 0 ? number + 1 : number - 1);
+    }
+    for (std::uint32_t number = 1; number < 100; ++number) {
+        came.take(5, number);
+    }
+    came.take(5, 0);
+    const auto of = [&](std::size_t group) { return came.summary(sent.next(), group, 3); };
+    EXPECT_EQ(of(0).lost, 20U);
+    EXPECT_EQ(of(0).flows_with_loss, 2U);
+    EXPECT_EQ(of(0).duplicated + of(0).reordered + of(0).stale, 0U);
+    EXPECT_EQ(of(1).duplicated, 100U);
+    EXPECT_EQ(of(1).lost + of(1).reordered + of(1).stale, 0U);
+    EXPECT_EQ(of(2).reordered, 50U);
+    EXPECT_EQ(of(2).stale, 1U);
+    EXPECT_EQ(of(2).lost, 1U);
+    EXPECT_EQ(of(2).duplicated, 0U);
+    const auto all = came.summary(sent.next());
+    EXPECT_EQ(all.lost, 21U);
+    EXPECT_EQ(all.flows_with_loss, 3U);
+    EXPECT_EQ(all.duplicated, 100U);
+    EXPECT_EQ(all.reordered, 50U);
+    EXPECT_EQ(all.stale, 1U);
+    came.begin(sent.next());
+    EXPECT_EQ(of(1).duplicated + of(2).reordered + of(0).lost, 0U);
+}
+
 } // namespace
 } // namespace strait::bench
