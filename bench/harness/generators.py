@@ -70,9 +70,10 @@ class StraitGenerator(Generator):
                  packed=0, in_order=1, mergeable=1, queue_size=256,
                  direction="both", rate=0.0, latency=0, flows=0, flow_kind="5tuple",
                  order="uniform", ip=4, protocol="udp", tso=0, new_flows=0, prime=1, interval=0,
-                 steps=True, sequence=False, verify_every=64, patience=15):
+                 steps=True, sequence=False, verify_every=64, pattern=None, patience=15):
         super().__init__(switch, settings, seconds, warm_up)
         self._compares = verify_every != 0
+        self._pattern = pattern
         places = switch.places()
         words = [settings.program("strait-generator"),
                  "--end-a", places[0], "--end-b", places[1],
@@ -83,6 +84,9 @@ class StraitGenerator(Generator):
                  "--queue-size", str(queue_size),
                  "--direction", direction, "--rate", f"{rate:.6f}", "--seconds", str(seconds),
                  "--warm-up", str(warm_up), "--latency", str(latency)]
+        for place in places[2:]:
+            words += ["--end", place]
+        words += ["--pattern", pattern] if pattern else []
         words += ["--steps"] if steps else []
         words += ["--server"] if switch.server else []
         words += ["--turned"] if switch.turns else []
@@ -115,6 +119,7 @@ class StraitGenerator(Generator):
         is other from here on: rate, seconds, warm_up, latency."""
         child = self.child
         start = len(child.output)
+        dropped = self.switch.dropped() if self._pattern else None
         self.seconds = step.get("seconds", self.seconds)
         child.say(_line(step))
         child.wait_for(r'"event":"warm"', self.warm_up + 60, start)
@@ -130,12 +135,26 @@ class StraitGenerator(Generator):
         child.say("\n")
         result = self._result_from(start, 20)
         latency = result.get("latency_us", {})
+        ends = result.get("ends") or [result["a_to_b"], result["b_to_a"]]
         return {**told, "mpps": result["mpps"],
-                "gbps": result["a_to_b"]["gbps"] + result["b_to_a"]["gbps"],
+                "gbps": sum(one["gbps"] for one in ends),
                 "ceiling_mpps": result.get("ceiling_mpps"),
                 "generator": result,
                 **{key: latency.get(key) for key in ("p50", "p90", "p99", "p999")},
-                **result.get("sequence", {})}
+                **result.get("sequence", {}), **self._of_paths(result, dropped)}
+
+    def _of_paths(self, result, dropped_before):
+        """How those of more than two ends shared the switch, and whether it knows what it lost."""
+        if not self._pattern:
+            return {}
+        out = {"fairness": result["fairness"],
+               "least_share": 100 * min(one["share"] for one in result["paths"]),
+               "loss": 100 * result["loss"]}
+        if dropped_before is not None:
+            dropped = self.switch.dropped() - dropped_before
+            out |= {"switch_dropped": dropped,
+                    "unaccounted": abs(sum(one["lost"] for one in result["paths"]) - dropped)}
+        return out
 
     def trial(self, rate, seconds):
         """Frames at a rate for so long: what the generator counted of all of them, and for how long

@@ -28,6 +28,12 @@ P999 = Figure("p999", "latency p99.9", "µs", 1)
 LOST = Figure("lost", "lost, never to arrive", "frames", 0)
 DUPLICATED = Figure("duplicated", "arrived twice", "frames", 0)
 REORDERED = Figure("reordered", "arrived late", "frames", 0)
+# Of more than two ends.
+FAIRNESS = Figure("fairness", "Jain's index of the paths' rates", "1: alike", 3)
+LEAST_SHARE = Figure("least_share", "smallest share of a path", "%", 1)
+LOSS = Figure("loss", "lost, of what was sent", "%", 2)
+UNACCOUNTED = Figure("unaccounted", "lost by the generator's count less the switch's drops",
+                     "frames", 0)
 # Of silence.
 IDLE_CPU = Figure("idle_cpu", "time of the switch", "CPUs", 3)
 FIRST = Figure("first_median", "first packet after 20 ms, later one of two", "µs", 1)
@@ -36,8 +42,9 @@ RFC2544 = (Figure("ndr_mpps", "NDR", "Mpps", 2), Figure("pdr_mpps", "PDR", "Mpps
            *(Figure(f"p99_at_{load}", f"latency p99 at {load} % of PDR", "µs", 1)
              for load in (10, 50, 90)),
            Figure("back_to_back", "back-to-back", "frames", 0))
-LESS_IS_MORE = ("lost", "duplicated", "reordered", "idle_cpu", "first_median", "cycles", "p50",
-                "p99", "p999", "p99_at_10", "p99_at_50", "p99_at_90")
+LESS_IS_MORE = ("lost", "duplicated", "reordered", "loss", "unaccounted", "idle_cpu",
+                "first_median", "cycles", "p50", "p99", "p999", "p99_at_10", "p99_at_50",
+                "p99_at_90")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +178,25 @@ def _many_flows():
                     **_flow_bars(count))
 
 
+MANY = 4
+
+
+def _many_ends():
+    """One guest and four others: to all of them by turns, or from each as fast as it goes, which is
+    more than the one takes: who loses what then is up to the switch. m: many."""
+    for kind, letter, guest in ((VHOST, "v", "KVM"), (XEN, "x", "Xen")):
+        for name, title, pattern, direction in (
+                (f"{letter}2m", f"one {guest} guest to {MANY}", "one-to-many", "ab"),
+                (f"m2{letter}", f"{MANY} {guest} guests to one", "many-to-one", "ba")):
+            pair = f"{letter}2{letter}, one way"
+            yield Scenario(
+                name, f"{name}: {title}, 64 B, 1,000 flows", ends=(kind,) * (1 + MANY),
+                traffic={"pattern": pattern, "flows": 1000},
+                variants={pair: {"ends": (kind, kind), "pattern": None, "direction": direction}},
+                figures=(MPPS, CYCLES, FAIRNESS, LEAST_SHARE, LOSS, UNACCOUNTED),
+                bars=(Bar(MPPS, "ovs"), Bar(MPPS, f"@{pair}"), Bar(CYCLES, f"@{pair}")))
+
+
 GRIDS = (
     Scenario("v2v", "v2v: KVM guest to KVM guest", grid=True, usual=True),
     Scenario("x2x", "x2x: Xen guest to Xen guest", ends=(XEN, XEN), grid=True, usual=True),
@@ -245,6 +271,7 @@ SINGLES = (
     Scenario("v2t-vxlan", "guest to a host that speaks VXLAN, 64 B, 1,000 flows",
              traffic={"flows": 1000, "tunnel": "host"}, variants={"plain L2": {"tunnel": None}},
              bars=(Bar(MPPS, "@plain L2", at_least=0.5), Bar(CYCLES, "@plain L2"))),
+    *_many_ends(),
     *_many_flows(),
     Scenario(
         "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",

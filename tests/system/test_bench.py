@@ -86,6 +86,8 @@ BOTH = {"strait", "testpmd"}  # where what is other than in v2v is the traffic a
     ("loopback-1", {"strait"}), ("loopback-3", {"strait"}),
     ("v2v-conntrack-1k", {"strait"}), ("v2v-nat-1k", {"strait"}), ("v2v-vxlan", {"strait"}),
     ("v2t-vxlan", {"strait"}), ("v2v-queues", {"strait"}),
+    ("v2m", {"strait", "bridge"}), ("m2v", {"strait", "bridge"}),
+    ("x2m", {"strait"}), ("m2x", {"strait"}),
     ("v2v-ipv6", BOTH), ("v2v-tso", {"strait"}),
     pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
@@ -103,7 +105,7 @@ def test_scenario(tmp_path, scenario, peers):
 
 @pytest.mark.parametrize("peer, scenario", [
     ("ovs", "v2v"), ("ovs", "p2v"), ("ovs", "v2v-conntrack-1k"), ("ovs", "v2v-nat-1k"),
-    ("ovs", "loopback-2"), ("ovs-rules", "v2v"), ("vpp", "v2v")])
+    ("ovs", "loopback-2"), ("ovs", "v2m"), ("ovs", "m2v"), ("ovs-rules", "v2v"), ("vpp", "v2v")])
 def test_peer_that_may_be_installed(tmp_path, peer, scenario):
     line = next(line for line in bench("list").stdout.splitlines()
                 if line.startswith(f"{peer} "))
@@ -111,6 +113,24 @@ def test_peer_that_may_be_installed(tmp_path, peer, scenario):
         pytest.skip(f"skipped: {line.split(';', 1)[1].strip()}")
     result, _ = measured(tmp_path, "--scenario", scenario, *SMALL, "--peers", peer)
     assert rates(result)[peer] > 0.001
+
+
+@pytest.mark.parametrize("scenario", ["v2m", "m2v", "m2x"])
+def test_what_many_ends_lose_is_what_the_switch_counts(tmp_path, scenario):
+    result, done = measured(tmp_path, "--scenario", scenario, *SMALL, "--peers", "testpmd",
+                            "--html", tmp_path / "page.html")
+    assert {one["peer"] for one in result["trials"]} == {"strait"}  # testpmd does not switch
+    trial = next(one for one in result["trials"] if not one["variant"])
+    paths = trial["generator"]["paths"]
+    assert [one["from" if scenario[0] == "m" else "to"] for one in paths] == list("bcde")
+    assert trial["unaccounted"] == 0
+    assert sum(one["lost"] for one in paths) == trial["switch_dropped"]
+    assert trial["least_share"] == pytest.approx(100 * min(one["share"] for one in paths))
+    assert 0.25 <= trial["fairness"] <= 1
+    page = (tmp_path / "page.html").read_text()
+    for words in ("Jain&#x27;s index of the paths&#x27; rates", "smallest share of a path"):
+        assert words in page, words
+    assert "one way: rate (Mpps)" in done.stdout
 
 
 def test_sizes_and_flows(tmp_path):

@@ -26,9 +26,10 @@ class Settings:
 
 
 class Switch:
-    """A running switch with two ports, and two more for each of `loops` guests. `ends` says what
-    each of the first two is for: a KVM guest's vhost-user socket, a simulated Xen guest, a wire.
-    `server` tells whether the generator has to listen on sockets, because the switch connects."""
+    """A running switch with a port for each of `ends`, and two more for each of `loops` guests.
+    `ends` says what each of the first is for: a KVM guest's vhost-user socket, a simulated Xen
+    guest, a wire. `server` tells whether the generator has to listen on sockets, because the switch
+    connects."""
 
     name = ""
     title = ""
@@ -43,6 +44,8 @@ class Switch:
     segments = False
     # Whether guests' ports have several queue pairs.
     multiqueue = False
+    # Whether it chooses by address among more than two ports.
+    switches = True
     # Whether it can be at the end of a tunnel.
     tunnels = False
     # Debian's packages of it.
@@ -56,10 +59,11 @@ class Switch:
         self.queues = queues  # pairs of each guest's
         self.ends = tuple(self.instead.get(end, end) for end in ends)
         self.folder = RunFolder()
+        numbers = range(1, 1 + max(2, len(self.ends)))
         self.sockets = [str(self.folder.path / f"vm{number}.sock")
-                        for number in range(1, 3 + 2 * loops)]
+                        for number in range(1, numbers.stop + 2 * loops)]
         self.namespace = None
-        self.taps = ("wire1", "wire2")
+        self.taps = [f"wire{number}" for number in numbers]
 
     @classmethod
     def missing(cls):
@@ -84,6 +88,8 @@ class Switch:
             return f"{cls.title} has one queue pair a port as it is started here"
         if scenario.traffic.get("tunnel") and not cls.tunnels:
             return f"{cls.title} has no tunnel here"
+        if len(scenario.ends) > 2 and not cls.switches:
+            return f"{cls.title} sends what comes by a port out of one other, whatever its address"
         if scenario.loops and not cls.chains:
             return f"{cls.title} has no rules here that lead packets through guests"
         return None
@@ -128,7 +134,7 @@ class Switch:
 
     def places(self):
         """The generator's ends, in its words."""
-        return [self.place(number) for number in range(2)]
+        return [self.place(number) for number in range(len(self.ends))]
 
     def place(self, number):
         if self.ends[number] == TAP:
@@ -159,6 +165,10 @@ class Switch:
     def warm_up(self, generator):
         """Called once all flows were sent, before turns count: what it takes until the switch is
         as fast as it gets."""
+
+    def dropped(self):
+        """Frames that it could not deliver since its start, by its own count; None if it has none
+        of them all."""
 
     def begin(self):
         """Called when the count begins, under load."""

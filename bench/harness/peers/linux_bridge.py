@@ -2,6 +2,7 @@
 # Linux's bridge in a network namespace of its own, with two taps: what guests of QEMU's without
 # vhost-net have. What a frame costs the kernel beyond its tap is moved to the worker's CPU (RPS).
 
+import json
 import pathlib
 import shutil
 
@@ -59,3 +60,9 @@ class LinuxBridge(Switch):
 
     def process(self):
         return None
+
+    def dropped(self):
+        # A tap's queue was full, or, of what came by one, the CPU's backlog.
+        return sum(link["stats64"][way]["dropped"] for way in ("rx", "tx") for link in
+                   json.loads(self.namespace.ip("-s", "-j", "link", "show"))
+                   if link["ifname"] in self.taps)

@@ -141,6 +141,11 @@ class Ovs(Switch):
     def process(self):
         return self.daemon.process
 
+    def dropped(self):
+        # At the port that they were to leave by.
+        return sum(int(count) for count in re.findall(
+            r"TX packets:\d+ errors:\S+ dropped:(\d+)", self._appctl("dpctl/show", "-s")))
+
     def begin(self):
         # It takes the time it was stopped for a slow look at its flows, and then keeps fewer.
         self._raise_limit()
@@ -170,6 +175,8 @@ class OvsRules(Ovs):
     def cannot(cls, scenario):
         if scenario.traffic.get("rules") or scenario.loops:
             return "the scenario has rules of its own, which the peer ovs is given"
+        if len(scenario.ends) > 2:
+            return "its two rules are of two ports"
         return super().cannot(scenario)
 
     def start(self):

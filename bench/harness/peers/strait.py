@@ -54,8 +54,8 @@ class Strait(Switch):
         self.simulator = Child([self.program("strait-xen-simulator"), "--socket",
                                 str(self._hypervisor())], cpus=[self.settings.other_cpu])
         self.simulator.wait_for(r"listening on", 10)
-        for number in range(2):
-            if self.ends[number] == XEN:
+        for number, end in enumerate(self.ends):
+            if end == XEN:
                 tools = [self.program("strait-xen-tools"), "--socket", str(self._hypervisor())]
                 domain = str(number + 1)
                 run([*tools, "create", domain])
@@ -106,7 +106,8 @@ class Strait(Switch):
             elif end == TAP:
                 self.ctl("port", "add", f"vm{number + 1}", "--bridge", "br0", "--type", "nic",
                          "--device", f"net_af_packet{number},iface={self.taps[number]}", *mtu)
-        for number, socket in enumerate(self.sockets[2:], 3):
+        more = len(self.ends)
+        for number, socket in enumerate(self.sockets[more:], more + 1):
             self.add_port(f"vm{number}", socket, *mtu)
 
     def add_port(self, name, socket, *more):
@@ -151,6 +152,9 @@ class Strait(Switch):
                 "utilisation": change["busy_cycles"] /
                 max(1, change["busy_cycles"] + change["idle_cycles"]),
                 "longest_poll_gap_us": now["longest_gap_us"]}
+
+    def dropped(self):
+        return sum(self.drops().values())
 
     def drops(self):
         """Dropped packets of all ports by reason, since the start."""

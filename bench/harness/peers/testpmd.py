@@ -16,6 +16,7 @@ class Testpmd(Switch):
     title = "testpmd io"
     mode = "io"
     kinds = (VHOST, TAP)
+    switches = False
     packages = ("dpdk-dev",)
 
     @classmethod
