@@ -223,6 +223,34 @@ struct verdict {
     return v;
 }
 
+// From a port that does not pass. Where it is to learn, it learns; nothing goes on.
+[[gnu::cold, gnu::noinline]] void refuse_in(packet_slot& p, const port_config& in,
+                                            const forward_context& context,
+                                            port_counters& in_counters) noexcept
+{
+    if (!in.admin_up) {
+        in_counters.drop(drop_reason::ingress_disabled, p);
+        return;
+    }
+    p.in_port = in.index;
+    if (p.length < ethernet_header) {
+        in_counters.drop(drop_reason::frame_too_short, p);
+        return;
+    }
+    const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
+    if (in.tree == tree_state::learning && context.learns) {
+        const ethernet header = parse_ethernet(p.data);
+        if (!classify(p, header, in, in.vlan.carries(in.vlan.native), bridge, in_counters)) {
+            return;
+        }
+        if (bridge.macs->learn({header.source, p.vlan}, in.index, context.now) ==
+            mac_table::learned::table_full) {
+            context.worker->mac_table_full.add(1);
+        }
+    }
+    in_counters.drop(drop_reason::ingress_blocked, p);
+}
+
 } // namespace
 
 namespace {
@@ -253,9 +281,9 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
             port_counters& in_counters, output_lists& out) noexcept
 {
     const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
-    if (!in.admin_up) [[unlikely]] {
+    if (!in.passes()) [[unlikely]] {
         for (Packet& p : packets) {
-            in_counters.drop(drop_reason::ingress_disabled, slot_of(p));
+            refuse_in(slot_of(p), in, context, in_counters);
         }
         return;
     }
@@ -407,8 +435,9 @@ void forward_one(packet& p, const port_config& in, const forward_context& contex
 admitted admit(std::span<packet*> packets, const port_config& port,
                port_counters& counters) noexcept
 {
-    if (!port.admin_up) [[unlikely]] {
-        counters.drop(drop_reason::egress_disabled, packets);
+    if (!port.passes()) [[unlikely]] {
+        counters.drop(port.admin_up ? drop_reason::egress_blocked : drop_reason::egress_disabled,
+                      packets);
         return {0, true};
     }
     std::size_t kept = 0;

@@ -39,6 +39,7 @@ class table;
 
 namespace strait::dataplane {
 
+class bpdu_channel;
 class policer;
 struct queue_counters;
 class shaper;
@@ -60,6 +61,13 @@ struct bridge_config {
     bool flood_unregistered{true}; // multicast of groups that nobody is known to listen to
 };
 
+// What spanning tree lets a port do (IEEE 802.1D-2004 17.5).
+enum class tree_state : std::uint8_t {
+    forwarding, // all: so is every port that it does not run on
+    learning,   // learn addresses
+    discarding, // nothing: BPDUs are no part of it
+};
+
 // One queue pair of a port and the worker that owns both directions.
 struct queue_config {
     ports::rx_queue* rx{nullptr};
@@ -75,6 +83,7 @@ struct port_config {
     std::uint16_t number{0}; // as flows name it
     bridge_index bridge{};   // no_bridge: a mirror's output port, which nothing else goes to
     bool admin_up{true};
+    tree_state tree{tree_state::forwarding};
     bool isolated{false};    // L2 switching takes nothing from it to others that are
     std::uint32_t mtu{1500}; // L3 bytes: Ethernet header and up to two VLAN tags come on top
     vlan_policy vlan{vlan_policy::transparent()};
@@ -90,10 +99,16 @@ struct port_config {
     bool local{false};
     bool port_security{false}; // as an operator set them; what comes of them is `guard`
     bool dhcp_trusted{false};
+    bool takes_bpdus{false}; // spanning tree runs on it: they are the switch's own
     multicast::port_settings multicast{};
     bool judged{false}; // what leaves by it meets the bridge's rules for that (flow/hidden.hh)
 
     [[nodiscard]] bool has_no_queues() const noexcept { return local || tunnel; }
+    // Whether frames come in and go out by it at all.
+    [[nodiscard]] bool passes() const noexcept
+    {
+        return admin_up && tree == tree_state::forwarding;
+    }
     // Whether L2 switching takes nothing from this port to that one.
     [[nodiscard]] bool is_apart_from(const port_config& other) const noexcept
     {
@@ -102,7 +117,7 @@ struct port_config {
     // Whether L2 switching may send it what came from another port of its bridge.
     [[nodiscard]] bool takes(vlan_id of, const port_config& from) const noexcept
     {
-        return admin_up && vlan.carries(of) && !from.is_apart_from(*this);
+        return passes() && vlan.carries(of) && !from.is_apart_from(*this);
     }
 };
 
@@ -113,7 +128,8 @@ struct snapshot {
     // The switch's own addresses, and whose packets to them are tunnels'; null: none.
     std::shared_ptr<const endpoint::config> endpoint{};
     std::shared_ptr<const tunnel::table> tunnels{};
-    std::shared_ptr<const tap_set> taps; // null: nobody watches, and there are no mirrors
+    std::shared_ptr<const tap_set> taps;   // null: nobody watches, and there are no mirrors
+    std::shared_ptr<bpdu_channel> bpdus{}; // null: spanning tree runs on no bridge
 
     [[nodiscard]] const port_config* port(port_index index) const noexcept
     {

@@ -324,7 +324,7 @@ void tapper::send_to_vlan(const tap& t, std::span<packet* const> packets, const 
     }
     for (const port_index member : bridge->members) {
         const port_config& port = *config_->ports[to_index(member)];
-        if (port.admin_up && port.vlan.carries(t.output_vlan)) {
+        if (port.passes() && port.vlan.carries(t.output_vlan)) {
             send(t, std::span{fit}.first(count), port, out);
         }
     }

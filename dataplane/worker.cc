@@ -2,6 +2,7 @@
 // The poll loop, delivery by destination, and hand-over between workers.
 #include "dataplane/worker.hh"
 
+#include "dataplane/bpdu_channel.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/forward.hh"
 #include "dataplane/offload.hh"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -106,6 +108,7 @@ published::published(std::unique_ptr<const snapshot> s, const engine& e)
             plan.may_sleep = plan.may_sleep && (source.wakes || source.queue->may_wait());
         }
         plan.order = poll_order{patient, now, e.tsc_hz_};
+        plan.extras = !plan.shapers.empty() || config->bpdus;
     }
     for (worker_plan& plan : plans) {
         for (worker_plan::sink& sink : plan.sinks) {
@@ -230,8 +233,9 @@ void worker::run() noexcept
         if (const std::uint64_t waits = now.plan->order.take_waits(); waits > 0) [[unlikely]] {
             flows_.entries().counters.waits.add(waits);
         }
-        if (!now.plan->shapers.empty()) [[unlikely]] {
+        if (now.plan->extras) [[unlikely]] {
             busy = release_waiting(now) || busy;
+            busy = send_bpdus(now) || busy;
         }
         if (carrier_.due(tsc)) [[unlikely]] {
             look_at_waiting(now);
@@ -310,7 +314,11 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     if (source.port->ingress) [[unlikely]] {
         b.count = source.port->ingress->take(index_, b.packets(), now.tsc);
         for (const packet_slot& p : std::span{b.slots}.subspan(b.count, received - b.count)) {
-            counters.drop(drop_reason::ingress_policed, p);
+            // A port that is given too much must not be taken for one without a bridge behind it.
+            if (!source.port->guard || !source.port->admin_up ||
+                !inspector_.take_bpdu(p, {*now.config, *source.port, counters, now.tsc})) {
+                counters.drop(drop_reason::ingress_policed, p);
+            }
         }
     }
     if (taps_.active() && !show_received(b, *source.port, now)) [[unlikely]] {
@@ -569,6 +577,50 @@ void worker::transmit(std::span<packet* const> packets, ports::tx_queue& queue,
     }
 }
 
+// Past VLANs, limits and the shaper: they are the link's, and no port may be without them.
+bool worker::send_bpdus(const iteration& now) noexcept
+{
+    bpdu_channel* const channel = now.config->bpdus.get();
+    if (channel == nullptr) {
+        return false;
+    }
+    bool sent = false;
+    while (const bpdu_channel::outgoing* const next = channel->next_to_send(index_)) {
+        sent = true;
+        const port_config* const port = now.config->port(next->port);
+        if (port == nullptr || port->incarnation != next->incarnation || !port->admin_up) {
+            channel->sent(index_);
+            continue;
+        }
+        port_counters& counters = port_counters_[to_index(port->index)];
+        burst_->clear();
+        packet_slot& p = burst_->slots[burst_->count++];
+        static_cast<packet&>(p) = {};
+        p.data = p.head.data();
+        std::memcpy(p.data, next->bytes.data(), next->bytes.size());
+        p.length = p.head_length = bpdu_channel::frame_bytes;
+        p.in_port = port->index;
+        p.tagged = as_it_is;
+        p.destinations = 1;
+        channel->sent(index_);
+        packet* const one = &p;
+        const std::span<packet* const> packets{&one, 1};
+        if (taps_.active()) {
+            to_mirror out{*this, now};
+            taps_.sent(packets, *port, engine_.settings_.pool, out);
+        }
+        for (const queue_config& q : port->queues) {
+            if (q.worker == index_ && q.tx != nullptr) {
+                const queue_in_turn own{counters, q.counters.get()};
+                q.tx->transmit(packets,
+                               {now.tsc, engine_.settings_.pool, &counters, &notifications_});
+                break;
+            }
+        }
+    }
+    return sent;
+}
+
 // Counts what stays remote: at its sender if that is to blame, the first time; else at the port it
 // was to leave by.
 void worker::make_local(std::span<packet* const> packets, port_counters& counters) noexcept
@@ -724,6 +776,9 @@ bool worker::listen(const iteration& now) noexcept
         if (inbox && !inbox->empty()) {
             return false;
         }
+    }
+    if (now.config->bpdus && !now.config->bpdus->nothing_to_send(index_)) {
+        return false;
     }
     wakers_.clear();
     wakers_.push_back(

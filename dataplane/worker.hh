@@ -64,7 +64,8 @@ struct worker_plan {
     std::vector<shaped> shapers;
     std::vector<sink> sinks; // by port_index
     bool may_sleep{false};
-    bool naps{false}; // a source cannot wake its worker, which may sleep for a moment at most
+    bool extras{false}; // there are shapers, or BPDUs that control may send
+    bool naps{false};   // a source cannot wake its worker, which may sleep for a moment at most
 };
 
 // What the engine swaps: a snapshot and every worker's plan of it.
@@ -174,6 +175,8 @@ private:
                    const worker_plan::sink& to, port_counters& counters) noexcept;
     void sleep(const iteration& now) noexcept;
     [[nodiscard]] bool listen(const iteration& now) noexcept;
+    // Those of control's that leave by queues of ours; whether there were any.
+    bool send_bpdus(const iteration& now) noexcept;
     void account(std::uint64_t tsc, bool busy) noexcept;
 
     engine& engine_;

@@ -21,6 +21,10 @@ bool worker::release_waiting(const iteration& now) noexcept
             s.queue->drop_all(drop_reason::egress_disabled, counters);
             continue;
         }
+        if (!s.port->passes()) {
+            s.queue->drop_all(drop_reason::egress_blocked, counters);
+            continue;
+        }
         if (s.port->link && !s.port->link->load(std::memory_order_relaxed)) {
             s.queue->drop_all(drop_reason::receiver_not_connected, counters);
             continue;

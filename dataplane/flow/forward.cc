@@ -103,7 +103,7 @@ void runner::flood(frame_state& f, port_index from, const surroundings& around) 
     bool sent = false;
     for (const port_index member : config.bridges[to_index(around.in.bridge)]->members) {
         const port_config& port = *config.ports[to_index(member)];
-        if (member != from && port.admin_up && (in == nullptr || !in->is_apart_from(port))) {
+        if (member != from && port.passes() && (in == nullptr || !in->is_apart_from(port))) {
             (void)send(*f.p, member, around);
             sent = true;
         }
@@ -429,9 +429,11 @@ bool read(packet_slot& p, burst& b, depth deepest, key& k, header_layout& at) no
 
 void switcher::forward(burst& b, const surroundings& around) noexcept
 {
-    if (!around.in.admin_up) [[unlikely]] {
+    if (!around.in.passes()) [[unlikely]] {
+        const auto why =
+            around.in.admin_up ? drop_reason::ingress_blocked : drop_reason::ingress_disabled;
         for (const packet_slot& p : b.packets()) {
-            around.in_counters.drop(drop_reason::ingress_disabled, p);
+            around.in_counters.drop(why, p);
         }
         return;
     }

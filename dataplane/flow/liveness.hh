@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Whether a group's buckets are live: their ports are up now, by configuration and by carrier, or
-// one of another group's buckets is live.
+// Whether a group's buckets are live: their ports are up now, by configuration, spanning tree and
+// carrier, or one of another group's buckets is live.
 #pragma once
 
 #include "dataplane/flow/pipeline.hh"
@@ -37,7 +37,7 @@ private:
         const auto index = flows_.ports->index(number);
         const dataplane::port_config* const port =
             index == dataplane::no_port ? nullptr : config_.port(index);
-        return port != nullptr && port->bridge == bridge_ && port->admin_up &&
+        return port != nullptr && port->bridge == bridge_ && port->passes() &&
                (!port->link || port->link->load(std::memory_order_relaxed));
     }
     [[nodiscard]] bool of_group(std::uint32_t id, std::size_t deep) noexcept

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What workers know of the stations behind ports: the MAC and IP addresses that are bound to a
-// port, and what is done by them with what comes from it. Immutable, part of a snapshot, built by
-// control; what a worker does with it is inspector.hh's business.
+// port, and what is done by them with what comes from it; and where BPDUs go. Immutable, part of a
+// snapshot, built by control; what a worker does with it is inspector.hh's business.
 #pragma once
 
+#include "dataplane/bpdu_channel.hh"
 #include "dataplane/doorbell.hh"
 #include "dataplane/endpoint/ip_address.hh"
 #include "dataplane/policer.hh"
@@ -125,6 +126,9 @@ struct port_guard {
     std::shared_ptr<dhcp_outlet> outlet;
     std::shared_ptr<dataplane::policer> dhcp_limit;
     std::shared_ptr<std::atomic<std::uint64_t>> answered; // the bridge's; with suppresses
+    // Null: BPDUs are nobody's here.
+    std::shared_ptr<dataplane::bpdu_channel> bpdus{};
+    std::shared_ptr<dataplane::policer> bpdu_limit{}; // with it
 
     // Null: there is no such station here.
     [[nodiscard]] const station* find(dataplane::mac_address mac,

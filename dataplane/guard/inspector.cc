@@ -45,7 +45,7 @@ bool concerns(const port_guard& g, const packet& p) noexcept
 
 bool is_up(const port_config& p) noexcept
 {
-    return p.admin_up && (!p.link || p.link->load(std::memory_order_relaxed));
+    return p.passes() && (!p.link || p.link->load(std::memory_order_relaxed));
 }
 
 } // namespace
@@ -102,8 +102,13 @@ burst& inspector::inspect(burst& b, const surroundings& around, output_lists& ou
     }
     std::array<packet_slot*, burst::capacity> kept;
     std::size_t count = 0;
+    const bool takes_bpdus = around.in.guard->bpdus != nullptr;
+    const bool forwards = around.in.passes(); // else what goes on is only counted, or learned from
     for (packet_slot& p : b.packets()) {
-        if (passes(p, &b, around, &out)) {
+        if (takes_bpdus && take_bpdu(p, around)) [[unlikely]] {
+            continue;
+        }
+        if (!forwards || passes(p, &b, around, &out)) {
             kept[count++] = &p;
         }
     }
@@ -166,6 +171,25 @@ bool inspector::passes(packet_slot& p, burst* b, const surroundings& around,
         }
     }
     return !g.suppresses || out == nullptr || !answer(p, at, around, *out);
+}
+
+bool inspector::take_bpdu(const packet& p, const surroundings& around) noexcept
+{
+    // IEEE 802.1D-2004 table 7-9, and a length where others have their type.
+    constexpr std::uint64_t bridge_group = 0x0000'00c2'8001ULL;
+    constexpr std::uint16_t longest_length_field = 1500;
+    const port_guard& g = *around.in.guard;
+    if (!g.bpdus || p.head_length < ethernet_header ||
+        mac_address{load<std::uint64_t>(p.data)}.value() != bridge_group ||
+        load<be16>(p.data + ethernet_header - 2) > longest_length_field) [[likely]] {
+        return false;
+    }
+    const std::span<const packet> one{&p, 1};
+    if (g.bpdu_limit->take(worker_, one, around.tsc) == 0 ||
+        !g.bpdus->show(worker_, p, around.in, around.tsc)) {
+        around.counters.drop(drop_reason::bpdu_too_many, p);
+    }
+    return true;
 }
 
 // What control does not see goes nowhere: the client would have an address that is not bound.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // One worker's look at what comes from guarded ports, before anything else is done with it: what is
-// not from a port's own stations is dropped, DHCP is shown to control, questions for neighbours
-// that are known are answered. Nothing of it is called for other ports. Who is bound where is in
-// guard.hh, what may pass in port_security.hh.
+// not from a port's own stations is dropped, BPDUs are taken out, DHCP is shown to control,
+// questions for neighbours that are known are answered. Nothing of it is called for other ports.
+// Who is bound where is in guard.hh, what may pass in port_security.hh.
 #pragma once
 
 #include "dataplane/counters.hh"
@@ -39,6 +39,8 @@ public:
     // into `out`, and are there until the next call.
     [[nodiscard]] dataplane::burst& inspect(dataplane::burst& b, const surroundings& around,
                                             dataplane::output_lists& out) noexcept;
+    // Shows control a BPDU, and counts what cannot be shown. False: it is none, or nobody wants it.
+    bool take_bpdu(const dataplane::packet& p, const surroundings& around) noexcept;
     // Packets that came another way: moves those that may go on to the front, and returns them.
     // Nothing is answered.
     [[nodiscard]] std::span<dataplane::packet_slot*>

@@ -246,6 +246,7 @@ public:
     void stop() noexcept override {}
     ports::result<void> set_mtu(std::uint32_t mtu) override;
     bool link_up() const noexcept override;
+    std::uint64_t link_speed() const noexcept override { return link_mbps().value_or(0); }
     std::string why_lost() const override;
     ports::result<void> rename(const std::string& name) override
     {

@@ -371,6 +371,24 @@ TEST_F(forward, a_port_that_is_down_neither_sends_nor_gets)
     EXPECT_EQ(drops(1, drop_reason::egress_disabled), 1U);
 }
 
+TEST_F(forward, a_port_that_spanning_tree_blocks_neither_sends_nor_gets)
+{
+    plain(3);
+    ports_[1]->tree = dataplane::tree_state::discarding;
+    const frame f = make_frame(broadcast, a, 60);
+    EXPECT_EQ(send(0, f), (delivered{{2, {f}}}));
+    EXPECT_THAT(send(1, make_frame(broadcast, b, 60)), IsEmpty());
+    EXPECT_EQ(known(b), dataplane::no_port);
+    ports_[1]->tree = dataplane::tree_state::learning;
+    EXPECT_THAT(send(1, make_frame(broadcast, b, 60)), IsEmpty());
+    EXPECT_EQ(known(b), port_index{1});
+    EXPECT_EQ(drops(1, drop_reason::ingress_blocked), 2U);
+    EXPECT_THAT(send(0, make_frame(b, a, 60)), IsEmpty());
+    EXPECT_EQ(drops(1, drop_reason::egress_blocked), 1U);
+    ports_[1]->tree = dataplane::tree_state::forwarding;
+    EXPECT_EQ(send(0, make_frame(b, a, 60)).size(), 1U);
+}
+
 TEST_F(forward, nobody_to_flood_to_is_a_reason)
 {
     plain(1);

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// BPDUs on their way between workers and control: those that ports received, and those that control
+// sends. Bounded both ways; what spanning tree makes of them is control's business.
+#pragma once
+
+#include "dataplane/doorbell.hh"
+#include "dataplane/packet.hh"
+#include "dataplane/snapshot.hh"
+#include "dataplane/tap.hh"
+#include "dataplane/types.hh"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace strait::dataplane {
+
+class bpdu_channel {
+public:
+    static constexpr std::size_t received_bytes = std::size_t{1} << 16; // a worker's ring
+    static constexpr std::uint32_t most_bytes = 128;                    // of a frame are shown
+    static constexpr std::size_t most_waiting = 256;                    // to be sent, of a worker's
+    static constexpr std::size_t frame_bytes = 60;
+
+    // A frame that control sends by a port.
+    struct outgoing {
+        std::uint32_t incarnation; // of the port
+        port_index port;
+        std::array<std::byte, frame_bytes> bytes;
+    };
+
+    explicit bpdu_channel(std::size_t workers)
+    {
+        for (std::size_t i = 0; i < workers; ++i) {
+            received_.push_back(std::make_unique<tap_ring>(received_bytes));
+            to_send_.push_back(std::make_unique<ring>());
+        }
+        bell_.open();
+    }
+
+    // The worker. False: there was no room.
+    bool show(worker_index worker, const packet& p, const port_config& in,
+              std::uint64_t tsc) noexcept
+    {
+        if (!received_[to_index(worker)]->put(p, {.tsc = tsc, .incarnation = in.incarnation},
+                                              in.index, most_bytes)) {
+            return false;
+        }
+        bell_.ring();
+        return true;
+    }
+    // The worker; null: there is none. It stays until sent().
+    [[nodiscard]] const outgoing* next_to_send(worker_index worker) const noexcept
+    {
+        const ring& r = *to_send_[to_index(worker)];
+        const std::size_t tail = r.tail.load(std::memory_order_relaxed);
+        return tail == r.head.load(std::memory_order_acquire) ? nullptr
+                                                              : &r.frames[tail % most_waiting];
+    }
+    void sent(worker_index worker) noexcept
+    {
+        ring& r = *to_send_[to_index(worker)];
+        r.tail.store(r.tail.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    }
+    [[nodiscard]] bool nothing_to_send(worker_index worker) const noexcept
+    {
+        return next_to_send(worker) == nullptr;
+    }
+
+    // Control. By worker, in the order in which that one saw them.
+    [[nodiscard]] const std::vector<std::unique_ptr<tap_ring>>& received() const noexcept
+    {
+        return received_;
+    }
+    [[nodiscard]] doorbell& bell() noexcept { return bell_; }
+    // The worker is still to be woken. False: there was no room.
+    bool send(worker_index worker, const outgoing& frame) noexcept
+    {
+        ring& r = *to_send_[to_index(worker)];
+        const std::size_t head = r.head.load(std::memory_order_relaxed);
+        if (head - r.tail.load(std::memory_order_acquire) == most_waiting) {
+            return false;
+        }
+        r.frames[head % most_waiting] = frame;
+        r.head.store(head + 1, std::memory_order_release);
+        return true;
+    }
+
+private:
+    struct ring {
+        std::array<outgoing, most_waiting> frames;
+        alignas(64) std::atomic<std::size_t> head{0}; // control's
+        alignas(64) std::atomic<std::size_t> tail{0}; // the worker's
+    };
+
+    std::vector<std::unique_ptr<tap_ring>> received_;
+    std::vector<std::unique_ptr<ring>> to_send_;
+    doorbell bell_; // control's
+};
+
+} // namespace strait::dataplane
