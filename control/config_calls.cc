@@ -7,6 +7,7 @@
 #include "control/methods.hh"
 #include "control/multicast_json.hh"
 #include "control/parameters.hh"
+#include "control/tree_json.hh"
 
 #include <algorithm>
 #include <array>
@@ -101,6 +102,9 @@ config_calls change_bridge(const object& from, const object& to)
                    static_cast<std::int64_t>(bridge_multicast{}.table_size));
     put_difference(p, from, to, "loop_guard", json::value(name_of(bridge_request{}.loop_guard)));
     put_difference(p, from, to, "loop_hold", std::int64_t{bridge_request{}.loop_hold});
+    for (const auto& [setting, usual] : settings_object(bridge_tree{})) {
+        put_difference(p, from, to, setting, usual);
+    }
     put_difference(p, from, to, "mac", json::value(mac_of_bridge(name).to_string()));
     return {{"bridge.set", std::move(p)}};
 }
@@ -150,6 +154,9 @@ config_calls change_port(const object& from, const object& to)
     put_difference(p, from, to, "mcast_limit", std::int64_t{multicast::port_settings{}.limit});
     put_difference(p, from, to, "port_security", false);
     put_difference(p, from, to, "dhcp_trust", false);
+    for (const auto& [setting, usual] : settings_object(port_tree{})) {
+        put_difference(p, from, to, setting, usual);
+    }
     return {{"port.set", std::move(p)}};
 }
 

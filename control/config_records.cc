@@ -10,6 +10,7 @@
 #include "control/method_table.hh"
 #include "control/multicast_json.hh"
 #include "control/parameters.hh"
+#include "control/tree_json.hh"
 #include "dataplane/conntrack/store.hh"
 #include "dataplane/shaper.hh"
 
@@ -34,21 +35,31 @@ object without(object record, const object& defaults)
     return record;
 }
 
+// One behind the other.
+object with(object record, const object& more)
+{
+    for (const auto& [name, value] : more) {
+        record[name] = value;
+    }
+    return record;
+}
+
 const object& bridge_defaults()
 {
-    static const object all{
-        {"forward_bpdu", false},
-        {"mac_ageing", std::int64_t{bridge_request{}.mac_ageing}},
-        {"mac_table_size", std::int64_t{65536}},
-        {"flow_limit", std::int64_t{usual_flow_limit_of_bridges}},
-        {"dhcp_snooping", false},
-        {"neigh_suppress", false},
-        {"mcast_snooping", false},
-        {"mcast_drop_unregistered", false},
-        {"mcast_ageing", std::int64_t{bridge_multicast{}.ageing}},
-        {"mcast_table_size", static_cast<std::int64_t>(bridge_multicast{}.table_size)},
-        {"loop_guard", name_of(bridge_request{}.loop_guard)},
-        {"loop_hold", std::int64_t{bridge_request{}.loop_hold}}};
+    static const object all =
+        with({{"forward_bpdu", false},
+              {"mac_ageing", std::int64_t{bridge_request{}.mac_ageing}},
+              {"mac_table_size", std::int64_t{65536}},
+              {"flow_limit", std::int64_t{usual_flow_limit_of_bridges}},
+              {"dhcp_snooping", false},
+              {"neigh_suppress", false},
+              {"mcast_snooping", false},
+              {"mcast_drop_unregistered", false},
+              {"mcast_ageing", std::int64_t{bridge_multicast{}.ageing}},
+              {"mcast_table_size", static_cast<std::int64_t>(bridge_multicast{}.table_size)},
+              {"loop_guard", name_of(bridge_request{}.loop_guard)},
+              {"loop_hold", std::int64_t{bridge_request{}.loop_hold}}},
+             settings_object(bridge_tree{}));
     return all;
 }
 
@@ -82,7 +93,7 @@ object port_defaults()
     for (const std::string_view what : storm_limit_names) {
         all[what] = 0;
     }
-    return all;
+    return with(std::move(all), settings_object(port_tree{}));
 }
 
 object class_record(const std::string& port, std::size_t number, const dataplane::shaper_class& c)
@@ -146,6 +157,7 @@ void put_settings(object& to, const virtual_switch::port& p)
     to["mcast_limit"] = std::int64_t{groups.limit};
     to["port_security"] = p.config->port_security;
     to["dhcp_trust"] = p.config->dhcp_trusted;
+    to = with(std::move(to), settings_object(p.tree));
 }
 
 std::string joined(const std::vector<std::string>& words, char between)
@@ -215,7 +227,7 @@ void list_bridges(const config_sources& from, const config_sink& take)
                  {"loop_guard", name_of(b.loop_guard)},
                  {"loop_hold", std::int64_t{b.loop_hold}},
                  {"mac", b.mac.to_string()}};
-        take(normal_bridge(r));
+        take(normal_bridge(with(std::move(r), settings_object(b.tree_settings))));
     }
 }
 

@@ -55,9 +55,15 @@ std::string_view name_of(event_kind kind) noexcept
     case event_kind::mac_held:
         return "mac_held";
     case event_kind::macs_moved:
+        return "macs_moved";
+    case event_kind::rstp_root_changed:
+        return "rstp_root_changed";
+    case event_kind::rstp_role_changed:
+        return "rstp_role_changed";
+    case event_kind::rstp_topology_changed:
         break;
     }
-    return "macs_moved";
+    return "rstp_topology_changed";
 }
 
 void event_log::add(event_kind kind, std::string bridge, std::string port,

@@ -34,11 +34,14 @@ enum class event_kind : std::uint8_t {
     link_down,
     guest_attached, // its VMM has connected, or its driver where there is no VMM between
     guest_left,
-    port_flapping, // so many more of these four, which are not told one by one
-    mac_moved,     // learned on another port than before
-    mac_flapping,  // so often in a moment that there is a loop, or that two have the same MAC
-    mac_held,      // that, and it stays where it was, for a time
-    macs_moved,    // so many more moves, which are not told one by one
+    port_flapping,     // so many more of these four, which are not told one by one
+    mac_moved,         // learned on another port than before
+    mac_flapping,      // so often in a moment that there is a loop, or that two have the same MAC
+    mac_held,          // that, and it stays where it was, for a time
+    macs_moved,        // so many more moves, which are not told one by one
+    rstp_root_changed, // another bridge is the root, or the way there begins elsewhere
+    rstp_role_changed, // of a port in the spanning tree
+    rstp_topology_changed,
 };
 // "port_added"
 [[nodiscard]] std::string_view name_of(event_kind kind) noexcept;

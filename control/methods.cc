@@ -15,6 +15,7 @@
 #include "control/methods_parts.hh"
 #include "control/methods_queues.hh"
 #include "control/methods_shaper.hh"
+#include "control/methods_tree.hh"
 #include "dataplane/types.hh"
 
 #include <array>
@@ -199,6 +200,9 @@ std::vector<result_member> bridge_members()
         {"loop_guard", "string", "off, report or damp"},
         {"loop_hold", "integer", "seconds for which damp holds a MAC"},
         {"mac_holds", "integer", "how often one was held"},
+        {"rstp_settings", "object", "what was set of spanning tree, by its parameters' names"},
+        {"rstp", "object", "the spanning tree as rstp.show tells of it; null where it does not run",
+         true},
     };
 }
 
@@ -232,6 +236,9 @@ std::vector<result_member> port_members()
          "of multicast: router (auto, on or off), flood, flood_reports, fast_leave and limit"},
         {"port_security", "boolean", "whether only what is bound to it may be sent"},
         {"dhcp_trust", "boolean", "whether DHCP servers may be there"},
+        {"rstp_settings", "object",
+         "what was set of spanning tree, by its parameters' names; null where it cannot run", true},
+        {"rstp", "object", "its part in the spanning tree, as rstp.show tells of it", true},
         {"shape", "object", "rate that packets to it wait for: kbps and burst_kbit", true},
         {"options", "object", "what the port was made with"},
         {"queues", "array", "its queue pairs, each with the worker that serves it"},
@@ -273,7 +280,8 @@ std::vector<method> bridge_methods()
                   .maximum = 1'048'576},
                  flow_limit(),
                  own_mac()} +
-             loop_settings() + bridge_guard_settings() + bridge_multicast_settings(),
+             loop_settings() + bridge_guard_settings() + bridge_multicast_settings() +
+             bridge_tree_settings(),
          .result = bridge_members()},
         {.name = "bridge.del",
          .summary = "Remove a bridge",
@@ -292,7 +300,8 @@ std::vector<method> bridge_methods()
                  bridge_name(),
                  flag("forward_bpdu", "flood reserved multicast (STP, LACP, LLDP) like any other"),
                  ageing(), flow_limit(), own_mac()} +
-             loop_settings() + bridge_guard_settings() + bridge_multicast_settings(),
+             loop_settings() + bridge_guard_settings() + bridge_multicast_settings() +
+             bridge_tree_settings(),
          .result = bridge_members()},
         {.name = "bridge.list",
          .summary = "List the bridges",
@@ -427,7 +436,7 @@ std::vector<method> port_methods()
                                      .minimum = 1,
                                      .maximum = 65279}} +
              port_settings() + rate_settings() + shape_settings() + port_guard_settings() +
-             port_multicast_settings() +
+             port_multicast_settings() + port_tree_settings() +
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
@@ -459,6 +468,7 @@ std::vector<method> port_methods()
          .parameters =
              std::vector<parameter>{port_name()} + port_settings() + rate_settings() +
              shape_settings() + port_guard_settings() + port_multicast_settings() +
+             port_tree_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
          .result = port_members()},
         {.name = "port.show",
@@ -632,11 +642,12 @@ const method_table& methods()
 {
     static const method_table all = [] {
         method_table list = bridge_methods();
-        for (auto part : {port_methods(), mac_methods(), multicast_methods(), binding_methods(),
-                          endpoint_methods(), xen_methods(), option_methods(), flow_methods(),
-                          group_methods(), meter_methods(), capture_methods(), mirror_methods(),
-                          acl_methods(), shaper_methods(), connection_methods(), config_methods(),
-                          event_methods(), queue_methods(), other_methods()}) {
+        for (auto part :
+             {port_methods(),    mac_methods(),      multicast_methods(), tree_methods(),
+              binding_methods(), endpoint_methods(), xen_methods(),       option_methods(),
+              flow_methods(),    group_methods(),    meter_methods(),     capture_methods(),
+              mirror_methods(),  acl_methods(),      shaper_methods(),    connection_methods(),
+              config_methods(),  event_methods(),    queue_methods(),     other_methods()}) {
             list.insert(list.end(), part.begin(), part.end());
         }
         return list;

@@ -15,6 +15,7 @@
 #include "control/print_options.hh"
 #include "control/print_parts.hh"
 #include "control/print_shaper.hh"
+#include "control/print_tree.hh"
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -480,6 +481,9 @@ std::string to_text(const method& m, const json::value& result)
     }
     if (m.name == "mac.list") {
         return macs_text(as_object(result));
+    }
+    if (m.name == "rstp.show") {
+        return trees_text(result);
     }
     if (m.name == "mcast.list") {
         return groups_of_multicast_text(as_object(result));

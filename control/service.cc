@@ -4,6 +4,7 @@
 
 #include "control/multicast_json.hh"
 #include "control/parameters.hh"
+#include "control/tree_json.hh"
 #include "dataplane/shaper.hh"
 
 #include <boost/json/array.hpp>
@@ -300,6 +301,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_port_methods();
     add_mac_methods();
     add_multicast_methods();
+    add_tree_methods();
     add_xen_methods();
     add_binding_methods();
     add_endpoint_methods();
@@ -405,7 +407,9 @@ json::object service::describe(const virtual_switch::bridge& b) const
             {"mcast", describe_groups(b)},
             {"loop_guard", name_of(b.loop_guard)},
             {"loop_hold", b.loop_hold},
-            {"mac_holds", macs.holds()}};
+            {"mac_holds", macs.holds()},
+            {"rstp_settings", settings_object(b.tree_settings)},
+            {"rstp", describe_tree(switch_, b)}};
 }
 
 json::object service::describe(const virtual_switch::port& p) const
@@ -443,6 +447,10 @@ json::object service::describe(const virtual_switch::port& p) const
             {"mcast", to_json(p.config->multicast)},
             {"port_security", p.config->port_security},
             {"dhcp_trust", p.config->dhcp_trusted},
+            {"rstp_settings", virtual_switch::may_have_tree(p.request.type)
+                                  ? json::value(settings_object(p.tree))
+                                  : json::value(nullptr)},
+            {"rstp", describe_tree(switch_, p)},
             {"shape", to_json(shaping_of(p))},
             {"options", p.request.options},
             {"queues", std::move(queues)},
@@ -475,6 +483,7 @@ service::result service::bridge_add(const object& p)
     request.dhcp_snooping = is_set(p, "dhcp_snooping");
     request.neigh_suppress = is_set(p, "neigh_suppress");
     request.multicast = multicast_of(p, request.multicast);
+    request.tree = tree_of(p, request.tree);
     request.loop_guard = loop_guard_of(p).value_or(request.loop_guard);
     request.loop_hold = number_as<dataplane::seconds_t>(p, "loop_hold").value_or(request.loop_hold);
     const auto mac = own_mac(p);
@@ -528,6 +537,7 @@ service::result service::bridge_set(const object& p)
         const bridge_multicast& before = there->second.multicast;
         const bridge_multicast now = multicast_of(p, before);
         change.multicast = now == before ? std::nullopt : std::optional{now};
+        change.tree = tree_of(p, there->second.tree_settings);
     }
     change.loop_guard = loop_guard_of(p);
     change.loop_hold = number_as<dataplane::seconds_t>(p, "loop_hold");
@@ -571,6 +581,7 @@ service::result service::port_add(const object& p)
     request.isolated = is_set(p, "isolated");
     request.mac_limit = number_as<std::uint32_t>(p, "mac_limit").value_or(0);
     request.multicast = multicast_of(p, request.multicast);
+    request.tree = tree_of(p, request.tree);
     request.port_security = is_set(p, "port_security");
     request.dhcp_trusted = is_set(p, "dhcp_trust");
     auto shaped = shape(p, {});
@@ -653,6 +664,7 @@ service::result service::port_set(const object& p)
         change.egress = rate(p, "egress", there->second.egress);
         change.storm = storm(p, there->second.storm);
         change.multicast = multicast_of(p, there->second.config->multicast);
+        change.tree = tree_of(p, there->second.tree);
         auto shaped = shape(p, shaping_of(there->second));
         if (shaped.has_error()) {
             return shaped.error();

@@ -47,6 +47,7 @@ private:
     void add_port_methods();
     void add_mac_methods();
     void add_multicast_methods();
+    void add_tree_methods();
     void add_xen_methods();
     void add_binding_methods();
     void add_endpoint_methods();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // straitd: puts the parts together, in the order in which they need one another.
+#include "control/bpdu_listener.hh"
 #include "control/cli.hh"
 #include "control/config_file.hh"
 #include "control/configuration.hh"
@@ -302,6 +303,7 @@ int serve(const daemon_options& options, const run_dir& folder,
     }
     const watch looking{io, sw, methods.configuration()};
     const dhcp_listener snooping{io, sw};
+    const bpdu_listener trees{io, sw};
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started);
     log(log_level::info, "straitd",

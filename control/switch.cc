@@ -51,7 +51,8 @@ virtual_switch::virtual_switch(dataplane::engine& engine, std::map<std::string, 
     : engine_{engine},
       types_{std::move(types)},
       retired_flows_{engine},
-      dhcp_{std::make_shared<guard::dhcp_outlet>(engine.worker_count())}
+      dhcp_{std::make_shared<guard::dhcp_outlet>(engine.worker_count())},
+      bpdus_{std::make_shared<dataplane::bpdu_channel>(engine.worker_count())}
 {}
 
 virtual_switch::~virtual_switch()
@@ -70,6 +71,10 @@ std::unique_ptr<dataplane::snapshot> virtual_switch::draft() const
 void virtual_switch::publish(std::unique_ptr<snapshot> next, bool moves_queues)
 {
     ++version_;
+    next->bpdus =
+        std::ranges::any_of(bridges_, [](const auto& b) { return b.second.tree_settings.runs; })
+            ? bpdus_
+            : nullptr;
     put_guards(*next);
     put_taps(*next);
     if (holding_back_) {
@@ -165,6 +170,9 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     if (bridges_.contains(request.name)) {
         return failure{failure_kind::exists, "bridge " + request.name + " exists already"};
     }
+    if (auto why = refuse_tree(request.tree, request.forward_bpdu)) {
+        return std::move(*why);
+    }
     std::size_t index = 0;
     while (index < used_bridges_.size() && used_bridges_[index]) {
         ++index;
@@ -207,6 +215,7 @@ outcome<void> virtual_switch::add_bridge(const bridge_request& request)
     if (bridge_comes_) {
         bridge_comes_(bridges_.at(request.name));
     }
+    start_or_stop_tree(bridges_.at(request.name), request.tree);
     events_.add(event_kind::bridge_added, request.name);
     log(log_level::info, "control", "bridge " + request.name + " added");
     return {};
@@ -219,6 +228,10 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
         return find_bridge(name).error();
     }
     bridge& b = found->second;
+    if (auto why = refuse_tree(change.tree.value_or(b.tree_settings),
+                               change.forward_bpdu.value_or(b.config->forward_bpdu))) {
+        return std::move(*why);
+    }
     if (change.forward_bpdu || change.dhcp_snooping || change.neigh_suppress || change.multicast) {
         auto config = std::make_shared<bridge_config>(*b.config);
         config->forward_bpdu = change.forward_bpdu.value_or(config->forward_bpdu);
@@ -237,7 +250,12 @@ outcome<void> virtual_switch::set_bridge(const std::string& name, const bridge_c
         publish_endpoints();
         forget_own_macs(b);
         keep_own_macs(b);
+        if (b.tree) {
+            b.tree->set_address(b.mac);
+            settle_tree(b);
+        }
     }
+    start_or_stop_tree(b, change.tree.value_or(b.tree_settings));
     if (change.mac_ageing) {
         b.config->macs->set_ageing(*change.mac_ageing);
     }
@@ -449,6 +467,12 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     if (auto why = refuse_isolation(request.name, request.type == local_type, request.isolated)) {
         return std::move(*why);
     }
+    if (auto why = refuse_tree(request, request.tree)) {
+        return std::move(*why);
+    }
+    if (auto why = refuse_tree_number(request.bridge, request.name, request.tree)) {
+        return std::move(*why);
+    }
     port p;
     p.request = request;
     p.claims = std::move(claims);
@@ -478,6 +502,11 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     p.egress = request.egress;
     p.storm = request.storm;
     p.mac_limit = request.mac_limit;
+    p.tree = request.tree;
+    p.config = config; // for has_tree()
+    config->takes_bpdus = has_tree(on->second, p);
+    config->tree =
+        config->takes_bpdus ? dataplane::tree_state::discarding : dataplane::tree_state::forwarding;
     on->second.config->macs->set_limit(*index, p.mac_limit);
     config->ingress = make_policer(p.ingress);
     config->egress = make_policer(p.egress);
@@ -514,6 +543,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
         publish_endpoints();
     }
     number_ports(on->second);
+    look_at_tree_port(on->second, ports_.at(request.name));
+    settle_tree(on->second);
     return {};
 }
 
@@ -588,6 +619,7 @@ void virtual_switch::withdraw(const port& p)
     }
     used_ports_.reset(to_index(index));
     dhcp_limits_.erase(p.config->incarnation);
+    bpdu_limits_.erase(p.config->incarnation);
     p.device->forget();
 }
 
@@ -606,11 +638,15 @@ outcome<void> virtual_switch::remove_port(const std::string& name)
     if (port_goes_) {
         port_goes_(found->second);
     }
+    if (on.tree && found->second.tree_number != 0) {
+        on.tree->remove_port(found->second.tree_number);
+    }
     ports_.erase(found);
     std::erase_if(static_macs_, [&name](const auto& m) { return m.second == name; });
     bindings_.remove_port(name);
     snooper_.forget_port(name);
     number_ports(on);
+    settle_tree(on);
     log(log_level::info, "control", "port " + name + " removed" + waited);
     return {};
 }
@@ -721,6 +757,14 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
             return std::move(*why);
         }
     }
+    if (change.tree) {
+        if (auto why = refuse_tree(p.request, *change.tree)) {
+            return std::move(*why);
+        }
+        if (auto why = refuse_tree_number(p.request.bridge, name, *change.tree)) {
+            return std::move(*why);
+        }
+    }
     auto config = std::make_shared<port_config>(*p.config);
     config->vlan = vlan.policy();
     config->admin_up = change.admin_up.value_or(config->admin_up);
@@ -776,6 +820,9 @@ outcome<void> virtual_switch::set_port(const std::string& name, const port_chang
     if (forget) {
         forget_learned(p);
     }
+    p.tree = change.tree.value_or(p.tree);
+    look_at_tree_port(bridges_.at(p.request.bridge), p);
+    settle_tree(bridges_.at(p.request.bridge));
     const std::size_t gone = remove_static_macs_not_carried(p);
     log(log_level::info, "control",
         "port " + name + " changed" +
@@ -814,6 +861,7 @@ void virtual_switch::look_at_links(steady_time now)
         look_at_guests(p, now);
         const bool up = p.device->link_up();
         if (up == p.link_up) {
+            look_at_tree_port(bridges_.at(p.request.bridge), p); // its speed may be another
             continue;
         }
         p.link_up = up;
@@ -823,6 +871,10 @@ void virtual_switch::look_at_links(steady_time now)
         }
         tell_of_guest(p, up ? event_kind::link_up : event_kind::link_down, now);
         log(log_level::info, "control", "port " + name + ": link " + (up ? "up" : "down"));
+        look_at_tree_port(bridges_.at(p.request.bridge), p);
+    }
+    for (auto& [name, b] : bridges_) {
+        settle_tree(b);
     }
 }
 

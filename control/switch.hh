@@ -11,7 +11,9 @@
 #include "control/event_log.hh"
 #include "control/failure.hh"
 #include "control/log.hh"
+#include "control/stp/bridge.hh"
 #include "control/tap_request.hh"
+#include "dataplane/bpdu_channel.hh"
 #include "dataplane/engine.hh"
 #include "dataplane/guard/guard.hh"
 #include "dataplane/multicast/group_table.hh"
@@ -63,6 +65,21 @@ struct bridge_multicast {
     bool operator==(const bridge_multicast&) const noexcept = default;
 };
 
+// What an operator says of spanning tree on a bridge, and on a port.
+struct bridge_tree {
+    bool runs{false};
+    stp::bridge_settings settings{};
+
+    bool operator==(const bridge_tree&) const noexcept = default;
+};
+struct port_tree {
+    bool runs{true};         // where it runs on the bridge, and can on such a port
+    std::uint16_t number{0}; // in the port's identifier; 0: any
+    stp::port_settings settings{};
+
+    bool operator==(const port_tree&) const noexcept = default;
+};
+
 struct port_request {
     std::string name;
     std::string bridge;
@@ -81,6 +98,7 @@ struct port_request {
     bool dhcp_trusted{false};
     std::optional<dataplane::shaping> shaping{};
     multicast::port_settings multicast{};
+    port_tree tree{};
 };
 
 // What is not set stays.
@@ -99,6 +117,7 @@ struct port_change {
     std::optional<bool> dhcp_trusted{};
     std::optional<dataplane::shaping> shaping{};
     std::optional<multicast::port_settings> multicast{};
+    std::optional<port_tree> tree{};
 };
 
 // What is done about a MAC that moves between ports all the time, as a loop makes it.
@@ -125,6 +144,7 @@ struct bridge_request {
     bridge_multicast multicast{};
     control::loop_guard loop_guard{control::loop_guard::report};
     dataplane::seconds_t loop_hold{30};
+    bridge_tree tree{};
 };
 
 struct bridge_change {
@@ -137,6 +157,7 @@ struct bridge_change {
     std::optional<bridge_multicast> multicast{};
     std::optional<control::loop_guard> loop_guard{};
     std::optional<dataplane::seconds_t> loop_hold{}; // at least 1
+    std::optional<bridge_tree> tree{};
 };
 
 // How the switch makes ports of one type.
@@ -192,6 +213,12 @@ public:
         bridge_flows::totals flows_told{};
         line_limit flows_tell{1, told_window};
         bridge_multicast multicast{};
+        bridge_tree tree_settings{};
+        std::unique_ptr<stp::bridge> tree{}; // null: it does not run
+        // What events have told of it.
+        stp::bridge_id told_root{};
+        stp::port_number told_root_port{0};
+        line_limit trees_told{most_told, told_window};
     };
     struct port {
         port_request request; // as it was made
@@ -213,6 +240,9 @@ public:
         std::uint32_t mac_limit; // 0: none
         std::unique_ptr<ports::port> device;
         std::shared_ptr<dataplane::shaper> shaper; // null: it never had a rate to wait for
+        port_tree tree;
+        stp::port_number tree_number{0};          // 0: spanning tree does not run on it
+        stp::role told_role{stp::role::disabled}; // by events
         std::map<std::size_t, dataplane::worker_index> pins{}; // by queue pair
         // By queue pair, as measured last: its cycles then, and its part of its worker's time
         // before; none: not yet.
@@ -383,6 +413,18 @@ public:
     port_totals clear_counters(const std::string& name);
     [[nodiscard]] dataplane::engine& engine() const noexcept { return engine_; }
 
+    // BPDUs that came; true: more may be there. Rung when some come.
+    [[nodiscard]] bool look_at_bpdus();
+    [[nodiscard]] dataplane::doorbell& bpdu_bell() noexcept { return bpdus_->bell(); }
+    // Once a second.
+    void look_at_trees();
+    // Has a port find out anew whether its peer speaks RSTP.
+    outcome<void> check_migration(const std::string& name);
+    // Of a port that spanning tree runs on; nothing: it does not.
+    [[nodiscard]] std::optional<stp::port_view> tree_of(const port& p) const;
+    // Whether it can run on ports of this type.
+    [[nodiscard]] static bool may_have_tree(std::string_view type) noexcept;
+
     // Notices links and guests that came or went: tells of them and forgets what was learned on a
     // lost link.
     void look_at_links(steady_time now = std::chrono::steady_clock::now());
@@ -442,6 +484,24 @@ private:
                               const bridge_multicast& before);
     // What was learned on a port that is not what it was.
     void forget_learned(const port& p) const;
+    // What is wrong with it, as a sentence.
+    [[nodiscard]] static std::optional<failure> refuse_tree(const bridge_tree& t, bool forwards);
+    [[nodiscard]] static std::optional<failure> refuse_tree(const port_request& request,
+                                                            const port_tree& t);
+    [[nodiscard]] std::optional<failure> refuse_tree_number(const std::string& bridge,
+                                                            const std::string& port,
+                                                            const port_tree& t) const;
+    void start_or_stop_tree(bridge& b, const bridge_tree& to);
+    // Whether it runs there now, by all that has a say in it.
+    [[nodiscard]] bool has_tree(const bridge& b, const port& p) const;
+    [[nodiscard]] stp::port_number free_tree_number(const bridge& b, const port& p) const;
+    // Enters the port into its bridge's tree, takes it out, or tells that of what has changed.
+    void look_at_tree_port(bridge& b, port& p);
+    // Puts into effect what came of it.
+    void settle_tree(bridge& b);
+    void tell_of_tree(bridge& b);
+    void send_bpdu(const bridge& b, stp::port_number number, const stp::bpdu& message);
+    [[nodiscard]] port* find_tree_port(const bridge& b, stp::port_number number);
     void keep_own_macs(const bridge& b);
     void forget_own_macs(const bridge& b);
 
@@ -483,6 +543,8 @@ private:
     dhcp_snooper snooper_;
     std::shared_ptr<guard::dhcp_outlet> dhcp_;
     std::map<std::uint32_t, std::shared_ptr<dataplane::policer>> dhcp_limits_; // by incarnation
+    std::shared_ptr<dataplane::bpdu_channel> bpdus_;
+    std::map<std::uint32_t, std::shared_ptr<dataplane::policer>> bpdu_limits_; // likewise
     using mac_place = std::tuple<std::string, std::uint16_t, std::uint64_t>;   // bridge, VLAN, MAC
     std::map<mac_place, std::string> static_macs_;                             // their ports
     std::bitset<dataplane::max_ports> used_ports_;

@@ -59,7 +59,10 @@ void virtual_switch::put_guards(snapshot& next)
         if (!b) {
             continue;
         }
-        const bool guarded = guards(*b, next);
+        const bool tree = std::ranges::any_of(b->members, [&next](dataplane::port_index i) {
+            return next.ports[to_index(i)]->takes_bpdus;
+        });
+        const bool guarded = guards(*b, next) || tree;
         std::vector<guard::directory::neighbour> neighbours;
         std::vector<guard::directory::owner> owners;
         for (const dataplane::port_index i : b->members) {
@@ -117,6 +120,15 @@ virtual_switch::make_guard(const port_config& p, const bridge_config& on,
         }
         out->dhcp_limit = limit;
     }
+    if (p.takes_bpdus) {
+        constexpr dataplane::port_rate bpdu_rate{.packets = 100};
+        out->bpdus = bpdus_;
+        auto& limit = bpdu_limits_[p.incarnation];
+        if (!limit) {
+            limit = make_policer(bpdu_rate);
+        }
+        out->bpdu_limit = limit;
+    }
     out->open = out->dhcp == guard::dhcp_role::snooped;
     out->full = bindings_.is_full(p.name);
     if (const auto* const stations = bindings_.of(p.name)) {
@@ -134,7 +146,8 @@ virtual_switch::make_guard(const port_config& p, const bridge_config& on,
             }
         }
     }
-    const bool looks = out->security || out->suppresses || out->dhcp != guard::dhcp_role::none;
+    const bool looks =
+        out->security || out->suppresses || out->bpdus || out->dhcp != guard::dhcp_role::none;
     return looks ? out : nullptr;
 }
 
