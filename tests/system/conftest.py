@@ -95,6 +95,9 @@ class Lab:
     def dummy_ovs(self, *arguments, **options):
         return self._make(parts.DummyOvs, *arguments, **options)
 
+    def netdev_ovs(self, *arguments, **options):
+        return self._make(parts.NetdevOvs, *arguments, **options)
+
     def close(self):
         failures = []
         while self._open:

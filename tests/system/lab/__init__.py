@@ -17,6 +17,7 @@ from .host import Host, Ping, Stream
 from .kvm import KvmGuest, KvmMachine, QemuKvmGuest, StraitctlGuest, VmmGuest
 from .machine import Machine, MachineSwitch
 from .marks import Marks
+from .netdev_ovs import NetdevOvs
 from .netns import Netns, Wire
 from .nics import NicMachine
 from .ovs import MachineOvs
@@ -30,7 +31,7 @@ __all__ = [
     "BadSwitch", "BareGuest", "Container", "DummyOvs", "FlowsRefused", "Guest", "Host",
     "KernelBackend",
     "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
-    "MachineTestpmd", "Marks", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
+    "MachineTestpmd", "Marks", "NetdevOvs", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
     "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",
     "Switch", "TOOLS", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch",
     "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
