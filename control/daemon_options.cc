@@ -41,8 +41,8 @@ const method_table& options()
               .form = "a path"},
              {.name = "workers",
               .kind = kind::text,
-              .help = "CPUs that poll, one worker each, like 1 or 2-5 or 0,1,0,1; the last allowed "
-                      "CPU unless given",
+              .help = "CPUs that poll, one worker each, like 1 or 2-5 or 0,1,0,1; the last "
+                      "isolated CPU unless given, or the last allowed one",
               .placeholder = "CPULIST",
               .maximum = longest_text,
               .form = "a list of CPUs"},

@@ -202,16 +202,6 @@ std::string file_prefix(const std::string& run_dir)
     return "strait-" + std::to_string(std::hash<std::string>{}(run_dir));
 }
 
-unsigned choose_main_cpu(const std::vector<unsigned>& allowed, const std::vector<unsigned>& workers)
-{
-    for (const unsigned cpu : allowed) {
-        if (std::find(workers.begin(), workers.end(), cpu) == workers.end()) {
-            return cpu;
-        }
-    }
-    return allowed.front();
-}
-
 // Packets that memory allows, a part of it left to drivers and the vhost library.
 unsigned pool_size(unsigned memory_mib)
 {
@@ -259,8 +249,8 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
     }
     std::unique_ptr<eal> self{new eal};
     self->cpus_ = settings.worker_cpus;
-    self->main_cpu_ =
-        settings.main_cpu.value_or(choose_main_cpu(allowed_cpus(), settings.worker_cpus));
+    self->main_cpu_ = settings.main_cpu.value_or(
+        default_main_cpu(isolated_cpus(), allowed_cpus(), settings.worker_cpus));
     std::set<unsigned> different{settings.worker_cpus.begin(), settings.worker_cpus.end()};
     different.insert(self->main_cpu_);
     self->share_cpus_ = different.size() < settings.worker_cpus.size() + 1;

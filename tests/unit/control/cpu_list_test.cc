@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace strait::control {
 namespace {
 
@@ -34,7 +36,26 @@ TEST(cpu_list, is_written_short)
 {
     EXPECT_EQ(to_cpu_list({0, 1, 2, 3, 6, 8, 9}), "0-3,6,8-9");
     EXPECT_EQ(to_cpu_list({}), "");
-    EXPECT_FALSE(allowed_cpus().empty());
+}
+
+TEST(cpu_list, of_this_process_is_left_as_it_was)
+{
+    const auto before = allowed_cpus();
+    EXPECT_FALSE(before.empty());
+    EXPECT_TRUE(std::ranges::includes(before, isolated_cpus()));
+    EXPECT_EQ(allowed_cpus(), before);
+}
+
+TEST(cpu_list, a_worker_is_where_nobody_else_runs)
+{
+    EXPECT_EQ(default_worker_cpu({}, {0, 1, 2}), 2U);
+    EXPECT_EQ(default_worker_cpu({1, 2}, {0, 1, 2, 3}), 2U);
+    // And all else is not.
+    EXPECT_EQ(default_main_cpu({}, {0, 1, 2}, {2}), 0U);
+    EXPECT_EQ(default_main_cpu({}, {0, 1, 2}, {0, 1}), 2U);
+    EXPECT_EQ(default_main_cpu({0, 1}, {0, 1, 2, 3}, {1}), 2U);
+    EXPECT_EQ(default_main_cpu({1, 2}, {0, 1, 2}, {0, 2}), 1U) << "there is no other";
+    EXPECT_EQ(default_main_cpu({}, {3}, {3}), 3U);
 }
 
 } // namespace
