@@ -209,10 +209,18 @@ void examine_worker_cpus(const host& h, const host_use& use, findings& out)
     }
     if (!shared.empty()) {
         const std::string list = to_cpu_list(shared);
+        const bool elsewhere =
+            !isolated.empty() && std::ranges::none_of(use.worker_cpus, [&](unsigned cpu) {
+                return lists(isolated, cpu);
+            });
         out.push_back({advice, "worker CPUs",
-                       "the kernel may run others on CPU " + list + ", which delays packets",
-                       "kernel command line: isolcpus=managed_irq,domain," + list +
-                           " nohz_full=" + list + " rcu_nocbs=" + list});
+                       "the kernel may run others on CPU " + list + ", which delays packets" +
+                           (elsewhere ? "; isolated, and no worker's, is " + isolated : ""),
+                       elsewhere
+                           ? "straitd --workers with CPUs of " + isolated +
+                                 " (STRAITD_OPTIONS in /etc/default/strait), then restart straitd"
+                           : "kernel command line: isolcpus=managed_irq,domain," + list +
+                                 " nohz_full=" + list + " rcu_nocbs=" + list});
     } else if (!use.worker_cpus.empty()) {
         out.push_back({good, "worker CPUs", "they are isolated", {}});
     }
@@ -291,7 +299,8 @@ void examine_nics(const host& h, const host_use& use, findings& out)
         out.push_back({advice, "vfio",
                        "vfio-pci is not loaded, by which a NIC is given to the "
                        "switch",
-                       "modprobe vfio-pci, then dpdk-devbind.py -b vfio-pci ADDRESS"});
+                       "modprobe vfio-pci, then driverctl set-override ADDRESS vfio-pci, which is "
+                       "kept (Debian: driverctl)"});
     }
     for (const std::string& device : nics) {
         const std::string node = h.text("sys/bus/pci/devices/" + device + "/numa_node");

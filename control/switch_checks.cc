@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -57,10 +58,40 @@ std::uint64_t dropped(const switch_report& r, const std::string& port, std::stri
     return 0;
 }
 
+// The VLANs that a port carries; nothing: every frame as it is.
+std::optional<std::set<std::uint64_t>> vlans_of(const json::object& port)
+{
+    for (const char* one : {"vlan", "qinq"}) {
+        if (member(port, one).is_number()) {
+            return std::set{as_count(member(port, one))};
+        }
+    }
+    if (!member(port, "trunk").is_array()) {
+        return std::nullopt;
+    }
+    std::set<std::uint64_t> out;
+    for (const auto& vlan : as_array(member(port, "trunk"))) {
+        out.insert(as_count(vlan));
+    }
+    if (member(port, "native").is_number()) {
+        out.insert(as_count(member(port, "native")));
+    }
+    return out;
+}
+
+// Whether frames go from one to the other, both of the same bridge.
+bool meet(const json::object& one, const json::object& other)
+{
+    const auto a = vlans_of(one);
+    const auto b = vlans_of(other);
+    return !a || !b ||
+           std::ranges::any_of(*a, [&b](std::uint64_t vlan) { return b->contains(vlan); });
+}
+
 // Frames go from a port to another of the bridge as they are.
 void examine_mtus(const switch_report& r, findings& out)
 {
-    std::map<std::string, std::map<std::uint64_t, std::vector<std::string>>> bridges;
+    std::map<std::string, std::vector<const json::object*>> bridges;
     std::uint64_t underlay = 0; // the smallest of the switch's own ports
     for (const auto& element : r.ports) {
         const auto& p = as_object(element);
@@ -68,29 +99,34 @@ void examine_mtus(const switch_report& r, findings& out)
         if (plain(member(p, "type")) == "local") {
             underlay = underlay == 0 ? mtu : std::min(underlay, mtu);
         } else if (!is_tunnel(p) && !member(p, "bridge").is_null()) {
-            bridges[plain(member(p, "bridge"))][mtu].push_back(name_of(p));
+            bridges[plain(member(p, "bridge"))].push_back(&p);
         }
     }
-    for (const auto& [bridge, by_mtu] : bridges) {
-        if (by_mtu.size() < 2) {
-            continue;
-        }
-        const auto& [most, large] = *by_mtu.rbegin();
-        for (const auto& [mtu, small] : by_mtu) {
-            if (mtu == most) {
+    for (const auto& [bridge, ports] : bridges) {
+        for (const json::object* const small : ports) {
+            const std::uint64_t mtu = as_count(member(*small, "mtu"));
+            const json::object* large = nullptr;
+            std::uint64_t most = mtu;
+            for (const json::object* const other : ports) {
+                const std::uint64_t others = as_count(member(*other, "mtu"));
+                if (others > most && meet(*small, *other)) {
+                    large = other;
+                    most = others;
+                }
+            }
+            if (large == nullptr) {
                 continue;
             }
-            for (const std::string& port : small) {
-                const std::uint64_t lost = dropped(r, port, "mtu_exceeded");
-                out.push_back({lost > 0 ? fault : advice, "MTU",
-                               "on bridge " + bridge + " port " + large.front() +
-                                   " sends packets of up to " + std::to_string(most) +
-                                   " bytes, and port " + port + " takes " + std::to_string(mtu) +
-                                   (lost > 0 ? "; " + grouped(lost) + " were dropped for it" : ""),
-                               "straitctl port set " + port + " --mtu " + std::to_string(most) +
-                                   ", or port set " + large.front() + " --mtu " +
-                                   std::to_string(mtu) + "; guests' own MTU as well"});
-            }
+            const std::string port = name_of(*small);
+            const std::uint64_t lost = dropped(r, port, "mtu_exceeded");
+            out.push_back({lost > 0 ? fault : advice, "MTU",
+                           "on bridge " + bridge + " port " + name_of(*large) +
+                               " sends packets of up to " + std::to_string(most) +
+                               " bytes, and port " + port + " takes " + std::to_string(mtu) +
+                               (lost > 0 ? "; " + grouped(lost) + " were dropped for it" : ""),
+                           "straitctl port set " + port + " --mtu " + std::to_string(most) +
+                               ", or port set " + name_of(*large) + " --mtu " +
+                               std::to_string(mtu) + "; guests' own MTU as well"});
         }
     }
     for (const auto& element : r.ports) {

@@ -98,6 +98,10 @@ TEST_F(doctor_of_a_host, finds_worker_cpus_that_others_use)
                                    "isolcpus=managed_irq,domain,1,4-5"));
     put("sys/fs/cgroup/cpuset.cpus.isolated", "1,4-5\n");
     EXPECT_EQ(wrong(), "");
+    use_.worker_cpus = {7};
+    EXPECT_THAT(wrong(), HasSubstr("isolated, and no worker's, is 2-3,6 -> straitd --workers with "
+                                   "CPUs of 2-3,6 (STRAITD_OPTIONS in /etc/default/strait)"));
+    use_.worker_cpus = {1, 2, 4, 5, 1};
     put("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "powersave\n");
     EXPECT_THAT(wrong(), HasSubstr("CPU 2 saves power"));
     // None are asked for where none run.
@@ -217,6 +221,17 @@ TEST_F(doctor_of_a_switch, finds_mtus_that_do_not_go_together)
     drop("vm1", "mtu_exceeded", 12);
     EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
     EXPECT_THAT(wrong(), HasSubstr("; 12 were dropped for it"));
+    // Who shares no VLAN sends the other nothing.
+    port(0)["trunk"] = {10, 20};
+    port(0)["native"] = 1;
+    for (const int shared : {1, 20}) {
+        port(1)["vlan"] = shared;
+        EXPECT_THAT(wrong(), HasSubstr("fault MTU: ")) << shared;
+    }
+    port(1)["vlan"] = 30;
+    EXPECT_EQ(wrong(), "");
+    port(1)["vlan"] = nullptr;
+    EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
     port(1)["bridge"] = "br1";
     EXPECT_EQ(wrong(), "");
     port(1)["mtu"] = 9000;
