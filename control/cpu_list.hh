@@ -17,8 +17,8 @@ namespace strait::control {
 // The CPUs that this process may run on, ascending: those of its affinity, and the isolated ones.
 [[nodiscard]] std::vector<unsigned> allowed_cpus();
 
-// The CPUs that the kernel's command line isolates (isolcpus=), as far as this process may run there,
-// ascending. They are in no process's affinity until it asks for them.
+// The CPUs that the kernel's command line isolates (isolcpus=), as far as this process may run
+// there, ascending. They are in no process's affinity until it asks for them.
 [[nodiscard]] std::vector<unsigned> isolated_cpus();
 
 // Where the one worker runs whose CPU nobody has said: on the last isolated CPU, else on the last

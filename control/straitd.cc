@@ -352,8 +352,7 @@ int run(const std::vector<std::string>& words)
     (void)std::signal(SIGIO, SIG_IGN); // drivers use it
     warn_of_few_descriptors();
     if (options.eal.worker_cpus.empty()) {
-        options.eal.worker_cpus = {
-            default_worker_cpu(isolated_cpus(), allowed_cpus())};
+        options.eal.worker_cpus = {default_worker_cpu(isolated_cpus(), allowed_cpus())};
     }
     std::vector<cli::config_command> commands;
     if (options.config) {

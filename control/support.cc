@@ -191,8 +191,8 @@ private:
 // A question that needs no parameter, changes nothing, and has one answer that ends.
 bool can_be_asked(const method& m)
 {
-    constexpr std::array<std::string_view, 6> others{"capture", "trace", "schema", "flow.top",
-                                                     "stats", "config.diff"};
+    constexpr std::array<std::string_view, 6> others{"capture",  "trace", "schema",
+                                                     "flow.top", "stats", "config.diff"};
     return !m.changes && !m.for_programs && std::ranges::find(others, m.name) == others.end() &&
            std::ranges::none_of(m.parameters, &parameter::required);
 }
