@@ -116,6 +116,7 @@ private:
     bool published_{false};        // something of this burst
     remote_work* remote_{nullptr}; // while there is some in a burst
     std::unique_ptr<burst> cut_; // segments of what does not fit; only where packets may have some
+    std::size_t there_{0};       // buffers that prefetch_ring() found, a ring's at most
     std::size_t prefetched_{0};  // buffers that prefetch_buffers() asked for
     std::size_t found_count_{0}; // of those, the first ones, which found_ holds
     std::array<found, burst::capacity> found_;
@@ -410,10 +411,11 @@ sink_of<Layout>::prefetch_buffer(const guest_span& buffer) const noexcept
 template <typename Layout>
 void sink_of<Layout>::prefetch_ring(std::size_t n) noexcept
 {
-    prefetched_ = found_count_ = 0;
-    // A fault is transmit()'s to find.
+    there_ = prefetched_ = found_count_ = 0;
+    // A fault is transmit()'s to find: no buffer is there until then.
     if (fault() == nullptr && layout_.refresh() == nullptr) {
-        layout_.prefetch(std::min(layout_.ready(), n));
+        there_ = std::min(layout_.ready(), n);
+        layout_.prefetch(there_);
     }
 }
 
@@ -427,6 +429,9 @@ void sink_of<Layout>::prefetch_buffers(std::size_t n) noexcept
     const char* fault = nullptr;
     chain_head head;
     found_count_ = 0;
+    // No further than a lap: a guest may make a packed ring's descriptors available again while
+    // they are looked at.
+    n = std::min(n, std::exchange(there_, 0));
     for (prefetched_ = 0; prefetched_ < n && layout.next(head, fault); ++prefetched_) {
         guest_span buffer;
         if (memory_.translate(head.address, head.length, buffer)) [[likely]] {

@@ -9,7 +9,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <gtest/gtest.h>
 #include <thread>
 
 namespace strait::vhost::test {
@@ -171,6 +170,12 @@ TEST_P(ring_hostile, available_index_jumps)
         }
         v.available(1) = static_cast<std::uint16_t>(ahead);
         const bytes before = v.ram->image();
+#ifndef STRAIT_MUTATE_GUEST
+        if (to_guest()) { // hints take no buffer of it for one that is there
+            v.in->prefetch_ring(v.list.size());
+            v.in->prefetch_buffers(v.list.size());
+        }
+#endif
         v.work();
         EXPECT_STREQ(v.engine().fault(), fault_text::index_jump);
         EXPECT_EQ(v.ram->changed_outside(before, {}), std::nullopt);
@@ -185,6 +190,54 @@ TEST_P(ring_hostile, available_index_jumps)
     v.guest->publish();
     v.work();
     EXPECT_EQ(v.engine().fault(), nullptr);
+}
+
+// A packed ring that is looked ahead in ends after a lap, whatever its guest does to flags
+// meanwhile.
+TEST_P(ring_hostile, descriptors_are_made_available_while_they_are_looked_at)
+{
+#ifdef STRAIT_MUTATE_GUEST
+    GTEST_SKIP() << "hints are left out here";
+#endif
+    if (!packed() || !to_guest()) {
+        GTEST_SKIP() << "only what a packed ring receives is looked at ahead so";
+    }
+    for (const std::uint16_t size : {1, 2, 3}) {
+        SCOPED_TRACE(size);
+        victim v{packed(), to_guest(), plain, size};
+        // As in a lap that began with the wrap counter at 1, or at 0.
+        const auto make_available = [&v, size](bool wrap) {
+            for (std::size_t i = 0; i < size; ++i) {
+                const auto flags = static_cast<std::uint16_t>(
+                    descriptor_flag::write |
+                    (wrap ? descriptor_flag::available : descriptor_flag::used));
+                v.packed(i).address = v.place;
+                v.packed(i).length = 1526;
+                std::atomic_ref{v.packed(i).flags}.store(flags, std::memory_order_release);
+            }
+        };
+        make_available(true);
+        std::atomic<bool> stop{false};
+        std::thread guest{[&] {
+            for (bool wrap = false; !stop.load(std::memory_order_relaxed); wrap = !wrap) {
+                make_available(wrap);
+            }
+        }};
+        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds{300};
+        while (std::chrono::steady_clock::now() < end) {
+            v.work(size + 1U);
+        }
+        stop = true;
+        guest.join();
+        // It still takes its buffers from where they are.
+        ASSERT_EQ(v.engine().fault(), nullptr);
+        const std::uint64_t before = v.worker.counters().tx_packets.read();
+        for (const bool wrap : {true, false, true}) {
+            make_available(wrap);
+            v.work();
+        }
+        EXPECT_GT(v.worker.counters().tx_packets.read(), before);
+    }
 }
 
 TEST_P(ring_hostile, head_beyond_the_ring)
