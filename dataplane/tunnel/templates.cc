@@ -73,7 +73,7 @@ void transmit_template::set(const packet& p, const description& d, std::size_t l
 bool transmit_template::push(packet_slot& p) const noexcept
 {
     if (out_ == no_port || p.length > longest_ || (p.note & packet_note::tunnel) != notes::none ||
-        !p.offload.empty() || p.destinations > 1 || room_before(p) < size) {
+        !p.offload.empty() || p.destinations > 1 || room_before(p) < size + room_for_tags) {
         return false;
     }
     const inner_class inner = traffic_class_of(p);

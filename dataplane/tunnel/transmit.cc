@@ -72,7 +72,7 @@ inner_ip read_inner(const packet& p) noexcept
 // With a link-layer header in front.
 std::size_t room_for(const description& d) noexcept
 {
-    return length_of(d) + ethernet_header + tag_length;
+    return length_of(d) + ethernet_header + room_for_tags;
 }
 
 description describe(const packet& p, const settings& s, const flow_values& flow) noexcept

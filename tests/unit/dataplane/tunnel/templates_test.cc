@@ -251,7 +251,36 @@ TEST_F(templates, take_off_the_headers_that_each_would_lose_alone)
     EXPECT_GT(came_, std::size_t{laps});
 }
 
-// So that the two above are not of the whole way alone.
+// Whoever pushes a tag afterwards does not ask.
+TEST_F(templates, leave_room_for_tags)
+{
+    const frame f = test::ip_frame{.payload = 30}.build(false);
+    std::size_t in_place = 0;
+    for (std::size_t room = overhead; room <= head_room; ++room) {
+        std::array<frame, 2> frames{f, f};
+        const auto b = std::make_unique<burst>();
+        std::vector<packet*> packets;
+        for (frame& each : frames) {
+            packet_slot& p = put(each, *b);
+            std::byte* const at = p.room.data() + room;
+            std::memmove(at, p.data, p.head_length);
+            p.data = at;
+            packets.push_back(&p);
+        }
+        const auto all = take(packets, vxlan);
+        ASSERT_EQ(all.size(), 2U);
+        for (std::size_t i = 0; i < 2; ++i) {
+            EXPECT_EQ(inner_of(all[i].bytes), f);
+            if (packets[i]->length != f.size()) { // it is the one that went
+                ++in_place;
+                EXPECT_GE(room_before(static_cast<packet_slot&>(*packets[i])), room_for_tags);
+            }
+        }
+    }
+    EXPECT_EQ(in_place, 2 * (head_room - overhead - room_for_tags + 1));
+}
+
+// So that the first two are not of the whole way alone.
 TEST_F(templates, are_used)
 {
     auto s = std::vector<sent>{{outer()}, {outer()}};
