@@ -105,6 +105,7 @@ protected:
     };
     void deliver()
     {
+        const bool several = lists_.ports().size() > 1;
         for (const port_index port : lists_.ports()) {
             const std::size_t i = to_index(port);
             const auto packets = lists_.packets(port);
@@ -119,10 +120,8 @@ protected:
                     taken_.insert(p);
                 }
             }
-        }
-        if (lists_.ports().size() > 1) { // as a worker does
-            for (const port_index port : lists_.ports()) {
-                for (dataplane::packet* const p : lists_.packets(port)) {
+            if (several) { // as a worker does
+                for (dataplane::packet* const p : packets) {
                     --p->destinations;
                 }
             }

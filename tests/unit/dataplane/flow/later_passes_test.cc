@@ -243,6 +243,21 @@ TEST_F(later_passes, leave_the_packet_itself_behind_the_action)
     }
 }
 
+// A list is delivered when it is full, with the packet in hand on it and on others: that goes on.
+TEST_F(later_passes, go_on_with_a_packet_whose_lists_were_delivered)
+{
+    publish({always(0, {out(2), out(3), out(2), out(2)})});
+    for (int i = 0; i < 2; ++i) {
+        const sent all = send(1, frames(burst::capacity));
+        EXPECT_EQ(count(all, 2), 3 * burst::capacity);
+        EXPECT_EQ(count(all, 3), burst::capacity);
+    }
+    publish({always(0, {out(3), out(2), out(2), out(ports::flood)})});
+    const sent all = send(1, frames(burst::capacity));
+    EXPECT_EQ(count(all, 2), 3 * burst::capacity);
+    EXPECT_EQ(count(all, 3), 2 * burst::capacity);
+}
+
 TEST_F(later_passes, of_many_copies_find_room_one_after_the_other)
 {
     action_list all;
