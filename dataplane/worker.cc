@@ -347,8 +347,9 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
         flows_.forward(*passed, {*flows, *source.port, around, counters, outputs_, lists,
                                  engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
     }
-    expected = outputs_.ports().size() == 1 ? outputs_.ports().front() : no_port;
+    const bool to_one = outputs_.ports().size() == 1;
     deliver(now, outputs_, 0);
+    expected = to_one ? delivered_to_ : no_port; // into a tunnel: the port that it left by
     // What rules for packets that leave were looked up for is the sender's debt, too.
     const std::uint64_t missed = flows_.entries().counters.miss_cycles.read() - before;
     if (missed > 0) [[unlikely]] {
@@ -437,6 +438,7 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
                      bool handed_over) noexcept
 {
     const bool several = lists.ports().size() > 1; // else nobody reads `destinations` again
+    delivered_to_ = several || lists.ports().empty() ? no_port : lists.ports().front();
     for (const port_index to : lists.ports()) {
         const port_config& port = *now.config->ports[to_index(to)];
         port_counters& counters = port_counters_[to_index(to)];
