@@ -13,8 +13,9 @@ import time
 
 import pytest
 
+from lab import pages
+
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/example.md"
-PROMPT = "# "
 MARK = "----- that was it:"
 LONGEST = 60  # seconds of a command
 # What differs from run to run: times, and numbers that somebody drew by lot.
@@ -32,24 +33,10 @@ VOLATILE = [
 NEEDED = ("unshare", "ip", "ethtool", "ping", "curl", "tcpdump")
 
 
-def steps(text):
-    """(line, command, what it says) of each command on the page, in order."""
-    inside = False
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```"):
-            inside = line == "```console"
-        elif inside and found and found[-1][1].endswith("\\") and not found[-1][2]:
-            found[-1][1] += "\n" + line
-        elif inside and line.startswith(PROMPT):
-            found.append([number, line[len(PROMPT):], []])
-        elif inside:
-            found[-1][2].append(line)
-    return found
-
-
 class Shell:
     """A root's shell with processes, interfaces and a /run of its own."""
+
+    volatile = VOLATILE
 
     def __init__(self):
         environment = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -64,6 +51,9 @@ class Shell:
     def close(self):
         self._child.kill()
         self._child.communicate()
+
+    def __call__(self, step):
+        return self.say(step.command)
 
     def say(self, command):
         self._child.stdin.write(f"{command}\necho '{MARK}' $?\n".encode())
@@ -81,15 +71,6 @@ class Shell:
         return said[:found.start()].decode().splitlines()
 
 
-def plain(lines):
-    out = []
-    for line in lines:
-        for pattern, instead in VOLATILE:
-            line = re.sub(pattern, instead, line)
-        out.append(line.rstrip())
-    return out
-
-
 def missing():
     absent = [name for name in NEEDED if shutil.which(name) is None]
     return f"not installed: {', '.join(absent)}" if absent else None
@@ -97,31 +78,18 @@ def missing():
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 def test_the_page_says_what_happens():
-    wrong = []
     shell = Shell()
     try:
-        for number, command, expected in steps(PAGE.read_text(encoding="utf-8")):
-            said = shell.say(command)
-            if plain(said) != plain(expected):
-                wrong.append(f"line {number}: {command}\nsays\n  " + "\n  ".join(said) +
-                             "\nand the page\n  " + "\n  ".join(expected))
+        wrong = pages.differences(PAGE.read_text(encoding="utf-8"), shell)
     finally:
         shell.close()
     assert not wrong, "\n\n".join(wrong)
 
 
 def main():
-    text = PAGE.read_text(encoding="utf-8")
-    commands = {number: command for number, command, _ in steps(text)}
     shell = Shell()
-    inside = False
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```"):
-            inside = line == "```console"
-        if number in commands:
-            print(PROMPT + commands[number], *shell.say(commands[number]), sep="\n")
-        elif not inside or line.startswith("```"):
-            print(line)
+    for line in pages.rewritten(PAGE.read_text(encoding="utf-8"), shell):
+        print(line)
     shell.close()
 
 

@@ -20,17 +20,10 @@ OPTIONS = 'STRAITD_OPTIONS="--no-huge --memory 48 --workers 0"\n'
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     """The .deb of what was built."""
-    build = next((f for f in (parts.binaries().parent, ROOT / "build/release")
-                  if (f / "CPackConfig.cmake").exists()), None)
-    if not build:
-        pytest.skip("there is no build tree to make a package of")
-    folder = tmp_path_factory.mktemp("package")
-    done = subprocess.run(
-        ["cpack", "--config", build / "CPackConfig.cmake", "-B", folder,
-         "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=none"],
-        capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return next(folder.glob("*.deb"))
+    try:
+        return parts.debian_package(tmp_path_factory.mktemp("package"))
+    except parts.Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 def upgraded(package, folder):

@@ -21,6 +21,7 @@ from .netdev_ovs import NetdevOvs
 from .netns import Netns, Wire
 from .nics import NicMachine
 from .ovs import MachineOvs
+from .package import debian_package
 from .process import Process, wait_until
 from .simulated import SimulatedGuest, Simulator
 from .switch import Refused, Switch, binaries, huge_pages_free
@@ -28,11 +29,11 @@ from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "BadSwitch", "BareGuest", "Container", "DummyOvs", "FlowsRefused", "Guest", "Host",
-    "KernelBackend",
+    "BadSwitch", "BareGuest", "Container", "DummyOvs", "FlowsRefused",
+    "Guest", "Host", "KernelBackend",
     "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
     "MachineTestpmd", "Marks", "NetdevOvs", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
     "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",
     "Switch", "TOOLS", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch",
-    "assets", "binaries", "have_kvm", "huge_pages_free", "wait_until",
+    "assets", "binaries", "debian_package", "have_kvm", "huge_pages_free", "wait_until",
 ]
