@@ -19,7 +19,7 @@ install(FILES "${package_dir}/systemd/pci.conf" "${package_dir}/libvirt/guest.xm
         DESTINATION share/doc/strait/examples COMPONENT package EXCLUDE_FROM_ALL)
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs/" DESTINATION share/doc/strait
         COMPONENT package EXCLUDE_FROM_ALL
-        FILES_MATCHING PATTERN "*.md" PATTERN "man" EXCLUDE)
+        FILES_MATCHING PATTERN "*.md" PATTERN "*.svg" PATTERN "man" EXCLUDE)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_INSTALL_CMAKE_PROJECTS
