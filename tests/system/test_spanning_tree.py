@@ -82,7 +82,8 @@ def linux_bridge(netns, priority):
 
 @pytest.mark.parametrize("root", ["Strait", "Linux"])
 def test_linux_bridge(loop, root):
-    """One link of two is blocked, by whoever is not the root; if the other is cut, it takes over."""
+    """One link of two is blocked, by whoever is not the root; if the other is cut, it
+    takes over."""
     loop.bridge("--rstp", "on", *TIMES, "--rstp-priority", 4096 if root == "Strait" else 61440)
     linux_bridge(loop.far, 32768)
     loop.wait_for_pings(25)

@@ -29,11 +29,10 @@ from .testpmd import MachineTestpmd, Testpmd
 from .xen import KernelBackend, Xen, XenGuest, XenSwitch
 
 __all__ = [
-    "BadSwitch", "BareGuest", "Container", "DummyOvs", "FlowsRefused",
-    "Guest", "Host", "KernelBackend",
-    "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
-    "MachineTestpmd", "Marks", "NetdevOvs", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping", "Process",
-    "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",
+    "BadSwitch", "BareGuest", "Container", "DummyOvs", "FlowsRefused", "Guest", "Host",
+    "KernelBackend", "KvmGuest", "KvmMachine", "LabError", "Machine", "MachineOvs", "MachineSwitch",
+    "MachineTestpmd", "Marks", "NetdevOvs", "Netns", "Nic", "NicMachine", "OvsEnded", "Ping",
+    "Process", "QemuKvmGuest", "Refused", "SimulatedGuest", "Simulator", "StraitctlGuest", "Stream",
     "Switch", "TOOLS", "Testpmd", "Unavailable", "VmmGuest", "Wire", "Xen", "XenGuest", "XenSwitch",
     "assets", "binaries", "debian_package", "have_kvm", "huge_pages_free", "wait_until",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""OVS with its userspace datapath on interfaces of a network namespace: another switch on a wire."""
+"""OVS with its userspace datapath, on interfaces of a network namespace: a switch on a wire."""
 
 import json
 import pathlib
