@@ -39,7 +39,9 @@ class NetdevOvs:
             "--no-chdir", "--disable-system", "-vconsole:warn")), at / "ovs.log",
             name="ovs-vswitchd")
         wait_until((at / "vswitchd.ctl").is_socket, 30, "ovs-vswitchd's socket")
-        ports = [word for name in interfaces for word in ("--", "add-port", "br0", name)]
+        ports = [word for number, name in enumerate(interfaces, 1) for word in (
+            "--", "add-port", "br0", name, "--", "set", "Port", name,
+            f"other_config:rstp-port-num={number}")]
         self.vsctl("--timeout=30", "add-br", "br0", "--", "set", "Bridge", "br0",
                    "datapath_type=netdev", "fail-mode=standalone", *words, *ports)
 

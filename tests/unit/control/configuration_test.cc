@@ -205,7 +205,7 @@ INSTANTIATE_TEST_SUITE_P(, every_method, testing::ValuesIn(examples), [](const a
     std::string name{of.param.method};
     std::ranges::replace_if(
         name, [](char c) { return c == '.' || c == '-'; }, '_');
-    return name;
+    return name + '_' + std::to_string(of.index);
 });
 
 class changes : public prepared {};

@@ -202,7 +202,7 @@ TEST_P(ring_hostile, descriptors_are_made_available_while_they_are_looked_at)
     if (!packed() || !to_guest()) {
         GTEST_SKIP() << "only what a packed ring receives is looked at ahead so";
     }
-    for (const std::uint16_t size : {1, 2, 3}) {
+    for (const std::uint16_t size : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{3}}) {
         SCOPED_TRACE(size);
         victim v{packed(), to_guest(), plain, size};
         // As in a lap that began with the wrap counter at 1, or at 0.
