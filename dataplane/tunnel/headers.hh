@@ -62,9 +62,9 @@ struct description {
     [[nodiscard]] bool ipv6() const noexcept { return !source.is_v4(); }
 };
 
-// In front of outer headers, Ethernet's among them, room stays for four tags that are still to come:
-// the underlay's own, two that flows push, and that of the port that they leave by. Who pushes one
-// does not look whether there is room.
+// In front of outer headers, Ethernet's among them, room stays for four tags that are still to
+// come: the underlay's own, two that flows push, and that of the port that they leave by. Who
+// pushes one does not look whether there is room.
 inline constexpr std::size_t room_for_tags = 16;
 
 // Bytes in front of the inner frame, from the outer IP header on.
