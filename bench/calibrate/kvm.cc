@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
@@ -126,7 +127,8 @@ constexpr std::uint32_t writes_at_once = 100;
 constexpr unsigned loops_a_round = 21;
 constexpr unsigned kicks_a_round = 200;
 constexpr std::chrono::microseconds pause{50};
-constexpr std::chrono::microseconds until_halted{2000}; // KVM polls for 200 before a vCPU sleeps
+constexpr std::chrono::microseconds least_until_halted{2000};
+constexpr std::chrono::microseconds most_until_halted{50'000};
 
 [[noreturn]] void give_up(const std::string& what)
 {
@@ -150,6 +152,25 @@ file_descriptor event()
         give_up("there is no eventfd");
     }
     return fd;
+}
+
+// How long after its HLT a vCPU sleeps: KVM polls before, for as long as its parameter says at
+// most.
+std::chrono::microseconds until_halted(const boost::json::value& halt_poll_ns)
+{
+    std::uint64_t polls = 0;
+    if (const auto* const text = halt_poll_ns.if_string()) {
+        (void)std::from_chars(text->data(), text->data() + text->size(), polls);
+    }
+    constexpr std::uint64_t most = most_until_halted / std::chrono::nanoseconds{2};
+    if (polls > most) {
+        throw std::runtime_error{"KVM polls for " + std::to_string(polls) +
+                                 " ns before a vCPU sleeps (halt_poll_ns), too long to wait each "
+                                 "time; at most " +
+                                 std::to_string(most) + " would be right"};
+    }
+    return std::max(least_until_halted,
+                    std::chrono::microseconds{static_cast<std::int64_t>(2 * polls / 1000 + 1)});
 }
 
 class guest {
@@ -363,7 +384,11 @@ private:
     {
         try {
             stay_on(cpu);
-            while (::ioctl(cpu_.get(), KVM_RUN, 0) != 0 && errno == EAGAIN) {}
+            // A signal ends it for a moment only, as SIGCONT does, unless it is ours.
+            while (::ioctl(cpu_.get(), KVM_RUN, 0) != 0 &&
+                   (errno == EAGAIN ||
+                    (errno == EINTR &&
+                     __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) == 0))) {}
             fault_ = "KVM's guest ended by itself, for KVM's reason " +
                      std::to_string(run_->exit_reason);
         } catch (const std::exception& e) {
@@ -413,6 +438,8 @@ void measure_kicks(guest& g, boost::json::object& cycles, const std::string& nam
 
 boost::json::object calibrate_kvm(const calibration_options& o)
 {
+    const auto halt_poll_ns = fact("/sys/module/kvm/parameters/halt_poll_ns");
+    const auto asleep_after = until_halted(halt_poll_ns);
     guest g{o.other_cpu};
     boost::json::object cycles;
     for (unsigned i = 0; i < o.rounds; ++i) {
@@ -421,7 +448,7 @@ boost::json::object calibrate_kvm(const calibration_options& o)
         measure_kicks(g, cycles, "running", pause);
         g.want(wish::sleep);
         (void)g.kick(); // it may have been asleep when it was told
-        measure_kicks(g, cycles, "halted", until_halted);
+        measure_kicks(g, cycles, "halted", asleep_after);
         g.want(wish::spin);
         (void)g.kick();
     }
@@ -433,7 +460,7 @@ boost::json::object calibrate_kvm(const calibration_options& o)
                                                           : "neither"},
                               {"apicv", fact("/sys/module/kvm_intel/parameters/enable_apicv")},
                               {"avic", fact("/sys/module/kvm_amd/parameters/avic")},
-                              {"halt_poll_ns", fact("/sys/module/kvm/parameters/halt_poll_ns")}};
+                              {"halt_poll_ns", halt_poll_ns}};
     return {{"facts", std::move(facts)}, {"cycles", std::move(cycles)}};
 }
 

@@ -8,10 +8,16 @@
 #include <boost/json/serialize.hpp>
 #include <boost/program_options.hpp>
 
+#include <cerrno>
+#include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <string>
+#include <system_error>
 #include <tuple>
 
 #include <sched.h>
@@ -24,20 +30,40 @@ namespace {
 namespace json = boost::json;
 namespace po = boost::program_options;
 
-// The first two CPUs that this process may run on.
-void choose_cpus(calibration_options& o)
+// Of the CPUs that this process may run on, the first that are not given: two different ones.
+calibration_options cpus_of(std::optional<unsigned> cpu, std::optional<unsigned> other_cpu)
 {
     cpu_set_t set;
-    if (::sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 2) {
+    CPU_ZERO(&set);
+    (void)::sched_getaffinity(0, sizeof set, &set);
+    const auto first_but = [&set](std::optional<unsigned> other) {
+        for (unsigned i = 0; i < CPU_SETSIZE; ++i) {
+            if (CPU_ISSET(i, &set) && i != other) {
+                return i;
+            }
+        }
         throw std::runtime_error{"it needs two CPUs that this process may run on"};
+    };
+    calibration_options o;
+    o.other_cpu = other_cpu ? *other_cpu : first_but(cpu);
+    o.cpu = cpu ? *cpu : first_but(o.other_cpu);
+    return o;
+}
+
+// A CPU's number; boost::program_options takes -1 for a large one.
+std::optional<unsigned> number_of(const po::variables_map& given, const char* name, unsigned most)
+{
+    if (!given.contains(name)) {
+        return std::nullopt;
     }
-    while (!CPU_ISSET(o.other_cpu, &set)) {
-        ++o.other_cpu;
+    const auto& text = given[name].as<std::string>();
+    unsigned number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc{} || end != text.data() + text.size() || number > most) {
+        throw po::error{std::string{"--"} + name + " is a number up to " + std::to_string(most) +
+                        ", not \"" + text + '"'};
     }
-    o.cpu = o.other_cpu + 1;
-    while (!CPU_ISSET(o.cpu, &set)) {
-        ++o.cpu;
-    }
+    return number;
 }
 
 json::object machine(const calibration_options& o)
@@ -60,6 +86,17 @@ json::object machine(const calibration_options& o)
             {"tsc_hz", tsc_hz()},
             {"worker_cpu", o.cpu},
             {"other_cpu", o.other_cpu}};
+}
+
+// The exit status: 0 if what was printed has gone where it should.
+int written()
+{
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) {
+        return 0;
+    }
+    std::fprintf(stderr, "strait-calibrate: standard output cannot be written: %s\n",
+                 std::strerror(errno));
+    return 1;
 }
 
 int run(const calibration_options& o)
@@ -87,7 +124,7 @@ int run(const calibration_options& o)
         std::fprintf(stderr, "strait-calibrate: not calibrated: %s\n", missing.c_str());
     }
     std::puts(json::serialize(all).c_str());
-    return 0;
+    return written();
 }
 
 } // namespace
@@ -97,24 +134,32 @@ int run(const calibration_options& o)
 int main(int argc, char** argv)
 {
     using namespace strait::bench;
-    calibration_options o;
     try {
-        choose_cpus(o);
         po::options_description options{"strait-calibrate [OPTIONS]: what a hypervisor's own work "
                                         "costs on this host, as JSON"};
-        options.add_options()("cpu", po::value(&o.cpu)->default_value(o.cpu), "the worker's CPU")(
-            "other-cpu", po::value(&o.other_cpu)->default_value(o.other_cpu),
-            "the CPU of the guest, or of a channel's other end")(
-            "rounds", po::value(&o.rounds)->default_value(5),
+        options.add_options()("cpu", po::value<std::string>(),
+                              "the worker's CPU; the second that it may run on")(
+            "other-cpu", po::value<std::string>(),
+            "the CPU of the guest, or of a channel's other end; the first")(
+            "rounds", po::value<std::string>()->default_value("5"),
             "rounds, each of medians, 1 to 1000")("help", "print this");
         po::variables_map given;
-        po::store(po::parse_command_line(argc, argv, options), given);
-        po::notify(given);
+        // No word without an option.
+        po::store(po::command_line_parser(argc, argv)
+                      .options(options)
+                      .positional(po::positional_options_description{})
+                      .run(),
+                  given);
         if (given.contains("help")) {
             std::fputs((std::ostringstream{} << options).str().c_str(), stdout);
-            return 0;
+            return written();
         }
-        if (o.rounds < 1 || o.rounds > 1000 || o.cpu == o.other_cpu) {
+        constexpr unsigned most_cpu = CPU_SETSIZE - 1;
+        const auto rounds = number_of(given, "rounds", 1000);
+        auto o =
+            cpus_of(number_of(given, "cpu", most_cpu), number_of(given, "other-cpu", most_cpu));
+        o.rounds = *rounds;
+        if (o.rounds < 1 || o.cpu == o.other_cpu) {
             std::fputs("strait-calibrate: rounds are 1 to 1000, and --cpu is not --other-cpu\n",
                        stderr);
             return 2;

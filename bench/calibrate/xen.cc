@@ -3,22 +3,27 @@
 // well. The worker's calls are those of Strait's ports (ports/xen-netback/libxen.cc).
 #include "bench/calibrate/calibrate.hh"
 #include "bench/generator/cpu.hh"
+#include "dataplane/file_descriptor.hh"
 #include "ports/xen-netback/libxen.hh"
 
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
+#include <csignal>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <span>
+#include <sstream>
 #include <thread>
 #include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
+#include <spawn.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 extern "C" {
 #include <xenevtchn.h>
@@ -93,14 +98,25 @@ public:
         return both ? remote_copy::across(from, spans_.at(most + i).part(0, length))
                     : remote_copy::pull(from, own_ + i * xen::page_size);
     }
-    [[nodiscard]] bool arrived(unsigned i, std::uint16_t length, bool both) const noexcept
+    // What an earlier copy left there would pass for this one's.
+    void clear(unsigned i, std::uint16_t length, bool both) noexcept
     {
-        const std::byte* const to =
-            both ? granted_ + (most + i) * xen::page_size : own_ + i * xen::page_size;
-        return std::memcmp(to, granted_ + i * xen::page_size, length) == 0;
+        std::byte* const to = target(i, both);
+        for (std::size_t at = 0; at < length; ++at) {
+            to[at] = ~granted_[i * xen::page_size + at];
+        }
+    }
+    [[nodiscard]] bool arrived(unsigned i, std::uint16_t length, bool both) noexcept
+    {
+        return std::memcmp(target(i, both), granted_ + i * xen::page_size, length) == 0;
     }
 
 private:
+    [[nodiscard]] std::byte* target(unsigned i, bool both) noexcept
+    {
+        return both ? granted_ + (most + i) * xen::page_size : own_ + i * xen::page_size;
+    }
+
     handle<xengntshr_handle, xengntshr_close> shares_{xengntshr_open(nullptr, 0)};
     std::array<std::uint32_t, 2 * most> references_{};
     std::array<remote_span, 2 * most> spans_{};
@@ -115,14 +131,19 @@ double copy_cycles(xen::hypervisor& h, pages& p, unsigned count, std::uint16_t l
     for (unsigned shot = 0; shot < copies_a_round; ++shot) {
         for (unsigned i = 0; i < count; ++i) {
             segments.at(i) = p.segment(i, length, both);
+            p.clear(i, length, both);
         }
         const std::uint64_t begin = now();
         h.copy(std::span{segments}.first(count));
         took.push_back(now() - begin);
         for (unsigned i = 0; i < count; ++i) {
-            if (!segments.at(i).done() || !p.arrived(i, length, both)) {
+            if (!segments.at(i).done()) {
                 throw std::runtime_error{"a grant copy within the own domain failed with status " +
                                          std::to_string(static_cast<int>(segments.at(i).result()))};
+            }
+            if (!p.arrived(i, length, both)) {
+                throw std::runtime_error{"a grant copy within the own domain is done, as Xen says, "
+                                         "but what was copied is not there"};
             }
         }
     }
@@ -265,17 +286,60 @@ void measure_events(xen::event_channel& channel, other_end& other, boost::json::
     add_round(cycles, "event_" + name, median(had));
 }
 
+// What `xl info` says. It may wait for ever, for a xenstored that does not answer: it has ten
+// seconds.
+std::string xl_info()
+{
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        return {};
+    }
+    const dataplane::file_descriptor in{ends[0]};
+    dataplane::file_descriptor out{ends[1]};
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, out.get(), STDOUT_FILENO);
+    ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    std::string tool{"xl"};
+    std::string topic{"info"};
+    const std::array<char*, 3> words{tool.data(), topic.data(), nullptr};
+    pid_t pid = 0;
+    const int code = ::posix_spawnp(&pid, tool.c_str(), &actions, nullptr, words.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (code != 0) {
+        return {};
+    }
+    out = dataplane::file_descriptor{};
+    using clock = std::chrono::steady_clock;
+    const auto end = clock::now() + std::chrono::seconds{10};
+    std::string said;
+    std::array<char, 4096> some{};
+    pollfd fd{.fd = in.get(), .events = POLLIN, .revents = 0};
+    while (said.size() < 1U << 20U) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - clock::now());
+        const int ready = left.count() > 0 ? ::poll(&fd, 1, static_cast<int>(left.count())) : 0;
+        if (ready < 0 && errno == EINTR) {
+            continue;
+        }
+        const ssize_t got = ready > 0 ? ::read(in.get(), some.data(), some.size()) : 0;
+        if (got <= 0) {
+            break;
+        }
+        said.append(some.data(), static_cast<std::size_t>(got));
+    }
+    (void)::kill(pid, SIGKILL); // nothing more of it is wanted
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
+    return said;
+}
+
 // The host's CPU flags, of which dom0's own say nothing: Xen's tool tells them there.
 boost::json::value host_flags()
 {
-    const std::unique_ptr<FILE, closer<::pclose>> tool{::popen("xl info 2> /dev/null", "re")};
-    std::array<char, 1024> line{};
-    while (tool && std::fgets(line.data(), line.size(), tool.get()) != nullptr) {
-        const std::string_view text{line.data()};
-        if (text.starts_with("hw_caps")) {
-            const std::size_t at = text.find(": ");
-            return at == text.npos ? boost::json::value(nullptr)
-                                   : boost::json::value(text.substr(at + 2, text.size() - at - 3));
+    std::istringstream said{xl_info()};
+    for (std::string line; std::getline(said, line);) {
+        const std::size_t at = line.find(": ");
+        if (line.starts_with("hw_caps") && at != line.npos) {
+            return boost::json::value(line.substr(at + 2));
         }
     }
     return nullptr;

@@ -31,6 +31,38 @@ def test_costs_of_kicks(machine):
         assert all(write < handled for write, handled in pairs)
 
 
+def test_a_vcpu_that_polls_long_is_let_fall_asleep(machine):
+    """As long as KVM's parameter says, twice; or it is told that this is too long."""
+    parameter = "/sys/module/kvm/parameters/halt_poll_ns"
+    before = machine.run(f"cat {parameter}")[1].strip()
+    try:
+        for polls in (10_000_000, 26_000_000):
+            machine.run(f"echo {polls} > {parameter}")
+            status, said = machine.run(
+                f"start=$(cut -d. -f1 /proc/uptime); {parts.binaries()}/strait-calibrate {COMMAND} "
+                "--rounds 1 > /lab/polls.json; status=$?; "
+                "echo took $(($(cut -d. -f1 /proc/uptime) - start)); exit $status", 120)
+            if polls < 25_000_000:
+                assert status == 0, said
+                one, = calibration.read(str(machine.logs / "polls.json"))
+                assert one["kvm"]["facts"]["halt_poll_ns"] == str(polls)
+                assert int(said.split("took ")[1]) >= 200 * 2 * polls // 10 ** 9 - 1  # 200 kicks
+            else:
+                assert status == 1 and f"KVM: KVM polls for {polls} ns before a vCPU sleeps" in said
+    finally:
+        machine.run(f"echo {before} > {parameter}")
+
+
+def test_a_stop_in_the_midst_of_it(machine):
+    """Which interrupts the guest's run."""
+    status, said = machine.run(
+        f"{parts.binaries()}/strait-calibrate {COMMAND} --rounds 3 > /lab/stopped.json & "
+        "for i in 1 2 3 4 5 6; do sleep 0.5; kill -STOP $!; sleep 0.1; kill -CONT $!; done; "
+        "wait $!", 120)
+    assert status == 0, said
+    assert calibration.read(str(machine.logs / "stopped.json"))
+
+
 def test_it_ends_when_it_is_interrupted(machine):
     """In the midst of it, its guest running."""
     status, said = machine.run(

@@ -24,6 +24,14 @@ def test_costs_of_grant_copies_and_event_channels(lab):
     status, said = xen.run(f"{parts.binaries()}/strait-calibrate --rounds 3 > /lab/xen.json", 400)
     assert status == 0, said
     assert said.startswith("strait-calibrate: not calibrated: KVM: /dev/kvm cannot be opened: ")
+    # Of an xl that waits for ever nothing is waited for.
+    status, said = xen.run(
+        "mkdir /tmp/hangs; printf '#!/bin/sh\\nexec sleep 1000\\n' > /tmp/hangs/xl; "
+        f"chmod 755 /tmp/hangs/xl; PATH=/tmp/hangs:$PATH {parts.binaries()}/strait-calibrate "
+        "--rounds 1 > /lab/hangs.json", 300)
+    assert status == 0, said
+    hung, = calibration.read(str(xen.logs / "hangs.json"))
+    assert hung["xen"]["facts"]["host_flags"] is None
     one, = calibration.read(str(xen.logs / "xen.json"))  # and that all is there, and positive
     facts = one["xen"]["facts"]
     assert (facts["major"], facts["minor"], facts["kind"]) == ("4", "17", "PV")
