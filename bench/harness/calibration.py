@@ -3,10 +3,11 @@
 # what follows for a segment and for a byte, and whether that host was hardware. Knows no switch.
 
 import json
+import math
 import statistics
 
 from . import stats
-from .documents import read_json
+from .documents import is_number, is_text, printable, read_json
 from .machine import BenchError, run
 
 FORMAT = "strait-calibrate 1"
@@ -60,59 +61,82 @@ def measure(settings, rounds):
 def read(path):
     """Those of a file: strait-calibrate's own, or a result of strait-bench that has some."""
     document = read_json(path)
+    place = printable(path)
     found = document.get("calibrations") if isinstance(document, dict) else None
     if not isinstance(found, list) or not found:
-        check(document, path)
-        return [{**document, "of": path}]
+        check(document, place)
+        return [{**document, "of": place}]
     for one in found:
-        check(one, path)
-    return [{**one, "of": path if one.get("of") == HERE else f"{path}, {one.get('of')}"}
+        check(one, place)
+        if not is_text(one.get("of")):
+            raise BenchError(f"a calibration in {place} does not say whose it is by \"of\"")
+    return [{**one, "of": place if one["of"] == HERE else f"{place}, {one['of']}"}
             for one in found]
 
 
 def _are_cycles(values):
-    return isinstance(values, list) and bool(values) and all(
-        isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one < 1e18
-        for one in values)
+    return isinstance(values, list) and bool(values) and \
+        all(is_number(one, least=1) for one in values)
+
+
+def _is_count(value):
+    return isinstance(value, int) and is_number(value, least=1) and value <= 65536
 
 
 def _fault(one):
     """What is wrong with it, if anything is."""
     machine = one.get("machine")
-    kinds = (("cpu", str), ("kernel", str), ("virtual", bool), ("tsc_hz", (int, float)))
+    kinds = {"cpu": is_text, "kernel": is_text, "virtual": lambda value: isinstance(value, bool),
+             "tsc_hz": lambda value: is_number(value, least=1)}
     if not isinstance(machine, dict) or \
-            any(not isinstance(machine.get(key), kind) for key, kind in kinds) or \
-            not machine["tsc_hz"] > 0:
-        return "its \"machine\" lacks one of " + ", ".join(key for key, _ in kinds)
-    parts = {kind: one.get(kind) for kind in NAMES}
-    if any(not isinstance(part, dict) for part in parts.values()):
+            not all(fits(machine.get(key)) for key, fits in kinds.items()):
+        return "its \"machine\" lacks one of " + ", ".join(kinds)
+    if any(not isinstance(one.get(kind), dict) for kind in NAMES):
         return "it has no \"kvm\" or no \"xen\""
-    if all(isinstance(part.get("missing"), str) for part in parts.values()):
+    if not any(available(one, kind) for kind in NAMES):
         return "nothing was calibrated"
-    for kind, part in parts.items():
-        if isinstance(part.get("missing"), str):
-            continue
-        if not isinstance(part.get("facts"), dict) or not isinstance(part.get("cycles"), dict):
-            return f"\"{kind}\" has no facts, or no cycles"
-        if not all(fact is None or isinstance(fact, str) for fact in part["facts"].values()):
-            return f"a fact of \"{kind}\" is no text"
-        values = [part["cycles"].get(key) for key in COSTS[kind] if key not in FITTED]
-        if kind == "xen":
-            told = part.get("copies")
-            for copy in told if isinstance(told, list) and told else [None]:
-                if not isinstance(copy, dict) or not isinstance(copy.get("both"), bool) or any(
-                        not isinstance(copy.get(key), int) or not 1 <= copy[key] <= 65536
-                        for key in ("segments", "length")):
-                    return "its grant copies are not told by both, segments and length"
-                values.append(copy.get("cycles"))
-        if not all(map(_are_cycles, values)) or len({len(some) for some in values}) != 1:
-            return f"\"{kind}\" lacks cycles of something, or has not as many of each"
-    if available(one, "xen"):
-        try:
-            costs(one, "xen")
-        except ZeroDivisionError:
-            return "its grant copies are too alike to tell a segment from a byte"
+    for kind in NAMES:
+        fault = _fault_of_part(kind, one[kind])
+        if fault:
+            return fault
+    return _fault_of_fit(one) if available(one, "xen") else None
+
+
+def _fault_of_part(kind, part):
+    if "missing" in part:
+        return None if is_text(part["missing"]) and len(part) == 1 else \
+            f"\"{kind}\" is \"missing\" without a reason, or beside figures"
+    if not isinstance(part.get("facts"), dict) or not isinstance(part.get("cycles"), dict):
+        return f"\"{kind}\" has no facts, or no cycles"
+    if not all(fact in (None, "") or is_text(fact) for fact in part["facts"].values()):
+        return f"a fact of \"{kind}\" is no text"
+    values = [part["cycles"].get(key) for key in COSTS[kind] if key not in FITTED]
+    if kind == "xen":
+        told = part.get("copies")
+        for copy in told if isinstance(told, list) and told else [None]:
+            if not isinstance(copy, dict) or not isinstance(copy.get("both"), bool) or \
+                    not all(_is_count(copy.get(key)) for key in ("segments", "length")):
+                return "its grant copies are not told by both, segments and length"
+            values.append(copy.get("cycles"))
+    if not all(map(_are_cycles, values)) or len({len(some) for some in values}) != 1:
+        return f"\"{kind}\" lacks cycles of something, or has not as many of each"
     return None
+
+
+def _fault_of_fit(one):
+    """What takes time takes some: a part of a copy that comes to less is none of hardware."""
+    try:
+        made = costs(one, "xen")
+        far = misfit(one)
+    except ArithmeticError:
+        return "its grant copies are too alike to tell a segment from a byte"
+    for key in FITTED:
+        for number, value in enumerate(made[key], 1):
+            if not (math.isfinite(value) and value > 0):
+                return (f"by its grant copies {COSTS['xen'][key][0]} would take {value:.3g} cycles "
+                        f"in round {number}, which nothing can: calibrate again, on CPUs that do "
+                        "nothing else")
+    return None if math.isfinite(far) else "its grant copies come to no costs"
 
 
 def check(one, what):
@@ -121,13 +145,15 @@ def check(one, what):
     if not isinstance(form, str) or not form.startswith(FORMAT.split(maxsplit=1)[0] + " "):
         raise BenchError(f"{what} is no calibration; \"format\" would be \"{FORMAT}\"")
     if form != FORMAT:
-        raise BenchError(f"{what} is of another version, \"{form}\"; this one reads \"{FORMAT}\"")
+        raise BenchError(f"{what} is of another version, {json.dumps(form)}; this one reads "
+                         f"\"{FORMAT}\"")
     fault = _fault(one)
     if fault:
         raise BenchError(f"{what} is no whole calibration: {fault}")
 
 
 def available(one, kind):
+    """Whether it has figures; without, part of it is the reason, "missing", and nothing else."""
     return "missing" not in one[kind]
 
 

@@ -3,16 +3,19 @@
 # machine. Figures are made from trials wherever they are wanted, so that no reader depends on what
 # this version makes of them.
 
+import contextlib
 import json
 import os
 import pathlib
 
 from . import calibration, stats
-from .documents import read_json
+from .documents import is_number, is_text, printable, read_json
 from .machine import BenchError
 
 FORMAT = "strait-bench 1"
 RATE, SEARCH = "rate", "rfc2544"  # kinds of measurements
+MACHINE_TEXTS = ("cpu", "kernel", "governor", "isolated", "threads_of_the_workers_core")
+MACHINE_NUMBERS = ("cpus", "numa_nodes", "worker_cpu", "generator_cpu", "load_before")
 
 
 class Results:
@@ -77,12 +80,15 @@ def write(document, path):
     path = pathlib.Path(path)
     beside = path.with_name(path.name + f".{os.getpid()}")
     try:
+        # What no UTF-8 can hold is of the command line, and escaped as JSON does it.
         beside.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n",
-                          encoding="utf-8")
+                          encoding="utf-8", errors="backslashreplace")
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise BenchError(f"{path} cannot be written: {error.strerror}") from error
+        raise BenchError(f"{printable(path)} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def read(path):
@@ -101,13 +107,53 @@ def read(path):
                        ("alone", dict)):
         if not isinstance(document.get(name), kind):
             raise BenchError(f"{path} has no \"{name}\" as strait-bench run writes it")
+    _check_machine(document["machine"], path)
+    if "stages" in document:
+        _check_stages(document["stages"], path)
     if not isinstance(document.get("calibrations", []), list):
         raise BenchError(f"{path} has no list of \"calibrations\" as strait-bench writes it")
     for one in document.get("calibrations", ()):
         calibration.check(one, f"a calibration in {path}")
-        if not isinstance(one.get("of"), str):
+        if not is_text(one.get("of")):
             raise BenchError(f"a calibration in {path} does not say whose it is by \"of\"")
     return document
+
+
+def _check_machine(machine, path):
+    """What reports say of it, and hold it against."""
+    def share(value):
+        return is_number(value, least=0)
+
+    def each(fits):
+        return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+    kinds = {**dict.fromkeys(MACHINE_TEXTS, is_text), **dict.fromkeys(MACHINE_NUMBERS, share),
+             "virtual": lambda value: isinstance(value, bool),
+             "tsc_hz": lambda value: value is None or is_number(value, least=1),
+             "memory_mib": lambda value: value is None or share(value),
+             "mhz": each(share), "vulnerabilities": each(lambda value: isinstance(value, str)),
+             "huge_pages": lambda value: isinstance(value, list) and all(
+                 isinstance(one, dict) and share(one.get("kib")) and share(one.get("total"))
+                 for one in value),
+             "meanwhile": lambda value: value is None or each(
+                 lambda one: isinstance(one, dict) and share(one.get("steal")))(value)}
+    for key, fits in kinds.items():
+        if not fits(machine.get(key)):
+            raise BenchError(f"{path}: its \"machine\" has no right \"{key}\"")
+
+
+def _check_stages(stages, path):
+    """{"error": why there are none}, or by benchmark, size and counter a value of each round."""
+    if isinstance(stages, dict) and isinstance(stages.get("error"), str):
+        return
+    sizes = list(stages.values()) if isinstance(stages, dict) else [None]
+    counters = [one for size in sizes for one in
+                (size.values() if isinstance(size, dict) else [None])]
+    values = [one for counter in counters for one in
+              (counter.values() if isinstance(counter, dict) else [None])]
+    if not all(isinstance(one, list) and all(is_number(value, least=0) for value in one)
+               for one in values):
+        raise BenchError(f"{path} has no \"stages\" as strait-bench writes them")
 
 
 def peers_of(document):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from . import alone, calibration, facts, files, hypervisors, report, scenarios
+from .documents import printable
 from .machine import BenchError, free_huge_mib, raise_priority
 from .peers import PEERS, Before, Settings, Strait
 from .progress import SEARCH_TURNS, Progress
@@ -123,7 +124,7 @@ class Kept:
                       for name, reason in skipped.items()})
         self.document = {
             "format": FORMAT, "partial": True, "reason": "it was killed",
-            "started": _now(), "command": sys.argv[1:],
+            "started": _now(), "command": [printable(word) for word in sys.argv[1:]],
             "machine": facts.of_machine(asked.worker_cpu, asked.generator_cpu),
             "settings": {"rounds": asked.rounds, "seconds": asked.seconds,
                          "warm_up": asked.warm_up, "huge_pages": settings.huge,

@@ -45,7 +45,7 @@ def copies(costs, rounds):
             for length in (64, 256, 1024, 4096)]
 
 
-def calibrated(kvm=None, xen=None, virtual=False, flags=ON_HARDWARE, rounds=3):
+def calibrated(kvm=None, xen=None, virtual=False, flags=ON_HARDWARE, rounds=5):
     """As strait-calibrate prints it, of a host with these costs."""
     made = {"format": calibration.FORMAT,
             "machine": {"cpu": "a fast CPU", "kernel": "Linux 6.1", "virtual": virtual,
@@ -107,7 +107,7 @@ def test_fit_finds_the_costs_of_each_round():
         assert found[key] == pytest.approx([XEN[key], slow[key]])
     one = calibrated(xen=XEN)
     assert calibration.misfit(one) == pytest.approx(0, abs=1e-9)
-    assert calibration.costs(one, "xen") == {key: pytest.approx([value] * 3)
+    assert calibration.costs(one, "xen") == {key: pytest.approx([value] * 5)
                                              for key, value in XEN.items()}
 
 
@@ -248,11 +248,48 @@ def with_one_size(made):
     made["xen"]["copies"] = made["xen"]["copies"][:1]
 
 
+def with_copies(cycles, **more):
+    def change(made):
+        for one in made["xen"]["copies"]:
+            one["cycles"] = [cycles(one["segments"])] * 5
+        made["xen"]["cycles"].update(more)
+    return changed(change)
+
+
+def of_machine(**values):
+    return changed(lambda made: made["machine"].update(values))
+
+
+def of_kvm(value):
+    return changed(lambda made: made["kvm"]["cycles"].update(ioeventfd_pio=[value] * 5))
+
+
 BAD = {
+    "copies cheaper than a call": (with_copies(lambda _: 50, call=[4000] * 5),
+                                   "cycles in round 1, which nothing can"),
+    "copies cheaper by the dozen": (with_copies(lambda segments: 1e5 / segments),
+                                    "cycles in round 1, which nothing can"),
+    "copies of no time": (with_copies(lambda _: 1e-200), "\"xen\" lacks cycles"),
+    "copies of most of time": (with_copies(lambda _: 10 ** 400), "\"xen\" lacks cycles"),
+    "infinite": (of_kvm(float("inf")), "\"kvm\" lacks cycles"),
+    "true": (of_kvm(True), "\"kvm\" lacks cycles"),
+    "true segments": (changed(lambda made: made["xen"]["copies"][0].update(segments=True)),
+                      "its grant copies are not told"),
+    "a clock beyond all": (of_machine(tsc_hz=10 ** 400), "its \"machine\" lacks"),
+    "a clock that is true": (of_machine(tsc_hz=True), "its \"machine\" lacks"),
+    "half a character": (of_machine(cpu="\ud800"), "its \"machine\" lacks"),
+    "two lines": (of_machine(kernel="a\nb"), "its \"machine\" lacks"),
+    "a fact of half a character": (changed(lambda made: made["kvm"]["facts"].update(
+        apicv="\ud800")), "a fact of \"kvm\" is no text"),
+    "missing and there": (changed(lambda made: made["kvm"].update(missing=None)),
+                          "\"kvm\" is \"missing\" without a reason, or beside figures"),
+    "missing for no reason": (changed(lambda made: made["xen"].update(missing=""), kvm=KVM),
+                              "\"xen\" is \"missing\" without a reason"),
     "not JSON": ("{", "is not JSON: "),
     "not even a document": ("[1]", "is no calibration; \"format\" would be "
                                    "\"strait-calibrate 1\""),
     "another's": (document(), "is no calibration; "),
+    "a version of two lines": ({"format": "strait-calibrate 1\n"}, ", \"strait-calibrate 1\\n\"; "),
     "another version": ({"format": "strait-calibrate 2"},
                         "is of another version, \"strait-calibrate 2\"; this one reads "),
     "no machine": (changed(lambda made: made.pop("machine")), "its \"machine\" lacks one of cpu"),
@@ -297,6 +334,7 @@ def test_a_result_is_read_as_a_calibration_and_checked(tmp_path):
     assert [one["of"] for one in calibration.read(file)] == [file, f"{file}, xen.json"]
     assert results.read(file)["calibrations"] == doc["calibrations"]
     for change in (lambda bad: bad["calibrations"][0].pop("of"),
+                   lambda bad: bad["calibrations"][0].update(of="\ud800"),
                    lambda bad: bad.update(calibrations=1)):
         bad = copy.deepcopy(doc)
         change(bad)
@@ -307,6 +345,40 @@ def test_a_result_is_read_as_a_calibration_and_checked(tmp_path):
     for reader in (calibration.read, results.read):
         with pytest.raises(BenchError, match="is no whole calibration"):
             reader(written(tmp_path, "bad.json", bad))
+
+
+@pytest.mark.parametrize("change, sentence", [
+    (lambda bad: bad.update(machine={}), "its \"machine\" has no right \"cpu\""),
+    (lambda bad: bad["machine"].update(virtual=None), "has no right \"virtual\""),
+    (lambda bad: bad["machine"].update(tsc_hz=0), "has no right \"tsc_hz\""),
+    (lambda bad: bad["machine"].update(mhz={"0": "x"}), "has no right \"mhz\""),
+    (lambda bad: bad["machine"].update(huge_pages=[1]), "has no right \"huge_pages\""),
+    (lambda bad: bad["machine"].update(meanwhile={"0": 1}), "has no right \"meanwhile\""),
+    *((lambda bad, stages=stages: bad.update(stages=stages), "has no \"stages\" as")
+      for stages in ([], None, {"error": 1}, {"xen_ring": []}, {"xen_ring": {"64": []}},
+                     {"xen_ring": {"64": {"ring": 1.0}}}, {"xen_ring": {"64": {"ring": ["1"]}}},
+                     {"xen_ring": {"64": {"ring": [-1.0]}}},
+                     {"xen_ring": {"64": {"ring": [float("inf")]}}}))])
+def test_a_result_of_other_values(tmp_path, change, sentence):
+    doc = staged(calibrations=both_hardware())
+    change(doc)
+    file = written(tmp_path, "a.json", doc)
+    done = bench("report", file, "--markdown", "-")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert sentence in done.stderr and not done.stdout
+
+
+def test_a_result_with_words_that_no_text_can_hold(tmp_path):
+    file = tmp_path / "a.json"
+    results.write(document(command=["\udcff"]), file)
+    assert results.read(file)["command"] == ["\udcff"] and list(tmp_path.iterdir()) == [file]
+    odd = os.fsencode(tmp_path) + b"/\xff.json"
+    with open(odd, "w", encoding="utf-8") as out:
+        json.dump(calibrated(kvm=KVM), out)
+    one, = calibration.read(os.fsdecode(odd))
+    assert one["of"].endswith("/\\udcff.json")
+    with pytest.raises(BenchError, match="cannot be written: Not a directory"):
+        results.write(document(), file / "a.json")
 
 
 # ---- the program, by strait-bench and alone ----
