@@ -32,6 +32,8 @@ COSTS = {
             "notify_sleeping": ("a notification, the other end in poll()", 0),
             "event_sleeping": ("until that has it", 0)}}
 FITTED = ("hypercall", "segment", "across", "byte")
+# What a fit may be from its copies, in the median, and still be called their costs.
+MISFIT = 0.25
 
 
 # ---- reading ----

@@ -141,7 +141,8 @@ def _add_hypervisors(commands):
         "hypervisors", help="KVM's network path beside Xen's", description="Measures vhost-user "
         "and netback ports of the same switch by turns, the latter on the simulated hypervisor, "
         "and where the cycles go; when asked to, what this host's own KVM or Xen costs. It names "
-        "no winner unless there are such costs of both, from hardware.")
+        "no winner unless there are such costs of both, from hardware of one kind, and five rounds "
+        "of all.")
     one.add_argument("--calibrate", action="store_true",
                      help="measure what kicks of a KVM guest cost here, or Xen's grant copies and "
                      "event channels, as root of a KVM host or of a Xen domain that serves devices")

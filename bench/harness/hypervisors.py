@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # KVM beside Xen, on one switch: what was measured here, where its cycles go, what was counted, and
 # what no machine but the reader's can say, unless he calibrated it. Without costs from hardware, of
-# both, no winner is named: on the simulated hypervisor a copy is this process's own and an event an
-# eventfd, where Xen has hypercalls.
+# both, of hosts that are alike, no winner is named: on the simulated hypervisor a copy is this
+# process's own and an event an eventfd, where Xen has hypercalls.
 
 import json
 import statistics
@@ -13,6 +13,11 @@ from .report import STRAIT, markdown_table, print_table, show
 from .results import RATE
 
 NAME = "kvm-xen"
+# Without so many rounds of each term no winner is named, nor if the two are as close as SAME: what
+# the sum leaves out is worth more. TSCs that differ by more than SAME_CLOCK are of unlike hosts.
+ROUNDS = 5
+SAME = 0.02
+SAME_CLOCK = 0.01
 # Of strait-micro, by frame size. The engines alone: guests' drivers and calls are not in them.
 BENCHMARKS = ("ring_split", "ring_packed", "ring_split_complete", "ring_split_checksum", "xen_ring")
 SIZES = (64, 1500)
@@ -24,6 +29,10 @@ COUNTED = (("segments", "segments copied by grant"),
            ("across", "of these, from guest to guest"), ("bytes", "bytes of all copies"),
            ("calls", "system calls for these"), ("hypercalls", "hypercalls for these"),
            ("notifications", "event channel notifications"))
+
+# By hypervisor, the costs of what the worker does for a packet.
+PRICED = {"kvm": ("irqfd_write_running",),
+          "xen": ("call", "hypercall", "segment", "across", "byte", "notify_polling")}
 
 # By hypervisor: what strait-calibrate says of a host of its own.
 MISSING = {
@@ -44,7 +53,7 @@ ALWAYS_MISSING = (
 
 def measure(settings, rounds):
     """Cycles and operations a packet, by benchmark, size and counter: a value a round, rounds
-    interleaved."""
+    interleaved. And the frequency of the TSC that they are cycles of; None if it is not told."""
     names = "|".join(BENCHMARKS)
     sizes = "|".join(map(str, SIZES))
     text = run([settings.program("strait-micro"), f"--benchmark_filter=^({names})/({sizes})/",
@@ -52,7 +61,9 @@ def measure(settings, rounds):
                 "--benchmark_min_time=0.05", "--benchmark_enable_random_interleaving=true"],
                timeout=600, cpus=sorted({settings.worker_cpu, settings.other_cpu}))
     try:
-        told = json.loads(text[text.index("{"):])["benchmarks"]
+        document = json.loads(text[text.index("{"):])
+        told = document["benchmarks"]
+        clock = float(document["context"].get("tsc_hz", 0))
     except (ValueError, KeyError) as error:
         raise BenchError(f"strait-micro said no JSON: {error}") from error
     out = {}
@@ -67,7 +78,7 @@ def measure(settings, rounds):
                 counters.setdefault(key, []).append(value)
     if not out:
         raise BenchError("strait-micro measured nothing of the rings")
-    return out
+    return out, clock or None
 
 
 def _middle(stages, name, size, counter, digits=0):
@@ -188,8 +199,14 @@ def _cost_parts(calibrations):
                     for key, (words, digits) in calibration.COSTS[kind].items()])
 
 
+def _bounds(values):
+    """Median and bounds of rounds; of few rounds, all of their range."""
+    low, high = stats.interval(values)
+    return {"low": low, "median": statistics.median(values), "high": high}
+
+
 def _times(first, second):
-    """Of two spreads of what is positive: bounds by bounds."""
+    """Of two spreads of what is not negative: bounds by bounds."""
     return {part: first[part] * second[part] for part in first}
 
 
@@ -198,25 +215,37 @@ def _sum(terms):
     return {part: sum(one[part] for one in terms) for part in ("low", "median", "high")}
 
 
+def _counters(stages, size):
+    """Values of each round by counter, of what a packet's cycles are added up from; None if some
+    are not there."""
+    def found(name, key):
+        return stages.get(name, {}).get(str(size), {}).get(key)
+
+    values = {key: found("xen_ring", key) for key in (*dict(COUNTED), "lookup", "ring")}
+    values["kvm ring"] = found("ring_split", "cycles/packet")
+    if not all(values.values()):
+        return None
+    # No ring takes nothing, and a part is not more than all.
+    possible = min(values["ring"] + values["kvm ring"]) > 0 and \
+        min(values["segments"]) >= max(values["across"])
+    return values if possible else None
+
+
 def priced(stages, costs, size):
     """Terms of a packet's cycles, by hypervisor, as (what it is, spread); None if there is no count
     of something. All are the worker's."""
-    def found(name, key):
-        values = stages.get(name, {}).get(str(size), {}).get(key)
-        return stats.spread(values) if values else None
-
-    counts = {key: found("xen_ring", key) for key, _ in COUNTED}
-    lookup = found("xen_ring", "lookup")
-    rings = {"kvm": found("ring_split", "cycles/packet"), "xen": found("xen_ring", "ring")}
-    if None in (*counts.values(), *rings.values(), lookup):
+    values = _counters(stages, size)
+    if values is None:
         return None
+    counts = {key: _bounds(some) for key, some in values.items()}
+    lookup = counts["lookup"]
     kvm, xen = costs["kvm"], costs["xen"]
-    between = {part: counts["segments"][part] - counts["across"][part]
-               for part in counts["segments"]}
+    between = _bounds([whole - across
+                       for whole, across in zip(values["segments"], values["across"])])
     return {
-        "kvm": [("rings and lookup", _sum((rings["kvm"], lookup))),
+        "kvm": [("rings and lookup", _sum((counts["kvm ring"], lookup))),
                 ("notifications", _times(counts["notifications"], kvm["irqfd_write_running"]))],
-        "xen": [("rings and lookup", _sum((rings["xen"], lookup))),
+        "xen": [("rings and lookup", _sum((counts["ring"], lookup))),
                 ("system calls and hypercalls of copies",
                  _sum((_times(counts["calls"], xen["call"]),
                        _times(counts["hypercalls"], xen["hypercall"])))),
@@ -230,10 +259,13 @@ def _verdict(totals, size):
     ratio = {"low": totals["xen"]["low"] / totals["kvm"]["high"],
              "median": totals["xen"]["median"] / totals["kvm"]["median"],
              "high": totals["xen"]["high"] / totals["kvm"]["low"]}
-    if ratio["low"] <= 1 <= ratio["high"]:
+    text = f"At {size} B Xen's packet takes {show(ratio, 2)} times as many of the worker's " \
+           "cycles as KVM's: "
+    if 1 - SAME <= ratio["low"] and ratio["high"] <= 1 + SAME:
+        return f"{text}no difference, within {100 * SAME:.0f} %."
+    if ratio["low"] <= 1 + SAME and ratio["high"] >= 1 - SAME:
         return f"At {size} B their spread does not tell them apart ({show(ratio, 2)} times)."
-    return (f"At {size} B Xen's packet takes {show(ratio, 2)} times as many of the worker's cycles "
-            f"as KVM's: {'KVM' if ratio['low'] > 1 else 'Xen'}'s path is the faster one.")
+    return f"{text}{'KVM' if ratio['low'] > 1 else 'Xen'}'s path is the faster one."
 
 
 def _of_hardware(calibrations):
@@ -248,9 +280,52 @@ def _all_priced(document):
     used = _of_hardware(document.get("calibrations", ()))
     if len(used) < len(calibration.NAMES):
         return {}
-    costs = {kind: calibration.spreads(one, kind) for kind, one in used.items()}
+    costs = {}
+    for kind, one in used.items():
+        rounds = calibration.costs(one, kind)
+        costs[kind] = {key: _bounds(rounds[key]) for key in PRICED[kind]}
     found = {size: priced(document.get("stages", {}), costs, size) for size in SIZES}
     return {size: one for size, one in found.items() if one}
+
+
+def _too_few_rounds(document, used):
+    rounds = {f"{calibration.NAMES[kind]}'s costs": len(one[kind]["cycles"][PRICED[kind][0]])
+              for kind, one in used.items()}
+    rounds["the rings' cycles and the counts"] = min(
+        len(values) for size in SIZES
+        for values in (_counters(document["stages"], size) or {}).values())
+    few = [f"{what} are of {number} round{'' if number == 1 else 's'}"
+           for what, number in rounds.items() if number < ROUNDS]
+    return f"{' and '.join(few)}, and at least {ROUNDS} are needed" if few else None
+
+
+def _unlike_hosts(document, used):
+    """Why cycles of the one are not to be added to the other's, or held beside them."""
+    own = document["machine"]
+    # Of this host its own calibration knows the clock, too.
+    clock = own.get("tsc_hz") or next(
+        (one["machine"]["tsc_hz"] for one in document["calibrations"]
+         if one["of"] == calibration.HERE), None)
+    hosts = {f"{calibration.NAMES[kind]}'s costs": (one["machine"]["cpu"], one["machine"]["tsc_hz"])
+             for kind, one in used.items()}
+    hosts["the rings' cycles"] = (own["cpu"], clock)
+    clocks = [hz for _, hz in hosts.values()]
+    if len({" ".join(cpu.split()) for cpu, _ in hosts.values()}) == 1 and all(clocks) and \
+            max(clocks) <= min(clocks) * (1 + SAME_CLOCK):
+        return None
+    return "hosts differ, and cycles of one are not another's: " + "; ".join(
+        f"{what} are of {cpu}, " + (f"TSC of {hz / 1e6:.0f} MHz" if hz else "its TSC is not known")
+        for what, (cpu, hz) in hosts.items())
+
+
+def _doubts(document):
+    """Of what is computed: why it names no winner, a clause each."""
+    used = _of_hardware(document["calibrations"])
+    far = calibration.misfit(used["xen"])
+    misfit = f"Xen's grant copies are {100 * far:.0f} % from what their fit says, and more than " \
+             f"{100 * calibration.MISFIT:.0f} % are too many" if far > calibration.MISFIT else None
+    return [one for one in (_too_few_rounds(document, used), misfit, _unlike_hosts(document, used))
+            if one]
 
 
 def _priced_part(document):
@@ -284,7 +359,9 @@ def _priced_part(document):
                      f"({one['machine']['cpu']})." for kind, one in used.items())
     text += f" The rings' are this host's ({document['machine']['cpu']}"
     text += ", which is virtual). " if document["machine"]["virtual"] else "). "
-    text += " ".join(_verdict(one, size) for size, one in totals.items())
+    doubts = _doubts(document)
+    text += f"No winner is named: {'. Besides, '.join(doubts)}." if doubts else \
+        " ".join(_verdict(one, size) for size, one in totals.items())
     yield (heading, text,
            ("cycles/packet", *(f"{calibration.NAMES[kind]}, {size} B" for kind, size in places)),
            [(words, *(rows[words].get(place, "") for place in places)) for words in order])
@@ -294,13 +371,18 @@ def closing(document):
     """(heading, what it is, list): what the reader has to measure himself."""
     used = _of_hardware(document.get("calibrations", ()))
     missing = [item for kind, items in MISSING.items() if kind not in used for item in items]
-    if _all_priced(document):
-        text = "What the computed cycles leave out:"
+    unsaid = "Which of the two is faster is not said here, "
+    terms = ("Xen's packet costs its rings' cycles, and the counted operations by the price of "
+             "each; KVM's costs its rings' cycles, and its kicks by theirs:")
+    if missing:
+        text = f"{unsaid}because it hangs on what only hardware can say. {terms}"
+    elif not _all_priced(document):
+        text = (f"{unsaid}because the rings' cycles, or the counts of operations, were not "
+                "measured in this run. What they and the costs would leave out:")
+    elif _doubts(document):
+        text = f"{unsaid}for the reasons above. What the computed cycles leave out:"
     else:
-        text = ("Which of the two is faster is not said here, because it hangs on what only "
-                "hardware can say. Xen's packet costs its rings' cycles, and the counted "
-                "operations by the price of each; KVM's costs its rings' cycles, and its kicks by "
-                "theirs:")
+        text = "What the computed cycles leave out:"
     return "KVM and Xen: to be measured on your hosts", text, (*missing, *ALWAYS_MISSING)
 
 

@@ -153,7 +153,7 @@ def _measure(asked, runner, kept, cells, solo):
     try:
         runner.run(cells)
         if asked.stages:
-            kept.document["stages"] = _stages(asked, runner)
+            kept.document["stages"] = _stages(asked, runner, kept.document["machine"])
             runner.keep()
         for name in solo:
             runner.progress.say(f"{name}: Strait alone")
@@ -164,10 +164,12 @@ def _measure(asked, runner, kept, cells, solo):
         return f"it was stopped by {signal_name}"
 
 
-def _stages(asked, runner):
+def _stages(asked, runner, machine):
+    """And, of the machine, the clock that these cycles are of."""
     runner.progress.say("cycles of the ring engines, by stage")
     try:
-        return hypervisors.measure(runner.settings, asked.rounds)
+        stages, machine["tsc_hz"] = hypervisors.measure(runner.settings, asked.rounds)
+        return stages
     except BenchError as error:
         runner.progress.say(f"not measured: {error}")
         return {"error": str(error)}

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <sched.h>
@@ -67,6 +68,8 @@ int main(int argc, char** argv)
     if (!start_eal(argv[0])) {
         return 1;
     }
+    // What cycles are to be held beside: another host's are not the same.
+    benchmark::AddCustomContext("tsc_hz", std::to_string(rte_get_tsc_hz()));
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();
     rte_eal_cleanup();

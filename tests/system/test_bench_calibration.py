@@ -48,7 +48,7 @@ def copies(costs, rounds):
 def calibrated(kvm=None, xen=None, virtual=False, flags=ON_HARDWARE, rounds=5):
     """As strait-calibrate prints it, of a host with these costs."""
     made = {"format": calibration.FORMAT,
-            "machine": {"cpu": "a fast CPU", "kernel": "Linux 6.1", "virtual": virtual,
+            "machine": {"cpu": "a CPU", "kernel": "Linux 6.1", "virtual": virtual,
                         "tsc_hz": 2e9, "worker_cpu": 1, "other_cpu": 0},
             "kvm": {"missing": "/dev/kvm cannot be opened"},
             "xen": {"missing": "this is no Xen domain"}}
@@ -70,18 +70,19 @@ def written(folder, name, content):
     return str(file)
 
 
-def staged(**more):
+def staged(rounds=5, **more):
     """A result of strait-bench hypervisors."""
-    made = document(stages={
-        "ring_split": {"64": {"cycles/packet": [47.0, 47.0]},
-                       "1500": {"cycles/packet": [136.0, 136.0]}},
+    stages = {
+        "ring_split": {"64": {"cycles/packet": 47.0}, "1500": {"cycles/packet": 136.0}},
         "xen_ring": {
-            "64": {"ring": [77.0] * 2, "lookup": [13.0] * 2, "segments": [2.0] * 2,
-                   "across": [0.0] * 2, "bytes": [128.0] * 2, "calls": [1 / 32] * 2,
-                   "hypercalls": [1 / 8] * 2, "notifications": [1 / 32] * 2},
-            "1500": {"ring": [90.0] * 2, "lookup": [14.0] * 2, "segments": [3.0] * 2,
-                     "across": [1.0] * 2, "bytes": [1628.0] * 2, "calls": [1 / 32] * 2,
-                     "hypercalls": [0.22] * 2, "notifications": [1 / 32] * 2}}}, **more)
+            "64": {"ring": 77.0, "lookup": 13.0, "segments": 2.0, "across": 0.0, "bytes": 128.0,
+                   "calls": 1 / 32, "hypercalls": 1 / 8, "notifications": 1 / 32},
+            "1500": {"ring": 90.0, "lookup": 14.0, "segments": 3.0, "across": 1.0, "bytes": 1628.0,
+                     "calls": 1 / 32, "hypercalls": 0.22, "notifications": 1 / 32}}}
+    made = document(stages={name: {size: {key: [value] * rounds for key, value in one.items()}
+                                   for size, one in sizes.items()}
+                            for name, sizes in stages.items()}, **more)
+    made["machine"]["tsc_hz"] = 2e9
     made["trials"].append({
         "scenario": "kvm-xen", "size": 64, "flows": 1, "variant": "", "peer": "strait", "round": 0,
         "measure": "rate", "mpps": 9.0, "cycles": 60, "worker_denied": 0.0,
@@ -181,7 +182,7 @@ def test_cycles_a_packet_with_costs_of_both():
     assert table["notifications"]["KVM, 64 B"] == "20"
     assert f"At 64 B Xen's packet takes {XEN_64 / KVM_64:.2f} times as many" in what
     assert "KVM's path is the faster one" in what and "which is virtual" in what
-    assert "KVM's costs are kvm.json's (a fast CPU)." in what
+    assert "KVM's costs are kvm.json's (a CPU)." in what and "No winner" not in what
     assert "Which of the two is faster is not said" not in text
     assert "What the computed cycles leave out:" in text
     assert "- a kick of a KVM guest" not in text and "- copies of pages that no cache" in text
@@ -195,10 +196,86 @@ def test_a_xen_that_copies_for_nothing_is_the_faster_one():
 
 def test_a_spread_that_covers_both_tells_nothing_apart():
     found = both_hardware()
-    found[0]["kvm"]["cycles"]["irqfd_write_running"] = [640.0, 100.0, 1e6]
+    found[0]["kvm"]["cycles"]["irqfd_write_running"] = [640.0, 640.0, 640.0, 640.0, 1e6]
     what = said(staged(calibrations=found))[0][-1][1]
     assert "At 64 B their spread does not tell them apart (" in what
     assert "faster one" not in what
+
+
+def test_what_is_as_good_as_equal_is_no_difference():
+    free = {key: 1e-6 for key in ("call", "hypercall", "segment", "across", "byte")}
+    found = both_hardware(**free, notify_polling=1.0)
+    for kick, words in ((960.0, "no difference, within 2 %"),
+                        (990.0, "no difference, within 2 %"),
+                        (1100.0, "Xen's path is the faster one")):
+        found[0]["kvm"]["cycles"]["irqfd_write_running"] = [kick] * 5
+        what = said(staged(calibrations=found))[0][-1][1]
+        assert words in what.split("At 1500 B")[0], (kick, what)
+
+
+def test_few_rounds_name_no_winner():
+    for rounds, kvm, xen, words in (
+            (1, 5, 5, "the rings' cycles and the counts are of 1 round, and at least 5 are needed"),
+            (5, 4, 5, "KVM's costs are of 4 rounds, and"),
+            (5, 5, 1, "Xen's costs are of 1 round, and"),
+            (2, 3, 5, "KVM's costs are of 3 rounds and the rings' cycles and the counts are of 2")):
+        doc = staged(rounds, calibrations=[
+            {**calibrated(kvm=KVM, rounds=kvm), "of": "kvm.json"},
+            {**calibrated(xen=XEN, rounds=xen), "of": "xen.json"}])
+        found, text = said(doc)
+        assert f"No winner is named: {words}" in found[-1][1] and found[-1][3]
+        assert "is not said here, for the reasons above" in text and "faster one" not in text
+
+
+def test_of_few_rounds_all_are_the_bounds():
+    """Quartiles would leave out the one that says the contrary."""
+    found = both_hardware()
+    found[1]["xen"]["cycles"]["notify_polling"] = [960.0] * 4 + [96000.0]
+    table = {row[0]: row[1:] for row in said(staged(calibrations=found))[0][-1][3]}
+    assert table["notifications"][2] == "30 [30-3000]"
+
+
+def test_a_fit_that_does_not_fit_names_no_winner():
+    found = both_hardware()
+    for number, one in enumerate(found[1]["xen"]["copies"]):
+        one["cycles"] = [value * (3 if number % 3 else 1) for value in one["cycles"]]
+    calibration.check(found[1], "this")
+    assert calibration.misfit(found[1]) > calibration.MISFIT
+    parts_of_it, text = said(staged(calibrations=found))
+    assert "from what their fit says, and more than 25 % are too many" in parts_of_it[-1][1]
+    assert "No winner is named" in text and "faster one" not in text
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda doc: doc["calibrations"][1]["machine"].update(cpu="a slow CPU"), "of a slow CPU, TSC"),
+    (lambda doc: doc["calibrations"][0]["machine"].update(tsc_hz=2.1e9), "TSC of 2100 MHz"),
+    (lambda doc: doc["machine"].update(tsc_hz=1e9), "the rings' cycles are of a CPU, TSC of 1000 "),
+    (lambda doc: doc["machine"].update(cpu="another"), "the rings' cycles are of another, "),
+    (lambda doc: doc["machine"].pop("tsc_hz"), "of a CPU, its TSC is not known")])
+def test_unlike_hosts_name_no_winner(change, words):
+    doc = staged(calibrations=both_hardware())
+    change(doc)
+    found, text = said(doc)
+    assert "No winner is named: hosts differ, " in found[-1][1] and words in found[-1][1]
+    assert found[-1][3] and "faster one" not in text
+
+
+def test_clocks_of_like_hosts_are_not_quite_the_same():
+    doc = staged(calibrations=both_hardware())
+    doc["calibrations"][0]["machine"]["tsc_hz"] = 2.01e9
+    assert "faster one" in said(doc)[1]
+    # Where the rings do not say, this host's own costs do.
+    del doc["machine"]["tsc_hz"]
+    doc["calibrations"][1]["of"] = calibration.HERE
+    assert "faster one" in said(doc)[1]
+
+
+def test_rings_that_take_nothing_are_not_priced():
+    doc = staged(calibrations=both_hardware())
+    for name, key in (("ring_split", "cycles/packet"), ("xen_ring", "ring")):
+        for size in ("64", "1500"):
+            doc["stages"][name][size][key] = [0.0] * 5
+    assert "Not computed: the rings' cycles" in said(doc)[1]
 
 
 def test_counts_of_an_earlier_version_are_not_priced():
@@ -207,7 +284,8 @@ def test_counts_of_an_earlier_version_are_not_priced():
         del doc["stages"]["xen_ring"][size]["calls"]
     _, text = said(doc)
     assert "Not computed: the rings' cycles or the counts are not there." in text
-    assert "Which of the two is faster is not said here" in text
+    assert "Which of the two is faster is not said here, because the rings' cycles" in text
+    assert "only hardware can say" not in text
 
 
 def test_page_and_markdown(tmp_path):
@@ -415,9 +493,11 @@ def test_a_run_with_calibrations(tmp_path):
     assert result["stages"]["xen_ring"]["1500"]["across"] == [1]
     for text in (done.stdout, (tmp_path / "a.md").read_text()):
         for words in ("what KVM costs on this host", f"what Xen costs on {other}",
-                      "cycles a packet with these costs", "of the worker's cycles as KVM's",
+                      "cycles a packet with these costs", "No winner is named: ",
+                      "the rings' cycles and the counts are of 1 round",
                       "What the computed cycles leave out:"):
             assert words in text, words
+    assert result["machine"]["tsc_hz"] is None or result["machine"]["tsc_hz"] > 1e6
 
 
 @pytest.mark.parametrize("script, sentence", [
