@@ -151,6 +151,8 @@ def _now():
 def _measure(asked, runner, kept, cells, solo):
     """All of it; the reason if it was stopped before, one sentence."""
     try:
+        if asked.calibrate:
+            _calibrate(asked, runner, kept)
         runner.run(cells)
         if asked.stages:
             kept.document["stages"] = _stages(asked, runner, kept.document["machine"])
@@ -175,17 +177,20 @@ def _stages(asked, runner, machine):
         return {"error": str(error)}
 
 
-def _calibrations(asked, settings, progress):
-    """This host's, then those of files."""
-    found = [one for path in asked.calibration for one in calibration.read(path)]
-    if not asked.calibrate:
-        return found
-    progress.say("costs of this host's hypervisor")
-    own = calibration.measure(settings, asked.rounds)
+def _calibrate(asked, runner, kept):
+    """This host, before those of files."""
+    runner.progress.say("costs of this host's hypervisor")
+    try:
+        own = calibration.measure(runner.settings, asked.rounds)
+    except BenchError as error:
+        kept.document["reason"] = str(error)
+        runner.keep()
+        raise
     for kind, name in calibration.NAMES.items():
         if not calibration.available(own, kind):
-            progress.say(f"{name} was not calibrated: {own[kind]['missing']}")
-    return [own, *found]
+            runner.progress.say(f"{name} was not calibrated: {own[kind]['missing']}")
+    kept.document["calibrations"] = [own, *kept.document.get("calibrations", ())]
+    runner.keep()
 
 
 def run(asked, programs):
@@ -199,7 +204,7 @@ def run(asked, programs):
     os.sched_setaffinity(0, {asked.generator_cpu})
     raise_priority(asked.nice)
 
-    calibrations = _calibrations(asked, settings, progress)
+    calibrations = [one for path in asked.calibration for one in calibration.read(path)]
     kept = Kept(asked, settings, switches, skipped)
     if calibrations:
         kept.document["calibrations"] = calibrations

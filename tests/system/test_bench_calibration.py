@@ -3,6 +3,7 @@
 files that are none, the page with and without them, and strait-calibrate itself as far as this
 machine goes. Of a real KVM and a real Xen: kvm/test_calibrate.py, xen/test_calibrate.py."""
 
+import contextlib
 import copy
 import json
 import os
@@ -508,24 +509,58 @@ def test_a_run_with_calibrations(tmp_path):
 def test_a_calibration_that_fails(tmp_path, script, sentence):
     done = bench("hypervisors", *SHORT, "--calibrate", "--json", tmp_path / "a.json",
                  env=with_program(tmp_path, script))
-    assert done.returncode == 1 and not (tmp_path / "a.json").exists()
-    assert sentence in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert sentence in done.stderr.splitlines()[-1]
+    kept = results.read(tmp_path / "a.json")
+    assert kept["partial"] and kept["reason"] in done.stderr.splitlines()[-1]
+
+
+def test_a_place_that_cannot_be_written_to_is_known_before_it_calibrates(tmp_path):
+    done = bench("hypervisors", *SHORT, "--calibrate", "--json", tmp_path / "no" / "a.json",
+                 env=with_program(tmp_path, f"touch {tmp_path}/begun"))
+    assert done.returncode == 1 and "cannot be written" in done.stderr
+    assert not (tmp_path / "begun").exists()
+
+
+@contextlib.contextmanager
+def calibrating(tmp_path, script):
+    """strait-bench, when it has begun to calibrate."""
+    with subprocess.Popen([str(PROGRAM), "hypervisors", *SHORT, "--calibrate", "--json",
+                           str(tmp_path / "a.json")], env=with_program(tmp_path, script),
+                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+        try:
+            for line in child.stderr:
+                if "costs of this host's hypervisor" in line:
+                    break
+            else:
+                pytest.fail("it ended and did not calibrate")
+            yield child
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_while_it_calibrates(tmp_path, number):
-    env = with_program(tmp_path, "exec sleep 600")
-    with subprocess.Popen([str(PROGRAM), "hypervisors", *SHORT, "--calibrate", "--json",
-                           str(tmp_path / "a.json")], env=env, stderr=subprocess.PIPE,
-                          text=True) as child:
-        while "costs of this host's hypervisor" not in child.stderr.readline():
-            pass
+    with calibrating(tmp_path, "exec sleep 600") as child:
         parts.wait_until(lambda: descendants(child.pid).get("sleep"), 10, "strait-calibrate")
         pid = descendants(child.pid)["sleep"]
         child.send_signal(number)
         _, said_last = child.communicate(timeout=30)
     assert child.returncode == 130 and f"it was stopped by {number.name}" in said_last
     assert not os.path.exists(f"/proc/{pid}")
+    assert results.read(tmp_path / "a.json")["reason"] == f"it was stopped by {number.name}"
+
+
+def test_costs_are_kept_before_anything_else_is_measured(tmp_path):
+    own = written(tmp_path, "own.json", calibrated(kvm=KVM))
+    file = tmp_path / "a.json"
+    with calibrating(tmp_path, f"cat {own}") as child:
+        parts.wait_until(lambda: "calibrations" in json.loads(file.read_text()), 10, "its costs")
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=30)
+    assert child.returncode == 130
+    kept = results.read(file)
+    assert kept["partial"] and [one["of"] for one in kept["calibrations"]] == [calibration.HERE]
 
 
 def program(*words, before=(), stdout=subprocess.PIPE):
