@@ -152,6 +152,21 @@ bool endpoint::answer(std::byte* frame, std::size_t buffer) noexcept
     return false;
 }
 
+void endpoint::take_back(std::span<const std::byte> frame) noexcept
+{
+    if (tunnel_ && frame.size() == smallest_frame) {
+        counts_.sent += 1; // an answer, which is counted as none
+        return;
+    }
+    const std::uint32_t flow = flow_of(frame.data() + outer_ + before_mark_);
+    if (!tallies_.empty()) {
+        --tallies_[flow % groups_].sent;
+    }
+    if (numbers_) {
+        numbers_->sent.take_back(flow);
+    }
+}
+
 // ---- what arrives ----
 
 bool endpoint::attribute(const std::byte* marked) noexcept

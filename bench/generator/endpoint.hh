@@ -89,6 +89,9 @@ public:
     // for. `now` stamps them when latency is measured.
     virtual unsigned transmit(unsigned most, std::uint64_t now) noexcept = 0;
 
+    // What the switch had no room for yet will not be sent.
+    virtual void drop_waiting() noexcept {}
+
     // Takes one burst of what arrived, counts it and returns its size.
     virtual unsigned receive(std::uint64_t now) noexcept = 0;
 
@@ -153,6 +156,9 @@ protected:
         return static_cast<std::uint16_t>(*upcoming_ % queues_);
     }
     [[nodiscard]] std::uint16_t queues() const noexcept { return queues_; }
+    // A frame that shape() made, and that is not sent: it is counted as none of its flow. Of several
+    // of a flow these are the last.
+    void take_back(std::span<const std::byte> frame) noexcept;
     // After each attempt to send.
     void count_sent(unsigned offered, unsigned taken) noexcept;
 

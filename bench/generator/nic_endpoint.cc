@@ -8,6 +8,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -180,6 +181,14 @@ unsigned nic_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     waiting_count_ = static_cast<std::uint16_t>(waiting_count_ - taken);
     count_sent(most, taken);
     return taken;
+}
+
+void nic_endpoint::drop_waiting() noexcept
+{
+    for (const rte_mbuf* const m : std::span{waiting_}.first(waiting_count_)) {
+        take_back({rte_pktmbuf_mtod(m, const std::byte*), m->data_len});
+    }
+    rte_pktmbuf_free_bulk(waiting_.data(), std::exchange(waiting_count_, std::uint16_t{0}));
 }
 
 unsigned nic_endpoint::receive(std::uint64_t now) noexcept

@@ -177,6 +177,7 @@ bool run::prime() noexcept
     const std::uint64_t end = __rdtsc() + cycles_of(prime_patience());
     for (int round = 0; round < 2; ++round) {
         for (lane& one : lanes_) {
+            one.end->drop_waiting();
             one.end->start_flows(0, 1);
             one.left = one.end->own_flows();
         }
@@ -214,6 +215,7 @@ void run::step()
     for (lane& one : lanes_) {
         one.pace = pacer{settings_.rate * 1e6 / static_cast<double>(senders), endpoint::burst};
     }
+    drop_waiting();
     start_flows();
     for (const path& one : paths_) {
         one.to->end->begin_sequence(*one.from->end);
@@ -421,9 +423,17 @@ void run::hold()
     }
 }
 
-// Receives until nothing has come for a while, half a second more at most.
+void run::drop_waiting() noexcept
+{
+    for (const lane& one : lanes_) {
+        one.end->drop_waiting();
+    }
+}
+
+// Sends no more, and receives until nothing has come for a while, half a second more at most.
 void run::drain() noexcept
 {
+    drop_waiting();
     const std::uint64_t start = __rdtsc();
     std::uint64_t last = start;
     for (;;) {

@@ -94,6 +94,7 @@ private:
     void loop(std::uint64_t end) noexcept;
     void expect_connected();
     void hold();
+    void drop_waiting() noexcept;
     void drain() noexcept;
     [[nodiscard]] counts counted() const noexcept; // of all ends: what arrived
     void report_fate() const;

@@ -38,6 +38,8 @@ public:
     explicit departures(std::uint32_t flows) : next_(flows) {}
 
     std::uint32_t take(std::uint32_t flow) noexcept { return next_[flow]++; }
+    // The last number of the flow was of a frame that is not sent: the next one gets it.
+    void take_back(std::uint32_t flow) noexcept { --next_[flow]; }
     [[nodiscard]] std::span<const std::uint32_t> next() const noexcept { return next_; }
 
 private:

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -87,6 +88,13 @@ unsigned tap_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     }
     count_sent(most, count);
     return count;
+}
+
+void tap_endpoint::drop_waiting() noexcept
+{
+    if (waiting_ != 0) {
+        take_back(std::span{sent_}.first(std::exchange(waiting_, std::uint16_t{0})));
+    }
 }
 
 unsigned tap_endpoint::receive(std::uint64_t now) noexcept

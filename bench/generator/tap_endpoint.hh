@@ -19,6 +19,7 @@ public:
     void attach(std::chrono::milliseconds patience) override;
     void expect_connected() override;
     unsigned transmit(unsigned most, std::uint64_t now) noexcept override;
+    void drop_waiting() noexcept override;
     unsigned receive(std::uint64_t now) noexcept override;
 
 private:

@@ -76,6 +76,7 @@ unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
         }
         const std::uint16_t bytes = fixed() ? largest_size() : shape(sent_.data(), 0, now);
         if (!queue.send({.bytes = {sent_.data(), bytes}})) {
+            take_back({sent_.data(), bytes});
             break;
         }
     }

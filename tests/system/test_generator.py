@@ -296,6 +296,31 @@ def test_nics(lab):
                   "--latency", 8, netns=netns))
 
 
+def test_what_a_full_ring_did_not_take_is_not_sent(lab):
+    """Rings of 16 frames, whose senders have the next ones ready all the time: none of these is
+    taken for one that was sent and lost, in the step that ends nor, come late, in the next."""
+    netns = lab.netns()
+    netns.sh("ip link add bridge0 type bridge; "
+             "echo 0 > /sys/class/net/bridge0/bridge/multicast_snooping; "
+             "sysctl -qw net.ipv6.conf.all.disable_ipv6=1; "
+             "for end in a b c; do ip link add dev $end type veth peer name far-$end; "
+             "ip link set dev far-$end master bridge0; ip link set dev $end up; "
+             "ip link set dev far-$end up; done; ip link set dev bridge0 up")
+    ends = [f"nic:net_af_packet{number},iface={name},framecnt=16"
+            for number, name in enumerate("abc")]
+    generator = Stepping(netns, ends[:2], "--end", ends[2], "--pattern", "many-to-one",
+                         "--sequence")
+    for words, lines in (("rate=0 seconds=0.1 warm-up=0.05", 3), ("frames=2000", 1),
+                         ("frames=2000", 1)):
+        result = generator.step(words, lines)
+        assert result["sent"] == sum(one["sent"] for one in result["paths"]) > 0
+        assert result["sequence"]["lost"] == sum(one["lost"] for one in result["paths"])
+        assert result["sequence"]["duplicated"] == 0
+        if lines == 1:
+            assert result["not_taken"] == 4000 - result["sent"] > 0
+    generator.close()
+
+
 class Stepping:
     """A generator that is told each step."""
 

@@ -32,6 +32,22 @@ TEST(sequence, is_whole_when_all_arrive_in_order)
     EXPECT_EQ(s.lost + s.duplicated + s.reordered + s.stale + s.flows_with_loss, 0U);
 }
 
+TEST(sequence, a_frame_taken_back_is_not_lost)
+{
+    departures sent{2};
+    arrivals came{2};
+    came.begin(sent.next());
+    came.take(1, sent.take(1));
+    (void)sent.take(1);
+    (void)sent.take(1);
+    sent.take_back(1);
+    sent.take_back(1);
+    EXPECT_EQ(sent.take(1), 1U);
+    came.take(1, 1);
+    const auto s = came.summary(sent.next());
+    EXPECT_EQ(s.lost + s.duplicated + s.reordered + s.stale + s.flows_with_loss, 0U);
+}
+
 TEST(sequence, finds_frames_lost_at_the_beginning_within_and_at_the_end)
 {
     const auto s = after(8, {1, 2, 5, 6});
