@@ -169,14 +169,21 @@ void endpoint::take_back(std::span<const std::byte> frame) noexcept
 
 // ---- what arrives ----
 
-bool endpoint::attribute(const std::byte* marked) noexcept
+bool endpoint::attribute(const std::byte* frame) noexcept
 {
-    const std::uint32_t flow = flow_of(marked);
-    attributed_ = has_mark(marked) && flow < (new_share_ != 0 ? most_flows(kind_) : flows_);
-    if (!attributed_) {
+    const std::byte* const marked = frame + before_mark_;
+    attributed_ = false;
+    if (!has_mark(marked)) {
+        stray_ = unmarked_ = paths_ != 0;
         return false;
     }
-    stray_ = taken_path_ && flow % paths_ != *taken_path_;
+    const std::uint32_t flow = flow_of(marked);
+    if (flow >= (new_share_ != 0 ? most_flows(kind_) : flows_)) {
+        return false;
+    }
+    // What comes back to who sent it has the path's number, too, unless it is a ring's.
+    const bool came_back = paths_ != 0 && far_side_ != side_ && is_from(frame, side_);
+    stray_ = takes_none_ || came_back || (taken_path_ && flow % paths_ != *taken_path_);
     attributed_ = !stray_;
     if (attributed_) {
         group_ = flow % groups_;
@@ -191,6 +198,11 @@ void endpoint::count_stray(std::span<const std::byte> gathered, std::uint32_t by
     stray_ = false;
     if (tunnel_) {
         counts_.foreign += tunnel_->owes_answer() ? 0U : 1U;
+        return;
+    }
+    if (unmarked_) {
+        unmarked_ = false;
+        ++counts_.foreign;
         return;
     }
     // The number that says whose it is may be what was changed on its way; else it is another

@@ -42,8 +42,12 @@ struct counts {
     std::uint64_t new_flows = 0;
     // Longest time between two arrivals, in TSC cycles.
     std::uint64_t longest_gap = 0;
-    // Arrived here and were another end's; not in `received`.
+    // Of more than two ends, arrived here and were another end's, or had been sent here; not in
+    // `received`. Nor are foreign ones then.
     std::uint64_t misdelivered = 0;
+
+    // All that shows that the switch still delivers.
+    [[nodiscard]] std::uint64_t arrived() const noexcept { return received + misdelivered; }
 };
 
 // The same of a group of flows, as far as it is counted; see options::groups().
@@ -112,6 +116,10 @@ public:
     // No latency is looked at until the next clear().
     void stop_latency() noexcept { look_at_ = ~std::uint64_t{0}; }
 
+    // Of more than two ends: no path leads here, so that from now on each of their frames that
+    // comes is misdelivered.
+    void take_none() noexcept { takes_none_ = true; }
+
     // Starts counts, gaps and latencies anew.
     void clear(std::uint64_t now) noexcept;
 
@@ -156,8 +164,8 @@ protected:
         return static_cast<std::uint16_t>(*upcoming_ % queues_);
     }
     [[nodiscard]] std::uint16_t queues() const noexcept { return queues_; }
-    // A frame that shape() made, and that is not sent: it is counted as none of its flow. Of several
-    // of a flow these are the last.
+    // A frame that shape() made, and that is not sent: it is counted as none of its flow. Of
+    // several of a flow these are the last.
     void take_back(std::span<const std::byte> frame) noexcept;
     // After each attempt to send.
     void count_sent(unsigned offered, unsigned taken) noexcept;
@@ -181,7 +189,7 @@ private:
     // True: it is as it was sent.
     bool check(std::span<const std::byte> frame, bool partial) noexcept;
     // Whose frame it is that comes in. False: its path does not lead here, or it is none of ours.
-    bool attribute(const std::byte* marked) noexcept;
+    bool attribute(const std::byte* frame) noexcept;
     // It came here and is none of this end's.
     void count_stray(std::span<const std::byte> gathered, std::uint32_t bytes,
                      bool partial) noexcept;
@@ -224,6 +232,7 @@ private:
     bool checks_ = false;
     bool numbered_ = false;
     bool stray_ = false;      // none of the tunnel's, or of this end's
+    bool unmarked_ = false;   // and that since it is none of the generator's
     bool attributed_ = false; // to the group
     std::uint32_t flow_ = 0;
     std::uint32_t number_ = 0;
@@ -244,6 +253,7 @@ private:
     std::uint32_t own_step_ = 1;
     std::uint32_t paths_ = 0; // 0: there are two ends
     std::optional<std::uint32_t> taken_path_;
+    bool takes_none_ = false;
     std::uint32_t groups_ = 1;
     std::vector<tally> tallies_;
     std::vector<std::uint32_t> own_order_; // what is left of an order with other ends' flows
@@ -334,11 +344,16 @@ inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t
         }
         head = head.subspan(outer_);
     }
-    if (!reads_ || head.size() < smallest_frame + before_mark_) {
+    if (!reads_) {
+        return;
+    }
+    if (head.size() < smallest_frame + before_mark_) [[unlikely]] {
+        stray_ = unmarked_ = paths_ != 0;
+        attributed_ = false;
         return;
     }
     const std::byte* const marked = head.data() + before_mark_;
-    if (!tallies_.empty() && !attribute(marked)) [[unlikely]] {
+    if (!tallies_.empty() && !attribute(head.data())) [[unlikely]] {
         return;
     }
     if (stamps_ && counts_.received >= look_at_) {

@@ -20,10 +20,9 @@ constexpr std::uint16_t big(std::uint16_t value) noexcept
     return static_cast<std::uint16_t>(value << 8 | value >> 8);
 }
 
-// Locally administered, unicast: 02:53:0a:… and 02:53:0b:…, the flow's number in the last three.
 std::uint64_t mac_of(side one, std::uint32_t flow) noexcept
 {
-    const std::uint64_t head = one == side::a ? 0x0a5302 : 0x0b5302;
+    const std::uint64_t head = mac_head(one);
     const std::uint64_t tail = (flow & 0xff) << 16 | (flow & 0xff00) | (flow >> 16 & 0xff);
     return head | tail << 24;
 }

@@ -155,6 +155,13 @@ void set_checksum(std::byte* frame, const frame_size& size, const frame_form& fo
 
 inline constexpr std::uint32_t frame_mark = 0x54525453; // "STRT"
 
+// The first three bytes of a side's MAC addresses as they lie in memory: 02:53:0a and 02:53:0b,
+// locally administered, unicast. The flow's or path's number is in the others.
+constexpr std::uint32_t mac_head(side one) noexcept
+{
+    return one == side::a ? 0x0a5302 : 0x0b5302;
+}
+
 template <typename T>
 void put(std::byte* at, T value) noexcept
 {
@@ -197,6 +204,12 @@ inline void set_sequence(std::byte* frame, std::uint32_t number) noexcept
 [[nodiscard]] inline bool has_mark(const std::byte* frame) noexcept
 {
     return get<std::uint32_t>(frame + offset::magic) == frame_mark;
+}
+
+// Whether a frame's source address is one of the side's.
+[[nodiscard]] inline bool is_from(const std::byte* frame, side one) noexcept
+{
+    return (get<std::uint32_t>(frame + offset::source) & 0xffffff) == mac_head(one);
 }
 
 enum class verdict : std::uint8_t { good, corrupt, foreign };

@@ -220,6 +220,12 @@ void run::step()
     for (const path& one : paths_) {
         one.to->end->begin_sequence(*one.from->end);
     }
+    for (const lane& one : lanes_) {
+        if (settings_.paths() != 0 &&
+            std::ranges::none_of(paths_, [&](const path& other) { return other.to == &one; })) {
+            one.end->take_none();
+        }
+    }
     clear(__rdtsc());
     series_.clear();
     if (settings_.frames != 0) {
@@ -521,19 +527,51 @@ counts run::counted() const noexcept
         out.foreign += one.counted.foreign;
         out.new_flows += one.counted.new_flows;
     }
+    if (settings_.paths() != 0) { // but what came by a path
+        out.received = 0;
+        for (const path& one : paths_) {
+            out.received += sum_of(one.to->tallies, one.number, settings_.paths()).received;
+        }
+    }
     return out;
 }
 
-// What became of the frames of the whole step.
+run::fate run::fate_of(const path& of, std::size_t first, std::size_t step) noexcept
+{
+    const auto in_all = [&](const lane& one) {
+        tally out = sum_of(one.tallies_before, first, step);
+        out += sum_of(one.end->tallies(), first, step);
+        return out;
+    };
+    const std::uint64_t sent = in_all(*of.from).sent;
+    const std::uint64_t received = in_all(*of.to).received;
+    return {.sent = sent, .received = received, .lost = lost_of(sent, received)};
+}
+
+// With paths the sums of theirs: what comes twice by one does not make up for a loss of another.
+run::fate run::fate_of_all() const noexcept
+{
+    fate out;
+    for (const lane& one : lanes_) {
+        out.sent += one.sent_in_all;
+        out.received += one.received_in_all;
+    }
+    if (settings_.paths() == 0) {
+        out.lost = lost_of(out.sent, out.received);
+        return out;
+    }
+    out.received = 0;
+    for (const path& one : paths_) {
+        const fate of = fate_of(one, one.number, settings_.paths());
+        out.received += of.received;
+        out.lost += of.lost;
+    }
+    return out;
+}
+
 void run::report_fate() const
 {
-    std::uint64_t sent = 0;
-    std::uint64_t received = 0;
-    for (const lane& one : lanes_) {
-        sent += one.sent_in_all;
-        received += one.received_in_all;
-    }
-    const std::uint64_t lost = lost_of(sent, received);
+    const auto [sent, received, lost] = fate_of_all();
     const counts all = counted();
     std::printf("\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64
                 ",\"loss\":%.9f,\"not_taken\":%" PRIu64 ",\"late\":%" PRIu64 ",",
@@ -572,19 +610,12 @@ void run::report_ends() const
 // count.
 void run::report_path(const path& of, std::size_t first, std::size_t step) const
 {
-    const auto in_all = [&](const lane& one) {
-        tally out = sum_of(one.tallies_before, first, step);
-        out += sum_of(one.end->tallies(), first, step);
-        return out;
-    };
-    const std::uint64_t sent = in_all(*of.from).sent;
-    const std::uint64_t received = in_all(*of.to).received;
+    const auto [sent, received, lost] = fate_of(of, first, step);
     const tally counted = sum_of(of.to->tallies, first, step);
     std::printf("\"from\":\"%c\",\"to\":\"%c\",\"sent\":%" PRIu64 ",\"received\":%" PRIu64
                 ",\"lost\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"mpps\":%.4f,\"share\":%.6f",
-                name_of_end(index_of(of.from)), name_of_end(index_of(of.to)), sent, received,
-                lost_of(sent, received), counted.corrupt,
-                static_cast<double>(counted.received) / seconds_ / 1e6,
+                name_of_end(index_of(of.from)), name_of_end(index_of(of.to)), sent, received, lost,
+                counted.corrupt, static_cast<double>(counted.received) / seconds_ / 1e6,
                 share(counted.received, this->counted().received));
     if (settings_.sequence) {
         std::printf(",");
@@ -614,7 +645,11 @@ void run::report_paths() const
         const tally counted = sum_of(one.to->tallies, one.number, settings_.paths());
         rates.push_back(static_cast<double>(counted.received));
     }
-    std::printf("],\"fairness\":%.6f,", jain_index(rates));
+    if (std::ranges::all_of(rates, [](double one) { return one == 0; })) {
+        std::printf("],\"fairness\":null,"); // nothing was shared
+    } else {
+        std::printf("],\"fairness\":%.6f,", jain_index(rates));
+    }
 }
 
 void run::report_flows() const

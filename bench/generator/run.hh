@@ -97,6 +97,15 @@ private:
     void drop_waiting() noexcept;
     void drain() noexcept;
     [[nodiscard]] counts counted() const noexcept; // of all ends: what arrived
+    // What became of frames in the whole step.
+    struct fate {
+        std::uint64_t sent = 0;
+        std::uint64_t received = 0;
+        std::uint64_t lost = 0;
+    };
+    // Of a path's groups from `first` on, each `step`-th.
+    [[nodiscard]] static fate fate_of(const path& of, std::size_t first, std::size_t step) noexcept;
+    [[nodiscard]] fate fate_of_all() const noexcept;
     void report_fate() const;
     void report_ends() const;
     void report_path(const path& of, std::size_t first, std::size_t step) const;

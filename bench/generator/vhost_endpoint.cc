@@ -167,7 +167,7 @@ bool vhost_endpoint::receive_from(unsigned pair, std::uint64_t now) noexcept
 
 unsigned vhost_endpoint::receive(std::uint64_t now) noexcept
 {
-    const std::uint64_t before = counted().received;
+    const std::uint64_t before = counted().arrived();
     bool any = false;
     for (unsigned i = 0; i < queues(); ++i) {
         any |= receive_from(receiving_, now);
@@ -179,7 +179,7 @@ unsigned vhost_endpoint::receive(std::uint64_t now) noexcept
     if (any) {
         end_burst(now);
     }
-    return static_cast<unsigned>(counted().received - before);
+    return static_cast<unsigned>(counted().arrived() - before);
 }
 
 } // namespace strait::bench

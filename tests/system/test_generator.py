@@ -6,6 +6,7 @@ every frame compared."""
 import concurrent.futures
 import itertools
 import json
+import socket
 import subprocess
 
 import pytest
@@ -343,9 +344,12 @@ class Stepping:
                 return told
         raise AssertionError(f"no {event}: {self._child.stderr.read()}")
 
-    def step(self, words, lines=1):
+    def say(self, words, lines=1):
         self._child.stdin.write(words + "\n" * lines)
         self._child.stdin.flush()
+
+    def step(self, words, lines=1):
+        self.say(words, lines)
         return self.wait("result")
 
     def close(self):
@@ -502,6 +506,72 @@ def test_the_shares_of_senders_that_a_switch_favours(lab):
     assert [one["lost"] for one in result["paths"]] == [0, 500, 1000]
     assert [round(one["share"], 4) for one in result["paths"]] == [0.6667, 0.3333, 0]
     assert result["fairness"] == pytest.approx(9 / (3 * 5), abs=1e-5)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_comes_twice_makes_up_for_no_loss(lab, pattern):
+    netns, ends = make_wires(lab, NAMES)
+    ways = ways_of(pattern)
+    with lab.bad_switch(netns, NAMES, b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, *more_ends(ends, pattern))
+        switch.begin(by_way={ways[0]: {"twice": range(400)}, ways[1]: {"drop": range(400)}})
+        result = generator.step(
+            f"rate=0.02 frames={400 * (len(ways) if pattern == 'one-to-many' else 1)}")
+        generator.close()
+    sent = 400 * len(ways)
+    assert [one["lost"] for one in result["paths"]] == [0, 400, *[0] * (len(ways) - 2)]
+    assert (result["sent"], result["received"], result["lost"]) == (sent, sent, 400)
+    assert result["loss"] == pytest.approx(1 / len(ways), abs=1e-6)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_comes_back_to_its_sender_is_lost(lab, pattern):
+    """None arrives, whatever came to whom: nothing was received, and no share is anybody's."""
+    netns, ends = make_wires(lab, NAMES)
+    ways = ways_of(pattern)
+    with lab.bad_switch(netns, NAMES, b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, "--sequence", *more_ends(ends, pattern))
+        switch.begin(back=range(OF_A_PATH))
+        result = generator.step(
+            f"rate=0.02 frames={OF_A_PATH * (len(ways) if pattern == 'one-to-many' else 1)}")
+        generator.close()
+    sent = OF_A_PATH * len(ways)
+    assert switch.done == {"back": sent}
+    assert (result["sent"], result["received"], result["lost"]) == (sent, 0, sent)
+    assert result["mpps"] == 0 and result["fairness"] is None and result["corrupt"] == 0
+    assert all((one["received"], one["lost"], one["share"]) == (0, OF_A_PATH, 0)
+               for one in result["paths"])
+    assert result["sequence"]["lost"] == sent
+    assert [one["misdelivered"] for one in result["ends"]] == \
+        [one["sent"] for one in result["ends"]]
+    assert all(one["received"] == 0 for one in result["ends"])
+
+
+def test_frames_of_others_are_not_received(lab):
+    """Of more than two ends, what others of the network send is foreign, and nothing else."""
+    netns, ends = make_wires(lab, NAMES)
+    with lab.bad_switch(netns, NAMES, b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, *more_ends(ends, "one-to-many"))
+        with netns.entered():
+            other = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            other.bind(("c", 0))
+        switch.begin()
+        generator.say("rate=0.002 seconds=0.3 warm-up=0")
+        generator.wait("warm")
+        generator.say("")
+        generator.wait("measure_begin")
+        for size in (42, 60, 200):
+            other.send(bytes.fromhex("ffffffffffff0200000000010806") + bytes(size - 14))
+        generator.say("")
+        result = generator.wait("result")
+        generator.close()
+        other.close()
+    c = next(one for one in result["ends"] if one["end"] == "c")
+    assert (result["foreign"], c["foreign"], c["misdelivered"]) == (3, 3, 0)
+    assert result["received"] == sum(one["received"] for one in result["paths"]) > 0
+    path = next(one for one in result["paths"] if one["to"] == "c")
+    assert 0 < c["received"] <= path["received"]  # in the counted time, and in all
+    assert result["lost"] == result["corrupt"] == 0
 
 
 def test_what_each_flow_met(lab, wires):

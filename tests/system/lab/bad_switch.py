@@ -33,8 +33,9 @@ class BadSwitch:
     """Forwards between two interfaces of a namespace, or more, among which it learns addresses. Of
     the frames that have `mark` at `at`, once begin() was called, each number in faults["drop"] of a
     way from one to another is dropped, in ["twice"] sent twice, in ["late"] sent behind the next
-    one, in ["corrupt"] changed in its last byte, in ["astray"] sent to a third interface. A frame
-    has one fault at most, and one that is late is followed by one without."""
+    one, in ["corrupt"] changed in its last byte, in ["astray"] sent to a third interface, in
+    ["back"] to where it came from. A frame has one fault at most, and one that is late is followed
+    by one without."""
 
     def __init__(self, netns, interfaces, mark, at):
         self.done = collections.Counter()
@@ -102,6 +103,8 @@ class BadSwitch:
             self._held[way] = frame
         elif fault == "astray":
             next(port for one, port in enumerate(self._ports) if one not in way).send(frame)
+        elif fault == "back":
+            self._ports[near].send(frame)
         elif fault != "drop":
             out.send(frame)
         if fault == "twice":
