@@ -24,7 +24,6 @@ endpoint::endpoint(std::size_t which, const options& settings)
       flows_(settings.flows_of_a_side()),
       queues_(settings.queues),
       verify_every_(settings.verify_every),
-      latencies_(settings.groups()),
       far_side_(settings.far_side_of(which)),
       paths_(settings.paths()),
       groups_(settings.groups()),
@@ -65,8 +64,11 @@ endpoint::endpoint(std::size_t which, const options& settings)
     measure_latency(settings.latency);
 }
 
-void endpoint::measure_latency(std::uint32_t every) noexcept
+void endpoint::measure_latency(std::uint32_t every)
 {
+    if (every != 0 && latencies_.empty()) {
+        latencies_.resize(latency_of(groups_));
+    }
     stamps_ = every != 0;
     stamp_every_ = until_stamp_ = std::max(every, 1U);
     // With the same stride frames with stamps could be those never looked at.
@@ -100,6 +102,13 @@ void endpoint::begin_flows(double share) noexcept
 {
     new_share_ = static_cast<std::uint64_t>(share * 0x1p32);
     new_due_ = 0;
+}
+
+void endpoint::add_latencies(std::size_t first, std::size_t step, histogram& to) const noexcept
+{
+    for (std::size_t group = first; group < groups_ && !latencies_.empty(); group += step) {
+        to.merge(latencies_[latency_of(group)]);
+    }
 }
 
 void endpoint::clear(std::uint64_t now) noexcept
@@ -187,6 +196,7 @@ bool endpoint::attribute(const std::byte* frame) noexcept
     attributed_ = !stray_;
     if (attributed_) {
         group_ = flow % groups_;
+        latency_ = latency_of(group_);
         ++tallies_[group_].received;
     }
     return attributed_;

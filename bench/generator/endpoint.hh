@@ -110,8 +110,9 @@ public:
     // This share of the frames to come is of flows never sent before.
     void begin_flows(double share) noexcept;
 
-    // From now on one frame in `every` is stamped; see options::latency.
-    void measure_latency(std::uint32_t every) noexcept;
+    // From now on one frame in `every` is stamped; see options::latency. Histograms are made when
+    // they are first asked for, of the groups that can arrive here.
+    void measure_latency(std::uint32_t every);
 
     // No latency is looked at until the next clear().
     void stop_latency() noexcept { look_at_ = ~std::uint64_t{0}; }
@@ -139,8 +140,10 @@ public:
     [[nodiscard]] const counts& counted() const noexcept { return counts_; }
     // By group; empty if there are but two ends and flows are not reported.
     [[nodiscard]] std::span<const tally> tallies() const noexcept { return tallies_; }
-    // By group of those that arrive.
+    // Of each group that can arrive here; empty if latency was never measured.
     [[nodiscard]] std::span<const histogram> latencies() const noexcept { return latencies_; }
+    // Adds those of the groups from `first` on, each `step`-th, all of which can arrive here.
+    void add_latencies(std::size_t first, std::size_t step, histogram& to) const noexcept;
 
 protected:
     // Frames are sent as they were built: one flow, one size, nothing that changes.
@@ -181,6 +184,11 @@ protected:
 
 private:
     [[nodiscard]] std::uint32_t next_flow() noexcept;
+    // Which of latencies_ is a group's.
+    [[nodiscard]] std::size_t latency_of(std::size_t group) const noexcept
+    {
+        return taken_path_ ? group / paths_ : group;
+    }
     // Of an end with a tunnel, before the rest of shape(): whether the buffer has an answer now. If
     // it had one before, a frame is built there anew.
     bool answer(std::byte* frame, std::size_t buffer) noexcept;
@@ -237,6 +245,7 @@ private:
     std::uint32_t flow_ = 0;
     std::uint32_t number_ = 0;
     std::uint32_t group_ = 0;
+    std::size_t latency_ = 0; // its place in latencies_
 
     std::shared_ptr<numbers> numbers_; // null: frames are not numbered
 
@@ -361,7 +370,7 @@ inline void endpoint::begin_frame(std::span<const std::byte> head, std::uint64_t
         const std::uint64_t sent = stamp_of(marked);
         const std::uint64_t took = (now - sent) & stamp_mask;
         if (sent != 0 && took <= stamp_mask / 2) { // else it was changed on its way
-            latencies_[group_].add(took);
+            latencies_[latency_].add(took);
         }
     }
     if (numbers_ && has_mark(marked)) {

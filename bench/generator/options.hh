@@ -49,7 +49,8 @@ constexpr char name_of_end(std::size_t number) noexcept
 inline constexpr std::size_t most_ends = 26;
 
 inline constexpr std::uint32_t most_flows_of_a_side = 8'388'608;
-// With figures of each: a histogram has 20 KiB.
+// With figures of each: a histogram has 20 KiB, and with latency there is one of each flow of
+// either side.
 inline constexpr std::uint32_t most_reported_flows = 1024;
 
 struct options {

@@ -623,10 +623,7 @@ void run::report_path(const path& of, std::size_t first, std::size_t step) const
     }
     if (settings_.latency != 0) {
         histogram latency;
-        const auto latencies = of.to->end->latencies();
-        for (std::size_t i = first; i < latencies.size(); i += step) {
-            latency.merge(latencies[i]);
-        }
+        of.to->end->add_latencies(first, step, latency);
         std::printf(",");
         print_percentiles(latency);
         std::printf("}");

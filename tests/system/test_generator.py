@@ -352,6 +352,11 @@ class Stepping:
         self.say(words, lines)
         return self.wait("result")
 
+    def memory(self):
+        """Its own, KiB."""
+        with open(f"/proc/{self._child.pid}/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
+
     def close(self):
         self._child.stdin.close()
         assert self._child.wait(10) == 0, self._child.stderr.read()
@@ -598,6 +603,20 @@ def test_what_each_flow_met(lab, wires):
         assert all(one["received"] == each and not any(one["sequence"].values())
                    for one in whole)
         assert all(one["latency_us"]["count"] == one["received"] for one in flows.values())
+
+
+@pytest.mark.parametrize("words, most", [((), 16), (("--latency", 8), 60)],
+                         ids=["no latency", "latency"])
+def test_figures_of_many_flows_take_little_memory(lab, words, most):
+    """A histogram has 20 KiB, and there is one for each flow where it arrives, if any."""
+    netns, ends = make_wires(lab, "abcdefghi")
+    with lab.bad_switch(netns, "abcdefghi", b"STRT", 42):
+        generator = Stepping(netns, ends, *more_ends(ends, "many-to-one"), "--per-flow",
+                             "--flows", 2048, "--rate", 0.02, *words)
+        result = generator.step("frames=128")
+        kib = generator.memory()
+        generator.close()
+    assert len(result["flows"]) == 1024 and kib < most * 1024, kib
 
 
 def test_many_ends_with_strait(lab):
