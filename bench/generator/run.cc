@@ -123,6 +123,13 @@ std::vector<run::turn> run::make_turns()
     return out;
 }
 
+void run::next_round() noexcept
+{
+    if (turns_.size() > 2) {
+        std::rotate(turns_.begin(), turns_.begin() + 1, turns_.end());
+    }
+}
+
 bool run::wait_until_ready()
 {
     const std::uint64_t start = __rdtsc();
@@ -311,6 +318,7 @@ void run::send_burst()
         one.tallies_before.clear();
     }
     while (left != 0 && !stopping()) {
+        next_round();
         for (const turn& one : turns_) {
             if (one.from != nullptr) {
                 const std::uint64_t now = __rdtsc();
@@ -385,6 +393,7 @@ void run::loop(std::uint64_t end) noexcept
         last = now;
         moved = 0;
         const auto moment = [&] { return settings_.latency != 0 ? __rdtsc() : now; };
+        next_round();
         for (const turn& one : turns_) {
             if (one.from != nullptr) {
                 const std::uint64_t then = moment();

@@ -81,6 +81,9 @@ private:
 
     [[nodiscard]] std::vector<path> make_paths();
     [[nodiscard]] std::vector<turn> make_turns();
+    // Of more than two ends each round begins with the next one: none has a place of its own in it,
+    // which a switch would see.
+    void next_round() noexcept;
     [[nodiscard]] std::size_t index_of(const lane* one) const noexcept
     {
         return static_cast<std::size_t>(one - lanes_.data());

@@ -4,6 +4,7 @@ vhost library as its switch, and against a switch that does known wrongs: each k
 every frame compared."""
 
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import socket
@@ -511,6 +512,32 @@ def test_the_shares_of_senders_that_a_switch_favours(lab):
     assert [one["lost"] for one in result["paths"]] == [0, 500, 1000]
     assert [round(one["share"], 4) for one in result["paths"]] == [0.6667, 0.3333, 0]
     assert result["fairness"] == pytest.approx(9 / (3 * 5), abs=1e-5)
+
+
+def test_no_sender_has_a_place_of_its_own_in_a_round(lab):
+    """What three send to one, 32 frames each a round, in the order in which the kernel's bridge has
+    it: each round begins with another one."""
+    netns, ends = make_wires(lab, NAMES)
+    netns.sh("ip link add bridge0 type bridge; "
+             "echo 0 > /sys/class/net/bridge0/bridge/multicast_snooping; "
+             f"for end in {' '.join(NAMES)}; do ip link set dev $end master bridge0; done; "
+             "ip link set dev bridge0 up")
+    generator = Stepping(netns, ends, *more_ends(ends, "many-to-one"))
+    with netns.entered():
+        seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # all
+        seen.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        seen.bind(("a", 3))
+        seen.setblocking(False)
+    assert generator.step("rate=0 frames=96")["received"] == 3 * 96
+    generator.close()
+    order = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            frame = seen.recv(2048)
+            order += [frame[11]] if frame[42:46] == b"STRT" else []
+    seen.close()
+    assert len(order) == 3 * 96
+    assert {order[first] for first in (0, 96, 192)} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
