@@ -359,6 +359,10 @@ std::optional<std::string> fault_of_ends(const options& o)
     if (o.ends[0].kind == end_kind::none || o.ends[1].kind == end_kind::none) {
         return "both --end-a and --end-b are needed: two ports of the switch";
     }
+    if (o.ends.size() > most_ends) {
+        return std::to_string(o.ends.size()) + " ends are more than the " +
+               std::to_string(most_ends) + " that there can be";
+    }
     for (std::size_t i = 1; i < o.ends.size(); ++i) {
         for (std::size_t before = 0; before < i; ++before) {
             if (o.ends[before] == o.ends[i]) {
@@ -366,10 +370,6 @@ std::optional<std::string> fault_of_ends(const options& o)
                        " are the same; an end is a port of the switch of its own";
             }
         }
-    }
-    if (o.ends.size() > most_ends) {
-        return std::to_string(o.ends.size()) + " ends are more than the " +
-               std::to_string(most_ends) + " that there can be";
     }
     if (o.ends.size() > 2 && o.traffic == pattern::pair) {
         return "more than two ends need --pattern one-to-many, many-to-one or ring";
@@ -575,13 +575,11 @@ const char* usage() noexcept
            "                         the other end of its wire\n"
            "  --end END              one more of them: the ends c, d and so on, 26 at most\n"
            "  --pattern one-to-many|many-to-one|ring\n"
-           "                         who sends with more than two: a to each other end by turns; "
-           "each\n"
-           "                         other end to a; each to the next, the last to a. The report "
-           "has\n"
-           "                         figures of each path and end, and how alike the paths' rates "
-           "are\n"
-           "                         (Jain's index, 1: all the same)\n"
+           "                         who sends with more than two: a to each other end, in "
+           "--order;\n"
+           "                         each other end to a; each to the next, the last to a. The\n"
+           "                         report has figures of each path and end, and how alike the\n"
+           "                         paths' rates are (Jain's index, 1: all the same)\n"
            "Rings of vhost-user\n"
            "  --server               listen on the sockets; the switch connects\n"
            "  --packed 0|1           packed rings (0)\n"

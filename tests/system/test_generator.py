@@ -780,6 +780,8 @@ THREE = ("--end", "vhost:c", "--pattern", "one-to-many")
      "--end-b and --end c are the same"),
     ((*(word for number in range(25) for word in ("--end", f"tap:{number}")), "--pattern", "ring"),
      "27 ends are more than the 26 that there can be"),
+    ((*("--end", "tap:c") * 25, "--pattern", "ring"),
+     "27 ends are more than the 26 that there can be"),
     ((*THREE, "--direction", "ab"), "which excludes --direction"),
     ((*THREE, "--macs", 4), "--pattern excludes --macs"),
     ((*THREE, "--queues", 2, "--flows", 8), "--pattern excludes --queues, --turned"),
