@@ -11,12 +11,19 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
 
 import lab as parts
 from test_bench_arithmetic import document
+
+# pylint: disable=wrong-import-order
+from harness.generators import StraitGenerator
+from harness.machine import Programs
+from harness.peers import Strait
+from harness.peers.base import VHOST, Settings
 
 PROGRAM = pathlib.Path(__file__).resolve().parents[2] / "bench/strait-bench"
 SHORT = ("--rounds", "1", "--seconds", "0.05", "--warm-up", "0.02", "--no-huge")
@@ -131,6 +138,30 @@ def test_what_many_ends_lose_is_what_the_switch_counts(tmp_path, scenario):
     for words in ("Jain&#x27;s index of the paths&#x27; rates", "smallest share of a path"):
         assert words in page, words
     assert "one way: rate (Mpps)" in done.stdout
+
+
+class HeldUp(Strait):
+    """It stands still for a moment when the count has ended, as a process does whose CPU others
+    have: all rings are full then."""
+
+    def end(self):
+        told = super().end()
+        os.kill(self.pid(), signal.SIGSTOP)
+        threading.Timer(0.1, os.kill, (self.pid(), signal.SIGCONT)).start()
+        return told
+
+
+@pytest.mark.parametrize("pattern", ["one-to-many", "many-to-one"])
+def test_what_is_under_way_to_many_ends_is_not_lost(pattern):
+    settings = Settings(worker_cpu=1, other_cpu=0, huge=False,
+                        programs=Programs([parts.binaries()]))
+    with HeldUp(settings, ends=(VHOST,) * 5) as switch, \
+            StraitGenerator(switch, settings, seconds=0.1, warm_up=0.05, flows=1000,
+                            pattern=pattern) as generator:
+        for _ in range(3):
+            told = generator.measure()
+            assert told["unaccounted"] == 0
+            assert told["switch_dropped"] == told["generator"]["lost"]
 
 
 def test_sizes_and_flows(tmp_path):

@@ -15,8 +15,40 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 # pylint: disable=wrong-import-position
-from harness import compare, report, results, rfc2544, search, stats
+from harness import compare, connection_runs, generators, report, results, rfc2544, search, stats
 from harness.machine import BenchError
+
+# ---- a generator's figures ----
+
+
+def of_a_generator(received, checked, names):
+    """A report of which 5,000 frames arrived in the whole step, and these in the counted time."""
+    each = {"received": received // len(names)}
+    ends = {"ends": [each] * len(names)} if len(names) > 2 else dict.fromkeys(names, each)
+    return json.dumps({"event": "result", "seconds": 0.05, "received": 5000, "checked": checked,
+                       "corrupt": 0, **ends})
+
+
+@pytest.mark.parametrize("names", [("a_to_b", "b_to_a"), "abcde"], ids=["two ends", "five"])
+def test_frames_are_missed_among_the_compared_only_if_they_were_counted(names):
+    generator = object.__new__(generators.StraitGenerator)
+    generator._compares = True
+    for received, checked in ((0, 0), (900, 0), (4000, 62)):
+        line = of_a_generator(received, checked, names)
+        assert generator._checked(line)["checked"] == checked
+    with pytest.raises(BenchError, match="no frame was compared"):
+        generator._checked(of_a_generator(4000, 0, names))
+
+
+def test_a_neighbour_that_was_not_served_is_no_result():
+    rates = {"one flow": [10, 10, 10], "new flows": [9.8, 9.9, 9.7]}
+    served = {"one flow": [0.3] * 3, "new flows": [0.2, 0.25, 0.2]}
+    told = connection_runs.told_of_neighbour(rates, served, 0)
+    assert told["verdict"] == "met" and told["value"] == pytest.approx(0.02)
+    for kind in served:
+        with pytest.raises(BenchError, match=f"({kind})"):
+            connection_runs.told_of_neighbour(rates, {**served, kind: [0, 0, 0.4]}, 0)
+
 
 # ---- searches ----
 
