@@ -182,7 +182,7 @@ MANY = 4
 
 
 def _many_ends():
-    """One guest and four others: to all of them by turns, or from each as fast as it goes, which is
+    """One guest and four others: to all of them alike, or from each as fast as it goes, which is
     more than the one takes: who loses what then is up to the switch. m: many."""
     for kind, letter, guest in ((VHOST, "v", "KVM"), (XEN, "x", "Xen")):
         for name, title, pattern, direction in (
