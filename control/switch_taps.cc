@@ -77,7 +77,12 @@ void virtual_switch::reserve_or_free(const std::string& bridge_name, const std::
         if (reserved != (p.config->bridge == dataplane::no_bridge)) {
             auto config = std::make_shared<port_config>(*p.config);
             config->bridge = reserved ? dataplane::no_bridge : on.index;
-            p.config = config;
+            p.config = config; // for has_tree()
+            if (!reserved) {
+                config->takes_bpdus = has_tree(on, p);
+                config->tree = config->takes_bpdus ? dataplane::tree_state::discarding
+                                                   : dataplane::tree_state::forwarding;
+            }
             put(*next, p.config);
             on.config = reserved ? without_member(*on.config, config->index)
                                  : with_member(*on.config, config->index);
@@ -87,6 +92,9 @@ void virtual_switch::reserve_or_free(const std::string& bridge_name, const std::
     publish(std::move(next));
     if (found != ports_.end() && found->second.request.bridge == bridge_name) {
         forget_learned(found->second);
+        bridge& on = bridges_.at(bridge_name);
+        look_at_tree_port(on, found->second);
+        settle_tree(on);
     }
 }
 

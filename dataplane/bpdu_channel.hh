@@ -21,7 +21,7 @@ namespace strait::dataplane {
 class bpdu_channel {
 public:
     static constexpr std::size_t received_bytes = std::size_t{1} << 16; // a worker's ring
-    static constexpr std::uint32_t most_bytes = 128;                    // of a frame are shown
+    static constexpr std::uint32_t most_bytes = 1514;                   // of a frame are shown
     static constexpr std::size_t most_waiting = 256;                    // to be sent, of a worker's
     static constexpr std::size_t frame_bytes = 60;
 

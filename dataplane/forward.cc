@@ -238,7 +238,7 @@ struct verdict {
         return;
     }
     const bridge_config& bridge = *context.config->bridges[to_index(in.bridge)];
-    if (in.tree == tree_state::learning && context.learns) {
+    if (in.tree == tree_state::learning && context.learns && !in.port_security) {
         const ethernet header = parse_ethernet(p.data);
         if (!classify(p, header, in, in.vlan.carries(in.vlan.native), bridge, in_counters)) {
             return;

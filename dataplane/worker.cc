@@ -604,20 +604,42 @@ bool worker::send_bpdus(const iteration& now) noexcept
         p.in_port = port->index;
         p.tagged = as_it_is;
         p.destinations = 1;
-        channel->sent(index_);
-        packet* const one = &p;
-        const std::span<packet* const> packets{&one, 1};
-        if (taps_.active()) {
-            to_mirror out{*this, now};
-            taps_.sent(packets, *port, engine_.settings_.pool, out);
+        // A queue that is full leaves who owns it what it did not take.
+        packet_slot& owned = burst_->slots[burst_->count];
+        rte_mbuf* const m = own(p, engine_.settings_.pool);
+        if (m == nullptr || !from_mbuf(owned, m, *burst_)) {
+            rte_pktmbuf_free(m);
+            channel->sent(index_);
+            counters.drop(drop_reason::no_memory, p);
+            continue;
         }
+        owned.in_port = port->index;
+        owned.tagged = as_it_is;
+        owned.destinations = 1;
+        packet* one = &owned;
+        std::size_t left = 0;
         for (const queue_config& q : port->queues) {
             if (q.worker == index_ && q.tx != nullptr) {
-                const queue_in_turn own{counters, q.counters.get()};
-                q.tx->transmit(packets,
-                               {now.tsc, engine_.settings_.pool, &counters, &notifications_});
+                const queue_in_turn in_turn{counters, q.counters.get()};
+                left = q.tx->transmit_some(
+                    {&one, 1}, {now.tsc, engine_.settings_.pool, &counters, &notifications_});
                 break;
             }
+        }
+        rte_pktmbuf_free(std::exchange(owned.mbuf, nullptr));
+        // What is full now has room in a moment. Not for ever: others wait behind it.
+        if (left != 0 && (bpdu_waits_ == 0 || now.tsc - bpdu_waits_ < 20 * patience_)) {
+            bpdu_waits_ = bpdu_waits_ == 0 ? now.tsc : bpdu_waits_;
+            break;
+        }
+        bpdu_waits_ = 0;
+        channel->sent(index_);
+        if (left != 0) {
+            counters.drop(drop_reason::transmit_error, p);
+        } else if (taps_.active()) {
+            to_mirror out{*this, now};
+            packet* const shown = &p;
+            taps_.sent({&shown, 1}, *port, engine_.settings_.pool, out);
         }
     }
     return sent;

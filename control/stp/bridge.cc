@@ -153,7 +153,7 @@ void bridge::begin(port& p) noexcept
     fresh.became_forwarding = p.became_forwarding;
     fresh.work_out(p.enabled);
     fresh.edge = p.settings.admin_edge;
-    fresh.edge_delay_while = migrate_time;
+    fresh.edge_delay_while = edge_delay();
     fresh.migration_delay_while = migrate_time;
     fresh.sends_rapid = settings_.rapid;
     fresh.new_information = true;
@@ -218,7 +218,7 @@ void bridge::set_port(port_number number, const port_settings& settings)
     }
     if (settings.admin_edge != p.settings.admin_edge) {
         p.edge = settings.admin_edge;
-        p.edge_delay_while = migrate_time;
+        p.edge_delay_while = edge_delay();
     }
     p.settings = settings;
     p.work_out(p.enabled);
@@ -273,7 +273,7 @@ void bridge::receive(port_number number, const bpdu& b)
     if (tells && b.priority.bridge.address() == address_ && number_of(b.priority.port) == number) {
         if (p.enabled) {
             p.edge = false;
-            p.edge_delay_while = migrate_time;
+            p.edge_delay_while = edge_delay();
             p.agreed = false;
             p.disputed = p.learn || p.forward;
             p.forward_while = p.designated_times.forward_delay;
@@ -300,7 +300,15 @@ void bridge::count_refused(port_number number) noexcept
 {
     if (const auto found = ports_.find(number); found != ports_.end()) {
         ++found->second->refused;
+        found->second->edge_delay_while = edge_delay(); // somebody is there
     }
+}
+
+// 17.20.4, where a hello takes no longer than two seconds. With longer ones a port must not be
+// taken for an edge before it could hear one.
+std::uint16_t bridge::edge_delay() const noexcept
+{
+    return std::max<std::uint16_t>(migrate_time, static_cast<std::uint16_t>(settings_.hello + 1));
 }
 
 // 17.22.
@@ -411,9 +419,9 @@ bool bridge::step(port& p)
 bool bridge::step_port_receive(port& p)
 {
     if (!p.enabled) {
-        const bool moves = p.received_bpdu || p.edge_delay_while != migrate_time;
+        const bool moves = p.received_bpdu || p.edge_delay_while != edge_delay();
         p.received_bpdu = p.received_rapid = p.received_stp = p.received_message = false;
-        p.edge_delay_while = migrate_time;
+        p.edge_delay_while = edge_delay();
         return moves;
     }
     if (!p.received_bpdu || p.received_message) {
@@ -422,7 +430,7 @@ bool bridge::step_port_receive(port& p)
     (p.message.is == bpdu::kind::rapid ? p.received_rapid : p.received_stp) = true;
     p.edge = p.received_bpdu = false;
     p.received_message = true;
-    p.edge_delay_while = migrate_time;
+    p.edge_delay_while = edge_delay();
     return true;
 }
 
@@ -799,7 +807,7 @@ bool bridge::step_designated(port& p)
 {
     if (!p.forward && !p.agreed && !p.proposing && !p.edge) {
         p.proposing = true;
-        p.edge_delay_while = p.point_to_point ? migrate_time : p.designated_times.max_age;
+        p.edge_delay_while = p.point_to_point ? edge_delay() : p.designated_times.max_age;
         p.new_information = true;
         return true;
     }

@@ -138,6 +138,7 @@ public:
 private:
     struct port;
 
+    [[nodiscard]] std::uint16_t edge_delay() const noexcept; // seconds
     void begin(port& p) noexcept;
     void reselect_all() noexcept;
     void run(); // machines, until none has anything to do
