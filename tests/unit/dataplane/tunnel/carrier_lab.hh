@@ -135,7 +135,7 @@ protected:
         static_cast<packet&>(p) = {};
         const std::size_t head = std::min<std::size_t>(f.size(), head_copy);
         p.data = p.head.data();
-        std::memcpy(p.data, f.data(), head);
+        std::ranges::copy(std::as_bytes(std::span{f}).first(head), p.data);
         p.length = static_cast<std::uint32_t>(f.size());
         p.head_length = static_cast<std::uint16_t>(head);
         p.destinations = 1;
