@@ -26,14 +26,6 @@ bool are_templates_for(const description& d) noexcept
     return over_udp(d.what) && !d.checksum && d.options.empty() && !d.has_policy && !d.oam;
 }
 
-// Of the numbers, as what was just written in parts is not to be read as a whole.
-std::uint64_t sum_without_length(const description& d, std::uint8_t dscp) noexcept
-{
-    constexpr std::uint16_t dont_fragment = 0x4000;
-    return 0x4500U + std::uint64_t{dscp} + (d.dont_fragment ? dont_fragment : 0U) +
-           (std::uint32_t{d.hop_limit} << 8U) + protocol_udp + d.source.v4() + d.destination.v4();
-}
-
 struct inner_class {
     bool found;
     std::uint8_t value;
@@ -64,8 +56,6 @@ void transmit_template::set(const packet& p, const description& d, std::size_t l
         return;
     }
     std::copy_n(p.data, size, headers_.begin());
-    dscp_ = static_cast<std::uint8_t>(d.traffic_class & ~ecn_bits);
-    sum_ = sum_without_length(d, dscp_);
     longest_ = longest;
     out_ = out;
 }
@@ -82,15 +72,19 @@ bool transmit_template::push(packet_slot& p) const noexcept
     }
     const std::uint16_t port = entropy_port({p.data, p.head_length});
     const auto length = static_cast<std::uint16_t>(p.length + size - ip_at);
-    const std::uint8_t traffic_class = ecn_out(dscp_, inner.value);
+    const std::byte* const ip = headers_.data() + ip_at;
+    const std::uint8_t traffic_class = ecn_out(load<std::uint8_t>(ip + 1), inner.value);
+    const be16 first{static_cast<std::uint16_t>(0x4500U | traffic_class)};
+    sum_change change;
+    change.replace(load<std::uint16_t>(ip), std::bit_cast<std::uint16_t>(first));
+    change.replace(load<std::uint16_t>(ip + 2), std::bit_cast<std::uint16_t>(be16{length}));
     p.data -= size;
     p.length += static_cast<std::uint32_t>(size);
     p.head_length = static_cast<std::uint16_t>(p.head_length + size);
     std::memcpy(p.data, headers_.data(), size);
-    store(p.data + ip_at + 1, traffic_class);
+    store(p.data + ip_at, first);
     store(p.data + ip_at + 2, be16{length});
-    const std::uint64_t sum = sum_ + (traffic_class & ecn_bits) + length;
-    store(p.data + ip_at + ipv4_checksum, be16{static_cast<std::uint16_t>(~fold(sum))});
+    store(p.data + ip_at + ipv4_checksum, change.checksum(load<std::uint16_t>(ip + ipv4_checksum)));
     store(p.data + udp_at, be16{port});
     store(p.data + udp_at + 4, be16{static_cast<std::uint16_t>(length - min_ipv4_header)});
     return true;

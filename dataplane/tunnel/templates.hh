@@ -32,9 +32,7 @@ private:
     static constexpr std::size_t size = 50;
 
     std::array<std::byte, size> headers_;
-    std::uint64_t sum_{0}; // of the IPv4 header, without its length and ECN
     std::size_t longest_{0};
-    std::uint8_t dscp_{0};
     dataplane::port_index out_{dataplane::no_port};
 };
 
