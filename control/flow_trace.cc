@@ -7,11 +7,11 @@
 #include "control/flow_packet.hh"
 #include "control/flow_text.hh"
 #include "control/ip_text.hh"
-#include "control/stp/bpdu.hh"
 #include "control/trace_connections.hh"
 #include "control/trace_passes.hh"
 #include "control/trace_steps.hh"
 #include "control/trace_tunnels.hh"
+#include "dataplane/bpdu.hh"
 #include "dataplane/guard/inspector.hh"
 #include "dataplane/guard/port_security.hh"
 #include "dataplane/parse.hh"
@@ -307,8 +307,7 @@ void tracer::forward(traced_frame& frame, const port_config& in, bool first)
         counters.drop(drop_reason::mirror_output);
     } else if (!in.admin_up) {
         counters.drop(drop_reason::ingress_disabled);
-    } else if (in.guard && in.guard->bpdus && p.head_length >= dataplane::ethernet_header &&
-               stp::may_be_bpdu({p.data, p.head_length})) {
+    } else if (in.guard && in.guard->bpdus && dataplane::may_be_bpdu({p.data, p.head_length})) {
         steps_.says("spanning tree: a BPDU, which is the switch's own");
     } else if (!in.passes()) {
         steps_.says("spanning tree: the port does not forward");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/stp/bpdu.hh"
 
+#include "dataplane/bpdu.hh"
+
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -21,7 +23,6 @@ constexpr std::size_t start = ethernet_header + llc_header;
 constexpr std::size_t notification_length = 4;
 constexpr std::size_t configuration_length = 35;
 constexpr std::size_t rapid_length = 36;
-constexpr std::uint16_t longest_length_field = 1500; // what is more is an Ethernet type
 
 constexpr std::uint8_t type_configuration = 0;
 constexpr std::uint8_t type_rapid = 2;
@@ -92,18 +93,9 @@ void put(frame& f, std::size_t at, T value) noexcept
 
 } // namespace
 
-bool may_be_bpdu(std::span<const std::byte> f) noexcept
-{
-    return f.size() >= start && dataplane::mac_address{get<std::uint64_t>(f, 0)} == group_address &&
-           get<be16>(f, ethernet_header - 2) <= longest_length_field &&
-           get<std::uint8_t>(f, ethernet_header) == 0x42 &&
-           get<std::uint8_t>(f, ethernet_header + 1) == 0x42 &&
-           get<std::uint8_t>(f, ethernet_header + 2) == 0x03;
-}
-
 std::optional<bpdu> read(std::span<const std::byte> f) noexcept
 {
-    if (!may_be_bpdu(f)) {
+    if (!dataplane::may_be_bpdu(f)) {
         return std::nullopt;
     }
     // Behind it there may be padding.
@@ -160,7 +152,7 @@ std::optional<bpdu> read(std::span<const std::byte> f) noexcept
 frame write(const bpdu& b, dataplane::mac_address source) noexcept
 {
     frame f{};
-    const auto destination = group_address.bytes();
+    const auto destination = dataplane::bridge_group_address.bytes();
     const auto from = source.bytes();
     std::memcpy(f.data(), destination.data(), destination.size());
     std::memcpy(f.data() + destination.size(), from.data(), from.size());

@@ -89,14 +89,8 @@ struct bpdu {
     bool operator==(const bpdu&) const noexcept = default;
 };
 
-inline constexpr dataplane::mac_address group_address{0x0000'00c2'8001ULL}; // 01:80:c2:00:00:00
-
 // A frame as it is sent, without FCS.
 using frame = std::array<std::byte, 60>;
-
-// Whether a frame is to a bridge's group address, untagged and with an LLC header of BPDUs: as much
-// as is looked at before it is read.
-[[nodiscard]] bool may_be_bpdu(std::span<const std::byte> frame_bytes) noexcept;
 
 // Nothing: it is damaged, or none that a bridge of this version understands (9.3.4). What is longer
 // than a BPDU is read without the rest, and what later versions add is left out.

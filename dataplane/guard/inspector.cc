@@ -2,6 +2,7 @@
 // Packet by packet; most are no ARP, no neighbour discovery and no DHCP, which is told at once.
 #include "dataplane/guard/inspector.hh"
 
+#include "dataplane/bpdu.hh"
 #include "dataplane/endpoint/messages.hh"
 #include "dataplane/guard/port_security.hh"
 #include "dataplane/ip.hh"
@@ -175,16 +176,8 @@ bool inspector::passes(packet_slot& p, burst* b, const surroundings& around,
 
 bool inspector::take_bpdu(const packet& p, const surroundings& around) noexcept
 {
-    // IEEE 802.1D-2004 table 7-9, and a length where others have their type.
-    constexpr std::uint64_t bridge_group = 0x0000'00c2'8001ULL;
-    constexpr std::uint16_t longest_length_field = 1500;
-    constexpr std::uint32_t llc_mask = 0x00ff'ffff;
-    constexpr std::uint32_t spanning_tree_llc = 0x0003'4242;
     const port_guard& g = *around.in.guard;
-    if (!g.bpdus || p.head_length < ethernet_header + sizeof llc_mask ||
-        (load<std::uint32_t>(p.data + ethernet_header) & llc_mask) != spanning_tree_llc ||
-        mac_address{load<std::uint64_t>(p.data)}.value() != bridge_group ||
-        load<be16>(p.data + ethernet_header - 2) > longest_length_field) [[likely]] {
+    if (!g.bpdus || !may_be_bpdu({p.data, p.head_length})) [[likely]] {
         return false;
     }
     const std::span<const packet> one{&p, 1};

@@ -2,6 +2,8 @@
 // BPDUs as bytes: what others send is read, what is damaged is refused.
 #include "control/stp/bpdu.hh"
 
+#include "dataplane/bpdu.hh"
+
 #include <gtest/gtest.h>
 
 #include <random>
@@ -105,7 +107,7 @@ TEST(stp_bpdu, what_is_written_is_read_as_it_was)
             b.sent_by = static_cast<role>(random() % 4);
         }
         const frame f = write(b, dataplane::mac_address{0x02});
-        EXPECT_TRUE(may_be_bpdu(f));
+        EXPECT_TRUE(dataplane::may_be_bpdu(f));
         const auto again = read(f);
         ASSERT_TRUE(again);
         EXPECT_EQ(*again, b);
