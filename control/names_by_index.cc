@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/names_by_index.hh"
 
+#include "control/parameters.hh"
+
 namespace strait::control {
 
 outcome<names_by_index> names_asked_for(const virtual_switch& from,
@@ -24,6 +26,12 @@ outcome<names_by_index> names_asked_for(const virtual_switch& from,
         }
     }
     return names;
+}
+
+std::size_t entries_asked_for(const boost::json::object& p)
+{
+    constexpr std::size_t usual_limit = 65536;
+    return number_as<std::size_t>(p, "limit").value_or(usual_limit);
 }
 
 } // namespace strait::control

@@ -5,6 +5,9 @@
 #include "control/failure.hh"
 #include "control/switch.hh"
 
+#include <boost/json/object.hpp>
+
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,5 +22,8 @@ using names_by_index = std::vector<const std::string*>;
 [[nodiscard]] outcome<names_by_index> names_asked_for(const virtual_switch& from,
                                                       const std::optional<std::string>& bridge,
                                                       const std::optional<std::string>& port);
+
+// How many entries of a table there may be in an answer: methods_parts.hh's entry_limit().
+[[nodiscard]] std::size_t entries_asked_for(const boost::json::object& p);
 
 } // namespace strait::control

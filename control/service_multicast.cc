@@ -104,8 +104,7 @@ void service::add_multicast_methods()
 
 service::result service::mcast_list(const object& p) const
 {
-    constexpr std::size_t usual_limit = 65536;
-    const auto limit = number_as<std::size_t>(p, "limit").value_or(usual_limit);
+    const std::size_t limit = entries_asked_for(p);
     const auto bridge = text_of(p, "bridge");
     const auto port = text_of(p, "port");
     const auto asked = names_asked_for(switch_, bridge, port);

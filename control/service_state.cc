@@ -105,10 +105,7 @@ void service::add_other_methods()
 
 service::result service::mac_list(const object& p) const
 {
-    constexpr std::int64_t usual_limit = 65536;
-    const auto* given_limit = p.if_contains("limit");
-    const auto limit =
-        static_cast<std::size_t>(given_limit != nullptr ? given_limit->as_int64() : usual_limit);
+    const std::size_t limit = entries_asked_for(p);
     const auto bridge = text_of(p, "bridge");
     const auto port = text_of(p, "port");
     const auto asked = names_asked_for(switch_, bridge, port);
