@@ -504,9 +504,7 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     p.mac_limit = request.mac_limit;
     p.tree = request.tree;
     p.config = config; // for has_tree()
-    config->takes_bpdus = has_tree(on->second, p);
-    config->tree =
-        config->takes_bpdus ? dataplane::tree_state::discarding : dataplane::tree_state::forwarding;
+    begin_in_tree(on->second, p, *config);
     on->second.config->macs->set_limit(*index, p.mac_limit);
     config->ingress = make_policer(p.ingress);
     config->egress = make_policer(p.egress);

@@ -494,6 +494,8 @@ private:
     void start_or_stop_tree(bridge& b, const bridge_tree& to);
     // Whether it runs there now, by all that has a say in it.
     [[nodiscard]] bool has_tree(const bridge& b, const port& p) const;
+    // Of a port that comes to its bridge: until the tree lets it, it does not forward.
+    void begin_in_tree(const bridge& b, const port& p, dataplane::port_config& config) const;
     [[nodiscard]] stp::port_number free_tree_number(const bridge& b, const port& p) const;
     // Enters the port into its bridge's tree, takes it out, or tells that of what has changed.
     void look_at_tree_port(bridge& b, port& p);

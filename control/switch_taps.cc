@@ -79,9 +79,7 @@ void virtual_switch::reserve_or_free(const std::string& bridge_name, const std::
             config->bridge = reserved ? dataplane::no_bridge : on.index;
             p.config = config; // for has_tree()
             if (!reserved) {
-                config->takes_bpdus = has_tree(on, p);
-                config->tree = config->takes_bpdus ? dataplane::tree_state::discarding
-                                                   : dataplane::tree_state::forwarding;
+                begin_in_tree(on, p, *config);
             }
             put(*next, p.config);
             on.config = reserved ? without_member(*on.config, config->index)

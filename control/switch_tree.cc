@@ -97,6 +97,13 @@ bool virtual_switch::has_tree(const bridge& b, const port& p) const
            p.config->bridge == b.index;
 }
 
+void virtual_switch::begin_in_tree(const bridge& b, const port& p,
+                                   dataplane::port_config& config) const
+{
+    config.takes_bpdus = has_tree(b, p);
+    config.tree = config.takes_bpdus ? tree_state::discarding : tree_state::forwarding;
+}
+
 void virtual_switch::start_or_stop_tree(bridge& b, const bridge_tree& to)
 {
     const bool runs = b.tree_settings.runs;
