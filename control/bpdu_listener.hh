@@ -3,10 +3,10 @@
 // What they come to is the switch's business.
 #pragma once
 
+#include "control/ring_listener.hh"
 #include "control/switch.hh"
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 namespace strait::control {
@@ -15,16 +15,14 @@ class bpdu_listener {
 public:
     // Both outlive it; everything happens in the thread that runs `io`.
     bpdu_listener(boost::asio::io_context& io, virtual_switch& sw);
-    ~bpdu_listener();
     bpdu_listener(const bpdu_listener&) = delete;
     bpdu_listener& operator=(const bpdu_listener&) = delete;
 
 private:
-    void look();
     void wait();
 
     virtual_switch& switch_;
-    boost::asio::posix::stream_descriptor bell_; // the switch's
+    ring_listener rings_;
     boost::asio::steady_timer second_;
 };
 

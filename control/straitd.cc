@@ -6,7 +6,6 @@
 #include "control/configuration.hh"
 #include "control/cpu_list.hh"
 #include "control/daemon_options.hh"
-#include "control/dhcp_listener.hh"
 #include "control/driver_log.hh"
 #include "control/eal.hh"
 #include "control/log.hh"
@@ -14,6 +13,7 @@
 #include "control/metrics.hh"
 #include "control/metrics_server.hh"
 #include "control/port_types.hh"
+#include "control/ring_listener.hh"
 #include "control/run_dir.hh"
 #include "control/server.hh"
 #include "control/service.hh"
@@ -302,7 +302,8 @@ int serve(const daemon_options& options, const run_dir& folder,
         log(log_level::info, "straitd", "metrics are at " + options.metrics->to_string());
     }
     const watch looking{io, sw, methods.configuration()};
-    const dhcp_listener snooping{io, sw};
+    const ring_listener snooping{io, sw.dhcp_bell(),
+                                 [&sw] { return sw.look_at_dhcp(bindings::clock::now()); }};
     const bpdu_listener trees{io, sw};
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started);
