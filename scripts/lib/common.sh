@@ -83,8 +83,9 @@ build() {
     shift
     if command -v ccache > /dev/null && [ -z "${CMAKE_CXX_COMPILER_LAUNCHER:-}" ]; then
         export CMAKE_CXX_COMPILER_LAUNCHER=ccache
-        # What was compiled for a copy of the tree elsewhere serves this one.
-        export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=yes
+        # What was compiled for a copy of the tree elsewhere, or under another locale, serves this one.
+        export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=yes LANG=C.UTF-8
+        unset LC_ALL LC_CTYPE LC_MESSAGES
     fi
     (cd "$root" && step "configuring $preset" cmake --preset "$preset" "${configure[@]}") &&
         (cd "$root" && step "building $preset" cmake --build --preset "$preset" --target "$@")
