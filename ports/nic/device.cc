@@ -268,8 +268,8 @@ ports::result<void> check_pci(const std::string& address)
         const std::string state =
             failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
         return error{"PCI device " + address + " is " + state +
-                     ": bind it to vfio-pci first (dpdk-devbind.py --bind=vfio-pci " + address +
-                     ")"};
+                     ": bind it to vfio-pci first (driverctl set-override " + address +
+                     " vfio-pci)"};
     }
     return {};
 }
