@@ -87,9 +87,10 @@ class Machine(Host):
         return self._shell.run(command, timeout)
 
     def answers(self):
-        """Whether it runs commands, within half a minute."""
+        """Whether each of its CPUs runs commands, within half a minute."""
         try:
-            return self.run("true")[0] == 0
+            return self.run("for cpu in $(seq 0 $(($(nproc) - 1))); do "
+                            "taskset -c $cpu true || exit 1; done")[0] == 0
         except LabError:
             return False
 
