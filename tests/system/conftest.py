@@ -2,6 +2,7 @@
 """Fixtures: lab (a test's own) and session_lab (shared by the session) make switches, guests,
 namespaces and generators, and end them in reverse order. What a machine cannot have is a skip."""
 
+import pathlib
 import sys
 
 import pytest
@@ -128,6 +129,32 @@ def module_lab():
     made = Lab()
     yield made
     made.close()
+
+
+# These keep more than one CPU busy (emulated machines of several, benchmarks, which are pinned), or
+# look at how busy one is. Beside others they would miss their time limits.
+_BUSY = ("kvm/", "vmm/", "xen/", "test_pci.", "test_bench", "test_generator.", "test_queues.")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.startswith(_BUSY):
+            item.add_marker("busy")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Several processes (-n): a file's tests stay in one, and so do a folder's."""
+    # pylint: disable=import-outside-toplevel
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = pathlib.PurePath(nodeid.split("::")[0])
+            return str(path.parent) if path.parent.name else path.name
+
+    return Scheduling(config, log)
 
 
 def pytest_report_teststatus(report, config):
