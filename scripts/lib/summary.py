@@ -29,17 +29,37 @@ def complaint(case):
     return text if len(text) <= 600 else f"{text[:300]} [...] {text[-300:]}"
 
 
+AGAIN = "-again"
+
+
+def failed_in(case):
+    return case.find("failure") is not None or case.find("error") is not None
+
+
+def key_of(stem, case):
+    return stem, case.get("classname", ""), case.get("name")
+
+
 def main():
     folder, seconds, failed_stages = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     passed, slow, failed = 0, [], []
     skipped, repeated = collections.defaultdict(list), collections.defaultdict(list)
+    # By what failed beside others: how it ended alone.
+    again = {key_of(path.stem.removesuffix(AGAIN), case): case
+             for path in folder.glob(f"*{AGAIN}.xml") for case in xml.parse(path).iter("testcase")}
     for path in sorted(folder.glob("*.xml")):
+        if path.stem.endswith(AGAIN):
+            continue
         for case in xml.parse(path).iter("testcase"):
+            if failed_in(case) and key_of(path.stem, case) in again:
+                repeated["it failed beside others: " + complaint(case)].append(
+                    f"{path.stem}: {case.get('classname', '')}.{case.get('name')}")
+                case = again[key_of(path.stem, case)]
             name = f"{path.stem}: {case.get('classname', '')}.{case.get('name')}"
             if (case.find("skipped") is not None
                     or case.get("result") in ("skipped", "suppressed")):
                 skipped[reason(case)].append(name)
-            elif case.find("failure") is not None or case.find("error") is not None:
+            elif failed_in(case):
                 failed.append(f"{name}: {complaint(case)}")
             else:
                 passed += 1

@@ -157,6 +157,19 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--failed", metavar="FILE", type=pathlib.Path,
+                     help="write the names of tests that failed there, a line each")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    file = config.getoption("--failed")
+    if file:
+        names = [report.nodeid for outcome in ("failed", "error")
+                 for report in terminalreporter.getreports(outcome)]
+        file.write_text("".join(f"{name}\n" for name in dict.fromkeys(names)), encoding="utf-8")
+
+
 def pytest_report_teststatus(report, config):
     """Every test's time beside its outcome; what the fixtures took is in it."""
     pytest_report_teststatus.seconds = getattr(pytest_report_teststatus, "seconds", {})
