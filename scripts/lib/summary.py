@@ -44,7 +44,7 @@ def main():
     folder, seconds, failed_stages = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     passed, slow, failed = 0, [], []
     skipped, repeated = collections.defaultdict(list), collections.defaultdict(list)
-    # By what failed beside others: how it ended alone.
+    # By what had failed: how it ended when it was done again.
     again = {key_of(path.stem.removesuffix(AGAIN), case): case
              for path in folder.glob(f"*{AGAIN}.xml") for case in xml.parse(path).iter("testcase")}
     for path in sorted(folder.glob("*.xml")):
@@ -52,7 +52,7 @@ def main():
             continue
         for case in xml.parse(path).iter("testcase"):
             if failed_in(case) and key_of(path.stem, case) in again:
-                repeated["it failed beside others: " + complaint(case)].append(
+                repeated["it had failed: " + complaint(case)].append(
                     f"{path.stem}: {case.get('classname', '')}.{case.get('name')}")
                 case = again[key_of(path.stem, case)]
             name = f"{path.stem}: {case.get('classname', '')}.{case.get('name')}"
