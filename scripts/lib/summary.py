@@ -36,8 +36,8 @@ def failed_in(case):
     return case.find("failure") is not None or case.find("error") is not None
 
 
-def key_of(stem, case):
-    return stem, case.get("classname", ""), case.get("name")
+def name_of(stem, case):
+    return f"{stem}: {case.get('classname', '')}.{case.get('name')}"
 
 
 def main():
@@ -45,17 +45,16 @@ def main():
     passed, slow, failed = 0, [], []
     skipped, repeated = collections.defaultdict(list), collections.defaultdict(list)
     # By what had failed: how it ended when it was done again.
-    again = {key_of(path.stem.removesuffix(AGAIN), case): case
+    again = {name_of(path.stem.removesuffix(AGAIN), case): case
              for path in folder.glob(f"*{AGAIN}.xml") for case in xml.parse(path).iter("testcase")}
     for path in sorted(folder.glob("*.xml")):
         if path.stem.endswith(AGAIN):
             continue
         for case in xml.parse(path).iter("testcase"):
-            if failed_in(case) and key_of(path.stem, case) in again:
-                repeated["it had failed: " + complaint(case)].append(
-                    f"{path.stem}: {case.get('classname', '')}.{case.get('name')}")
-                case = again[key_of(path.stem, case)]
-            name = f"{path.stem}: {case.get('classname', '')}.{case.get('name')}"
+            name = name_of(path.stem, case)
+            if failed_in(case) and name in again:
+                repeated["it had failed: " + complaint(case)].append(name)
+                case = again[name]
             if (case.find("skipped") is not None
                     or case.get("result") in ("skipped", "suppressed")):
                 skipped[reason(case)].append(name)
