@@ -3,6 +3,7 @@
 namespaces and generators, and end them in reverse order. What a machine cannot have is a skip."""
 
 import pathlib
+import re
 import sys
 
 import pytest
@@ -159,15 +160,22 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_addoption(parser):
     parser.addoption("--failed", metavar="FILE", type=pathlib.Path,
-                     help="write the names of tests that failed there, a line each")
+                     help="write the names of tests that may be done again there, a line each: of "
+                     "those that failed, but for what is a fault however seldom it is")
+
+
+# A process that ended, and what a sanitizer says.
+_FAULT = re.compile(r"(straitd|VMM) (had )?ended|Sanitizer|runtime error:")
 
 
 def pytest_terminal_summary(terminalreporter, config):
     file = config.getoption("--failed")
     if file:
-        names = [report.nodeid for outcome in ("failed", "error")
-                 for report in terminalreporter.getreports(outcome)]
-        file.write_text("".join(f"{name}\n" for name in dict.fromkeys(names)), encoding="utf-8")
+        reports = [report for outcome in ("failed", "error")
+                   for report in terminalreporter.getreports(outcome)]
+        faults = {report.nodeid for report in reports if _FAULT.search(report.longreprtext)}
+        names = dict.fromkeys(report.nodeid for report in reports if report.nodeid not in faults)
+        file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def pytest_report_teststatus(report, config):
