@@ -120,6 +120,13 @@ struct alignas(64) packet_slot : packet {
 };
 static_assert(sizeof(packet) <= 64 && sizeof(packet_slot) == 384);
 
+// Of a port with several rings in a queue: which of them packets came by, of how many that its guest
+// uses there. What comes from elsewhere is as from a port of one.
+struct origin_ring {
+    std::uint8_t number{0};
+    std::uint8_t of{1};
+};
+
 // Up to `capacity` packets of one receive queue. Lives in a worker, never on a stack.
 struct burst {
     static constexpr std::size_t capacity = 64;
@@ -130,6 +137,7 @@ struct burst {
     std::size_t count{0};
     std::size_t segments_used{0};
     std::size_t bytes_used{0};
+    origin_ring from; // all of it
     std::array<packet_slot, capacity> slots;
     std::array<guest_span, segment_capacity> segments;
     std::array<std::byte, 4096> bytes; // of payload that is not as it came
@@ -140,6 +148,7 @@ struct burst {
         count = 0;
         segments_used = 0;
         bytes_used = 0;
+        from = {};
     }
 };
 

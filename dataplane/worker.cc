@@ -310,6 +310,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
         source.counters->rx_packets.add(b.count);
     }
     taken_ += b.count;
+    from_ = b.from;
     const std::size_t received = b.count;
     if (source.port->ingress) [[unlikely]] {
         b.count = source.port->ingress->take(index_, b.packets(), now.tsc);
@@ -324,6 +325,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     if (taps_.active() && !show_received(b, *source.port, now)) [[unlikely]] {
         b.count = received;
         source.queue->release(b, context);
+        from_ = {};
         return true;
     }
     burst* passed = &b;
@@ -349,6 +351,7 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     }
     const bool to_one = outputs_.ports().size() == 1;
     deliver(now, outputs_, 0);
+    from_ = {};
     expected = to_one ? delivered_to_ : no_port; // into a tunnel: the port that it left by
     // What rules for packets that leave were looked up for is the sender's debt, too.
     const std::uint64_t missed = flows_.entries().counters.miss_cycles.read() - before;
@@ -488,8 +491,11 @@ bool worker::give(std::span<packet* const> packets, bool complete, const port_co
 {
     if (queue != nullptr) {
         const std::uint64_t before = counters.tx_packets.read();
-        const ports::queue_context context{now.tsc, engine_.settings_.pool, &counters,
-                                           &notifications_};
+        const ports::queue_context context{.now = now.tsc,
+                                           .pool = engine_.settings_.pool,
+                                           .counters = &counters,
+                                           .notifications = &notifications_,
+                                           .from = from_};
         // A mirror's copies are not the queue's: what becomes of them is the mirror's to tell.
         queue_counters* const own = &counters == &port_counters_[to_index(port.index)]
                                         ? now.plan->sinks[to_index(port.index)].counters

@@ -213,6 +213,7 @@ private:
     // By source port: where all of its last burst went; no_port if to several, or nowhere.
     std::array<port_index, max_ports> expected_;
     port_index delivered_to_{no_port}; // where the last lists went, if to one port
+    origin_ring from_;                 // of the burst that is under way
     std::uint64_t bpdu_waits_{0};      // TSC since when the first of control's has no room; or 0
     ports::notification_list notifications_;
     std::vector<pollfd> wakers_;            // descriptors to sleep on: the bell's and the sources'

@@ -39,6 +39,7 @@ struct queue_context {
     notification_list* notifications;
     tx_queue* expected{nullptr}; // for receive(): where all of the last burst went, if to one queue
     std::uint64_t packet_cost{0}; // for receive(): TSC cycles of a packet in a long burst, lately
+    dataplane::origin_ring from{}; // for transmit(): of all the packets
 };
 
 // Towards the switch. One worker calls at a time: another one after engine::publish_moved().
@@ -112,8 +113,9 @@ public:
     // Hints: `n` packets, at most burst::capacity, are likely to be transmitted in this iteration.
     // A receiver's lines are far away while its CPU is. The ring's are asked for while the sender's
     // are on their way, so that both are waited for once; its buffers' when the heads are there.
-    virtual void prefetch_ring(std::size_t /*n*/) noexcept {}
-    virtual void prefetch_buffers(std::size_t /*n*/) noexcept {}
+    // `from` will be transmit()'s.
+    virtual void prefetch_ring(std::size_t /*n*/, dataplane::origin_ring /*from*/) noexcept {}
+    virtual void prefetch_buffers(std::size_t /*n*/, dataplane::origin_ring /*from*/) noexcept {}
 };
 
 // The two directions of a queue pair belong to one worker. Either may be null.

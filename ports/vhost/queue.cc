@@ -90,20 +90,21 @@ std::unique_ptr<sink> queue::unpublish_sink(std::size_t pair) noexcept
 
 namespace {
 
-// The one that is not null of what `get` says of each; null: of several, or of none.
-template <typename Pairs, typename Get>
-auto only_of(const Pairs& pairs, Get&& get) noexcept
+// What `get` says of each that is not null: how many there are, and the only one.
+template <typename Ring, typename Pairs, typename Get>
+void count_rings(const Pairs& pairs, Get&& get, std::atomic<Ring*>& only,
+                 std::atomic<std::uint8_t>& count) noexcept
 {
-    decltype(get(pairs.front())) found = nullptr;
+    Ring* found = nullptr;
+    std::uint8_t rings = 0;
     for (const auto& p : pairs) {
-        if (auto* const ring = get(p)) {
-            if (found != nullptr) {
-                return decltype(found){nullptr};
-            }
+        if (Ring* const ring = get(p)) {
             found = ring;
+            ++rings;
         }
     }
-    return found;
+    only.store(rings == 1 ? found : nullptr, std::memory_order_release);
+    count.store(rings, std::memory_order_relaxed);
 }
 
 } // namespace
@@ -111,17 +112,14 @@ auto only_of(const Pairs& pairs, Get&& get) noexcept
 // A worker that finds no only one looks at all pairs, each of which is right at any time.
 void queue::sources_changed() noexcept
 {
-    only_source_.store(only_of(pairs_, [](const ring_pair& p) { return p.out.load(); }),
-                       std::memory_order_release);
+    count_rings(
+        pairs_, [](const ring_pair& p) { return p.out.load(); }, only_source_, sources_);
 }
 
 void queue::sinks_changed() noexcept
 {
-    only_sink_.store(only_of(pairs_, [](const ring_pair& p) { return p.in.load(); }),
-                     std::memory_order_release);
-    has_sink_.store(
-        std::ranges::any_of(pairs_, [](const ring_pair& p) { return p.in.load() != nullptr; }),
-        std::memory_order_relaxed);
+    count_rings(
+        pairs_, [](const ring_pair& p) { return p.in.load(); }, only_sink_, sinks_);
 }
 
 ports::rx_queue::poll queue::receive(dataplane::burst& b,
@@ -137,10 +135,14 @@ ports::rx_queue::poll queue::receive(dataplane::burst& b,
 
 bool queue::receive_in_turn(dataplane::burst& b, const ports::queue_context& context) noexcept
 {
+    ports::queue_context own = context;
+    own.from.of = sources_.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
         next_ = next_ + 1 < pairs_.size() ? next_ + 1 : 0;
         source* const s = pairs_[next_].out.load(std::memory_order_acquire);
-        if (s != nullptr && s->receive(b, context) == poll::taken) {
+        own.from.number = static_cast<std::uint8_t>(next_);
+        if (s != nullptr && s->receive(b, own) == poll::taken) {
+            b.from = own.from;
             taken_ = s;
             return true;
         }
@@ -223,11 +225,25 @@ bool queue::ask_to_wake(std::span<const pollfd> own) noexcept
 void queue::transmit(std::span<dataplane::packet* const> packets,
                      const ports::queue_context& context) noexcept
 {
-    if (sink* const only = only_sink_.load(std::memory_order_acquire)) [[likely]] {
-        only->transmit(packets, context);
+    if (sink* const one = sink_for(context.from)) [[likely]] {
+        one->transmit(packets, context);
         return;
     }
     transmit_by_flow(packets, context);
+}
+
+// The one for all that came by one ring: the only one, or, where the sender has spread its flows
+// over as many rings as there are here, the one of the same place. Null: each packet's is another.
+sink* queue::sink_for(dataplane::origin_ring from) const noexcept
+{
+    if (sink* const only = only_sink_.load(std::memory_order_acquire)) [[likely]] {
+        return only;
+    }
+    const std::size_t sinks = sinks_.load(std::memory_order_relaxed);
+    if (sinks == 0 || from.of < sinks) {
+        return nullptr;
+    }
+    return pairs_[from.number % sinks].in.load(std::memory_order_acquire);
 }
 
 // A flow keeps its ring while the driver uses that; one whose ring it does not use shares
@@ -279,16 +295,16 @@ dataplane::offloads queue::takes() const noexcept
     return dataplane::all_offloads;
 }
 
-void queue::prefetch_ring(std::size_t n) noexcept
+void queue::prefetch_ring(std::size_t n, dataplane::origin_ring from) noexcept
 {
-    if (sink* const s = only_sink_.load(std::memory_order_acquire)) {
+    if (sink* const s = sink_for(from)) {
         s->prefetch_ring(n);
     }
 }
 
-void queue::prefetch_buffers(std::size_t n) noexcept
+void queue::prefetch_buffers(std::size_t n, dataplane::origin_ring from) noexcept
 {
-    if (sink* const s = only_sink_.load(std::memory_order_acquire)) {
+    if (sink* const s = sink_for(from)) {
         s->prefetch_buffers(n);
     }
 }

@@ -61,11 +61,11 @@ public:
     // What a guest's driver does not use now is closed, if it uses others.
     [[nodiscard]] bool open() const noexcept override
     {
-        return has_sink_.load(std::memory_order_relaxed) || first_ == nullptr ||
-               !first_->has_sink_.load(std::memory_order_relaxed);
+        return sinks_.load(std::memory_order_relaxed) > 0 || first_ == nullptr ||
+               first_->sinks_.load(std::memory_order_relaxed) == 0;
     }
-    void prefetch_ring(std::size_t n) noexcept override;
-    void prefetch_buffers(std::size_t n) noexcept override;
+    void prefetch_ring(std::size_t n, dataplane::origin_ring from) noexcept override;
+    void prefetch_buffers(std::size_t n, dataplane::origin_ring from) noexcept override;
 
 private:
     struct ring_pair {
@@ -77,6 +77,7 @@ private:
     void sinks_changed() noexcept;
     [[nodiscard]] bool receive_in_turn(dataplane::burst& b,
                                        const ports::queue_context& context) noexcept;
+    [[nodiscard]] sink* sink_for(dataplane::origin_ring from) const noexcept;
     void transmit_by_flow(std::span<dataplane::packet* const> packets,
                           const ports::queue_context& context) noexcept;
     [[nodiscard]] poll take_announcement(dataplane::burst& b,
@@ -93,7 +94,9 @@ private:
     std::atomic<std::uint64_t> announcement_{0}; // the station's address; 0: none
     std::vector<ring_pair> pairs_;
     std::size_t next_{0}; // the worker's: the pair that was looked at last
-    std::atomic<bool> has_sink_{false};
+    // How many are published.
+    std::atomic<std::uint8_t> sources_{0};
+    std::atomic<std::uint8_t> sinks_{0};
     const queue* const first_;
     std::unique_ptr<ports::shares> shares_; // the worker's; null: of one pair there are none
 };

@@ -287,7 +287,7 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
         const std::size_t ready = std::min<std::size_t>(layout.ready(), burst::capacity);
         layout.prefetch(ready);
         if (context.expected != nullptr) {
-            context.expected->prefetch_ring(ready);
+            context.expected->prefetch_ring(ready, context.from);
         }
         // Every packet of one descriptor may need a segment later, beside those of its chain.
         while (count < burst::capacity &&
@@ -322,7 +322,7 @@ ports::rx_queue::poll source_of<Layout>::receive(burst& b,
                                                : build<false>(b, taken, *context.counters);
     // Not earlier: the frames are needed first.
     if (context.expected != nullptr) {
-        context.expected->prefetch_buffers(count);
+        context.expected->prefetch_buffers(count, context.from);
     }
     context.counters->rx_packets.add(b.count);
     context.counters->rx_bytes.add(bytes);

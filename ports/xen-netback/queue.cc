@@ -109,7 +109,7 @@ dataplane::offloads queue::takes() const noexcept
     return rings == nullptr ? dataplane::all_offloads : rings->guest->features.offloads;
 }
 
-void queue::prefetch_ring(std::size_t n) noexcept
+void queue::prefetch_ring(std::size_t n, dataplane::origin_ring /*from*/) noexcept
 {
     if (const ring_set* const rings = rings_.load(std::memory_order_acquire);
         rings != nullptr && rings->sinks.size() == 1) {

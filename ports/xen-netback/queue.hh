@@ -60,7 +60,7 @@ public:
                   const ports::queue_context& context) noexcept override;
     [[nodiscard]] dataplane::offloads takes() const noexcept override;
     [[nodiscard]] bool takes_remote() const noexcept override { return true; }
-    void prefetch_ring(std::size_t n) noexcept override;
+    void prefetch_ring(std::size_t n, dataplane::origin_ring from) noexcept override;
 
 private:
     std::atomic<ring_set*> rings_{nullptr};

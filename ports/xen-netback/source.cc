@@ -102,7 +102,8 @@ rx_queue::poll source::receive(burst& b, const queue_context& context) noexcept
         return rx_queue::poll::empty;
     }
     if (context.expected != nullptr) {
-        context.expected->prefetch_ring(std::min<std::size_t>(ready, burst::capacity));
+        context.expected->prefetch_ring(std::min<std::size_t>(ready, burst::capacity),
+                                        context.from);
     }
     const std::uint32_t before = taken_;
     while (ready > 0 && frame_count_ < burst::capacity) {
@@ -354,7 +355,7 @@ void source::finish(burst& b, const queue_context& context) noexcept
         guest_.counters.copies.add(pieces.size());
     }
     if (context.expected != nullptr) {
-        context.expected->prefetch_buffers(b.count);
+        context.expected->prefetch_buffers(b.count, context.from);
     }
     infer(b, pieces);
     std::size_t kept = 0;

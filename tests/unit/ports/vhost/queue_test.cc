@@ -178,8 +178,8 @@ protected:
         }
         return pairs;
     }
-    // Sends a frame of each of some flows. The pair that each came by.
-    std::vector<std::size_t> send_flows()
+    // Sends a frame of each of some flows, all from one ring. The pair that each came by.
+    std::vector<std::size_t> send_flows(dataplane::origin_ring from = {})
     {
         constexpr std::size_t flows = 20;
         std::vector<test_packet> packets;
@@ -198,7 +198,11 @@ protected:
             }
             receive[i]->publish();
         }
-        q.transmit(list, worker.context());
+        ports::queue_context context = worker.context();
+        context.from = from;
+        q.prefetch_ring(flows, from);
+        q.prefetch_buffers(flows, from);
+        q.transmit(list, context);
         std::vector<std::size_t> came_by(flows, pairs);
         for (std::size_t i = 0; i < pairs; ++i) {
             for (const auto& r : receive[i]->collect()) {
@@ -264,6 +268,47 @@ TEST_P(several_pairs, keep_a_flow_in_its_ring_while_the_driver_uses_it)
     }
     EXPECT_THAT(without, testing::AllOf(testing::Contains(0U), testing::Contains(2U)));
     EXPECT_EQ(worker.drops(), 20U);
+}
+
+TEST_P(several_pairs, keep_together_what_came_by_one_of_as_many_rings)
+{
+    for (std::uint8_t i = 0; i < pairs; ++i) {
+        q.publish(make_sink(receive[i]->setup()), i);
+    }
+    const auto by_flow = send_flows();
+    for (std::uint8_t i = 0; i < pairs; ++i) {
+        EXPECT_THAT(send_flows({i, pairs}), testing::Each(i));
+    }
+    EXPECT_THAT(send_flows({4, 5}), testing::Each(1U)) << "more rings than here";
+    EXPECT_EQ(send_flows({1, 2}), by_flow) << "fewer: some here would have nothing";
+
+    const auto gone = q.unpublish_sink(2);
+    ASSERT_TRUE(gone);
+    EXPECT_THAT(send_flows({2, pairs}), testing::Each(0U));
+    const auto gone_too = q.unpublish_sink(0);
+    EXPECT_THAT(send_flows({0, pairs}), testing::Each(1U)) << "the only one";
+    ring_setup again = receive[2]->setup();
+    again.start = gone->position();
+    q.publish(make_sink(again), 2);
+    EXPECT_THAT(send_flows({1, pairs}), testing::Each(1U));
+    EXPECT_THAT(send_flows({0, pairs}), testing::AllOf(testing::Contains(1U), testing::Contains(2U)))
+        << "its place is empty";
+    EXPECT_EQ(worker.drops(), 0U);
+}
+
+TEST_P(several_pairs, tell_which_of_them_a_burst_came_by)
+{
+    q.publish(make_source(transmit[1]->setup()), 1);
+    offer(1);
+    EXPECT_EQ(take(), 1U);
+    EXPECT_EQ(worker.burst().from.of, 1U) << "nothing is spread";
+    q.publish(make_source(transmit[2]->setup()), 2);
+    for (const std::size_t pair : {2U, 1U}) {
+        offer(pair);
+        EXPECT_EQ(take(), pair);
+        EXPECT_EQ(worker.burst().from.number, pair);
+        EXPECT_EQ(worker.burst().from.of, 2U);
+    }
 }
 
 TEST_P(several_pairs, wake_their_worker_each)

@@ -101,7 +101,7 @@ TEST_F(queue_test, without_a_guest_there_is_nothing)
     EXPECT_TRUE(dataplane::contains(queue_.takes(), segmentation_ipv4 | segmentation_ipv6))
         << "nothing is cut for nobody";
     EXPECT_TRUE(queue_.takes_remote());
-    queue_.prefetch_ring(64);
+    queue_.prefetch_ring(64, {});
 }
 
 TEST_F(queue_test, rings_take_turns)
