@@ -16,7 +16,7 @@ class gatherer {
 public:
     static constexpr std::uint64_t target = 48;      // packets worth waiting for
     static constexpr std::uint64_t worthwhile = 32;  // fewer are not
-    static constexpr std::uint64_t longest = 60'000; // TSC cycles, 15 to 30 microseconds
+    static constexpr std::uint64_t longest = 90'000; // TSC cycles, 20 to 45 microseconds
     // A ring whose packets come at more than so many times what one costs takes little of the
     // worker's time: an eighth at most.
     static constexpr std::uint64_t leisurely = 8;

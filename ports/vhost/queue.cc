@@ -137,6 +137,7 @@ bool queue::receive_in_turn(dataplane::burst& b, const ports::queue_context& con
 {
     ports::queue_context own = context;
     own.from.of = sources_.load(std::memory_order_relaxed);
+    own.packet_cost *= own.from.of; // together they take as much of the worker's time as one would
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
         next_ = next_ + 1 < pairs_.size() ? next_ + 1 : 0;
         source* const s = pairs_[next_].out.load(std::memory_order_acquire);

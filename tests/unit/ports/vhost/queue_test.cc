@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Publication of rings to a worker: what it finds before, between and after, and that packets it
 // holds go back to the ring they came from.
+#include "ports/gather.hh"
 #include "ports/vhost/queue.hh"
 #include "test_ring.hh"
 
@@ -309,6 +310,32 @@ TEST_P(several_pairs, tell_which_of_them_a_burst_came_by)
         EXPECT_EQ(worker.burst().from.number, pair);
         EXPECT_EQ(worker.burst().from.of, 2U);
     }
+}
+
+TEST_P(several_pairs, take_together_as_much_of_the_worker_s_time_as_one_would)
+{
+    const std::uint64_t pace = worker.packet_cost * (ports::gatherer::leisurely + 1);
+    // Whether a ring that packets come by at this pace is left alone for more of them.
+    const auto gathers = [&](std::span<const std::size_t> busy) {
+        poll found = poll::taken;
+        for (int n = 0; n < 200; ++n) {
+            worker.pass(pace);
+            for (const std::size_t pair : busy) {
+                offer(pair);
+                worker.burst().clear();
+                found = q.receive(worker.burst(), worker.context());
+                if (found == poll::taken) {
+                    q.release(worker.burst(), worker.context());
+                }
+                transmit[pair]->collect();
+            }
+        }
+        return found == poll::empty;
+    };
+    q.publish(make_source(transmit[0]->setup()), 0);
+    EXPECT_FALSE(gathers(std::array{std::size_t{0}}));
+    q.publish(make_source(transmit[1]->setup()), 1);
+    EXPECT_TRUE(gathers(std::array{std::size_t{0}, std::size_t{1}}));
 }
 
 TEST_P(several_pairs, wake_their_worker_each)
