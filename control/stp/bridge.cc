@@ -387,8 +387,9 @@ bridge_view bridge::view() const
 // The machines' variables only ever come to rest; the bound is there for whatever else may be.
 void bridge::run()
 {
-    std::size_t left = 1000 * (ports_.size() + 1);
-    for (bool moved = true; moved && left > 0; --left) {
+    const std::size_t most = 1000 * (ports_.size() + 1);
+    rounds_ = 0;
+    for (bool moved = true; moved && rounds_ < most; ++rounds_) {
         moved = step_roles();
         for (auto& [number, p] : ports_) {
             moved = step(*p) || moved;

@@ -89,6 +89,9 @@ public:
                 }
                 for (const auto& [port, message] : bridges[b]->take_messages()) {
                     ++sent;
+                    if (sending) {
+                        sending({b, port}, message);
+                    }
                     const frame f = write(message, address(b + 1));
                     for (const end& to : others({b, port})) {
                         on_their_way.emplace_back(to, f);
@@ -165,6 +168,7 @@ public:
     std::map<end, std::size_t> flushed;
     std::size_t sent{0};
     std::function<void()> watch; // after each BPDU
+    std::function<void(const end&, const bpdu&)> sending;
 
 private:
     [[nodiscard]] std::vector<end> others(const end& from) const
