@@ -249,6 +249,32 @@ TEST(stp_bridge, what_is_too_old_is_not_believed)
     EXPECT_EQ(b.view().root_port, 0);
 }
 
+// 17.21.13: what bounds settings does not bound what is received. It ends all the same.
+TEST(stp_bridge, what_a_root_says_of_times_is_believed_for_three_of_its_hellos)
+{
+    bridge b{{}, address(9)};
+    b.add_port(1, {.auto_edge = false});
+    b.set_link(1, true, 1000);
+    const times longest{0, 256, 256, 256};
+    const auto heard = read(write(
+        {.priority = {bridge_id{1}, 0, bridge_id{1}, 0x8001}, .timers = longest}, address(1)));
+    ASSERT_TRUE(heard);
+    EXPECT_EQ(heard->timers, longest);
+    b.receive(1, *heard);
+    EXPECT_EQ(b.view().timers, (times{1, 256, 256, 256}));
+    for (int second = 1; second < 3 * 256; ++second) {
+        b.tick();
+        ASSERT_EQ(b.view().root_port, 1) << second;
+    }
+    b.tick();
+    EXPECT_EQ(b.view().root_port, 0);
+    EXPECT_EQ(b.view().timers, times{});
+    b.receive(1, *heard);
+    EXPECT_EQ(b.view().root_port, 1);
+    b.set_link(1, false, 1000); // which he does not survive
+    EXPECT_EQ(b.view().root_port, 0);
+}
+
 TEST(stp_bridge, a_peer_that_floods_is_not_answered_without_end)
 {
     bridge b{{}, address(9)};
