@@ -50,6 +50,27 @@ outcome<void> config_plan::take(const rpc& handler, const step& s, bool removing
     return done;
 }
 
+// Ports that stay may exchange their numbers in spanning tree: one after the other, each would find
+// that of another taken.
+void config_plan::renumber_trees() const
+{
+    std::map<std::string, stp::port_number> numbers;
+    for (const step& s : steps_) {
+        if (s.kind->name != "ports" || s.does != action::change) {
+            continue;
+        }
+        const std::int64_t to = number_of(s.to, "rstp_port_num").value_or(0);
+        const std::string name = text_of(s.to, "name").value();
+        if (to != number_of(s.from, "rstp_port_num").value_or(0) &&
+            virtual_switch::may_have_tree(switch_->ports().at(name).request.type)) {
+            numbers.emplace(name, static_cast<stp::port_number>(to));
+        }
+    }
+    if (!numbers.empty()) {
+        switch_->set_tree_numbers(numbers);
+    }
+}
+
 outcome<void> config_plan::take_steps(const rpc& handler)
 {
     const auto removes = [this](const step& s) {
@@ -68,6 +89,7 @@ outcome<void> config_plan::take_steps(const rpc& handler)
             }
         }
     }
+    renumber_trees();
     for (const step& s : steps_) {
         if (s.does != action::remove) {
             if (auto done = take(handler, s, false); done.has_error()) {
@@ -174,6 +196,7 @@ std::string config_plan::bring_back(const rpc& handler) const
             attempt(s, true);
         }
     }
+    back.renumber_trees();
     for (const step& s : back.steps_) {
         if (s.does != action::remove && !config_->all_missing().contains(s.key)) {
             attempt(s, false);

@@ -128,6 +128,9 @@ outcome<config_plan> config_plan::make(configuration& config, virtual_switch& sw
     if (auto done = plan.number_ports(); done.has_error()) {
         return done.error();
     }
+    if (auto done = plan.check_tree_numbers(); done.has_error()) {
+        return done.error();
+    }
     if (auto done = plan.read_options(); done.has_error()) {
         return done.error();
     }
@@ -177,6 +180,26 @@ outcome<void> config_plan::number_ports()
             }
             used.emplace(next, key);
             entry.record["number"] = next;
+        }
+    }
+    return {};
+}
+
+// In spanning tree. Only ports that say one have it for themselves.
+outcome<void> config_plan::check_tree_numbers() const
+{
+    std::map<std::pair<std::string, std::int64_t>, std::string> used;
+    for (const auto& [key, entry] : wanted_.kinds[ports_kind]) {
+        const std::int64_t number = number_of(entry.record, "rstp_port_num").value_or(0);
+        if (number == 0) {
+            continue;
+        }
+        const auto [other, is_new] = used.try_emplace(
+            {text_of(entry.record, "bridge").value(), number}, name_in(entry.record));
+        if (!is_new) {
+            return failure{failure_kind::in_use,
+                           wanted_.where(entry.place) + "the number " + std::to_string(number) +
+                               " in spanning tree is that of port " + other->second + ", too"};
         }
     }
     return {};

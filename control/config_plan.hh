@@ -53,6 +53,7 @@ private:
     config_plan(configuration& config, virtual_switch& sw, config_document wanted);
 
     [[nodiscard]] outcome<void> number_ports();
+    [[nodiscard]] outcome<void> check_tree_numbers() const;
     [[nodiscard]] outcome<void> read_options();
     [[nodiscard]] bool changes_options(const std::string& bridge) const;
     void compare();
@@ -67,6 +68,7 @@ private:
 
     [[nodiscard]] outcome<void> take_steps(const rpc& handler);
     [[nodiscard]] outcome<void> take(const rpc& handler, const step& s, bool removing);
+    void renumber_trees() const;
     [[nodiscard]] outcome<void> commit_lines();
     [[nodiscard]] std::string bring_back(const rpc& handler) const;
 

@@ -420,6 +420,9 @@ public:
     void look_at_trees();
     // Has a port find out anew whether its peer speaks RSTP.
     outcome<void> check_migration(const std::string& name);
+    // Gives ports, which there are, these numbers in their bridges' trees, 0: any; all at once, so
+    // that they may be one another's. No two of a bridge's ports are to have the same then.
+    void set_tree_numbers(const std::map<std::string, stp::port_number>& numbers);
     // Of a port that spanning tree runs on; nothing: it does not.
     [[nodiscard]] std::optional<stp::port_view> tree_of(const port& p) const;
     // Whether it can run on ports of this type.
@@ -497,6 +500,8 @@ private:
     // Of a port that comes to its bridge: until the tree lets it, it does not forward.
     void begin_in_tree(const bridge& b, const port& p, dataplane::port_config& config) const;
     [[nodiscard]] stp::port_number free_tree_number(const bridge& b, const port& p) const;
+    // Takes the port out of its bridge's tree, if it is no more to be there, or not by this number.
+    void leave_tree(bridge& b, port& p) const;
     // Enters the port into its bridge's tree, takes it out, or tells that of what has changed.
     void look_at_tree_port(bridge& b, port& p);
     // Puts into effect what came of it.

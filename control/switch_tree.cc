@@ -165,18 +165,20 @@ stp::port_number virtual_switch::free_tree_number(const bridge& b, const port& p
     return number;
 }
 
-void virtual_switch::look_at_tree_port(bridge& b, port& p)
+void virtual_switch::leave_tree(bridge& b, port& p) const
 {
-    if (!b.tree) {
-        return;
-    }
-    const bool runs = has_tree(b, p);
-    if (p.tree_number != 0 && (!runs || (p.tree.number != 0 && p.tree.number != p.tree_number))) {
+    const bool is_another = p.tree.number != 0 && p.tree.number != p.tree_number;
+    if (b.tree && p.tree_number != 0 && (is_another || !has_tree(b, p))) {
         b.tree->remove_port(p.tree_number);
         p.tree_number = 0;
         p.told_role = stp::role::disabled;
     }
-    if (!runs) {
+}
+
+void virtual_switch::look_at_tree_port(bridge& b, port& p)
+{
+    leave_tree(b, p);
+    if (!b.tree || !has_tree(b, p)) {
         return;
     }
     if (p.tree_number == 0) {
@@ -196,6 +198,23 @@ void virtual_switch::look_at_tree_port(bridge& b, port& p)
     }
     b.tree->set_link(p.tree_number, p.link_up && p.config->admin_up,
                      p.link_up ? p.device->link_speed() : 0);
+}
+
+// All leave before one comes: none is heard of by a number that it only has until then.
+void virtual_switch::set_tree_numbers(const std::map<std::string, stp::port_number>& numbers)
+{
+    for (const auto& [name, number] : numbers) {
+        port& p = ports_.at(name);
+        p.tree.number = number;
+        leave_tree(bridges_.at(p.request.bridge), p);
+    }
+    for (const auto& [name, number] : numbers) {
+        port& p = ports_.at(name);
+        look_at_tree_port(bridges_.at(p.request.bridge), p);
+    }
+    for (auto& [name, b] : bridges_) {
+        settle_tree(b);
+    }
 }
 
 virtual_switch::port* virtual_switch::find_tree_port(const bridge& b, stp::port_number number)

@@ -194,6 +194,73 @@ TEST_F(documents, that_fail_in_the_middle_leave_all_as_it_was)
     EXPECT_EQ(show(), before);
 }
 
+// Ports of NICs on a bridge that runs spanning tree, with these numbers there.
+std::string numbered(const std::map<std::string, int>& numbers, std::string_view more = "")
+{
+    std::string ports;
+    for (const auto& [name, number] : numbers) {
+        ports += (ports.empty() ? "" : ",\n") + (R"({"name": ")" + name) +
+                 R"(", "bridge": "br0", "type": "nic", "device": "d)" + name +
+                 R"(", "rstp_port_num": )" + std::to_string(number) + "}";
+    }
+    return R"({"version": 1, "bridges": [{"name": "br0", "rstp": true}], "ports": [)" + ports +
+           std::string{more} + "]}";
+}
+
+TEST_F(documents, exchange_numbers_in_spanning_tree)
+{
+    using numbers = std::map<std::string, int>;
+    const auto there = [this] {
+        numbers out;
+        for (const auto& [name, p] : sw().ports()) {
+            out.emplace(name, p.tree_number);
+            EXPECT_TRUE(p.tree.number == p.tree_number || p.tree.number == 0) << name;
+            EXPECT_TRUE(sw().bridges().at("br0").tree->has_port(p.tree_number)) << name;
+        }
+        return out;
+    };
+    ASSERT_EQ(apply(numbered({{"a", 7}, {"b", 8}, {"c", 9}})), "");
+    const auto* const a = sw().ports().at("a").device.get();
+    for (const numbers& wanted : {
+             numbers{{"a", 8}, {"b", 7}, {"c", 9}},           // two exchange them
+             numbers{{"a", 7}, {"b", 9}, {"c", 8}},           // all do
+             numbers{{"a", 9}, {"b", 8}, {"c", 1}},           // in a row
+             numbers{{"a", 2}, {"b", 8}, {"c", 1}, {"d", 9}}, // with one that is new
+             numbers{{"a", 8}, {"c", 2}, {"d", 1}},           // and without one
+         }) {
+        ASSERT_EQ(apply(numbered(wanted)), "");
+        EXPECT_EQ(there(), wanted);
+        EXPECT_THAT(differences(numbered(wanted)), IsEmpty());
+        EXPECT_EQ(sw().ports().at("a").device.get(), a);
+    }
+    // One that does not say its number has what is left.
+    ASSERT_EQ(apply(numbered({{"a", 0}, {"c", 8}, {"d", 1}})), "");
+    EXPECT_EQ(there().at("c"), 8);
+    EXPECT_EQ(there().at("d"), 1);
+    ASSERT_EQ(apply(numbered({{"a", 1}, {"c", 8}, {"d", 0}})), "");
+    EXPECT_EQ(there().at("a"), 1);
+    EXPECT_EQ(there().at("c"), 8);
+    restart();
+    EXPECT_EQ(sw().ports().at("a").tree_number, 1);
+}
+
+TEST_F(documents, that_fail_behind_an_exchange_of_numbers_take_it_back)
+{
+    ASSERT_EQ(apply(numbered({{"a", 7}, {"b", 8}})), "");
+    const std::string before = show();
+    EXPECT_THAT(
+        apply(numbered({{"a", 8}, {"b", 7}},
+                       R"(, {"name": "z", "bridge": "br0", "type": "nic", "device": "da"})")),
+        testing::AllOf(HasSubstr("device da is held by port a"),
+                       testing::EndsWith("; nothing is changed")));
+    EXPECT_EQ(show(), before);
+    EXPECT_EQ(sw().ports().at("a").tree_number, 7);
+    EXPECT_EQ(sw().ports().at("b").tree_number, 8);
+    EXPECT_EQ(apply(numbered({{"a", 7}, {"b", 7}})),
+              "conf:2:1: ports[1]: the number 7 in spanning tree is that of port a, too");
+    EXPECT_EQ(show(), before);
+}
+
 struct mistake {
     std::string_view from; // in the basic document
     std::string_view to;
