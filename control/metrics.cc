@@ -2,6 +2,7 @@
 // A table of the metrics, each with what writes its samples.
 #include "control/metrics.hh"
 
+#include "control/stp/text.hh"
 #include "control/version.hh"
 #include "dataplane/conntrack/tracker.hh"
 #include "dataplane/flow/cache.hh"
@@ -10,11 +11,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <concepts>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include <rte_cycles.h>
@@ -59,6 +62,7 @@ std::string label(std::string_view name, std::integral auto value)
 struct one_port {
     const virtual_switch::port* port;
     port_totals totals;
+    std::optional<stp::port_view> tree; // if spanning tree runs on it
     std::string label;
 };
 
@@ -70,6 +74,7 @@ struct one_worker {
 
 struct one_bridge {
     const virtual_switch::bridge* bridge;
+    std::optional<stp::bridge_view> tree; // likewise
     std::string label;
 };
 
@@ -127,6 +132,74 @@ void of_each_port(sheet& s, const facts& f)
 {
     for (const one_port& p : f.ports) {
         s.put(p.label, p.totals.*Member);
+    }
+}
+
+template <auto Member>
+void of_each_tree_port(sheet& s, const facts& f)
+{
+    for (const one_port& p : f.ports) {
+        if (p.tree) {
+            s.put(p.label, (*p.tree).*Member);
+        }
+    }
+}
+
+// One of `all`: a sample of each, 1 for what it is and 0 for what it is not.
+template <auto Member>
+void kind_of_each_tree_port(sheet& s, const facts& f, std::string_view name, const auto& all)
+{
+    for (const one_port& p : f.ports) {
+        for (std::size_t i = 0; p.tree && i < all.size(); ++i) {
+            s.put(p.label + ',' + label(name, stp::to_text(all[i])),
+                  (*p.tree).*Member == all[i] ? 1 : 0);
+        }
+    }
+}
+
+void put_tree_roles(sheet& s, const facts& f)
+{
+    using stp::role;
+    kind_of_each_tree_port<&stp::port_view::role>(
+        s, f, "role",
+        std::array{role::root, role::designated, role::alternate, role::backup, role::disabled});
+}
+
+void put_tree_states(sheet& s, const facts& f)
+{
+    using stp::state;
+    kind_of_each_tree_port<&stp::port_view::state>(
+        s, f, "state", std::array{state::discarding, state::learning, state::forwarding});
+}
+
+void put_tree_roots(sheet& s, const facts& f)
+{
+    for (const one_bridge& b : f.bridges) {
+        if (b.tree) {
+            s.put(b.label, b.tree->root_port == 0 ? 1 : 0);
+        }
+    }
+}
+
+template <auto Member>
+void of_each_tree(sheet& s, const facts& f)
+{
+    for (const one_bridge& b : f.bridges) {
+        if (b.tree) {
+            s.put(b.label, (*b.tree).*Member);
+        }
+    }
+}
+
+// As a time, which stays what it is until there is another; how long ago that is can be told of it.
+void put_times_of_tree_changes(sheet& s, const facts& f)
+{
+    for (const one_bridge& b : f.bridges) {
+        if (b.tree && b.bridge->tree_changed_at) {
+            const std::chrono::duration<double> since =
+                b.bridge->tree_changed_at->time_since_epoch();
+            s.put(b.label, since.count());
+        }
     }
 }
 
@@ -309,6 +382,19 @@ const std::array families{
                }
            }},
 
+    family{
+        {"strait_bridge_rstp_root", gauge, "1 if the bridge is its spanning tree's root, else 0."},
+        put_tree_roots},
+    family{{"strait_bridge_rstp_root_path_cost", gauge,
+            "Cost of the bridge's way to its spanning tree's root."},
+           of_each_tree<&stp::bridge_view::cost>},
+    family{{"strait_bridge_rstp_topology_changes_total", counter,
+            "Topology changes that the bridge found or heard of."},
+           of_each_tree<&stp::bridge_view::topology_changes>},
+    family{{"strait_bridge_rstp_last_topology_change_timestamp_seconds", gauge,
+            "When the last of these was, in seconds since 1970."},
+           put_times_of_tree_changes},
+
     family{{"strait_port_info", gauge, "1, with the port's bridge, type and number."},
            [](sheet& s, const facts& f) {
                for (const one_port& p : f.ports) {
@@ -353,6 +439,24 @@ const std::array families{
     family{{"strait_port_transmit_drops_total", counter,
             "Packets that were to leave by the port and were dropped, by reason."},
            drops_of_each_port<false>},
+
+    family{{"strait_port_rstp_role", gauge,
+            "1 for the role that the port has in spanning tree, 0 for the others."},
+           put_tree_roles},
+    family{{"strait_port_rstp_state", gauge,
+            "1 for the state that spanning tree has the port in, 0 for the others."},
+           put_tree_states},
+    family{{"strait_port_rstp_receive_bpdus_total", counter,
+            "BPDUs that came by the port and could be read."},
+           of_each_tree_port<&stp::port_view::received>},
+    family{{"strait_port_rstp_transmit_bpdus_total", counter, "BPDUs that the port sent."},
+           of_each_tree_port<&stp::port_view::sent>},
+    family{{"strait_port_rstp_refused_bpdus_total", counter,
+            "BPDUs that came by the port and were damaged, not understood or too old."},
+           of_each_tree_port<&stp::port_view::refused>},
+    family{{"strait_port_rstp_forward_transitions_total", counter,
+            "Times that the port came to forward."},
+           of_each_tree_port<&stp::port_view::became_forwarding>},
 
     family{{"strait_queue_receive_packets_total", counter,
             "Packets that the port's queue pair took in."},
@@ -486,14 +590,15 @@ std::string metrics_source::page() const
 {
     facts f{switch_.engine(), started_};
     for (const auto& [name, p] : switch_.ports()) {
-        f.ports.push_back({&p, switch_.totals(p), label("port", name)});
+        f.ports.push_back({&p, switch_.totals(p), switch_.tree_of(p), label("port", name)});
     }
     for (std::size_t i = 0; i < switch_.engine().worker_count(); ++i) {
         f.workers.push_back(
             {worker_index{static_cast<std::uint16_t>(i)}, worker_cpus_.at(i), label("worker", i)});
     }
     for (const auto& [name, b] : switch_.bridges()) {
-        f.bridges.push_back({&b, label("bridge", name)});
+        f.bridges.push_back(
+            {&b, b.tree ? std::optional{b.tree->view()} : std::nullopt, label("bridge", name)});
     }
     sheet s;
     for (const family& one : families) {

@@ -218,6 +218,8 @@ public:
         // What events have told of it.
         stp::bridge_id told_root{};
         stp::port_number told_root_port{0};
+        // When its topology changed last, or was told to have.
+        std::optional<std::chrono::system_clock::time_point> tree_changed_at{};
         line_limit trees_told{most_told, told_window};
     };
     struct port {

@@ -112,6 +112,7 @@ void virtual_switch::start_or_stop_tree(bridge& b, const bridge_tree& to)
         b.tree = std::make_unique<stp::bridge>(to.settings, b.mac);
         b.told_root = b.tree->view().root;
         b.told_root_port = 0;
+        b.tree_changed_at.reset();
     } else if (to.runs) {
         b.tree->set(to.settings);
     } else if (runs) {
@@ -322,6 +323,7 @@ void virtual_switch::tell_of_tree(bridge& b)
         }
     }
     for (const auto& [number, found] : b.tree->take_changes()) {
+        b.tree_changed_at = std::chrono::system_clock::now();
         tell(event_kind::rstp_topology_changed, name_of(number),
              {{"by", found ? "this bridge" : "another"}});
     }

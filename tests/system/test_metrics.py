@@ -108,6 +108,9 @@ def prometheus(tmp_path):
 
 def test_a_real_prometheus_scrapes_the_switch(lab, prometheus):
     measured = Measured(lab)
+    measured.ctl("bridge add trees --rstp on")
+    tap = f"m{os.getpid()}t"
+    measured.switch.add_nic("twig", f"net_tap_{tap},iface={tap}", bridge="trees")
     server = prometheus(f"127.0.0.1:{measured.port}")
     assert server.one('up{job="strait"} == 1') == 1
 
@@ -117,10 +120,13 @@ def test_a_real_prometheus_scrapes_the_switch(lab, prometheus):
                             capture_output=True, timeout=30)
     assert (looked.returncode, looked.stdout + looked.stderr) == (0, "")
     named = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE ")}
-    # Queues tell of reasons that there were alone.
-    named -= {"strait_queue_drops_total"}
+    # Queues tell of reasons that there were alone, and trees of a change if there was one.
+    named -= {"strait_queue_drops_total",
+              "strait_bridge_rstp_last_topology_change_timestamp_seconds"}
     scraped = {labels["__name__"] for labels, _ in server.query('{job="strait"}')}
     assert named <= scraped
+    assert server.query("strait_port_rstp_role == 1")[0][0]["port"] == "twig"
+    measured.ctl("bridge del trees --with-ports")
 
     version = measured.ctl("version")
     labels, one = server.query("strait_build_info")[0]

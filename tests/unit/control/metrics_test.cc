@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -104,6 +105,84 @@ TEST_F(metrics_of_a_switch, count_what_stats_counts)
         EXPECT_EQ(all.at(name), stats.at("drops").at(r.name).to_number<double>()) << name;
     }
     EXPECT_GT(all.at(too_short), 0);
+}
+
+TEST_F(metrics_of_a_switch, tell_of_spanning_tree_where_it_runs)
+{
+    add_two_ports();
+    ask("bridge.add", R"({"name":"br1","rstp":true})");
+    ask("port.add", R"({"name":"t","bridge":"br1","type":"nic","device":"d1"})");
+    ask("port.add", R"({"name":"u","bridge":"br1","type":"nic","device":"d2"})");
+    ask("port.add", R"({"name":"v","bridge":"br1","type":"vhost-user","socket":"/v"})");
+    fakes_.links["t"] = true;
+    switch_.look_at_links();
+    auto all = samples();
+    const std::string changed =
+        R"(strait_bridge_rstp_last_topology_change_timestamp_seconds{bridge="br1"})";
+    EXPECT_EQ(all.at(R"(strait_bridge_rstp_root{bridge="br1"})"), 1);
+    EXPECT_EQ(all.at(R"(strait_bridge_rstp_root_path_cost{bridge="br1"})"), 0);
+    EXPECT_FALSE(all.contains(changed));
+
+    // A better bridge is heard of, and what nobody can read.
+    auto& tree = *switch_.bridges().at("br1").tree;
+    const auto number = switch_.ports().at("t").tree_number;
+    const stp::bpdu better{.priority = {stp::bridge_id{1}, 7, stp::bridge_id{2}, 0x8001}};
+    tree.receive(number, better);
+    tree.receive(number, better);
+    for (int i = 0; i < 3; ++i) {
+        tree.count_refused(number);
+    }
+    const auto before = static_cast<double>(std::time(nullptr));
+    switch_.look_at_trees();
+    all = samples();
+    const auto told = ask("rstp.show", R"({"bridge":"br1"})").at(0);
+    EXPECT_EQ(all.at(R"(strait_bridge_rstp_root{bridge="br1"})"), 0);
+    EXPECT_EQ(all.at(R"(strait_bridge_rstp_root_path_cost{bridge="br1"})"), 20'007);
+    EXPECT_EQ(all.at(R"(strait_bridge_rstp_topology_changes_total{bridge="br1"})"), 1);
+    EXPECT_GE(all.at(changed), before);
+    EXPECT_LE(all.at(changed), before + 10);
+    EXPECT_EQ(told.at("topology_changes"), 1);
+    const auto of = [&all](const std::string& metric, const std::string& port,
+                           const std::string& more = "") {
+        return all.at("strait_port_rstp_" + metric + "{port=\"" + port + "\"" + more + "}");
+    };
+    for (const std::string role : {"root", "designated", "alternate", "backup", "disabled"}) {
+        const std::string is = ",role=\"" + role + "\"";
+        EXPECT_EQ(of("role", "t", is), role == "root" ? 1 : 0) << role;
+        EXPECT_EQ(of("role", "u", is), role == "disabled" ? 1 : 0) << role;
+    }
+    for (const std::string state : {"discarding", "learning", "forwarding"}) {
+        const std::string is = ",state=\"" + state + "\"";
+        EXPECT_EQ(of("state", "t", is), state == "forwarding" ? 1 : 0) << state;
+        EXPECT_EQ(of("state", "u", is), state == "discarding" ? 1 : 0) << state;
+    }
+    const auto sent = told.at("ports").at(0).at("tx_bpdus").to_number<double>();
+    EXPECT_GT(sent, 0);
+    EXPECT_EQ(of("receive_bpdus_total", "t"), 2);
+    EXPECT_EQ(of("transmit_bpdus_total", "t"), sent);
+    EXPECT_EQ(of("refused_bpdus_total", "t"), 3);
+    EXPECT_EQ(of("forward_transitions_total", "t"), 1);
+    EXPECT_EQ(of("forward_transitions_total", "u"), 0);
+
+    // Elsewhere there is nothing to tell of, and no longer where it ends.
+    const auto told_of = [&all](const std::string& label) {
+        return std::ranges::count_if(all, [&label](const auto& sample) {
+            return sample.first.find("_rstp_") != std::string::npos &&
+                   sample.first.find(label) != std::string::npos;
+        });
+    };
+    EXPECT_EQ(told_of(R"(bridge="br1")"), 4);
+    EXPECT_EQ(told_of(R"(port="u")"), 12);
+    for (const char* label : {R"(bridge="br0")", R"(port="a")", R"(port="v")"}) {
+        EXPECT_EQ(told_of(label), 0) << label;
+    }
+    ask("bridge.set", R"({"name":"br1","rstp":false})");
+    all = samples();
+    EXPECT_EQ(told_of("{"), 0);
+    ask("bridge.set", R"({"name":"br1","rstp":true})");
+    all = samples();
+    EXPECT_FALSE(all.contains(changed));
+    EXPECT_EQ(all.at(R"(strait_bridge_rstp_topology_changes_total{bridge="br1"})"), 0);
 }
 
 TEST_F(metrics_of_a_switch, the_time_of_a_worker_goes_on)
