@@ -248,6 +248,7 @@ verdict endpoint::judge(std::span<const std::byte> frame, bool partial, side fro
 bool endpoint::check(std::span<const std::byte> frame, bool partial) noexcept
 {
     ++counts_.checked;
+    counts_.checksum_left += partial ? 1 : 0;
     if (tunnel_ && !tunnel_->check(frame)) {
         ++counts_.corrupt;
         return false;

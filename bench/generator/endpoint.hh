@@ -36,6 +36,8 @@ struct counts {
     std::uint64_t received = 0;
     std::uint64_t received_bytes = 0;
     std::uint64_t checked = 0;
+    // Of these, arrived with a checksum that is left to be filled in.
+    std::uint64_t checksum_left = 0;
     std::uint64_t corrupt = 0;
     std::uint64_t foreign = 0;
     // Sent, each the first of its flow.

@@ -128,6 +128,13 @@ inline constexpr std::size_t stamp = sequence + 4;
 inline constexpr std::size_t pattern = stamp + 6;
 } // namespace offset
 
+// Bytes of a TCP segment's headers.
+constexpr std::uint16_t before_tcp_payload(const frame_form& form) noexcept
+{
+    constexpr std::size_t tcp_header = 20;
+    return static_cast<std::uint16_t>(offset::udp + form.before_ports() + tcp_header);
+}
+
 inline constexpr std::size_t smallest_frame = 60;
 inline constexpr std::size_t largest_frame = 9600; // but for those that are to be segmented
 inline constexpr std::size_t largest_segmented = 65535;

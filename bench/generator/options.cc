@@ -7,6 +7,7 @@
 #include "ports/number.hh"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -38,6 +39,7 @@ enum option_id : int {
     opt_ip,
     opt_protocol,
     opt_tso,
+    opt_filled_in,
     opt_macs,
     opt_rewrite,
     opt_flows,
@@ -67,6 +69,7 @@ enum option_id : int {
 };
 
 constexpr unsigned imix_smallest = 64;
+constexpr unsigned imix_largest = 1514;
 
 constexpr option long_options[] = {
     {"end-a", required_argument, nullptr, opt_end_a},
@@ -87,6 +90,7 @@ constexpr option long_options[] = {
     {"ip", required_argument, nullptr, opt_ip},
     {"protocol", required_argument, nullptr, opt_protocol},
     {"tso", required_argument, nullptr, opt_tso},
+    {"filled-in", required_argument, nullptr, opt_filled_in},
     {"macs", required_argument, nullptr, opt_macs},
     {"rewrite", required_argument, nullptr, opt_rewrite},
     {"flows", required_argument, nullptr, opt_flows},
@@ -284,6 +288,8 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read_word(text, "udp", "tcp", to.tcp), "udp or tcp");
     case opt_tso:
         return wrong(read(text, 64U, 65000U, to.segment), "64 to 65000 bytes of payload");
+    case opt_filled_in:
+        return wrong(read_word(text, "0", "1", to.filled_in), "0 or 1");
     case opt_macs:
         return wrong(read(text, 2U, 2097152U, to.macs) && to.macs % 2 == 0,
                      "an even number from 2 to 2097152");
@@ -400,6 +406,15 @@ std::optional<std::string> fault_of_paths(const options& o)
                " with so many ends: as many of each path, and of answers to them";
     }
     return std::nullopt;
+}
+
+// Whether a frame is more than one TCP segment.
+bool is_cut(const options& o)
+{
+    const unsigned frame = o.frame == 0 ? imix_largest : o.frame;
+    return std::ranges::any_of(std::array{side::a, side::b}, [&](side one) {
+        return frame > before_tcp_payload(o.form_of(one)) + unsigned{o.segment};
+    });
 }
 
 const char* name_of(int id) noexcept
@@ -523,22 +538,29 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
     const unsigned more = headers - std::min(form_a, form_b);
     const bool tunnelled = result.vxlan_a.own != 0 || result.vxlan_b.own != 0;
     const unsigned largest =
-        (result.frame == 0 ? 1514U : result.frame) + more + (tunnelled ? vxlan::header : 0U);
+        (result.frame == 0 ? imix_largest : result.frame) + more + (tunnelled ? vxlan::header : 0U);
     if (tunnelled && (result.segment != 0 || result.turned || !result.a_to_b || !result.b_to_a)) {
         return bad_usage{"--vxlan-a and --vxlan-b exclude --tso, --turned and --direction: who "
                          "does not send does not answer either when the switch asks for it"};
     }
     if (result.segment != 0) {
-        const bool all_vhost = std::ranges::all_of(
-            result.ends, [](const end_place& one) { return one.kind == end_kind::vhost; });
-        if (!result.tcp || !result.mergeable || !all_vhost) {
-            return bad_usage{"--tso is of --protocol tcp, with mergeable buffers and vhost-user "
-                             "at all ends"};
+        const bool all_guests = std::ranges::all_of(result.ends, [](const end_place& one) {
+            return one.kind == end_kind::vhost || one.kind == end_kind::xen;
+        });
+        if (!result.tcp || !result.mergeable || !all_guests) {
+            return bad_usage{"--tso is of --protocol tcp, with mergeable buffers and guests, of "
+                             "vhost-user or of Xen, at all ends"};
         }
         if (largest > largest_segmented) {
             return bad_usage{"frames of " + std::to_string(largest) +
                              " bytes are longer than the 65535 that can be segmented"};
         }
+        if (result.filled_in && is_cut(result)) {
+            return bad_usage{"--filled-in is of frames that are one segment each: a larger --tso, "
+                             "or a smaller --frame"};
+        }
+    } else if (result.filled_in) {
+        return bad_usage{"--filled-in needs --tso: without it there is no checksum to fill in"};
     } else if (largest > largest_frame) {
         return bad_usage{
             "frames of " + std::to_string(largest) +
@@ -607,6 +629,9 @@ const char* usage() noexcept
            "  --tso BYTES            TCP segments that the switch is to cut to so many bytes of\n"
            "                         payload, and their checksum to fill in, where a port cannot\n"
            "                         do it; --frame up to 65535\n"
+           "  --filled-in 0|1        with --tso: ends that take no frame whose checksum is left, "
+           "so\n"
+           "                         that the switch fills it in; frames of one segment (0)\n"
            "  --macs N               MAC addresses on both sides together (2); all are sent\n"
            "                         from once before anything is counted\n"
            "  --rewrite 0|1          write addresses into each frame sent, even with two (0)\n"

@@ -82,6 +82,8 @@ struct options {
     // Not 0: frames are to be segmented into so many bytes of payload each where they cannot go
     // whole, and their checksums to be filled in; both ends take such frames, too.
     std::uint16_t segment = 0;
+    // They do not: the switch fills in the checksums of frames that are one segment each.
+    bool filled_in = false;
     // MAC addresses in play on both sides together: even, 2 to 2,097,152.
     std::uint32_t macs = 2;
     // Addresses are written into each frame as it is sent, even where they are always the same: as

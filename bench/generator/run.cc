@@ -532,6 +532,7 @@ counts run::counted() const noexcept
     for (const lane& one : lanes_) {
         out.received += one.counted.received;
         out.checked += one.counted.checked;
+        out.checksum_left += one.counted.checksum_left;
         out.corrupt += one.counted.corrupt;
         out.foreign += one.counted.foreign;
         out.new_flows += one.counted.new_flows;
@@ -585,8 +586,9 @@ void run::report_fate() const
     std::printf("\"sent\":%" PRIu64 ",\"received\":%" PRIu64 ",\"lost\":%" PRIu64
                 ",\"loss\":%.9f,\"not_taken\":%" PRIu64 ",\"late\":%" PRIu64 ",",
                 sent, received, lost, share(lost, sent), not_taken_, late_);
-    std::printf("\"checked\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"foreign\":%" PRIu64 ",",
-                all.checked, all.corrupt, all.foreign);
+    std::printf("\"checked\":%" PRIu64 ",\"checksum_left\":%" PRIu64 ",\"corrupt\":%" PRIu64
+                ",\"foreign\":%" PRIu64 ",",
+                all.checked, all.checksum_left, all.corrupt, all.foreign);
     if (settings_.sequence) {
         sequence_summary of;
         for (const path& one : paths_) {

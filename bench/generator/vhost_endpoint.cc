@@ -24,7 +24,8 @@ vhost_endpoint::vhost_endpoint(std::size_t which, const options& settings)
                .packed = settings.packed,
                .mergeable = settings.mergeable,
                .in_order = settings.in_order,
-               .segments = settings.segment != 0,
+               .sends_segments = settings.segment != 0,
+               .takes_segments = settings.segment != 0 && !settings.filled_in,
                .huge_pages = !settings.no_huge,
                .pairs = settings.queues,
                .queue_size = settings.queue_size,
@@ -36,12 +37,11 @@ vhost_endpoint::vhost_endpoint(std::size_t which, const options& settings)
         return;
     }
     using todo = dataplane::virtio_offload;
-    constexpr std::size_t tcp_header = 20;
     constexpr std::uint16_t tcp_checksum = 16;
     header_.flags = todo::needs_checksum;
     header_.checksum_start = static_cast<std::uint16_t>(offset::udp + form().before_ports());
     header_.checksum_offset = tcp_checksum;
-    header_.header_length = static_cast<std::uint16_t>(header_.checksum_start + tcp_header);
+    header_.header_length = before_tcp_payload(form());
     if (largest_size() > header_.header_length + settings.segment) {
         header_.gso_type = settings.ipv6 ? todo::gso_tcp_ipv6 : todo::gso_tcp_ipv4;
         header_.gso_size = settings.segment;

@@ -22,7 +22,20 @@ xen_endpoint::xen_endpoint(std::size_t which, const options& settings) : endpoin
         fail(guest.error().message);
     }
     guest_ = std::move(*guest);
-    device_.emplace(*guest_, xen::simulated::netfront_options{.queues = settings.queues});
+    const bool takes = !settings.filled_in;
+    device_.emplace(*guest_, xen::simulated::netfront_options{.queues = settings.queues,
+                                                              .gso_tcp_v4 = takes,
+                                                              .gso_tcp_v6 = takes,
+                                                              .checksum = takes,
+                                                              .checksum_ipv6 = takes});
+    if (settings.segment == 0) {
+        return;
+    }
+    extras_.checksum_blank = true;
+    if (largest_size() > before_tcp_payload(form()) + settings.segment) {
+        extras_.segment_size = settings.segment;
+        extras_.segments_ipv6 = settings.ipv6;
+    }
 }
 
 void xen_endpoint::fail(const std::string& what) const
@@ -39,6 +52,14 @@ void xen_endpoint::attach(std::chrono::milliseconds patience)
     if (device_->queues().size() != queues()) {
         fail("the switch has " + std::to_string(device_->queues().size()) + " queues for it, of " +
              std::to_string(queues()));
+    }
+    const bool ipv6 = form().ipv6;
+    const auto& offered = device_->offered();
+    if (extras_.checksum_blank && !(ipv6 ? offered.checksum_ipv6 : offered.checksum)) {
+        fail("the switch does not offer to fill in checksums");
+    }
+    if (extras_.segment_size != 0 && !(ipv6 ? offered.gso_tcp_v6 : offered.gso_tcp_v4)) {
+        fail("the switch does not offer to segment TCP");
     }
 }
 
@@ -66,7 +87,9 @@ unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
     for (const auto& queue : device_->queues()) {
         queue->reap();
     }
-    const std::uint32_t slots = netfront_queue::slots_of({.bytes = {sent_.data(), largest_size()}});
+    const std::uint32_t slots =
+        netfront_queue::slots_of({.bytes = {sent_.data(), largest_size()}}) +
+        (extras_.segment_size != 0 ? 1U : 0U);
     unsigned count = 0;
     for (; count < most; ++count) {
         const std::uint16_t number = queues() > 1 ? next_queue() : std::uint16_t{0};
@@ -75,7 +98,7 @@ unsigned xen_endpoint::transmit(unsigned most, std::uint64_t now) noexcept
             break;
         }
         const std::uint16_t bytes = fixed() ? largest_size() : shape(sent_.data(), 0, now);
-        if (!queue.send({.bytes = {sent_.data(), bytes}})) {
+        if (!queue.send({.bytes = {sent_.data(), bytes}, .extras = extras_})) {
             take_back({sent_.data(), bytes});
             break;
         }
@@ -95,7 +118,8 @@ unsigned xen_endpoint::receive(std::uint64_t now) noexcept
     for (const auto& queue : device_->queues()) {
         count += queue->receive(std::size_t{2} * burst, [&](const received_frame& frame) {
             begin_frame(frame.bytes, now);
-            end_frame(frame.bytes, static_cast<std::uint32_t>(frame.bytes.size()));
+            end_frame(frame.bytes, static_cast<std::uint32_t>(frame.bytes.size()),
+                      frame.extras.checksum_blank);
         });
     }
     if (count != 0) {

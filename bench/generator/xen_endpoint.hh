@@ -31,7 +31,8 @@ private:
     std::string place_;
     std::unique_ptr<xen::simulated::simulated_guest> guest_;
     std::optional<xen::simulated::netfront> device_;
-    std::array<std::byte, largest_frame> sent_{};
+    xen::simulated::frame_extras extras_; // of each frame sent
+    std::array<std::byte, largest_segmented> sent_{};
 };
 
 } // namespace strait::bench

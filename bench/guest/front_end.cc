@@ -152,11 +152,12 @@ std::uint64_t front_end::negotiate()
     wanted |= options_.packed ? bit(feature::ring_packed) : 0;
     wanted |= options_.mergeable ? bit(feature::mergeable_buffers) : 0;
     wanted |= options_.pairs > 1 ? bit(feature::multiqueue) : 0;
-    if (options_.segments) {
-        for (const unsigned one : {feature::checksum, feature::guest_checksum, feature::host_tso4,
-                                   feature::host_tso6, feature::guest_tso4, feature::guest_tso6}) {
-            wanted |= bit(one);
-        }
+    if (options_.sends_segments) {
+        wanted |= bit(feature::checksum) | bit(feature::host_tso4) | bit(feature::host_tso6);
+    }
+    if (options_.takes_segments) {
+        wanted |=
+            bit(feature::guest_checksum) | bit(feature::guest_tso4) | bit(feature::guest_tso6);
     }
     const std::uint64_t offered = ask(request::get_features);
     for (const auto& [number, name] :

@@ -30,8 +30,10 @@ public:
         bool server = false; // listen there; the switch connects
         bool packed = false;
         bool mergeable = true;
-        bool in_order = true;  // if the switch offers it
-        bool segments = false; // TCP segments with a checksum to fill in are sent, and taken
+        bool in_order = true; // if the switch offers it
+        // TCP segments that are to be cut, and their checksums to be filled in.
+        bool sends_segments = false;
+        bool takes_segments = false;
         bool huge_pages = true;
         std::uint16_t pairs = 1; // of queues, all enabled: at most most_pairs
         std::uint16_t queue_size = 256;

@@ -145,6 +145,36 @@ def test_large_segments(lab, ip):
                       "--frame", frame, "--flows", 20, "--sequence", "--latency", 8))
 
 
+def xen_guest(simulator, domain):
+    """One that br0 adopts, in the generator's words."""
+    simulator.tools("create", domain)
+    simulator.tools("attach", domain, 0, "--mac", f"00:16:3e:00:00:{domain:02x}", "--bridge", "br0")
+    return f"xen:{domain}:{simulator.socket}"
+
+
+@pytest.mark.parametrize("ends", ("vv", "xx", "xv"))
+@pytest.mark.parametrize("ip", (4, 6))
+def test_checksums_and_segments_of_both_kinds_of_guests(ends, ip):
+    """64 KiB that nobody cuts, checksums that nobody fills in, and such as the switch does."""
+    with parts.Simulator() as simulator, parts.Switch(arguments=simulator.switch) as switch:
+        switch.ctl("bridge add br0")
+        switch.ctl("xen adopt --bridge br0")
+        numbers = itertools.count(1)
+
+        def places():
+            return [xen_guest(simulator, next(numbers)) if end == "x" else
+                    f"vhost:{switch.add_vhost(f'v{next(numbers)}')}" for end in ends]
+
+        for left, words in ((True, ("--tso", 1400, "--frame", 65535)),
+                            (True, ("--tso", 1400, "--frame", 1000)),
+                            (False, ("--tso", 1400, "--frame", 1000, "--filled-in", 1)),
+                            (False, ("--frame", 1000))):
+            result = between(places(), "--ip", ip, "--protocol", "tcp", "--flows", 20, "--sequence",
+                             *words)
+            check(result)
+            assert result["checksum_left"] == left * result["checked"]
+
+
 def test_flows_of_a_capture(lab, tmp_path):
     """As many flows as scapy wrote into a file, each as often as there."""
     from scapy.layers.inet import IP, UDP
@@ -167,17 +197,11 @@ def test_xen_guests():
     with parts.Simulator() as simulator, parts.Switch(arguments=simulator.switch) as switch:
         switch.ctl("bridge add br0")
         switch.ctl("xen adopt --bridge br0")
-
-        def guest(domain):
-            simulator.tools("create", domain)
-            simulator.tools("attach", domain, 0, "--mac", f"00:16:3e:00:00:0{domain}",
-                            "--bridge", "br0")
-            return f"xen:{domain}:{simulator.socket}"
-
-        check(between([guest(1), guest(2)], "--flows", 100, "--frame", "imix", "--sequence",
-                      "--latency", 8))
-        check(between([guest(3), f"vhost:{switch.add_vhost('v')}"]))
-        result = between([guest(4), guest(5)], "--flows", 100, "--queues", 2, "--sequence")
+        check(between([xen_guest(simulator, 1), xen_guest(simulator, 2)], "--flows", 100,
+                      "--frame", "imix", "--sequence", "--latency", 8))
+        check(between([xen_guest(simulator, 3), f"vhost:{switch.add_vhost('v')}"]))
+        result = between([xen_guest(simulator, 4), xen_guest(simulator, 5)], "--flows", 100,
+                         "--queues", 2, "--sequence")
         check(result)
         assert result["sequence"]["reordered"] == 0
 
@@ -758,6 +782,11 @@ THREE = ("--end", "vhost:c", "--pattern", "one-to-many")
     (("--tso", 1400), "--tso is of --protocol tcp"),
     (("--tso", 1400, "--protocol", "tcp", "--frame", 90, "--mergeable", 0),
      "with mergeable buffers"),
+    (("--tso", 1400, "--protocol", "tcp", "--frame", 90, "--end-b", "tap:x"),
+     "guests, of vhost-user or of Xen, at all ends"),
+    (("--filled-in", 1), "--filled-in needs --tso"),
+    (("--filled-in", 1, "--tso", 1400, "--protocol", "tcp", "--frame", 1455),
+     "--filled-in is of frames that are one segment each"),
     (("--order", "pcap:/x", "--flows", 4), "the capture says which flows there are"),
     (("--queues", 17, "--flows", 100), "right would be 1 to 16"),
     (("--queues", 4), "--queues needs --flows, at least 8 of them"),
