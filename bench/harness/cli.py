@@ -150,9 +150,9 @@ def _add_hypervisors(commands):
                      help="use what strait-calibrate printed on another host, or the JSON file of "
                      "a run there with --calibrate; may be given again")
     _add_common(one, rounds=5, sizes="64,1514")
-    one.set_defaults(do=_run, stages=True, scenario=[hypervisors.NAME], all=False, flows=[1],
-                     peers=["none"], install_peers=False, without_strait=False, before=None,
-                     rfc2544="none")
+    one.set_defaults(do=_run, stages=True, scenario=[hypervisors.NAME, hypervisors.OFFLOADS],
+                     all=False, flows=[1], peers=["none"], install_peers=False,
+                     without_strait=False, before=None, rfc2544="none")
 
 
 def _add_build(parser):

@@ -8,17 +8,15 @@ import shutil
 import signal
 import time
 
-from .machine import BenchError, Child, stolen, thread_pinned_to, waited
+from .machine import BenchError, Child, Unpinned, stolen, thread_pinned_to, waited
 
 
 class Watch:
     """Looks on while a run is counted: CPU time that the worker and the generator were denied."""
 
-    def __init__(self, switch, generator_pid, settings):
-        # The kernel's work is no thread of its own.
-        self.worker = thread_pinned_to(switch.pid(), settings.worker_cpu) if switch.process() \
-            else None
-        self.generator = thread_pinned_to(generator_pid, settings.other_cpu)
+    def __init__(self, worker, generator):
+        self.worker = worker
+        self.generator = generator
         self.start = time.monotonic()
         self.worker_waited = waited(self.worker) if self.worker else 0
         self.generator_waited = waited(self.generator)
@@ -53,12 +51,27 @@ class Generator:
         self.seconds = seconds
         self.warm_up = warm_up
         self.child = None
+        self._unpinned = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.child.end()
+
+    def threads(self):
+        """The worker's, None if it is the kernel, whose work is no thread of its own; and the
+        generator's."""
+        switch, settings = self.switch, self.settings
+        return self._unpinned or (
+            thread_pinned_to(switch.pid(), settings.worker_cpu) if switch.process() else None,
+            thread_pinned_to(self.child.pid, settings.other_cpu))
+
+    def unpin(self):
+        """Lets both run on either's CPU, until the end() of what this returns."""
+        self._unpinned = self.threads()  # which their CPUs will not tell any more
+        return Unpinned(filter(None, self._unpinned),
+                        {self.settings.worker_cpu, self.settings.other_cpu})
 
     def measure(self):
         """What arrived and what the switch told of its work."""
@@ -69,8 +82,9 @@ class StraitGenerator(Generator):
     def __init__(self, switch, settings, *, seconds, warm_up, frame=64, macs=2, rewrite=0,
                  packed=0, in_order=1, mergeable=1, queue_size=256,
                  direction="both", rate=0.0, latency=0, flows=0, flow_kind="5tuple",
-                 order="uniform", ip=4, protocol="udp", tso=0, new_flows=0, prime=1, interval=0,
-                 steps=True, sequence=False, verify_every=64, pattern=None, patience=15):
+                 order="uniform", ip=4, protocol="udp", tso=0, filled_in=0, new_flows=0, prime=1,
+                 interval=0, steps=True, sequence=False, verify_every=64, pattern=None,
+                 patience=15):
         super().__init__(switch, settings, seconds, warm_up)
         self._compares = verify_every != 0
         self._pattern = pattern
@@ -98,7 +112,7 @@ class StraitGenerator(Generator):
             words += ["--flows", str(flows), "--flow-kind", flow_kind, "--order", order,
                       "--new-flows", str(new_flows)]
         words += ["--ip", str(ip), "--protocol", protocol]
-        words += ["--tso", str(tso)] if tso else []
+        words += ["--tso", str(tso), "--filled-in", str(filled_in)] if tso else []
         words += ["--ready-timeout", str(patience), *switch.generator_words()]
         words += ["--prime", str(prime), "--interval", str(interval)]
         words += [] if settings.huge else ["--no-huge"]
@@ -126,7 +140,7 @@ class StraitGenerator(Generator):
         self.seconds = step.get("seconds", self.seconds)
         child.say(_line(step))
         child.wait_for(r'"event":"warm"', self.warm_up + 60, start)
-        watch = Watch(self.switch, child.pid, self.settings)
+        watch = Watch(*self.threads())
         self.switch.begin()
         child.say("\n")
         if during:
@@ -162,7 +176,7 @@ class StraitGenerator(Generator):
     def trial(self, rate, seconds):
         """Frames at a rate for so long: what the generator counted of all of them, and for how long
         one side was kept from its CPU."""
-        watch = Watch(self.switch, self.child.pid, self.settings)
+        watch = Watch(*self.threads())
         start = len(self.child.output)
         self.child.say(_line({"rate": rate, "seconds": seconds, "warm_up": 0, "frames": 0,
                               "latency": 0})
@@ -247,7 +261,7 @@ class Flowgen(Generator):
         self.child.process.send_signal(signal.SIGCONT)
         try:
             time.sleep(self.warm_up)
-            watch = Watch(self.switch, self.child.pid, self.settings)
+            watch = Watch(*self.threads())
             self.switch.begin()
             self._rates()
             time.sleep(self.seconds)

@@ -12,7 +12,7 @@ from .machine import BenchError, run
 from .report import STRAIT, markdown_table, print_table, show
 from .results import RATE
 
-NAME = "kvm-xen"
+NAME, OFFLOADS = "kvm-xen", "kvm-xen-offloads"
 # Without so many rounds of each term no winner is named, nor if the two are as close as SAME: what
 # the sum leaves out is worth more. TSCs that differ by more than SAME_CLOCK are of unlike hosts.
 ROUNDS = 5
@@ -94,6 +94,12 @@ def _difference(stages, size):
         f"{statistics.median(found[0]) - statistics.median(found[1]):.0f}"
 
 
+def _beside(own, base):
+    """Of two figures' values by round, as text."""
+    ratios = [own[one] / base[one] for one in own if base.get(one)]
+    return show(stats.spread(ratios), 2) if ratios else "-"
+
+
 def measured_rows(results):
     """(head, rows): each kind of ends, by size, beside v2v of the same rounds."""
     rows = []
@@ -107,14 +113,38 @@ def measured_rows(results):
             beside = ["", ""]
             if variant:
                 for place, figure in enumerate(("mpps", "cycles")):
-                    own = results.values(key, STRAIT, figure, variant)
-                    base = results.values(key, STRAIT, figure)
-                    ratios = [own[one] / base[one] for one in own if base.get(one)]
-                    beside[place] = show(stats.spread(ratios), 2) if ratios else "-"
+                    beside[place] = _beside(results.values(key, STRAIT, figure, variant),
+                                            results.values(key, STRAIT, figure))
             rows.append((str(key[1]), variant or "v2v", show(mpps, 2), beside[0],
                          show(results.figure(key, STRAIT, "cycles", variant=variant), 0),
                          beside[1]))
     return ("bytes", "ends", "rate (Mpps)", "/ v2v", "cycles/packet", "/ v2v"), rows
+
+
+def offload_rows(results):
+    """(head, rows): what is left undone, beside the same ends whose senders leave nothing. Frames
+    differ in size, so cycles are of bytes, too."""
+    scenario = scenarios.named(OFFLOADS)
+    of_sender = f", {scenarios.WHOLE}"
+    rows = []
+    for key in results.keys(RATE):
+        for variant in ("", *scenario.variants) if key[0] == OFFLOADS else ():
+            title = variant or f"v2v{of_sender}"
+            frame = scenario.variants.get(variant, scenario.traffic)["frame"]
+            rates = results.values(key, STRAIT, "gbps", variant)
+            cycles = {number: value * 1024 / frame for number, value in
+                      results.values(key, STRAIT, "cycles", variant).items()}
+            if title.endswith(of_sender):
+                base_rates, base_cycles = rates, cycles
+            if rates and cycles:
+                beside = ("", "") if title.endswith(of_sender) else \
+                    (_beside(rates, base_rates), _beside(cycles, base_cycles))
+                rows.append((title, f"{frame:,}", show(stats.spread(rates.values()), 1), beside[0],
+                             show(results.figure(key, STRAIT, "cycles", variant=variant), 0),
+                             show(stats.spread(cycles.values()), 1), beside[1]))
+    beside = "/ by the sender"
+    return ("ends, TCP", "bytes", "rate (Gbit/s)", beside, "cycles/packet", "cycles/KiB",
+            beside), rows
 
 
 def stage_rows(stages):
@@ -156,7 +186,16 @@ def parts(document, results):
     yield ("KVM and Xen: measured here",
            "The switch whole, one worker: vhost-user ports and netback ports of the simulated "
            "hypervisor, by turns. A guest's copies and events cost here what they cost this "
-           "process, which for Xen is not what a hypervisor takes.", *measured_rows(results))
+           "process, which for Xen is not what a hypervisor takes. Where it says unpinned, the "
+           "worker's thread and that of the guests may run on either of the run's two CPUs; else "
+           "each has its own.", *measured_rows(results))
+    head, rows = offload_rows(results)
+    if rows:
+        yield ("KVM and Xen: offloads, measured here",
+               "TCP between the same kinds of ports. A checksum is the sender's work, or left to "
+               "a receiver that takes such frames, or the switch's where the receiver does not; "
+               "segments of 64 KiB go whole. What a guest's TCP saves by that is not in it: the "
+               "generator's frames are built once.", head, rows)
     if stages is None:
         pass  # it was stopped before
     elif "error" in stages:

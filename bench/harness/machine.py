@@ -3,6 +3,7 @@
 # CPU for a thread, memory taken by a process. Knows no switch and no scenario.
 
 import atexit
+import contextlib
 import ctypes
 import itertools
 import os
@@ -324,7 +325,27 @@ def stolen():
     return int(fields[8]) / os.sysconf("SC_CLK_TCK")
 
 
-# Half a CPU
+# Where threads run
+
+
+class Unpinned:
+    """Lets threads run on any of `cpus`; from end() on they are where they were."""
+
+    def __init__(self, tids, cpus):
+        self._before = {}
+        try:
+            for tid in tids:
+                self._before[tid] = os.sched_getaffinity(tid)
+                os.sched_setaffinity(tid, cpus)
+        except OSError as error:
+            self.end()
+            raise BenchError(f"thread {tid} cannot be let run on CPUs {sorted(cpus)}: "
+                             f"{error.strerror}") from error
+
+    def end(self):
+        for tid, cpus in self._before.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(tid, cpus)
 
 
 class HalfCpu:

@@ -59,10 +59,11 @@ class Results:
         return [own[one] / other[one] for one in sorted(own) if other.get(one)]
 
     def denied(self, key, half_cpu=False):
-        """The largest share of time that a worker or the generator waited for its CPU."""
+        """The largest share of time that a worker or the generator waited for its CPU; but for
+        those that are pinned to none, which wait for each other."""
         shares = [max(0 if half_cpu else one.get("worker_denied", 0),
                       one.get("generator_denied", 0), one.get("stolen", 0))
-                  for one in self.of(key)]
+                  for one in self.of(key) if not one.get("unpinned")]
         return max(shares, default=0)
 
     def errors(self):

@@ -65,6 +65,7 @@ class Runner:
         rules = traffic.pop("rules", None)
         ends = traffic.pop("ends", scenario.ends)
         queues = traffic.pop("queues", 1)
+        unpinned = traffic.pop("unpinned", False)
         make_switch = TUNNELS.get(traffic.pop("tunnel", None), make_switch)
         if scenario.load:
             traffic["rate"] = self.reference() * scenario.load
@@ -87,6 +88,8 @@ class Runner:
             stack.callback(switch.thaw)  # it has to answer when its guests leave
             if rules:
                 switch.warm_up(generator)
+            if unpinned:
+                stack.callback(generator.unpin().end)
             if scenario.half_cpu:
                 cpu = self.settings.worker_cpu
                 half = HalfCpu(switch.pid(), thread_pinned_to(switch.pid(), cpu), cpu)
@@ -196,6 +199,8 @@ class Runner:
         if result.get("mpps", 1) < 1e-6:
             self._failed(cell, variant, name, number, measure, "it forwarded nothing")
             return False
+        if cell.scenario.variants.get(variant, {}).get("unpinned"):
+            result["unpinned"] = True
         self.results.add(cell, variant, name, number, measure, result)
         self.progress.done(cell, variant, name, number, measure, result)
         return True

@@ -197,6 +197,22 @@ def _many_ends():
                 bars=(Bar(MPPS, "ovs"), Bar(MPPS, f"@{pair}"), Bar(CYCLES, f"@{pair}")))
 
 
+WHOLE = "checksums by the sender"
+SEGMENT = 1460  # bytes of payload: what 1,514 bytes have room for
+
+
+def _offloads():
+    """What guests leave undone of TCP, and who does it. Frames are as long as a segment makes them,
+    or 64 KiB that whoever takes them takes whole."""
+    whole = {"frame": 1514, "protocol": "tcp", "tso": 0}
+    for name, kind in (("v2v", VHOST), ("x2x", XEN)):
+        for words, change in (
+                (WHOLE, {}), ("checksums left to the receiver", {"tso": SEGMENT}),
+                ("checksums filled in by the switch", {"tso": SEGMENT, "filled_in": 1}),
+                ("segments of 64 KiB", {"tso": SEGMENT, "frame": 65535})):
+            yield f"{name}, {words}", {**whole, **change, "ends": (kind, kind)}
+
+
 GRIDS = (
     Scenario("v2v", "v2v: KVM guest to KVM guest", grid=True, usual=True),
     Scenario("x2x", "x2x: Xen guest to Xen guest", ends=(XEN, XEN), grid=True, usual=True),
@@ -206,6 +222,8 @@ GRIDS = (
     Scenario("kvm-xen", "KVM and Xen: v2v beside x2x and x2v", grid=True,
              variants={"v2v, in_order=0": {"in_order": 0}, "v2v, packed": {"packed": 1},
                        "x2v": {"ends": (XEN, VHOST)}, "x2x": {"ends": (XEN, XEN)},
+                       **{f"{name}, unpinned": {"ends": (kind, kind), "unpinned": True}
+                          for name, kind in (("v2v", VHOST), ("x2x", XEN))},
                        **{f"{name}, {count} queues": {"ends": (kind, kind), "queues": count,
                                                       "flows": 64}
                           for name, kind in (("v2v", VHOST), ("x2x", XEN)) for count in (2, 4)}},
@@ -271,6 +289,10 @@ SINGLES = (
     Scenario("v2t-vxlan", "guest to a host that speaks VXLAN, 64 B, 1,000 flows",
              traffic={"flows": 1000, "tunnel": "host"}, variants={"plain L2": {"tunnel": None}},
              bars=(Bar(MPPS, "@plain L2", at_least=0.5), Bar(CYCLES, "@plain L2"))),
+    Scenario("kvm-xen-offloads", "KVM and Xen: TCP, checksums and segmentation left, or not",
+             traffic=dict(_offloads())[f"v2v, {WHOLE}"],
+             variants={name: change for name, change in _offloads() if name != f"v2v, {WHOLE}"},
+             figures=(GBPS, CYCLES)),
     *_many_ends(),
     *_many_flows(),
     Scenario(

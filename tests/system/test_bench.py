@@ -21,7 +21,7 @@ from test_bench_arithmetic import document
 
 # pylint: disable=wrong-import-order
 from harness.generators import StraitGenerator
-from harness.machine import Programs
+from harness.machine import BenchError, Programs, Unpinned
 from harness.peers import Strait
 from harness.peers.base import VHOST, Settings
 
@@ -42,9 +42,9 @@ def environment(**more):
     return {**os.environ, "STRAIT_BIN": str(parts.binaries()), **more}
 
 
-def bench(*words, timeout=240, env=None, cpus=None):
+def bench(*words, timeout=240, env=None, cpus=None, program=PROGRAM):
     limit = ["taskset", "-c", cpus] if cpus else []
-    return subprocess.run([*limit, str(PROGRAM), *map(str, words)], text=True, timeout=timeout,
+    return subprocess.run([*limit, str(program), *map(str, words)], text=True, timeout=timeout,
                           capture_output=True, env=env or environment(), check=False)
 
 
@@ -164,6 +164,36 @@ def test_what_is_under_way_to_many_ends_is_not_lost(pattern):
             assert told["switch_dropped"] == told["generator"]["lost"]
 
 
+def test_unpinned_threads_run_on_both_cpus_and_are_pinned_again():
+    settings = Settings(worker_cpu=1, other_cpu=0, huge=False,
+                        programs=Programs([parts.binaries()]))
+    with Strait(settings) as switch, \
+            StraitGenerator(switch, settings, seconds=0.1, warm_up=0.05) as generator:
+        worker, ends = generator.threads()
+        assert (os.sched_getaffinity(worker), os.sched_getaffinity(ends)) == ({1}, {0})
+        free = generator.unpin()
+        try:
+            assert os.sched_getaffinity(worker) == os.sched_getaffinity(ends) == {0, 1}
+            assert generator.threads() == (worker, ends)
+            assert generator.measure()["mpps"] > 0.001
+        finally:
+            free.end()
+        assert (os.sched_getaffinity(worker), os.sched_getaffinity(ends)) == ({1}, {0})
+        assert generator.measure()["mpps"] > 0.001
+
+
+def test_what_cannot_be_unpinned_is_pinned_again():
+    free = sorted(os.sched_getaffinity(0))
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            os.sched_setaffinity(child.pid, {free[0]})
+            with pytest.raises(BenchError, match="cannot be let run on CPUs .*No such process"):
+                Unpinned([child.pid, 2 ** 22 - 1], free)
+            assert os.sched_getaffinity(child.pid) == {free[0]}
+        finally:
+            child.kill()
+
+
 def test_sizes_and_flows(tmp_path):
     names = ["bridge", *(["testpmd"] if shutil.which("dpdk-testpmd") else [])]
     result, done = measured(tmp_path, "--scenario", "v2v", *SHORT, "--peers", ",".join(names),
@@ -216,15 +246,26 @@ def test_hypervisors(tmp_path):
     done = bench("hypervisors", *SHORT, "--size", "64", "--json", file)
     assert done.returncode == 0, done.stderr
     result = json.loads(file.read_text())
-    found = {one["variant"]: one for one in result["trials"]}
+    found = {one["variant"]: one for one in result["trials"] if one["scenario"] == "kvm-xen"}
     assert set(found) == {"", "v2v, in_order=0", "v2v, packed", "x2v", "x2x",
-                          *(f"{ends}, {count} queues" for ends in ("v2v", "x2x")
-                            for count in (2, 4))}
-    assert all(one["mpps"] > 0.001 and one["cycles"] > 0 for one in found.values())
+                          *(f"{ends}, {more}" for ends in ("v2v", "x2x")
+                            for more in ("unpinned", "2 queues", "4 queues"))}
+    assert {name for name, one in found.items() if one.get("unpinned")} == \
+        {"v2v, unpinned", "x2x, unpinned"}
+    offloads = {one["variant"]: one for one in result["trials"]
+                if one["scenario"] == "kvm-xen-offloads"}
+    assert len(offloads) == 8 and len(found) + 8 == len(result["trials"])
+    for name, one in offloads.items():
+        told = one["generator"]
+        assert told["checksum_left"] == told["checked"] * name.endswith(("receiver", "64 KiB"))
+        assert one["gbps"] > 0.001
+    assert all(one["mpps"] > 0.001 and one["cycles"] > 0 for one in
+               (*found.values(), *offloads.values()))
     xen = result["stages"]["xen_ring"]["64"]
     assert xen["segments"] == [2] and xen["bytes"] == [128] and xen["ring_out"][0] > 0
     assert result["stages"]["ring_split"]["1500"]["cycles/packet"][0] > 0
-    for words in ("KVM and Xen: measured here", "segments copied by grant", "2.00",
+    for words in ("KVM and Xen: measured here", "x2x, unpinned", "KVM and Xen: offloads",
+                  "x2x, checksums filled in by the switch", "segments copied by grant", "2.00",
                   "Which of the two is faster is not said here"):
         assert words in done.stdout, words
 
