@@ -172,8 +172,7 @@ def test_segments_go_whole_from_guest_to_guest(house, family):
     if family == "ipv6":
         addresses = {house.one: "fd00::1", house.two: "fd00::2"}
         for guest, address in addresses.items():
-            guest.sh("cd /proc/sys/net/ipv6/conf/eth0; echo 0 > accept_dad; echo 0 > disable_ipv6; "
-                     f"ip addr add {address}/64 dev eth0")
+            guest.add_ipv6(f"{address}/64")
     for source, port, target, other in ((house.one, "vm1", house.two, "vm2"),
                                         (house.two, "vm2", house.one, "vm1")):
         # A sender on a busy machine has little to put into a segment, now and then.

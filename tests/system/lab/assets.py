@@ -49,6 +49,21 @@ def _run(argv, **options):
     return done.stdout
 
 
+def _programs(*names):
+    """Of an initial file system: this machine's own programs and their libraries in /opt, where
+    nobody looks unasked: where busybox, which is static, finds libraries it loads them, and
+    fails."""
+    files = {}
+    for name in names:
+        program = shutil.which(name)
+        if program is None:
+            raise Unavailable(f"{name} is not installed (apt-get install {name})")
+        # "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", the loader's by its path.
+        for path in [program, *re.findall(r"(/\S+) \(0x", _run(["ldd", program]))]:
+            files[f"opt/{os.path.basename(path)}"] = pathlib.Path(path)
+    return files
+
+
 _shared = None
 _shared_lock = threading.Lock()
 
@@ -87,19 +102,24 @@ class Assets:
 
     @functools.cached_property
     def tools_initrd(self):
-        """As initrd, with the machine's own curl, ethtool and iperf3 and their libraries in /opt,
-        where nobody looks unasked: where busybox, which is static, finds libraries it loads them,
-        and fails."""
-        files = {}
-        for name in ("curl", "ethtool", "iperf3"):
-            program = shutil.which(name)
-            if program is None:
-                raise Unavailable(f"{name} is not installed (apt-get install {name})")
-            # "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)", the loader's by its path.
-            for path in [program, *re.findall(r"(/\S+) \(0x", _run(["ldd", program]))]:
-                files[f"opt/{os.path.basename(path)}"] = pathlib.Path(path)
+        """As initrd, with curl, ethtool and iperf3."""
+        files = _programs("curl", "ethtool", "iperf3")
         with self._locked():
             return self._initrd("initrd-tools", "guest_init.sh", _MODULES, files)
+
+    @functools.cached_property
+    def traffic_initrd(self):
+        """As initrd, with ethtool and qperf: what traffic between two guests is measured by."""
+        files = _programs("ethtool", "qperf")
+        with self._locked():
+            return self._initrd("initrd-traffic", "guest_init.sh", _MODULES, files)
+
+    @functools.cached_property
+    def xen_traffic_initrd(self):
+        """As xen.guest_initrd, with the same two."""
+        files = _programs("ethtool", "qperf") | self._pktgen()
+        with self._locked():
+            return self._initrd("initrd-xen-traffic", "guest_init.sh", _XEN_GUEST_MODULES, files)
 
     @functools.cached_property
     def machine_initrd(self):
@@ -118,11 +138,13 @@ class Assets:
                 partial.write_bytes(gzip.decompress(
                     next(root.glob("boot/xen-*.gz")).read_bytes()))
                 partial.rename(hypervisor)
-            pktgen = next(self.kernel_root.glob("lib/modules/*/kernel/net/core/pktgen.ko"))
-            return XenAssets(
-                hypervisor, root,
-                self._initrd("initrd-xen", "guest_init.sh", _XEN_GUEST_MODULES,
-                             {"root/pktgen.ko": pktgen}))
+            return XenAssets(hypervisor, root,
+                             self._initrd("initrd-xen", "guest_init.sh", _XEN_GUEST_MODULES,
+                                          self._pktgen()))
+
+    def _pktgen(self):
+        return {"root/pktgen.ko": next(
+            self.kernel_root.glob("lib/modules/*/kernel/net/core/pktgen.ko"))}
 
     @functools.cached_property
     def ovs(self):

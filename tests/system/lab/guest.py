@@ -16,7 +16,7 @@ from .process import Process, wait_until
 from .qmp import Qmp
 from .shell import Shell
 
-# Runs a program of assets().tools_initrd: TOOLS/NAME.
+# Runs a program of assets().tools_initrd, or of those of traffic: TOOLS/NAME.
 TOOLS = "/opt/ld-linux-x86-64.so.2 --library-path /opt /opt"
 COMMAND_LINE = ("console=ttyS0 quiet mitigations=off nokaslr panic=-1 tsc=reliable no_timer_check "
                 # IPv6 talks unasked; tests can switch it on.

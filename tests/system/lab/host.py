@@ -98,6 +98,11 @@ class Host:
         """How often the interface's link went up or down."""
         return int(self.sh(f"cat /sys/class/net/{interface}/carrier_changes"))
 
+    def add_ipv6(self, address, interface="eth0"):
+        """Switches IPv6 on there; the address, with its prefix's length, is good at once."""
+        self.sh(f"cd /proc/sys/net/ipv6/conf/{interface} && echo 0 > accept_dad && "
+                f"echo 0 > disable_ipv6 && ip -6 addr replace {address} dev {interface}")
+
     def set_mtu(self, mtu, interface="eth0"):
         self.sh(f"ip link set {interface} mtu {mtu}")
 

@@ -48,14 +48,15 @@ class KvmGuest(MachineGuest):
     in order of the nics, whose paths are the machine's; the first gets address, with /24 unless it
     says otherwise, and is brought up. disk is a file in the machine, the guest's /dev/vda.
 
-    kernel is an ELF image, or a bzImage. Pass wait=False to boot several at once, then call
-    wait_up(). boot_seconds is the time until a shell answered.
+    kernel is an ELF image, or a bzImage; initrd is the guest's initial file system, if not the
+    usual one. Pass wait=False to boot several at once, then call wait_up(). boot_seconds is the
+    time until a shell answered.
     """
 
     _numbers = itertools.count(1)
 
     def __init__(self, machine, nics=(), address=None, memory_mib=256, cpus=1, disk=None,
-                 kernel=None, name=None, arguments=(), wait=True, timeout=180):
+                 kernel=None, initrd=None, name=None, arguments=(), wait=True, timeout=180):
         name = name or f"guest{next(KvmGuest._numbers)}"
         self._log = machine.logs / f"{name}.log"
         self._console = machine.logs / f"{name}.console"
@@ -65,6 +66,7 @@ class KvmGuest(MachineGuest):
         self.address = self._cidr.split("/")[0] if self._cidr else None
         self.memory_mib, self.cpus, self.disk = memory_mib, cpus, disk
         self.kernel = kernel or assets().kernel
+        self.initrd = initrd or assets().initrd
         self.arguments = list(arguments)
         self._timeout = timeout
         self.pid = None
@@ -162,7 +164,7 @@ class QemuKvmGuest(KvmGuest):
             "-accel", "kvm", "-cpu", "host", "-smp", self.cpus, "-m", self.memory_mib,
             "-object", f"memory-backend-memfd,id=memory,size={self.memory_mib}M,share=on",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-kernel", self.kernel, "-initrd", assets().initrd, "-append", COMMAND_LINE,
+            "-kernel", self.kernel, "-initrd", self.initrd, "-append", COMMAND_LINE,
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
             "-monitor", f"pipe:/run/{self.name}.monitor", "-device", "virtio-rng-pci",
         ]
@@ -193,7 +195,7 @@ class VmmGuest(KvmGuest):
         program = binaries() / "strait-vmm"
         if not program.exists():
             raise Unavailable(f"{program} was not built")
-        argv = [program, "run", "--kernel", self.kernel, "--initrd", assets().initrd,
+        argv = [program, "run", "--kernel", self.kernel, "--initrd", self.initrd,
                 "--command-line", COMMAND_LINE, "--memory", f"{self.memory_mib}M",
                 "--cpus", self.cpus, "--console", "stdio", "--control", self.control]
         for nic in self.nics:
@@ -220,7 +222,7 @@ class StraitctlGuest(KvmGuest):
 
     def boot(self):
         words = [binaries() / "straitctl", "vm", "run", self.name, "--bridge", self.bridge,
-                 "--kernel", self.kernel, "--initrd", assets().initrd,
+                 "--kernel", self.kernel, "--initrd", self.initrd,
                  "--command-line", COMMAND_LINE, "--memory", f"{self.memory_mib}M",
                  "--cpus", self.cpus]
         if self.disk:

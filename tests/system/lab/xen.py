@@ -42,13 +42,14 @@ class XenGuest(MachineGuest):
     """A Linux guest, created by xl with the given vifs ("mac=...,bridge=br0"), driven over its
     console. The interface of the first gets address, with /24 unless it says otherwise.
 
-    kind is pv or pvh; config has further lines of its xl.cfg.
+    kind is pv or pvh; initrd is its initial file system, if not the usual one; config has further
+    lines of its xl.cfg.
     """
 
     _numbers = itertools.count(1)
 
     def __init__(self, xen, vifs=(), address=None, kind="pv", memory_mib=128, cpus=1, config=(),
-                 name=None, timeout=60):
+                 name=None, initrd=None, timeout=60):
         super().__init__(xen, name or f"guest{next(XenGuest._numbers)}")
         self.kind = kind
         self._relay = None
@@ -56,7 +57,7 @@ class XenGuest(MachineGuest):
         command = ("console=hvc0 quiet mitigations=off nokaslr panic=-1 net.ifnames=0 "
                    "sysctl.net.ipv6.conf.default.disable_ipv6=1")
         lines = [f'name="{self.name}"', f'type="{kind}"', f'kernel="{kept.kernel}"',
-                 f'ramdisk="{kept.xen.guest_initrd}"', f'extra="{command}"',
+                 f'ramdisk="{initrd or kept.xen.guest_initrd}"', f'extra="{command}"',
                  f"memory={memory_mib}", f"vcpus={cpus}", f"vif={list(vifs)!r}".replace("'", '"'),
                  # An emulated machine's time stamps are not offered to PVH guests otherwise.
                  'tsc_mode="native"', 'on_poweroff="destroy"', 'on_reboot="destroy"',

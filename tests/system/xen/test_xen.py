@@ -96,8 +96,7 @@ def test_stream_in_frames_of_many_segments(machine, way, family):
     address = receiver.address
     if family == "ipv6":
         for number, guest in enumerate(pair, 1):
-            guest.sh("cd /proc/sys/net/ipv6/conf/eth0 && echo 0 > accept_dad && "
-                     f"echo 0 > disable_ipv6; ip -6 addr replace fd00::{number}/64 dev eth0")
+            guest.add_ipv6(f"fd00::{number}/64")
         address = f"fd00::{pair.index(receiver) + 1}"
     before = [machine.stats(machine.port(guest)) for guest in (sender, receiver)]
     sender.stream(receiver, size=3_000_001, address=address, timeout=90)
