@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from . import charts, compare, files, hypervisors, scenarios, session
+from . import charts, compare, files, hypervisors, labs, scenarios, session
 from .alone import RUNNERS
 from .machine import BenchError, Programs
 from .peers import PEERS
@@ -101,7 +101,7 @@ def _add_run(commands):
     run.add_argument("--before", metavar="DIR", type=pathlib.Path,
                      help="a build folder with another straitd, to compare with as with a peer")
     _add_common(run, rounds=3, sizes=SIZES)
-    run.set_defaults(do=_run, stages=False, calibrate=False, calibration=[])
+    run.set_defaults(do=_run, stages=False, calibrate=False, calibration=[], labs=False)
 
 
 def _add_common(parser, rounds, sizes):
@@ -149,6 +149,9 @@ def _add_hypervisors(commands):
     one.add_argument("--calibration", metavar="FILE", action="append", default=[],
                      help="use what strait-calibrate printed on another host, or the JSON file of "
                      "a run there with --calibrate; may be given again")
+    one.add_argument("--labs", action="store_true",
+                     help="boot the emulated machines of the source tree, too, with two Linux "
+                     "guests of KVM and two of Xen, for TCP streams and requests between them")
     _add_common(one, rounds=5, sizes="64,1514")
     one.set_defaults(do=_run, stages=True, scenario=[hypervisors.NAME, hypervisors.OFFLOADS],
                      all=False, flows=[1], peers=["none"], install_peers=False,
@@ -205,6 +208,8 @@ def _run(asked):
         raise BenchError("--before compares with Strait; it excludes --without-strait")
     if asked.all and asked.scenario:
         raise BenchError("--all and --scenario exclude each other")
+    if asked.labs:
+        labs.need()
     if asked.html:
         charts.need()  # not found out after a quarter of an hour
     return session.run(asked, programs_of(asked.build))

@@ -7,7 +7,7 @@
 import json
 import statistics
 
-from . import calibration, scenarios, stats
+from . import calibration, labs, scenarios, stats
 from .machine import BenchError, run
 from .report import STRAIT, markdown_table, print_table, show
 from .results import RATE
@@ -48,6 +48,8 @@ ALWAYS_MISSING = (
     "guests, then do not",
     "copies of pages that no cache has: those calibrated, and those of the rings' cycles, are warm",
     "a guest's own share: its driver, its interrupts and, of Xen's, its hypercalls",
+    "streams and requests of real guests: what emulated machines say of these (--labs) is no "
+    "host's",
 )
 
 
@@ -177,7 +179,7 @@ def count_rows(stages):
 
 def concerns(document):
     """Whether it has any of this."""
-    return "stages" in document or "calibrations" in document
+    return any(part in document for part in ("stages", "calibrations", "labs"))
 
 
 def parts(document, results):
@@ -209,6 +211,7 @@ def parts(document, results):
                "Operations that the hypervisor would be asked for, in full bursts between guests "
                "that do not sleep. They do not hang on the host.",
                *count_rows(stages))
+    yield from labs.parts(document.get("labs", {}), show)
     yield from _cost_parts(document.get("calibrations", ()))
     yield from _priced_part(document)
 

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 
-from . import calibration, stats
+from . import calibration, labs, stats
 from .documents import is_number, is_text, printable, read_json
 from .machine import BenchError
 
@@ -111,6 +111,7 @@ def read(path):
     _check_machine(document["machine"], path)
     if "stages" in document:
         _check_stages(document["stages"], path)
+    labs.check(document.get("labs", {}), path)
     if not isinstance(document.get("calibrations", []), list):
         raise BenchError(f"{path} has no list of \"calibrations\" as strait-bench writes it")
     for one in document.get("calibrations", ()):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-from . import alone, calibration, facts, files, hypervisors, report, scenarios
+from . import alone, calibration, facts, files, hypervisors, labs, report, scenarios
 from .documents import printable
 from .machine import BenchError, free_huge_mib, raise_priority
 from .peers import PEERS, Before, Settings, Strait
@@ -157,6 +157,8 @@ def _measure(asked, runner, kept, cells, solo):
         if asked.stages:
             kept.document["stages"] = _stages(asked, runner, kept.document["machine"])
             runner.keep()
+        if asked.labs:
+            _labs(asked, runner, kept.document)
         for name in solo:
             runner.progress.say(f"{name}: Strait alone")
             kept.document["alone"][name] = runner.alone(name)
@@ -175,6 +177,17 @@ def _stages(asked, runner, machine):
     except BenchError as error:
         runner.progress.say(f"not measured: {error}")
         return {"error": str(error)}
+
+
+def _labs(asked, runner, document):
+    told = document["labs"] = {}
+    for kind, text in labs.KINDS.items():
+        runner.progress.say(text)
+        told[kind] = {"trials": []}
+        labs.measure(kind, runner.settings, asked.rounds, told[kind], runner.progress, runner.keep)
+        if "error" in told[kind]:
+            runner.progress.say(f"not measured: {told[kind]['error']}")
+        runner.keep()
 
 
 def _calibrate(asked, runner, kept):
