@@ -171,6 +171,8 @@ void virtual_switch::leave_tree(bridge& b, port& p) const
     const bool is_another = p.tree.number != 0 && p.tree.number != p.tree_number;
     if (b.tree && p.tree_number != 0 && (is_another || !has_tree(b, p))) {
         b.tree->remove_port(p.tree_number);
+        // It may come back as one that does not forward.
+        b.config->macs->flush_port(p.config->index);
         p.tree_number = 0;
         p.told_role = stp::role::disabled;
     }

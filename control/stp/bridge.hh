@@ -81,7 +81,7 @@ struct port_view {
     priority_vector designated; // what the LAN's designated port says
     std::uint64_t received;     // BPDUs
     std::uint64_t sent;
-    std::uint64_t refused;           // that were damaged, or not understood
+    std::uint64_t refused;           // that were damaged, not understood or too old
     std::uint64_t became_forwarding; // how often it came to forward
 };
 

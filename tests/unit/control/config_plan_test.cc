@@ -244,6 +244,23 @@ TEST_F(documents, exchange_numbers_in_spanning_tree)
     EXPECT_EQ(sw().ports().at("a").tree_number, 1);
 }
 
+// With another number a port begins anew, and may not forward then.
+TEST_F(documents, that_give_a_port_another_number_in_spanning_tree_have_its_stations_forgotten)
+{
+    ASSERT_EQ(apply(numbered({{"a", 7}, {"b", 8}, {"c", 9}})), "");
+    auto& macs = *sw().bridges().at("br0").config->macs;
+    std::uint64_t station = 0;
+    for (const auto* const name : {"a", "b", "c"}) {
+        (void)macs.learn({dataplane::mac_address{0x02 | (++station << 40U)}, dataplane::vlan_id{5}},
+                         sw().ports().at(name).config->index, sw().engine().now());
+    }
+    ASSERT_EQ(apply(numbered({{"a", 8}, {"b", 7}, {"c", 9}})), "");
+    std::vector<dataplane::port_index> left;
+    macs.for_each(sw().engine().now(),
+                  [&](const dataplane::mac_entry& e) { left.push_back(e.port); });
+    EXPECT_THAT(left, testing::ElementsAre(sw().ports().at("c").config->index));
+}
+
 TEST_F(documents, that_fail_behind_an_exchange_of_numbers_take_it_back)
 {
     ASSERT_EQ(apply(numbered({{"a", 7}, {"b", 8}})), "");
