@@ -3,7 +3,7 @@
 // ring at any time.
 #include "hostile_lab.hh"
 #include "random_source.hh"
-#include "soak.hh"
+#include "tests/soak.hh"
 
 #include <array>
 #include <fcntl.h>

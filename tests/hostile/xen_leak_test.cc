@@ -2,7 +2,7 @@
 // Xen guests that connect and disconnect by the thousand, in every way in which that ends: nothing
 // is left of them, neither grants in use nor channels, watches, mbufs, descriptors or memory. The
 // hypervisor's server is in this process, so that what it keeps is counted, too.
-#include "tests/hostile/soak.hh"
+#include "tests/soak.hh"
 #include "tests/unit/ports/xen-netback/ring_lab.hh"
 
 #include "ports/xen-netback/simulated/front_ring.hh"

@@ -4,7 +4,7 @@
 // when its rings are given up, and neighbours that lose nothing of their own and are blamed for
 // nothing.
 #include "tests/hostile/random_source.hh"
-#include "tests/hostile/soak.hh"
+#include "tests/soak.hh"
 #include "tests/unit/ports/xen-netback/ring_lab.hh"
 
 #include "dataplane/parse.hh"

@@ -3,7 +3,7 @@
 // what it does, grants and channels fail, and the switch is restarted: the vif is up only when both
 // sides say so, nothing is left in use, and whoever behaves in the end is connected.
 #include "tests/hostile/random_source.hh"
-#include "tests/hostile/soak.hh"
+#include "tests/soak.hh"
 #include "tests/unit/ports/xen-netback/vif_lab.hh"
 
 #include <gtest/gtest.h>

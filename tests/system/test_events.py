@@ -191,11 +191,11 @@ def test_who_comes_late_is_told_what_he_missed(lab, follow):
         switch.ctl("events", "--bridge", "b" * 100_000)
 
     # More than are kept, while nobody looks.
-    happen(switch, 2100)
+    happen(switch, 1100)
     late = follow(switch, "--after", "9")
     lines = wait_until(lambda: len(late.lines()) > 2048 and late.lines()[-1].endswith(
         " bridge_removed b -") and late.lines(), 10, "all that is kept")
-    assert lines[0] == "2,152 events before these came and went unseen"
+    assert lines[0] == "152 events before these came and went unseen"
 
     # Another daemon, whose numbers begin anew: who follows the first is not left to wait.
     began = found["began"]

@@ -2,6 +2,7 @@
 // Flows as text: what is read, what is written, what is refused and how.
 #include "control/flow_text.hh"
 
+#include "tests/soak.hh"
 #include "tests/unit/control/random_flows.hh"
 
 #include <gmock/gmock.h>
@@ -253,7 +254,7 @@ TEST(flow_text, of_random_flows_is_read_as_what_was_written)
 {
     const auto names = two_ports();
     test::random_flows random{7, test::random_flows::words::all};
-    constexpr int count = 20'000;
+    const int count = test::short_or_soak(5'000, 20'000);
     for (int i = 0; i < count; ++i) {
         const std::string text = random.next();
         const auto flows = parse_flow(text, flow_command::add, names);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Networks of bridges come to a tree, whatever they look like, and quickly when a link fails.
 #include "network.hh"
+#include "tests/soak.hh"
 
 #include <gtest/gtest.h>
 
@@ -402,7 +403,8 @@ TEST_P(random_networks, come_to_a_tree)
     EXPECT_EQ(n.sent, speakers * 10);
 }
 
-INSTANTIATE_TEST_SUITE_P(stp_bridge, random_networks, testing::Range(0U, 200U));
+INSTANTIATE_TEST_SUITE_P(stp_bridge, random_networks,
+                         testing::Range(0U, test::short_or_soak(60U, 200U)));
 
 } // namespace
 } // namespace strait::stp

@@ -4,6 +4,7 @@
 // change.
 #include "dataplane/flow/forward.hh"
 
+#include "tests/soak.hh"
 #include "tests/unit/dataplane/flow/flows_of_a_bridge.hh"
 #include "tests/unit/dataplane/flow/random_flows.hh"
 
@@ -182,7 +183,8 @@ TEST_F(flows_of_a_bridge, stay_in_the_cache_when_a_change_does_not_concern_them)
     EXPECT_EQ(send_all(), flows);
 }
 
-INSTANTIATE_TEST_SUITE_P(seeds, random_flows_of_a_bridge, ::testing::Range(0, 200));
+INSTANTIATE_TEST_SUITE_P(seeds, random_flows_of_a_bridge,
+                         ::testing::Range(0, test::short_or_soak(40, 200)));
 
 } // namespace
 } // namespace strait::flow

@@ -5,6 +5,7 @@
 #include "test_guest.hh"
 
 #include "ports/vhost/dirty_log.hh"
+#include "tests/soak.hh"
 
 #include <gmock/gmock.h>
 
@@ -69,6 +70,8 @@ private:
 };
 
 constexpr std::size_t log_size = 4096; // for 128 MiB
+
+const unsigned laps = strait::test::short_or_soak(10U, 30U);
 
 std::unique_ptr<dirty_log> map_log(const bitmap& b, std::uint64_t size = log_size)
 {
@@ -236,7 +239,7 @@ protected:
 
 TEST_P(logged_ring, of_a_receiver_has_every_page_written_marked)
 {
-    for (int lap = 0; lap < 30; ++lap) {
+    for (unsigned lap = 0; lap < laps; ++lap) {
         receiver r{options(), std::size_t{2} << 20};
         const bytes untouched = r.ram.image();
         r.engine = make_sink(logged(*r.guest, r.ram, *log_)); // it declines kicks
@@ -277,12 +280,12 @@ TEST_P(logged_ring, of_a_receiver_has_every_page_written_marked)
             r.collect();
         }
     }
-    EXPECT_GT(seen_, 1000U);
+    EXPECT_GT(seen_, laps * 40U);
 }
 
 TEST_P(logged_ring, of_a_transmitter_has_every_page_written_marked)
 {
-    for (int lap = 0; lap < 30; ++lap) {
+    for (unsigned lap = 0; lap < laps; ++lap) {
         transmitter t{options()};
         const bytes untouched = t.ram.image();
         t.engine = make_source(logged(*t.guest, t.ram, *log_));
@@ -348,7 +351,7 @@ TEST_P(logged_ring, is_copied_whole_while_it_is_written)
             std::memcpy(copy.data() + (address - base), r.ram.at(address), page);
         }
     };
-    for (int lap = 0; lap < 40; ++lap) {
+    for (unsigned lap = 0; lap < laps; ++lap) {
         for (std::size_t token = 0; token < 256; ++token) {
             ASSERT_TRUE(r.add(2048, token));
         }
@@ -374,7 +377,7 @@ TEST_P(logged_ring, is_copied_whole_while_it_is_written)
         ASSERT_EQ(copy, r.ram.image()) << "lap " << lap;
         ASSERT_EQ(r.collect().size(), 256U);
     }
-    EXPECT_GT(copied, 40U * 64U);
+    EXPECT_GT(copied, laps * 64U);
 }
 
 INSTANTIATE_TEST_SUITE_P(rings, logged_ring, testing::Bool(), kind_name);
