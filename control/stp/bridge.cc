@@ -388,8 +388,8 @@ bridge_view bridge::view() const
 void bridge::run()
 {
     const std::size_t most = 1000 * (ports_.size() + 1);
-    rounds_ = 0;
-    for (bool moved = true; moved && rounds_ < most; ++rounds_) {
+    std::size_t rounds = 0;
+    for (bool moved = true; moved && rounds < most; ++rounds) {
         moved = step_roles();
         for (auto& [number, p] : ports_) {
             moved = step(*p) || moved;
@@ -402,6 +402,7 @@ void bridge::run()
             moved = step_transmit(*p) || moved;
         }
     }
+    most_rounds_ = std::max(most_rounds_, rounds);
 }
 
 bool bridge::step(port& p)

@@ -134,8 +134,8 @@ public:
     [[nodiscard]] stp::state state_of(port_number number) const noexcept;
     [[nodiscard]] port_view view(port_number number) const;
     [[nodiscard]] bridge_view view() const;
-    // How often all machines were gone through until the last call had come to its end.
-    [[nodiscard]] std::size_t rounds() const noexcept { return rounds_; }
+    // How often all machines were gone through until they came to rest: the most of any time.
+    [[nodiscard]] std::size_t most_rounds() const noexcept { return most_rounds_; }
 
 private:
     struct port;
@@ -180,7 +180,7 @@ private:
     port_number root_port_{0};
     times root_times_;
     std::map<port_number, std::unique_ptr<port>> ports_;
-    std::size_t rounds_{0};
+    std::size_t most_rounds_{0};
     std::uint64_t now_{0}; // ticks
     std::uint64_t changes_{0};
     std::optional<std::uint64_t> changed_at_;

@@ -81,8 +81,7 @@ public:
     void deliver()
     {
         std::deque<std::pair<end, frame>> on_their_way;
-        std::size_t carried = 0;
-        do {
+        for (std::size_t carried = 0; carried < 100'000; ++carried) {
             for (std::size_t b = 0; b < bridges.size(); ++b) {
                 for (const port_number p : bridges[b]->take_flushes()) {
                     ++flushed[{b, p}];
@@ -101,14 +100,15 @@ public:
             if (watch) {
                 watch();
             }
-            if (!on_their_way.empty()) {
-                const auto [to, f] = on_their_way.front();
-                on_their_way.pop_front();
-                if (const auto b = read(f)) {
-                    bridges[to.bridge]->receive(to.port, *b);
-                }
+            if (on_their_way.empty()) {
+                return;
             }
-        } while (!on_their_way.empty() && ++carried < 100'000);
+            const auto [to, f] = on_their_way.front();
+            on_their_way.pop_front();
+            if (const auto b = read(f)) {
+                bridges[to.bridge]->receive(to.port, *b);
+            }
+        }
     }
 
     [[nodiscard]] state state_of(const end& e) const { return bridges[e.bridge]->state_of(e.port); }
