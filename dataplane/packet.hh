@@ -120,8 +120,8 @@ struct alignas(64) packet_slot : packet {
 };
 static_assert(sizeof(packet) <= 64 && sizeof(packet_slot) == 384);
 
-// Of a port with several rings in a queue: which of them packets came by, of how many that its guest
-// uses there. What comes from elsewhere is as from a port of one.
+// Of a port with several rings in a queue: the place of the one that packets came by, and how many
+// its guest spreads its packets over there. What comes from elsewhere is as from a port of one.
 struct origin_ring {
     std::uint8_t number{0};
     std::uint8_t of{1};
@@ -137,7 +137,7 @@ struct burst {
     std::size_t count{0};
     std::size_t segments_used{0};
     std::size_t bytes_used{0};
-    origin_ring from; // all of it
+    origin_ring from; // all of it; a queue says so who has several rings
     std::array<packet_slot, capacity> slots;
     std::array<guest_span, segment_capacity> segments;
     std::array<std::byte, 4096> bytes; // of payload that is not as it came

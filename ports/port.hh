@@ -38,8 +38,8 @@ struct queue_context {
     dataplane::port_counters* counters; // the worker's own, of the port of this queue
     notification_list* notifications;
     tx_queue* expected{nullptr}; // for receive(): where all of the last burst went, if to one queue
-    std::uint64_t packet_cost{0}; // for receive(): TSC cycles of a packet in a long burst, lately
-    dataplane::origin_ring from{}; // for transmit(): of all the packets
+    std::uint64_t packet_cost{0};  // for receive(): TSC cycles of a packet in a long burst, lately
+    dataplane::origin_ring from{}; // for transmit(): of all the packets, as receive() said
 };
 
 // Towards the switch. One worker calls at a time: another one after engine::publish_moved().

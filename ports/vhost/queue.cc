@@ -109,7 +109,7 @@ void count_rings(const Pairs& pairs, Get&& get, std::atomic<Ring*>& only,
 
 } // namespace
 
-// A worker that finds no only one looks at all pairs, each of which is right at any time.
+// A worker that finds no only one looks at pairs, each of which is right at any time.
 void queue::sources_changed() noexcept
 {
     count_rings(
@@ -136,7 +136,7 @@ ports::rx_queue::poll queue::receive(dataplane::burst& b,
 bool queue::receive_in_turn(dataplane::burst& b, const ports::queue_context& context) noexcept
 {
     ports::queue_context own = context;
-    own.from.of = sources_.load(std::memory_order_relaxed);
+    own.from.of = busy_.count();
     own.packet_cost *= own.from.of; // together they take as much of the worker's time as one would
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
         next_ = next_ + 1 < pairs_.size() ? next_ + 1 : 0;
@@ -144,6 +144,7 @@ bool queue::receive_in_turn(dataplane::burst& b, const ports::queue_context& con
         own.from.number = static_cast<std::uint8_t>(next_);
         if (s != nullptr && s->receive(b, own) == poll::taken) {
             b.from = own.from;
+            busy_.took(next_, b.count, std::max<std::size_t>(sources_.load(), 1));
             taken_ = s;
             return true;
         }
@@ -233,7 +234,7 @@ void queue::transmit(std::span<dataplane::packet* const> packets,
     transmit_by_flow(packets, context);
 }
 
-// The one for all that came by one ring: the only one, or, where the sender has spread its flows
+// The one for all that came by one ring: the only one, or, where the sender spreads its packets
 // over as many rings as there are here, the one of the same place. Null: each packet's is another.
 sink* queue::sink_for(dataplane::origin_ring from) const noexcept
 {
@@ -243,6 +244,11 @@ sink* queue::sink_for(dataplane::origin_ring from) const noexcept
     const std::size_t sinks = sinks_.load(std::memory_order_relaxed);
     if (sinks == 0 || from.of < sinks) {
         return nullptr;
+    }
+    if (from.number < pairs_.size()) {
+        if (sink* const same = pairs_[from.number].in.load(std::memory_order_acquire)) {
+            return same;
+        }
     }
     return pairs_[from.number % sinks].in.load(std::memory_order_acquire);
 }

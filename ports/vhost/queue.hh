@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/types.hh"
+#include "ports/busy_rings.hh"
 #include "ports/port.hh"
 #include "ports/shares.hh"
 #include "ports/vhost/ring.hh"
@@ -93,7 +94,9 @@ private:
     source* taken_{nullptr};                     // the worker's: whose packets the burst has
     std::atomic<std::uint64_t> announcement_{0}; // the station's address; 0: none
     std::vector<ring_pair> pairs_;
-    std::size_t next_{0}; // the worker's: the pair that was looked at last
+    // The worker's.
+    std::size_t next_{0}; // the pair that was looked at last
+    ports::busy_rings busy_;
     // How many are published.
     std::atomic<std::uint8_t> sources_{0};
     std::atomic<std::uint8_t> sinks_{0};

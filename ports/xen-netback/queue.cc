@@ -32,10 +32,16 @@ ports::rx_queue::poll queue::receive(dataplane::burst& b,
         return poll::empty;
     }
     const std::size_t count = rings->sources.size();
+    ports::queue_context own = context;
+    own.from.of = busy_.count();
+    own.packet_cost *= own.from.of; // together they take as much of the worker's time as one would
     for (std::size_t i = 0; i < count; ++i) {
         next_ = next_ + 1 < count ? next_ + 1 : 0;
         source& s = *rings->sources[next_];
-        if (s.receive(b, context) == poll::taken) {
+        own.from.number = static_cast<std::uint8_t>(next_);
+        if (s.receive(b, own) == poll::taken) {
+            b.from = own.from;
+            busy_.took(next_, b.count, count);
             taken_ = &s;
             return poll::taken;
         }

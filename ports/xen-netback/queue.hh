@@ -4,6 +4,7 @@
 // which of them a packet goes to is for the guest to say, and no packet changes its worker for it.
 #pragma once
 
+#include "ports/busy_rings.hh"
 #include "ports/port.hh"
 #include "ports/shares.hh"
 #include "ports/xen-netback/guest.hh"
@@ -69,6 +70,7 @@ private:
     // The worker's.
     source* taken_{nullptr}; // whose packets the burst has
     std::size_t next_{0};    // the ring to be looked at first
+    ports::busy_rings busy_;
     ports::shares shares_;
 };
 

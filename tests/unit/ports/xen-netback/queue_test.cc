@@ -104,6 +104,20 @@ TEST_F(queue_test, without_a_guest_there_is_nothing)
     queue_.prefetch_ring(64, {});
 }
 
+TEST_F(queue_test, a_burst_tells_its_ring_and_how_many_are_busy)
+{
+    queue_.publish(&rings_);
+    for (std::size_t n = 0; n < 2 * ports::busy_rings::window; ++n) {
+        const std::size_t ring = n % 2 == 0 ? 3 : 1;
+        guests_[ring]->send(a_frame(60));
+        guests_[ring]->publish();
+        ASSERT_EQ(poll().size(), 1U);
+        ASSERT_EQ(worker_.burst->from.number, ring);
+        guests_[ring]->reap();
+    }
+    EXPECT_EQ(worker_.burst->from.of, 2U);
+}
+
 TEST_F(queue_test, rings_take_turns)
 {
     queue_.publish(&rings_);
