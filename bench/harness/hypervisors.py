@@ -190,14 +190,18 @@ def parts(document, results):
            "hypervisor, by turns. A guest's copies and events cost here what they cost this "
            "process, which for Xen is not what a hypervisor takes. Where it says unpinned, the "
            "worker's thread and that of the guests may run on either of the run's two CPUs; else "
-           "each has its own.", *measured_rows(results))
+           "each has its own. Unpinned, cycles include the time in which the other thread had the "
+           "CPU.",
+           *measured_rows(results))
     head, rows = offload_rows(results)
     if rows:
         yield ("KVM and Xen: offloads, measured here",
                "TCP between the same kinds of ports. A checksum is the sender's work, or left to "
                "a receiver that takes such frames, or the switch's where the receiver does not; "
                "segments of 64 KiB go whole. What a guest's TCP saves by that is not in it: the "
-               "generator's frames are built once.", head, rows)
+               "generator's frames are built once. Copies of Xen to Xen are the simulated "
+               "hypervisor's: what may be held against each other are rows of one kind of port.",
+               head, rows)
     if stages is None:
         pass  # it was stopped before
     elif "error" in stages:

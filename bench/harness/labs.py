@@ -18,7 +18,7 @@ from .machine import BenchError
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / "tests/system/lab"
 SECONDS = 3   # that the worker is looked at, of each turn
-AROUND = 6    # more of them that the load goes on: looking takes its time there
+AROUND = 8    # more of them that the load goes on: looking takes its time there
 MACS = {"kvm": ("52:54:00:00:00:01", "52:54:00:00:00:02"),
         "xen": ("00:16:3e:00:00:01", "00:16:3e:00:00:02")}
 KINDS = {"kvm": "Two Linux guests by strait-vmm in an emulated machine with KVM",
@@ -68,9 +68,9 @@ def measure(kind, settings, rounds, told, progress, keep):
     with _place(settings):
         for last in (False, True):
             try:
-                _rounds(lab, kind, rounds, trials, progress, keep)
+                _rounds(lab, kind, "-again" if last else "", rounds, trials, progress, keep)
                 return
-            except lab.Unavailable as reason:
+            except (lab.Unavailable, OSError) as reason:
                 told["error"] = _sentence(reason)
                 return
             except lab.LabError as error:
@@ -79,7 +79,7 @@ def measure(kind, settings, rounds, told, progress, keep):
                 if last:
                     told["error"] = _sentence(error)
                 else:
-                    progress.say(f"a new machine, because of {error}")
+                    progress.say(f"a new machine, because of {_sentence(error)}")
 
 
 def _sentence(error):
@@ -88,9 +88,9 @@ def _sentence(error):
     return "".join(one for one in text if one.isprintable())[:400].rstrip(".")
 
 
-def _rounds(lab, kind, rounds, trials, progress, keep):
+def _rounds(lab, kind, again, rounds, trials, progress, keep):
     from .guests import Tcp  # pylint: disable=import-outside-toplevel
-    with {"kvm": _kvm, "xen": _xen}[kind](lab) as (machine, switch, guests, port):
+    with {"kvm": _kvm, "xen": _xen}[kind](lab, again) as (machine, switch, guests, port):
         progress.say(f"the machine with {NAMES[kind]} was up after {machine.boot_seconds:.1f} s")
         for number, guest in enumerate(guests, 1):
             guest.add_ipv6(f"fd00::{number}/64")
@@ -112,11 +112,11 @@ def _rounds(lab, kind, rounds, trials, progress, keep):
 
 
 @contextlib.contextmanager
-def _kvm(lab):
+def _kvm(lab, again):
     """The machine, the switch, its guests, and the port of the first. It has three CPUs: one for
     the worker, one for each guest."""
     initrd = lab.assets().traffic_initrd  # what lacks a program is told before anything boots
-    with lab.KvmMachine(ROOT / "build/logs/bench-kvm") as machine:
+    with lab.KvmMachine(ROOT / f"build/logs/bench-kvm{again}") as machine:
         switch = lab.MachineSwitch(machine, ["--workers", "0"], ["bridge add br0"])
         guests = [lab.VmmGuest(machine, lab.Nic(switch.add_vhost(f"vm{number}"), mac),
                                f"10.0.0.{number}", initrd=initrd,
@@ -128,9 +128,9 @@ def _kvm(lab):
 
 
 @contextlib.contextmanager
-def _xen(lab):
+def _xen(lab, again):
     initrd = lab.assets().xen_traffic_initrd
-    with lab.Xen(ROOT / "build/logs/bench-xen", guests=2) as machine:
+    with lab.Xen(ROOT / f"build/logs/bench-xen{again}", guests=2, cpus=3) as machine:
         switch = lab.XenSwitch(machine, config=["bridge add br0", "xen adopt --bridge br0"])
         guests = [lab.XenGuest(machine, [f"mac={mac},bridge=br0,script=vif-strait"],
                                f"10.0.0.{number}", initrd=initrd)
@@ -185,8 +185,10 @@ def _turn(lab, switch, port, call):
     def look():
         return guests.worker(switch), switch.ctl("stats", port)["ports"][0]
 
+    begun = look()[1]["rx_packets"]
     load = _Meanwhile(call, SECONDS + AROUND)
-    time.sleep(1)
+    lab.wait_until(lambda: look()[1]["rx_packets"] > begun + 20 or not load.goes_on(), 20,
+                   "traffic", 0.2)
     worker, counters = look()
     time.sleep(SECONDS)
     worker_after, counters_after = look()
@@ -220,7 +222,8 @@ def _is_trial(trial):
             ("per_second", "frame_bytes", "busy_cycles", "idle_cycles", "asleep_cycles",
              "tx_packets")) and one["per_second"] > 0
     return isinstance(trial, dict) and isinstance(trial.get("round"), int) and \
-        trial.get("offloads") in OFFLOADS and all(is_traffic(trial.get(one)) for one in TRAFFIC)
+        is_text(trial.get("offloads")) and trial["offloads"] in OFFLOADS and \
+        all(is_traffic(trial.get(one)) for one in TRAFFIC)
 
 
 def _cycles(one):
@@ -253,7 +256,7 @@ def rows(trials, show):
                         if traffic == "stream" else "",
                         show(spread(_cycles), 0), show(spread(_share), 1)))
     return ("", "checksums and segments", "value", "/ all left", "bytes a frame sent",
-            "worker's cycles/packet", "worker busy, %"), out
+            "worker's TSC/packet, waits included", "worker busy, %"), out
 
 
 def parts(told, show):
@@ -263,9 +266,12 @@ def parts(told, show):
         text = (f"{KINDS[kind]}, by qperf over TCP and IPv6, a connection at a time, "
                 "on one worker. QEMU emulates every instruction of it: no figure here is a host's, "
                 "or KVM's or Xen's. What may be held against each other are the rows of this "
-                "table; those of the other hypervisor's table are another machine's, and their "
-                "ratio compares two emulations.")
+                "table, by value and length of frames: the worker's time is by the clock, and "
+                "whatever took its CPU meanwhile is in it. Those of the other hypervisor's table "
+                "are another machine's, and their ratio compares two emulations.")
         if "error" in one:
             text = f"{'Not whole' if found else 'Not measured'}: {one['error']}" + \
                 (f". {text}" if found else "")
+        elif not found:
+            text = "Not measured: it was stopped before."
         yield f"KVM and Xen: real guests, {NAMES[kind]}'s, under emulation", text, head, found

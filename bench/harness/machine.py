@@ -325,7 +325,7 @@ def stolen():
     return int(fields[8]) / os.sysconf("SC_CLK_TCK")
 
 
-# Where threads run
+# Where threads run, and how much
 
 
 class Unpinned:

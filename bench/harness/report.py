@@ -98,8 +98,9 @@ def rows_of(results, key, peers, measure=RATE):
             rows.append(("", label, *("" for _ in peers), ratio_cell(one) if one["against"] else
                          show(one["spread"], 2), one["target"], one["verdict"]))
     for name in cell.scenario.variants if STRAIT in peers and measure == RATE else ():
-        rows.append(("", f"  {name}: rate (Mpps)",
-                     *(show(results.figure(key, peer, "mpps", variant=name), 2)
+        first = cell.scenario.figures[0]
+        rows.append(("", f"  {name}: {first.title} ({first.unit})",
+                     *(show(results.figure(key, peer, first.key, variant=name), first.digits)
                        for peer in peers), "", "", ""))
     return rows
 

@@ -59,11 +59,12 @@ class Results:
         return [own[one] / other[one] for one in sorted(own) if other.get(one)]
 
     def denied(self, key, half_cpu=False):
-        """The largest share of time that a worker or the generator waited for its CPU; but for
-        those that are pinned to none, which wait for each other."""
-        shares = [max(0 if half_cpu else one.get("worker_denied", 0),
-                      one.get("generator_denied", 0), one.get("stolen", 0))
-                  for one in self.of(key) if not one.get("unpinned")]
+        """The largest share of time that a worker or the generator waited for its CPU (but for
+        those that are pinned to none, which wait for each other), or the hypervisor took it."""
+        shares = [max(0 if half_cpu or one.get("unpinned") else one.get("worker_denied", 0),
+                      0 if one.get("unpinned") else one.get("generator_denied", 0),
+                      one.get("stolen", 0))
+                  for one in self.of(key)]
         return max(shares, default=0)
 
     def errors(self):

@@ -186,7 +186,8 @@ def _labs(asked, runner, document):
         told[kind] = {"trials": []}
         labs.measure(kind, runner.settings, asked.rounds, told[kind], runner.progress, runner.keep)
         if "error" in told[kind]:
-            runner.progress.say(f"not measured: {told[kind]['error']}")
+            how = "not whole" if told[kind]["trials"] else "not measured"
+            runner.progress.say(f"{how}: {told[kind]['error']}")
         runner.keep()
 
 

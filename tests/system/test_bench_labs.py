@@ -58,7 +58,7 @@ def test_figures_of_a_machine_stand_in_a_table_of_their_own():
     assert rows["TCP stream, MB/s", "all left"]["bytes a frame sent"] == "40000"
     assert rows["TCP stream, MB/s", "none left"]["/ all left"] == "0.25"
     assert rows["TCP stream, MB/s", "checksums left"]["/ all left"] == "0.50"
-    assert rows["TCP stream, MB/s", "none left"]["worker's cycles/packet"] == "30"
+    assert rows["TCP stream, MB/s", "none left"]["worker's TSC/packet, waits included"] == "30"
     assert rows["TCP stream, MB/s", "none left"]["worker busy, %"] == "30.0"
     assert rows["requests and answers of a byte, a second", "none left"]["/ all left"] == "1.00"
     assert table(xen)["TCP stream, MB/s", "all left"]["value"] == "0.40 [0.33-0.60]"
@@ -92,6 +92,7 @@ def test_it_stands_on_the_page(tmp_path):
     lambda told: told.update(kvm=[]), lambda told: told.update(vmware={"trials": []}),
     lambda told: told["kvm"].pop("trials"), lambda told: told["kvm"].update(error=""),
     lambda told: told["kvm"]["trials"][0].update(offloads="some"),
+    lambda told: told["kvm"]["trials"][0].update(offloads=["all left"]),
     lambda told: told["kvm"]["trials"][0].update(round="1"),
     lambda told: told["kvm"]["trials"][0].pop("requests"),
     lambda told: told["kvm"]["trials"][0]["stream"].update(per_second=0),
@@ -127,7 +128,7 @@ def measured(monkeypatch, runs):
     settings = Settings(1, 0, False, Programs([parts.binaries()]))
     remaining = list(runs)
 
-    def rounds(_lab, _kind, _rounds, to, _progress, _keep):
+    def rounds(_lab, _kind, _again, _rounds, to, _progress, _keep):
         count, error = remaining.pop(0)
         to += trials(9)[len(to):len(to) + count]
         if error:
