@@ -167,28 +167,32 @@ void changed_rules::add_all() noexcept
 void rule_changes::restart(const pipeline& next)
 {
     passes_.clear();
-    (void)take_in(first_pass, next.layout);
+    (void)take_in(first_pass, next.layout, next.version);
     for (const auto& [table, layout] : next.later) {
-        (void)take_in(table, layout);
+        (void)take_in(table, layout, next.version);
     }
     since_ = next.version;
     by_word_ = {};
 }
 
 // False: its keys have other words than before.
-bool rule_changes::take_in(unsigned begins, const key_layout& layout)
+bool rule_changes::take_in(unsigned begins, const key_layout& layout, std::uint32_t version)
 {
     const auto known = std::ranges::find(passes_, begins, &pass::begins);
     if (known == passes_.end()) { // nor are there entries of it
-        passes_.push_back({begins, layout});
+        passes_.push_back({begins, layout, layout.masks, version});
         return true;
     }
     if (!same_words(known->layout, layout)) {
         return false;
     }
     for (std::size_t i = 0; i < layout.count; ++i) {
+        if ((layout.masks[i] & ~known->masks[i]) != 0) {
+            known->widened = version;
+        }
         known->layout.masks[i] |= layout.masks[i];
     }
+    known->masks = layout.masks;
     known->layout.tables |= layout.tables;
     return true;
 }
@@ -198,9 +202,9 @@ void rule_changes::tell(pipeline& next, const key& written)
     // Versions are compared by their distance.
     constexpr std::uint32_t longest = 1U << 30;
     bool all = changed_.all() || next.version - since_ > longest;
-    all = !take_in(first_pass, next.layout) || all;
+    all = !take_in(first_pass, next.layout, next.version) || all;
     for (const auto& [table, layout] : next.later) {
-        all = !take_in(table, layout) || all;
+        all = !take_in(table, layout, next.version) || all;
     }
     for (const changed_rules::one& rule : changed_.rules()) {
         all = all || !note(rule, next, written);
@@ -220,6 +224,10 @@ void rule_changes::tell(pipeline& next, const key& written)
     place(next.layout);
     for (auto& one : next.later) {
         place(one.layout);
+        const auto known = std::ranges::find(passes_, unsigned{one.table}, &pass::begins);
+        if (known != passes_.end()) {
+            one.layout.widened = known->widened;
+        }
     }
 }
 

@@ -66,8 +66,10 @@ private:
     struct pass {
         unsigned begins;
         key_layout layout;
+        word_bits masks;       // of the last pipeline
+        std::uint32_t widened; // see key_layout
     };
-    [[nodiscard]] bool take_in(unsigned begins, const key_layout& layout);
+    [[nodiscard]] bool take_in(unsigned begins, const key_layout& layout, std::uint32_t version);
     [[nodiscard]] word_bits usable_for(const changed_rules::one& rule, const key& written) const;
     [[nodiscard]] bool concerns_any(table_id table) const noexcept;
     [[nodiscard]] bool note(const changed_rules::one& rule, const pipeline& next,

@@ -180,8 +180,13 @@ bool switcher::follow(seat& s, conntrack::lock_holder& held, port_index& usual,
         return false;
     }
     const auto table = static_cast<table_id>(o.b >> 16 & 0xfff);
+    const key_layout* const layout = around.flows.layout_from(table);
+    if (layout == nullptr) [[unlikely]] {
+        return false;
+    }
     cache::entry* const found =
-        seats_->known.find(k, circumstances_of(around, around.in.number, table, k), cache_);
+        seats_->known.find(k, circumstances_of(around, around.in.number, table, k),
+                           {around.flows.version, layout->widened}, cache_);
     if (found == nullptr || cache::version_of(*found) != around.flows.version ||
         !short_way_->follow(s.packet, k, now)) [[unlikely]] {
         return false;
@@ -231,7 +236,7 @@ void switcher::remember(const later_candidate& c, const pass_stage& stage, const
     }
     const auto in_port = static_cast<std::uint32_t>(stage.fields(c.number).number(field::in_port));
     seats_->known.put(k, circumstances_of(around, in_port, stage.table(c.number), k),
-                      cache_.handle_of(e));
+                      around.flows.version, cache_.handle_of(e));
 }
 
 } // namespace strait::flow

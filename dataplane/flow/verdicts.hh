@@ -31,31 +31,46 @@ public:
 
     // Connections lie side by side, as those do that are known at a time: few pages are touched.
     void prefetch(conntrack::connection_id id) const noexcept { __builtin_prefetch(&place(id)); }
+    // The flows that ask, and the pass's key_layout::widened. An entry that was found before that
+    // may hold in them for other packets, which have none of the bits that they ask for beside, and
+    // not for those that it was found for.
+    struct versions {
+        std::uint32_t now;
+        std::uint32_t widened;
+
+        [[nodiscard]] bool may_know(std::uint32_t found) const noexcept
+        {
+            return now - found <= now - widened;
+        }
+    };
     // Null: it is not known, or not any more.
     [[nodiscard]] cache::entry* find(const conntrack::known_connection& k, const circumstances& c,
-                                     const cache& in) const noexcept
+                                     const versions& flows, const cache& in) const noexcept
     {
         const verdict& v = place(k.id);
         const verdict::way& w = v.ways[k.reply ? 1 : 0];
-        if (v.original != k.of->original || w.with != c) [[unlikely]] {
+        if (v.original != k.of->original || w.with != c || !flows.may_know(w.version))
+            [[unlikely]] {
             return nullptr;
         }
         return in.find(w.entry);
     }
-    void put(const conntrack::known_connection& k, const circumstances& c,
+    // `entry` was found among flows of this version.
+    void put(const conntrack::known_connection& k, const circumstances& c, std::uint32_t version,
              cache::handle entry) noexcept
     {
         verdict& v = place(k.id);
         if (v.original != k.of->original) {
             v = {.original = k.of->original, .ways = {}};
         }
-        v.ways[k.reply ? 1 : 0] = {c, entry};
+        v.ways[k.reply ? 1 : 0] = {c, version, entry};
     }
 
 private:
     struct alignas(64) verdict {
         struct way {
             circumstances with;
+            std::uint32_t version{0};
             cache::handle entry;
         };
         conntrack::packed_tuple original; // as it comes, of no connection

@@ -136,6 +136,23 @@ TEST_F(changes_of_rules, concern_the_passes_alone_that_may_come_to_the_rule)
     EXPECT_TRUE(stale_there(first + 80));
 }
 
+TEST_F(changes_of_rules, tell_when_a_later_pass_has_come_to_ask_for_more)
+{
+    const auto ask_for = [this](unsigned length) {
+        key bits;
+        bits.set(field::nw_dst, 0xffffffff & ~(0xffffffffULL >> length));
+        current_.later = {{5, make_later_layout(bits, {})}};
+        tell();
+        return version_ - current_.later.front().layout.widened;
+    };
+    EXPECT_EQ(ask_for(16), 0U);
+    EXPECT_EQ(ask_for(16), 1U);
+    EXPECT_EQ(ask_for(17), 0U);
+    EXPECT_EQ(ask_for(16), 1U);
+    EXPECT_EQ(ask_for(16), 2U);
+    EXPECT_EQ(ask_for(17), 0U) << "as one before has done, but not the last one";
+}
+
 TEST_F(changes_of_rules, concern_all_where_a_rule_has_no_bits_to_tell_flows_by)
 {
     const std::uint32_t before = tell().version;

@@ -481,32 +481,40 @@ TEST(short_way_of_known_connections, is_not_for_headers_that_go_beyond_the_head)
     EXPECT_FALSE(conntrack::read_plain(p, 0, read));
 }
 
-// Most of what one sends whose connections are known.
-TEST(short_way_of_known_connections, is_what_they_go)
+// All that is IPv4 is tracked, what is new begins a connection.
+std::vector<plain_rule> tracked(const action_list& established)
 {
-    side one{true};
     ct ask;
     ask.table = 1;
     ct commit;
     commit.commit = true;
-    plain_rule known = rule_of(1, 6, {{output{2}}});
+    plain_rule known = rule_of(1, 6, established);
     known.match.require(field::ct_state, conntrack::state::established,
                         conntrack::state::established);
     plain_rule first = rule_of(0, 5, {{ask}});
     first.match.require(field::eth_type, 0x0800);
-    one.publish({first, known, rule_of(1, 1, {{commit}, {output{3}}})});
-    const auto bytes = [](const test::frame& f) {
-        frame_bytes out(std::max<std::size_t>(f.size(), 60));
-        std::memcpy(out.data(), f.data(), f.size());
-        return out;
-    };
+    return {first, known, rule_of(1, 1, {{commit}, {output{3}}})};
+}
+
+frame_bytes padded(const test::frame& f)
+{
+    frame_bytes out(std::max<std::size_t>(f.size(), 60));
+    std::memcpy(out.data(), f.data(), f.size());
+    return out;
+}
+
+// Most of what one sends whose connections are known.
+TEST(short_way_of_known_connections, is_what_they_go)
+{
+    side one{true};
+    one.publish(tracked({{output{2}}}));
     std::vector<frame_bytes> there;
     std::vector<frame_bytes> back;
     for (std::uint16_t i = 0; i < 8; ++i) {
         const end client{0x0a00'0001, static_cast<std::uint16_t>(1000 + i)};
         const end server{0x0a00'0002, 53};
-        there.push_back(bytes(test::udp_frame(client, server)));
-        back.push_back(bytes(test::udp_frame(server, client)));
+        there.push_back(padded(test::udp_frame(client, server)));
+        back.push_back(padded(test::udp_frame(server, client)));
     }
     for (int i = 0; i < 3; ++i) {
         (void)one.send_at(1, there, 100);
@@ -518,6 +526,39 @@ TEST(short_way_of_known_connections, is_what_they_go)
         (void)one.send_at(2, back, 101);
     }
     EXPECT_EQ(one.went_the_long_way(), before);
+}
+
+// Two connections' packets led to one entry. A rule comes that asks for more, and has one of them
+// alone: the other's packets, which have none of those bits, find that the entry holds.
+TEST(short_way_of_known_connections, ends_where_rules_ask_for_more)
+{
+    side one{true};
+    std::vector<plain_rule> rules = tracked({{output{2}}});
+    const auto add = [&](std::uint32_t address, unsigned length, std::uint16_t port) {
+        plain_rule r = rule_of(1, 9, {{output{port}}});
+        r.match.require(field::eth_type, 0x0800);
+        r.match.require(field::nw_dst, address, 0xffffffff & ~(0xffffffffULL >> length));
+        rules.push_back(r);
+        one.publish(rules);
+    };
+    add(0x0a09'0000, 16, 5); // nobody's
+    const end client{0x0a00'0001, 1000};
+    const end outside{0x0a01'0304, 53};
+    const end inside{0x0a01'c801, 53};
+    const std::vector<frame_bytes> there{padded(test::udp_frame(client, outside)),
+                                         padded(test::udp_frame(client, inside))};
+    const std::vector<frame_bytes> back{padded(test::udp_frame(outside, client)),
+                                        padded(test::udp_frame(inside, client))};
+    for (int i = 0; i < 3; ++i) {
+        (void)one.send_at(1, there, 100);
+        (void)one.send_at(2, back, 100);
+    }
+    const std::size_t before = one.went_the_long_way();
+    EXPECT_EQ(one.send_at(1, there, 101)[2].size(), 2U);
+    EXPECT_EQ(one.went_the_long_way(), before);
+    add(0x0a01'8000, 17, 4);
+    EXPECT_EQ(one.send_at(1, {there.front()}, 101)[2].size(), 1U);
+    EXPECT_EQ(one.send_at(1, {there.back()}, 101)[4].size(), 1U);
 }
 
 } // namespace
