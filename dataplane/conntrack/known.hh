@@ -67,7 +67,7 @@ struct plain_packet {
     const std::uint32_t ports =
         std::rotl(__builtin_bswap32(load<std::uint32_t>(out.transport)), 16);
     out.tuple = packed_tuple::make(addresses, ports, zone, protocol, false);
-    out.hash = out.tuple.hash();
+    out.hash = out.tuple.hash_of_ports();
     return true;
 }
 

@@ -126,8 +126,8 @@ private:
     };
 
     // Of TCP: see follow().
-    [[nodiscard]] bool follow_segment(const plain_packet& q, const known_connection& k,
-                                      seconds_t now) noexcept;
+    [[nodiscard]] bool follow_segment(const plain_packet& q, connection& c, connection_id id,
+                                      bool reply, seconds_t now) noexcept;
 
     void answer_in_order(std::span<request> requests, seconds_t now) noexcept;
     // With several workers: of each shard's zones all at once.

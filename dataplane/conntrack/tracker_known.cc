@@ -8,10 +8,9 @@ using dataplane::be16;
 using dataplane::be32;
 using dataplane::load;
 
-bool tracker::follow_segment(const plain_packet& q, const known_connection& k,
+bool tracker::follow_segment(const plain_packet& q, connection& c, connection_id id, bool reply,
                              seconds_t now) noexcept
 {
-    connection& c = *k.of;
     const auto flags = load<std::uint8_t>(q.transport + 13);
     constexpr std::uint8_t unusual = tcp::syn | tcp::fin | tcp::rst | tcp::urg;
     if ((flags & (unusual | tcp::ack)) != tcp::ack || c.stream.is != tcp::state::established)
@@ -27,7 +26,7 @@ bool tracker::follow_segment(const plain_packet& q, const known_connection& k,
     s.length = static_cast<std::uint32_t>(q.carried - size);
     s.options = {q.transport + dataplane::min_tcp_header, size - dataplane::min_tcp_header};
     const tcp::stream before = c.stream;
-    if (tcp::advance(c.stream, table_.details(k.id).ignored, s, k.reply) != tcp::verdict::valid)
+    if (tcp::advance(c.stream, table_.details(id).ignored, s, reply) != tcp::verdict::valid)
         [[unlikely]] {
         c.stream = before;
         return false;

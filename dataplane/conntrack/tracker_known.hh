@@ -37,7 +37,7 @@ inline bool tracker::follow(const plain_packet& q, const known_connection& k,
 {
     connection& c = *k.of;
     if (q.tuple.protocol() == dataplane::protocol_tcp) {
-        if (!follow_segment(q, k, now)) [[unlikely]] {
+        if (!follow_segment(q, c, k.id, k.reply, now)) [[unlikely]] {
             return false;
         }
     } else {

@@ -131,28 +131,29 @@ struct packed_tuple {
     // The same for both directions of what is not translated.
     [[nodiscard]] std::uint64_t hash() const noexcept
     {
-        const ends e = ends_of();
+        return hash_by(is_icmp(protocol()) ? source_port() : destination_port());
+    }
+    // The same, of protocols that have two ports.
+    [[nodiscard]] std::uint64_t hash_of_ports() const noexcept
+    {
+        return hash_by(destination_port());
+    }
+
+private:
+    [[nodiscard]] std::uint64_t hash_by(std::uint16_t far_port) const noexcept
+    {
+        const std::uint64_t source = addresses >> 32 << 16 | source_port();
+        const std::uint64_t destination = (addresses & 0xffff'ffff) << 16 | far_port;
+        const std::uint64_t lower = std::min(source, destination);
+        const std::uint64_t higher = std::max(source, destination);
         constexpr std::uint64_t upper = 0xffff;
         constexpr std::uint64_t any = 0x9e37'79b9'7f4a'7c15;
         // What the ends leave free: zone and protocol, family.
         const std::uint64_t first =
-            flow::word_hash::fold(e.lower ^ detail::seeds[0] ^ (rest >> zone_shift & upper) << 48,
-                                  e.higher ^ detail::seeds[1] ^ (rest >> 48) << 48);
+            flow::word_hash::fold(lower ^ detail::seeds[0] ^ (rest >> zone_shift & upper) << 48,
+                                  higher ^ detail::seeds[1] ^ (rest >> 48) << 48);
         // Of many connections to one server one factor is always the same: products lie close.
         return flow::word_hash::fold(first, any);
-    }
-
-private:
-    struct ends {
-        std::uint64_t lower;
-        std::uint64_t higher;
-    };
-    [[nodiscard]] ends ends_of() const noexcept
-    {
-        const std::uint64_t source = addresses >> 32 << 16 | source_port();
-        const std::uint16_t port = is_icmp(protocol()) ? source_port() : destination_port();
-        const std::uint64_t destination = (addresses & 0xffff'ffff) << 16 | port;
-        return {std::min(source, destination), std::max(source, destination)};
     }
 };
 

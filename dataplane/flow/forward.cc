@@ -538,7 +538,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         const std::span<const std::uint64_t> program = cache::program_of(*found);
         const port_index to = only_output(program);
         if (to == dataplane::no_port) [[unlikely]] {
-            if (inside || !take_seat(program, c)) {
+            if (inside || !take_seat(program, c, around)) {
                 run_long(program, cache::reason_of(*found), c, around);
             }
         } else if (to == usual && !around.out.is_full(to)) [[likely]] {

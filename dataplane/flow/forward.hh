@@ -177,9 +177,14 @@ private:
                        std::size_t words, const surroundings& around) noexcept;
 
     // The short way of connections that are known: short_way.cc.
+    struct asking;
     struct seat;
     struct seats;
-    [[nodiscard]] bool take_seat(std::span<const std::uint64_t> program, candidate& c) noexcept;
+    [[nodiscard]] bool take_seat(std::span<const std::uint64_t> program, candidate& c,
+                                 const surroundings& around) noexcept;
+    // The next seat's packet has this program. False: it has no place there.
+    [[nodiscard]] bool turn_to(std::span<const std::uint64_t> program,
+                               const surroundings& around) noexcept;
     // A packet of the burst that has no seat, and may ask for its connection, comes behind those
     // that have one; then those of its flow go the long way, too.
     void run_long(std::span<const std::uint64_t> program, dataplane::drop_reason reason,

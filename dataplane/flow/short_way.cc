@@ -91,34 +91,37 @@ void switcher::note_long(std::size_t asked, const candidate& c) noexcept
     }
 }
 
-// False: it is to be run.
-bool switcher::take_seat(std::span<const std::uint64_t> program, candidate& c) noexcept
+bool switcher::turn_to(std::span<const std::uint64_t> program, const surroundings& around) noexcept
 {
-    if (!seats_) {
-        return false;
-    }
-    const std::size_t number = seats_->count;
     const std::size_t size = program.size();
-    if (size < 2 || size > seat::longest) {
+    if (size < 2 || size > asking::longest || !only_asks(program)) {
         return false;
     }
-    // By words: where programs are short, copying and comparing them by their size costs more.
-    const std::uint64_t third = size > 2 ? program[2] : 0;
-    // Most of a burst's packets have the same one.
-    const seat* const before = number > 0 ? &seats_->all[number - 1] : nullptr;
-    const bool as_before = before != nullptr && before->size == size &&
-                           before->words[0] == program[0] && before->words[1] == program[1] &&
-                           before->words[2] == third;
-    if (!as_before && !only_asks(program)) {
+    seats& here = *seats_;
+    const std::span known = std::span{here.programs}.first(here.program_count);
+    const auto found =
+        std::ranges::find_if(known, [&](const asking& a) noexcept { return a.is(program); });
+    if (found != known.end()) {
+        here.last = &*found;
+        return true;
+    }
+    const operation o = operation::of(program[0]);
+    const auto table = static_cast<table_id>(o.b >> 16 & 0xfff);
+    const key_layout* const behind = around.flows.layout_from(table);
+    if (behind == nullptr) [[unlikely]] {
         return false;
     }
-    seat& s = seats_->all[number];
-    s.c = &c;
-    s.size = static_cast<std::uint8_t>(size);
-    s.words[0] = program[0];
-    s.words[1] = program[1];
-    s.words[2] = third;
-    ++seats_->count;
+    const asking fresh{.words = {program[0], program[1], size > 2 ? program[2] : 0},
+                       .size = static_cast<std::uint8_t>(size),
+                       .table = table,
+                       .zone = conntrack::make_zone(o.a, (o.count & ct_flag::of_port) != 0),
+                       .widened = behind->widened};
+    if (known.size() == here.programs.size()) {
+        go_short_way(around); // then there are none
+    }
+    asking& next = here.programs[here.program_count++];
+    next = fresh;
+    here.last = &next;
     return true;
 }
 
@@ -130,10 +133,10 @@ void switcher::go_short_way(const surroundings& around) noexcept
     }
     const std::span all = std::span{seats_->all}.first(seats_->count);
     seats_->count = 0;
+    seats_->program_count = 0;
+    seats_->last = nullptr;
     for (seat& s : all) {
-        const operation o = operation::of(s.words.front());
-        s.zone = conntrack::make_zone(o.a, (o.count & ct_flag::of_port) != 0);
-        s.plain = conntrack::read_plain(*s.c->p, s.zone, s.packet);
+        s.plain = conntrack::read_plain(*s.c->p, s.by->zone, s.packet);
         if (s.plain) [[likely]] {
             short_way_->prefetch(s.packet);
         }
@@ -164,7 +167,7 @@ void switcher::go_short_way(const surroundings& around) noexcept
     cache_.counters.hits.add(all.size() - others);
     short_way_->counters.found.add(all.size() - others);
     for (const seat* const s : std::span{seats_->others}.first(others)) {
-        run_first(s->program(), {}, *s->c, around);
+        run_first(s->by->program(), {}, *s->c, around);
     }
 }
 
@@ -172,21 +175,15 @@ void switcher::go_short_way(const surroundings& around) noexcept
 bool switcher::follow(seat& s, conntrack::lock_holder& held, port_index& usual,
                       const surroundings& around) noexcept
 {
-    const operation o = operation::of(s.words.front());
     const dataplane::seconds_t now = around.context.now;
-    short_way_->enter(held, s.zone);
+    short_way_->enter(held, s.by->zone);
     const auto k = short_way_->meet(s.packet, now);
     if (k.of == nullptr) [[unlikely]] {
         return false;
     }
-    const auto table = static_cast<table_id>(o.b >> 16 & 0xfff);
-    const key_layout* const layout = around.flows.layout_from(table);
-    if (layout == nullptr) [[unlikely]] {
-        return false;
-    }
     cache::entry* const found =
-        seats_->known.find(k, circumstances_of(around, around.in.number, table, k),
-                           {around.flows.version, layout->widened}, cache_);
+        seats_->known.find(k, circumstances_of(around, around.in.number, s.by->table, k),
+                           {around.flows.version, s.by->widened}, cache_);
     if (found == nullptr || cache::version_of(*found) != around.flows.version ||
         !short_way_->follow(s.packet, k, now)) [[unlikely]] {
         return false;

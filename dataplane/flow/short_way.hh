@@ -14,20 +14,33 @@
 
 namespace strait::flow {
 
-struct switcher::seat {
-    static constexpr std::size_t longest = 3; // words of a program that goes the short way
+// A program that does nothing but ask for connections.
+struct switcher::asking {
+    static constexpr std::size_t longest = 3; // in words
 
-    candidate* c;
     std::array<std::uint64_t, longest> words; // where they were others may be by now
-    std::uint8_t size;
-    bool plain;
+    std::uint8_t size;                        // two words at least
+    table_id table;                           // where packets go on
     conntrack::zone_id zone;
-    conntrack::plain_packet packet;
+    std::uint32_t widened; // key_layout's there
 
+    // By words: where programs are short, comparing them by their size costs more.
+    [[nodiscard]] bool is(std::span<const std::uint64_t> other) const noexcept
+    {
+        return other.size() == size && other[0] == words[0] && other[1] == words[1] &&
+               (size < longest || other[2] == words[2]);
+    }
     [[nodiscard]] std::span<const std::uint64_t> program() const noexcept
     {
         return std::span{words}.first(size);
     }
+};
+
+struct switcher::seat {
+    candidate* c;
+    const asking* by;
+    bool plain;
+    conntrack::plain_packet packet;
 };
 
 // Flows of a burst whose packets from here on go the long way, lest one overtakes another.
@@ -55,6 +68,9 @@ public:
     void add_unknown(const dataplane::packet& p) noexcept { all_ = all_ || conntrack::is_ipv4(p); }
     [[nodiscard]] bool has(const conntrack::plain_packet& q) const noexcept
     {
+        if (count_ == 0) [[likely]] {
+            return all_;
+        }
         const one wanted{q.tuple.addresses, q.tuple.ports()};
         return all_ || std::find(flows_.begin(), flows_.begin() + count_, wanted) !=
                            flows_.begin() + count_;
@@ -77,11 +93,35 @@ private:
 };
 
 struct switcher::seats {
+    static constexpr std::size_t most_programs = 4; // of those in all
+
     verdicts known;
     std::size_t count{0};
     std::array<seat, dataplane::burst::capacity> all;
+    std::size_t program_count{0};
+    std::array<asking, most_programs> programs;
+    const asking* last{nullptr};                                // null: nobody has a seat
     std::array<const seat*, dataplane::burst::capacity> others; // that go the long way
     long_flows long_ones;
 };
+
+// False: it is to be run.
+inline bool switcher::take_seat(std::span<const std::uint64_t> program, candidate& c,
+                                const surroundings& around) noexcept
+{
+    seats* const here = seats_.get();
+    if (here == nullptr) {
+        return false;
+    }
+    // Most of a burst's packets have the same one.
+    if ((here->last == nullptr || !here->last->is(program)) && !turn_to(program, around))
+        [[unlikely]] {
+        return false;
+    }
+    seat& s = here->all[here->count++];
+    s.c = &c;
+    s.by = here->last;
+    return true;
+}
 
 } // namespace strait::flow
