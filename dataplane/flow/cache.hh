@@ -134,8 +134,9 @@ public:
     [[nodiscard]] static bool is_for_all(const entry& e) noexcept;
     // It holds in this version, too.
     static void renew(entry& e, std::uint32_t version) noexcept;
-    // One packet more went through it.
-    void count(entry& e, std::uint32_t bytes, seconds_t now) noexcept;
+    // One packet more went through it, or a burst's at most.
+    void count(entry& e, std::uint32_t bytes, seconds_t now) noexcept { count(e, 1, bytes, now); }
+    void count(entry& e, std::uint32_t packets, std::uint32_t bytes, seconds_t now) noexcept;
 
     // What control wants to know of a packet: whether its flow is known here.
     struct look {
@@ -431,10 +432,11 @@ inline bool cache::is_for_all(const entry& e) noexcept
     return !e.tested;
 }
 
-inline void cache::count(entry& e, std::uint32_t bytes, seconds_t now) noexcept
+inline void cache::count(entry& e, std::uint32_t packets, std::uint32_t bytes,
+                         seconds_t now) noexcept
 {
     constexpr std::uint32_t many = 1U << 31;
-    ++e.packets;
+    e.packets += packets;
     e.bytes += bytes;
     e.last_used = now;
     if (!e.listed || e.bytes >= many) [[unlikely]] {

@@ -16,10 +16,6 @@
 #include <memory>
 #include <span>
 
-namespace strait::conntrack {
-class lock_holder;
-}
-
 namespace strait::flow {
 
 // What a worker does for the flows while it forwards.
@@ -192,9 +188,8 @@ private:
     void translate_long(candidate& c, std::size_t words, dataplane::burst& b,
                         const surroundings& around) noexcept;
     void note_long(std::size_t asked, const candidate& c) noexcept;
+    class walk;
     void go_short_way(const surroundings& around) noexcept;
-    [[nodiscard]] bool follow(seat& s, conntrack::lock_holder& held, dataplane::port_index& usual,
-                              const surroundings& around) noexcept;
     void remember(const later_candidate& c, const pass_stage& stage, const cache::entry& e,
                   const surroundings& around) noexcept;
 

@@ -125,6 +125,110 @@ bool switcher::turn_to(std::span<const std::uint64_t> program, const surrounding
     return true;
 }
 
+// Packets with seats, one after the other. Where those of one entry go is looked at once, and what
+// they carried is counted at once, for as long as nothing is delivered: that may bring another
+// entry in its place.
+class switcher::walk {
+public:
+    walk(switcher& s, const surroundings& around) noexcept
+        : all_{s}, tracker_{*s.short_way_}, around_{around}, held_{tracker_.alone()}
+    {}
+    ~walk() { settle(); }
+    walk(const walk&) = delete;
+    walk& operator=(const walk&) = delete;
+
+    // False: nothing has become of it.
+    [[nodiscard, gnu::always_inline]] bool follow(const seat& s) noexcept
+    {
+        const dataplane::seconds_t now = around_.context.now;
+        tracker_.enter(held_, s.by->zone);
+        const conntrack::known_connection k = tracker_.meet(s.packet, now);
+        if (k.of == nullptr) [[unlikely]] {
+            return false;
+        }
+        cache::entry* const found =
+            all_.seats_->known.find(k, circumstances_of(around_, around_.in.number, s.by->table, k),
+                                    {around_.flows.version, s.by->widened}, all_.cache_);
+        if (found == nullptr || (found != entry_ && !look_at(*found)) ||
+            !tracker_.follow(s.packet, k, now)) [[unlikely]] {
+            return false;
+        }
+        dataplane::packet_slot& p = *s.c->p;
+        ++packets_;
+        bytes_ += p.length;
+        if (open_ && !around_.out.is_full(to_)) [[likely]] {
+            p.tagged = dataplane::as_it_is;
+            around_.out.add(to_, p);
+        } else {
+            pass_on(s);
+        }
+        return true;
+    }
+
+private:
+    // False: it may not hold any more.
+    [[nodiscard]] bool look_at(cache::entry& e) noexcept
+    {
+        if (cache::version_of(e) != around_.flows.version) [[unlikely]] {
+            return false;
+        }
+        settle();
+        entry_ = &e;
+        to_ = only_output(cache::program_of(e));
+        open_ = to_ != dataplane::no_port && to_ == usual_;
+        return true;
+    }
+    void settle() noexcept
+    {
+        if (packets_ > 0) {
+            all_.cache_.count(*entry_, packets_, bytes_, around_.context.now);
+            packets_ = 0;
+            bytes_ = 0;
+        }
+    }
+    // Before something is delivered, which may be tracked in its turn.
+    void leave() noexcept
+    {
+        settle();
+        held_.drop();
+        entry_ = nullptr;
+        open_ = false;
+    }
+    void pass_on(const seat& s) noexcept
+    {
+        dataplane::packet_slot& p = *s.c->p;
+        if (to_ != dataplane::no_port) {
+            if (around_.out.is_full(to_)) {
+                leave();
+            }
+            usual_ = runner::send(p, to_, around_) ? to_ : usual_;
+            open_ = entry_ != nullptr && to_ == usual_;
+            return;
+        }
+        const auto program = cache::program_of(*entry_);
+        if (program.empty()) {
+            around_.in_counters.drop(cache::reason_of(*entry_), p);
+            return;
+        }
+        leave();
+        all_.deepest_ = std::max<std::size_t>(all_.deepest_, 1);
+        const auto origin = static_cast<std::uint8_t>(&p - all_.burst_->slots.data());
+        all_.run(1, program, p, s.c->at, {nullptr, around_.in.number, all_.burst_, origin},
+                 around_);
+    }
+
+    switcher& all_;
+    conntrack::tracker& tracker_;
+    const surroundings& around_;
+    conntrack::lock_holder held_;
+    cache::entry* entry_{nullptr};         // that the last packet had; null: none
+    port_index to_{dataplane::no_port};    // where its packets go; no_port: its program is another
+    port_index usual_{dataplane::no_port}; // a port that may be sent to
+    bool open_{false};                     // to_ is
+    std::uint32_t packets_{0};             // of the entry, to be counted
+    std::uint32_t bytes_{0};
+};
+
 // What one packet waits for is fetched while others are looked at.
 void switcher::go_short_way(const surroundings& around) noexcept
 {
@@ -149,11 +253,10 @@ void switcher::go_short_way(const surroundings& around) noexcept
     }
     long_flows& long_ones = seats_->long_ones;
     std::size_t others = 0;
-    port_index usual = dataplane::no_port; // a port that may be sent to
     {
-        conntrack::lock_holder held{short_way_->alone()};
-        for (seat& s : all) {
-            if (s.plain && !long_ones.has(s.packet) && follow(s, held, usual, around)) [[likely]] {
+        walk w{*this, around};
+        for (const seat& s : all) {
+            if (s.plain && !long_ones.has(s.packet) && w.follow(s)) [[likely]] {
                 continue;
             }
             seats_->others[others++] = &s;
@@ -169,45 +272,6 @@ void switcher::go_short_way(const surroundings& around) noexcept
     for (const seat* const s : std::span{seats_->others}.first(others)) {
         run_first(s->by->program(), {}, *s->c, around);
     }
-}
-
-// False: nothing has become of it.
-bool switcher::follow(seat& s, conntrack::lock_holder& held, port_index& usual,
-                      const surroundings& around) noexcept
-{
-    const dataplane::seconds_t now = around.context.now;
-    short_way_->enter(held, s.by->zone);
-    const auto k = short_way_->meet(s.packet, now);
-    if (k.of == nullptr) [[unlikely]] {
-        return false;
-    }
-    cache::entry* const found =
-        seats_->known.find(k, circumstances_of(around, around.in.number, s.by->table, k),
-                           {around.flows.version, s.by->widened}, cache_);
-    if (found == nullptr || cache::version_of(*found) != around.flows.version ||
-        !short_way_->follow(s.packet, k, now)) [[unlikely]] {
-        return false;
-    }
-    dataplane::packet_slot& p = *s.c->p;
-    cache_.count(*found, p.length, now);
-    const auto program = cache::program_of(*found);
-    const port_index to = only_output(program);
-    if (to != dataplane::no_port && to == usual && !around.out.is_full(to)) [[likely]] {
-        p.tagged = dataplane::as_it_is;
-        around.out.add(to, p);
-        return true;
-    }
-    held.drop(); // what is delivered may be tracked in its turn
-    if (to != dataplane::no_port) {
-        usual = runner::send(p, to, around) ? to : usual;
-    } else if (program.empty()) {
-        around.in_counters.drop(cache::reason_of(*found), p);
-    } else {
-        deepest_ = std::max<std::size_t>(deepest_, 1);
-        const auto origin = static_cast<std::uint8_t>(&p - burst_->slots.data());
-        run(1, program, p, s.c->at, {nullptr, around.in.number, burst_, origin}, around);
-    }
-    return true;
 }
 
 // The second pass of a packet that went the long way: the next one of its connection may go the
