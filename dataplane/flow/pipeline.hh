@@ -67,6 +67,7 @@ struct key_layout {
     std::bitset<table_count> tables{std::bitset<table_count>{}.set()}; // that the pass may come to
     // Of what varies, only what tells a connection, in_port, and ct_state, ct_zone, ct_mark.
     bool told_by_connection{false};
+    bool told_by_state{false}; // and of the connection no more than its protocol
     // Of a pass behind a ct action, the last version that asked for more bits than the one before.
     std::uint32_t widened{0};
 

@@ -113,6 +113,7 @@ bool switcher::turn_to(std::span<const std::uint64_t> program, const surrounding
     }
     const asking fresh{.words = {program[0], program[1], size > 2 ? program[2] : 0},
                        .size = static_cast<std::uint8_t>(size),
+                       .by_state = behind->told_by_state,
                        .table = table,
                        .zone = conntrack::make_zone(o.a, (o.count & ct_flag::of_port) != 0),
                        .widened = behind->widened};
@@ -146,11 +147,9 @@ public:
         if (k.of == nullptr) [[unlikely]] {
             return false;
         }
-        cache::entry* const found =
-            all_.seats_->known.find(k, circumstances_of(around_, around_.in.number, s.by->table, k),
-                                    {around_.flows.version, s.by->widened}, all_.cache_);
-        if (found == nullptr || (found != entry_ && !look_at(*found)) ||
-            !tracker_.follow(s.packet, k, now)) [[unlikely]] {
+        const std::uint32_t kind = verdicts::kind_of(s.packet.tuple);
+        const bool as_before = s.by == by_ && k.state == state_ && k.mark == mark_ && kind == kind_;
+        if ((!as_before && !find(s, k, kind)) || !tracker_.follow(s.packet, k, now)) [[unlikely]] {
             return false;
         }
         dataplane::packet_slot& p = *s.c->p;
@@ -166,6 +165,30 @@ public:
     }
 
 private:
+    // False: nobody knows where it goes.
+    [[nodiscard]] bool find(const seat& s, const conntrack::known_connection& k,
+                            std::uint32_t kind) noexcept
+    {
+        const verdicts& known = all_.seats_->known;
+        const auto with = circumstances_of(around_, around_.in.number, s.by->table, k);
+        const verdicts::versions flows{around_.flows.version, s.by->widened};
+        cache::entry* found = nullptr;
+        if (s.by->by_state) {
+            found = known.find_common(kind, with, flows, all_.cache_);
+        }
+        const bool is_common = found != nullptr;
+        if (!is_common) {
+            found = known.find(k, with, flows, all_.cache_);
+        }
+        if (found == nullptr || (found != entry_ && !look_at(*found))) [[unlikely]] {
+            return false;
+        }
+        by_ = is_common ? s.by : nullptr;
+        state_ = k.state;
+        mark_ = k.mark;
+        kind_ = kind;
+        return true;
+    }
     // False: it may not hold any more.
     [[nodiscard]] bool look_at(cache::entry& e) noexcept
     {
@@ -192,6 +215,7 @@ private:
         settle();
         held_.drop();
         entry_ = nullptr;
+        by_ = nullptr;
         open_ = false;
     }
     void pass_on(const seat& s) noexcept
@@ -227,6 +251,11 @@ private:
     bool open_{false};                     // to_ is
     std::uint32_t packets_{0};             // of the entry, to be counted
     std::uint32_t bytes_{0};
+    // Whose packets have the same entry, whatever their connection; null: nobody's.
+    const asking* by_{nullptr};
+    std::uint32_t mark_{0};
+    std::uint32_t kind_{0};
+    std::uint8_t state_{0};
 };
 
 // What one packet waits for is fetched while others are looked at.
@@ -248,7 +277,9 @@ void switcher::go_short_way(const surroundings& around) noexcept
     for (seat& s : all) {
         if (s.plain) [[likely]] {
             short_way_->look_for(s.packet);
-            seats_->known.prefetch(s.packet.likely);
+            if (!s.by->by_state) {
+                seats_->known.prefetch(s.packet.likely);
+            }
         }
     }
     long_flows& long_ones = seats_->long_ones;
@@ -296,8 +327,13 @@ void switcher::remember(const later_candidate& c, const pass_stage& stage, const
         return; // it has changed since
     }
     const auto in_port = static_cast<std::uint32_t>(stage.fields(c.number).number(field::in_port));
-    seats_->known.put(k, circumstances_of(around, in_port, stage.table(c.number), k),
-                      around.flows.version, cache_.handle_of(e));
+    const auto with = circumstances_of(around, in_port, stage.table(c.number), k);
+    const cache::handle entry = cache_.handle_of(e);
+    if (c.layout->told_by_state) {
+        seats_->known.put_common(verdicts::kind_of(packet.tuple), with, around.flows.version,
+                                 entry);
+    }
+    seats_->known.put(k, with, around.flows.version, entry);
 }
 
 } // namespace strait::flow

@@ -20,7 +20,8 @@ struct switcher::asking {
 
     std::array<std::uint64_t, longest> words; // where they were others may be by now
     std::uint8_t size;                        // two words at least
-    table_id table;                           // where packets go on
+    bool by_state;                            // key_layout::told_by_state where packets go on,
+    table_id table;                           // which is here
     conntrack::zone_id zone;
     std::uint32_t widened; // key_layout's there
 

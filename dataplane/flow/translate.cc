@@ -1074,8 +1074,8 @@ key_layout make_later_layout(const key& matched, const key& read) noexcept
     key others = bits;
     using enum field;
     // A packet that has not been through another pass, nor a tunnel, has no metadata.
-    for (const field f : {in_port, eth_type, nw_proto, nw_frag, nw_src, nw_dst, ipv6_src, ipv6_dst,
-                          tp_src, tp_dst, ct_state, ct_zone, ct_mark, conj_id}) {
+    for (const field f :
+         {in_port, eth_type, nw_proto, nw_frag, ct_state, ct_zone, ct_mark, conj_id}) {
         others.set(f, 0);
     }
     for (std::size_t i = place_of(metadata).word; i <= place_of(reg15).word; ++i) {
@@ -1088,8 +1088,11 @@ key_layout make_later_layout(const key& matched, const key& read) noexcept
     // What is tested in entries makes no layout: those with tests are not kept in mind.
     others.words[varying_word] &= ~varying_bits;
     others.set(packet_length, 0);
-    out.told_by_connection =
-        std::ranges::all_of(others.words, [](std::uint64_t w) { return w == 0; });
+    out.told_by_state = others == key{};
+    for (const field f : {nw_src, nw_dst, ipv6_src, ipv6_dst, tp_src, tp_dst}) {
+        others.set(f, 0);
+    }
+    out.told_by_connection = others == key{};
     return out;
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What one worker's flows do with the packets of a connection behind their first ct action, where
 // nothing but the connection tells it (key_layout::told_by_connection): the second pass's entry in
-// the cache, of either direction. Exact: all that the entry was found by is compared. Connections
-// whose addresses are translated are not here.
+// the cache, of either direction. Where of the connection nothing but its state and its protocol
+// tells it, one verdict is all connections'. Exact: all that the entry was found by is compared.
+// Connections whose addresses are translated are not here.
 #pragma once
 
 #include "dataplane/conntrack/known.hh"
 #include "dataplane/flow/cache.hh"
+#include "dataplane/flow/flow_mask.hh"
 #include "dataplane/reserved_memory.hh"
 
 #include <array>
@@ -66,6 +68,27 @@ public:
         v.ways[k.reply ? 1 : 0] = {c, version, entry};
     }
 
+    // What connections have in common beside circumstances: their zone and their protocol.
+    [[nodiscard]] static std::uint32_t kind_of(const conntrack::packed_tuple& t) noexcept
+    {
+        return static_cast<std::uint32_t>(t.rest >> 32);
+    }
+    // Of all connections of a kind.
+    [[nodiscard]] cache::entry* find_common(std::uint32_t kind, const circumstances& c,
+                                            const versions& flows, const cache& in) const noexcept
+    {
+        const common& v = common_[common_place(kind, c)];
+        if (v.kind != kind || v.with != c || !flows.may_know(v.version)) [[unlikely]] {
+            return nullptr;
+        }
+        return in.find(v.entry);
+    }
+    void put_common(std::uint32_t kind, const circumstances& c, std::uint32_t version,
+                    cache::handle entry) noexcept
+    {
+        common_[common_place(kind, c)] = {c, kind, version, entry};
+    }
+
 private:
     struct alignas(64) verdict {
         struct way {
@@ -78,6 +101,25 @@ private:
     };
     static_assert(sizeof(verdict) == 64);
     static constexpr std::size_t places = std::size_t{1} << 18;
+    struct common {
+        circumstances with;
+        std::uint32_t kind{0}; // no connection's
+        std::uint32_t version{0};
+        cache::handle entry;
+    };
+    static constexpr unsigned common_bits = 8;
+
+    [[nodiscard]] static std::size_t common_place(std::uint32_t kind,
+                                                  const circumstances& c) noexcept
+    {
+        constexpr std::uint64_t any = 0x9e37'79b9'7f4a'7c15;
+        constexpr std::uint64_t other = 0x9fb2'1c65'1e98'df25;
+        const std::uint64_t first = c.in_port | std::uint64_t{c.mark} << 32;
+        const std::uint64_t second =
+            kind ^ (std::uint64_t{c.table} << 32 | std::uint64_t{c.bridge} << 48 |
+                    std::uint64_t{c.state} << 56);
+        return word_hash::fold(first ^ any, second ^ other) >> (64 - common_bits);
+    }
 
     // One that two connections want is the last one's.
     [[nodiscard]] verdict& place(conntrack::connection_id id) const noexcept
@@ -87,6 +129,8 @@ private:
     }
 
     dataplane::reserved_memory memory_;
+    // Two that want one place have a verdict for each connection beside it.
+    std::array<common, std::size_t{1} << common_bits> common_{};
 };
 
 } // namespace strait::flow

@@ -561,5 +561,43 @@ TEST(short_way_of_known_connections, ends_where_rules_ask_for_more)
     EXPECT_EQ(one.send_at(1, {there.back()}, 101)[4].size(), 1U);
 }
 
+// What one connection's packets came to is known of those of all, until flows change.
+TEST(short_way_of_known_connections, is_open_to_new_ones_where_their_state_alone_tells_them)
+{
+    side one{true};
+    one.publish(tracked({{output{2}}}));
+    const end server{0x0a00'0002, 53};
+    const auto there = [&](std::uint16_t port) {
+        return padded(test::udp_frame({0x0a00'0001, port}, server));
+    };
+    const auto back = [&](std::uint16_t port) {
+        return padded(test::udp_frame(server, {0x0a00'0001, port}));
+    };
+    for (int i = 0; i < 3; ++i) {
+        (void)one.send_at(1, {there(1000)}, 100);
+        (void)one.send_at(2, {back(1000)}, 100);
+    }
+    const std::size_t before = one.went_the_long_way();
+    EXPECT_EQ(one.send_at(1, {there(1001)}, 100)[3].size(), 1U);
+    EXPECT_EQ(one.went_the_long_way(), before + 2); // looked for, and begun
+    (void)one.send_at(2, {back(1001)}, 100);
+    EXPECT_EQ(one.send_at(1, {there(1001)}, 100)[2].size(), 1U);
+    EXPECT_EQ(one.went_the_long_way(), before + 2);
+    one.publish(tracked({{output{4}}}));
+    EXPECT_EQ(one.send_at(1, {there(1001)}, 101)[4].size(), 1U);
+    // A rule that asks for more.
+    std::vector<plain_rule> rules = tracked({{output{4}}});
+    plain_rule apart = rule_of(1, 7, {{output{5}}});
+    apart.match.require(field::eth_type, 0x0800);
+    apart.match.require(field::nw_proto, 17);
+    apart.match.require(field::tp_src, 1001);
+    rules.push_back(apart);
+    one.publish(rules);
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(one.send_at(1, {there(1000)}, 101)[4].size(), 1U);
+        EXPECT_EQ(one.send_at(1, {there(1001)}, 101)[5].size(), 1U);
+    }
+}
+
 } // namespace
 } // namespace strait::flow

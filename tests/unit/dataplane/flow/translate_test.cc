@@ -807,6 +807,24 @@ TEST(layout, of_a_later_pass_has_registers_and_connections)
     EXPECT_EQ(made.words[2], place_of(field::ct_state).word);
 }
 
+TEST(layout, of_a_later_pass_says_whether_a_connection_or_its_state_tells_packets)
+{
+    key state;
+    state.set(field::eth_type, ~wide{});
+    state.set(field::nw_proto, ~wide{});
+    state.set(field::ct_state, 0x20);
+    state.set(field::reg0, ~wide{});
+    EXPECT_TRUE(make_later_layout(state, {}).told_by_state);
+    EXPECT_TRUE(make_later_layout(state, {}).told_by_connection);
+    key more;
+    more.set(field::tp_dst, ~wide{});
+    EXPECT_FALSE(make_later_layout(state, more).told_by_state);
+    EXPECT_TRUE(make_later_layout(state, more).told_by_connection);
+    more.set(field::eth_dst, ~wide{});
+    EXPECT_FALSE(make_later_layout(state, more).told_by_state);
+    EXPECT_FALSE(make_later_layout(state, more).told_by_connection);
+}
+
 TEST(layout, has_the_port_and_what_rules_ask_for)
 {
     key matched;
