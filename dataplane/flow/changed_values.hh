@@ -19,7 +19,7 @@ public:
 
     // Of the bits of `mask` in a key's word `word`. Nothing changed after `since`.
     changed_values(std::uint8_t word, std::uint64_t mask, std::uint32_t since) noexcept
-        : mask_{mask}, word_{word}
+        : mask_{mask}, word_{word}, newest_{since}
     {
         for (auto& last : last_) {
             last.store(since, std::memory_order_relaxed);
@@ -33,15 +33,23 @@ public:
     void note(std::uint64_t of_word, std::uint32_t version) noexcept
     {
         last_[range_of(of_word)].store(version, std::memory_order_relaxed);
+        newest_.store(version, std::memory_order_relaxed);
     }
     // Whether that was said after `version`, which is less than 2^31 versions ago.
     [[nodiscard]] bool after(std::uint32_t version, std::uint64_t of_word) const noexcept
     {
-        const std::uint32_t last = last_[range_of(of_word)].load(std::memory_order_relaxed);
-        return static_cast<std::int32_t>(last - version) > 0;
+        // Of several kinds of changes mostly one goes on.
+        if (!is_later(newest_.load(std::memory_order_relaxed), version)) {
+            return false;
+        }
+        return is_later(last_[range_of(of_word)].load(std::memory_order_relaxed), version);
     }
 
 private:
+    [[nodiscard]] static bool is_later(std::uint32_t one, std::uint32_t than) noexcept
+    {
+        return static_cast<std::int32_t>(one - than) > 0;
+    }
     [[nodiscard]] std::size_t range_of(std::uint64_t of_word) const noexcept
     {
         constexpr std::uint64_t any = 0x9fb21c651e98df25;
@@ -50,6 +58,7 @@ private:
 
     std::uint64_t mask_;
     std::uint8_t word_;
+    std::atomic<std::uint32_t> newest_; // of all ranges
     std::array<std::atomic<std::uint32_t>, std::size_t{1} << range_bits> last_;
 };
 
