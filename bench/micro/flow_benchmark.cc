@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The flow path of a burst by the number of flows, each with a rule of its own; translation, and
-// first packets of flows, by rule sets like those of strait-bench. Parsing is in
-// flow_headers_benchmark.cc, the classifier in classifier_benchmark.cc.
+// The flow path of a burst by the number of flows, each with a rule of its own; the short way of
+// known connections by their number; translation, and first packets of flows, by rule sets like
+// those of strait-bench. Parsing is in flow_headers_benchmark.cc, the classifier in
+// classifier_benchmark.cc.
 
 #include "bench/generator/flow_order.hh"
 #include "bench/generator/frames.hh"
 #include "bench/micro/cycles.hh"
+#include "dataplane/conntrack/tracker.hh"
 #include "dataplane/flow/forward.hh"
 #include "dataplane/flow/pass_layouts.hh"
 
@@ -13,6 +15,7 @@
 #include <array>
 #include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
@@ -123,18 +126,65 @@ public:
         switcher.set_tracking(established_);
     }
 
-    // The first port's packets; returns how many of them went to the second.
-    std::size_t forward(burst& b)
+    // Has all connections of either port's packets tracked, which go to the other one. By rules
+    // that tell nothing but what is new, or others that ask for the source's port, too.
+    void track_connections(bool by_port)
+    {
+        const auto list = [](flow::action_list actions) {
+            return std::make_shared<const flow::action_list>(std::move(actions));
+        };
+        flow::ct to_next;
+        to_next.table = 1;
+        flow::ct commit;
+        commit.commit = true;
+        const auto track = list({flow::action{to_next}});
+        const auto begin = list({flow::action{commit}, flow::action{flow::output{2}}});
+        flow::action_uses uses;
+        uses.add(0, *track);
+        uses.add(1, *begin);
+        flow::match ip;
+        ip.require(field::eth_type, 0x0800);
+        flows.tables.own(0) = {};
+        flows.tables.own(0).insert(flow::rule::make({.priority = 1}, ip, track));
+        flow::classifier& behind = flows.tables.own(1);
+        behind.insert(flow::rule::make({.priority = 1, .table = 1}, ip, begin));
+        for (const auto port : std::to_array<flow::port_number>({1, 2})) {
+            flow::match known = ip;
+            known.require(field::in_port, port);
+            known.require(field::ct_state, conntrack::state::established,
+                          conntrack::state::established);
+            behind.insert(flow::rule::make(
+                {.priority = 2, .table = 1}, known,
+                list({flow::action{flow::output{static_cast<flow::port_number>(3 - port)}}})));
+        }
+        if (by_port) {
+            flow::match apart = ip;
+            apart.require(field::nw_proto, 17);
+            apart.require(field::tp_src, 0); // nobody's
+            behind.insert(flow::rule::make({.priority = 3, .table = 1}, apart, list({})));
+        }
+        uses.make_layouts(flows);
+        store_ = std::make_unique<conntrack::store>(conntrack::store_settings{});
+        tracker_ = std::make_unique<conntrack::tracker>(*store_);
+        switcher.set_tracking(*tracker_);
+    }
+
+    // The first port's packets, or the other's; returns how many of them went to the other one.
+    std::size_t forward(burst& b, std::size_t from = 0)
     {
         struct nowhere final : flow::delivery {
             explicit nowhere(output_lists& lists) noexcept : lists_{lists} {}
             void deliver_lists() noexcept override { lists_.clear(); }
             output_lists& lists_;
         } lists{out_};
-        switcher.forward(
-            b,
-            {flows, *config_.ports[0], {&config_, 1, &worker_}, counters_, out_, lists, nullptr});
-        return out_.packets(port_index{1}).size();
+        switcher.forward(b, {flows,
+                             *config_.ports[from],
+                             {&config_, 1, &worker_},
+                             counters_,
+                             out_,
+                             lists,
+                             nullptr});
+        return out_.packets(port_index{static_cast<std::uint16_t>(1 - from)}).size();
     }
     void clear() noexcept
     {
@@ -161,6 +211,8 @@ private:
     port_counters counters_;
     output_lists out_;
     all_established established_;
+    std::unique_ptr<conntrack::store> store_;
+    std::unique_ptr<conntrack::tracker> tracker_;
 };
 
 flow_switch with_rule_a_flow(flow_kind kind, std::uint32_t count, bool tracked = false)
@@ -182,12 +234,12 @@ flow_switch with_masks(unsigned rules, unsigned masks)
 // Frames as a port's receive() leaves them, of flows in an order by chance.
 class frames_in_order {
 public:
-    frames_in_order(flow_kind kind, std::uint32_t count)
-        : kind_{kind}, order_{make_order(flow_order::uniform, count)}
+    frames_in_order(flow_kind kind, std::uint32_t count, side from = side::a)
+        : kind_{kind}, from_{from}, order_{make_order(flow_order::uniform, count)}
     {
         b_->count = burst::capacity;
         for (packet_slot& p : b_->packets()) {
-            build_frame(std::span{p.head}.first(frame_length), side::a,
+            build_frame(std::span{p.head}.first(frame_length), from_,
                         make_frame_size(frame_length));
         }
     }
@@ -218,10 +270,11 @@ private:
         p.data = p.head.data();
         p.length = frame_length;
         p.head_length = frame_length;
-        set_flow(p.data, side::a, kind_, number);
+        set_flow(p.data, from_, kind_, number);
     }
 
     flow_kind kind_;
+    side from_;
     std::vector<std::uint32_t> order_;
     std::size_t at_{0};
     std::uint32_t number_{1U << 24};
@@ -272,6 +325,37 @@ void flow_forward_5tuple(benchmark::State& state)
 void flow_forward_5tuple_tracked(benchmark::State& state)
 {
     forward_flows(state, flow_kind::five_tuple, true);
+}
+
+void flow_short_way(benchmark::State& state, bool by_port)
+{
+    const auto count = static_cast<std::uint32_t>(state.range(0));
+    flow_switch here{[](flow::classifier&, const auto&) {}};
+    here.track_connections(by_port);
+    frames_in_order frames{flow_kind::answered, count};
+    frames_in_order answers{flow_kind::answered, count, side::b};
+    for (std::size_t i = 0; i < 3 * frames.bursts_of_all(); ++i) {
+        here.forward(frames.next());
+        here.clear();
+        here.forward(answers.next(), 1);
+        here.clear();
+    }
+    std::size_t arrived = 0;
+    std::size_t sent = 0;
+    const std::uint64_t misses = here.switcher.entries().counters.misses.read();
+    cycle_meter meter{state};
+    for (auto _ : state) {
+        burst& b = frames.next();
+        meter.start();
+        arrived += here.forward(b);
+        meter.stop(b.count);
+        sent += b.count;
+        here.clear();
+    }
+    meter.report();
+    if (arrived != sent || here.switcher.entries().counters.misses.read() != misses) {
+        state.SkipWithError("not every packet was of a known connection");
+    }
 }
 
 void flow_translate(benchmark::State& state, const flow_switch& here, std::uint32_t flows)
@@ -346,6 +430,8 @@ void flow_first_packets(benchmark::State& state)
 BENCHMARK(flow_forward_nw_dst)->Arg(1)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
 BENCHMARK(flow_forward_5tuple)->Arg(1)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
 BENCHMARK(flow_forward_5tuple_tracked)->Arg(1)->Arg(1000)->Arg(100'000)->UseManualTime();
+BENCHMARK_CAPTURE(flow_short_way, by_state, false)->Arg(1000)->Arg(100'000)->UseManualTime();
+BENCHMARK_CAPTURE(flow_short_way, by_port, true)->Arg(1000)->Arg(100'000)->UseManualTime();
 BENCHMARK(flow_translate_exact)->Arg(1000)->Arg(100'000)->Arg(1'000'000)->UseManualTime();
 BENCHMARK(flow_translate_masks)
     ->ArgNames({"rules", "masks"})
