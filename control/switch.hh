@@ -553,9 +553,9 @@ private:
     std::shared_ptr<guard::dhcp_outlet> dhcp_;
     std::map<std::uint32_t, std::shared_ptr<dataplane::policer>> dhcp_limits_; // by incarnation
     std::shared_ptr<dataplane::bpdu_channel> bpdus_;
-    std::map<std::uint32_t, std::shared_ptr<dataplane::policer>> bpdu_limits_; // likewise
-    using mac_place = std::tuple<std::string, std::uint16_t, std::uint64_t>;   // bridge, VLAN, MAC
-    std::map<mac_place, std::string> static_macs_;                             // their ports
+    std::map<std::uint32_t, std::shared_ptr<dataplane::bpdu_limit>> bpdu_limits_; // likewise
+    using mac_place = std::tuple<std::string, std::uint16_t, std::uint64_t>; // bridge, VLAN, MAC
+    std::map<mac_place, std::string> static_macs_;                           // their ports
     std::bitset<dataplane::max_ports> used_ports_;
     std::bitset<dataplane::max_bridges> used_bridges_;
     std::uint32_t last_incarnation_{0};

@@ -121,11 +121,11 @@ virtual_switch::make_guard(const port_config& p, const bridge_config& on,
         out->dhcp_limit = limit;
     }
     if (p.takes_bpdus) {
-        constexpr dataplane::port_rate bpdu_rate{.packets = 100};
         out->bpdus = bpdus_;
         auto& limit = bpdu_limits_[p.incarnation];
         if (!limit) {
-            limit = make_policer(bpdu_rate);
+            limit = std::make_shared<dataplane::bpdu_limit>(rte_get_tsc_hz(),
+                                                            engine_.worker_count(), rte_rdtsc());
         }
         out->bpdu_limit = limit;
     }

@@ -350,7 +350,7 @@ bool virtual_switch::look_at_bpdus()
                     b.tree->count_refused(p.tree_number);
                 }
             }
-            ring->pop();
+            bpdus_->pop(*ring);
         }
     }
     if (seen > 0) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // BPDUs on their way between workers and control: those that ports received, and those that control
-// sends. Bounded both ways; what spanning tree makes of them is control's business.
+// sends. Bounded both ways, and each port has room of its own; what spanning tree makes of them is
+// control's business.
 #pragma once
 
 #include "dataplane/doorbell.hh"
@@ -9,20 +10,29 @@
 #include "dataplane/tap.hh"
 #include "dataplane/types.hh"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include <rte_config.h>
+
 namespace strait::dataplane {
 
 class bpdu_channel {
 public:
-    static constexpr std::size_t received_bytes = std::size_t{1} << 16; // a worker's ring
-    static constexpr std::uint32_t most_bytes = 1514;                   // of a frame are shown
-    static constexpr std::size_t most_waiting = 256;                    // to be sent, of a worker's
+    static constexpr std::uint32_t most_bytes = 1514; // of a frame are shown
+    // What a port's frames take of all rings at most, until control has looked at them.
+    static constexpr std::size_t share_bytes = std::size_t{15} << 10;
+    // A worker's ring: whatever its other ports, which all are devices of DPDK's, put there, a port
+    // finds its share; what is too short for a frame at the ring's end is left out.
+    static constexpr std::size_t received_bytes =
+        std::bit_ceil(RTE_MAX_ETHPORTS * share_bytes + tap_ring::room_for(most_bytes));
+    static constexpr std::size_t most_waiting = 256; // to be sent, of a worker's
     static constexpr std::size_t frame_bytes = 60;
 
     // A frame that control sends by a port.
@@ -41,12 +51,16 @@ public:
         bell_.open();
     }
 
-    // The worker. False: there was no room.
+    // The worker. False: the port has no room left, as control has not looked for long.
     bool show(worker_index worker, const packet& p, const port_config& in,
               std::uint64_t tsc) noexcept
     {
-        if (!received_[to_index(worker)]->put(p, {.tsc = tsc, .incarnation = in.incarnation},
+        auto& taken = taken_[to_index(in.index)];
+        const std::size_t room = room_of(p.length);
+        if (taken.fetch_add(room, std::memory_order_acquire) + room > share_bytes ||
+            !received_[to_index(worker)]->put(p, {.tsc = tsc, .incarnation = in.incarnation},
                                               in.index, most_bytes)) {
+            taken.fetch_sub(room, std::memory_order_relaxed);
             return false;
         }
         bell_.ring();
@@ -75,6 +89,13 @@ public:
     {
         return received_;
     }
+    // The oldest of one of these, which there is, was looked at.
+    void pop(tap_ring& from) noexcept
+    {
+        const tap_record r = *from.front();
+        from.pop(); // before its port may count on the room
+        taken_[to_index(r.at)].fetch_sub(room_of(r.length), std::memory_order_release);
+    }
     [[nodiscard]] doorbell& bell() noexcept { return bell_; }
     // The worker is still to be woken. False: there was no room.
     bool send(worker_index worker, const outgoing& frame) noexcept
@@ -96,7 +117,13 @@ private:
         alignas(64) std::atomic<std::size_t> tail{0}; // the worker's
     };
 
+    [[nodiscard]] static std::size_t room_of(std::uint32_t length) noexcept
+    {
+        return tap_ring::room_for(std::min(length, most_bytes));
+    }
+
     std::vector<std::unique_ptr<tap_ring>> received_;
+    std::array<std::atomic<std::size_t>, max_ports> taken_{}; // bytes of rings, by port
     std::vector<std::unique_ptr<ring>> to_send_;
     doorbell bell_; // control's
 };

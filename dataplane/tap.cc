@@ -75,6 +75,7 @@ bool tap_ring::put(const packet& p, tap_record r, port_index at, std::uint32_t s
 {
     r.length = p.length;
     r.captured = std::min(snaplen, bytes_there(p));
+    r.at = at;
     const std::size_t need = room_for(r.captured);
     const std::size_t offset = head_ & (size_ - 1);
     const std::size_t to_end = size_ - offset;

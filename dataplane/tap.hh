@@ -51,7 +51,8 @@ struct tap_record {
     std::uint32_t length{0};      // of the frame
     std::uint32_t captured{0};    // so many bytes of it are here
     tap_event event{tap_event::received};
-    drop_reason reason{}; // of dropped
+    drop_reason reason{};   // of dropped
+    port_index at{no_port}; // that port, while it is there
 };
 
 // A bounded ring of copies, from one worker to one reader. What finds no room is counted, by port.
@@ -75,15 +76,15 @@ public:
     {
         return lost_[to_index(at)].read();
     }
+    // What a copy of so many bytes takes of a ring.
+    [[nodiscard]] static constexpr std::size_t room_for(std::uint32_t bytes) noexcept
+    {
+        return sizeof(tap_record) + (bytes + unit - 1) / unit * unit;
+    }
 
 private:
     static constexpr std::size_t unit = 8;
     static constexpr std::uint64_t skipped = ~std::uint64_t{0}; // in place of a tsc: to the start
-
-    [[nodiscard]] static std::size_t room_for(std::uint32_t bytes) noexcept
-    {
-        return sizeof(tap_record) + (bytes + unit - 1) / unit * unit;
-    }
 
     std::size_t size_;
     std::unique_ptr<std::byte[]> memory_;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/bpdu_channel.hh"
+#include "dataplane/bpdu_limit.hh"
 #include "dataplane/doorbell.hh"
 #include "dataplane/endpoint/ip_address.hh"
 #include "dataplane/policer.hh"
@@ -128,7 +129,7 @@ struct port_guard {
     std::shared_ptr<std::atomic<std::uint64_t>> answered; // the bridge's; with suppresses
     // Null: BPDUs are nobody's here.
     std::shared_ptr<dataplane::bpdu_channel> bpdus{};
-    std::shared_ptr<dataplane::policer> bpdu_limit{}; // with it
+    std::shared_ptr<dataplane::bpdu_limit> bpdu_limit{}; // with it
 
     // Null: there is no such station here.
     [[nodiscard]] const station* find(dataplane::mac_address mac,

@@ -180,8 +180,7 @@ bool inspector::take_bpdu(const packet& p, const surroundings& around) noexcept
     if (!g.bpdus || !may_be_bpdu({p.data, p.head_length})) [[likely]] {
         return false;
     }
-    const std::span<const packet> one{&p, 1};
-    if (g.bpdu_limit->take(worker_, one, around.tsc) == 0 ||
+    if (!g.bpdu_limit->take(worker_, p, around.tsc) ||
         !g.bpdus->show(worker_, p, around.in, around.tsc)) {
         around.counters.drop(drop_reason::bpdu_too_many, p);
     }

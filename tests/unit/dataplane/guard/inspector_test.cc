@@ -41,6 +41,11 @@ protected:
         at_.g->dhcp_limit = std::make_shared<dataplane::policer>(dataplane::port_rate{.packets = 1},
                                                                  1'000'000'000, 1, 0);
     }
+    void take_bpdus()
+    {
+        at_.g->bpdus = std::make_shared<dataplane::bpdu_channel>(1);
+        at_.g->bpdu_limit = std::make_shared<dataplane::bpdu_limit>(1'000'000'000, 1, 0);
+    }
     // Bytes of the oldest message that control is shown; empty: none.
     bytes shown()
     {
@@ -66,6 +71,37 @@ protected:
     dataplane::burst* passed_{nullptr};
     std::uint64_t tsc_{1000};
 };
+
+// From a bridge's port, so much longer than it need be.
+bytes bpdu(unsigned from, std::size_t more = 0)
+{
+    return ether({1, 0x80, 0xc2, 0, 0, 0}, mac(from), 39,
+                 bytes{0x42, 0x42, 3} + bytes(36) + bytes(more));
+}
+
+// Whether control is shown it, as of a port that is not at its limit.
+bool show(dataplane::bpdu_channel& channel, const bytes& frame, dataplane::port_index from)
+{
+    dataplane::port_config in;
+    in.index = from;
+    dataplane::packet p{};
+    p.data = reinterpret_cast<std::byte*>(const_cast<std::uint8_t*>(frame.data()));
+    p.length = static_cast<std::uint32_t>(frame.size());
+    p.head_length = static_cast<std::uint16_t>(frame.size());
+    return channel.show(dataplane::worker_index{0}, p, in, 1);
+}
+
+// How many of this port control has been shown; it looks at all that there are.
+std::size_t look(dataplane::bpdu_channel& channel, dataplane::port_index at)
+{
+    auto& ring = *channel.received().front();
+    std::size_t found = 0;
+    for (const auto* r = ring.front(); r != nullptr; r = ring.front()) {
+        found += r->at == at ? 1U : 0U;
+        channel.pop(ring);
+    }
+    return found;
+}
 
 const bytes question = ether(everybody, mac(1), 0x0806, arp(1, mac(1), v4(1), v4(2)));
 
@@ -279,6 +315,64 @@ TEST_F(inspected, what_control_has_no_room_for_goes_nowhere)
         ++seen;
     }
     EXPECT_EQ(seen, went);
+}
+
+TEST_F(inspected, who_sends_too_many_bpdus_takes_nothing_from_others_of_the_port)
+{
+    take_bpdus();
+    const std::vector<bytes> flood(dataplane::burst::capacity, bpdu(1));
+    std::uint64_t sent = 0;
+    for (int i = 0; i < 4; ++i) {
+        EXPECT_EQ(inspect(flood), 0U) << "none goes on, shown or not";
+        sent += flood.size();
+    }
+    const std::uint64_t lost = dropped(drop_reason::bpdu_too_many);
+    EXPECT_GE(sent - lost, dataplane::bpdu_limit::burst_of_share / 2);
+    EXPECT_LE(sent - lost, dataplane::bpdu_limit::burst_of_share + 1);
+    EXPECT_EQ(inspect({bpdu(2), bpdu(2), bpdu(6)}), 0U);
+    EXPECT_EQ(dropped(drop_reason::bpdu_too_many), lost) << "others send few";
+    EXPECT_EQ(look(*at_.g->bpdus, here), sent - lost + 3);
+    tsc_ += 1'000'000'000;
+    EXPECT_EQ(inspect({bpdu(1)}), 0U);
+    EXPECT_EQ(dropped(drop_reason::bpdu_too_many), lost) << "a second has passed";
+}
+
+TEST_F(inspected, a_port_that_is_sent_many_bpdus_takes_nothing_from_other_ports)
+{
+    take_bpdus();
+    dataplane::bpdu_channel& channel = *at_.g->bpdus;
+    // While control does not look: from all that there are, long, and never too fast for the limit.
+    for (unsigned i = 0; i < 200; ++i) {
+        tsc_ += 1'000'000'000;
+        EXPECT_EQ(inspect({bpdu(i, 1400)}), 0U);
+    }
+    const std::uint64_t lost = dropped(drop_reason::bpdu_too_many);
+    EXPECT_GT(lost, 150U);
+    for (unsigned i = 0; i < 100; ++i) {
+        EXPECT_TRUE(show(channel, bpdu(2), there)) << i;
+    }
+    EXPECT_EQ(look(channel, here), 200 - lost);
+    EXPECT_EQ(inspect({bpdu(1, 1400)}), 0U);
+    EXPECT_EQ(dropped(drop_reason::bpdu_too_many), lost) << "control has looked";
+}
+
+TEST(bpdus_for_control, find_room_of_each_device_that_there_can_be)
+{
+    const auto channel = std::make_unique<dataplane::bpdu_channel>(1);
+    const bytes frame = bpdu(1, 1400);
+    for (int round = 0; round < 5; ++round) { // the ring's end is elsewhere each time
+        std::size_t of_first = 0;
+        for (std::uint16_t i = 0; i < RTE_MAX_ETHPORTS; ++i) {
+            std::size_t shown = 0;
+            while (show(*channel, frame, dataplane::port_index{i})) {
+                ++shown;
+            }
+            of_first = i == 0 ? shown : of_first;
+            EXPECT_GE(shown, 10U);
+            EXPECT_EQ(shown, of_first) << "port " << i << ", round " << round;
+        }
+        EXPECT_EQ(look(*channel, dataplane::port_index{0}), of_first);
+    }
 }
 
 } // namespace
