@@ -5,7 +5,10 @@
 #include "control/ip_text.hh"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+
+#include <unistd.h>
 
 namespace strait::control {
 
@@ -138,6 +141,11 @@ dataplane::mac_address mac_of_bridge(const std::string& name)
 {
     std::string machine;
     std::ifstream{"/etc/machine-id"} >> machine;
+    if (machine.empty()) { // as in some containers, which all would have the same then
+        std::array<char, 256> host{};
+        ::gethostname(host.data(), host.size() - 1);
+        machine = host.data();
+    }
     std::uint64_t hash = 0xcbf2'9ce4'8422'2325; // FNV-1a
     for (const char c : machine + '/' + name) {
         hash = (hash ^ static_cast<unsigned char>(c)) * 0x100'0000'01b3;

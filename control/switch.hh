@@ -427,6 +427,8 @@ public:
     void set_tree_numbers(const std::map<std::string, stp::port_number>& numbers);
     // Of a port that spanning tree runs on; nothing: it does not.
     [[nodiscard]] std::optional<stp::port_view> tree_of(const port& p) const;
+    // What a port's BPDUs come from, where spanning tree runs on it.
+    [[nodiscard]] dataplane::mac_address bpdu_source(const bridge& b, const port& p) const;
     // Whether it can run on ports of this type.
     [[nodiscard]] static bool may_have_tree(std::string_view type) noexcept;
 

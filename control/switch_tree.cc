@@ -21,14 +21,6 @@ namespace {
                                        : tree_state::discarding;
 }
 
-// What a port's BPDUs come from. Not the bridge's own address: who learned that from a port that
-// does not forward would send there what is for the bridge.
-dataplane::mac_address source_of(dataplane::mac_address bridge, stp::port_number number) noexcept
-{
-    constexpr std::uint64_t local = 0x02;
-    return dataplane::mac_address{(bridge.value() | local) ^ std::uint64_t{number} << 32};
-}
-
 } // namespace
 
 // A guest's port, the host's and a bridge's own have no bridge behind them that could close a loop
@@ -274,6 +266,24 @@ void virtual_switch::settle_tree(bridge& b)
     tell_of_tree(b);
 }
 
+// The port's own address (IEEE 802.1D-2004 7.12). Not the bridge's: who learned that from a port
+// that does not forward would send there what is for the bridge. Nor another port's, as interfaces
+// of two VLANs on one NIC have it. Then one is made of the bridge's.
+dataplane::mac_address virtual_switch::bpdu_source(const bridge& b, const port& p) const
+{
+    const dataplane::mac_address own = p.device->mac();
+    const bool is_good = !own.is_zero() && !own.is_multicast() && own != b.mac &&
+                         std::ranges::none_of(ports_, [&](const auto& named) {
+                             const port& other = named.second;
+                             return &other != &p && other.request.bridge == b.name &&
+                                    other.tree_number != 0 && other.device->mac() == own;
+                         });
+    constexpr std::uint64_t local = 0x02;
+    return is_good ? own
+                   : dataplane::mac_address{(b.mac.value() | local) ^ std::uint64_t{p.tree_number}
+                                                                          << 32};
+}
+
 void virtual_switch::send_bpdu(const bridge& b, stp::port_number number, const stp::bpdu& message)
 {
     const port* const p = find_tree_port(b, number);
@@ -283,7 +293,7 @@ void virtual_switch::send_bpdu(const bridge& b, stp::port_number number, const s
     const dataplane::worker_index worker = p->config->queues.front().worker;
     if (bpdus_->send(worker, {.incarnation = p->config->incarnation,
                               .port = p->config->index,
-                              .bytes = stp::write(message, source_of(b.mac, number))})) {
+                              .bytes = stp::write(message, bpdu_source(b, *p))})) {
         engine_.rcu().bell(worker).ring();
     }
 }

@@ -182,6 +182,8 @@ public:
     [[nodiscard]] virtual std::string why_lost() const { return {}; }
     // Of a tunnel's port, which has no queues.
     [[nodiscard]] virtual std::shared_ptr<const tunnel::settings> tunnel() const { return {}; }
+    // Its own on its link; zero: it has none.
+    [[nodiscard]] virtual dataplane::mac_address mac() const noexcept { return {}; }
     // Of the link, in Mbit/s; 0: it is down, or nobody knows.
     [[nodiscard]] virtual std::uint64_t link_speed() const noexcept { return 0; }
     // Type-specific facts, in the order to be shown.

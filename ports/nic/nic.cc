@@ -21,6 +21,7 @@
 #include <rte_mempool.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <numeric>
 
@@ -246,6 +247,7 @@ public:
     void stop() noexcept override {}
     ports::result<void> set_mtu(std::uint32_t mtu) override;
     bool link_up() const noexcept override;
+    dataplane::mac_address mac() const noexcept override;
     std::uint64_t link_speed() const noexcept override { return link_mbps().value_or(0); }
     std::string why_lost() const override;
     ports::result<void> rename(const std::string& name) override
@@ -541,6 +543,16 @@ std::optional<std::uint32_t> nic_port::link_mbps() const noexcept
                        link.link_speed != RTE_ETH_SPEED_NUM_NONE &&
                        link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN;
     return known ? std::optional{link.link_speed} : std::nullopt;
+}
+
+dataplane::mac_address nic_port::mac() const noexcept
+{
+    rte_ether_addr address{};
+    std::uint64_t value = 0;
+    if (rte_eth_macaddr_get(id(), &address) == 0) {
+        std::memcpy(&value, &address.addr_bytes, sizeof address.addr_bytes);
+    }
+    return dataplane::mac_address{value};
 }
 
 ports::result<void> nic_port::make_queues(std::uint16_t queues,

@@ -213,6 +213,8 @@ def test_hosts_and_hostile_peers(loop):
         # Every two seconds.
         told = wire.receive(3, 1, lambda f: bytes(f)[:6] == GROUP)
         assert told and bytes(told[0])[14:17] == b"\x42\x42\x03" and len(bytes(told[0])) == 60
+        own = loop.ctl("port", "show", "u0")["details"]["mac"]
+        assert bytes(told[0])[6:12] == bytes.fromhex(own.replace(":", ""))
         rapid = struct.pack("!HBBBQIQHHHHHB", 0, 2, 2, 0x0e, 1, 0, 1, 0x8001, 0, 20 << 8, 2 << 8,
                             15 << 8, 0)
 

@@ -149,6 +149,11 @@ public:
         const auto found = control_.links.find(name_);
         return found != control_.links.end() && found->second;
     }
+    [[nodiscard]] dataplane::mac_address mac() const noexcept override
+    {
+        const auto found = control_.macs.find(name_);
+        return found == control_.macs.end() ? dataplane::mac_address{} : found->second;
+    }
     [[nodiscard]] guests attached() const noexcept override
     {
         const auto found = control_.guests.find(name_);

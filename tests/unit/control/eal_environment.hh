@@ -25,7 +25,8 @@ struct fake_control {
     std::vector<std::string> events; // "make a", "start a", "mtu a 9000", "stop a", "destroy a",
                                      // "forget a"
     std::map<std::string, bool> links;
-    std::map<std::string, std::string> lost; // why, by port
+    std::map<std::string, dataplane::mac_address> macs; // of ports that have one
+    std::map<std::string, std::string> lost;            // why, by port
     std::map<std::string, ports::port::guests> guests;
     // Packets that each worker's next poll of port x counts: too short ones, and of 100 bytes.
     std::map<std::string, std::atomic<std::uint64_t>> to_count;

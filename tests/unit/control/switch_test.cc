@@ -347,6 +347,41 @@ TEST_F(model, names_the_port_that_could_not_start_after_it_was_held_back)
     EXPECT_EQ(failed.front().message, "no");
 }
 
+TEST_F(model, bpdus_come_from_their_ports_own_addresses)
+{
+    const auto source = [this](const std::string& name) {
+        return switch_.bpdu_source(switch_.bridges().at("br0"), port(name));
+    };
+    const mac_address one{0x0100'5452'0000ULL}; // 00:00:52:54:00:01
+    const mac_address another{0x0200'5452'0000ULL};
+    fakes_.macs = {{"a", one}, {"b", another}};
+    ASSERT_TRUE(switch_.set_bridge("br0", {.tree = bridge_tree{.runs = true}}).has_value());
+    for (const char* name : {"a", "b", "c", "d"}) {
+        ASSERT_TRUE(add(name).has_value());
+    }
+    EXPECT_EQ(source("a"), one);
+    EXPECT_EQ(source("b"), another);
+
+    // Who has none has one of the bridge's making.
+    const mac_address bridge = switch_.bridges().at("br0").mac;
+    for (const char* name : {"c", "d"}) {
+        EXPECT_EQ(source(name).value() & 3, 2U) << name << ": local, and of one";
+        EXPECT_NE(source(name), bridge) << name;
+    }
+    EXPECT_NE(source("c"), source("d"));
+
+    // So has who has another's, the bridge's, or none of one station.
+    fakes_.macs["b"] = one;
+    EXPECT_NE(source("a"), one);
+    EXPECT_NE(source("b"), one);
+    EXPECT_NE(source("a"), source("b"));
+    fakes_.macs["b"] = bridge;
+    EXPECT_EQ(source("a"), one);
+    EXPECT_NE(source("b"), bridge);
+    fakes_.macs["b"] = mac_address{0x0100'5452'0001ULL};
+    EXPECT_FALSE(source("b").is_multicast());
+}
+
 TEST_F(model, has_room_for_a_bounded_number_of_ports_and_bridges)
 {
     switch_.hold_back(); // a thousand grace periods are not what is tested
