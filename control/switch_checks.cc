@@ -88,6 +88,13 @@ bool meet(const json::object& one, const json::object& other)
            std::ranges::any_of(*a, [&b](std::uint64_t vlan) { return b->contains(vlan); });
 }
 
+// What a port's device can do at most; nothing: it does not say.
+std::optional<std::uint64_t> most_mtu(const json::object& p)
+{
+    const auto* const most = as_object(member(p, "details")).if_contains("max_mtu");
+    return most == nullptr ? std::nullopt : std::optional{as_count(*most)};
+}
+
 // Frames go from a port to another of the bridge as they are.
 void examine_mtus(const switch_report& r, findings& out)
 {
@@ -119,14 +126,20 @@ void examine_mtus(const switch_report& r, findings& out)
             }
             const std::string port = name_of(*small);
             const std::uint64_t lost = dropped(r, port, "mtu_exceeded");
-            out.push_back({lost > 0 ? fault : advice, "MTU",
-                           "on bridge " + bridge + " port " + name_of(*large) +
-                               " sends packets of up to " + std::to_string(most) +
-                               " bytes, and port " + port + " takes " + std::to_string(mtu) +
-                               (lost > 0 ? "; " + grouped(lost) + " were dropped for it" : ""),
-                           "straitctl port set " + port + " --mtu " + std::to_string(most) +
-                               ", or port set " + name_of(*large) + " --mtu " +
-                               std::to_string(mtu) + "; guests' own MTU as well"});
+            const std::uint64_t can = most_mtu(*small).value_or(most);
+            const std::string less =
+                "port set " + name_of(*large) + " --mtu " + std::to_string(mtu);
+            out.push_back(
+                {lost > 0 ? fault : advice, "MTU",
+                 "on bridge " + bridge + " port " + name_of(*large) + " sends packets of up to " +
+                     std::to_string(most) + " bytes, and port " + port + " takes " +
+                     std::to_string(mtu) +
+                     (can < most ? ", and can take " + std::to_string(can) + " at most" : "") +
+                     (lost > 0 ? "; " + grouped(lost) + " were dropped for it" : ""),
+                 (can < most ? "straitctl " + less
+                             : "straitctl port set " + port + " --mtu " + std::to_string(most) +
+                                   ", or " + less) +
+                     "; guests' own MTU as well"});
         }
     }
     for (const auto& element : r.ports) {

@@ -130,6 +130,29 @@ std::vector<std::uint16_t> bond::up() const
     return ids;
 }
 
+ports::result<void> bond::check_mtu(std::uint32_t mtu) const
+{
+    for (const member& m : members_) {
+        if (!m.is) {
+            continue;
+        }
+        const std::string whose = m.request.name + ", a member of the bond,";
+        if (auto ok = nic::check_mtu(whose, m.is->port_id(), mtu); !ok) {
+            return ok;
+        }
+    }
+    return {};
+}
+
+std::uint32_t bond::most_mtu() const noexcept
+{
+    std::uint32_t most = mtus_of(id_).most;
+    for (const member& m : members_) {
+        most = m.is ? std::min(most, mtus_of(m.is->port_id()).most) : most;
+    }
+    return most;
+}
+
 std::string bond::describe(const member& m) const
 {
     if (!m.is) {

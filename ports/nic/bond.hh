@@ -35,6 +35,10 @@ public:
     // Whether a member's is: as DPDK's bond knows, whose thread looks at links. A driver that is
     // asked by two threads at once may say "down" to one of them.
     [[nodiscard]] bool link_up() const { return !up().empty(); }
+    // An MTU is that of all members; the first that cannot have it is named.
+    [[nodiscard]] ports::result<void> check_mtu(std::uint32_t mtu) const;
+    // The greatest that all of them can have.
+    [[nodiscard]] std::uint32_t most_mtu() const noexcept;
     // Of each member "0000:03:00.0: up, active".
     [[nodiscard]] std::vector<std::string> describe() const;
 

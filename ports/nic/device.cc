@@ -331,6 +331,30 @@ ports::result<device_request> parse_device(const std::string& devargs)
     return request;
 }
 
+mtu_range mtus_of(std::uint16_t port_id) noexcept
+{
+    rte_eth_dev_info info{};
+    if (rte_eth_dev_info_get(port_id, &info) != 0) {
+        return {dataplane::min_mtu, dataplane::max_mtu}; // it is gone, and refuses all by itself
+    }
+    // A driver that says nothing of MTUs, or more than its frames have room for.
+    const bool by_frames = info.max_mtu == UINT16_MAX || info.max_mtu >= info.max_rx_pktlen;
+    constexpr std::uint32_t overhead = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+    const std::uint32_t in_frames = std::max(info.max_rx_pktlen, overhead) - overhead;
+    const std::uint32_t most = by_frames ? in_frames : info.max_mtu;
+    return {info.min_mtu, std::min<std::uint32_t>(most, dataplane::max_mtu)};
+}
+
+ports::result<void> check_mtu(const std::string& whose, std::uint16_t port_id, std::uint32_t mtu)
+{
+    const mtu_range can = mtus_of(port_id);
+    if (mtu < can.least || mtu > can.most) {
+        return error{"device " + whose + " cannot do an MTU of " + std::to_string(mtu) +
+                     ": it does " + std::to_string(can.least) + " to " + std::to_string(can.most)};
+    }
+    return {};
+}
+
 std::string to_text(const rte_ether_addr& address)
 {
     std::uint64_t value = 0;

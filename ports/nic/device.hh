@@ -79,6 +79,16 @@ private:
     std::unique_ptr<std::atomic<bool>> is_asked_for_{new std::atomic<bool>{false}};
 };
 
+// L3 MTUs that a device can have, by what its driver says, and as ethdev keeps it to that.
+struct mtu_range {
+    std::uint32_t least;
+    std::uint32_t most;
+};
+[[nodiscard]] mtu_range mtus_of(std::uint16_t port_id) noexcept;
+// "device WHOSE cannot do an MTU of 9000: it does 68 to 1500", if it is so.
+[[nodiscard]] ports::result<void> check_mtu(const std::string& whose, std::uint16_t port_id,
+                                            std::uint32_t mtu);
+
 // "02:00:00:00:00:01".
 [[nodiscard]] std::string to_text(const rte_ether_addr& address);
 

@@ -284,6 +284,10 @@ private:
                               const log_capture& log);
     ports::result<void> make_queues(std::uint16_t queues, const driver_descriptors& descriptors);
     ports::result<void> apply_mtu(std::uint32_t mtu);
+    // Of a device whose word is good.
+    [[nodiscard]] ports::result<void> check_device_mtu(std::uint32_t mtu) const;
+    // What set_mtu() can take.
+    [[nodiscard]] std::uint32_t most_mtu() const noexcept;
 
     std::string name_;
     device_request request_;
@@ -462,12 +466,10 @@ ports::result<void> nic_port::configure(const settings& s, std::uint16_t queues,
         return error{"interface " + interface_ + " was made anew just now: try again"};
     }
     const bool is_other = are_as_said(request_.kind);
-    if (is_other && (s.mtu < info.min_mtu || s.mtu > info.max_mtu ||
-                     (info.max_mtu == UINT16_MAX && s.mtu + 18 > info.max_rx_pktlen))) {
-        const std::uint32_t most =
-            info.max_mtu == UINT16_MAX ? info.max_rx_pktlen - 18 : info.max_mtu;
-        return error{"device " + request_.name + " cannot do an MTU of " + std::to_string(s.mtu) +
-                     ": it does " + std::to_string(info.min_mtu) + " to " + std::to_string(most)};
+    if (is_other) {
+        if (auto ok = check_device_mtu(s.mtu); !ok) {
+            return ok;
+        }
     }
     rte_eth_conf conf{};
     // Virtual devices state limits that hold for none of their paths: their interface's MTU is
@@ -615,6 +617,34 @@ ports::result<void> nic_port::make_queues(std::uint16_t queues,
     return {};
 }
 
+ports::result<void> nic_port::check_device_mtu(std::uint32_t mtu) const
+{
+    if (bond_) {
+        if (auto ok = bond_->check_mtu(mtu); !ok) {
+            return ok;
+        }
+    }
+    return check_mtu(request_.name, id(), mtu);
+}
+
+std::uint32_t nic_port::most_mtu() const noexcept
+{
+    switch (request_.kind) {
+    case driver::af_packet:
+        return std::min<std::uint32_t>(slot_size_ - slot_overhead - frame_overhead - 1,
+                                       dataplane::max_mtu);
+    case driver::bond:
+        return bond_->most_mtu();
+    case driver::other:
+        return mtus_of(id()).most;
+    case driver::tap:
+    case driver::pcap:
+    case driver::null_device:
+        break;
+    }
+    return dataplane::max_mtu;
+}
+
 ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
 {
     switch (request_.kind) {
@@ -628,8 +658,7 @@ ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
         }
         break;
     case driver::af_packet: {
-        const std::uint32_t most = slot_size_ - slot_overhead - frame_overhead - 1;
-        if (mtu > most) {
+        if (const std::uint32_t most = most_mtu(); mtu > most) {
             return error{"device " + request_.name + " was opened with slots of " +
                          std::to_string(slot_size_) + " bytes, enough for an MTU of " +
                          std::to_string(most) + ", not " + std::to_string(mtu) +
@@ -656,6 +685,9 @@ ports::result<void> nic_port::apply_mtu(std::uint32_t mtu)
         // To set the MTU that there is makes some devices begin anew, and not all come up again.
         if (std::uint16_t now = 0; rte_eth_dev_get_mtu(id(), &now) == 0 && now == mtu) {
             break;
+        }
+        if (auto ok = check_device_mtu(mtu); !ok) {
+            return ok;
         }
         const log_capture log;
         const int failed = rte_eth_dev_set_mtu(id(), static_cast<std::uint16_t>(mtu));
@@ -743,6 +775,7 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
         number("link_mbps", *mbps);
     }
     number("mtu", mtu_);
+    number("max_mtu", most_mtu());
     number("rx_queues", queues_.size());
     number("tx_queues", queues_.size());
     number("rx_descriptors", rx_descriptors_);

@@ -218,6 +218,12 @@ TEST_F(doctor_of_a_switch, finds_mtus_that_do_not_go_together)
     port(0)["mtu"] = 9000;
     EXPECT_THAT(wrong(), HasSubstr("MTU: on bridge br0 port up0 sends packets of up to 9000 bytes, "
                                    "and port vm1 takes 1500 -> straitctl port set vm1 --mtu 9000"));
+    details(1)["max_mtu"] = 9000;
+    EXPECT_THAT(wrong(), HasSubstr("port vm1 takes 1500 -> straitctl port set vm1 --mtu 9000, or "
+                                   "port set up0 --mtu 1500; guests' own MTU as well"));
+    details(1)["max_mtu"] = 8999; // what it would refuse is not what mends it
+    EXPECT_THAT(wrong(), HasSubstr("port vm1 takes 1500, and can take 8999 at most -> "
+                                   "straitctl port set up0 --mtu 1500; guests' own MTU as well"));
     drop("vm1", "mtu_exceeded", 12);
     EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
     EXPECT_THAT(wrong(), HasSubstr("; 12 were dropped for it"));

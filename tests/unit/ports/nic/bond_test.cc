@@ -41,15 +41,17 @@ protected:
         }
         pool_ = make_pool();
     }
-    auto make(const std::string& members, bond_mode mode = bond_mode::active_backup)
+    auto make(const std::string& members, bond_mode mode = bond_mode::active_backup,
+              std::uint32_t mtu = 1500)
     {
-        return nic::make_bond({.name = "up0", .members = split_devices(members), .mode = mode},
-                              pool_.get(), rcu_);
+        return nic::make_bond(
+            {.name = "up0", .members = split_devices(members), .mode = mode, .mtu = mtu},
+            pool_.get(), rcu_);
     }
-    std::string refusal(const std::string& members)
+    std::string refusal(const std::string& members, std::uint32_t mtu = 1500)
     {
         const std::uint16_t before = rte_eth_dev_count_avail();
-        auto made = make(members);
+        auto made = make(members, bond_mode::active_backup, mtu);
         if (made) {
             return "accepted";
         }
@@ -91,6 +93,29 @@ TEST_F(bonds, receive_and_send_by_their_members)
         EXPECT_EQ(port->why_lost(), "");
     }
     EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U) << "mbufs leaked";
+}
+
+TEST_F(bonds, have_an_mtu_that_all_of_their_members_can_have)
+{
+    run("ip link add veth0 type veth peer name veth1 && ip link set veth0 up && "
+        "ip link set veth1 up");
+    const std::string members = "net_null0,net_af_packet0,iface=veth0";
+    {
+        auto made = make(members);
+        ASSERT_TRUE(made) << made.error().message;
+        port_under_test port{std::move(made).value(), pool_.get()};
+        EXPECT_EQ(std::get<std::int64_t>(port.detail("max_mtu")), 1500);
+        const auto refused = port->set_mtu(1501);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().message,
+                  "port up0: device net_af_packet0, a member of the bond, cannot do an MTU of "
+                  "1501: it does 46 to 1500");
+        EXPECT_EQ(std::get<std::int64_t>(port.detail("mtu")), 1500);
+    }
+    EXPECT_EQ(refusal(members, 9000),
+              "port up0: device net_af_packet0, a member of the bond, cannot do an MTU of 9000: "
+              "it does 46 to 1500");
+    run("ip link del veth0");
 }
 
 TEST_F(bonds, are_refused_in_a_sentence_with_nothing_left)

@@ -512,6 +512,8 @@ TEST_F(nic, af_packet_jumbo)
         }
         const auto refused = port->set_mtu(16000);
         ASSERT_FALSE(refused);
+        const auto most = std::get<std::int64_t>(port.detail("max_mtu"));
+        EXPECT_TRUE(most >= 9000 && most < 16000) << most;
         EXPECT_THAT(refused.error().message, HasSubstr("remove the port and add it"));
         EXPECT_TRUE(port->set_mtu(4000));
         EXPECT_THAT(output_of("ip link show veth0"), HasSubstr("mtu 4000"));
