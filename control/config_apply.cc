@@ -120,6 +120,7 @@ outcome<void> config_plan::commit_lines()
             continue;
         }
         last = c.bridge;
+        (void)switch_->keep_trees();
         bridge_flows& flows = *switch_->bridges().at(c.bridge).flows;
         if (!prepared_.contains(c.bridge)) {
             auto b = prepare(flows, c.bridge);

@@ -99,6 +99,16 @@ outcome<void> drop_others(const bridge_flows& flows, bridge_flows::bundle& b,
     return {};
 }
 
+// After each line: a document may have millions of them, and neighbours in spanning tree wait for
+// none.
+void pause_after(std::size_t line, virtual_switch& sw)
+{
+    constexpr std::size_t often = 256;
+    if (line % often == 0) {
+        (void)sw.keep_trees();
+    }
+}
+
 json::array to_array(const std::vector<std::string>& all)
 {
     return json::array(all.begin(), all.end());
@@ -370,7 +380,9 @@ outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
         return failure{done.error().kind,
                        wanted_.file + ": bridge " + bridge + ": " + done.error().message};
     }
+    std::size_t line = 0;
     for (const auto& l : lines[static_cast<std::size_t>(line_kind::flows)]) {
+        pause_after(++line, *switch_);
         auto read = parse_flow(l.text, flow_command::add, names);
         if (read.has_error()) {
             return refuse(l, read.error().message);
@@ -434,10 +446,13 @@ void config_plan::note_lines(const bridge_flows& flows, const std::string& bridg
 {
     const auto differs = flows.compare(b);
     line_change change{bridge, line_kind::flows, {}, {}};
+    std::size_t line = 0;
     for (const auto& r : differs.removed) {
+        pause_after(++line, *switch_);
         change.removed.push_back(format_flow(spec_of(*r), &flows.names()));
     }
     for (const auto& r : differs.added) {
+        pause_after(++line, *switch_);
         change.added.push_back(format_flow(spec_of(*r), &flows.names()));
     }
     std::ranges::sort(change.removed);

@@ -130,7 +130,11 @@ std::string rpc::too_many(std::size_t clients)
 
 outcome<json::value> rpc::call(std::string_view method, const json::object& parameters) const
 {
-    return handlers_.find(method)->second(parameters);
+    auto done = handlers_.find(method)->second(parameters);
+    if (called_) {
+        called_();
+    }
+    return done;
 }
 
 outcome<json::value> rpc::change(const method& m, const json::object& parameters) const

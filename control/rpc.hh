@@ -78,6 +78,9 @@ public:
 
     // Whom the handler that is called answers.
     [[nodiscard]] client_id caller() const noexcept { return caller_; }
+    // Calls it after each method, be it a request's, one of a batch's or one that another calls:
+    // for what cannot wait until all of them are done.
+    void when_called(std::function<void()> then) { called_ = std::move(then); }
     // For those who keep something for a client until it is gone.
     void when_left(std::function<void(client_id)> then) { left_.push_back(std::move(then)); }
     void left(client_id who) const;
@@ -103,6 +106,7 @@ private:
     change_keeper* keeper_{nullptr};
     mutable bool changed_{false};
     mutable client_id caller_{nobody};
+    std::function<void()> called_; // empty: nobody is
     std::vector<std::function<void(client_id)>> left_;
     std::map<std::string, handler, std::less<>> handlers_;
     std::map<std::string, stream_handler, std::less<>> streams_;

@@ -317,6 +317,7 @@ service::service(virtual_switch& sw, xen_adoption& adoption, capture_list& captu
     add_event_methods();
     add_queue_methods();
     add_other_methods();
+    rpc_.when_called([this] { (void)switch_.keep_trees(); });
     if (const auto names = rpc_.missing(); !names.empty()) {
         throw std::logic_error{"no handler for method " + std::string{names.front()}};
     }

@@ -74,6 +74,7 @@ service::result service::config_compare(const object& p, bool applies)
     if (document.has_error()) {
         return document.error();
     }
+    (void)switch_.keep_trees(); // to read it may have taken long
     auto plan = config_plan::make(config_, switch_, std::move(*document));
     if (plan.has_error()) {
         return plan.error();

@@ -418,8 +418,11 @@ public:
     // BPDUs that came; true: more may be there. Rung when some come.
     [[nodiscard]] bool look_at_bpdus();
     [[nodiscard]] dataplane::doorbell& bpdu_bell() noexcept { return bpdus_->bell(); }
-    // Once a second.
+    // A second has passed.
     void look_at_trees();
+    // Both, if they are due: by a timer, and between the steps of what holds the control thread for
+    // long. When the next second is due.
+    steady_time keep_trees(steady_time now = std::chrono::steady_clock::now());
     // Has a port find out anew whether its peer speaks RSTP.
     outcome<void> check_migration(const std::string& name);
     // Gives ports, which there are, these numbers in their bridges' trees, 0: any; all at once, so
@@ -569,6 +572,7 @@ private:
     std::uint64_t version_{0};
     bool holding_back_{false};
     std::unique_ptr<snapshot> held_; // what release() will publish
+    steady_time next_tree_second_{std::chrono::steady_clock::now() + std::chrono::seconds{1}};
     bool balancing_{true};
     steady_time next_measure_{};
     std::uint64_t measured_at_{0}; // TSC; 0: never

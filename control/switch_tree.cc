@@ -381,6 +381,21 @@ void virtual_switch::look_at_trees()
     }
 }
 
+// A second that is late does not make the next one late; one that was missed, as in a machine that
+// was stopped, is not made up for: what neighbours said meanwhile has not been looked at.
+virtual_switch::steady_time virtual_switch::keep_trees(steady_time now)
+{
+    while (look_at_bpdus()) { // before anybody is missed
+    }
+    if (now >= next_tree_second_) {
+        constexpr std::chrono::seconds second{1};
+        next_tree_second_ += second;
+        next_tree_second_ = next_tree_second_ < now ? now + second : next_tree_second_;
+        look_at_trees();
+    }
+    return next_tree_second_;
+}
+
 outcome<void> virtual_switch::check_migration(const std::string& name)
 {
     const auto found = find_port(name);

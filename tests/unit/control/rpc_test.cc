@@ -67,6 +67,21 @@ TEST_F(rpc_messages, have_results)
         "a");
 }
 
+TEST_F(rpc_messages, leave_time_for_others_after_each)
+{
+    std::vector<int> seen; // how many calls there had been
+    rpc_.when_called([this, &seen] { seen.push_back(calls_); });
+    const std::string one =
+        R"({"jsonrpc":"2.0","id":1,"method":"bridge.del","params":{"name":"b"}})";
+    const std::string refused = R"({"jsonrpc":"2.0","id":2,"method":"nothing"})";
+    const auto answers = ask("[" + one + "," + refused + "," + one + "]");
+    EXPECT_EQ(answers.as_array().size(), 3U);
+    EXPECT_EQ(seen, (std::vector<int>{1, 2}));
+    EXPECT_TRUE(rpc_.call("bridge.del", json::object{{"name", "b"}}).has_value())
+        << "a step of a document";
+    EXPECT_EQ(seen.size(), 3U);
+}
+
 TEST_F(rpc_messages, without_id_are_done_and_not_answered)
 {
     EXPECT_EQ(rpc_.answer(R"({"jsonrpc":"2.0","method":"bridge.del","params":{"name":"b"}})"), "");

@@ -382,6 +382,32 @@ TEST_F(model, bpdus_come_from_their_ports_own_addresses)
     EXPECT_FALSE(source("b").is_multicast());
 }
 
+TEST_F(model, seconds_of_spanning_tree_pass_whoever_looks_and_none_is_made_up_for)
+{
+    using namespace std::chrono_literals;
+    ASSERT_TRUE(switch_.set_bridge("br0", {.tree = bridge_tree{.runs = true}}).has_value());
+    ASSERT_TRUE(add("a").has_value());
+    fakes_.links["a"] = true;
+    switch_.look_at_links();
+    const auto state = [this] { return switch_.tree_of(port("a"))->state; };
+    auto due = switch_.keep_trees({}); // none has passed yet
+    // Within one second, however often somebody looks, none passes: no bridge is there after three.
+    for (int i = 0; i < 10; ++i) {
+        EXPECT_EQ(switch_.keep_trees(due - 1ms), due);
+    }
+    EXPECT_EQ(state(), stp::state::discarding);
+    // Late, but no second is missed; then some are.
+    EXPECT_EQ(switch_.keep_trees(due + 400ms), due + 1s);
+    due += 1s;
+    EXPECT_EQ(switch_.keep_trees(due + 100s), due + 101s);
+    due += 101s;
+    EXPECT_EQ(state(), stp::state::discarding) << "only two have passed";
+    for (int i = 0; i < 4; ++i) {
+        due = switch_.keep_trees(due);
+    }
+    EXPECT_EQ(state(), stp::state::forwarding);
+}
+
 TEST_F(model, has_room_for_a_bounded_number_of_ports_and_bridges)
 {
     switch_.hold_back(); // a thousand grace periods are not what is tested
