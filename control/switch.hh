@@ -10,6 +10,7 @@
 #include "control/endpoints.hh"
 #include "control/event_log.hh"
 #include "control/failure.hh"
+#include "control/hello_repeater.hh"
 #include "control/log.hh"
 #include "control/stp/bridge.hh"
 #include "control/tap_request.hh"
@@ -245,6 +246,7 @@ public:
         port_tree tree;
         stp::port_number tree_number{0};          // 0: spanning tree does not run on it
         stp::role told_role{stp::role::disabled}; // by events
+        std::optional<stp::frame> hello{};        // what it sent last, as a designated port
         std::map<std::size_t, dataplane::worker_index> pins{}; // by queue pair
         // By queue pair, as measured last: its cycles then, and its part of its worker's time
         // before; none: not yet.
@@ -515,6 +517,10 @@ private:
     void settle_tree(bridge& b);
     void tell_of_tree(bridge& b);
     void send_bpdu(const bridge& b, stp::port_number number, const stp::bpdu& message);
+    // Any thread.
+    void hand_over(const hello_repeater::hello& frame);
+    // What is repeated if the control thread is not back in time.
+    void renew_hellos(const bridge& b);
     [[nodiscard]] port* find_tree_port(const bridge& b, stp::port_number number);
     void keep_own_macs(const bridge& b);
     void forget_own_macs(const bridge& b);
@@ -581,6 +587,7 @@ private:
     std::vector<double> other_loads_{};
     unsigned unbalanced_{0}; // measurements in a row after which a balance was worth it
     std::uint64_t queue_moves_{0};
+    hello_repeater hellos_{[this](const hello_repeater::hello& h) { hand_over(h); }}; // goes first
 };
 
 } // namespace strait::control

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include <rte_config.h>
@@ -97,9 +98,10 @@ public:
         taken_[to_index(r.at)].fetch_sub(room_of(r.length), std::memory_order_release);
     }
     [[nodiscard]] doorbell& bell() noexcept { return bell_; }
-    // The worker is still to be woken. False: there was no room.
+    // The worker is still to be woken. False: there was no room. Any thread but a worker.
     bool send(worker_index worker, const outgoing& frame) noexcept
     {
+        const std::lock_guard lock{sending_};
         ring& r = *to_send_[to_index(worker)];
         const std::size_t head = r.head.load(std::memory_order_relaxed);
         if (head - r.tail.load(std::memory_order_acquire) == most_waiting) {
@@ -125,7 +127,8 @@ private:
     std::vector<std::unique_ptr<tap_ring>> received_;
     std::array<std::atomic<std::size_t>, max_ports> taken_{}; // bytes of rings, by port
     std::vector<std::unique_ptr<ring>> to_send_;
-    doorbell bell_; // control's
+    std::mutex sending_; // of those who send
+    doorbell bell_;      // control's
 };
 
 } // namespace strait::dataplane

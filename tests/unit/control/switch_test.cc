@@ -408,6 +408,30 @@ TEST_F(model, seconds_of_spanning_tree_pass_whoever_looks_and_none_is_made_up_fo
     EXPECT_EQ(state(), stp::state::forwarding);
 }
 
+TEST_F(model, hellos_are_sent_while_the_control_thread_is_held)
+{
+    bridge_tree tree{.runs = true};
+    tree.settings.hello = 1;
+    ASSERT_TRUE(switch_.set_bridge("br0", {.tree = tree}).has_value());
+    ASSERT_TRUE(add("a").has_value());
+    fakes_.links["a"] = true;
+    switch_.look_at_links();
+    switch_.look_at_trees();
+    const auto sent = [this] { return switch_.totals(port("a")).tx_packets; };
+    ASSERT_TRUE(soon([&] { return sent() > 0; }));
+    const std::uint64_t before = sent();
+    EXPECT_TRUE(soon([&] { return sent() >= before + 3; })) << "though no second passes here";
+
+    // Without a link, which the control thread has noticed, nothing is said of it.
+    fakes_.links["a"] = false;
+    switch_.look_at_links();
+    constexpr std::chrono::milliseconds under_way{200};
+    std::this_thread::sleep_for(under_way);
+    const std::uint64_t after = sent();
+    std::this_thread::sleep_for(std::chrono::milliseconds{1500});
+    EXPECT_EQ(sent(), after);
+}
+
 TEST_F(model, has_room_for_a_bounded_number_of_ports_and_bridges)
 {
     switch_.hold_back(); // a thousand grace periods are not what is tested
