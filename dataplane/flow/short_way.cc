@@ -231,6 +231,9 @@ private:
         }
         const auto program = cache::program_of(*entry_);
         if (program.empty()) {
+            if (around_.in_counters.watcher != nullptr) { // who may copy all of the packet
+                held_.drop();
+            }
             around_.in_counters.drop(cache::reason_of(*entry_), p);
             return;
         }
