@@ -94,7 +94,9 @@ private:
 };
 
 struct switcher::seats {
-    static constexpr std::size_t most_programs = 4; // of those in all
+    // Of those in all. One more has them all go their way, and what they wait for overlaps less:
+    // flows may ask in another zone for each of their destinations.
+    static constexpr std::size_t most_programs = 16;
 
     verdicts known;
     std::size_t count{0};
