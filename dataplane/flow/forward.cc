@@ -488,6 +488,7 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
     const key_layout& layout = *layout_;
     // From a tunnel, or from the switch itself with what is about to leave in one.
     const bool inside = around.in.has_no_queues();
+    remembers_ = seats_ && !inside;
     const std::uint16_t keeps =
         around.in.tunnel ? dataplane::packet_note::tunnel : dataplane::packet_note::queue;
     candidate* end = candidates_->data();

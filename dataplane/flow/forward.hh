@@ -218,6 +218,7 @@ private:
     conntrack::tracking* tracking_{nullptr};
     conntrack::tracker* short_way_{nullptr};
     std::unique_ptr<seats> seats_; // null: nobody goes the short way
+    bool remembers_{false};        // packets like these may have seats
     key key_;                      // of one packet at a time
     std::unique_ptr<std::array<candidate, dataplane::burst::capacity>> candidates_;
     std::unique_ptr<std::array<std::uint64_t, key_words * dataplane::burst::capacity>> asked_;

@@ -106,6 +106,7 @@ std::size_t switcher::judge(std::span<packet*> packets, const surroundings& arou
     begin_at(begins, around);
     clear_copies();
     may_wait_ = false; // a place on a list cannot be kept
+    remembers_ = false;
     aside_->clear();
     passes_left_.fill(max_passes_in_all);
     key_.clear();

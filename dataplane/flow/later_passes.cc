@@ -223,7 +223,7 @@ void switcher::act(later_candidate& c, pass_stage& stage, std::size_t at, port_i
     }
     cache_.counters.hits.add(1);
     cache_.count(*found, c.p->length, around.context.now);
-    if (at == 1 && seats_) {
+    if (at == 1 && remembers_) {
         remember(c, stage, *found, around);
     }
     const auto program = cache::program_of(*found);
