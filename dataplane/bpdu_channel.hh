@@ -26,7 +26,9 @@ namespace strait::dataplane {
 
 class bpdu_channel {
 public:
-    static constexpr std::uint32_t most_bytes = 1514; // of a frame are shown
+    // Of a frame are shown: all that a bridge of this version reads. Frames are as long as their
+    // senders like, and a few long ones are not to take the room of a port's other senders.
+    static constexpr std::uint32_t most_bytes = 64;
     // What a port's frames take of all rings at most, until control has looked at them.
     static constexpr std::size_t share_bytes = std::size_t{15} << 10;
     // A worker's ring: whatever its other ports, which all are devices of DPDK's, put there, a port

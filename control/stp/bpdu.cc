@@ -93,17 +93,19 @@ void put(frame& f, std::size_t at, T value) noexcept
 
 } // namespace
 
-std::optional<bpdu> read(std::span<const std::byte> f) noexcept
+std::optional<bpdu> read(std::span<const std::byte> f, std::size_t cut_off) noexcept
 {
     if (!dataplane::may_be_bpdu(f)) {
         return std::nullopt;
     }
     // Behind it there may be padding.
     const std::size_t length = get<be16>(f, ethernet_header - 2);
-    if (length < llc_header + notification_length || length > f.size() - ethernet_header) {
+    const std::size_t there = f.size() - ethernet_header;
+    const std::size_t readable = std::min(length, there);
+    if (readable < llc_header + notification_length || length > there + cut_off) {
         return std::nullopt;
     }
-    const auto b = f.subspan(start, length - llc_header);
+    const auto b = f.subspan(start, readable - llc_header);
     const auto version = get<std::uint8_t>(b, 2);
     const auto type = get<std::uint8_t>(b, 3);
     if (get<be16>(b, 0) != 0) {

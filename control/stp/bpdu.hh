@@ -94,7 +94,9 @@ using frame = std::array<std::byte, 60>;
 
 // Nothing: it is damaged, or none that a bridge of this version understands (9.3.4). What is longer
 // than a BPDU is read without the rest, and what later versions add is left out.
-[[nodiscard]] std::optional<bpdu> read(std::span<const std::byte> frame_bytes) noexcept;
+// `cut_off`: so many bytes of the frame follow that are not here.
+[[nodiscard]] std::optional<bpdu> read(std::span<const std::byte> frame_bytes,
+                                       std::size_t cut_off = 0) noexcept;
 
 [[nodiscard]] frame write(const bpdu& b, dataplane::mac_address source) noexcept;
 

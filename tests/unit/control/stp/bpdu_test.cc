@@ -130,6 +130,8 @@ TEST(stp_bpdu, what_is_cut_off_is_refused)
         EXPECT_TRUE(read(longer));
         longer.at(12) = std::byte{1}; // more than there is
         EXPECT_FALSE(read(longer));
+        EXPECT_TRUE(read(longer, 256)); // there is, but not here
+        EXPECT_FALSE(read(std::span{longer}.first(start), 400));
     }
 }
 
