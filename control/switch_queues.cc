@@ -115,6 +115,9 @@ void virtual_switch::move_queues(const std::vector<queue_move>& moves, std::stri
         return;
     }
     publish(std::move(next), true);
+    for (const auto& [name, b] : bridges_) {
+        renew_hellos(b); // who sends them may be another worker now
+    }
     if (holding_back_) { // nobody has served them yet
         return;
     }

@@ -422,6 +422,14 @@ TEST_F(model, hellos_are_sent_while_the_control_thread_is_held)
     const std::uint64_t before = sent();
     EXPECT_TRUE(soon([&] { return sent() >= before + 3; })) << "though no second passes here";
 
+    // By the worker that has its queue now; the other does not send what is of no queue of its own.
+    ASSERT_GE(shared_engine().worker_count(), 2U);
+    const std::size_t served = dataplane::to_index(port("a").config->queues.front().worker);
+    ASSERT_TRUE(switch_.pin_queue("a", 0, served == 0 ? 1 : 0).has_value());
+    std::this_thread::sleep_for(std::chrono::milliseconds{200}); // what was under way
+    const std::uint64_t moved = sent();
+    EXPECT_TRUE(soon([&] { return sent() >= moved + 2; }));
+
     // Without a link, which the control thread has noticed, nothing is said of it.
     fakes_.links["a"] = false;
     switch_.look_at_links();
