@@ -8,6 +8,12 @@
 
 namespace strait::control {
 
+hello_repeater::hello_repeater(std::function<void(const hello&)> send)
+    : send_{std::move(send)}, thread_{[this] { run(); }}
+{
+    (void)::pthread_setname_np(thread_.native_handle(), "strait-hello");
+}
+
 hello_repeater::~hello_repeater()
 {
     {
@@ -15,9 +21,7 @@ hello_repeater::~hello_repeater()
         stops_ = true;
     }
     wake_.notify_one();
-    if (thread_.joinable()) {
-        thread_.join();
-    }
+    thread_.join();
 }
 
 void hello_repeater::renew(dataplane::bridge_index of, hellos now_on, clock::time_point now)
@@ -30,10 +34,7 @@ void hello_repeater::renew(dataplane::bridge_index of, hellos now_on, clock::tim
     const clock::time_point next = now + now_on.every / 2;
     const clock::time_point end = now + now_on.lasts;
     bridges_.insert_or_assign(of, one{std::move(now_on), next, end});
-    if (!thread_.joinable()) {
-        thread_ = std::thread{[this] { run(); }};
-        (void)::pthread_setname_np(thread_.native_handle(), "strait-hello");
-    } else if (next < wakes_at_) {
+    if (next < wakes_at_) {
         wake_.notify_one();
     }
 }

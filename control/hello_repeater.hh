@@ -33,8 +33,9 @@ public:
         clock::duration lasts; // from renew() on
     };
 
-    // Called by the thread, which does not run before there are hellos.
-    explicit hello_repeater(std::function<void(const hello&)> send) : send_{std::move(send)} {}
+    // Called by the thread, and not before there are hellos. Throws std::system_error where there is
+    // no thread to be had: at once, and not in the midst of a change.
+    explicit hello_repeater(std::function<void(const hello&)> send);
     ~hello_repeater();
     hello_repeater(const hello_repeater&) = delete;
     hello_repeater& operator=(const hello_repeater&) = delete;
@@ -58,7 +59,7 @@ private:
     std::map<dataplane::bridge_index, one> bridges_;
     clock::time_point wakes_at_{}; // by itself
     bool stops_{false};
-    std::thread thread_;
+    std::thread thread_; // begins when all else is there
 };
 
 } // namespace strait::control
