@@ -57,10 +57,19 @@ TEST_F(repeated_hellos, begin_when_they_are_not_renewed_and_come_to_an_end)
 
 TEST_F(repeated_hellos, are_not_sent_while_they_are_renewed)
 {
+    repeater_.renew(bridge_index{0}, two(20ms, 1h), clock::now());
+    ASSERT_TRUE(wait_for(1));
+    repeater_.renew(bridge_index{0}, two(20ms, 1h), clock::now() + 1h);
+    const int before = sent(); // none is under way once it has returned
+    std::this_thread::sleep_for(200ms);
+    EXPECT_EQ(sent(), before);
+}
+
+TEST_F(repeated_hellos, of_one_bridge_do_not_wait_for_anothers)
+{
     repeater_.renew(bridge_index{0}, two(1h, 2h), clock::now());
     std::this_thread::sleep_for(100ms);
     EXPECT_EQ(sent(), 0);
-    // Another bridge's need not wait for those.
     repeater_.renew(bridge_index{1}, two(20ms, 1h), clock::now());
     EXPECT_TRUE(wait_for(2));
     repeater_.renew(bridge_index{1}, {}, clock::now());

@@ -48,6 +48,15 @@ TEST_F(methods_of_the_service, show_what_was_added)
     EXPECT_EQ(ask("bridge.list").at(0).at("ports"), json::parse(R"(["a","b"])"));
 }
 
+TEST_F(methods_of_the_service, leave_time_for_spanning_tree)
+{
+    const auto due = switch_.keep_trees({}); // of no time: none is made to pass
+    std::this_thread::sleep_until(due);
+    EXPECT_EQ(switch_.keep_trees({}), due) << "by itself no second passes here";
+    ask("bridge.list");
+    EXPECT_GT(switch_.keep_trees({}), due);
+}
+
 TEST_F(methods_of_the_service, answer_with_what_the_table_promises)
 {
     add_two_ports();
