@@ -342,7 +342,9 @@ mtu_range mtus_of(std::uint16_t port_id) noexcept
     constexpr std::uint32_t overhead = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
     const std::uint32_t in_frames = std::max(info.max_rx_pktlen, overhead) - overhead;
     const std::uint32_t most = by_frames ? in_frames : info.max_mtu;
-    return {info.min_mtu, std::min<std::uint32_t>(most, dataplane::max_mtu)};
+    // No port has one that is out of the switch's own range, whatever its driver says.
+    return {std::max<std::uint32_t>(info.min_mtu, dataplane::min_mtu),
+            std::min<std::uint32_t>(most, dataplane::max_mtu)};
 }
 
 ports::result<void> check_mtu(const std::string& whose, std::uint16_t port_id, std::uint32_t mtu)

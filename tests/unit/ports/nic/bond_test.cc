@@ -109,12 +109,12 @@ TEST_F(bonds, have_an_mtu_that_all_of_their_members_can_have)
         ASSERT_FALSE(refused);
         EXPECT_EQ(refused.error().message,
                   "port up0: device net_af_packet0, a member of the bond, cannot do an MTU of "
-                  "1501: it does 46 to 1500");
+                  "1501: it does 68 to 1500");
         EXPECT_EQ(std::get<std::int64_t>(port.detail("mtu")), 1500);
     }
     EXPECT_EQ(refusal(members, 9000),
               "port up0: device net_af_packet0, a member of the bond, cannot do an MTU of 9000: "
-              "it does 46 to 1500");
+              "it does 68 to 1500");
     run("ip link del veth0");
 }
 
