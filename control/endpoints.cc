@@ -141,7 +141,9 @@ dataplane::mac_address mac_of_bridge(const std::string& name)
 {
     std::string machine;
     std::ifstream{"/etc/machine-id"} >> machine;
-    if (machine.empty()) { // as in some containers, which all would have the same then
+    // As in some containers, and in an image whose first start is still to come (machine-id(5)),
+    // which all would have the same then.
+    if (machine.empty() || machine == "uninitialized") {
         std::array<char, 256> host{};
         ::gethostname(host.data(), host.size() - 1);
         machine = host.data();
