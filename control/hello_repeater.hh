@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Hellos of spanning tree while the control thread, which sends them, is held by one long step:
-// what it sent last is sent again, on a thread of its own, before neighbours miss the bridge. Not
+// what it would say is said again, on a thread of its own, before neighbours miss the bridge. Not
 // for ever: a control thread that is never seen again is gone. What hellos say is the switch's
 // business.
 #pragma once

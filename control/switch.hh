@@ -246,7 +246,6 @@ public:
         port_tree tree;
         stp::port_number tree_number{0};          // 0: spanning tree does not run on it
         stp::role told_role{stp::role::disabled}; // by events
-        std::optional<stp::frame> hello{};        // what it sent last, as a designated port
         std::map<std::size_t, dataplane::worker_index> pins{}; // by queue pair
         // By queue pair, as measured last: its cycles then, and its part of its worker's time
         // before; none: not yet.
@@ -517,6 +516,8 @@ private:
     void settle_tree(bridge& b);
     void tell_of_tree(bridge& b);
     void send_bpdu(const bridge& b, stp::port_number number, const stp::bpdu& message);
+    [[nodiscard]] hello_repeater::hello frame_of(const bridge& b, const port& p,
+                                                 const stp::bpdu& message) const;
     // Any thread.
     void hand_over(const hello_repeater::hello& frame);
     // What is repeated if the control thread is not back in time.

@@ -118,7 +118,6 @@ void virtual_switch::start_or_stop_tree(bridge& b, const bridge_tree& to)
         if (p.request.bridge == b.name) {
             if (!to.runs) {
                 p.tree_number = 0;
-                p.hello.reset();
             }
             look_at_tree_port(b, p);
         }
@@ -169,7 +168,6 @@ void virtual_switch::leave_tree(bridge& b, port& p) const
         b.config->macs->flush_port(p.config->index);
         p.tree_number = 0;
         p.told_role = stp::role::disabled;
-        p.hello.reset();
     }
 }
 
@@ -185,7 +183,6 @@ void virtual_switch::look_at_tree_port(bridge& b, port& p)
         if (other != nullptr) {
             b.tree->remove_port(number);
             other->tree_number = 0;
-            other->hello.reset();
         }
         p.tree_number = number;
         b.tree->add_port(number, p.tree.settings);
@@ -291,22 +288,19 @@ dataplane::mac_address virtual_switch::bpdu_source(const bridge& b, const port& 
 
 void virtual_switch::send_bpdu(const bridge& b, stp::port_number number, const stp::bpdu& message)
 {
-    port* const p = find_tree_port(b, number);
-    if (p == nullptr || p->config->queues.empty()) {
-        return;
+    const port* const p = find_tree_port(b, number);
+    if (p != nullptr && !p->config->queues.empty()) {
+        hand_over(frame_of(b, *p, message));
     }
-    const dataplane::mac_address source = bpdu_source(b, *p);
-    hand_over({.worker = p->config->queues.front().worker,
-               .frame = {.incarnation = p->config->incarnation,
-                         .port = p->config->index,
-                         .bytes = stp::write(message, source)}});
-    // A change is told of for a time, and not by who does not see that time pass.
-    stp::bpdu again = message;
-    again.topology_changes = again.acknowledges = false;
-    const bool is_hello =
-        message.is == stp::bpdu::kind::configuration ||
-        (message.is == stp::bpdu::kind::rapid && message.sent_by == stp::role::designated);
-    p->hello = is_hello ? std::optional{stp::write(again, source)} : std::nullopt;
+}
+
+hello_repeater::hello virtual_switch::frame_of(const bridge& b, const port& p,
+                                               const stp::bpdu& message) const
+{
+    return {.worker = p.config->queues.front().worker,
+            .frame = {.incarnation = p.config->incarnation,
+                      .port = p.config->index,
+                      .bytes = stp::write(message, bpdu_source(b, p))}};
 }
 
 void virtual_switch::hand_over(const hello_repeater::hello& frame)
@@ -323,13 +317,11 @@ void virtual_switch::renew_hellos(const bridge& b)
                                .every = std::chrono::seconds{s.hello},
                                .lasts = std::chrono::seconds{s.max_age}};
     for (const auto& [name, p] : ports_) {
-        if (b.tree && p.request.bridge == b.name && p.tree_number != 0 && p.hello &&
-            !p.config->queues.empty() &&
-            b.tree->view(p.tree_number).role == stp::role::designated) {
-            out.all.push_back({.worker = p.config->queues.front().worker,
-                               .frame = {.incarnation = p.config->incarnation,
-                                         .port = p.config->index,
-                                         .bytes = *p.hello}});
+        if (b.tree && p.request.bridge == b.name && p.tree_number != 0 &&
+            !p.config->queues.empty()) {
+            if (const auto hello = b.tree->hello(p.tree_number)) {
+                out.all.push_back(frame_of(b, p, *hello));
+            }
         }
     }
     hellos_.renew(b.index, std::move(out), std::chrono::steady_clock::now());

@@ -1037,13 +1037,10 @@ bool bridge::step_transmit(port& p)
         return false;
     }
     p.new_information = false;
-    if (p.sends_rapid) {
-        send_rapid(p);
-    } else if (p.is(role::designated)) {
-        send_configuration(p);
-    } else {
-        send_notification(p);
-    }
+    const bpdu notification{.is = bpdu::kind::topology_change};
+    messages_.emplace_back(p.number, p.sends_rapid            ? rapid(p)
+                                     : p.is(role::designated) ? configuration(p)
+                                                              : notification);
     ++p.sent_lately;
     ++p.sent;
     p.acknowledge = p.acknowledge && !p.sends_rapid && !p.is(role::designated);
@@ -1051,31 +1048,40 @@ bool bridge::step_transmit(port& p)
     return true;
 }
 
-void bridge::send_configuration(port& p)
+bpdu bridge::configuration(const port& p) noexcept
 {
-    messages_.emplace_back(p.number, bpdu{.is = bpdu::kind::configuration,
-                                          .topology_changes = p.change_while != 0,
-                                          .acknowledges = p.acknowledge,
-                                          .priority = p.designated,
-                                          .timers = p.designated_times});
+    return {.is = bpdu::kind::configuration,
+            .topology_changes = p.change_while != 0,
+            .acknowledges = p.acknowledge,
+            .priority = p.designated,
+            .timers = p.designated_times};
 }
 
-void bridge::send_notification(port& p)
+bpdu bridge::rapid(const port& p) noexcept
 {
-    messages_.emplace_back(p.number, bpdu{.is = bpdu::kind::topology_change});
+    return {.is = bpdu::kind::rapid,
+            .topology_changes = p.change_while != 0,
+            .proposes = p.proposing,
+            .agrees = p.agree,
+            .learns = p.learning,
+            .forwards = p.forwarding,
+            .sent_by = p.role,
+            .priority = p.designated,
+            .timers = p.designated_times};
 }
 
-void bridge::send_rapid(port& p)
+std::optional<bpdu> bridge::hello(port_number number) const
 {
-    messages_.emplace_back(p.number, bpdu{.is = bpdu::kind::rapid,
-                                          .topology_changes = p.change_while != 0,
-                                          .proposes = p.proposing,
-                                          .agrees = p.agree,
-                                          .learns = p.learning,
-                                          .forwards = p.forwarding,
-                                          .sent_by = p.role,
-                                          .priority = p.designated,
-                                          .timers = p.designated_times});
+    const auto found = ports_.find(number);
+    if (found == ports_.end() || !found->second->enabled ||
+        !found->second->is(role::designated)) {
+        return std::nullopt;
+    }
+    const port& p = *found->second;
+    bpdu b = p.sends_rapid ? rapid(p) : configuration(p);
+    b.topology_changes = b.topology_changes && !p.sends_rapid;
+    b.acknowledges = false;
+    return b;
 }
 
 } // namespace strait::stp

@@ -131,6 +131,11 @@ public:
     // Ports at which topology changes were found (true) or heard of (false).
     [[nodiscard]] std::vector<std::pair<port_number, bool>> take_changes();
 
+    // What a designated port says each hello time, as things are now; nothing: it is none. That the
+    // topology changes is left to who sees its time pass, but to peers with STP alone, which go by
+    // the last that they heard of it.
+    [[nodiscard]] std::optional<bpdu> hello(port_number number) const;
+
     [[nodiscard]] stp::state state_of(port_number number) const noexcept;
     [[nodiscard]] port_view view(port_number number) const;
     [[nodiscard]] bridge_view view() const;
@@ -169,9 +174,8 @@ private:
     void begin_change(port& p) noexcept;
     void note_change(port& p, bool found);
     [[nodiscard]] static std::uint16_t forward_delay(const port& p) noexcept;
-    void send_configuration(port& p);
-    void send_notification(port& p);
-    void send_rapid(port& p);
+    [[nodiscard]] static bpdu configuration(const port& p) noexcept;
+    [[nodiscard]] static bpdu rapid(const port& p) noexcept;
 
     bridge_settings settings_;
     dataplane::mac_address address_;
