@@ -38,6 +38,7 @@ namespace {
 
 using control::log;
 using control::log_level;
+using control::log_limited;
 using ports::error;
 using ports::result;
 namespace asio = boost::asio;
@@ -204,6 +205,11 @@ private:
         }
     }
 
+    [[nodiscard]] static std::string what_reset(const guest_end& e)
+    {
+        return "the guest has reset itself" + (e.detail.empty() ? "" : " " + e.detail);
+    }
+
     // Nothing: the guest begins anew.
     [[nodiscard]] std::optional<exit_status> judge(const guest_end& e) const
     {
@@ -214,11 +220,11 @@ private:
             if (asked_to_end_) { // it switches itself off by a reset
                 return exit_status::powered_off;
             }
-            if (config_.reboot) {
+            if (config_.reboot) { // and as often as it likes
+                log_limited(log_level::info, "vm", what_reset(e) + " and begins anew");
                 return std::nullopt;
             }
-            log(log_level::info, "vm",
-                "the guest has reset itself" + (e.detail.empty() ? "" : " " + e.detail));
+            log(log_level::info, "vm", what_reset(e));
             return exit_status::reset;
         case guest_end::kind::stopped:
             return exit_status::killed;

@@ -171,15 +171,17 @@ def test_a_log_that_is_bounded_begins_anew(lab, tmp_path):
     assert last.endswith("the guest has reset itself")
 
 
-@pytest.mark.parametrize("end", ["reset", "triple", "panic"])
+@pytest.mark.parametrize("end, how", [
+    ("reset", ""), ("triple", " by a triple fault"), ("panic", "")])
 @images
-def test_begins_anew(lab, end, linux):
+def test_begins_anew(lab, end, how, linux):
     guest = lab.bare_guest(f"hello smp end={end}", cpus=2, reboot=True, linux=linux)
     guest.wait_told("smp", "2", times=4)
     assert guest.process.running
     guest.vm("stop", force=True)
     assert guest.wait() == 4
     assert set(guest.told("acpi")) == {"ok"} and set(guest.told("smp")) == {"2"}
+    assert f"info vm: the guest has reset itself{how} and begins anew" in guest.log()
 
 
 def elf(code):
