@@ -339,8 +339,10 @@ outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
     const auto refuse = [this](const config_document::line& l, const std::string& why) {
         return failure{failure_kind::invalid, wanted_.where(l.place) + why};
     };
+    std::size_t line = 0;
     std::set<std::uint32_t> meters;
     for (const auto& l : lines[static_cast<std::size_t>(line_kind::meters)]) {
+        pause_after(++line, *switch_);
         auto read = parse_meter(l.text, meter_command::add);
         if (read.has_error()) {
             return refuse(l, read.error().message);
@@ -359,6 +361,7 @@ outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
     }
     std::set<std::uint32_t> groups;
     for (const auto& l : lines[static_cast<std::size_t>(line_kind::groups)]) {
+        pause_after(++line, *switch_);
         auto read = parse_group(l.text, group_command::add_or_modify, names);
         if (read.has_error()) {
             return refuse(l, read.error().message);
@@ -380,7 +383,6 @@ outcome<bridge_flows::bundle> config_plan::prepare(const bridge_flows& flows,
         return failure{done.error().kind,
                        wanted_.file + ": bridge " + bridge + ": " + done.error().message};
     }
-    std::size_t line = 0;
     for (const auto& l : lines[static_cast<std::size_t>(line_kind::flows)]) {
         pause_after(++line, *switch_);
         auto read = parse_flow(l.text, flow_command::add, names);
