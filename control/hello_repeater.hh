@@ -33,8 +33,8 @@ public:
         clock::duration lasts; // from renew() on
     };
 
-    // Called by the thread, and not before there are hellos. Throws std::system_error where there is
-    // no thread to be had: at once, and not in the midst of a change.
+    // Called by the thread, and not before there are hellos. Throws std::system_error where there
+    // is no thread to be had: at once, and not in the midst of a change.
     explicit hello_repeater(std::function<void(const hello&)> send);
     ~hello_repeater();
     hello_repeater(const hello_repeater&) = delete;

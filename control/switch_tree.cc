@@ -385,8 +385,7 @@ bool virtual_switch::look_at_bpdus()
                 bridge& b = bridges_.at(p.request.bridge);
                 const std::uint32_t cut_off =
                     r->captured < dataplane::bpdu_channel::most_bytes ? 0 : r->length - r->captured;
-                if (const auto message =
-                        stp::read(dataplane::tap_ring::bytes_of(*r), cut_off)) {
+                if (const auto message = stp::read(dataplane::tap_ring::bytes_of(*r), cut_off)) {
                     b.tree->receive(p.tree_number, *message);
                 } else {
                     b.tree->count_refused(p.tree_number);

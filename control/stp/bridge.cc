@@ -1073,8 +1073,7 @@ bpdu bridge::rapid(const port& p) noexcept
 std::optional<bpdu> bridge::hello(port_number number) const
 {
     const auto found = ports_.find(number);
-    if (found == ports_.end() || !found->second->enabled ||
-        !found->second->is(role::designated)) {
+    if (found == ports_.end() || !found->second->enabled || !found->second->is(role::designated)) {
         return std::nullopt;
     }
     const port& p = *found->second;
