@@ -357,11 +357,16 @@ ports::result<void> check_mtu(const std::string& whose, std::uint16_t port_id, s
     return {};
 }
 
-std::string to_text(const rte_ether_addr& address)
+dataplane::mac_address to_mac(const rte_ether_addr& address) noexcept
 {
     std::uint64_t value = 0;
     std::copy_n(address.addr_bytes, 6, reinterpret_cast<std::uint8_t*>(&value));
-    return dataplane::mac_address{value}.to_string();
+    return dataplane::mac_address{value};
+}
+
+std::string to_text(const rte_ether_addr& address)
+{
+    return to_mac(address).to_string();
 }
 
 device::device(std::string name, bool is_virtual, std::uint16_t port_id)

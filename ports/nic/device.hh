@@ -3,6 +3,7 @@
 // number, and errors a person can act on. How it is configured and polled is nic.cc's.
 #pragma once
 
+#include "dataplane/types.hh"
 #include "ports/error.hh"
 
 #include <atomic>
@@ -89,6 +90,7 @@ struct mtu_range {
 [[nodiscard]] ports::result<void> check_mtu(const std::string& whose, std::uint16_t port_id,
                                             std::uint32_t mtu);
 
+[[nodiscard]] dataplane::mac_address to_mac(const rte_ether_addr& address) noexcept;
 // "02:00:00:00:00:01".
 [[nodiscard]] std::string to_text(const rte_ether_addr& address);
 

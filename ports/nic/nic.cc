@@ -21,7 +21,6 @@
 #include <rte_mempool.h>
 
 #include <algorithm>
-#include <cstring>
 #include <fstream>
 #include <numeric>
 
@@ -550,11 +549,7 @@ std::optional<std::uint32_t> nic_port::link_mbps() const noexcept
 dataplane::mac_address nic_port::mac() const noexcept
 {
     rte_ether_addr address{};
-    std::uint64_t value = 0;
-    if (rte_eth_macaddr_get(id(), &address) == 0) {
-        std::memcpy(&value, &address.addr_bytes, sizeof address.addr_bytes);
-    }
-    return dataplane::mac_address{value};
+    return rte_eth_macaddr_get(id(), &address) == 0 ? to_mac(address) : dataplane::mac_address{};
 }
 
 ports::result<void> nic_port::make_queues(std::uint16_t queues,
