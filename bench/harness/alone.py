@@ -2,13 +2,12 @@
 # What is measured of Strait without a peer: its start with many ports, its memory beside the packet
 # pool, and what a port that comes or goes costs the others.
 
-import socket
 import statistics
 import time
 
 from . import ceiling_runs, connection_runs, flow_runs, restart_runs
 from .generators import StraitGenerator
-from .machine import BenchError, Child, memory_of, settle, wait_until
+from .machine import BenchError, Child, listens, memory_of, settle, wait_until
 from .peers import Strait
 
 MANY_PORTS = 64
@@ -25,15 +24,6 @@ def _configuration(strait):
     file = strait.folder.path / "config"
     file.write_text("\n".join(lines) + "\n")
     return file
-
-
-def _answers(path):
-    with socket.socket(socket.AF_UNIX) as one:
-        try:
-            one.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def start(settings, **_):
@@ -54,7 +44,7 @@ def start(settings, **_):
                 return sockets[-1].is_socket()
 
             wait_until(served, 30, f"the socket of port {MANY_PORTS}")
-            wait_until(lambda: all(map(_answers, sockets)), 10, "answers of all sockets")
+            wait_until(lambda: all(map(listens, sockets)), 10, "answers of all sockets")
             seconds.append(time.monotonic() - begun)
             ports = strait.ctl_json("port", "list")
             if len(ports) != MANY_PORTS:

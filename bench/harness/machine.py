@@ -12,6 +12,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -190,6 +191,12 @@ def wait_until(condition, timeout, what):
         if time.monotonic() > end:
             raise BenchError(f"{what} did not happen within {timeout} s")
         time.sleep(0.005)
+
+
+def listens(path):
+    """Whether somebody takes connections at this UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(path)) == 0
 
 
 def settle():
