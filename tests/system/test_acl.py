@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import lab as parts
-from test_stateful import INSIDE, OUTSIDE, SIZE, Hosts, pings, stream
+from test_stateful import INSIDE, OUTSIDE, SIZE, Hosts, pings, refuses, stream
 
 INSIDE6, OUTSIDE6 = "fd00::1", "fd00::2"
 
@@ -100,12 +100,12 @@ def test_who_is_outside_may_ask_what_a_rule_allows(hosts):
     give(hosts, "to allow tcp,tp_dst=80")
     assert stream(hosts.inside, hosts.outside, INSIDE, 80) == (SIZE, OUTSIDE)
     before = dropped(hosts, "acl_to_denied")
-    assert stream(hosts.inside, hosts.outside, INSIDE, 81) is None
+    assert refuses(hosts.inside, hosts.outside, INSIDE, 81)
     assert not pings(hosts.outside, INSIDE, 1)
     assert dropped(hosts, "acl_to_denied") > before
     before = dropped(hosts, "acl_from_denied")
     assert not pings(hosts.inside, OUTSIDE, 1)
-    assert stream(hosts.outside, hosts.inside, OUTSIDE, 82) is None
+    assert refuses(hosts.outside, hosts.inside, OUTSIDE, 82)
     assert dropped(hosts, "acl_from_denied") > before
     give(hosts, "to allow tcp,tp_dst=80\nto allow icmp,icmp_type=8")
     assert pings(hosts.outside, INSIDE)
@@ -158,7 +158,7 @@ def test_a_rule_that_goes_cuts_its_connection(hosts):
 def test_what_is_inside_may_ask_and_is_answered(hosts):
     give(hosts, f"from allow tcp,nw_dst={OUTSIDE},tp_dst=1000-6000\nfrom allow icmp")
     assert stream(hosts.outside, hosts.inside, OUTSIDE, 5000) == (SIZE, INSIDE)
-    assert stream(hosts.outside, hosts.inside, OUTSIDE, 6001) is None
+    assert refuses(hosts.outside, hosts.inside, OUTSIDE, 6001)
     assert pings(hosts.inside, OUTSIDE)
     assert not pings(hosts.outside, INSIDE, 1)
 

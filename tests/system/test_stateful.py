@@ -57,12 +57,15 @@ def hosts(module_lab, tmp_path_factory, request):
 
 
 def pings(host, address, count=3):
-    return host.run(f"busybox ping -c {count} -W 1 {address} > /dev/null 2>&1")[0] == 0
+    """Whether an answer comes. One request is for where none is to come: it is waited for less."""
+    patience = 1 if count == 1 else 3
+    return host.run(
+        f"busybox ping -c {count} -i 0.2 -W {patience} {address} > /dev/null 2>&1")[0] == 0
 
 
-def stream(server, client, address, port=5999, dialled=None):
+def stream(server, client, address, port=5999, dialled=None, patience=3):
     """How many bytes of a TCP stream arrive, and from whom it comes. A port that is translated is
-    not the one that is dialled."""
+    not the one that is dialled. patience is what the client has until it is connected."""
     script = (
         "import socket\n"
         f"s = socket.create_server(('0.0.0.0', {port}))\n"
@@ -77,12 +80,17 @@ def stream(server, client, address, port=5999, dialled=None):
         assert child.stdout.readline() == "ready\n"
         connected = client.run(
             "/usr/bin/python3 -c \"import socket; "
-            f"s = socket.create_connection(('{address}', {dialled or port}), 3); "
+            f"s = socket.create_connection(('{address}', {dialled or port}), {patience}); "
             f"s.settimeout(15); s.sendall(bytes({SIZE}))\"")[0] == 0
         if not connected:
             child.kill()  # nobody comes any more
         words = child.stdout.readline().split()
     return (int(words[0]), words[1]) if words else None
+
+
+def refuses(server, client, address, port):
+    """Whether no connection comes about: of its SYN and another one a second later, none passes."""
+    return stream(server, client, address, port, patience=1.5) is None
 
 
 STATEFUL = (
@@ -99,7 +107,7 @@ def test_who_is_inside_may_begin_and_nobody_else(hosts):
     assert pings(hosts.inside, OUTSIDE)
     assert not pings(hosts.outside, INSIDE, 1)
     assert stream(hosts.outside, hosts.inside, OUTSIDE) == (SIZE, INSIDE)
-    assert stream(hosts.inside, hosts.outside, INSIDE, 5998) is None
+    assert refuses(hosts.inside, hosts.outside, INSIDE, 5998)
     listed = hosts.ctl("ct", "list", "tcp")["connections"]
     assert [c["original"]["destination_port"] for c in listed] == [5999]
     assert listed[0]["replied"] and listed[0]["assured"]
@@ -289,13 +297,30 @@ def test_fragments_without_a_first_one_are_dropped_in_the_end(hosts):
 
 
 def test_connections_end_while_nothing_comes(lab, tmp_path):
+    server = (
+        "import socket\n"
+        "s = socket.create_server(('0.0.0.0', 5999))\n"
+        "s.settimeout(10)\n"
+        "print('ready', flush=True)\n"
+        "c, _ = s.accept()\n"
+        "c.settimeout(10)\n"
+        "try: c.recv(1)\n"
+        "except ConnectionResetError: print('reset', flush=True)\n")
     hosts = Hosts(lab, tmp_path, "0")
     try:
         hosts.load(*STATEFUL)
-        assert pings(hosts.inside, OUTSIDE)
+        with subprocess.Popen(["ip", "netns", "exec", hosts.outside.name, "/usr/bin/python3", "-c",
+                               server], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout.readline() == "ready\n"
+            hosts.inside.sh(
+                "/usr/bin/python3 -c \"import socket, struct; "
+                f"s = socket.create_connection(('{OUTSIDE}', 5999), 10); "
+                "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); "
+                "s.close()\"")
+            assert child.stdout.readline() == "reset\n"
         assert hosts.ctl("ct", "stats")["connections"] == 1
-        # Those of ICMP are over after 30 s. Nothing wakes the worker but time.
-        time.sleep(33)
+        # Those that were reset are over after 10 s. Nothing wakes the worker but time.
+        time.sleep(13)
         assert hosts.ctl("ct", "stats")["connections"] == 0
     finally:
         hosts.close()
