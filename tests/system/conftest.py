@@ -133,15 +133,30 @@ def module_lab():
 
 
 # These keep more than one CPU busy (emulated machines of several, benchmarks, which are pinned), or
-# look at how busy one is. Beside others they would miss their time limits.
-_BUSY = ("kvm/", "vmm/", "xen/", "test_pci.", "test_bench", "test_generator.", "test_queues.")
+# look at how busy one is. Beside others they would miss their time limits. Where a command line is
+# refused, nothing is begun. Of files that are not named here single tests are marked.
+_BUSY = ("kvm/", "vmm/", "xen/", "test_pci.", "test_bench.", "test_generator.", "test_queues.")
+_REFUSALS = "test_says_what_is_wrong"
+
+# What takes longest comes first, so that of several processes none has much to do when the others
+# are done; the rest, half a minute each and less, in the order of names.
+_LONGEST = ("test_guests.", "flows/", "test_shaping.", "test_cli.", "test_configuration.",
+            "test_restart.", "test_capture.", "test_acl.", "test_spanning_tree.", "test_l2_policy.",
+            "test_service.", "test_tunnels.", "test_stateful.", "test_l2.", "test_geneve_options.",
+            "test_events.")
+
+
+def _place(item):
+    return next((place for place, name in enumerate(_LONGEST) if item.nodeid.startswith(name)),
+                len(_LONGEST))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.nodeid.startswith(_BUSY):
+        if item.nodeid.startswith(_BUSY) and item.originalname != _REFUSALS:
             item.add_marker("busy")
+    items.sort(key=_place)
 
 
 @pytest.hookimpl(optionalhook=True)

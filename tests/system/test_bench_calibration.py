@@ -476,6 +476,7 @@ def with_program(tmp_path, script):
     return environment(STRAIT_BIN=str(folder))
 
 
+@pytest.mark.busy
 def test_a_run_with_calibrations(tmp_path):
     """This host's and another's: in the result, the table, the page and Markdown."""
     if not (parts.binaries() / "strait-micro").exists():
@@ -551,6 +552,7 @@ def test_stopped_while_it_calibrates(tmp_path, number):
     assert results.read(tmp_path / "a.json")["reason"] == f"it was stopped by {number.name}"
 
 
+@pytest.mark.busy
 def test_costs_are_kept_before_anything_else_is_measured(tmp_path):
     own = written(tmp_path, "own.json", calibrated(kvm=KVM))
     file = tmp_path / "a.json"

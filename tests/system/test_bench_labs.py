@@ -179,6 +179,7 @@ def test_it_needs_the_source_tree(tmp_path):
                            "are its tests/system/lab\n")
 
 
+@pytest.mark.busy
 @pytest.mark.soak
 def test_real_guests_of_both(tmp_path):
     for program in ("qemu-system-x86_64", "qperf", "ethtool"):
