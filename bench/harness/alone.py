@@ -99,7 +99,7 @@ def memory(settings, **_):
 RECEIVER = {"receiver_full", "receiver_not_connected"}
 
 
-def churn(settings, rate, report=print):
+def churn(settings, rate, report=print, **_):
     """Frames lost between two ports while a third is added and removed again and again, at half
     of the rate they can do, beside the same run without the changes."""
     runs = {"quiet": [], "churn": []}

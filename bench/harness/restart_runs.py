@@ -10,7 +10,6 @@ from .generators import StraitGenerator
 from .machine import BenchError, settle
 from .peers import XEN, Strait
 
-ROUNDS = 3
 SECONDS = 4.0
 BEFORE = 0.75  # of these
 RATE = 0.2  # Mpps, both directions: a ring holds 2.5 ms of it
@@ -42,11 +41,11 @@ def _restart(settings, number):
             **{key: result["sequence"][key] for key in ("lost", "duplicated", "reordered")}}
 
 
-def restart(settings, report=print, **_):
+def restart(settings, rounds, report=print, **_):
     """Milliseconds in which nothing arrives at two Xen guests whose switch is killed and started
     again under load, and the frames that are lost; beside a switch that is ended by SIGTERM."""
     runs = {how: [] for how in SIGNALS}
-    for _round in range(ROUNDS):
+    for _round in range(rounds):
         for how, number in SIGNALS.items():
             runs[how].append(_restart(settings, number))
             report(f"  {how}: {runs[how][-1]}")

@@ -220,7 +220,8 @@ class Runner:
         try:
             if name == "churn":
                 rate = self._plain_rate(Strait.name) / 2
-            return alone.RUNNERS[name](self.settings, rate=rate, report=report)
+            return alone.RUNNERS[name](self.settings, rate=rate, report=report,
+                                       rounds=self.asked.rounds)
         except BenchError as error:
             self.progress.say(f"{name} failed: {error}")
             return {"error": str(error)}
