@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 import lab as parts
-from test_bench import PROGRAM, SHORT, _two_cpus, bench, descendants, environment
+from test_bench import PROGRAM, SHORT, _two_cpus, bench, descendants, environment, of_few
 from test_bench_arithmetic import document
 
 # pylint: disable=wrong-import-order
@@ -485,7 +485,8 @@ def test_a_run_with_calibrations(tmp_path):
     other = written(tmp_path, "xen.json", calibrated(xen=XEN))
     env = with_program(tmp_path, f"[ \"$*\" = '--cpu 1 --other-cpu 0 --rounds 1' ] && cat {own}")
     done = bench("hypervisors", *SHORT, "--size", "64", "--calibrate", "--calibration", other,
-                 "--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md", env=env)
+                 "--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md", env=env,
+                 program=of_few(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "Xen was not calibrated: this is no Xen domain" in done.stderr
     result = json.loads((tmp_path / "a.json").read_text())
