@@ -3,6 +3,8 @@
 // by one worker and by two, and front ends that name rings which are not there.
 #include "lab.hh"
 
+#include "tests/soak.hh"
+
 #include <algorithm>
 #include <map>
 #include <random>
@@ -186,7 +188,8 @@ TEST_P(multiqueue, pairs_come_and_go_under_traffic)
             ++at_b;
         }
     };
-    for (unsigned round = 0; round < 60; ++round) {
+    const auto rounds = strait::test::short_or_soak(25U, 60U);
+    for (unsigned round = 0; round < rounds; ++round) {
         for (unsigned n = 0; n < 40; ++n) {
             const unsigned flow = 100 + static_cast<unsigned>(random() % 64);
             to_a += b.transmit(make_frame(1, flow, 100, 3), true, flow % pairs) ? 1U : 0U;
