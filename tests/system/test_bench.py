@@ -106,12 +106,12 @@ ALONE = {"strait"}  # where of a peer nothing would be looked at that v2v does n
 
 @pytest.mark.parametrize("scenario, peers", [
     ("v2v", USUAL), ("x2x", ALONE), ("x2v", ALONE),
-    ("p2p", USUAL), ("p2v", USUAL),
+    ("p2p", USUAL), ("p2v", {"strait", "bridge"}),
     ("v2v-ooo", ALONE), ("v2v-packed", ALONE), ("v2v-packed-ooo", ALONE), ("v2v-one-way", ALONE),
     ("v2v-plain", ALONE), ("v2v-macs", ALONE), ("v2v-latency", ALONE), ("v2v-sequence", ALONE),
     ("v2v-idle", ALONE),
-    ("v2v-half-cpu", USUAL - {"bridge"}), ("v2v-flowgen", {"strait", "testpmd"}),
-    ("v2v-rules-1k", USUAL - {"bridge"}), ("v2v-rules-1k-5tuple-zipf", ALONE),
+    ("v2v-half-cpu", {"strait", "testpmd"}), ("v2v-flowgen", {"strait", "testpmd"}),
+    ("v2v-rules-1k", {"strait", "testpmd"}), ("v2v-rules-1k-5tuple-zipf", ALONE),
     ("v2v-acl", ALONE), ("v2v-new-flows-few", ALONE),
     ("loopback-1", ALONE), ("loopback-3", ALONE),
     ("v2v-conntrack-1k", ALONE), ("v2v-nat-1k", ALONE), ("v2v-vxlan", ALONE),
