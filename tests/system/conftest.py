@@ -135,7 +135,7 @@ def module_lab():
 # These keep more than one CPU busy (emulated machines of several, benchmarks, which are pinned), or
 # look at how busy one is. Beside others they would miss their time limits. Where a command line is
 # refused, nothing is begun. Of files that are not named here single tests are marked.
-_BUSY = ("kvm/", "vmm/", "xen/", "test_pci.", "test_bench.", "test_generator.", "test_queues.")
+_BUSY = ("kvm/", "vmm/", "xen/", "test_pci.", "test_bench.", "test_generator.")
 _REFUSALS = "test_says_what_is_wrong"
 
 # What takes longest comes first, so that of several processes none has much to do when the others

@@ -135,6 +135,7 @@ def test_a_pin_to_a_worker_that_is_gone_waits_or_ends(lab, tmp_path):
     assert not after.ctl("queue unpin a 0")["removed"]
 
 
+@pytest.mark.busy
 def test_balanced_by_itself(lab, generate):
     """Two guests that keep one worker busy, and another worker with nothing to do. The generator
     has the other CPU."""
