@@ -31,14 +31,15 @@ class _Daemon:
 
 
 class _Side:
-    """A bridge br0 whose ports have these numbers; subclasses have _device(number)."""
+    """A bridge br0 whose ports are taps in a namespace and have these numbers."""
 
-    def __init__(self, switch, numbers):
-        self.switch = switch
+    def __init__(self, lab, numbers=(1, 2, 3, 4, 5)):
+        self.netns = lab.netns()
+        self.switch = switch = lab.switch(workers="0", netns=self.netns)
         self.names = {number: f"p{number}" for number in numbers}
         switch.ctl("bridge add br0")
-        for number, name in self.names.items():
-            switch.add_nic(name, self._device(number))
+        for name in self.names.values():
+            switch.add_nic(name, f"net_tap_{name},iface={name}")
         listed = {port["name"]: port["number"] for port in switch.ctl("port list")}
         if listed != {name: number for number, name in self.names.items()}:
             raise parts.LabError(f"ports are numbered {listed}")
@@ -59,14 +60,7 @@ class _Side:
 
 
 class Traced(_Side):
-    """Its ports lead nowhere: nothing is sent, and nothing of what a frame changes stays."""
-
-    def __init__(self, lab, numbers=(1, 2, 3, 4, 5)):
-        super().__init__(lab.switch(workers="0"), numbers)
-
-    @staticmethod
-    def _device(number):
-        return f"net_null{number},no-rx=1"
+    """Nothing is sent, and nothing of what a frame changes stays."""
 
     def load(self, lines):
         self._replace(lines)
@@ -86,18 +80,14 @@ class Traced(_Side):
 
 
 class Live(_Side):
-    """Its ports are taps: frames are received, looked up in caches, and sent."""
+    """Frames are received, looked up in caches, and sent."""
 
-    def __init__(self, lab, numbers=(1, 2, 3, 4, 5)):
-        netns = lab.netns()
-        super().__init__(lab.switch(workers="0", netns=netns), numbers)
+    def __init__(self, lab):
+        super().__init__(lab)
         for name in self.names.values():
-            netns.sh(f"ip link set {name} mtu 9000")
-        self._marks = parts.Marks({number: lab.wire(netns, name)
+            self.netns.sh(f"ip link set {name} mtu 9000")
+        self._marks = parts.Marks({number: lab.wire(self.netns, name)
                                    for number, name in self.names.items()}, _MOST_WAITING)
-
-    def _device(self, number):
-        return f"net_tap_{self.names[number]},iface={self.names[number]}"
 
     def load(self, lines):
         self._replace([self._marks.flow, *lines])
