@@ -332,11 +332,15 @@ TEST_P(multiqueue, rings_beyond_the_last_are_refused)
     constexpr std::uint32_t beyond = 2 * pairs;
     for (const request r : {request::set_vring_num, request::set_vring_base,
                             request::get_vring_base, request::set_vring_enable}) {
-        for (const std::uint32_t ring : {beyond, beyond + 1, 0xffU, 0xffff'ffffU}) {
-            guest a{l.socket(0), options()};
-            a.front().send(r, vring_state{ring, 1});
-            EXPECT_TRUE(a.front().is_closed()) << static_cast<unsigned>(r) << ' ' << ring;
+        for (const std::uint32_t ring : {beyond + 1, 0xffU, 0xffff'ffffU}) {
+            front_end f{l.socket(0)};
+            f.introduce(options().features);
+            f.send(r, vring_state{ring, 1});
+            EXPECT_TRUE(f.is_closed()) << static_cast<unsigned>(r) << ' ' << ring;
         }
+        guest a{l.socket(0), options()}; // whose others are served meanwhile
+        a.front().send(r, vring_state{beyond, 1});
+        EXPECT_TRUE(a.front().is_closed()) << static_cast<unsigned>(r);
     }
     EXPECT_THAT(l.detail(0, "last_loss"), testing::HasSubstr("there is no ring"));
     {
