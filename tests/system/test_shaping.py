@@ -126,6 +126,7 @@ class Counted:
 FLOOD = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print("ready", flush=True); input()
 to = (sys.argv[1], int(sys.argv[2])); rate = float(sys.argv[3]); end = time.monotonic() + {seconds}
 sent, begin = 0, time.monotonic()
 while (now := time.monotonic()) < end:
@@ -137,23 +138,34 @@ while (now := time.monotonic()) < end:
 """
 
 
-def flood(host, port, kbps, seconds):
-    script = FLOOD.format(seconds=seconds, size=PAYLOAD)
-    return subprocess.Popen(host.argv("/usr/bin/python3", "-c", script, RECEIVER, str(port),
-                                      str(kbps * 125)), stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL)
+@contextlib.contextmanager
+def floods(*streams, lasts=SECONDS):
+    """Streams of (host, UDP port, kbit a second), all at once: they begin when all are ready, and
+    have ended afterwards."""
+    script = FLOOD.format(seconds=lasts, size=PAYLOAD)
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(subprocess.Popen(
+            host.argv("/usr/bin/python3", "-c", script, RECEIVER, str(port), str(kbps * 125)),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+            for host, port, kbps in streams]
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        begin = time.monotonic()
+        for child in children:
+            child.stdin.write("\n")
+            child.stdin.flush()
+        yield begin
 
 
 def load(hosts, streams, at_half=None, lasts=SECONDS):
     """Streams of (host, UDP port, kbit a second), all at once: bytes that came by port, and in how
     many seconds."""
     counted = Counted(hosts.hosts[2], sorted({port for _, port, _ in streams}))
-    children = [flood(hosts.hosts[who], port, kbps, lasts) for who, port, kbps in streams]
-    if at_half:
-        time.sleep(lasts / 2)
-        at_half()
-    for child in children:
-        child.wait()
+    with floods(*((hosts.hosts[who], port, kbps) for who, port, kbps in streams),
+                lasts=lasts) as counted.begin:
+        if at_half:
+            time.sleep(lasts / 2)
+            at_half()
     time.sleep(0.2)  # what waits may wait for 112 ms
     seconds = counted.end()
     return counted.bytes, seconds
@@ -293,8 +305,8 @@ def test_what_waits_goes_with_the_port_and_its_link(hosts, way):
     hosts.ctl("shaper", "set", "up0", 0, "--max-wait", 60_000)
     reason = {"admin down": "egress_disabled", "link down": "receiver_not_connected"}[way]
     before = hosts.drops().get(reason, 0)
-    child = flood(hosts.hosts[0], 7001, KBPS, 0.5)
-    child.wait()
+    with floods((hosts.hosts[0], 7001, KBPS), lasts=0.5):
+        pass
     waiting = hosts.classes()[0]["waiting_packets"]
     assert waiting > 20
     if way == "admin down":
