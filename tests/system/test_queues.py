@@ -60,6 +60,7 @@ def move_while(switch, ports, goes_on):
     return moves
 
 
+@pytest.mark.busy
 @pytest.mark.parametrize("packed", (0, 1), ids=("split", "packed"))
 def test_moved_under_load(switch, generate, packed):
     sockets = [switch.add_vhost(name) for name in ("a", "b")]
@@ -81,6 +82,7 @@ def test_moved_under_load(switch, generate, packed):
     assert len(moved) >= moves and {e["why"] for e in moved} == {"pinned"}
 
 
+@pytest.mark.busy
 def test_moved_under_kernels_streams(lab, switch):
     """Between two namespaces by taps, by whose descriptors workers are woken."""
     hosts = []
