@@ -117,6 +117,9 @@ ALONE = {"strait"}  # where of a peer nothing would be looked at that v2v does n
     ("v2v-conntrack-1k", ALONE), ("v2v-nat-1k", ALONE), ("v2v-vxlan", ALONE),
     ("v2t-vxlan", ALONE), ("v2v-queues", ALONE),
     ("v2v-ipv6", ALONE), ("v2v-tso", ALONE),
+    pytest.param("p2v", USUAL, marks=pytest.mark.soak),
+    pytest.param("v2v-half-cpu", USUAL - {"bridge"}, marks=pytest.mark.soak),
+    pytest.param("v2v-rules-1k", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
     pytest.param("v2v-conntrack-100k", ALONE, marks=pytest.mark.soak)])
