@@ -454,6 +454,9 @@ TEST_F(model, has_room_for_a_bounded_number_of_ports_and_bridges)
     EXPECT_EQ(switch_.add_bridge({.name = "one-more"}).error().kind, failure_kind::limit);
     EXPECT_TRUE(switch_.release().empty());
     EXPECT_EQ(shared_engine().current().ports.size(), dataplane::max_ports);
+    // What goes leaves its room to the next.
+    ASSERT_TRUE(switch_.remove_bridge("b1", false).has_value());
+    EXPECT_TRUE(switch_.add_bridge({.name = "one-more", .mac_table_size = 64}).has_value());
 }
 
 } // namespace
