@@ -194,6 +194,8 @@ def test_ways_to_end(house):
         house.two.send(command)
         begins_anew(house.two)
         house.one.wait_ping(house.two, 60)
+    told = house.two.state()  # as errors tell it
+    assert "it has begun anew" in told and "sysrq triggered crash" in told, told
     assert house.two.poweroff(60) == 0
 
     house.two.arguments = ["--no-reboot"]

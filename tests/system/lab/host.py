@@ -74,12 +74,14 @@ class Host:
         while time.monotonic() - start < timeout:
             if self.ping(address, count=1, timeout=1).received:
                 return time.monotonic() - start
-        states = [host.state() for host in (self, address) if isinstance(host, Host)]
         raise LabError(f"{self.name}: no echo reply from {getattr(address, 'address', address)} "
-                       f"within {timeout:g} s; {'; '.join(states)}")
+                       f"within {timeout:g} s; {self._states(address)}")
+
+    def _states(self, other):
+        return "; ".join(host.state() for host in (self, other) if isinstance(host, Host))
 
     def state(self):
-        """On one line, for errors: the seconds it is up, its addresses, packets and neighbours."""
+        """For errors, on one line: the seconds it is up, its addresses, packets and neighbours."""
         try:
             told = self.run("cut -d' ' -f1 /proc/uptime; ip addr show dev eth0 | grep -w inet; "
                             "cd /sys/class/net/eth0 && cat carrier statistics/[rt]x_packets; "
@@ -114,8 +116,13 @@ class Host:
 
     def stream(self, receiver, size=4 << 20, address=None, timeout=60):
         """Sends size bytes over TCP to receiver, another Host, which compares them one by one."""
+        try:
+            return self._stream(receiver, size, address or receiver.address, timeout)
+        except LabError as error:
+            raise LabError(f"{error}; {self._states(receiver)}") from None
+
+    def _stream(self, receiver, size, address, timeout):
         port = next(Host._ports)
-        address = address or receiver.address
         self.prepare_block()
         receiver.prepare_block()
         # The same bytes are made at both ends; a number before each block tells them apart.

@@ -12,6 +12,7 @@ from .errors import LabError, Unavailable
 from .guest import COMMAND_LINE, Nic
 from .machine import Machine, MachineGuest
 from .process import wait_until
+from .shell import without_answers
 from .switch import binaries
 
 
@@ -117,13 +118,26 @@ class KvmGuest(MachineGuest):
         try:
             wait_until(up, timeout or self._timeout, "booting", 0)
         except LabError as error:
-            said = [path.read_text(errors="replace")[-2000:]
-                    for path in (self._log, self._console) if path.exists()]
-            raise LabError("\n".join([f"{self.name} did not boot: {error}", *said])) from None
+            raise LabError(f"{self.name} did not boot: {error}\n{self._said()}") from None
         self.boot_seconds = time.monotonic() - self._begin
         if self._cidr:
             self.sh(f"ip addr add {self._cidr} dev eth0 && ip link set eth0 up")
         return self
+
+    def _said(self):
+        """What its VMM logged last, and its kernel said: that is quiet until something ends it, and
+        before a triple fault, too."""
+        log, console = (path.read_bytes() if path.exists() else b""
+                        for path in (self._log, self._console))
+        return (f"{self.name}'s VMM logged:\n{log.decode(errors='replace')[-2000:]}\n"
+                f"{self.name}'s console:\n{without_answers(console)[-4000:]}")
+
+    def state(self):
+        """As Host.state(); of a guest that has begun anew also what was said around that."""
+        told = super().state()
+        if self._shell and self._shell.begun > 1:
+            told += f"; times that it has begun anew: {self._shell.begun - 1}\n{self._said()}\n"
+        return told
 
     def wait(self, timeout=20):
         """Waits for the VMM's end and returns its status; boot() brings the guest back."""

@@ -13,11 +13,23 @@ from .process import connect
 _ANSWER = re.compile(rb"@(\d+) (\d+) ([A-Za-z0-9+/=]*)\s*$")
 
 
+def without_answers(console):
+    """What else is in a console's bytes, and where shells began."""
+    kept = []
+    for line in console.split(b"\n"):
+        answer = _ANSWER.search(line)
+        if answer:
+            line = line[:answer.start()] + (b"(a shell begins)" if int(answer[1]) == 0 else b"")
+        if line.strip():
+            kept.append(line.decode(errors="replace").rstrip())
+    return "\n".join(kept)
+
+
 class Shell:
     """Connects to the socket at path; check() raises LabError when the machine has ended.
 
     What else comes, as from a console, is passed over; all of it is kept in the file log, if there
-    is one. Threads may share one.
+    is one. Threads may share one. begun counts the shells that began at the other end.
     """
 
     def __init__(self, name, path, check, timeout, log=None):
@@ -27,6 +39,7 @@ class Shell:
         self._answers = {}
         self._changed = threading.Condition()
         self._number = 0
+        self.begun = 0
 
         self._channel = connect(path, check, timeout, f"{name}: QEMU listening at {path}")
         threading.Thread(target=self._read, args=(self._channel,), daemon=True).start()
@@ -52,6 +65,8 @@ class Shell:
                 for line in lines:
                     answer = _ANSWER.search(line)
                     if answer:
+                        if int(answer[1]) == 0:
+                            self.begun += 1
                         output = base64.b64decode(answer[3]).decode(errors="replace")
                         self._answers[int(answer[1])] = (int(answer[2]), output)
                 self._changed.notify_all()
