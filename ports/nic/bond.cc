@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <span>
 
 namespace strait::nic {
@@ -89,6 +90,16 @@ ports::result<void> bond::join(member& m)
     const int failed = rte_eth_bond_slave_add(id_, plugged->port_id());
     if (failed != 0) {
         return refused_by_driver(m.request, "cannot be in a bond", log, failed);
+    }
+    // One that comes late is not told what the bond receives, but in active-backup, whose reserve
+    // is to stay out of it.
+    if (mode_ != bond_mode::active_backup && rte_eth_promiscuous_get(id_) == 1) {
+        if (const int error = rte_eth_promiscuous_enable(plugged->port_id());
+            error != 0 && error != -ENOTSUP) {
+            rte_eth_bond_slave_remove(id_, plugged->port_id());
+            return refused_by_driver(m.request, "cannot receive all that the bond does", log,
+                                     error);
+        }
     }
     m.is.emplace(std::move(*plugged));
     return {};
