@@ -110,11 +110,11 @@ class NicMachine(Machine):
                 f"[ $(basename $(readlink {device}/driver)) = {driver} ]", 60)
         return address
 
-    def unplug(self, kind, wait=True):
+    def unplug(self, kind):
         """As an operator does who wants it out: the kernel is asked, and waits for its driver."""
         self._qmp("device_del", id=kind)
-        if wait:
-            wait_until(lambda: self.address_of(kind) is None, 30, f"the {kind} being unplugged")
+        wait_until(lambda: self.address_of(kind) is None, 30, f"the {kind} being unplugged")
+        self._qmp("set_link", name=f"far-{kind}", up=False)  # as of a wire without its other end
 
     def plug(self, kind):
         """Plugs it in again, for whichever driver of the kernel's knows it."""
@@ -122,6 +122,7 @@ class NicMachine(Machine):
         words = self._near(number, kind).split(",")
         properties = dict(word.split("=") for word in words[1:])
         self._qmp("device_add", driver=words[0], **properties)
+        self._qmp("set_link", name=f"far-{kind}", up=True)
         wait_until(lambda: self.address_of(kind) is not None, 30, f"the {kind} being plugged in")
 
     def set_link(self, kind, up):
