@@ -252,11 +252,12 @@ void configuration::collect_leases()
 
 void configuration::look(steady::time_point now)
 {
+    constexpr std::chrono::seconds interval{5};
     for (const auto& lost : switch_.lost_ports()) {
         lose(lost);
+        next_try_ = now + interval; // halfway out, a device is there without a driver
     }
     if (!missing_.empty() && now >= next_try_) {
-        constexpr std::chrono::seconds interval{5};
         next_try_ = now + interval;
         retry();
     }

@@ -129,9 +129,9 @@ def test_unplugged_under_traffic_and_back(machine, switch, kind):
     time.sleep(0.5)
     machine.unplug(kind)
     try:
-        # The switch looks every five seconds; halfway out, the device is there without a driver.
-        parts.wait_until(lambda: is_gone(missing(switch).get(f"port {kind}", "")), 20,
-                         "the port being missed because its NIC is gone")
+        why = parts.wait_until(lambda: missing(switch).get(f"port {kind}"), 20,
+                               "the port being missed")
+        assert is_gone(why), why
         assert f"static MAC {kind} 02:00:00:00:00:77" in missing(switch)
         pinging.join()
         machine.wait(flood, 20)

@@ -378,8 +378,15 @@ TEST_F(what_cannot_be_there, includes_ports_whose_device_is_taken_away_until_it_
     EXPECT_THAT(fakes_.events, testing::Contains("destroy a"));
     EXPECT_FALSE(sw().ports().contains("a"));
     EXPECT_TRUE(sw().ports().contains("b"));
-    EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"there is no d0"})"));
+    // It is not tried at once: halfway out, it would be said to be something else.
+    EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"device d0 was unplugged"})"));
     EXPECT_THAT(show(), HasSubstr(R"({"what":"rule sets of port a","why":"there is no port a"})"));
+    now += std::chrono::seconds{4};
+    life_->methods.configuration().look(now);
+    EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"device d0 was unplugged"})"));
+    now += std::chrono::seconds{1};
+    life_->methods.configuration().look(now);
+    EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"there is no d0"})"));
     restart();
     EXPECT_THAT(show(), HasSubstr(R"({"what":"port a","why":"there is no d0"})"));
     fakes_.lost.clear();
