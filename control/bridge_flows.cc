@@ -442,7 +442,9 @@ outcome<void> bridge_flows::apply(bundle& b, const flow_change& change) const
             return changed.error();
         }
         b.done_.modified += *changed;
-        return *changed > 0 ? outcome<void>{} : add(b, change.flow);
+        // As in Open vSwitch: what is looked for by its cookie is not made.
+        const bool adds = *changed == 0 && change.flow.cookie_mask == 0;
+        return adds ? add(b, change.flow) : outcome<void>{};
     }
     case flow_command::remove:
     case flow_command::remove_strict:

@@ -45,11 +45,17 @@ class _Side:
             raise parts.LabError(f"ports are numbered {listed}")
         self._daemon = _Daemon(switch)
 
-    def flows(self):
-        """What is loaded, without what is counted of it."""
+    def flows(self, *within):
+        """What is loaded, or within a match, without what is counted of it."""
+        which = dict(zip(["filter"], within))
         return [{name: value for name, value in flow.items()
                  if name not in ("packets", "bytes", "age_ms", "idle_ms")}
-                for flow in self._daemon.ask("flow.list", bridge="br0")["flows"]]
+                for flow in self._daemon.ask("flow.list", bridge="br0", **which)["flows"]]
+
+    def change(self, command, flow, strict=False):
+        """As DummyOvs has it."""
+        how = {"strict": True} if strict else {}
+        self._daemon.ask(f"flow.{command}", bridge="br0", flows=flow, **how)
 
     def _replace(self, lines):
         groups = [line for line in lines if line.startswith("group_id=")]

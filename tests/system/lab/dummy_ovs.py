@@ -213,10 +213,17 @@ class DummyOvs:
         self.control("fdb/flush", "br0")
         self.control("dpctl/flush-conntrack")
 
-    def flows(self):
-        """What is loaded, as OVS prints it."""
-        return [line.strip() for line in self._ofctl("dump-flows", "--no-stats").splitlines()
-                if "priority=65535,dl_dst=" not in line]
+    def flows(self, *within):
+        """What is loaded, or of that what is within a match, as OVS prints it."""
+        # Table 254 is OVS's own; it has it in lists that a match chooses.
+        return [line.strip() for line in self._ofctl("dump-flows", "--no-stats",
+                                                     *within).splitlines()
+                if "priority=65535,dl_dst=" not in line and " table=254," not in line]
+
+    def change(self, command, flow, strict=False):
+        """add, mod or del; as OpenFlow 1.0 has it: later ones never add by mod."""
+        self._ofctl({"add": "add-flow"}.get(command, f"{command}-flows"),
+                    *(["--strict"] if strict else []), flow, versions="OpenFlow10")
 
     def trace(self, port, frame):
         """OVS's own account of what becomes of a frame."""

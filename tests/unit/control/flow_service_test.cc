@@ -152,6 +152,12 @@ TEST_F(flows_of_the_service, change_their_actions_and_keep_what_they_counted)
     EXPECT_EQ(give("flow.mod", "priority=5,tcp,actions=3", R"(,"strict":true)").at("modified"), 1);
     EXPECT_EQ(listed("tcp"), (names{"0 6 tcp,tp_dst=80 output:2", "0 5 tcp output:3"}));
     EXPECT_EQ(give("flow.mod", "udp,actions=3").at("added"), 1) << "where there is none";
+    const auto before = listed();
+    for (const auto* const strict : {"", R"(,"strict":true)"}) {
+        EXPECT_EQ(give("flow.mod", "cookie=9/-1,sctp,actions=3", strict).at("added"), 0)
+            << "where none has the cookie that is looked for";
+    }
+    EXPECT_EQ(listed(), before);
 }
 
 TEST_F(flows_of_the_service, are_removed_by_match_and_by_more)
