@@ -180,7 +180,7 @@ def test_macs(ports):
 
 
 def test_flows(ports, tmp_path):
-    """As a person would: flows by the command line, from a file and from standard input."""
+    """As a person would: flows by the command line and from a file."""
     assert ports.text("flow list")[1].endswith("priority=0 actions=NORMAL\n")
     ports.ctl("flow", "add", "priority=10,tcp,tp_dst=23,actions=drop")
     rules = tmp_path / "rules"

@@ -47,6 +47,32 @@ class Marks:
             results += self._burst(frames[first][0], burst, time.monotonic() + timeout)
         return results
 
+    def all_that_left(self, port, frames, timeout=10):
+        """Sends frames, and tells what left, as (port, frame), but not for which of them. For those
+        that go through connection tracking: a burst's others overtake them, a mark among them. What
+        is sent once that has come is in another burst, which overtakes nothing."""
+        deadline = time.monotonic() + timeout
+        left = []
+        for sent in (frames, ()):
+            mark = self._frame(self._sent)
+            self._sent += 1
+            for frame in (*sent, mark):
+                self._wires[port].send(frame)
+            missing = dict(self._wires)
+            while missing:
+                ready = select.select(list(self._wires.values()), [], [],
+                                      max(0.0, deadline - time.monotonic()))[0]
+                if not ready:
+                    raise LabError(f"a mark sent at port {port} did not come in time at the ports "
+                                   f"{list(missing)}")
+                for number, wire in self._wires.items():
+                    for frame in wire.receive_all() if wire in ready else ():
+                        if frame == mark:
+                            del missing[number]
+                        else:
+                            left.append((number, frame))
+        return left
+
     def _burst(self, port, frames, deadline):
         first = self._sent
         for frame in frames:
