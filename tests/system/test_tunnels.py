@@ -309,6 +309,35 @@ def test_flows_choose_far_end_and_key_and_see_them(bench):
             bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_flows_tell_packets_by_the_address_that_they_came_to(bench, version):
+    field = {4: "tun_dst", 6: "tun_ipv6_dst"}[version]
+    others = {4: ("10.0.1.1", "10.0.2.1", "/24"), 6: ("fd00:1::1", "fd00:2::1", "/64")}[version]
+    for address in others[:2]:
+        bench.ctl("address", "add", "under", address + others[2])
+    try:
+        with bench.tunnel("vxlan", "--remote", "flow", "--key", "flow", resolve=False):
+            bench.ctl("flow", "replace", "--bridge", "tenants",
+                      f"in_port=t0,{field}={HERE[version]}{others[2]},"
+                      "actions=mod_dl_src:02:00:00:00:00:11,g0\n"
+                      f"in_port=t0,{field}={others[0]},actions=mod_dl_src:02:00:00:00:00:12,g0\n"
+                      "priority=1,actions=drop\n")
+            frame = inner()
+            for address, source in ((HERE[version], "02:00:00:00:00:11"),
+                                    (others[0], "02:00:00:00:00:12"), (others[1], None)):
+                header = outer(version, reverse=True)
+                header.dst = address
+                came = bench.into(Ether(dst=bench.mac, src=FAR) / header
+                                  / udp(4789, version == 6, 50000) / VXLAN(flags=8, vni=5)
+                                  / Raw(bytes(frame)), 0 if source is None else 1)
+                frame.src = source or A
+                assert came == ([] if source is None else [bytes(frame)]), address
+    finally:
+        bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
+        for address in others[:2]:
+            bench.ctl("address", "del", "under", address + others[2])
+
+
 def test_one_frame_with_two_keys(bench):
     with bench.tunnel("vxlan", "--remote", "flow", "--key", "flow", resolve=False):
         try:
