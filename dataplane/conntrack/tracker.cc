@@ -208,7 +208,16 @@ void tracker::answer_error(request& r, const match& m) noexcept
         set_invalid(r);
         return;
     }
+    if (r.asked.force && r.asked.commit && m.reply) { // it ends the connection, and begins none
+        counters.ended.add(1);
+        remove(m.id);
+        set_invalid(r);
+        return;
+    }
     counters.related.add(1);
+    if (r.asked.commit) {
+        set_marks(r, *m.of, m.id);
+    }
     if (tell_error(r, m)) {
         counters.translated.add(1);
     }

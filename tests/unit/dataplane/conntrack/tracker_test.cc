@@ -240,6 +240,21 @@ TEST_F(conntrack_tracker, marks_and_labels_are_the_connections)
     EXPECT_EQ(ask(udp_frame(client, {server.address, 81})).mark, 0U);
 }
 
+TEST_F(conntrack_tracker, an_error_may_mark_the_connection_that_it_is_about)
+{
+    const frame there = udp_frame(client, server);
+    const frame error = error_frame(0x0a00'0099, client.address, there, 3, false);
+    const parameters marking{.commit = true, .mark = 0x12, .mark_mask = 0xff};
+    EXPECT_EQ(state(error, marking), ct::tracked | ct::invalid);
+    EXPECT_EQ(connections(), 0U);
+    commit(there);
+    const result a = ask(error, marking);
+    EXPECT_EQ(a.state, ct::tracked | ct::related | ct::reply);
+    EXPECT_EQ(a.mark, 0x12U);
+    EXPECT_EQ(ask(there).mark, 0x12U);
+    EXPECT_EQ(connections(), 1U);
+}
+
 TEST_F(conntrack_tracker, force_turns_a_connection_round)
 {
     commit(udp_frame(client, server));
@@ -248,6 +263,20 @@ TEST_F(conntrack_tracker, force_turns_a_connection_round)
     EXPECT_EQ(state(back, {.commit = true, .force = true}), ct::tracked | ct::fresh);
     EXPECT_EQ(connections(), 1U);
     EXPECT_EQ(state(udp_frame(client, server)), ct::tracked | ct::established | ct::reply);
+}
+
+TEST_F(conntrack_tracker, an_error_that_is_forced_ends_the_connection_whose_answer_it_would_be)
+{
+    const frame there = udp_frame(client, server);
+    const frame back = udp_frame(server, client);
+    const parameters forced{.commit = true, .force = true};
+    commit(there);
+    EXPECT_EQ(state(error_frame(client.address, server.address, back, 3, false), forced),
+              ct::tracked | ct::related);
+    EXPECT_EQ(connections(), 1U);
+    EXPECT_EQ(state(error_frame(server.address, client.address, there, 3, false), forced),
+              ct::tracked | ct::invalid);
+    EXPECT_EQ(connections(), 0U);
 }
 
 TEST_F(conntrack_tracker, a_second_look_in_the_same_zone_is_no_second_packet)
