@@ -94,10 +94,13 @@ class Live(_Side):
             self.netns.sh(f"ip link set {name} mtu 9000")
         self._marks = parts.Marks({number: lab.wire(self.netns, name)
                                    for number, name in self.names.items()}, _MOST_WAITING)
+        self._tracking = False
 
     def load(self, lines):
+        self._tracking = any("ct(" in line for line in lines)
         self._replace([self._marks.flow, *lines])
-        self.switch.ctl("mac flush --bridge br0")
+        self._daemon.ask("mac.flush", bridge="br0")
+        self._daemon.ask("ct.flush")
 
     def forward(self, frames):
-        return self._marks.forward(frames)
+        return self._marks.forward(frames, overtaking=self._tracking)

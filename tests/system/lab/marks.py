@@ -32,9 +32,13 @@ class Marks:
     def _frame(number):
         return (_ADDRESS + bytes(6) + struct.pack("!HQ", _TYPE, number)).ljust(60, b"\0")
 
-    def forward(self, frames, timeout=10):
-        """Sends (port, frame) pairs in their order; for each, the (port, frame) pairs that left."""
+    def forward(self, frames, timeout=10, overtaking=False):
+        """Sends (port, frame) pairs in their order; for each, the (port, frame) pairs that left.
+        overtaking: what takes longer in the switch, as what is tracked does, may leave it behind
+        a mark that came with it."""
         frames = list(frames)
+        if overtaking:
+            return [self._alone(port, data, time.monotonic() + timeout) for port, data in frames]
         results = []
         while len(results) < len(frames):
             # One port's frames keep their order; those of several would not.
@@ -74,28 +78,46 @@ class Marks:
         return left
 
     def _burst(self, port, frames, deadline):
-        first = self._sent
         for frame in frames:
             self._wires[port].send(frame)
-            self._wires[port].send(self._frame(self._sent))
-            self._sent += 1
-        results = [[] for _ in frames]
+            self._mark(port)
+        *results, unasked = self._collect(port, len(frames), deadline)
+        for number, frame in unasked:
+            raise LabError(f"port {number} gave {frame.hex()} unasked")
+        return results
+
+    def _alone(self, port, data, deadline):
+        """When a mark has left, the burst that it came with has come to its end before another
+        mark's begins."""
+        self._wires[port].send(data)
+        left = []
+        for _ in range(2):
+            self._mark(port)
+            before, behind = self._collect(port, 1, deadline)
+            left += before + behind
+        return left
+
+    def _mark(self, port):
+        self._wires[port].send(self._frame(self._sent))
+        self._sent += 1
+
+    def _collect(self, port, count, deadline):
+        """What came before each of the last so many marks, and what came behind all of them."""
+        first = self._sent - count
+        results = [[] for _ in range(count + 1)]
         reached = {number: 0 for number in self._wires}
-        while any(count < len(frames) for count in reached.values()):
+        while any(marks < count for marks in reached.values()):
             ready = select.select(list(self._wires.values()), [], [],
                                   max(0.0, deadline - time.monotonic()))[0]
             if not ready:
-                raise LabError(f"of {len(frames)} marks sent at port {port}, the ports gave only "
-                               f"these in time: {reached}")
+                raise LabError(f"of {count} marks sent at port {port}, the ports gave only these "
+                               f"in time: {reached}")
             for number, wire in self._wires.items():
                 if wire not in ready:
                     continue
                 for frame in wire.receive_all():
-                    count = reached[number]
-                    if frame == self._frame(first + count):
+                    if frame == self._frame(first + reached[number]):
                         reached[number] += 1
-                    elif count < len(frames):
-                        results[count].append((number, frame))
                     else:
-                        raise LabError(f"port {number} gave {frame.hex()} unasked")
+                        results[reached[number]].append((number, frame))
         return results
