@@ -2,6 +2,7 @@
 """Random conversations for connection tracking: frames of a few connections by turns, most of them
 as a peer would send them next, some not."""
 
+import itertools
 import random
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -55,6 +56,10 @@ class _Connection:
         side = r.choice((1, 1, 2))
         if r.random() < 0.1:
             return self._error(side)
+        return self._datagram(side)
+
+    def _datagram(self, side):
+        r = self._random
         if self._kind == "udp":
             return self._frame(side, self._ports(side, side, UDP) / Raw(b"x" * r.randrange(40)))
         return self._frame(side, self._echo(side, side) / Raw(b"ping"))
@@ -110,9 +115,12 @@ class _Connection:
             step = next(self._steps)
         side, flags, size = step
         frame = self._segment(side, flags, size, 0)
+        self._take(side, flags, size)
+        return frame
+
+    def _take(self, side, flags, size):
         taken = size + ("S" in flags) + ("F" in flags)
         self._sequence[side] = self._sequence[side] + taken & 0xffffffff
-        return frame
 
     def _segment(self, side, flags, size, off):
         acknowledged = self._sequence[3 - side] if "A" in flags else 0
@@ -129,6 +137,97 @@ class _Connection:
         lost = self._packet(3 - side, side, lost / Raw(b"12345678"))
         return self._frame(side, (ICMPv6DestUnreach(code=4) if self._six
                                   else ICMP(type=3, code=1)) / lost)
+
+
+class _Peers(_Connection):
+    """Two who answer what they get, by the addresses that they see, and send again what does not
+    arrive. Of TCP's segments none is in or out of a window by one tracker's book alone."""
+
+    _MOST_TRIES = 3
+
+    def __init__(self, chance, number):
+        super().__init__(chance, number)
+        self._seen[2] = None
+        self._done = 0  # steps of TCP since the last SYN, that one included
+        self._step = None
+        self._tries = 0
+
+    @property
+    def given_up(self):
+        return self._tries >= self._MOST_TRIES
+
+    def next(self):
+        self._learns = self._tries_step = False
+        return super().next() if self._seen[2] else self._first()
+
+    def _first(self):
+        if self._kind == "tcp":
+            return self._next_step()
+        self._learns = True
+        return self._datagram(1)
+
+    def _tcp(self):
+        r = self._random
+        if r.random() < 0.15 and self._done >= 3:
+            flags = r.choice(("PA", *_INVALID))
+            return self._segment(r.choice((1, 2)), flags, 10, 1 << 30)
+        if r.random() < 0.05:
+            return self._error(r.choice((1, 2)))
+        return self._next_step()
+
+    def _next_step(self):
+        if self._step is None:
+            self._step = next(self._steps, None)
+        if self._step is None:
+            self._steps, self._done = self._tcp_steps(), 0
+            self._step = next(self._steps)
+        side, flags, size = self._step
+        self._tries_step, self._learns = True, flags == "S"
+        return self._segment(side, flags, size, 0)
+
+    def see(self, frame, outputs):
+        """What left a switch for the last frame, as (port, frame) pairs."""
+        if not self._learns and not self._tries_step:
+            return
+        there = 3 - frame.port
+        seen = [self._ends(data, frame.port) for port, data in outputs if port == there]
+        if self._learns and seen:
+            self._seen[2] = seen[0]
+        if not self._tries_step:
+            self._tries += self._learns and not seen
+        elif self._seen[there] in seen:
+            self._take(*self._step)
+            self._step, self._tries, self._done = None, 0, self._done + 1
+        else:
+            self._tries += 1
+
+    def _ends(self, data, sender):
+        """What the frame says as _seen has it."""
+        frame = Ether(data)
+        packet = frame[IPv6 if self._six else IP]
+        ends = (packet.src, packet.dst)
+        if self._kind == "icmp":
+            return (*ends[::1 if sender == 1 else -1], *self._seen[1][2:])
+        layer = packet[TCP if self._kind == "tcp" else UDP]
+        ports = (layer.sport, layer.dport)
+        return tuple(end for pair in (ends, ports) for end in pair[::1 if sender == 1 else -1])
+
+
+def answered_conversations(seed, count, forward, connections=5):
+    """So many frames of conversations whose peers answer what a switch lets them have: forward()
+    takes (port, frame) pairs and tells, for each, the pairs that left."""
+    chance = random.Random(seed)
+    numbers = itertools.count()
+    alive = [_Peers(chance, next(numbers)) for _ in range(connections)]
+    frames = []
+    for _ in range(count):
+        turn = chance.randrange(connections)
+        frame = alive[turn].next()
+        alive[turn].see(frame, forward([(frame.port, frame.data)])[0])
+        if alive[turn].given_up:
+            alive[turn] = _Peers(chance, next(numbers))
+        frames.append(frame)
+    return frames
 
 
 def conversations(seed, count, connections=5):

@@ -9,27 +9,37 @@ from .rules import Action, Rule
 
 _TRACK, _JUDGE, _AGAIN, _SEND = 0, 1, 2, 3
 _STATES = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
+# What packets begin, and which answer, all trackers see alike.
+_WITHOUT_BOOK = ("udp", "udp6", "icmp")
 _ZONES = ("zone=1", "zone=2", "zone=65535", "zone=NXM_NX_REG5[0..15]", "zone=reg6[8..23]", None)
+_REGISTERS = (1, 2, 0x301)
 
 
 class CtTableMaker:
-    """nat: whether addresses are translated."""
+    """nat: whether addresses are translated. same_book: no more than what trackers of whatever book
+    find alike. Of TCP, OVS's own has BSD's, Strait has Linux's (docs/conntrack.md): what is not
+    begun by a SYN is not committed then, what ends it and what answers neither, and TCP is tracked
+    in one zone that sees all of it."""
 
-    def __init__(self, seed, nat=True):
+    def __init__(self, seed, nat=True, same_book=False):
         self._random = random.Random(seed)
         self._nat = nat
+        self._same_book = same_book
 
     def make(self):
         r = self._random
         # Where all is tracked in one zone most is to be seen.
         self._zone = r.choice(_ZONES)
+        self._in_register = r.choice(_REGISTERS) if self._same_book else None
         rules = [*self._track(), *self._judge(_JUDGE, 8)]
         if r.random() < 0.5:
             rules += self._judge(_AGAIN, 4)
         return [*rules, *self._send()]
 
-    def _zones(self):
-        return self._zone if self._random.random() < 0.85 else self._random.choice(_ZONES)
+    def _zones(self, context):
+        if self._random.random() < 0.85 or self._same_book and context not in _WITHOUT_BOOK:
+            return self._zone
+        return self._random.choice(_ZONES)
 
     @staticmethod
     def _ct(*words):
@@ -37,8 +47,8 @@ class CtTableMaker:
                                   for word in words if word))
 
     def _registers(self):
-        return [Action(f"set_field:{self._random.choice((1, 2, 0x301))}->reg5"),
-                Action("load:0x155->NXM_NX_REG6[]")]
+        value = self._in_register or self._random.choice(_REGISTERS)
+        return [Action(f"set_field:{value}->reg5"), Action("load:0x155->NXM_NX_REG6[]")]
 
     def _track(self):
         """To the next table by way of the connection, or as it is."""
@@ -48,14 +58,15 @@ class CtTableMaker:
             if i < 2 or r.random() < 0.4:
                 yield Rule(_TRACK, 10 + i * 10, context, (), (
                     *self._registers(),
-                    self._ct(f"table={_JUDGE}", self._zones(), restore)))
+                    self._ct(f"table={_JUDGE}", self._zones(context), restore)))
         if r.random() < 0.3:
             yield Rule(_TRACK, 100, "tcp", (f"tcp_flags={r.choice(('+rst', '+syn+fin'))}",),
                        (Action(f"resubmit(,{_JUDGE})"), Action("output:5")))
         if r.random() < 0.3:
-            yield Rule(_TRACK, 110, "ip", ("in_port=2",), (
-                *self._registers(), self._ct(self._zones(), "commit"),
-                self._ct(f"table={_JUDGE}", self._zones()), Action("output:4")))
+            context = r.choice(_WITHOUT_BOOK) if self._same_book else "ip"
+            yield Rule(_TRACK, 110, context, ("in_port=2",), (
+                *self._registers(), self._ct(self._zones(context), "commit"),
+                self._ct(f"table={_JUDGE}", self._zones(context)), Action("output:4")))
 
     def _state(self):
         r = self._random
@@ -92,6 +103,8 @@ class CtTableMaker:
 
     def _judge(self, table, count):
         r = self._random
+        if self._same_book:
+            yield from self._judge_by_book(table)
         priorities = iter(r.sample(range(10, 500), 2 * count))
         for _ in range(count):
             if r.random() < 0.2:
@@ -112,11 +125,27 @@ class CtTableMaker:
         # New ones are mostly let in, what belongs to them passes.
         for i, context in enumerate(("ip", "ipv6")):
             yield Rule(table, 8 + i, context, ("ct_state=+new+trk",),
-                       (self._commit(), Action(f"resubmit(,{_SEND})")))
+                       (self._commit(context), Action(f"resubmit(,{_SEND})")))
         yield Rule(table, 5, "", ("ct_state=+est+trk",), (Action(f"resubmit(,{_SEND})"),))
         yield Rule(table, 4, "", ("ct_state=+rel+trk",), (Action(f"resubmit(,{_SEND})"),))
         yield Rule(table, 3, "", ("ct_state=+inv+trk",), (Action("output:5"),))
         yield Rule(table, 1, "", (), (Action("output:4"),))
+
+    def _judge_by_book(self, table):
+        """What ends a connection, or is not begun by a SYN, is never committed. What is invalid, of
+        whose connection OVS tells the mark and Strait nothing, goes where that does not count."""
+        r = self._random
+        send = Action(f"resubmit(,{_SEND})")
+        for context in ("tcp", "tcp6"):
+            for i, flags in enumerate(("+fin", "+rst")):
+                yield Rule(table, 4000 + i, context, ("ct_state=+est+trk", f"tcp_flags={flags}"),
+                           (send,))
+                yield Rule(table, 3900 + i, context, (f"tcp_flags={flags}",), (Action("output:5"),))
+            yield Rule(table, 2000, context, ("ct_state=+new+trk", "tcp_flags=-syn"),
+                       (Action("output:5"),))
+        for i, context in enumerate(("", "ip", "tcp", "tcp6", "icmp")):
+            yield Rule(table, 3000 + i, context, ("ct_state=+inv+trk",), r.choice((
+                (), (Action("output:5"),), (Action("ct_clear"), send), (Action("in_port"),))))
 
     def _verdict(self, table, context):
         r = self._random
@@ -125,11 +154,11 @@ class CtTableMaker:
             return ()
         made = []
         if way in (1, 2) and context:
-            made.append(self._commit())
+            made.append(self._commit(context))
         if way == 3:
             made.append(Action("ct_clear"))
         if way == 4 and table == _JUDGE and context:
-            return (self._ct(f"table={_AGAIN}", self._zones()), Action("output:5"))
+            return (self._ct(f"table={_AGAIN}", self._zones(context)), Action("output:5"))
         if r.random() < 0.3:
             made.append(Action(r.choice(("move:NXM_NX_CT_MARK[0..7]->NXM_NX_REG0[0..7]",
                                          "move:NXM_NX_CT_LABEL[64..67]->NXM_NX_REG0[8..11]",
@@ -137,12 +166,12 @@ class CtTableMaker:
                                          "move:NXM_NX_CT_ZONE[]->NXM_NX_REG0[16..31]"))))
         return (*made, Action(f"resubmit(,{_SEND})"))
 
-    def _commit(self, nat=None):
+    def _commit(self, context, nat=None):
         r = self._random
         words = ["commit"]
-        if r.random() < 0.1:
+        if r.random() < 0.1 and not (self._same_book and context not in _WITHOUT_BOOK):
             words.append("force")
-        words.append(self._zones())
+        words.append(self._zones(context))
         words.append(nat)
         if r.random() < 0.5:
             words.append(Action("exec", tuple(map(Action, r.sample((

@@ -49,13 +49,20 @@ def seeds_from_environment(count):
     return range(first, first + count)
 
 
-def soak():
+def soak(seconds=SOAK_SECONDS):
     first = int(os.environ.get("STRAIT_SEED") or random.randrange(1 << 32))
     print(f"STRAIT_SEED={first}")
-    end = time.monotonic() + SOAK_SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield first
         first += 1
+
+
+def usual_and_soak(count, seconds=60):
+    """Of a test that takes seeds: once so many, and in a soak for so long."""
+    return pytest.mark.parametrize("seeds", [
+        pytest.param(lambda: seeds_from_environment(count), id="usual"),
+        pytest.param(lambda: soak(seconds), id="soak", marks=pytest.mark.soak)])
 
 
 @pytest.mark.parametrize("layers", VOCABULARIES.values(), ids=VOCABULARIES)
