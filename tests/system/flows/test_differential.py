@@ -19,7 +19,8 @@ _WITH = {
     "outputs": ("registers",), "vlan": ("tables",), "registers": ("tables", "outputs"),
     "move": ("registers", "tables"), "goto": ("registers", "rewrite"), "clone": ("rewrite", "vlan"),
     "action_set": ("rewrite", "vlan", "goto", "ttl"), "stack": ("registers",),
-    "length": ("registers", "tables"), "groups": ("rewrite", "vlan", "tables")}
+    "length": ("registers", "tables"), "groups": ("rewrite", "vlan", "tables"),
+    "tunnel": ("registers", "move", "tables")}
 VOCABULARIES = {"matches": (), **{layer: (layer, *_WITH.get(layer, ())) for layer in LAYERS},
                 "everything": LAYERS}
 
