@@ -39,7 +39,7 @@ _IPV4_ARP = bytes.fromhex("0806 0001 0800 0604")
 _SCTP = re.compile(r"(->|pop:)(sctp_|OXM_OF_SCTP_)|mod_tp_")
 
 
-def _left_out(lines, frame):
+def left_out(lines, frame):
     """Whether OVS may do to the frame what is wrong: when it sets an ICMP type, or an address that
     ports' checksums are made of, it writes into the middle of a later fragment's payload; and
     SCTP's checksum it makes of a fragment alone. Nor does it count what stands behind a packet in
@@ -88,7 +88,7 @@ class Comparison:
         """The first frame that is not treated alike, or None; FlowsRefused if the oracle does not
         take the rules."""
         lines = tables.lines(rules)
-        frames = [frame for frame in frames if not _left_out(lines, frame)]
+        frames = [frame for frame in frames if not left_out(lines, frame)]
         sent = [(frame.port, frame.data) for frame in frames]
         try:
             self.oracle.load(lines)

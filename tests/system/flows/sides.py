@@ -57,6 +57,25 @@ class _Side:
         how = {"strict": True} if strict else {}
         self._daemon.ask(f"flow.{command}", bridge="br0", flows=flow, **how)
 
+    def delete(self, match):
+        """As DummyOvs has it."""
+        self._daemon.ask("flow.del", bridge="br0", flows=match)
+
+    def carried(self):
+        """As DummyOvs has it, soon: workers bring home what it is about ten times a second."""
+        return {flow["cookie"]: (flow["packets"], flow["bytes"])
+                for flow in self._daemon.ask("flow.list", bridge="br0")["flows"] if flow["cookie"]}
+
+    def set_meters(self, lines):
+        """As DummyOvs has it."""
+        self._daemon.ask("meter.del", bridge="br0")
+        self._daemon.ask("meter.add", bridge="br0", meters="".join(f"{line}\n" for line in lines))
+
+    def metered(self):
+        """As DummyOvs has it, soon."""
+        return {meter["meter"]: meter["packets"]
+                for meter in self._daemon.ask("meter.list", bridge="br0")["meters"]}
+
     def _replace(self, lines):
         groups = [line for line in lines if line.startswith("group_id=")]
         self._daemon.ask("group.del", bridge="br0")

@@ -225,6 +225,31 @@ class DummyOvs:
         self._ofctl({"add": "add-flow"}.get(command, f"{command}-flows"),
                     *(["--strict"] if strict else []), flow, versions="OpenFlow10")
 
+    def delete(self, match):
+        """Takes the flows within the match away."""
+        self._ofctl("del-flows", match)
+
+    def carried(self):
+        """(packets, bytes) that flows have carried, by their cookies; without those that have
+        none."""
+        self.control("revalidator/purge")
+        found = re.findall(r"cookie=(0x[0-9a-f]+),.* n_packets=(\d+), n_bytes=(\d+),",
+                           self._ofctl("dump-flows"))
+        return {int(cookie, 16): (int(packets), int(size)) for cookie, packets, size in found
+                if cookie != "0x0"}
+
+    def set_meters(self, lines):
+        """Replaces all meters, and takes the flows that name one away."""
+        self._ofctl("del-meters")
+        for line in lines:
+            self._ofctl("add-meter", line)
+
+    def metered(self):
+        """Packets that came to each meter, by its number."""
+        found = re.findall(r"meter:(\d+) .*?packet_in_count:(\d+)",
+                           self._ofctl("meter-stats").replace("\n", " "))
+        return {int(number): int(count) for number, count in found}
+
     def trace(self, port, frame):
         """OVS's own account of what becomes of a frame."""
         return self.control("ofproto/trace", "br0", f"in_port={port}", frame.hex())
