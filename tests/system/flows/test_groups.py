@@ -2,6 +2,8 @@
 """Groups, meters and limits of ports where it counts: with links that go down, with more packets
 than may pass, and beside OVS with groups that choose by chance."""
 
+import dataclasses
+import random
 import time
 
 import pytest
@@ -9,6 +11,11 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 import lab as parts
+
+from . import rules as tables
+from .compare import Comparison, by_port, left_out
+from .rules import Action, Bucket, Group, Rule
+from .test_differential import random_flows, usual_and_soak
 
 SENT = 100
 QUIET = 0.3  # seconds in which a frame that is late would have come
@@ -132,6 +139,44 @@ def test_a_select_group_takes_the_buckets_that_ovs_takes(ovs, traced):
         sets.append({(port, data[:6]) for left in seen for port, data in left})
     assert sets[0] == sets[1]
     assert {port for port, _ in sets[0]} == {2, 4}
+
+
+def selecting(seed):
+    """Random flows that end in a group of random buckets, each of which may be taken; and frames
+    that come twice."""
+    rules, frames = random_flows(seed, ("rewrite", "ttl", "vlan", "groups"))
+    chance = random.Random(seed)
+    buckets = [Bucket(f"weight:{chance.choice((1, 3, 100, 65535))}", bucket.actions)
+               for rule in rules if isinstance(rule, Group) for bucket in rule.buckets]
+    flows = [dataclasses.replace(rule, actions=(*(
+        action for action in rule.actions if not action.head.startswith("group:")),
+        Action("group:1"))) for rule in rules if isinstance(rule, Rule)]
+    return Group(1, "select", tuple(buckets[:4])), flows, frames * 2
+
+
+@usual_and_soak(2)
+def test_a_frame_leaves_by_one_of_the_buckets_as_ovs_has_it_leave_by_that_one(ovs, live, seeds):
+    """OVS is given a group that has but one bucket that counts, once for each."""
+    later = 0
+    for seed in seeds():
+        group, flows, frames = selecting(seed)
+        flows = Comparison(ovs, live).taken([group, *flows])[1:]
+        frames = [frame for frame in frames if not left_out(tables.lines([group, *flows]), frame)]
+        sent = [(frame.port, frame.data) for frame in frames]
+        ways = []
+        for only in range(len(group.buckets)):
+            buckets = [dataclasses.replace(bucket, what=f"weight:{int(i == only)}")
+                       for i, bucket in enumerate(group.buckets)]
+            ovs.load(tables.lines([dataclasses.replace(group, buckets=tuple(buckets)), *flows]))
+            ways.append([by_port(left) for left in ovs.forward(sent)])
+        live.load(tables.lines([group, *flows]))
+        seen = [by_port(left) for left in live.forward(sent)]
+        for frame, left, *possible in zip(frames, seen, *ways, strict=True):
+            assert left in possible, f"STRAIT_SEED={seed} {frame}: {left}"
+            later += left not in possible[:1]
+        half = len(frames) // 2
+        assert seen[:half] == seen[half:], f"STRAIT_SEED={seed}"
+    assert later > half
 
 
 def test_groups_that_ovs_refuses_are_refused(ovs, traced):
