@@ -32,7 +32,8 @@ void ready_packets::clear() noexcept
     copies.clear();
 }
 
-carrier::carrier(endpoint::neighbours& known, std::uint64_t tsc_hz) : known_{known}, tsc_hz_{tsc_hz}
+carrier::carrier(endpoint::neighbours& known, std::uint64_t tsc_hz)
+    : known_{known}, tsc_hz_{tsc_hz}, errors_{tsc_hz}
 {
     constexpr std::size_t path_count = 256;
     waiting_.reserve(most_waiting);

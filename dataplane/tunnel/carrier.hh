@@ -7,6 +7,7 @@
 #pragma once
 
 #include "dataplane/counters.hh"
+#include "dataplane/endpoint/error_limit.hh"
 #include "dataplane/endpoint/messages.hh"
 #include "dataplane/endpoint/neighbours.hh"
 #include "dataplane/packet.hh"
@@ -81,6 +82,8 @@ public:
     void look(const surroundings& around) noexcept;
 
     [[nodiscard]] tunnel::notes& notes() noexcept { return notes_; }
+    // Of all ICMP errors that the worker sends.
+    [[nodiscard]] endpoint::error_limit& errors() noexcept { return errors_; }
 
 private:
     // The way to a tunnel's far end, as it was found this second.
@@ -131,9 +134,9 @@ private:
                                                    const endpoint::interface& out,
                                                    const dataplane::port_config& to,
                                                    const surroundings& around) noexcept;
-    [[nodiscard]] static bool fits(const dataplane::packet_slot& p, const description& d,
-                                   const endpoint::interface& out, const dataplane::port_config& to,
-                                   const surroundings& around) noexcept;
+    [[nodiscard]] bool fits(const dataplane::packet_slot& p, const description& d,
+                            const endpoint::interface& out, const dataplane::port_config& to,
+                            const surroundings& around) noexcept;
     void send_segments(dataplane::packet_slot& p, const dataplane::port_config& to, description& d,
                        const path& via, const surroundings& around) noexcept;
     // False: it waits.
@@ -170,6 +173,7 @@ private:
 
     endpoint::neighbours& known_;
     const std::uint64_t tsc_hz_;
+    endpoint::error_limit errors_;
     std::uint64_t next_look_{0};
     std::uint64_t seen_{0}; // generation of the neighbours
     std::size_t waiting_bytes_{0};

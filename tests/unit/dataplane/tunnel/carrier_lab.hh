@@ -115,7 +115,7 @@ protected:
     }
     surroundings around(continuation& next, seconds_t now)
     {
-        return {config_, now, 1, pool_.get(), counters_.data(), ready_, next};
+        return {config_, now, tsc_, pool_.get(), counters_.data(), ready_, next};
     }
     std::uint64_t dropped(drop_reason r, port_index at = vxlan) const
     {
@@ -156,6 +156,7 @@ protected:
     ready_packets ready_;
     std::unique_ptr<burst> burst_{new burst};
     frame memory_;
+    std::uint64_t tsc_{1};
     carrier carrier_;
 };
 

@@ -119,6 +119,22 @@ TEST_F(carrier_of_vxlan, senders_of_segments_that_are_too_big_are_told)
     }
 }
 
+TEST_F(carrier_of_vxlan, senders_are_told_so_often_and_no_more)
+{
+    know(1);
+    frame big = test::ip_frame{.payload = 2000}.build(false);
+    const test::ip_frame f{};
+    big[f.network() + 12] = big[f.network() + 16] = 10; // hosts' addresses
+    tsc_ = 1000 * hz;
+    constexpr std::size_t more = 3;
+    std::size_t told = 0;
+    for (std::size_t i = 0; i < endpoint::error_limit::at_once + more; ++i) {
+        told += take(put(big), vxlan).size();
+    }
+    EXPECT_EQ(told, endpoint::error_limit::at_once);
+    EXPECT_EQ(dropped(drop_reason::tunnel_too_big), endpoint::error_limit::at_once + more);
+}
+
 TEST_F(carrier_of_vxlan, packets_wait_within_bounds)
 {
     const frame f = test::ip_frame{.payload = 100}.build(false);
