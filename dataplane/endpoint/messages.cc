@@ -346,27 +346,39 @@ bool may_answer_ipv6(const std::byte* ip, std::size_t size) noexcept
     return ip_address::load_v6(ip + 8).is_unicast() && ip_address::load_v6(ip + 24).is_unicast();
 }
 
-} // namespace
+// An ICMP error in both versions: type and code, and the word behind the checksum.
+struct icmp_error {
+    std::uint16_t icmp;
+    std::uint16_t icmpv6;
+    std::uint32_t word{0};
+};
+constexpr std::uint16_t type_and_code(std::uint8_t type, std::uint8_t code) noexcept
+{
+    return static_cast<std::uint16_t>(type << 8 | code);
+}
 
-bool make_too_big(packet_slot& p, const packet& big, std::uint32_t mtu) noexcept
+// `from` not set: as if its receiver said so.
+bool make_error(packet_slot& p, const packet& about, const icmp_error& what,
+                const ip_address& from) noexcept
 {
     std::size_t network = ethernet_header;
-    if (big.head_length < ethernet_header) {
+    if (about.head_length < ethernet_header) {
         return false;
     }
-    const ethernet link = parse_ethernet(big.data);
+    const ethernet link = parse_ethernet(about.data);
     std::uint16_t type = link.type;
     for (int tags = 0; type == ethertype_vlan || type == ethertype_qinq; ++tags) {
-        if (tags == 2 || network + tag_length > big.head_length) {
+        if (tags == 2 || network + tag_length > about.head_length) {
             return false;
         }
-        type = load<be16>(big.data + network + 2);
+        type = load<be16>(about.data + network + 2);
         network += tag_length;
     }
-    const std::byte* const ip = big.data + network;
-    const std::size_t there = big.head_length - network;
+    const std::byte* const ip = about.data + network;
+    const std::size_t there = about.head_length - network;
     const bool ipv6 = type == ethertype_ipv6;
     if (link.destination.is_multicast() || link.source.is_multicast() ||
+        (from.is_set() && from.is_v4() == ipv6) ||
         !(ipv6 ? may_answer_ipv6(ip, there)
                : type == ethertype_ipv4 && may_answer_ipv4(ip, there))) {
         return false;
@@ -377,7 +389,7 @@ bool make_too_big(packet_slot& p, const packet& big, std::uint32_t mtu) noexcept
     constexpr std::size_t most_quoted = 64;
     const std::size_t quoted = std::min({there, room, most_quoted}) / 2 * 2;
     // With the tags it came with.
-    std::memcpy(p.data, big.data, network);
+    std::memcpy(p.data, about.data, network);
     store_mac(p.data, link.source);
     store_mac(p.data + 6, link.destination);
     std::byte* const out = p.data + network;
@@ -386,10 +398,10 @@ bool make_too_big(packet_slot& p, const packet& big, std::uint32_t mtu) noexcept
     const std::size_t size = icmp_header + quoted;
     constexpr std::uint8_t hops = 64;
     if (ipv6) {
-        write_ipv6(out, ip_address::load_v6(ip + 24), ip_address::load_v6(ip + 8), size, hops);
-        constexpr std::uint16_t packet_too_big = 2 << 8;
-        store(icmp, be16{packet_too_big});
-        store(icmp + 4, be32{mtu});
+        write_ipv6(out, from.is_set() ? from : ip_address::load_v6(ip + 24),
+                   ip_address::load_v6(ip + 8), size, hops);
+        store(icmp, be16{what.icmpv6});
+        store(icmp + 4, be32{what.word});
         fill_icmpv6_checksum(out, size);
     } else {
         std::memset(out, 0, min_ipv4_header);
@@ -397,17 +409,32 @@ bool make_too_big(packet_slot& p, const packet& big, std::uint32_t mtu) noexcept
         store(out + 2, be16{static_cast<std::uint16_t>(header + size)});
         store(out + 8, hops);
         store(out + 9, protocol_icmp);
-        std::memcpy(out + 12, ip + 16, 4);
+        (from.is_set() ? from : ip_address::load_v4(ip + 16)).store(out + 12);
         std::memcpy(out + 16, ip + 12, 4);
         store(out + ipv4_checksum, static_cast<std::uint16_t>(~fold(sum_of(out, header))));
-        constexpr std::uint16_t fragmentation_needed = 3 << 8 | 4;
-        store(icmp, be16{fragmentation_needed});
+        store(icmp, be16{what.icmp});
         store(icmp + icmp_checksum, std::uint16_t{0});
-        store(icmp + 4, be32{std::min<std::uint32_t>(mtu, 0xffff)});
+        store(icmp + 4, be32{std::min<std::uint32_t>(what.word, 0xffff)});
         store(icmp + icmp_checksum, static_cast<std::uint16_t>(~fold(sum_of(icmp, size))));
     }
     finish_frame(p, network + header + size, {});
     return true;
+}
+
+} // namespace
+
+bool make_too_big(packet_slot& p, const packet& big, std::uint32_t mtu) noexcept
+{
+    constexpr std::uint16_t fragmentation_needed = type_and_code(3, 4);
+    constexpr std::uint16_t packet_too_big = type_and_code(2, 0);
+    return make_error(p, big, {fragmentation_needed, packet_too_big, mtu}, {});
+}
+
+bool make_time_exceeded(packet_slot& p, const packet& late, const ip_address& from) noexcept
+{
+    constexpr std::uint16_t ttl_exceeded = type_and_code(11, 0);
+    constexpr std::uint16_t hop_limit_exceeded = type_and_code(3, 0);
+    return make_error(p, late, {ttl_exceeded, hop_limit_exceeded}, from);
 }
 
 void push_link_header(packet& p, mac_address to, const interface& from, bool ipv6) noexcept

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Frames that the switch itself says at its own addresses: ARP (RFC 826), neighbour discovery (RFC
-// 4861), answers to echo requests, and that a packet is too big (RFC 1191, 8201). Each is made from
-// what it answers. Who is asked when, and whose address it is, is not here.
+// 4861), answers to echo requests, and why a packet goes no further: it is too big (RFC 1191,
+// 8201), or its TTL is used up (RFC 1812, 4443). Each is made from what it answers. Who is asked
+// when, and whose address it is, is not here; nor is how often (error_limit.hh).
 #pragma once
 
 #include "dataplane/endpoint/config.hh"
@@ -56,6 +57,11 @@ void make_answer(dataplane::packet_slot& p, const interface& from, const neighbo
 // receiver said so. False: its sender is not to be told, or does not speak IP.
 [[nodiscard]] bool make_too_big(dataplane::packet_slot& p, const dataplane::packet& big,
                                 std::uint32_t mtu) noexcept;
+
+// Tells the sender of `late` that its TTL was used up at a router of address `from`. False: as
+// above, or the two are of different IP versions.
+[[nodiscard]] bool make_time_exceeded(dataplane::packet_slot& p, const dataplane::packet& late,
+                                      const ip_address& from) noexcept;
 
 // An Ethernet header in front, with a tag if there is a VLAN.
 void push_link_header(dataplane::packet& p, dataplane::mac_address to, const interface& from,

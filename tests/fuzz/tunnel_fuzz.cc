@@ -149,6 +149,11 @@ void read_endpoint(subject& s)
     if (endpoint::make_too_big(*said, p, 1400)) {
         check(said->length <= dataplane::longest_head);
     }
+    for (const auto& from : {endpoint::ip_address::v4(1), endpoint::ip_address{1, 1}}) {
+        if (endpoint::make_time_exceeded(*said, p, from)) {
+            check(said->length <= dataplane::longest_head);
+        }
+    }
     endpoint::arrival a;
     if (!endpoint::read_arrival(p, a)) {
         return;

@@ -213,6 +213,45 @@ TEST(messages, senders_are_told_what_is_too_big)
     }
 }
 
+TEST(messages, senders_are_told_by_a_router_that_the_ttl_is_used_up)
+{
+    for (const bool ipv6 : {false, true}) {
+        const auto late = std::make_unique<packet_slot>();
+        make_tcp(*late, ipv6);
+        const auto said = std::make_unique<packet_slot>();
+        const ip_address router = make(ipv6, 254, {}, 0).at.address;
+        ASSERT_TRUE(make_time_exceeded(*said, *late, router));
+        arrival at;
+        ASSERT_TRUE(read_arrival(*said, at));
+        EXPECT_EQ(at.destination, mac_a);
+        EXPECT_EQ(at.source, mac_b);
+        tunnel::outer_ip ip;
+        ASSERT_EQ(tunnel::read_ip(*said, 14, ipv6, ip), tunnel::fault::none);
+        EXPECT_EQ(ip.source, router);
+        EXPECT_EQ(ip.destination, make(ipv6, 1, mac_a, 0).at.address);
+        EXPECT_EQ(ip.hop_limit, 64);
+        const std::byte* const icmp = said->data + ip.content;
+        EXPECT_EQ(load<be16>(icmp), ipv6 ? 0x0300 : 0x0b00);
+        EXPECT_EQ(load<dataplane::be32>(icmp + 4), 0U);
+        EXPECT_EQ(std::memcmp(icmp + 8, late->data + 14, ip.end - ip.content - 8), 0);
+        // An address of the other version is none to say it from.
+        EXPECT_FALSE(make_time_exceeded(*said, *late, make(!ipv6, 254, {}, 0).at.address));
+    }
+}
+
+TEST(messages, errors_go_back_with_the_tags_that_packets_came_with)
+{
+    const auto late = std::make_unique<packet_slot>();
+    make_tcp(*late, false);
+    dataplane::push_tag(*late, 0x6005);
+    const auto said = std::make_unique<packet_slot>();
+    ASSERT_TRUE(make_time_exceeded(*said, *late, ip_address::v4(0x0a00'00fe)));
+    EXPECT_EQ(load<dataplane::be32>(said->data + 12), 0x8100'6005U);
+    tunnel::outer_ip ip;
+    ASSERT_EQ(tunnel::read_ip(*said, 18, false, ip), tunnel::fault::none);
+    EXPECT_EQ(ip.source, ip_address::v4(0x0a00'00fe));
+}
+
 TEST(messages, errors_and_multicasts_are_not_answered_with_errors)
 {
     const auto big = std::make_unique<packet_slot>();
