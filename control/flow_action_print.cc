@@ -4,6 +4,7 @@
 #include "control/flow_fields.hh"
 #include "control/flow_nat_text.hh"
 #include "control/flow_options.hh"
+#include "control/ip_text.hh"
 
 #include <bit>
 #include <span>
@@ -75,7 +76,13 @@ public:
         append_hexadecimal(out_, wide{a.tpid});
     }
     void operator()(const flow::pop_vlan& /*a*/) { out_ += "strip_vlan"; }
-    void operator()(const flow::dec_ttl& /*a*/) { out_ += "dec_ttl"; }
+    void operator()(const flow::dec_ttl& a)
+    {
+        out_ += "dec_ttl";
+        if (a.icmp_from.is_set()) {
+            out_ += "(icmp=" + to_text(a.icmp_from) + ')';
+        }
+    }
     void operator()(const flow::resubmit& a)
     {
         if (!a.table && !a.by_connection) {

@@ -101,6 +101,7 @@ private:
     flow_result<void> take_push_vlan(const flow_word& word);
     flow_result<void> take_pop_vlan(const flow_word& word);
     flow_result<void> take_dec_ttl(const flow_word& word);
+    [[nodiscard]] flow_result<endpoint::ip_address> parse_icmp_source(const flow_word& word) const;
 
     // Tables and control flow.
     flow_result<void> take_resubmit(const flow_word& word);

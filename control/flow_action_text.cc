@@ -4,6 +4,7 @@
 #include "control/flow_action_text.hh"
 
 #include "control/flow_action_reader.hh"
+#include "control/ip_text.hh"
 
 #include <algorithm>
 #include <array>
@@ -463,10 +464,39 @@ flow_result<void> action_reader::take_dec_ttl(const flow_word& word)
         return flow_fault{word.all,
                           "dec_ttl needs in the match " + std::string{describe(prerequisite::ip)}};
     }
+    flow::dec_ttl out;
     if (!trimmed(word.value).empty()) {
+        const auto from = parse_icmp_source(word);
+        if (from.has_error()) {
+            return from.error();
+        }
+        out.icmp_from = *from;
+    }
+    return put(out);
+}
+
+// dec_ttl(icmp=10.0.0.1): an address of the packets' own kind.
+flow_result<endpoint::ip_address> action_reader::parse_icmp_source(const flow_word& word) const
+{
+    flow_words arguments{word.value};
+    const auto argument = arguments.next();
+    if (argument.has_error()) {
+        return argument.error();
+    }
+    if (!*argument || (*argument)->key != "icmp") {
         return flow_fault{word.value, "dec_ttl names no controllers: there are none"};
     }
-    return put(flow::dec_ttl{});
+    const auto from = parse_address((*argument)->value);
+    if (!from || !from->is_unicast() || !trimmed(arguments.rest()).empty()) {
+        return flow_fault{word.value, "icmp needs one address that packets may come from, like "
+                                      "dec_ttl(icmp=10.0.0.1)"};
+    }
+    const auto fits =
+        check_needs(word.all, from->is_v4() ? prerequisite::ipv4 : prerequisite::ipv6, word.all);
+    if (fits.has_error()) {
+        return fits.error();
+    }
+    return *from;
 }
 
 // resubmit:port, resubmit([port],[table][,ct]).

@@ -172,6 +172,7 @@ private:
                 tunnels_ ? &tunnels_->notes() : nullptr,
                 {},
                 rte_rdtsc(),
+                nullptr,
                 &choices_};
     }
     void forward(traced_frame& frame, const port_config& in, bool first);

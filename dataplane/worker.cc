@@ -347,7 +347,8 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
             const iteration& now_;
         } lists{*this, now};
         flows_.forward(*passed, {*flows, *source.port, around, counters, outputs_, lists,
-                                 engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
+                                 engine_.settings_.pool, &carrier_.notes(), index_, now.tsc,
+                                 &carrier_.errors()});
     }
     const bool to_one = outputs_.ports().size() == 1;
     deliver(now, outputs_, 0);

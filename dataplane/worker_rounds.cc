@@ -135,8 +135,9 @@ void worker::forward_again(round& r, std::span<packet_slot* const> packets, cons
             ++moved;
         }
         packets = packets.subspan(moved);
-        r.flows.forward(r.row, {*flows, in, context, counters, r.outputs, lists,
-                                engine_.settings_.pool, &carrier_.notes(), index_, now.tsc});
+        r.flows.forward(r.row,
+                        {*flows, in, context, counters, r.outputs, lists, engine_.settings_.pool,
+                         &carrier_.notes(), index_, now.tsc, &carrier_.errors()});
         deliver(now, r.outputs, depth);
         for (packet_slot& p : r.row.packets()) {
             rte_pktmbuf_free(p.mbuf);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/drop_reason.hh"
+#include "dataplane/endpoint/ip_address.hh"
 #include "dataplane/flow/hidden.hh"
 #include "dataplane/flow/key.hh"
 
@@ -85,6 +86,7 @@ struct pop_vlan {
 };
 // Ends the processing of a packet whose TTL is 1 or 0.
 struct dec_ttl {
+    endpoint::ip_address icmp_from{}; // set: its sender is told, by a router of this address
     bool operator==(const dec_ttl&) const = default;
 };
 // Goes through a table, and comes back. With another in_port, what matches there sees that one; by

@@ -2,6 +2,7 @@
 // The stages of a burst among flows, and the running of programs.
 #include "dataplane/flow/forward.hh"
 
+#include "dataplane/endpoint/messages.hh"
 #include "dataplane/flow/cut.hh"
 #include "dataplane/flow/liveness.hh"
 #include "dataplane/flow/rewrite.hh"
@@ -9,6 +10,8 @@
 #include "dataplane/parse.hh"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include <rte_cycles.h>
 
@@ -247,6 +250,58 @@ bool runner::pass(const packet_meter& m, const frame_state& f, const surrounding
     return passes;
 }
 
+void runner::keep_head(const dataplane::packet& p) noexcept
+{
+    told_ = false;
+    kept_.data = kept_head_.data();
+    kept_.head_length = std::min<std::uint16_t>(p.head_length, dataplane::head_copy);
+    kept_.note = p.note;
+    std::memcpy(kept_.data, p.data, kept_.head_length);
+}
+
+namespace {
+
+// Back to where a packet's tunnel came from, for ports whose far end flows tell.
+std::uint16_t note_back(tunnel::notes& notes, std::uint16_t note) noexcept
+{
+    using enum field;
+    key came;
+    notes.read(note, came);
+    key back;
+    for (const auto& [from, to] :
+         {std::pair{tun_id, tun_id}, std::pair{tun_src, tun_dst}, std::pair{tun_dst, tun_src},
+          std::pair{tun_ipv6_src, tun_ipv6_dst}, std::pair{tun_ipv6_dst, tun_ipv6_src}}) {
+        back.set(to, came.get(from));
+    }
+    return notes.add(back);
+}
+
+} // namespace
+
+// To the port that the packet came from.
+void runner::tell_time_exceeded(const endpoint::ip_address& from,
+                                const surroundings& around) noexcept
+{
+    if (told_ || copies_.count == copies_.slots.size()) {
+        return;
+    }
+    packet_slot& answer = copies_.slots[copies_.count];
+    if (!endpoint::make_time_exceeded(answer, kept_, from) ||
+        (around.errors != nullptr && !around.errors->take(around.in.index, around.tsc))) {
+        return;
+    }
+    if (around.in.tunnel && around.notes != nullptr) {
+        answer.note = note_back(*around.notes, kept_.note);
+        if (answer.note == tunnel::notes::none) {
+            return;
+        }
+    }
+    told_ = true;
+    ++copies_.count;
+    answer.in_port = around.in.index;
+    (void)send(answer, around.in.index, around);
+}
+
 void runner::run(std::span<const std::uint64_t> program, frame_state& f,
                  const surroundings& around) noexcept
 {
@@ -360,6 +415,13 @@ void runner::run(std::span<const std::uint64_t> program, frame_state& f,
             accounted_ = true;
             around.in_counters.drop(static_cast<drop_reason>(o.a), *f.p);
             return;
+        case operation_code::keep_head:
+            keep_head(*f.p);
+            break;
+        case operation_code::time_exceeded:
+            tell_time_exceeded({program[i], program[i + 1]}, around);
+            i += words_of(o);
+            break;
         case operation_code::alternative: // within the others' words
             return;
         }

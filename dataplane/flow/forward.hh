@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dataplane/conntrack/tracking.hh"
+#include "dataplane/endpoint/error_limit.hh"
 #include "dataplane/flow/cache.hh"
 #include "dataplane/flow/extract.hh"
 #include "dataplane/flow/passes.hh"
@@ -44,8 +45,9 @@ struct surroundings {
     rte_mempool* pool;             // for copies of packets whose payload cannot be shared
     tunnel::notes* notes{nullptr}; // of packets' tunnels; null: there are none
     dataplane::worker_index worker{};
-    std::uint64_t tsc{0};            // of the iteration
-    run_observer* watching{nullptr}; // nothing is counted then, and no meter's credit taken
+    std::uint64_t tsc{0};                   // of the iteration
+    endpoint::error_limit* errors{nullptr}; // null: any number is sent
+    run_observer* watching{nullptr};        // nothing is counted then, and no meter's credit taken
 };
 
 // Runs a program on a packet, of which `at` tells the headers. `copies` is room for the copies that
@@ -90,6 +92,8 @@ private:
                               const surroundings& around) noexcept;
     [[nodiscard]] bool pass(const packet_meter& m, const frame_state& f,
                             const surroundings& around) noexcept;
+    void keep_head(const dataplane::packet& p) noexcept;
+    void tell_time_exceeded(const endpoint::ip_address& from, const surroundings& around) noexcept;
 
     dataplane::burst& copies_;
     ct_taker& asked_;
@@ -97,6 +101,9 @@ private:
     key mask_;
     bool accounted_{false};            // the packet left, or was counted as a drop
     dataplane::drop_reason why_not_{}; // if it is not
+    bool told_{false};                 // the sender, of the packet that was kept
+    dataplane::packet kept_{};
+    std::array<std::byte, dataplane::head_copy> kept_head_{};
 };
 
 // One worker's.

@@ -28,6 +28,8 @@ enum class operation_code : std::uint8_t {
     clone,         // b: so many words that follow are done to a copy
     ct,            // see ct_operation.hh; b, its lower half: so many words follow
     drop,          // what was asked for is done, and the frame goes nowhere; a: drop_reason
+    keep_head,     // as it is now, for what time_exceeded tells
+    time_exceeded, // the sender is told by ICMP, once; two words follow: from which address
     // A word behind these points at the group, meter or rule, which the pipeline has.
     count_group, // a packet takes all buckets
     count_rule,  // a packet has met it
@@ -73,6 +75,7 @@ inline constexpr std::size_t words_per_change = 3;
     case operation_code::meter:
         return 1;
     case operation_code::choose:
+    case operation_code::time_exceeded:
         return 2;
     default:
         return 0;

@@ -105,6 +105,9 @@ public:
             if (tracks_ && !leaves_) {
                 emit({operation_code::drop, 0, static_cast<std::uint16_t>(out_.reason), 0});
             }
+            if (keeps_head_) {
+                keep_head();
+            }
         }
         if (failed_) {
             out_.program_words = 0;
@@ -473,7 +476,7 @@ private:
         pop();
         return true;
     }
-    bool perform(const dec_ttl&) noexcept
+    bool perform(const dec_ttl& what) noexcept
     {
         if (!is_ip()) {
             return true;
@@ -481,7 +484,7 @@ private:
         const auto ttl = static_cast<std::uint8_t>(now_.number(field::nw_ttl));
         if ((constant_ & ttl_bits) == ttl_bits) {
             if (ttl <= 1) {
-                say("the TTL is used up");
+                expire(what);
                 return false;
             }
             set(field::nw_ttl, static_cast<std::uint64_t>(ttl - 1), wide::ones(8));
@@ -495,7 +498,7 @@ private:
         if (ttl <= 1) {
             out_.tests.highest_ttl = std::min<std::uint16_t>(
                 out_.tests.highest_ttl, static_cast<std::uint16_t>(ttl_steps_ + 1));
-            say("the TTL is used up");
+            expire(what);
             return false;
         }
         out_.tests.lowest_ttl = std::max<std::uint16_t>(out_.tests.lowest_ttl,
@@ -504,6 +507,37 @@ private:
         now_.set(field::nw_ttl, static_cast<std::uint64_t>(ttl - 1));
         emit({operation_code::decrement_ttl, 0, 0, 0});
         return true;
+    }
+    void expire(const dec_ttl& what) noexcept
+    {
+        if (!what.icmp_from.is_set()) {
+            say("the TTL is used up");
+            return;
+        }
+        if (what.icmp_from.is_v4() != (now_.number(field::eth_type) == ip_type)) {
+            say("the TTL is used up; there is no address to tell the sender from");
+            return;
+        }
+        say("the TTL is used up; the sender is to be told by ICMP");
+        if (tracks_) { // what comes behind a ct action is run on its own
+            emit({operation_code::keep_head, 0, 0, 0});
+        } else {
+            keeps_head_ = true;
+        }
+        emit({operation_code::time_exceeded, 0, 0, 0});
+        emit(what.icmp_from.high);
+        emit(what.icmp_from.low);
+        useful_words_ = out_.program_words;
+        last_operation_ = out_.program_words;
+    }
+    // In front of all that is done: the sender is told of its packet as it came.
+    void keep_head() noexcept
+    {
+        emit({operation_code::keep_head, 0, 0, 0});
+        if (!failed_) {
+            const auto end = out_.program.begin() + static_cast<std::ptrdiff_t>(out_.program_words);
+            std::rotate(out_.program.begin(), end - 1, end);
+        }
     }
     bool perform(const resubmit& what) noexcept
     {
@@ -1013,7 +1047,8 @@ private:
     bool in_action_set_{false};
     bool leaves_{false};
     bool tracks_{false};
-    bool knows_{true}; // of its connection what it came with
+    bool keeps_head_{false}; // for a time_exceeded
+    bool knows_{true};       // of its connection what it came with
     std::size_t stack_size_{0};
     std::array<wide, max_stack> stack_;
     std::size_t action_set_size_{0};

@@ -338,6 +338,28 @@ def test_flows_tell_packets_by_the_address_that_they_came_to(bench, version):
             bench.ctl("address", "del", "under", address + others[2])
 
 
+def test_who_is_told_of_a_ttl_is_told_through_the_tunnel_that_it_came_by(bench):
+    for words in (("--remote", THERE[4], "--key", "5"), ("--remote", "flow", "--key", "flow")):
+        with bench.tunnel("vxlan", *words, resolve=False):
+            try:
+                bench.ctl("flow", "replace", "--bridge", "tenants",
+                          f"in_port=g0,actions=set_field:{THERE[4]}->tun_dst,output:t0\n"
+                          "in_port=t0,ip,actions=dec_ttl(icmp=10.1.0.254),output:g0\n")
+                bench.resolve(4)
+                bench.drain()
+                bench.up.send(bytes(Ether(dst=bench.mac, src=FAR) / outer(4, reverse=True)
+                                    / udp(4789, False, 50000) / VXLAN(flags=8, vni=5)
+                                    / inner(ttl=1)))
+                out = [Ether(f) for f in heard(bench.up, QUIET, 1, is_tunnels)
+                       if VXLAN in Ether(f)]
+                assert [(f[IP].dst, f[VXLAN].vni) for f in out] == [(THERE[4], 5)]
+                told = Ether(bytes(out[0][VXLAN].payload))
+                assert (told.dst, told[IP].src, told[IP].dst) == (A, "10.1.0.254", "10.1.0.1")
+                assert (told[ICMP].type, told[ICMP].code) == (11, 0)
+            finally:
+                bench.ctl("flow", "replace", "--bridge", "tenants", "priority=0,actions=NORMAL")
+
+
 def test_one_frame_with_two_keys(bench):
     with bench.tunnel("vxlan", "--remote", "flow", "--key", "flow", resolve=False):
         try:

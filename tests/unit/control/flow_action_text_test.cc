@@ -237,6 +237,15 @@ TEST(flow_actions, that_are_wrong_are_refused)
              {"actions=note:0g", "a note has bytes of two hexadecimal digits"},
              {"actions=dec_ttl(1)", "dec_ttl names no controllers"},
              {"arp,actions=dec_ttl", "dec_ttl needs in the match ip or ipv6"},
+             {"ip,actions=dec_ttl(1,icmp=10.0.0.1)", "dec_ttl names no controllers"},
+             {"ip,actions=dec_ttl(icmp)", "icmp needs one address that packets may come from"},
+             {"ip,actions=dec_ttl(icmp=10.0.0)", "icmp needs one address"},
+             {"ip,actions=dec_ttl(icmp=10.0.0.1/24)", "icmp needs one address"},
+             {"ip,actions=dec_ttl(icmp=224.0.0.1)", "icmp needs one address"},
+             {"ip,actions=dec_ttl(icmp=10.0.0.1,icmp=10.0.0.2)", "icmp needs one address"},
+             {"ip,actions=dec_ttl(icmp=fd00::1)", "needs in the match ipv6 (dl_type=0x86dd)"},
+             {"ipv6,actions=dec_ttl(icmp=10.0.0.1)", "needs in the match ip (dl_type=0x0800)"},
+             {"actions=dec_ttl(icmp=10.0.0.1)", "needs in the match ip (dl_type=0x0800)"},
              {"arp,actions=mod_nw_src:1.2.3.4", "mod_nw_src needs in the match ip"},
              {"icmp,actions=mod_tp_src:1", "mod_tp_src needs in the match a protocol that has "
                                            "ports"},
@@ -308,6 +317,24 @@ TEST(flow_actions, of_buckets_need_no_match)
     EXPECT_EQ(again("exit"), "column 1: exit cannot be in an action set");
     EXPECT_THAT(again("goto_table:5"), HasSubstr("goto_table stands in a flow itself"));
     EXPECT_THAT(again("meter:5"), HasSubstr("meter stands in a flow itself"));
+}
+
+TEST(flow_actions, of_dec_ttl_may_tell_the_sender)
+{
+    const auto again = [](std::string_view text) {
+        const auto f = parse_flow(text, flow_command::add).value().front();
+        return format_actions(f.actions, f.match);
+    };
+    EXPECT_FALSE(only<flow::dec_ttl>("ip,actions=dec_ttl").icmp_from.is_set());
+    EXPECT_FALSE(only<flow::dec_ttl>("ip,actions=dec_ttl()").icmp_from.is_set());
+    EXPECT_EQ(only<flow::dec_ttl>("ip,actions=dec_ttl( icmp=10.0.0.1 )").icmp_from,
+              endpoint::ip_address::v4(0x0a00'0001));
+    EXPECT_EQ(again("tcp,actions=dec_ttl(icmp=10.0.0.1),2"), "dec_ttl(icmp=10.0.0.1),output:2");
+    EXPECT_EQ(again("ipv6,actions=dec_ttl(icmp=FD00:0::1)"), "dec_ttl(icmp=fd00::1)");
+    EXPECT_EQ(again("ip,actions=write_actions(dec_ttl(icmp=10.0.0.1),output:2)"),
+              "write_actions(dec_ttl(icmp=10.0.0.1),output:2)");
+    EXPECT_EQ(format_actions(*parse_bucket_list("dec_ttl(icmp=fd00::1),2"), {}),
+              "dec_ttl(icmp=fd00::1),output:2");
 }
 
 TEST(flow_actions, within_actions_have_an_end)

@@ -145,7 +145,11 @@ protected:
                                     counters_,
                                     lists_,
                                     lists,
-                                    nullptr});
+                                    nullptr,
+                                    nullptr,
+                                    {},
+                                    tsc_,
+                                    errors_});
         deliver();
         return sent_;
     }
@@ -191,6 +195,8 @@ protected:
     fake_tracking connections_;
     fake_tracking plain_connections_;
     bool learns_{true}; // MACs
+    std::uint64_t tsc_{0};
+    endpoint::error_limit* errors_{nullptr};
     std::unique_ptr<burst> burst_{new burst};
     dataplane::output_lists lists_;
     dataplane::port_counters counters_;

@@ -508,6 +508,76 @@ TEST_F(translation_of, a_ttl_that_a_rule_sets_is_no_more_the_packets)
     EXPECT_TRUE(made_.tests.empty());
 }
 
+constexpr endpoint::ip_address router = endpoint::ip_address::v4(0x0a00'00fe);
+
+TEST_F(translation_of, a_sender_is_told_of_its_packet_as_it_came)
+{
+    always(0, {set(field::eth_dst, 5), action{dec_ttl{router}}, out(2)});
+    packet_.set(field::nw_ttl, 1);
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), (codes_t{operation_code::keep_head, operation_code::set,
+                                operation_code::time_exceeded}));
+    const auto from = made_.words().last(2);
+    EXPECT_EQ((endpoint::ip_address{from[0], from[1]}), router);
+    EXPECT_EQ(made_.reason, drop_reason::flow_drop);
+    key k = packet_;
+    k.set(field::nw_ttl, 0);
+    EXPECT_TRUE(made_.tests.hold(k.words[varying_word], 100));
+    k.set(field::nw_ttl, 2);
+    EXPECT_FALSE(made_.tests.hold(k.words[varying_word], 100));
+    // Others' programs know nothing of it.
+    packet_.set(field::nw_ttl, 2);
+    EXPECT_EQ(outputs(), ports_out{2});
+    EXPECT_EQ(codes(), (codes_t{operation_code::set, operation_code::decrement_ttl,
+                                operation_code::output}));
+}
+
+TEST_F(translation_of, a_sender_is_told_of_a_ttl_that_a_rule_set)
+{
+    always(0, {set(field::nw_ttl, 1), action{dec_ttl{router}}, out(2)});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), (codes_t{operation_code::keep_head, operation_code::set,
+                                operation_code::time_exceeded}));
+    EXPECT_TRUE(made_.tests.empty());
+}
+
+TEST_F(translation_of, a_sender_is_told_after_what_its_packet_did_before)
+{
+    packet_.set(field::nw_ttl, 1);
+    always(0, {set(field::eth_dst, 5), out(3), action{clone{{action{dec_ttl{router}}, out(4)}}},
+               out(5)});
+    EXPECT_EQ(outputs(), (ports_out{3, 5}));
+    EXPECT_EQ(codes(),
+              (codes_t{operation_code::keep_head, operation_code::set, operation_code::output,
+                       operation_code::time_exceeded, operation_code::output}));
+}
+
+TEST_F(translation_of, a_sender_is_told_if_the_way_that_its_packet_takes_says_so)
+{
+    packet_.set(field::nw_ttl, 1);
+    group_of(5, group_type::select,
+             {doing({action{dec_ttl{router}}, out(2)}), doing({action{dec_ttl{}}, out(3)})});
+    always(0, {action{group{5}}});
+    EXPECT_EQ(outputs(), ports_out{});
+    const auto words = made_.words();
+    ASSERT_EQ(codes(), (codes_t{operation_code::keep_head, operation_code::choose,
+                                operation_code::alternative, operation_code::time_exceeded,
+                                operation_code::alternative}));
+    EXPECT_EQ(operation::of(words[1]).b, 5U); // words behind it
+    EXPECT_EQ(operation::of(words[4]).b, 3U);
+}
+
+TEST_F(translation_of, nobody_is_told_by_an_address_of_the_other_version)
+{
+    packet_.set(field::eth_type, 0x86dd);
+    packet_.set(field::nw_ttl, 1);
+    always(0, {action{dec_ttl{router}}, out(2)});
+    EXPECT_EQ(why(), drop_reason::flow_drop);
+    rule_in(0, 2, {}, {action{dec_ttl{{0xfd00'0000'0000'0000, 1}}}, out(2)});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), (codes_t{operation_code::keep_head, operation_code::time_exceeded}));
+}
+
 TEST_F(translation_of, a_length_is_asked_for_as_a_range)
 {
     match larger;
@@ -578,6 +648,16 @@ protected:
         return {std::move(what)};
     }
 };
+
+// What comes behind it is run on its own, and what was kept before is not there then.
+TEST_F(tracking_of, a_sender_is_told_of_its_packet_as_it_goes_on)
+{
+    packet_.set(field::nw_ttl, 1);
+    always(0, {track({}, std::nullopt), action{dec_ttl{router}}, out(2)});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), (codes_t{operation_code::ct, operation_code::keep_head,
+                                operation_code::time_exceeded, operation_code::drop}));
+}
 
 TEST_F(tracking_of, a_packet_carries_what_the_action_says)
 {
