@@ -4,6 +4,7 @@ that it really forwards."""
 
 import json
 import socket
+import time
 
 import lab as parts
 
@@ -111,9 +112,17 @@ class Live(_Side):
         super().__init__(lab)
         for name in self.names.values():
             self.netns.sh(f"ip link set {name} mtu 9000")
-        self._marks = parts.Marks({number: lab.wire(self.netns, name)
-                                   for number, name in self.names.items()}, _MOST_WAITING)
-        self._tracking = False
+        wires = {number: lab.wire(self.netns, name) for number, name in self.names.items()}
+        self._marks = parts.Marks(wires, _MOST_WAITING)
+        self.load([])
+        parts.wait_until(lambda: self._all_pass(wires.values()), 10, "the taps passing frames")
+
+    def _all_pass(self, wires):
+        """Until the taps are up, what is sent into them is lost."""
+        for wire in wires:
+            wire.send(bytes(60))
+        time.sleep(0.02)
+        return all(port["rx_packets"] for port in self.switch.ctl("stats")["ports"])
 
     def load(self, lines):
         self._tracking = any("ct(" in line for line in lines)
