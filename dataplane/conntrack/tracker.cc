@@ -564,8 +564,13 @@ void tracker::tell(request& r, const connection& c, connection_id id, bool reply
                   note::destination_translated << 4 == state::destination_translated &&
                   note::related >> 2 == state::related);
     const unsigned n = c.stream.note;
+    unsigned translated = n & note::translated;
+    if (reply && r.asked.translation != nullptr) { // on the way back it is the packet's other end
+        static_assert(note::destination_translated == note::source_translated << 1);
+        translated = (translated << 1 | translated >> 1) & note::translated;
+    }
     result& a = r.answer;
-    a.state = state::tracked | (n & note::translated) << 4 | (n & note::related) >> 2 |
+    a.state = state::tracked | translated << 4 | (n & note::related) >> 2 |
               (reply                         ? state::established | state::reply
                : (n & note::seen_reply) != 0 ? state::established
                                              : state::fresh);

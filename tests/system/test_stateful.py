@@ -183,7 +183,7 @@ def test_a_trace_asks_what_is_known_of_connections(hosts):
                      f"s.bind(('{INSIDE}', 4000)); s.sendto(b'x', ('{OUTSIDE}', 53))\"")
     parts.wait_until(lambda: hosts.ctl("ct", "list", "udp")["connections"], 5, "the connection")
     found, outputs = traced(hosts, "h2", reply)
-    assert found == [("est|rpl|trk|snat", INSIDE)]
+    assert found == [("est|rpl|trk|dnat", INSIDE)]
     assert [port for port, _flow in outputs] == ["h1"] and f"nw_dst={INSIDE}" in outputs[0][1]
     # The packet made its way known to a worker; nobody has sent an answer.
     passes = [step for step in hosts.ctl("trace", "h1", first)["steps"] if "cached_by" in step]

@@ -183,7 +183,7 @@ TEST_F(conntrack_helper, a_passive_connection_is_translated_as_its_control_conne
                                   .acknowledged = 100,
                                   .data = "227 Entering Passive Mode (10,0,0,2,200,1).\r\n"}
                            .build();
-    EXPECT_EQ(state(line, {.translation = &outside}), answered | ct::source_translated);
+    EXPECT_EQ(state(line, {.translation = &outside}), answered | ct::destination_translated);
     EXPECT_FALSE(dropped_);
     const flow::nat restore{};
     EXPECT_EQ(state(syn({client.address, 4000}, {server.address, 51'201}),

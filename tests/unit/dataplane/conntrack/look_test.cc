@@ -124,7 +124,8 @@ TEST_F(conntrack_look, is_translated_as_the_packet_would_be)
     EXPECT_EQ(source_of(known.bytes).address, outside);
     const auto back = look(udp_frame(server, {outside, client.port}), {.translation = &restore});
     EXPECT_EQ(destination_of(back.bytes), client);
-    EXPECT_EQ(back.answer.state, ct::tracked | ct::established | ct::reply | ct::source_translated);
+    EXPECT_EQ(back.answer.state,
+              ct::tracked | ct::established | ct::reply | ct::destination_translated);
     const auto about =
         look(error_frame(server.address, outside, known.bytes), {.translation = &restore});
     EXPECT_EQ(about.answer.state & (ct::related | ct::invalid), ct::related);

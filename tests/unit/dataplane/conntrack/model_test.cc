@@ -244,6 +244,7 @@ void conntrack_model::step()
 
     pair_of_ends leaves = p.ends;
     std::uint32_t state = wanted.state;
+    constexpr std::uint32_t sides = ct::source_translated | ct::destination_translated;
     model::connection* of = wanted.of;
     if (of == nullptr && asked.commit && (state & ct::fresh) != 0) {
         if (got.dropped) {
@@ -272,6 +273,9 @@ void conntrack_model::step()
         }
     } else if (of != nullptr && asked.translation != nullptr) {
         leaves = wanted.reply ? of->there.turned() : of->back.turned();
+        if (wanted.reply && (state & sides) != 0) { // of the packet, not of the first one
+            state ^= sides;
+        }
     }
     if (of != nullptr && asked.commit) {
         of->mark = (of->mark & ~asked.mark_mask) | (asked.mark & asked.mark_mask);
@@ -280,7 +284,6 @@ void conntrack_model::step()
     ASSERT_EQ(ends_of(a.bytes(), p), leaves);
     ASSERT_TRUE(checksums_fit(a.bytes()));
     // Of an echo the address that is translated tells which end it is.
-    constexpr std::uint32_t sides = ct::source_translated | ct::destination_translated;
     if (p.is == kind::echo) {
         ASSERT_EQ(got.answer.state & ~sides, state & ~sides);
     } else {

@@ -91,7 +91,7 @@ TEST_F(conntrack_nat, a_source_is_translated_there_and_back)
     const frame back = apply(udp_frame(server, {outside, client.port}));
     EXPECT_EQ(source_of(back), server);
     EXPECT_EQ(destination_of(back), client);
-    EXPECT_EQ(state_, ct::tracked | ct::established | ct::reply | ct::source_translated);
+    EXPECT_EQ(state_, ct::tracked | ct::established | ct::reply | ct::destination_translated);
     EXPECT_EQ(source_of(apply(udp_frame(client, server))), (end{outside, client.port}));
 }
 
@@ -105,7 +105,7 @@ TEST_F(conntrack_nat, a_destination_is_translated_there_and_back)
     const frame back = apply(tcp_packet{inside, client, 0x12, 500, 101}.build());
     EXPECT_EQ(source_of(back), server);
     EXPECT_EQ(destination_of(back), client);
-    EXPECT_EQ(state_, ct::tracked | ct::established | ct::reply | ct::destination_translated);
+    EXPECT_EQ(state_, ct::tracked | ct::established | ct::reply | ct::source_translated);
 }
 
 TEST_F(conntrack_nat, ipv6_is_translated_too)
@@ -221,7 +221,7 @@ TEST_F(conntrack_nat, one_that_is_translated_to_itself_is_both_of_its_ends)
     const frame back = apply(udp_frame(self, client));
     EXPECT_EQ(source_of(back), server);
     EXPECT_EQ(destination_of(back), client);
-    EXPECT_EQ(state_, ct::tracked | ct::established | ct::reply | ct::destination_translated);
+    EXPECT_EQ(state_, ct::tracked | ct::established | ct::reply | ct::source_translated);
 }
 
 TEST_F(conntrack_nat, a_second_look_at_a_translated_packet_knows_its_connection)
@@ -275,7 +275,7 @@ TEST_F(conntrack_nat, errors_and_what_is_in_them_are_translated_back)
         const frame error = error_frame(router, outside, out, six ? 1 : 3, six);
         const frame back = apply(error);
         ASSERT_FALSE(back.empty());
-        EXPECT_EQ(state_, ct::tracked | ct::related | ct::reply | ct::source_translated);
+        EXPECT_EQ(state_, ct::tracked | ct::related | ct::reply | ct::destination_translated);
         EXPECT_EQ(source_of(back).address, router);
         EXPECT_EQ(destination_of(back).address, client.address);
         const frame inner = embedded_in(back);
