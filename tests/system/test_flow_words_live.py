@@ -187,7 +187,7 @@ def test_translation_takes_addresses_and_ports_of_its_ranges_and_no_others(bench
         "in_port=1,udp,actions=ct(commit,zone=3,nat(src=10.9.9.1-10.9.9.2:5000-5003),table=1)",
         "in_port=2,udp,actions=ct(zone=3,nat,table=2)",
         "table=1,udp,ct_state=+trk+snat,actions=2",
-        "table=2,udp,ct_state=+trk+est+rpl+snat,actions=1")
+        "table=2,udp,ct_state=+trk+est+rpl+dnat-snat,actions=1")
     seen = {}
     for sport in range(4000, 4008):
         ((port, data),) = bench.out(1, question(sport))
