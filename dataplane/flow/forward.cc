@@ -252,7 +252,6 @@ bool runner::pass(const packet_meter& m, const frame_state& f, const surrounding
 
 void runner::keep_head(const dataplane::packet& p) noexcept
 {
-    told_ = false;
     kept_.data = kept_head_.data();
     kept_.head_length = std::min<std::uint16_t>(p.head_length, dataplane::head_copy);
     kept_.note = p.note;
@@ -445,6 +444,7 @@ void runner::run(std::span<const std::uint64_t> program, packet_slot& p, const h
 {
     frame_state f{&p, at, use::none, state};
     accounted_ = state.accounted;
+    told_ = false;
     why_not_ = drop_reason::flow_drop;
     run(program, f, around);
     if (!accounted_) {

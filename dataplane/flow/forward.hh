@@ -101,7 +101,7 @@ private:
     key mask_;
     bool accounted_{false};            // the packet left, or was counted as a drop
     dataplane::drop_reason why_not_{}; // if it is not
-    bool told_{false};                 // the sender, of the packet that was kept
+    bool told_{false};                 // the sender, by what runs now
     dataplane::packet kept_{};
     std::array<std::byte, dataplane::head_copy> kept_head_{};
 };

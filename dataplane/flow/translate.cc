@@ -78,8 +78,15 @@ enum class set_order : std::uint8_t {
 
 class walker {
 public:
-    walker(const pipeline& flows, const key& packet, translation& out, observer* watching) noexcept
-        : flows_{flows}, packet_{packet}, now_{packet}, out_{out}, watching_{watching}
+    // `keeps_heads`: behind ct actions, too, before the packet is changed.
+    walker(const pipeline& flows, const key& packet, translation& out, observer* watching,
+           bool keeps_heads) noexcept
+        : flows_{flows},
+          packet_{packet},
+          now_{packet},
+          out_{out},
+          watching_{watching},
+          keeps_heads_{keeps_heads}
     {}
 
     void run(const pass_start& begin) noexcept
@@ -114,8 +121,18 @@ public:
             out_.reason = drop_reason::flow_too_complex;
         }
     }
+    // Whether a sender is to be told of its packet as it came out of a ct action, and it was
+    // changed since.
+    [[nodiscard]] bool missed_head() const noexcept { return missed_head_; }
 
 private:
+    // Of the packet as it came into what runs at once: its first bytes.
+    enum class head : std::uint8_t {
+        in_front,  // kept in front of the program, if at all
+        unchanged, // since the last ct action
+        changed,   // since then, and not kept
+        kept
+    };
     void say(std::string_view sentence) noexcept
     {
         if (watching_ != nullptr) {
@@ -165,16 +182,26 @@ private:
     }
     void emit(operation o) noexcept
     {
+        if (head_ == head::unchanged && changes_packet(o.code)) {
+            head_ = keeps_heads_ ? head::kept : head::changed;
+            if (keeps_heads_) {
+                emit({operation_code::keep_head, 0, 0, 0});
+            }
+        }
         last_operation_ = out_.program_words;
         frame_changed_ = frame_changed_ || changes_what_follows(o.code);
         emit(o.word());
     }
     [[nodiscard]] static bool changes_what_follows(operation_code code) noexcept
     {
+        return changes_packet(code) || code == operation_code::meter ||
+               code == operation_code::set_queue || code == operation_code::ct;
+    }
+    [[nodiscard]] static bool changes_packet(operation_code code) noexcept
+    {
         return code == operation_code::set || code == operation_code::push_vlan ||
                code == operation_code::pop_vlan || code == operation_code::decrement_ttl ||
-               code == operation_code::meter || code == operation_code::set_tunnel ||
-               code == operation_code::set_queue || code == operation_code::ct;
+               code == operation_code::set_tunnel;
     }
     // What is done even if nothing leaves behind it.
     template <typename Object>
@@ -519,10 +546,20 @@ private:
             return;
         }
         say("the TTL is used up; the sender is to be told by ICMP");
-        if (tracks_) { // what comes behind a ct action is run on its own
-            emit({operation_code::keep_head, 0, 0, 0});
-        } else {
+        // What comes behind a ct action is run on its own.
+        switch (head_) {
+        case head::in_front:
             keeps_head_ = true;
+            break;
+        case head::unchanged:
+            emit({operation_code::keep_head, 0, 0, 0});
+            head_ = head::kept;
+            break;
+        case head::changed:
+            missed_head_ = true;
+            break;
+        case head::kept:
+            break;
         }
         emit({operation_code::time_exceeded, 0, 0, 0});
         emit(what.icmp_from.high);
@@ -810,6 +847,7 @@ private:
         if (failed_) {
             return;
         }
+        head_ = head::unchanged;
         useful_words_ = out_.program_words;
         const auto follow = static_cast<std::uint32_t>(useful_words_ - at - 1);
         out_.program[at] = operation{operation_code::ct, flags, zone,
@@ -858,6 +896,7 @@ private:
         unsigned ttl_steps;
         key changed;
         bool knows;
+        head first_bytes;
         bool frame_changed;
     };
     struct saved_lists {
@@ -868,8 +907,13 @@ private:
     };
     [[nodiscard]] saved_packet save_packet() noexcept
     {
-        return {now_,     constant_, ttl_steps_,
-                changed_, knows_,    std::exchange(frame_changed_, false)};
+        return {now_,
+                constant_,
+                ttl_steps_,
+                changed_,
+                knows_,
+                head_,
+                std::exchange(frame_changed_, false)};
     }
     [[nodiscard]] saved_lists save_lists() const noexcept
     {
@@ -889,6 +933,7 @@ private:
         ttl_steps_ = before.ttl_steps;
         changed_ = before.changed;
         knows_ = before.knows;
+        head_ = before.first_bytes;
         frame_changed_ = before.frame_changed;
         exited_ = false;
         last_operation_ = out_.program_words; // nothing is joined to what is in the copy
@@ -1047,8 +1092,11 @@ private:
     bool in_action_set_{false};
     bool leaves_{false};
     bool tracks_{false};
-    bool keeps_head_{false}; // for a time_exceeded
-    bool knows_{true};       // of its connection what it came with
+    bool keeps_head_{false}; // in front, for a time_exceeded
+    const bool keeps_heads_; // behind ct actions
+    bool missed_head_{false};
+    head head_{head::in_front};
+    bool knows_{true}; // of its connection what it came with
     std::size_t stack_size_{0};
     std::array<wide, max_stack> stack_;
     std::size_t action_set_size_{0};
@@ -1134,7 +1182,13 @@ key_layout make_later_layout(const key& matched, const key& read) noexcept
 void translate(const pipeline& flows, const key& packet, translation& out, observer* watching,
                const pass_start& begin) noexcept
 {
-    walker{flows, packet, out, watching}.run(begin);
+    // Seldom is anything told behind a ct action: other programs keep nothing there. An observer is
+    // shown the one that counts.
+    walker first{flows, packet, out, nullptr, false};
+    first.run(begin);
+    if (watching != nullptr || first.missed_head()) {
+        walker{flows, packet, out, watching, first.missed_head()}.run(begin);
+    }
 }
 
 } // namespace strait::flow

@@ -112,6 +112,26 @@ TEST_F(time_exceeded, is_told_once_of_a_packet)
     EXPECT_EQ(dropped(), 0U); // it left by two ports
 }
 
+TEST_F(time_exceeded, is_about_the_packet_as_it_came_out_of_connection_tracking)
+{
+    connections_.drops = false;
+    ct commits;
+    commits.commit = true;
+    const action tells{dec_ttl{router}};
+    rule_of({{commits},
+             {set_field{field::eth_src, 9, wide::ones(48)}},
+             {set_field{field::eth_dst, 9, wide::ones(48)}},
+             {clone{{tells}}},
+             {set_field{field::nw_dst, 9, wide::ones(32)}},
+             tells});
+    for (int i = 0; i < 2; ++i) { // translated, and known
+        const sent got = send(1, {datagram(1)});
+        ASSERT_EQ(got.size(), 1U);
+        ASSERT_EQ(got.at(1).size(), 1U);
+        expect_about(got.at(1)[0], datagram(1));
+    }
+}
+
 TEST_F(time_exceeded, is_told_by_the_bucket_that_is_taken)
 {
     const auto bucket_of = [](action_list actions, port_number watched) {

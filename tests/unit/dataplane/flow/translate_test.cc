@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <memory>
@@ -657,6 +658,28 @@ TEST_F(tracking_of, a_sender_is_told_of_its_packet_as_it_goes_on)
     EXPECT_EQ(outputs(), ports_out{});
     EXPECT_EQ(codes(), (codes_t{operation_code::ct, operation_code::keep_head,
                                 operation_code::time_exceeded, operation_code::drop}));
+}
+
+TEST_F(tracking_of, a_sender_is_told_of_its_packet_as_it_came_out_of_the_action)
+{
+    packet_.set(field::nw_ttl, 1);
+    const action tells{dec_ttl{router}};
+    const std::vector behind{operation_code::ct, operation_code::keep_head, operation_code::set,
+                             operation_code::time_exceeded, operation_code::drop};
+    always(0, {track({}, std::nullopt), set(field::eth_src, 5), set(field::eth_dst, 6), tells});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes(), behind);
+    // What was done before it, and what a copy was asked for, does not count.
+    always(0, {set(field::eth_src, 4), action{clone{{track({}, std::nullopt)}}},
+               set(field::eth_dst, 6), tells});
+    EXPECT_EQ(outputs(), ports_out{});
+    EXPECT_EQ(codes().front(), operation_code::keep_head);
+    EXPECT_EQ(std::ranges::count(codes(), operation_code::keep_head), 1);
+    // Those whose TTL is left keep nothing.
+    always(0, {track({}, std::nullopt), set(field::eth_dst, 6), tells, out(2)});
+    packet_.set(field::nw_ttl, 9);
+    EXPECT_EQ(outputs(), ports_out{2});
+    EXPECT_EQ(std::ranges::count(codes(), operation_code::keep_head), 0);
 }
 
 TEST_F(tracking_of, a_packet_carries_what_the_action_says)
