@@ -418,6 +418,7 @@ bool make_error(packet_slot& p, const packet& about, const icmp_error& what,
         store(icmp + icmp_checksum, static_cast<std::uint16_t>(~fold(sum_of(icmp, size))));
     }
     finish_frame(p, network + header + size, {});
+    p.tags = static_cast<std::uint8_t>((network - ethernet_header) / tag_length) & 0x3f;
     return true;
 }
 

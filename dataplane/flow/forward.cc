@@ -255,6 +255,7 @@ void runner::keep_head(const dataplane::packet& p) noexcept
     kept_.data = kept_head_.data();
     kept_.head_length = std::min<std::uint16_t>(p.head_length, dataplane::head_copy);
     kept_.note = p.note;
+    kept_.origin = p.origin;
     std::memcpy(kept_.data, p.data, kept_.head_length);
 }
 
@@ -298,6 +299,7 @@ void runner::tell_time_exceeded(const endpoint::ip_address& from,
     told_ = true;
     ++copies_.count;
     answer.in_port = around.in.index;
+    answer.origin = kept_.origin;
     (void)send(answer, around.in.index, around);
 }
 

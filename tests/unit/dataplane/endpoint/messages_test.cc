@@ -247,6 +247,7 @@ TEST(messages, errors_go_back_with_the_tags_that_packets_came_with)
     const auto said = std::make_unique<packet_slot>();
     ASSERT_TRUE(make_time_exceeded(*said, *late, ip_address::v4(0x0a00'00fe)));
     EXPECT_EQ(load<dataplane::be32>(said->data + 12), 0x8100'6005U);
+    EXPECT_EQ(said->tags, 1);
     tunnel::outer_ip ip;
     ASSERT_EQ(tunnel::read_ip(*said, 18, false, ip), tunnel::fault::none);
     EXPECT_EQ(ip.source, ip_address::v4(0x0a00'00fe));
