@@ -333,14 +333,48 @@ bool may_answer_ipv4(const std::byte* ip, std::size_t size) noexcept
     return ip_address::load_v4(ip + 12).is_unicast() && ip_address::load_v4(ip + 16).is_unicast();
 }
 
-bool may_answer_ipv6(const std::byte* ip, std::size_t size) noexcept
+// Whether what an IPv6 packet carries may be answered with an error: not an error or a redirect
+// (RFC 4443, 2.4 (e)), nor what cannot be told to be none.
+bool is_no_icmpv6_error(const std::byte* ip, std::size_t size) noexcept
 {
-    if (size < ipv6_header + icmp_header || load<std::uint8_t>(ip) >> 4 != 6) {
-        return false;
+    constexpr std::size_t smallest = 8;
+    std::size_t at = ipv6_header;
+    auto kind = load<std::uint8_t>(ip + 6);
+    while (kind == ipv6_hop_by_hop || kind == ipv6_routing || kind == ipv6_destination ||
+           kind == protocol_authentication || kind == ipv6_fragment) {
+        if (size - at < smallest) {
+            return false;
+        }
+        const std::size_t length = load<std::uint8_t>(ip + at + 1);
+        std::size_t bytes = (length + 1) * smallest;
+        if (kind == ipv6_fragment) {
+            constexpr std::uint16_t place = 0xfff8;
+            if ((load<be16>(ip + at + 2) & place) != 0) {
+                return false;
+            }
+            bytes = smallest;
+        } else if (kind == protocol_authentication) {
+            bytes = (length + 2) * 4;
+        }
+        if (size - at < bytes) {
+            return false;
+        }
+        kind = load<std::uint8_t>(ip + at);
+        at += bytes;
+    }
+    if (kind != protocol_icmpv6) {
+        return true;
     }
     constexpr std::uint8_t first_informational = 128;
-    if (load<std::uint8_t>(ip + 6) == protocol_icmpv6 &&
-        load<std::uint8_t>(ip + ipv6_header) < first_informational) {
+    constexpr std::uint8_t redirect = 137;
+    const auto type = at < size ? load<std::uint8_t>(ip + at) : std::uint8_t{0};
+    return type >= first_informational && type != redirect;
+}
+
+bool may_answer_ipv6(const std::byte* ip, std::size_t size) noexcept
+{
+    if (size < ipv6_header + icmp_header || load<std::uint8_t>(ip) >> 4 != 6 ||
+        !is_no_icmpv6_error(ip, size)) {
         return false;
     }
     return ip_address::load_v6(ip + 8).is_unicast() && ip_address::load_v6(ip + 24).is_unicast();

@@ -267,6 +267,25 @@ TEST(messages, errors_and_multicasts_are_not_answered_with_errors)
     store(big->data + 14 + 6, dataplane::protocol_icmpv6);
     store(big->data + 14 + 40, std::uint8_t{1});
     EXPECT_FALSE(make_too_big(*said, *big, 1400));
+    store(big->data + 14 + 40, std::uint8_t{137}); // a redirect
+    EXPECT_FALSE(make_too_big(*said, *big, 1400));
+    for (const unsigned kind : {0U, 43U, 44U, 51U, 60U}) { // the same behind an extension header
+        make_tcp(*big, true);
+        store(big->data + 14 + 6, static_cast<std::uint8_t>(kind));
+        std::byte* const behind = big->data + 14 + 40;
+        store(behind, dataplane::protocol_icmpv6);
+        store(behind + 8, std::uint8_t{1});
+        EXPECT_FALSE(make_too_big(*said, *big, 1400)) << kind;
+        store(behind + 8, std::uint8_t{128});
+        EXPECT_TRUE(make_too_big(*said, *big, 1400)) << kind;
+        store(behind + 1, std::uint8_t{0xff}); // longer than what is there
+        EXPECT_EQ(make_too_big(*said, *big, 1400), kind == 44) << kind;
+    }
+    make_tcp(*big, true);
+    store(big->data + 14 + 6, std::uint8_t{44});
+    store(big->data + 14 + 40, dataplane::protocol_tcp);
+    store(big->data + 14 + 40 + 2, be16{8}); // a later fragment
+    EXPECT_FALSE(make_too_big(*said, *big, 1400));
     make_tcp(*big, false);
     store(big->data + 14 + 6, be16{1}); // a later fragment
     EXPECT_FALSE(make_too_big(*said, *big, 1400));
