@@ -97,6 +97,7 @@ ports::result<void> bond::join(member& m)
         if (const int error = rte_eth_promiscuous_enable(plugged->port_id());
             error != 0 && error != -ENOTSUP) {
             rte_eth_bond_slave_remove(id_, plugged->port_id());
+            rcu_.synchronize(); // a worker may be polling it
             return refused_by_driver(m.request, "cannot receive all that the bond does", log,
                                      error);
         }
