@@ -420,7 +420,7 @@ bool make_error(packet_slot& p, const packet& about, const icmp_error& what,
     begin_frame(p);
     const std::size_t header = ipv6 ? ipv6_header : min_ipv4_header;
     const std::size_t room = longest_head - network - header - icmp_header;
-    constexpr std::size_t most_quoted = 64;
+    constexpr std::size_t most_quoted = 60 + 8; // IPv4's longest header, and of what it carries
     const std::size_t quoted = std::min({there, room, most_quoted}) / 2 * 2;
     // With the tags it came with.
     std::memcpy(p.data, about.data, network);

@@ -239,6 +239,20 @@ TEST(messages, senders_are_told_by_a_router_that_the_ttl_is_used_up)
     }
 }
 
+// Hosts look at no error that has less (RFC 792).
+TEST(messages, errors_quote_eight_bytes_behind_all_options)
+{
+    const auto late = std::make_unique<packet_slot>();
+    make_tcp(*late, false);
+    store(late->data + 14, std::uint8_t{0x4f});
+    const auto said = std::make_unique<packet_slot>();
+    ASSERT_TRUE(make_time_exceeded(*said, *late, ip_address::v4(0x0a00'00fe)));
+    tunnel::outer_ip ip;
+    ASSERT_EQ(tunnel::read_ip(*said, 14, false, ip), tunnel::fault::none);
+    ASSERT_GE(ip.end, ip.content + 8 + 60 + 8);
+    EXPECT_EQ(std::memcmp(said->data + ip.content + 8, late->data + 14, 60 + 8), 0);
+}
+
 TEST(messages, errors_go_back_with_the_tags_that_packets_came_with)
 {
     const auto late = std::make_unique<packet_slot>();
