@@ -56,8 +56,11 @@ lab::lab(unsigned ports, bool client, unsigned queues, unsigned workers)
     for (unsigned i = 1; i <= workers; ++i) {
         lcores.push_back(i);
     }
-    engine_ = std::make_unique<dataplane::engine>(dataplane::engine_settings{
-        .lcores = std::move(lcores), .share_cpus = true, .connections = 4096, .pool = packet_pool()});
+    engine_ =
+        std::make_unique<dataplane::engine>(dataplane::engine_settings{.lcores = std::move(lcores),
+                                                                       .share_cpus = true,
+                                                                       .connections = 4096,
+                                                                       .pool = packet_pool()});
     macs_ = std::make_shared<dataplane::mac_table>(1024);
     ports_.resize(ports);
     for (unsigned i = 0; i < ports; ++i) {
