@@ -38,10 +38,14 @@ void tracker::look(job& j, seconds_t now) noexcept
         j.count_ = 1;
     }
     if (q.kind == packet_kind::error) {
-        if (m.of == nullptr) {
+        if (m.of == nullptr || (r.asked.force && r.asked.commit && m.reply)) {
+            j.count_ = 0;
             r.answer = invalid_in(r.asked.zone);
-        } else {
-            (void)tell_error(r, m);
+            return;
+        }
+        (void)tell_error(r, m);
+        if (r.asked.commit) {
+            give_marks(r.answer, r.asked);
         }
     } else if (m.of == nullptr || !look_on(r, q, m)) {
         j.count_ = 0;

@@ -132,6 +132,23 @@ TEST_F(conntrack_look, is_translated_as_the_packet_would_be)
     EXPECT_EQ(destination_of(about.bytes).address, client.address);
 }
 
+TEST_F(conntrack_look, an_error_would_mark_its_connection_or_end_it)
+{
+    const frame there = udp_frame(client, server);
+    const frame error = error_frame(server.address, client.address, there);
+    track(there, {.commit = true, .mark = 9, .mark_mask = 0xff});
+    const auto marking = look(error, {.commit = true, .mark = 0x12, .mark_mask = 0xff});
+    EXPECT_EQ(marking.answer.state, ct::tracked | ct::related | ct::reply);
+    EXPECT_EQ(marking.answer.mark, 0x12U);
+    const auto forced = look(error, {.commit = true, .force = true});
+    EXPECT_EQ(forced.answer.state, ct::tracked | ct::invalid);
+    EXPECT_FALSE(forced.connection);
+    // Nothing was done.
+    const auto after = look(error, {});
+    EXPECT_EQ(after.answer.state, ct::tracked | ct::related | ct::reply);
+    EXPECT_EQ(after.answer.mark, 9U);
+}
+
 TEST_F(conntrack_look, is_refused_as_the_packet_would_be)
 {
     store_.limits().limit(5, 1);
