@@ -47,6 +47,8 @@ _OTHERS = [
     (OPTION, "{class=0x102,type=0x80,len=4}->tun_metadata0,"
              "{type=1,len=124,class=65535}->tun_metadata63"),
     (NO_OPTION, "tun_metadata3 {class=1,type=2,len=8}->tun_metadata4"),
+    (ADD, "ip,actions=dec_ttl(icmp=10.0.0.1),clone(dec_ttl(),dec_ttl(icmp=)),1"),
+    (LIST, "tcp6,actions=dec_ttl(icmp=fd00::1),2\nudp6,actions=dec_ttl(icmp=ff02::1),2"),
 ]
 
 
