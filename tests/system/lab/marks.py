@@ -38,7 +38,7 @@ class Marks:
         a mark that came with it."""
         frames = list(frames)
         if overtaking:
-            return [self._alone(port, data, time.monotonic() + timeout) for port, data in frames]
+            return [self.all_that_left(port, [data], timeout) for port, data in frames]
         results = []
         while len(results) < len(frames):
             # One port's frames keep their order; those of several would not.
@@ -58,23 +58,11 @@ class Marks:
         deadline = time.monotonic() + timeout
         left = []
         for sent in (frames, ()):
-            mark = self._frame(self._sent)
-            self._sent += 1
-            for frame in (*sent, mark):
+            for frame in sent:
                 self._wires[port].send(frame)
-            missing = dict(self._wires)
-            while missing:
-                ready = select.select(list(self._wires.values()), [], [],
-                                      max(0.0, deadline - time.monotonic()))[0]
-                if not ready:
-                    raise LabError(f"a mark sent at port {port} did not come in time at the ports "
-                                   f"{list(missing)}")
-                for number, wire in self._wires.items():
-                    for frame in wire.receive_all() if wire in ready else ():
-                        if frame == mark:
-                            del missing[number]
-                        else:
-                            left.append((number, frame))
+            self._mark(port)
+            before, behind = self._collect(port, 1, deadline)
+            left += before + behind
         return left
 
     def _burst(self, port, frames, deadline):
@@ -85,17 +73,6 @@ class Marks:
         for number, frame in unasked:
             raise LabError(f"port {number} gave {frame.hex()} unasked")
         return results
-
-    def _alone(self, port, data, deadline):
-        """When a mark has left, the burst that it came with has come to its end before another
-        mark's begins."""
-        self._wires[port].send(data)
-        left = []
-        for _ in range(2):
-            self._mark(port)
-            before, behind = self._collect(port, 1, deadline)
-            left += before + behind
-        return left
 
     def _mark(self, port):
         self._wires[port].send(self._frame(self._sent))
