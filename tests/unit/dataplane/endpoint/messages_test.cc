@@ -190,6 +190,23 @@ void make_tcp(packet_slot& p, bool ipv6)
     p.length = p.head_length = 150;
 }
 
+// What its sender is told by ICMP of a packet that make_tcp() made: type and code, the word behind
+// the checksum, and the packet from its own IP header on. The error's IP header goes into `ip`.
+void expect_error(packet_slot& said, const packet_slot& about, bool ipv6, std::uint16_t type_code,
+                  std::uint32_t word, tunnel::outer_ip& ip)
+{
+    arrival at;
+    ASSERT_TRUE(read_arrival(said, at));
+    EXPECT_EQ(at.destination, mac_a);
+    EXPECT_EQ(at.source, mac_b);
+    ASSERT_EQ(tunnel::read_ip(said, 14, ipv6, ip), tunnel::fault::none);
+    EXPECT_EQ(ip.destination, make(ipv6, 1, mac_a, 0).at.address);
+    const std::byte* const icmp = said.data + ip.content;
+    EXPECT_EQ(load<be16>(icmp), type_code);
+    EXPECT_EQ(load<dataplane::be32>(icmp + 4), word);
+    EXPECT_EQ(std::memcmp(icmp + 8, about.data + 14, ip.end - ip.content - 8), 0);
+}
+
 TEST(messages, senders_are_told_what_is_too_big)
 {
     for (const bool ipv6 : {false, true}) {
@@ -197,19 +214,8 @@ TEST(messages, senders_are_told_what_is_too_big)
         make_tcp(*big, ipv6);
         const auto said = std::make_unique<packet_slot>();
         ASSERT_TRUE(make_too_big(*said, *big, 1400));
-        arrival at;
-        ASSERT_TRUE(read_arrival(*said, at));
-        EXPECT_EQ(at.destination, mac_a);
-        EXPECT_EQ(at.source, mac_b);
         tunnel::outer_ip ip;
-        ASSERT_EQ(tunnel::read_ip(*said, 14, ipv6, ip), tunnel::fault::none);
-        const interface a = make(ipv6, 1, mac_a, 0);
-        EXPECT_EQ(ip.destination, a.at.address);
-        const std::byte* const icmp = said->data + ip.content;
-        EXPECT_EQ(load<be16>(icmp), ipv6 ? 0x0200 : 0x0304);
-        EXPECT_EQ(load<dataplane::be32>(icmp + 4), 1400U);
-        // What is quoted begins with the packet's own header.
-        EXPECT_EQ(std::memcmp(icmp + 8, big->data + 14, ip.end - ip.content - 8), 0);
+        expect_error(*said, *big, ipv6, ipv6 ? 0x0200 : 0x0304, 1400, ip);
     }
 }
 
@@ -221,19 +227,10 @@ TEST(messages, senders_are_told_by_a_router_that_the_ttl_is_used_up)
         const auto said = std::make_unique<packet_slot>();
         const ip_address router = make(ipv6, 254, {}, 0).at.address;
         ASSERT_TRUE(make_time_exceeded(*said, *late, router));
-        arrival at;
-        ASSERT_TRUE(read_arrival(*said, at));
-        EXPECT_EQ(at.destination, mac_a);
-        EXPECT_EQ(at.source, mac_b);
         tunnel::outer_ip ip;
-        ASSERT_EQ(tunnel::read_ip(*said, 14, ipv6, ip), tunnel::fault::none);
+        expect_error(*said, *late, ipv6, ipv6 ? 0x0300 : 0x0b00, 0, ip);
         EXPECT_EQ(ip.source, router);
-        EXPECT_EQ(ip.destination, make(ipv6, 1, mac_a, 0).at.address);
         EXPECT_EQ(ip.hop_limit, 64);
-        const std::byte* const icmp = said->data + ip.content;
-        EXPECT_EQ(load<be16>(icmp), ipv6 ? 0x0300 : 0x0b00);
-        EXPECT_EQ(load<dataplane::be32>(icmp + 4), 0U);
-        EXPECT_EQ(std::memcmp(icmp + 8, late->data + 14, ip.end - ip.content - 8), 0);
         // An address of the other version is none to say it from.
         EXPECT_FALSE(make_time_exceeded(*said, *late, make(!ipv6, 254, {}, 0).at.address));
     }
