@@ -16,6 +16,7 @@ namespace strait::dataplane {
 namespace {
 
 constexpr std::size_t tcp_flags = 13; // of its header
+constexpr std::size_t udp_length = 4;
 
 constexpr std::uint8_t tcp_fin = 0x01;
 constexpr std::uint8_t tcp_psh = 0x08;
@@ -226,19 +227,29 @@ void write_pseudo_sum(packet& p, const headers& h) noexcept
           fold(pseudo_sum(p, h, p.length - h.transport)));
 }
 
+// What who cuts a packet with these headers is to be able to.
+offloads cut_by(const headers& h, bool udp) noexcept
+{
+    if (udp) {
+        return h.ipv6 ? offloads::udp_segmentation_ipv6 : offloads::udp_segmentation_ipv4;
+    }
+    return h.ipv6 ? offloads::segmentation_ipv6 : offloads::segmentation_ipv4;
+}
+
 // Sets the intent of a packet whose headers are known.
 offload_fault set_intent(packet& p, const headers& h, bool checksum_blank, segmentation kind,
                          std::uint16_t size) noexcept
 {
     offload_intent intent;
     if (kind != segmentation::none) {
-        if (size < min_segment_size) {
+        const bool udp = kind == segmentation::udp;
+        if (size < (udp ? 1 : min_segment_size)) {
             return offload_fault::segment_size;
         }
-        if (h.protocol != protocol_tcp) {
+        if (h.protocol != (udp ? protocol_udp : protocol_tcp)) {
             return offload_fault::protocol;
         }
-        if (h.ipv6 != (kind == segmentation::tcp_ipv6)) {
+        if (!udp && h.ipv6 != (kind == segmentation::tcp_ipv6)) {
             return offload_fault::version;
         }
         const std::uint32_t payload = p.length - h.payload;
@@ -254,8 +265,8 @@ offload_fault set_intent(packet& p, const headers& h, bool checksum_blank, segme
                 checksum_blank = true;
             }
             intent.segment_size = size;
-            intent.required |= h.ipv6 ? offloads::segmentation_ipv6 : offloads::segmentation_ipv4;
-            if ((load<std::uint8_t>(p.data + h.transport + tcp_flags) & tcp_cwr) != 0) {
+            intent.required |= cut_by(h, udp);
+            if (!udp && (load<std::uint8_t>(p.data + h.transport + tcp_flags) & tcp_cwr) != 0) {
                 intent.required |= offloads::segmentation_ecn;
             }
         }
@@ -289,7 +300,7 @@ std::string_view to_string(offload_fault fault) noexcept
     case offload_fault::version:
         return "segments of another IP version than the frame's";
     case offload_fault::segment_size:
-        return "segments of less than 8 bytes";
+        return "segments of less than 8 bytes, or of UDP without any";
     case offload_fault::too_many_segments:
         return "more than 256 segments";
     case offload_fault::place:
@@ -381,6 +392,10 @@ offload_fault checked_intent(packet& p, const virtio_offload& claim, offloads ne
         kind = segmentation::tcp_ipv6;
         needed |= offloads::segmentation_ipv6;
         break;
+    case virtio_offload::gso_udp:
+        kind = segmentation::udp;
+        needed |= offloads::udp_segmentation_ipv4 | offloads::udp_segmentation_ipv6;
+        break;
     default:
         return offload_fault::kind;
     }
@@ -431,28 +446,30 @@ void finish_checksum(packet& p) noexcept
 
 segmenter::segmenter(const packet& whole, offloads taken) noexcept
     : whole_{whole},
-      leaves_checksum_{contains(taken, contains(whole.offload.required, offloads::checksum_ipv6)
-                                           ? offloads::checksum_ipv6
-                                           : offloads::checksum_ipv4)},
+      ipv6_{contains(whole.offload.required, offloads::checksum_ipv6)},
+      udp_{segmentation_of(whole.offload) == segmentation::udp},
+      leaves_checksum_{contains(taken, ipv6_ ? offloads::checksum_ipv6 : offloads::checksum_ipv4)},
       left_{whole.length - whole.offload.header_length},
       head_at_{whole.offload.header_length}
 {
     const offload_intent& todo = whole.offload;
     const std::byte* const network = whole.data + todo.network_start;
-    const std::byte* const tcp = whole.data + todo.checksum_start;
     network_sum_ = 0;
     identifier_ = 0;
-    if (segmentation_of(todo) == segmentation::tcp_ipv4) {
+    if (!ipv6_) {
         // All but total length, identification and checksum.
         const std::size_t size = std::size_t{todo.checksum_start} - todo.network_start;
         network_sum_ = static_cast<std::uint32_t>(
             fold(sum_of(network, 2) + sum_of(network + 6, 4) + sum_of(network + 12, size - 12)));
         identifier_ = load<be16>(network + 4);
     }
-    sequence_ = load<be32>(tcp + 4);
-    const auto flags = load<std::uint8_t>(tcp + tcp_flags);
-    last_flags_ = flags & (tcp_fin | tcp_psh);
-    flags_ = static_cast<std::uint8_t>(flags & ~last_flags_);
+    if (!udp_) {
+        const std::byte* const tcp = whole.data + todo.checksum_start;
+        sequence_ = load<be32>(tcp + 4);
+        const auto flags = load<std::uint8_t>(tcp + tcp_flags);
+        last_flags_ = flags & (tcp_fin | tcp_psh);
+        flags_ = static_cast<std::uint8_t>(flags & ~last_flags_);
+    }
     pseudo_sum_ = pseudo_sum_without_length(whole);
 }
 
@@ -472,7 +489,7 @@ std::size_t segmenter::cut(burst& b, std::size_t most) noexcept
 void segmenter::write_network_header(std::byte* at, std::uint32_t size) noexcept
 {
     const auto length = static_cast<std::uint16_t>(size - whole_.offload.network_start);
-    if (segmentation_of(whole_.offload) == segmentation::tcp_ipv6) {
+    if (ipv6_) {
         store(at + 4, be16{static_cast<std::uint16_t>(length - ipv6_header)});
         return;
     }
@@ -481,6 +498,15 @@ void segmenter::write_network_header(std::byte* at, std::uint32_t size) noexcept
     store(at + 4, be16{identifier});
     store(at + 10, static_cast<std::uint16_t>(
                        ~fold(std::uint64_t{network_sum_} + word(length) + word(identifier))));
+}
+
+// The number of a segment's first byte, and its flags.
+void segmenter::write_tcp_header(std::byte* at, std::uint32_t size) noexcept
+{
+    store(at + 4, be32{sequence_});
+    store(at + tcp_flags, static_cast<std::uint8_t>(left_ == 0 ? flags_ | last_flags_ : flags_));
+    sequence_ += size;
+    flags_ = static_cast<std::uint8_t>(flags_ & ~tcp_cwr); // the first has it, RFC 3168, 6.1.2
 }
 
 void segmenter::make(burst& b) noexcept
@@ -529,14 +555,14 @@ void segmenter::make(burst& b) noexcept
     p.segment_count = static_cast<std::uint16_t>(b.segments_used - first);
 
     write_network_header(p.data + todo.network_start, p.length);
-    std::byte* const tcp = p.data + todo.checksum_start;
-    store(tcp + 4, be32{sequence_});
-    store(tcp + tcp_flags, static_cast<std::uint8_t>(left_ == 0 ? flags_ | last_flags_ : flags_));
-    sequence_ += size;
-    flags_ = static_cast<std::uint8_t>(flags_ & ~tcp_cwr); // the first has it, RFC 3168, 6.1.2
-    store(tcp + todo.checksum_offset,
-          fold(std::uint64_t{pseudo_sum_} +
-               word(static_cast<std::uint16_t>(p.length - todo.checksum_start))));
+    std::byte* const transport = p.data + todo.checksum_start;
+    const auto length = static_cast<std::uint16_t>(p.length - todo.checksum_start);
+    if (udp_) {
+        store(transport + udp_length, be16{length});
+    } else {
+        write_tcp_header(transport, size);
+    }
+    store(transport + todo.checksum_offset, fold(std::uint64_t{pseudo_sum_} + word(length)));
     if (leaves_checksum_) {
         p.offload = todo;
         p.offload.segment_size = 0;

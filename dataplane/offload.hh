@@ -15,19 +15,26 @@
 namespace strait::dataplane {
 
 // No TCP makes smaller segments: Linux's smallest MSS is 48, of which options take 40 at most.
+// Datagrams of UDP are as small as a program likes, so of these it is 1.
 inline constexpr std::uint16_t min_segment_size = 8;
 // What one packet may be cut into: 64 KiB at an MSS of 256. RFC 9293 assumes 536 for any path.
 inline constexpr std::uint32_t max_segments_of_packet = 256;
-// Ethernet to TCP: two tags (22), the longest IPv4 and TCP headers (60 each), and some for IPv6's
-// extension headers. A slot's head has room for it and for two more tags.
+// Ethernet to TCP or UDP: two tags (22), the longest IPv4 and TCP headers (60 each), and some for
+// IPv6's extension headers. A slot's head has room for it and for two more tags.
 inline constexpr std::size_t max_header_length = 160;
 
-enum class segmentation : std::uint8_t { none, tcp_ipv4, tcp_ipv6 };
+// UDP's segments are datagrams, of the version that the frame has.
+enum class segmentation : std::uint8_t { none, tcp_ipv4, tcp_ipv6, udp };
 
 [[nodiscard]] constexpr segmentation segmentation_of(const offload_intent& intent) noexcept
 {
     if (intent.segment_size == 0) {
         return segmentation::none;
+    }
+    constexpr offloads datagrams =
+        offloads::udp_segmentation_ipv4 | offloads::udp_segmentation_ipv6;
+    if ((intent.required & datagrams) != offloads::none) {
+        return segmentation::udp;
     }
     return contains(intent.required, offloads::segmentation_ipv6) ? segmentation::tcp_ipv6
                                                                   : segmentation::tcp_ipv4;
@@ -39,10 +46,10 @@ enum class offload_fault : std::uint8_t {
     none,
     truncated,         // the frame ends inside its headers
     beyond_head,       // headers are longer than the head, or than max_header_length
-    protocol,          // not TCP or UDP over IP, not TCP where segments are asked for, or malformed
+    protocol,          // not TCP or UDP over IP, not the one to be segmented, or malformed
     fragment,          // of a datagram: what there is of it cannot be summed
     version,           // segments of IPv4 asked for of a frame of IPv6, or the other way round
-    segment_size,      // 1 to min_segment_size - 1, or segments asked for and 0
+    segment_size,      // less than min_segment_size, or of UDP 0
     too_many_segments, // more than max_segments_of_packet
     place,             // the checksum is not inside the frame, or not at an even offset
     complete,          // segments asked for of a frame whose checksum is not left blank
@@ -60,7 +67,7 @@ enum class offload_fault : std::uint8_t {
                                           std::uint16_t size) noexcept;
 
 // Of a whole frame of TCP or UDP whose payload is local and was changed: its checksum is left to be
-// filled, and segments of `size` bytes to be cut (0: none), whatever the intent was before.
+// filled, and segments of `size` bytes to be cut (of TCP; 0: none), whatever the intent was before.
 [[nodiscard]] offload_fault leave_unfinished(packet& p, std::uint16_t size) noexcept;
 
 // Whether TCP's or UDP's checksum is right, of a packet without intent and with local payload.
@@ -68,14 +75,15 @@ enum class offload_fault : std::uint8_t {
 // it cannot be told (a fragment, a routing header).
 [[nodiscard]] bool has_right_checksum(const packet& p, std::size_t end) noexcept;
 
-// What a virtio driver says of a frame (VIRTIO 1.2, 5.1.6.2): as it stands in the header, in host
+// What a virtio driver says of a frame (VIRTIO 1.3, 5.1.6.2): as it stands in the header, in host
 // order, with nothing checked.
 struct virtio_offload {
     static constexpr std::uint8_t needs_checksum = 1; // of flags; others are ignored
     static constexpr std::uint8_t gso_none = 0;       // of gso_type
     static constexpr std::uint8_t gso_tcp_ipv4 = 1;
     static constexpr std::uint8_t gso_tcp_ipv6 = 4;
-    static constexpr std::uint8_t gso_ecn = 0x80; // with either
+    static constexpr std::uint8_t gso_udp = 5;    // into datagrams, of either version
+    static constexpr std::uint8_t gso_ecn = 0x80; // with either of TCP's
 
     std::uint8_t flags;
     std::uint8_t gso_type;
@@ -128,19 +136,22 @@ public:
 private:
     void make(burst& b) noexcept;
     void write_network_header(std::byte* at, std::uint32_t size) noexcept;
+    void write_tcp_header(std::byte* at, std::uint32_t size) noexcept;
 
     const packet& whole_;
+    const bool ipv6_;
+    const bool udp_;
     const bool leaves_checksum_;
-    std::uint32_t left_;        // payload bytes not yet in a segment
-    std::uint32_t sequence_;    // of the next segment
-    std::uint32_t head_at_;     // where payload goes on in the head, if before its end
-    std::uint16_t segment_{0};  // where it goes on behind that
-    std::size_t segment_at_{0}; // and at which byte
-    std::uint32_t network_sum_; // of the IPv4 header without what changes
-    std::uint16_t pseudo_sum_;  // of the pseudo-header without its length
-    std::uint16_t identifier_;  // IPv4's, of the next segment
-    std::uint8_t flags_;        // TCP's, of the next segment, but for what only the last has
-    std::uint8_t last_flags_;   // FIN and PSH
+    std::uint32_t left_;         // payload bytes not yet in a segment
+    std::uint32_t sequence_{0};  // TCP's, of the next segment
+    std::uint32_t head_at_;      // where payload goes on in the head, if before its end
+    std::uint16_t segment_{0};   // where it goes on behind that
+    std::size_t segment_at_{0};  // and at which byte
+    std::uint32_t network_sum_;  // of the IPv4 header without what changes
+    std::uint16_t pseudo_sum_;   // of the pseudo-header without its length
+    std::uint16_t identifier_;   // IPv4's, of the next segment
+    std::uint8_t flags_{0};      // TCP's, of the next segment, but for what only the last has
+    std::uint8_t last_flags_{0}; // FIN and PSH
 };
 
 } // namespace strait::dataplane

@@ -29,7 +29,9 @@ enum class offloads : std::uint8_t {
     checksum_ipv6 = 1 << 1,
     segmentation_ipv4 = 1 << 2, // TCP's
     segmentation_ipv6 = 1 << 3,
-    segmentation_ecn = 1 << 4, // with either: the CWR flag is the first segment's alone
+    segmentation_ecn = 1 << 4,      // with either: the CWR flag is the first segment's alone
+    udp_segmentation_ipv4 = 1 << 5, // into datagrams; not fragments of one
+    udp_segmentation_ipv6 = 1 << 6,
 };
 [[nodiscard]] constexpr offloads operator|(offloads a, offloads b) noexcept
 {
@@ -43,9 +45,11 @@ constexpr offloads& operator|=(offloads& a, offloads b) noexcept
 {
     return static_cast<offloads>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
 }
+inline constexpr offloads all_segmentation =
+    offloads::segmentation_ipv4 | offloads::segmentation_ipv6 | offloads::udp_segmentation_ipv4 |
+    offloads::udp_segmentation_ipv6;
 inline constexpr offloads all_offloads = offloads::checksum_ipv4 | offloads::checksum_ipv6 |
-                                         offloads::segmentation_ipv4 | offloads::segmentation_ipv6 |
-                                         offloads::segmentation_ecn;
+                                         all_segmentation | offloads::segmentation_ecn;
 // Whether all of `what` is in `set`.
 [[nodiscard]] constexpr bool contains(offloads set, offloads what) noexcept
 {
@@ -61,7 +65,7 @@ struct offload_intent {
     // whose length is that of all the frame has behind this offset.
     std::uint16_t checksum_start{0};
     std::uint16_t checksum_offset{0};  // of the field, from checksum_start
-    std::uint16_t segment_size{0};     // TCP payload bytes a segment; 0: do not segment
+    std::uint16_t segment_size{0};     // TCP or UDP payload bytes a segment; 0: do not segment
     std::uint16_t header_length{0};    // bytes in front of the TCP or UDP payload
     std::uint16_t network_start{0};    // the IP header
     offloads required{offloads::none}; // of who takes the packet as it is

@@ -16,9 +16,11 @@ struct offload_features {
     unsigned tso4;
     unsigned tso6;
     unsigned ecn;
+    unsigned uso4;
+    unsigned uso6;
 };
 
-// Features stand on others (VIRTIO 1.2, 5.1.3.1); one whose ground was not negotiated counts as
+// Features stand on others (VIRTIO 1.3, 5.1.3.1); one whose ground was not negotiated counts as
 // absent.
 [[nodiscard]] constexpr dataplane::offloads offloads_of(std::uint64_t features,
                                                         const offload_features& bits) noexcept
@@ -39,6 +41,12 @@ struct offload_features {
         (set & (segmentation_ipv4 | segmentation_ipv6)) != none) {
         set |= segmentation_ecn;
     }
+    if (has_feature(features, bits.uso4)) {
+        set |= udp_segmentation_ipv4;
+    }
+    if (has_feature(features, bits.uso6)) {
+        set |= udp_segmentation_ipv6;
+    }
     return set;
 }
 
@@ -50,7 +58,9 @@ struct offload_features {
     return detail::offloads_of(features, {.checksum = feature::checksum,
                                           .tso4 = feature::host_tso4,
                                           .tso6 = feature::host_tso6,
-                                          .ecn = feature::host_ecn});
+                                          .ecn = feature::host_ecn,
+                                          .uso4 = feature::host_uso,
+                                          .uso6 = feature::host_uso});
 }
 
 // What it takes unfinished.
@@ -59,7 +69,9 @@ struct offload_features {
     return detail::offloads_of(features, {.checksum = feature::guest_checksum,
                                           .tso4 = feature::guest_tso4,
                                           .tso6 = feature::guest_tso6,
-                                          .ecn = feature::guest_ecn});
+                                          .ecn = feature::guest_ecn,
+                                          .uso4 = feature::guest_uso4,
+                                          .uso6 = feature::guest_uso6});
 }
 
 // Whether a header that a guest wrote asks for anything. What else its flags may say (that a
@@ -80,6 +92,22 @@ struct offload_features {
             .checksum_offset = h.checksum_offset};
 }
 
+[[nodiscard]] constexpr std::uint8_t gso_type_of(dataplane::segmentation kind) noexcept
+{
+    using dataplane::virtio_offload;
+    switch (kind) {
+    case dataplane::segmentation::none:
+        break;
+    case dataplane::segmentation::tcp_ipv4:
+        return virtio_offload::gso_tcp_ipv4;
+    case dataplane::segmentation::tcp_ipv6:
+        return virtio_offload::gso_tcp_ipv6;
+    case dataplane::segmentation::udp:
+        return virtio_offload::gso_udp;
+    }
+    return virtio_offload::gso_none;
+}
+
 // For a guest that takes it. Never DATA_VALID: the switch verifies no checksum of a frame that is
 // complete, and one that is not needs none verified.
 [[nodiscard]] inline net_header header_of(const dataplane::offload_intent& todo,
@@ -95,9 +123,7 @@ struct offload_features {
     h.checksum_start = todo.checksum_start;
     h.checksum_offset = todo.checksum_offset;
     if (todo.segment_size != 0) {
-        h.gso_type = segmentation_of(todo) == dataplane::segmentation::tcp_ipv6
-                         ? virtio_offload::gso_tcp_ipv6
-                         : virtio_offload::gso_tcp_ipv4;
+        h.gso_type = gso_type_of(segmentation_of(todo));
         if (contains(todo.required, dataplane::offloads::segmentation_ecn)) {
             h.gso_type |= virtio_offload::gso_ecn;
         }

@@ -41,8 +41,7 @@ public:
                       : legacy_net_header},
           takes_{taken_by_guest(setup.features)}
     {
-        if ((takes_ & (offloads::segmentation_ipv4 | offloads::segmentation_ipv6)) !=
-            offloads::none) {
+        if ((takes_ & dataplane::all_segmentation) != offloads::none) {
             cut_ = std::make_unique<burst>();
         }
     }

@@ -37,6 +37,9 @@ inline constexpr unsigned protocol_features = 30; // vhost-user's own
 inline constexpr unsigned version_1 = 32;
 inline constexpr unsigned ring_packed = 34;
 inline constexpr unsigned in_order = 35;
+inline constexpr unsigned guest_uso4 = 54; // UDP into datagrams; VIRTIO 1.3
+inline constexpr unsigned guest_uso6 = 55;
+inline constexpr unsigned host_uso = 56; // of either version
 } // namespace feature
 
 [[nodiscard]] constexpr bool has_feature(std::uint64_t features, unsigned bit) noexcept

@@ -1052,6 +1052,63 @@ TEST_F(workers, a_flood_of_remote_payload_and_of_intents_is_right_for_each_recei
     }
 }
 
+TEST_F(workers, datagrams_go_whole_to_who_takes_them_and_are_cut_for_others)
+{
+    using dataplane::offloads;
+    constexpr offloads checksums = offloads::checksum_ipv4 | offloads::checksum_ipv6;
+    constexpr offloads of_tcp =
+        checksums | offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
+    for (const bool ipv6 : {false, true}) {
+        for (const bool remote : {false, true}) {
+            start(2);
+            ports_.clear();
+            for (std::uint16_t i = 0; i < 5; ++i) {
+                add(i % 2);
+            }
+            ports_[1].out->take(checksums | offloads::udp_segmentation_ipv4 |
+                                    offloads::udp_segmentation_ipv6,
+                                true);
+            ports_[2].out->take(of_tcp, false);
+            ports_[4].out->take(checksums | (ipv6 ? offloads::udp_segmentation_ipv4
+                                                  : offloads::udp_segmentation_ipv6),
+                                false);
+            publish();
+            const ip_frame shape{.tags = {0x8100}, .ipv6 = ipv6, .protocol = 17, .payload = 6500};
+            frame f = shape.build(true);
+            std::fill_n(f.begin(), 6, std::uint8_t{0xff});
+            constexpr std::size_t rounds = 20;
+            for (std::size_t i = 0; i < rounds; ++i) {
+                ports_[0].in->feed(f, {.checksum = true,
+                                       .kind = dataplane::segmentation::udp,
+                                       .size = 1400,
+                                       .remote = remote});
+            }
+            for (std::uint16_t i = 1; i < 5; ++i) {
+                const std::size_t count = i == 1 ? rounds : 5 * rounds;
+                ASSERT_TRUE(wait([&] { return ports_[i].out->count() == count; })) << i;
+                const std::vector<frame> got = ports_[i].out->frames();
+                for (std::size_t n = 0; n < got.size(); ++n) {
+                    if (i == 1) {
+                        ASSERT_EQ(got[n], f);
+                        continue;
+                    }
+                    frame one = got[n];
+                    ASSERT_EQ(get16(one, shape.transport() + 4), one.size() - shape.transport());
+                    ASSERT_EQ(one.size() - shape.header_length(), n % 5 == 4 ? 900U : 1400U);
+                    if (i != 3) { // who takes checksums is left them
+                        put16(one, shape.field(),
+                              0xffff ^ plain_sum(one, shape.transport(), one.size()));
+                    }
+                    ASSERT_TRUE(shape.correct(one)) << i;
+                }
+            }
+            engine_.reset();
+            EXPECT_EQ(rte_mempool_in_use_count(pool_.get()), 0U);
+            bridge_.macs->flush_all();
+        }
+    }
+}
+
 TEST_F(workers, grants_taken_back_are_counted_once_and_told_to_the_sender)
 {
     start(2);

@@ -146,6 +146,9 @@ struct ip_frame {
                        plain_sum(f, at, at + 20 + ip_options) != 0xffff) {
             return false;
         }
+        if (protocol == 17 && get16(f, transport() + 4) != f.size() - transport()) {
+            return false;
+        }
         const unsigned sum =
             pseudo_sum(f, at, ipv6, transport(), protocol) + plain_sum(f, transport(), f.size());
         return (sum & 0xffff) + (sum >> 16) == 0xffff;

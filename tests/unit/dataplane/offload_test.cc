@@ -28,6 +28,8 @@ constexpr offloads both_checksums = offloads::checksum_ipv4 | offloads::checksum
 constexpr offloads everything = dataplane::all_offloads;
 constexpr offloads all_but_ecn =
     both_checksums | offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
+constexpr offloads all_of_udp =
+    both_checksums | offloads::udp_segmentation_ipv4 | offloads::udp_segmentation_ipv6;
 
 static_assert(dataplane::contains(everything, both_checksums));
 static_assert(!dataplane::contains(both_checksums, everything));
@@ -35,6 +37,9 @@ static_assert(dataplane::contains(offloads{}, offloads::none));
 
 segmentation kind_of(const ip_frame& f)
 {
+    if (f.protocol == 17) {
+        return segmentation::udp;
+    }
     return f.ipv6 ? segmentation::tcp_ipv6 : segmentation::tcp_ipv4;
 }
 
@@ -117,22 +122,28 @@ TEST(offload, infers_segments)
     for (ip_frame shape : shapes()) {
         shape.payload = 4000;
         split_packet p = as_guest(shape.build(true));
-        const offload_fault fault = dataplane::infer_offload(p.get(), true, kind_of(shape), 1000);
-        if (shape.protocol == 17) {
-            EXPECT_EQ(fault, offload_fault::protocol);
-            EXPECT_TRUE(p.get().offload.empty());
-            continue;
-        }
-        ASSERT_EQ(fault, offload_fault::none);
+        const segmentation of_tcp = shape.ipv6 ? segmentation::tcp_ipv6 : segmentation::tcp_ipv4;
+        const bool udp = shape.protocol == 17;
+        EXPECT_EQ(dataplane::infer_offload(p.get(), true, udp ? of_tcp : segmentation::udp, 1000),
+                  offload_fault::protocol);
+        EXPECT_TRUE(p.get().offload.empty());
+        ASSERT_EQ(dataplane::infer_offload(p.get(), true, kind_of(shape), 1000),
+                  offload_fault::none);
         EXPECT_EQ(p.get().offload.segment_size, 1000);
         EXPECT_EQ(dataplane::segmentation_of(p.get().offload), kind_of(shape));
         EXPECT_FALSE(dataplane::needs_work(p.get(), everything));
         EXPECT_TRUE(dataplane::needs_work(p.get(), both_checksums));
-        EXPECT_TRUE(dataplane::needs_work(p.get(), offloads::segmentation_ipv4 |
-                                                       offloads::segmentation_ipv6));
+        EXPECT_TRUE(dataplane::needs_work(p.get(), dataplane::all_segmentation));
+        EXPECT_TRUE(dataplane::needs_work(p.get(), udp ? all_but_ecn : all_of_udp));
+        EXPECT_FALSE(dataplane::needs_work(p.get(), udp ? all_of_udp : all_but_ecn));
         EXPECT_TRUE(dataplane::needs_work(
-            p.get(), shape.ipv6 ? offloads::checksum_ipv4 | offloads::segmentation_ipv4
-                                : offloads::checksum_ipv6 | offloads::segmentation_ipv6));
+            p.get(),
+            both_checksums |
+                (shape.ipv6 ? offloads::segmentation_ipv4 | offloads::udp_segmentation_ipv4
+                            : offloads::segmentation_ipv6 | offloads::udp_segmentation_ipv6)));
+        if (udp) {
+            continue; // whose kind is of both versions
+        }
         EXPECT_EQ(
             dataplane::infer_offload(
                 p.get(), true, shape.ipv6 ? segmentation::tcp_ipv4 : segmentation::tcp_ipv6, 1000),
@@ -169,9 +180,6 @@ TEST(offload, segments_with_cwr_are_for_those_who_know_of_it)
 TEST(offload, segments_of_a_frame_with_a_checksum_make_it_blank)
 {
     for (ip_frame shape : shapes()) {
-        if (shape.protocol == 17) {
-            continue;
-        }
         shape.payload = 3001;
         split_packet p = as_guest(shape.build(false));
         ASSERT_EQ(dataplane::infer_offload(p.get(), false, kind_of(shape), 1000),
@@ -257,6 +265,19 @@ TEST(offload, says_why_not)
     EXPECT_EQ(infer(small.build(true), segmentation::tcp_ipv4, 8),
               offload_fault::too_many_segments);
 
+    // Programs send datagrams as small as they like.
+    ip_frame datagrams{.protocol = 17, .payload = 256};
+    EXPECT_EQ(infer(datagrams.build(true), segmentation::udp, 0), offload_fault::segment_size);
+    EXPECT_EQ(infer(datagrams.build(true), segmentation::udp, 1), offload_fault::none);
+    datagrams.payload = 257;
+    EXPECT_EQ(infer(datagrams.build(true), segmentation::udp, 1), offload_fault::too_many_segments);
+    EXPECT_EQ(infer(v4.build(true), segmentation::udp, 1000), offload_fault::protocol);
+    EXPECT_EQ(infer(v6.build(true), segmentation::udp, 1000), offload_fault::protocol);
+    for (const std::size_t at : {20U, 21U}) {
+        EXPECT_EQ(infer(changed(datagrams, at, 1), segmentation::udp, 100),
+                  offload_fault::fragment);
+    }
+
     // Where the sum's last address is not in the header, nobody can write it.
     ip_frame routed{.ipv6 = true, .extensions = {43}, .payload = 3000};
     frame f = routed.build(false);
@@ -294,7 +315,18 @@ TEST(offload, virtio_claims_that_the_headers_bear_out)
         EXPECT_EQ(p.get().offload.checksum_start, shape.transport());
         EXPECT_EQ(p.get().offload.checksum_offset, claim.checksum_offset);
         EXPECT_EQ(p.get().offload.header_length, shape.header_length());
-        if (shape.protocol == 6) {
+        if (shape.protocol == 17) {
+            claim.gso_type = virtio_offload::gso_udp;
+            claim.gso_size = 1448;
+            ASSERT_EQ(dataplane::checked_intent(p.get(), claim, all_of_udp), offload_fault::none);
+            EXPECT_EQ(p.get().offload.segment_size, 1448);
+            EXPECT_EQ(p.get().offload.required,
+                      shape.ipv6 ? offloads::checksum_ipv6 | offloads::udp_segmentation_ipv6
+                                 : offloads::checksum_ipv4 | offloads::udp_segmentation_ipv4);
+            claim.gso_size = 3000;
+            ASSERT_EQ(dataplane::checked_intent(p.get(), claim, all_of_udp), offload_fault::none);
+            EXPECT_EQ(p.get().offload.segment_size, 0);
+        } else {
             for (const unsigned ecn : {0U, 0x80U}) {
                 claim.gso_type = static_cast<std::uint8_t>((shape.ipv6 ? 4U : 1U) | ecn);
                 claim.gso_size = 1448;
@@ -333,11 +365,13 @@ TEST(offload, virtio_claims_that_lie)
         EXPECT_EQ(bytes_of(p.get()), f);
         return fault;
     };
-    for (const unsigned type : {2U, 3U, 5U, 6U, 0x80U, 0x83U, 0x7fU, 0xffU}) {
+    for (const unsigned type : {2U, 3U, 6U, 0x80U, 0x83U, 0x85U, 0x7fU, 0xffU}) {
         EXPECT_EQ(check({1, static_cast<std::uint8_t>(type), 66, 1000, 34, 16}),
                   offload_fault::kind);
     }
     EXPECT_EQ(check({1, 4, 66, 1000, 34, 16}), offload_fault::version);
+    EXPECT_EQ(check({1, 5, 66, 1000, 34, 16}), offload_fault::protocol);
+    EXPECT_EQ(check({1, 5, 66, 1000, 34, 6}), offload_fault::place);
     EXPECT_EQ(check({1, 1, 66, 0, 34, 16}), offload_fault::segment_size);
     EXPECT_EQ(check({1, 1, 66, 1, 34, 16}), offload_fault::segment_size);
     EXPECT_EQ(check({1, 1, 66, 8, 34, 16}), offload_fault::too_many_segments);
@@ -363,6 +397,42 @@ TEST(offload, virtio_claims_that_lie)
     EXPECT_EQ(check({1, 0, 0, 0, 34, 16}, {}), offload_fault::not_negotiated);
 }
 
+TEST(offload, virtio_claims_of_datagrams_that_lie)
+{
+    const ip_frame shape{.protocol = 17, .payload = 3000};
+    const auto check = [](const frame& f, virtio_offload claim, offloads negotiated = everything) {
+        split_packet p = as_guest(f);
+        const offload_fault fault = dataplane::checked_intent(p.get(), claim, negotiated);
+        EXPECT_EQ(p.get().offload.empty(), fault != offload_fault::none);
+        EXPECT_EQ(bytes_of(p.get()), f);
+        return fault;
+    };
+    const frame f = shape.build(true);
+    EXPECT_EQ(check(f, {1, 5, 42, 1000, 34, 6}), offload_fault::none);
+    EXPECT_EQ(check(f, {1, 5, 42, 0, 34, 6}), offload_fault::segment_size);
+    EXPECT_EQ(check(f, {1, 5, 42, 11, 34, 6}), offload_fault::too_many_segments);
+    EXPECT_EQ(check(f, {1, 5, 42, 12, 34, 6}), offload_fault::none);
+    EXPECT_EQ(check(f, {1, 5, 42, 1000, 35, 6}), offload_fault::place);
+    EXPECT_EQ(check(f, {1, 5, 42, 1000, 34, 16}), offload_fault::place) << "TCP's";
+    EXPECT_EQ(check(f, {1, 5, 42, 1000, 0xffff, 0xffff}), offload_fault::place);
+    EXPECT_EQ(check(f, {0, 5, 42, 1000, 34, 6}), offload_fault::complete);
+    EXPECT_EQ(check(f, {2, 5, 42, 1000, 34, 6}), offload_fault::complete);
+    EXPECT_EQ(check(f, {1, 5, 3043, 1000, 34, 6}), offload_fault::header_length);
+    EXPECT_EQ(check(f, {1, 0x85, 42, 1000, 34, 6}), offload_fault::kind) << "ECN is TCP's";
+    EXPECT_EQ(check(f, {1, 3, 42, 1000, 34, 6}), offload_fault::kind) << "fragments";
+    EXPECT_EQ(check(f, {1, 1, 42, 1000, 34, 6}), offload_fault::protocol) << "segments of TCP";
+    EXPECT_EQ(check(f, {1, 5, 42, 1000, 34, 6}, all_but_ecn), offload_fault::not_negotiated);
+    EXPECT_EQ(check(f, {1, 5, 42, 1000, 34, 6}, {}), offload_fault::not_negotiated);
+    for (const std::size_t size : {34U, 35U, 41U}) {
+        EXPECT_EQ(check({f.begin(), f.begin() + static_cast<std::ptrdiff_t>(size)},
+                        {1, 5, 0, 1000, 34, 6}),
+                  offload_fault::truncated);
+    }
+    frame first = f;
+    put16(first, 20, 0x2000);
+    EXPECT_EQ(check(first, {1, 5, 42, 1000, 34, 6}), offload_fault::fragment);
+}
+
 TEST(offload, a_checksum_elsewhere_in_the_head_is_filled_at_once)
 {
     // An inner checksum, 8 bytes into UDP's payload.
@@ -385,6 +455,7 @@ TEST(offload, hostile_frames_and_claims)
     std::mt19937 random{20261123};
     const std::vector<ip_frame> all = shapes();
     std::size_t passed = 0;
+    std::size_t datagrams = 0;
     for (unsigned round = 0; round < 60'000; ++round) {
         ip_frame shape = all[random() % all.size()];
         shape.payload = random() % 300;
@@ -404,16 +475,20 @@ TEST(offload, hostile_frames_and_claims)
             fault = dataplane::checked_intent(
                 p.get(),
                 {.flags = static_cast<std::uint8_t>(random()),
-                 .gso_type = static_cast<std::uint8_t>(
-                     random() % 4 == 0 ? random() : random() % 2 * (shape.ipv6 ? 4 : 1)),
+                 .gso_type =
+                     static_cast<std::uint8_t>(random() % 4 == 0 ? random()
+                                                                 : random() % 2 *
+                                                                       (shape.protocol == 17 ? 5U
+                                                                        : shape.ipv6         ? 4U
+                                                                                             : 1U)),
                  .header_length = near(random() % 100),
                  .gso_size = near(random() % 100),
                  .checksum_start = near(shape.transport()),
                  .checksum_offset = near(shape.field() - shape.transport())},
-                random() % 2 == 0 ? everything : static_cast<offloads>(random() % 32));
+                random() % 2 == 0 ? everything : static_cast<offloads>(random() % 128));
         } else {
             fault = dataplane::infer_offload(p.get(), random() % 2 == 0,
-                                             static_cast<segmentation>(random() % 3),
+                                             static_cast<segmentation>(random() % 4),
                                              near(random() % 100));
         }
         dataplane::packet& q = p.get();
@@ -441,13 +516,17 @@ TEST(offload, hostile_frames_and_claims)
             dataplane::finish_checksum(q);
             ASSERT_TRUE(q.offload.empty());
         } else {
-            ASSERT_GE(todo.segment_size, dataplane::min_segment_size);
+            const bool udp = dataplane::segmentation_of(todo) == segmentation::udp;
+            ASSERT_EQ(udp, !dataplane::is_tcp(todo));
+            ASSERT_GE(todo.segment_size, udp ? 1 : dataplane::min_segment_size);
+            datagrams += udp ? 1U : 0U;
             const std::vector<frame> segments = cut(q, {});
             ASSERT_LE(segments.size(), dataplane::max_segments_of_packet);
             ASSERT_GE(segments.size(), 2U);
         }
     }
     EXPECT_GT(passed, 5'000U) << "the test must not only see refusals";
+    EXPECT_GT(datagrams, 300U);
 }
 
 TEST(offload, checksums_are_those_of_a_plain_sum)
@@ -606,6 +685,77 @@ TEST(offload, segments_are_what_tcp_would_have_sent)
     }
 }
 
+TEST(offload, datagrams_are_what_udp_would_have_sent)
+{
+    std::mt19937 random{56};
+    const std::vector<ip_frame> all = shapes();
+    for (unsigned round = 0; round < 3000; ++round) {
+        ip_frame shape = all[random() % all.size()];
+        if (shape.protocol != 17) {
+            continue;
+        }
+        shape.identifier = static_cast<std::uint16_t>(random());
+        const auto size = static_cast<std::uint16_t>(random() % 3 == 0 ? 1 + random() % 100
+                                                                       : 100 + random() % 9000);
+        shape.payload = std::min<std::size_t>(65'400, size + 1 + random() % (size * 50U));
+        const frame f = shape.build(true);
+        const std::size_t head = std::min<std::size_t>(
+            f.size(), shape.header_length() + random() % (random() % 2 == 0 ? 80 : 2000));
+        split_packet p = split_packet::random(f, head, random);
+        ASSERT_EQ(dataplane::infer_offload(p.get(), true, segmentation::udp, size),
+                  offload_fault::none);
+        const offloads taken = random() % 2 == 0 ? offloads::none : both_checksums;
+        const std::vector<frame> datagrams = cut(p.get(), taken, 1 + random() % 64);
+        ASSERT_EQ(datagrams.size(), (shape.payload + size - 1) / size);
+        ASSERT_EQ(bytes_of(p.get()), f) << "the original stays as it is";
+
+        // Each is, byte for byte, the frame that a sender makes of so much of the payload.
+        std::size_t at = shape.header_length();
+        for (std::size_t i = 0; i < datagrams.size(); ++i) {
+            ip_frame one = shape;
+            one.identifier = static_cast<std::uint16_t>(shape.identifier + i);
+            one.payload = std::min<std::size_t>(size, f.size() - at);
+            frame expected = one.build(true);
+            std::copy_n(f.begin(), 12, expected.begin());
+            std::copy_n(f.begin() + static_cast<std::ptrdiff_t>(shape.transport()), 4,
+                        expected.begin() + static_cast<std::ptrdiff_t>(shape.transport()));
+            std::copy_n(f.begin() + static_cast<std::ptrdiff_t>(at), one.payload,
+                        expected.begin() + static_cast<std::ptrdiff_t>(shape.header_length()));
+            const unsigned sum = 0xffff ^ plain_sum(expected, shape.transport(), expected.size());
+            put16(expected, shape.field(), sum == 0 ? 0xffff : sum);
+            ASSERT_EQ(datagrams[i], expected) << i;
+            ASSERT_TRUE(one.correct(datagrams[i])) << i;
+            at += one.payload;
+        }
+        ASSERT_EQ(at, f.size());
+    }
+}
+
+// RFC 768, of each that is cut.
+TEST(offload, no_datagram_has_a_checksum_of_zero)
+{
+    for (const bool ipv6 : {false, true}) {
+        const ip_frame shape{.ipv6 = ipv6, .protocol = 17, .payload = 40};
+        frame f = shape.build(true);
+        // What makes the sum of the second one zero: of those of two bytes there are 65536.
+        const ip_frame one{.ipv6 = ipv6, .protocol = 17, .payload = 20};
+        frame second = one.build(true);
+        const auto ports = static_cast<std::ptrdiff_t>(shape.transport());
+        std::copy_n(f.begin() + ports, 4, second.begin() + ports);
+        std::copy(f.end() - 20, f.end(), second.end() - 20);
+        put16(second, second.size() - 2, 0);
+        const unsigned last = 0xffff ^ plain_sum(second, one.transport(), second.size());
+        put16(f, f.size() - 2, last);
+        split_packet p = as_guest(f);
+        ASSERT_EQ(dataplane::infer_offload(p.get(), true, segmentation::udp, 20),
+                  offload_fault::none);
+        const std::vector<frame> datagrams = cut(p.get(), {});
+        ASSERT_EQ(datagrams.size(), 2U);
+        EXPECT_EQ(get16(datagrams[1], shape.field()), 0xffffU);
+        EXPECT_TRUE(shape.correct(datagrams[1]));
+    }
+}
+
 // A routing header's packet has a last destination that the IPv6 header does not name: what the
 // guest wrote for it is kept.
 TEST(offload, segments_keep_the_pseudo_header_that_the_guest_meant)
@@ -646,7 +796,7 @@ TEST(offload, a_chain_of_many_segments_fits_a_burst)
 TEST(offload, the_pseudo_sum_without_length_is_dpdks)
 {
     for (ip_frame shape : shapes()) {
-        if (shape.protocol == 17 || !shape.extensions.empty()) {
+        if (!shape.extensions.empty()) {
             continue; // DPDK's looks at no extension headers
         }
         for (const std::size_t payload : {2000U, 9999U, 65'000U}) {

@@ -53,6 +53,31 @@ TEST_F(carrier_of_vxlan, wraps_each_segment_of_its_own)
     EXPECT_EQ(counters_[0].tx_packets.read(), 90U);
 }
 
+TEST_F(carrier_of_vxlan, wraps_each_datagram_of_its_own)
+{
+    know(1);
+    for (const bool ipv6 : {false, true}) {
+        for (const std::vector<std::uint16_t>& tags : {std::vector<std::uint16_t>{}, {0x8100}}) {
+            const test::ip_frame f{
+                .tags = tags, .ipv6 = ipv6, .protocol = protocol_udp, .payload = 3950};
+            packet_slot& p = put(f.build(true));
+            constexpr std::uint16_t size = 100;
+            ASSERT_EQ(infer_offload(p, true, segmentation::udp, size), offload_fault::none);
+            const auto all = take(p, vxlan);
+            ASSERT_EQ(all.size(), 40U);
+            for (std::size_t i = 0; i < all.size(); ++i) {
+                const frame inner = inner_of(all[i].bytes);
+                EXPECT_TRUE(f.correct(inner)) << i;
+                EXPECT_EQ(inner.size() - f.header_length(), i == 39 ? 50U : 100U);
+                if (!ipv6) {
+                    EXPECT_EQ(test::get16(inner, f.network() + 4), (f.identifier + i) & 0xffff);
+                }
+                EXPECT_EQ(test::get16(all[i].bytes, 34), test::get16(all[0].bytes, 34));
+            }
+        }
+    }
+}
+
 TEST_F(carrier_of_vxlan, what_goes_elsewhere_too_stays_as_it_is)
 {
     know(1);

@@ -23,9 +23,12 @@ constexpr offloads both_checksums = offloads::checksum_ipv4 | offloads::checksum
 constexpr std::uint64_t modern = feature_bits({feature::version_1});
 constexpr std::uint64_t merging = feature_bits({feature::version_1, feature::mergeable_buffers});
 constexpr std::uint64_t leaves_all =
-    feature_bits({feature::checksum, feature::host_tso4, feature::host_tso6, feature::host_ecn});
-constexpr std::uint64_t takes_all = feature_bits(
-    {feature::guest_checksum, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn});
+    feature_bits({feature::checksum, feature::host_tso4, feature::host_tso6, feature::host_ecn,
+                  feature::host_uso});
+constexpr std::uint64_t takes_all =
+    feature_bits({feature::guest_checksum, feature::guest_tso4, feature::guest_tso6,
+                  feature::guest_ecn, feature::guest_uso4, feature::guest_uso6});
+constexpr offloads datagrams = offloads::udp_segmentation_ipv4 | offloads::udp_segmentation_ipv6;
 
 static_assert(left_by_guest(leaves_all) == dataplane::all_offloads);
 static_assert(taken_by_guest(takes_all) == dataplane::all_offloads);
@@ -34,12 +37,23 @@ static_assert(taken_by_guest(leaves_all) == offloads::none);
 static_assert(left_by_guest(feature_bits({feature::checksum})) == both_checksums);
 static_assert(taken_by_guest(feature_bits({feature::guest_checksum, feature::guest_tso6})) ==
               (both_checksums | offloads::segmentation_ipv6));
+static_assert(left_by_guest(feature_bits({feature::checksum, feature::host_uso})) ==
+              (both_checksums | datagrams));
+static_assert(taken_by_guest(feature_bits({feature::guest_checksum, feature::guest_uso4})) ==
+              (both_checksums | offloads::udp_segmentation_ipv4));
+static_assert(taken_by_guest(feature_bits({feature::guest_checksum, feature::guest_uso6})) ==
+              (both_checksums | offloads::udp_segmentation_ipv6));
 // What a feature stands on is missing.
 static_assert(left_by_guest(feature_bits({feature::host_tso4, feature::host_ecn})) ==
               offloads::none);
 static_assert(left_by_guest(feature_bits({feature::checksum, feature::host_ecn})) ==
               both_checksums);
 static_assert(taken_by_guest(feature_bits({feature::guest_tso4})) == offloads::none);
+static_assert(left_by_guest(feature_bits({feature::host_uso})) == offloads::none);
+static_assert(taken_by_guest(feature_bits({feature::guest_uso4, feature::guest_uso6})) ==
+              offloads::none);
+static_assert(left_by_guest(feature_bits({feature::checksum, feature::host_uso,
+                                          feature::host_ecn})) == (both_checksums | datagrams));
 
 constexpr std::uint8_t needs_checksum = dataplane::virtio_offload::needs_checksum;
 constexpr std::uint8_t data_valid = 2;
@@ -65,9 +79,11 @@ net_header header_for(const ip_frame& shape, std::uint16_t size)
     h.checksum_start = static_cast<std::uint16_t>(shape.transport());
     h.checksum_offset = static_cast<std::uint16_t>(shape.field() - shape.transport());
     if (size != 0) {
-        h.gso_type = shape.ipv6 ? dataplane::virtio_offload::gso_tcp_ipv6
-                                : dataplane::virtio_offload::gso_tcp_ipv4;
-        if ((shape.tcp_flags & 0x80) != 0) {
+        const bool udp = shape.protocol == 17;
+        h.gso_type = udp          ? dataplane::virtio_offload::gso_udp
+                     : shape.ipv6 ? dataplane::virtio_offload::gso_tcp_ipv6
+                                  : dataplane::virtio_offload::gso_tcp_ipv4;
+        if (!udp && (shape.tcp_flags & 0x80) != 0) {
             h.gso_type |= dataplane::virtio_offload::gso_ecn;
         }
         h.gso_size = size;
@@ -82,9 +98,10 @@ std::unique_ptr<test_packet> packet_for(const ip_frame& shape, std::uint16_t siz
 {
     auto made =
         std::make_unique<test_packet>(as_bytes(shape.build(true)), dataplane::head_copy, piece);
-    const segmentation kind = size == 0    ? segmentation::none
-                              : shape.ipv6 ? segmentation::tcp_ipv6
-                                           : segmentation::tcp_ipv4;
+    const segmentation kind = size == 0              ? segmentation::none
+                              : shape.protocol == 17 ? segmentation::udp
+                              : shape.ipv6           ? segmentation::tcp_ipv6
+                                                     : segmentation::tcp_ipv4;
     EXPECT_EQ(dataplane::infer_offload(*made->get(), true, kind, size),
               dataplane::offload_fault::none);
     return made;
@@ -149,9 +166,6 @@ TEST_P(ring_offload, a_header_becomes_an_intent_in_whatever_pieces_it_comes)
         for (ip_frame shape : shapes()) {
             for (const std::uint16_t size : std::array<std::uint16_t, 2>{0, 1000}) {
                 if (size != 0) {
-                    if (shape.protocol == 17) {
-                        continue;
-                    }
                     shape.payload = 2500;
                 }
                 for (const auto& cuts : all_cuts) {
@@ -234,6 +248,11 @@ TEST_P(ring_offload, what_was_not_negotiated_is_not_looked_at)
               offloads::checksum_ipv6);
     const ip_frame cwr{.payload = 2500, .tcp_flags = 0x90};
     EXPECT_EQ(intent(one, header_for(cwr, 1000), as_bytes(cwr.build(true))), std::nullopt);
+    const ip_frame udp{.protocol = 17, .payload = 2500};
+    EXPECT_EQ(intent(one, header_for(udp, 1000), as_bytes(udp.build(true))), std::nullopt);
+    constexpr std::uint64_t uso = modern | feature_bits({feature::checksum, feature::host_uso});
+    EXPECT_EQ(intent(uso, header_for(udp, 1000), as_bytes(udp.build(true)))->segment_size, 1000);
+    EXPECT_EQ(intent(uso, header_for(shape, 1000), f), std::nullopt);
     constexpr std::uint64_t ecn = one | feature_bits({feature::host_ecn});
     EXPECT_TRUE(contains(intent(ecn, header_for(cwr, 1000), as_bytes(cwr.build(true)))->required,
                          offloads::segmentation_ecn));
@@ -253,6 +272,7 @@ TEST_P(ring_offload, a_header_that_lies_costs_its_frame)
     using header = net_header&;
     EXPECT_TRUE(refused([](header h) { h.gso_type = 3; })) << "UDP fragments";
     EXPECT_TRUE(refused([](header h) { h.gso_type = 5; })) << "UDP segments";
+    EXPECT_TRUE(refused([](header h) { h.gso_type = 0x85; })) << "with ECN";
     EXPECT_TRUE(refused([](header h) { h.gso_type = 0x80; })) << "ECN of nothing";
     EXPECT_TRUE(refused([](header h) { h.gso_type = 0xff; }));
     EXPECT_TRUE(refused([](header h) { h.gso_type = 4; })) << "IPv6";
@@ -290,6 +310,42 @@ TEST_P(ring_offload, a_header_that_lies_costs_its_frame)
     ASSERT_TRUE(whole);
     EXPECT_EQ(whole->segment_size, 0);
     EXPECT_EQ(whole->required, offloads::checksum_ipv4);
+}
+
+TEST_P(ring_offload, a_header_that_lies_of_datagrams_costs_its_frame)
+{
+    const ip_frame shape{.protocol = 17, .payload = 3000};
+    const bytes f = as_bytes(shape.build(true));
+    const net_header good = header_for(shape, 1000);
+    ASSERT_EQ(intent(modern | leaves_all, good, f)->segment_size, 1000);
+    const auto refused = [&](auto&& change) {
+        net_header h = good;
+        change(h);
+        return !intent(modern | leaves_all, h, f).has_value();
+    };
+    using header = net_header&;
+    EXPECT_TRUE(refused([](header h) { h.gso_type = 3; })) << "UDP fragments";
+    EXPECT_TRUE(refused([](header h) { h.gso_type = 1; })) << "TCP";
+    EXPECT_TRUE(refused([](header h) { h.gso_type = 4; })) << "TCP of IPv6";
+    EXPECT_TRUE(refused([](header h) { h.gso_type = 0x85; })) << "ECN";
+    EXPECT_TRUE(refused([](header h) { h.gso_size = 0; }));
+    EXPECT_TRUE(refused([](header h) { h.gso_size = 11; })) << "more than 256";
+    EXPECT_FALSE(refused([](header h) { h.gso_size = 12; }));
+    EXPECT_TRUE(refused([](header h) { h.flags = 0; })) << "datagrams need a checksum";
+    EXPECT_TRUE(refused([](header h) { h.checksum_start = 36; }));
+    EXPECT_TRUE(refused([](header h) { h.checksum_offset = 16; })) << "TCP's";
+    EXPECT_TRUE(refused([](header h) { h.header_length = 3043; }));
+    EXPECT_FALSE(refused([](header h) { h.header_length = 0; })) << "a hint that nobody needs";
+    for (const std::size_t size : {20U, 34U, 41U}) {
+        const bytes less{f.begin(), f.begin() + static_cast<std::ptrdiff_t>(size)};
+        net_header h = good;
+        h.header_length = 0;
+        EXPECT_EQ(intent(modern | leaves_all, h, less), std::nullopt) << "too short: " << size;
+    }
+    const ip_frame tcp{.payload = 3000};
+    net_header h = header_for(tcp, 1000);
+    h.gso_type = good.gso_type;
+    EXPECT_EQ(intent(modern | leaves_all, h, as_bytes(tcp.build(true))), std::nullopt);
 }
 
 TEST_P(ring_offload, a_liar_costs_its_neighbours_in_the_burst_nothing)
@@ -358,9 +414,6 @@ TEST_P(ring_offload, an_intent_becomes_a_header)
             for (ip_frame shape : shapes()) {
                 for (const std::uint16_t size : std::array<std::uint16_t, 2>{0, 1000}) {
                     if (size != 0) {
-                        if (shape.protocol == 17) {
-                            continue;
-                        }
                         shape.payload = 2500;
                         shape.tcp_flags = 0x90;
                     }
@@ -420,7 +473,9 @@ TEST_P(ring_offload, a_guest_is_told_only_what_it_negotiated)
     const auto with = packet_for(shape, 1000);
     const auto checksum_only = packet_for(shape, 0);
     test_packet without{as_bytes(shape.build(false))};
-    std::vector<dataplane::packet*> list{with->get(), checksum_only->get(), without.get()};
+    const auto udp = packet_for({.protocol = 17, .payload = 2500}, 1000);
+    std::vector<dataplane::packet*> list{with->get(), checksum_only->get(), without.get(),
+                                         udp->get()};
     const auto sent = [&](std::uint64_t features) {
         receiver r{options(modern | features)};
         for (std::size_t i = 0; i < list.size(); ++i) {
@@ -433,7 +488,9 @@ TEST_P(ring_offload, a_guest_is_told_only_what_it_negotiated)
         EXPECT_EQ(r.worker.drops(drop_reason::receiver_not_connected), list.size() - count);
         return count;
     };
-    EXPECT_EQ(sent(takes_all), 3U);
+    EXPECT_EQ(sent(takes_all), 4U);
+    EXPECT_EQ(sent(feature_bits({feature::guest_checksum, feature::guest_uso4})), 3U);
+    EXPECT_EQ(sent(feature_bits({feature::guest_checksum, feature::guest_uso6})), 2U);
     EXPECT_EQ(sent(feature_bits({feature::guest_checksum, feature::guest_tso6})), 2U);
     EXPECT_EQ(sent(feature_bits({feature::guest_checksum})), 2U);
     EXPECT_EQ(sent(leaves_all), 1U);
@@ -490,15 +547,17 @@ TEST_P(ring_offload, a_frame_that_fits_no_buffer_goes_in_segments)
 #ifdef STRAIT_MUTATE_GUEST
     GTEST_SKIP() << "buffers that were given back are read again";
 #endif
-    for (const bool ipv6 : {false, true}) {
-        ip_frame shape{.ipv6 = ipv6, .payload = 65'000, .tcp_flags = 0x99};
+    for (const unsigned kind : {0U, 1U, 2U, 3U}) { // bit 0: IPv6; bit 1: UDP
+        const bool ipv6 = (kind & 1) != 0;
+        const std::uint8_t protocol = (kind & 2) != 0 ? 17 : 6;
+        ip_frame shape{.ipv6 = ipv6, .protocol = protocol, .payload = 65'000, .tcp_flags = 0x99};
         receiver r{options(modern | takes_all)};
         for (std::size_t i = 0; i < 250; ++i) {
             ASSERT_TRUE(r.add(2048, i));
         }
         r.guest->publish();
         const auto big = packet_for(shape, 1448, 1000);
-        const auto fits = packet_for({.ipv6 = ipv6, .payload = 1700}, 1448);
+        const auto fits = packet_for({.ipv6 = ipv6, .protocol = protocol, .payload = 1700}, 1448);
         test_packet plain{as_bytes(ip_frame{.payload = 1000}.build(false))};
         std::vector<dataplane::packet*> list{plain.get(), big->get(), fits->get(), big->get(),
                                              plain.get()};
@@ -576,6 +635,7 @@ TEST_P(ring_offload, what_one_guest_says_another_hears)
         std::vector<net_header> headers;
         for (std::size_t n = pick(random, 1, 12); n > 0; --n) {
             ip_frame shape{.ipv6 = pick(random, 0, 1) == 1};
+            shape.protocol = pick(random, 0, 1) == 1 ? 17 : 6;
             shape.seed = static_cast<std::uint8_t>(random());
             shape.payload =
                 pick(random, 0, 3) == 0 ? pick(random, 1, 60'000) : pick(random, 1, 900);
