@@ -77,6 +77,12 @@ bool is_fragment(const key& k) noexcept
     return (k.number(field::nw_frag) & flow::frag_any) != 0;
 }
 
+// Less than a datagram, or several that are still to be cut: what is looked at is not all there is.
+bool is_in_part(const packet& p, const key& k) noexcept
+{
+    return is_fragment(k) || p.offload.segment_size != 0;
+}
+
 bool check_arp(const sender& s, const key& k, const header_layout& at) noexcept
 {
     if (at.network_is != flow::network_header::arp || mac_of(k, field::arp_sha) != s.mac) {
@@ -267,8 +273,8 @@ std::optional<drop_reason> check_ipv6(const sender& s, const packet& p, const ke
     if (s.bound == nullptr && !asks_ipv6(k, at)) {
         return drop_reason::spoofed_ip;
     }
-    return is_fragment(k) && names_client(s, k, at) ? std::optional{drop_reason::spoofed_mac}
-                                                    : std::nullopt;
+    return is_in_part(p, k) && names_client(s, k, at) ? std::optional{drop_reason::spoofed_mac}
+                                                      : std::nullopt;
 }
 
 std::optional<drop_reason> check_ipv4(const sender& s, const packet& p, const key& k,
@@ -278,7 +284,7 @@ std::optional<drop_reason> check_ipv4(const sender& s, const packet& p, const ke
         (!s.may_send_from(ipv4_of(k, field::nw_src)) && !asks_dhcp(s, k, at))) {
         return drop_reason::spoofed_ip;
     }
-    return names_client(s, k, at) && (is_fragment(k) || !names_itself(p, at, s.mac))
+    return names_client(s, k, at) && (is_in_part(p, k) || !names_itself(p, at, s.mac))
                ? std::optional{drop_reason::spoofed_mac}
                : std::nullopt;
 }
@@ -309,7 +315,7 @@ std::optional<drop_reason> check_dhcp(const port_guard& g, const port_config& in
     }
     const dhcp_side side = side_of(k, at);
     if (side == dhcp_side::server || hides_ports(k, at) ||
-        (side == dhcp_side::client && is_fragment(k))) {
+        (side == dhcp_side::client && is_in_part(p, k))) {
         return drop_reason::dhcp_not_trusted;
     }
     const bool unseen = side == dhcp_side::client &&

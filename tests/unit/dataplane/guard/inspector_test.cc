@@ -17,14 +17,16 @@ class inspected : public testing::Test {
 protected:
     inspected() { at_.g->security = false; }
 
-    // How many of the frames go on.
-    std::size_t inspect(const std::vector<bytes>& frames)
+    // How many of the frames go on. `segment_size`: of what is still to be cut.
+    std::size_t inspect(const std::vector<bytes>& frames, std::uint16_t segment_size = 0)
     {
         frames_ = frames; // their payload is not copied
         out_.clear();
         burst_->clear();
         for (const bytes& f : frames_) {
-            place(burst_->slots[burst_->count++], f, *burst_);
+            dataplane::packet_slot& p = burst_->slots[burst_->count++];
+            place(p, f, *burst_);
+            p.offload.segment_size = segment_size;
         }
         passed_ =
             &inspector_.inspect(*burst_, {at_.config, at_.guarded_port(), *counters_, tsc_}, out_);
@@ -264,6 +266,19 @@ TEST_F(inspected, what_hides_from_snooping_is_dropped)
     EXPECT_EQ(six(60, bytes{17, 31} + bytes(254) + udp(547, 546)), 0U) << "further than is read";
     EXPECT_EQ(six(60, bytes{60, 255} + bytes(6)), 0U) << "cut off";
     EXPECT_EQ(dropped(drop_reason::dhcp_not_trusted), 7U);
+    EXPECT_EQ(shown(), bytes{});
+}
+
+// Control would be shown the first of them.
+TEST_F(inspected, datagrams_that_are_still_to_be_cut_hide_from_snooping)
+{
+    snoop(dhcp_role::snooped);
+    const auto ask = [](const bytes& datagram) {
+        return ether(mac(2), mac(1), 0x0800, ipv4(v4(1), v4(2), 17, datagram));
+    };
+    EXPECT_EQ(inspect({ask(udp(68, 67, dhcp(1, mac(1))))}, 100), 0U);
+    EXPECT_EQ(dropped(drop_reason::dhcp_not_trusted), 1U);
+    EXPECT_EQ(inspect({ask(udp(1, 443))}, 10), 1U);
     EXPECT_EQ(shown(), bytes{});
 }
 

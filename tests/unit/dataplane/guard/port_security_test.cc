@@ -13,11 +13,13 @@ using namespace testing_support;
 using dataplane::drop_reason;
 using dataplane::to_string;
 
-std::string check(guarded& at, const bytes& frame)
+// `segment_size`: of what is still to be cut.
+std::string check(guarded& at, const bytes& frame, std::uint16_t segment_size = 0)
 {
     const auto b = std::make_unique<dataplane::burst>();
     dataplane::packet_slot& p = b->slots[0];
     place(p, frame, *b);
+    p.offload.segment_size = segment_size;
     flow::key k;
     flow::header_layout where;
     if (!flow::extract(p, k, where)) {
@@ -302,6 +304,20 @@ TEST_F(port_security, drops_fragments_that_hide_what_asks_dhcp)
     EXPECT_EQ(six(udp(546, 547), 0), "spoofed_mac");
     EXPECT_EQ(six(bytes(4), 0), "spoofed_ip");
     EXPECT_EQ(six(bytes(4), 8), "passes");
+}
+
+// Only the first of them is looked at.
+TEST_F(port_security, drops_datagrams_still_to_be_cut_that_ask_dhcp)
+{
+    const bytes four =
+        ether(mac(2), mac(1), 0x0800, ipv4(v4(1), v4(2), 17, udp(68, 67, dhcp(1, mac(1)))));
+    EXPECT_EQ(check(at_, four), "passes");
+    EXPECT_EQ(check(at_, four, 100), "spoofed_mac");
+    const bytes six = ether(mac(2), mac(1), 0x86dd, ipv6(v6(1), v6(2), 17, udp(546, 547)));
+    EXPECT_EQ(check(at_, six), "passes");
+    EXPECT_EQ(check(at_, six, 10), "spoofed_mac");
+    const bytes others = ether(mac(2), mac(1), 0x0800, ipv4(v4(1), v4(2), 17, udp(1, 443)));
+    EXPECT_EQ(check(at_, others, 10), "passes");
 }
 
 TEST_F(port_security, drops_routers_solicitations_that_lie)
