@@ -333,6 +333,8 @@ std::string_view to_string(fault f) noexcept
         return "a wrong checksum";
     case fault::trailing:
         return "more bytes behind it than padding";
+    case fault::unsegmented:
+        return "several datagrams that are still to be cut";
     }
     return "unknown";
 }
@@ -518,6 +520,9 @@ fault read_udp(const packet& p, const outer_ip& ip, kind what, contents& out) no
 {
     static_assert(vxlan_header == geneve_header);
     out = {};
+    if (p.offload.segment_size != 0) {
+        return fault::unsegmented; // no host's tunnel leaves them so: each has an inner frame
+    }
     const auto start = static_cast<std::uint32_t>(ip.content + udp_header);
     if (const fault f = reach(p, start + vxlan_header, ip.end); f != fault::none) {
         return f;

@@ -93,6 +93,7 @@ enum class fault : std::uint8_t {
     option_length,   // one of Geneve's that is known, but with another length
     checksum,        // of UDP or GRE
     trailing,        // more behind it than a short frame's padding
+    unsegmented,     // several datagrams that are still to be cut
 };
 [[nodiscard]] std::string_view to_string(fault f) noexcept;
 

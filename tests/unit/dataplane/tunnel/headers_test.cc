@@ -279,6 +279,22 @@ TEST(headers, that_break_their_protocol_are_told)
     EXPECT_EQ(with_byte(six, 5, 0xff), fault::truncated);
 }
 
+// Each would have an inner frame of its own.
+TEST(headers, of_datagrams_that_are_still_to_be_cut_are_not_read)
+{
+    const auto all = samples();
+    for (const char* const name : {"vxlan", "vxlan with a checksum", "geneve"}) {
+        const sample& s = named(all, name);
+        const bytes frame = from_hex(s.outer + inner);
+        subject p{frame};
+        outer_ip ip;
+        contents c;
+        EXPECT_EQ(read(*p.slot, s.header.what, ip, c), fault::none) << name;
+        p.slot->offload.segment_size = 40;
+        EXPECT_EQ(read(*p.slot, s.header.what, ip, c), fault::unsegmented) << name;
+    }
+}
+
 TEST(headers, of_IPv4_have_their_checksum_checked)
 {
     bytes frame = from_hex(samples().front().outer + inner);
