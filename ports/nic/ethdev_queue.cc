@@ -222,12 +222,18 @@ void ethdev_tx_queue::ask_device(rte_mbuf* m, const packet& p) const noexcept
     m->l3_len = static_cast<unsigned>(todo.checksum_start - todo.network_start) & l3_bits;
     m->l4_len = static_cast<unsigned>(todo.header_length - todo.checksum_start) & l4_bits;
     const bool ipv6 = contains(todo.required, offloads::checksum_ipv6);
-    m->ol_flags |= (ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
-                   (is_tcp(todo) ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM);
+    m->ol_flags |= ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+    if (is_tcp(todo)) {
+        m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+    } else if (todo.segment_size == 0) {
+        m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
+    }
     if (todo.segment_size == 0) {
         return;
     }
-    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    // Of datagrams it means the checksum, too: told of that as well, rte_eth_tx_prepare() (22.11)
+    // puts the length of the whole back into the sum.
+    m->ol_flags |= is_tcp(todo) ? RTE_MBUF_F_TX_TCP_SEG : RTE_MBUF_F_TX_UDP_SEG;
     m->tso_segsz = todo.segment_size;
     auto* const frame = rte_pktmbuf_mtod(m, std::byte*);
     const std::uint16_t sum = pseudo_sum_without_length(p);

@@ -187,17 +187,21 @@ ports::result<void> check_mtu_range(std::uint32_t mtu)
 // nothing; the tap driver (22.11) says that it has all of it, and does it in software: it refuses
 // segments that fill the MTU, for it counts their Ethernet header, and all that stand behind one,
 // sends IPv6 uncut, copies CWR to every segment, and allocates mbufs for each. Ours is right.
+// UDP_TSO is of devices that cut datagrams. The comment at RTE_MBUF_F_TX_UDP_SEG (22.11) calls that
+// fragmentation, and rte_gso does that under its name; of the drivers that are in straitd, igc
+// alone has it, and its device writes a UDP header in front of each segment.
 std::uint64_t wanted_tx_offloads(driver kind, const rte_eth_dev_info& info)
 {
+    constexpr std::uint64_t segmentation = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_UDP_TSO;
     std::uint64_t wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     if (are_as_said(kind)) {
         wanted |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM |
-                  RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO;
+                  RTE_ETH_TX_OFFLOAD_UDP_CKSUM | segmentation;
     }
     wanted &= info.tx_offload_capa;
     const std::uint16_t chain = info.tx_desc_lim.nb_seg_max; // 0: its driver does not say
     if ((wanted & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0 || (chain != 0 && chain < longest_chain)) {
-        wanted &= ~std::uint64_t{RTE_ETH_TX_OFFLOAD_TCP_TSO};
+        wanted &= ~segmentation;
     }
     return wanted;
 }
@@ -214,6 +218,9 @@ dataplane::offloads taken_by_device(std::uint64_t tx_offloads)
     offloads taken = offloads::checksum_ipv4 | offloads::checksum_ipv6;
     if ((tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0) {
         taken |= offloads::segmentation_ipv4 | offloads::segmentation_ipv6;
+    }
+    if ((tx_offloads & RTE_ETH_TX_OFFLOAD_UDP_TSO) != 0) {
+        taken |= offloads::udp_segmentation_ipv4 | offloads::udp_segmentation_ipv6;
     }
     return taken;
 }
@@ -782,6 +789,9 @@ std::vector<std::pair<std::string, ports::port_detail>> nic_port::details() cons
     }
     if (contains(taken, dataplane::offloads::segmentation_ipv4)) {
         offloads.emplace_back("segmentation");
+    }
+    if (contains(taken, dataplane::offloads::udp_segmentation_ipv4)) {
+        offloads.emplace_back("udp_segmentation");
     }
     out.emplace_back("tx_offloads", std::move(offloads));
     rte_eth_stats stats{};

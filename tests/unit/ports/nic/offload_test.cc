@@ -13,6 +13,7 @@
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_net.h>
 
 namespace strait::test {
 namespace {
@@ -76,9 +77,10 @@ split_packet left_undone(const ip_frame& shape, std::uint16_t size)
         pieces.push_back(std::min<std::size_t>(f.size() - at, 1000));
     }
     split_packet p{f, head, pieces};
-    const segmentation kind = size == 0    ? segmentation::none
-                              : shape.ipv6 ? segmentation::tcp_ipv6
-                                           : segmentation::tcp_ipv4;
+    const segmentation kind = size == 0              ? segmentation::none
+                              : shape.protocol == 17 ? segmentation::udp
+                              : shape.ipv6           ? segmentation::tcp_ipv6
+                                                     : segmentation::tcp_ipv4;
     EXPECT_EQ(dataplane::infer_offload(p.get(), true, kind, size), dataplane::offload_fault::none);
     return p;
 }
@@ -117,6 +119,8 @@ protected:
         ports::notification_list notifications;
         queue.transmit(packets, {0, pool_.get(), counters_.get(), &notifications});
     }
+
+    [[nodiscard]] rte_mempool* pool() const { return pool_.get(); }
 
     struct given {
         std::uint64_t flags;
@@ -198,6 +202,47 @@ TEST_F(told, a_device_what_is_left_to_do)
                 EXPECT_EQ(given_[3].bytes, expected);
             }
         }
+    }
+}
+
+// By RTE_MBUF_F_TX_UDP_SEG alone: with the flag of UDP's checksum beside it, the preparation that
+// Intel's drivers share has the sum begin with the length of the whole.
+TEST_F(told, a_device_what_datagrams_to_cut)
+{
+    nic::ethdev_tx_queue queue{
+        id_,
+        0,
+        {.takes_chains = true, .takes = dataplane::all_offloads, .fills_ipv4 = true},
+        errors_};
+    for (const bool ipv6 : {false, true}) {
+        const ip_frame shape{.tags = {0x8100}, .ipv6 = ipv6, .protocol = 17, .payload = 3000};
+        split_packet cut = left_undone(shape, 1000);
+        given_.clear();
+        send(queue, {&cut.get()});
+        ASSERT_EQ(given_.size(), 1U);
+        EXPECT_EQ(given_[0].flags,
+                  RTE_MBUF_F_TX_UDP_SEG |
+                      (ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM));
+        EXPECT_EQ(given_[0].segment_size, 1000U);
+        EXPECT_EQ(given_[0].l2, shape.network());
+        EXPECT_EQ(given_[0].l3, shape.transport() - shape.network());
+        EXPECT_EQ(given_[0].l4, 8U);
+        frame expected = bytes_of(cut.get());
+        const std::uint16_t sum = dataplane::pseudo_sum_without_length(cut.get());
+        std::memcpy(expected.data() + shape.field(), &sum, sizeof sum);
+        if (!ipv6) {
+            put16(expected, shape.network() + 10, 0);
+        }
+        EXPECT_EQ(given_[0].bytes, expected);
+
+        rte_mbuf* const m = to_mbuf(given_[0].bytes, pool());
+        m->l2_len = given_[0].l2 & 0x7f;
+        m->l3_len = given_[0].l3 & 0x1ff;
+        m->l4_len = given_[0].l4 & 0xff;
+        m->ol_flags = given_[0].flags;
+        EXPECT_EQ(rte_net_intel_cksum_prepare(m), 0);
+        EXPECT_EQ(from_mbuf_chain(m), expected) << "a driver finds nothing to mend";
+        rte_pktmbuf_free(m);
     }
 }
 
