@@ -44,6 +44,9 @@ inline constexpr std::array named_features = std::to_array<named_feature>({
     {feature::version_1, "version_1"},
     {feature::ring_packed, "ring_packed"},
     {feature::in_order, "in_order"},
+    {feature::guest_uso4, "guest_uso4"},
+    {feature::guest_uso6, "guest_uso6"},
+    {feature::host_uso, "host_uso"},
 });
 
 [[nodiscard]] inline const char* ring_kind_of(std::uint64_t features) noexcept

@@ -44,7 +44,8 @@ constexpr std::array offered_features = {
     feature::mergeable_buffers, feature::control_queue,  feature::control_receive,
     feature::guest_announce,    feature::log_all,        feature::any_layout,
     feature::indirect,          feature::event_index,    feature::protocol_features,
-    feature::version_1,         feature::ring_packed,    feature::in_order};
+    feature::version_1,         feature::ring_packed,    feature::in_order,
+    feature::guest_uso4,        feature::guest_uso6,     feature::host_uso};
 
 constexpr std::uint64_t offered_mask()
 {

@@ -4,6 +4,7 @@
 #include "lab.hh"
 
 #include "ports/vhost/library.hh"
+#include "tests/unit/dataplane/ip_frame.hh"
 
 #include <array>
 #include <fcntl.h>
@@ -147,7 +148,8 @@ TEST(vhost_port, offers_what_it_does_and_no_more)
          {feature::mergeable_buffers, feature::indirect, feature::event_index, feature::version_1,
           feature::ring_packed, feature::in_order, feature::protocol_features, feature::mtu,
           feature::checksum, feature::guest_checksum, feature::host_tso4, feature::host_tso6,
-          feature::host_ecn, feature::guest_tso4, feature::guest_tso6, feature::guest_ecn}) {
+          feature::host_ecn, feature::host_uso, feature::guest_tso4, feature::guest_tso6,
+          feature::guest_ecn, feature::guest_uso4, feature::guest_uso6}) {
         EXPECT_TRUE(has_feature(offered, bit)) << bit;
     }
     EXPECT_TRUE(has_feature(offered, feature::log_all)) << "guests that are migrated";
@@ -193,6 +195,91 @@ TEST_P(both_kinds, pass_frames_between_two_guests)
     EXPECT_THAT(l.detail(0, "guest_memory"), HasSubstr("0x100000-"));
     EXPECT_EQ(l.detail(0, "front_end_pid"), std::to_string(::getpid()));
     EXPECT_EQ(l.detail(0, "last_loss"), "");
+}
+
+// As no driver of Linux before 6.2 can: datagrams of one payload go whole from a guest that leaves
+// them to be cut to one that takes them so, and cut to one that does not.
+TEST_P(both_kinds, leave_datagrams_to_be_cut_and_take_them_whole)
+{
+    using strait::test::ip_frame;
+    const auto with = [](std::initializer_list<unsigned> more) {
+        return guest::options{.features = features_of(GetParam()) | feature_bits(more)};
+    };
+    lab l{3};
+    guest a{l.socket(0), with({feature::checksum, feature::host_uso})};
+    guest b{l.socket(1), with({feature::guest_checksum, feature::guest_uso4, feature::guest_uso6})};
+    guest c{l.socket(2), options()};
+    ASSERT_TRUE(eventually(
+        [&] { return l.port(0).link_up() && l.port(1).link_up() && l.port(2).link_up(); }));
+    EXPECT_THAT(l.detail(0, "features"), HasSubstr("host_uso"));
+    EXPECT_THAT(l.detail(1, "features"), HasSubstr("guest_uso4 guest_uso6"));
+    EXPECT_THAT(l.detail(2, "features"), Not(HasSubstr("uso")));
+    const auto receive = [](guest& from, std::size_t count) {
+        std::vector<guest::arrived> all;
+        eventually([&] {
+            for (guest::arrived& one : from.receive_with_headers()) {
+                all.push_back(std::move(one));
+            }
+            return all.size() >= count;
+        });
+        return all;
+    };
+    for (const bool ipv6 : {false, true}) {
+        const ip_frame shape{.ipv6 = ipv6, .protocol = 17, .payload = 1500};
+        strait::test::frame plain = shape.build(true);
+        std::fill_n(plain.begin(), 6, std::uint8_t{0xff});
+        bytes f(plain.size());
+        std::memcpy(f.data(), plain.data(), f.size());
+        const net_header todo{.flags = 1,
+                              .gso_type = 5,
+                              .header_length = static_cast<std::uint16_t>(shape.header_length()),
+                              .gso_size = 400,
+                              .checksum_start = static_cast<std::uint16_t>(shape.transport()),
+                              .checksum_offset = 6,
+                              .buffers = 0};
+        ASSERT_TRUE(a.transmit(todo, f));
+        const auto whole = receive(b, 1);
+        ASSERT_EQ(whole.size(), 1U);
+        EXPECT_EQ(whole[0].frame, f);
+        net_header expected = todo;
+        expected.buffers = 1;
+        EXPECT_EQ(std::memcmp(&whole[0].header, &expected, sizeof expected), 0);
+        const auto cut = receive(c, 4);
+        ASSERT_EQ(cut.size(), 4U);
+        strait::test::frame payload;
+        for (const guest::arrived& one : cut) {
+            EXPECT_EQ(one.header.flags, 0);
+            EXPECT_EQ(one.header.gso_type, 0);
+            strait::test::frame datagram(one.frame.size());
+            std::memcpy(datagram.data(), one.frame.data(), datagram.size());
+            EXPECT_TRUE(shape.correct(datagram));
+            payload.insert(payload.end(),
+                           datagram.begin() + static_cast<std::ptrdiff_t>(shape.header_length()),
+                           datagram.end());
+        }
+        EXPECT_TRUE(std::equal(payload.begin(), payload.end(),
+                               plain.begin() + static_cast<std::ptrdiff_t>(shape.header_length()),
+                               plain.end()));
+    }
+    EXPECT_EQ(l.counters(1).tx_packets.read(), 2U);
+    EXPECT_EQ(l.counters(2).tx_packets.read(), 8U);
+    // What was not agreed on, or never is: segments of TCP, fragments.
+    const ip_frame shape{.protocol = 17, .payload = 1000};
+    bytes f(shape.size());
+    std::memcpy(f.data(), shape.build(true).data(), f.size());
+    constexpr auto refused = static_cast<std::size_t>(dataplane::drop_reason::bad_offload);
+    for (const std::uint8_t type : {std::uint8_t{1}, std::uint8_t{3}}) {
+        ASSERT_TRUE(a.transmit(net_header{.flags = 1,
+                                          .gso_type = type,
+                                          .header_length = 42,
+                                          .gso_size = 400,
+                                          .checksum_start = 34,
+                                          .checksum_offset = 6,
+                                          .buffers = 0},
+                               f));
+    }
+    EXPECT_TRUE(eventually([&] { return l.counters(0).drops[refused].read() == 2; }));
+    EXPECT_TRUE(talk(a, 1, b, 2));
 }
 
 // Every message that takes rings away for a moment leaves them where they stood.

@@ -315,7 +315,12 @@ void guest::collect_sent(ring_pair& p)
     }
 }
 
-bool guest::transmit(const bytes& frame, bool show, unsigned of)
+bool guest::transmit(const bytes& frame, bool show, unsigned pair)
+{
+    return transmit(net_header{}, frame, show, pair);
+}
+
+bool guest::transmit(const net_header& h, const bytes& frame, bool show, unsigned of)
 {
     ring_pair& p = pairs_[of];
     collect_sent(p);
@@ -323,7 +328,8 @@ bool guest::transmit(const bytes& frame, bool show, unsigned of)
         return false;
     }
     const std::size_t token = p.tx_idle.back();
-    bytes buffer(sizeof(net_header));
+    bytes buffer(sizeof h);
+    std::memcpy(buffer.data(), &h, sizeof h);
     buffer.insert(buffer.end(), frame.begin(), frame.end());
     ram_->write(p.tx_buffers[token], buffer);
     if (!p.tx->add({{p.tx_buffers[token], static_cast<std::uint32_t>(buffer.size())}}, token)) {
@@ -349,13 +355,24 @@ std::vector<bytes> guest::receive()
 
 std::vector<bytes> guest::receive(unsigned of)
 {
+    std::vector<bytes> frames;
+    for (arrived& a : receive_with_headers(of)) {
+        frames.push_back(std::move(a.frame));
+    }
+    return frames;
+}
+
+std::vector<guest::arrived> guest::receive_with_headers(unsigned of)
+{
     ring_pair& p = pairs_[of];
     collect_sent(p);
-    std::vector<bytes> frames;
+    std::vector<arrived> frames;
     for (const auto& r : p.rx->collect()) {
         const bytes all = ram_->read(p.rx_buffers[r.token], r.length);
         if (all.size() >= sizeof(net_header)) {
-            frames.emplace_back(all.begin() + sizeof(net_header), all.end());
+            arrived& a = frames.emplace_back();
+            std::memcpy(&a.header, all.data(), sizeof a.header);
+            a.frame.assign(all.begin() + sizeof a.header, all.end());
         }
         p.rx_idle.push_back(r.token);
     }

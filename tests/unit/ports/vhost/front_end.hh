@@ -105,9 +105,16 @@ public:
     // A frame into a transmit ring; false when that is full. The port sees it with the next that is
     // shown.
     bool transmit(const bytes& frame, bool show = true, unsigned pair = 0);
+    // The same behind this header.
+    bool transmit(const net_header& h, const bytes& frame, bool show = true, unsigned pair = 0);
     // Frames that arrived, and buffers that were sent, since the last call.
     std::vector<bytes> receive();
     std::vector<bytes> receive(unsigned pair);
+    struct arrived {
+        net_header header;
+        bytes frame;
+    };
+    std::vector<arrived> receive_with_headers(unsigned pair = 0);
 
     [[nodiscard]] front_end& front() noexcept { return *front_; }
     [[nodiscard]] guest_ram& ram() noexcept { return *ram_; }
