@@ -68,7 +68,8 @@ constexpr std::uint64_t ring_kinds =
 constexpr std::uint64_t offload_kinds =
     bits(feature::checksum, feature::guest_checksum, feature::guest_tso4, feature::guest_tso6,
          feature::guest_ecn, feature::guest_ufo, feature::host_tso4, feature::host_tso6,
-         feature::host_ecn, feature::host_ufo);
+         feature::host_ecn, feature::host_ufo, feature::guest_uso4, feature::guest_uso6,
+         feature::host_uso);
 // What a guest that boots before its back end is offered of them: those that all have.
 constexpr std::uint64_t expected_offloads =
     bits(feature::checksum, feature::guest_checksum, feature::guest_tso4, feature::guest_tso6,

@@ -9,6 +9,7 @@
 #include "ports/vhost/virtio.hh"
 #include "vmm/event.hh"
 
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
@@ -441,6 +442,24 @@ TEST_F(net_device, offers_what_its_back_end_has)
     }
     EXPECT_EQ(config<std::uint16_t>(8), 4); // pairs
     EXPECT_EQ(config<std::uint32_t>(0), 0x1200'5452U);
+}
+
+TEST_F(net_device, passes_on_each_kind_of_segmentation)
+{
+    constexpr std::array kinds{feature::host_tso4,  feature::host_tso6,  feature::host_uso,
+                               feature::guest_tso4, feature::guest_tso6, feature::guest_uso4,
+                               feature::guest_uso6};
+    listen();
+    make();
+    good_back_end back;
+    for (const unsigned kind : kinds) {
+        back.features |= bit(kind);
+    }
+    peer p = meet();
+    ASSERT_NO_FATAL_FAILURE(greet(back, p));
+    for (const unsigned kind : kinds) {
+        EXPECT_NE(device->features() & bit(kind), 0U) << kind;
+    }
 }
 
 TEST_F(net_device, offers_little_to_a_guest_that_boots_before_its_back_end)
