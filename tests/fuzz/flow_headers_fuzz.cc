@@ -242,7 +242,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(k == test::read_plainly(f).fields);
     if (undone != 0) { // a fault is as good as nothing left undone
         (void)infer_offload(s.get(), (undone & 1) != 0,
-                            static_cast<dataplane::segmentation>((undone >> 1) % 3), segment_size);
+                            static_cast<dataplane::segmentation>((undone >> 1) % 4), segment_size);
     }
     walk w{s, k, at};
     for (const change& c : changes) {

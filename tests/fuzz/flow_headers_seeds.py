@@ -11,7 +11,7 @@ import corpus
 PUSH, POP, TTL, SET = 0, 1, 2, 3
 FIELDS = ("eth_dst eth_src vlan_tci inner_vlan_tci nw_proto nw_tos nw_ttl nw_src nw_dst ipv6_src "
           "ipv6_dst ipv6_label tp_src tp_dst arp_sha arp_tha nd_target").split()
-BLANK, IPV4_SEGMENTS, IPV6_SEGMENTS = 1, 2, 4
+BLANK, IPV4_SEGMENTS, IPV6_SEGMENTS, DATAGRAMS = 1, 2, 4, 6
 ETHER = bytes.fromhex("02000000000b02000000000a")
 TCP = struct.pack("!HHIIBBHHH", 1000, 80, 1, 2, 0x50, 0x12, 512, 0x1234, 0)
 UDP = struct.pack("!HHHH", 1000, 53, 8 + 40, 0x1234)
@@ -63,6 +63,8 @@ def seeds():
                                IPV4_SEGMENTS, segment=16)
     yield "tcp_offset", seed(ipv4(6, TCP[:12] + b"\xf0" + TCP[13:] + PAYLOAD), *addresses4)
     yield "udp", seed(ipv4(17, UDP + PAYLOAD), *addresses4, *ports)
+    yield "udp_segments", seed(ipv4(17, UDP + PAYLOAD), *addresses4, *ports, push(),
+                               undone=BLANK | DATAGRAMS, segment=16)
     yield "udp_without", seed(ipv4(17, UDP[:6] + bytes(2) + PAYLOAD), *addresses4, *ports)
     yield "udp_options", seed(ipv4(17, UDP + PAYLOAD, bytes(8)), *addresses4, *ports)
     yield "icmp", seed(ipv4(1, bytes((8, 0, 1, 2, 0, 0, 0, 1)) + PAYLOAD), *addresses4, *ports)
@@ -76,6 +78,8 @@ def seeds():
     yield "tcp6", seed(ipv6(6, TCP + PAYLOAD), *addresses6, *ports, change("ipv6_label"))
     yield "tcp6_segments", seed(ipv6(6, TCP + PAYLOAD), *addresses6, undone=BLANK | IPV6_SEGMENTS,
                                 segment=16)
+    yield "udp6_segments", seed(ipv6(17, UDP + PAYLOAD), *addresses6, *ports,
+                                undone=BLANK | DATAGRAMS, segment=16)
     for name, kind in (("hop", 0), ("routing", 43), ("destination", 60)):
         for left in (0, 1):
             yield f"{name}_{left}", seed(ipv6(kind, bytes((17, 1, 0, left)) + bytes(12) + UDP +

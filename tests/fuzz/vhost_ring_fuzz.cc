@@ -29,19 +29,22 @@ using namespace strait;
 using namespace strait::vhost;
 using fuzz::check;
 
-// Makes TCP of a frame and leaves it to be finished, or to be cut.
-void leave_work(dataplane::packet& p, bool ipv6, std::uint16_t segment_size)
+// Makes TCP or UDP of a frame and leaves it to be finished, or to be cut.
+void leave_work(dataplane::packet& p, bool ipv6, bool udp, std::uint16_t segment_size)
 {
     const std::size_t network = dataplane::ethernet_header;
-    const std::size_t tcp = network + (ipv6 ? 40U : 20U);
-    std::memset(p.data + network, 0, tcp + 20 - network);
+    const std::size_t transport = network + (ipv6 ? 40U : 20U);
+    std::memset(p.data + network, 0, transport + 20 - network);
     const dataplane::be16 type = ipv6 ? dataplane::ethertype_ipv6 : dataplane::ethertype_ipv4;
     std::memcpy(p.data + 12, &type, sizeof type);
     p.data[network] = std::byte{ipv6 ? std::uint8_t{0x60} : std::uint8_t{0x45}};
-    p.data[network + (ipv6 ? 6U : 9U)] = std::byte{6};
-    p.data[tcp + 12] = std::byte{0x50};
+    p.data[network + (ipv6 ? 6U : 9U)] = std::byte{udp ? std::uint8_t{17} : std::uint8_t{6}};
+    if (!udp) {
+        p.data[transport + 12] = std::byte{0x50};
+    }
     using dataplane::segmentation;
     const segmentation kind = segment_size == 0 ? segmentation::none
+                              : udp             ? segmentation::udp
                               : ipv6            ? segmentation::tcp_ipv6
                                                 : segmentation::tcp_ipv4;
     check(dataplane::infer_offload(p, true, kind, segment_size) == dataplane::offload_fault::none);
@@ -78,7 +81,7 @@ struct machine : fuzz::ring_memory {
         }
         for (std::size_t i = 2 * lengths.size(); i < packets.size(); ++i) {
             if (packets[i].length >= 128) {
-                leave_work(packets[i], i % 2 == 0,
+                leave_work(packets[i], i % 2 == 0, i % 4 < 2,
                            i % 3 == 0 ? std::uint16_t{0} : std::uint16_t{700});
             }
         }
@@ -96,7 +99,7 @@ struct machine : fuzz::ring_memory {
             dataplane::finish_checksum(p);
             return;
         }
-        check(todo.segment_size >= dataplane::min_segment_size);
+        check(!is_tcp(todo) || todo.segment_size >= dataplane::min_segment_size);
         std::size_t made = 0;
         std::size_t bytes = 0;
         for (dataplane::segmenter cutter{p, taken}; !cutter.done();) {
@@ -177,12 +180,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     bit(16, feature::version_1);
     bit(32, feature::in_order);
     for (const unsigned offered :
-         {feature::checksum, feature::host_tso4, feature::host_ecn, feature::guest_checksum,
-          feature::guest_tso4, feature::guest_ecn}) {
+         {feature::checksum, feature::host_tso4, feature::host_ecn, feature::host_uso,
+          feature::guest_checksum, feature::guest_tso4, feature::guest_ecn, feature::guest_uso4}) {
         bit(64, offered);
     }
     bit(128, feature::host_tso6);
     bit(128, feature::guest_tso6);
+    bit(128, feature::guest_uso6);
     const std::size_t n = s.size;
     const area descriptors{0, 16 * n};
     const area driver{descriptors.size, packed ? 4 : 6 + 2 * n};

@@ -7,7 +7,7 @@ import struct
 
 import corpus
 
-PACKED, TO_GUEST, MERGEABLE, EVENT, VERSION_1, IN_ORDER, OFFLOADS, TSO6 = (
+PACKED, TO_GUEST, MERGEABLE, EVENT, VERSION_1, IN_ORDER, OFFLOADS, IPV6 = (
     1, 2, 4, 8, 16, 32, 64, 128)
 NEXT, WRITE, INDIRECT, AVAILABLE, USED = 1, 2, 4, 1 << 7, 1 << 15
 RAM, OTHER = 0x10000, 0x20000
@@ -119,6 +119,16 @@ def offload_seeds():
         "valid": (header(flags=DATA_VALID), frame()),
         "udp_fragments": (header(kind=UDP, size=700, offset=6), frame(udp=True)),
         "udp_segments": (header(kind=UDP_L4, size=700, offset=6), frame(udp=True)),
+        "udp_segments6": (header(kind=UDP_L4, size=700, start=54, offset=6),
+                          frame(ipv6=True, udp=True)),
+        "udp_segments_tagged": (header(kind=UDP_L4, size=700, start=42, offset=6),
+                                frame(udp=True, tags=2)),
+        "udp_segments_many": (header(kind=UDP_L4, size=16, offset=6), frame(udp=True)),
+        "udp_too_many": (header(kind=UDP_L4, size=1, offset=6), frame(udp=True)),
+        "udp_size_0": (header(kind=UDP_L4, offset=6), frame(udp=True)),
+        "udp_ecn": (header(kind=UDP_L4 | ECN, size=700, offset=6), frame(udp=True)),
+        "udp_of_tcp": (header(kind=UDP_L4, size=700), frame()),
+        "tcp_of_udp": (header(kind=TCP4, size=700, offset=6), frame(udp=True)),
         "kind": (header(kind=0xFF, size=700), frame()),
         "version": (header(kind=TCP6, size=700), frame()),
         "long_header": (header(kind=TCP4, size=700, length=65535), frame()),
@@ -129,7 +139,7 @@ def offload_seeds():
     }
     for packed in (0, PACKED):
         kind = "packed" if packed else "split"
-        flags = packed | VERSION_1 | MERGEABLE | OFFLOADS | TSO6
+        flags = packed | VERSION_1 | MERGEABLE | OFFLOADS | IPV6
         for name, (head, content) in sent.items():
             length = len(head) + 4054
             yield f"{kind}_source_offload_{name}", Ring(flags).holds(head + content).chain(
@@ -155,7 +165,7 @@ def offload_seeds():
                 ("chains", [[(RAM + DATA, 12), (RAM + DATA + 100, 2000)]] * 40, flags),
                 ("unmerged", [[(RAM + DATA, 900)]] * 200, flags & ~MERGEABLE),
                 ("big_packets", [[(RAM + DATA, 4096)] * 17] * 4, flags & ~MERGEABLE),
-                ("ipv4_only", [[(RAM + 0x2000, 24000)]] * 8, flags & ~TSO6)):
+                ("ipv4_only", [[(RAM + 0x2000, 24000)]] * 8, flags & ~IPV6)):
             ring = Ring(more, 256)
             for chain in buffers:
                 ring.chain(*chain)
