@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Offloads: what is inferred and what is refused, hostile claims, checksums and segments against
-// plain references and against DPDK's own segmentation.
+// plain references, against DPDK's own segmentation and against the kernel's.
 #include "tests/unit/dataplane/ip_frame.hh"
 
+#include "dataplane/file_descriptor.hh"
 #include "dataplane/offload.hh"
 #include "dataplane/parse.hh"
 
@@ -12,7 +13,20 @@
 
 #include <gmock/gmock.h>
 
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+
+#include <cstdio>
 #include <random>
+#include <thread>
 
 namespace strait::test {
 namespace {
@@ -873,6 +887,158 @@ TEST_F(against_gso, tcp_over_ipv4_is_cut_alike)
     }
     EXPECT_EQ(rte_mempool_in_use_count(direct.get()), 0U);
     EXPECT_EQ(rte_mempool_in_use_count(indirect.get()), 0U);
+}
+
+// Frames that a packet socket leaves to be cut, as the kernel cuts them for a tap that takes none
+// so. All of it is in a network namespace of the test's own.
+class against_linux : public ::testing::Test {
+protected:
+    void SetUp() override
+    {
+        bool may = false;
+        std::thread{[&] {
+            may = ::unshare(CLONE_NEWNET) == 0;
+            if (may) {
+                begin();
+            }
+        }}.join();
+        if (!may) {
+            GTEST_SKIP() << "no right to make a network namespace";
+        }
+        ASSERT_EQ(failed_, nullptr);
+    }
+
+    // Frames of all shapes with this protocol.
+    void compare(std::uint8_t protocol)
+    {
+        std::mt19937 random{6};
+        std::vector<ip_frame> all = shapes();
+        std::erase_if(all, [&](const ip_frame& f) { return f.protocol != protocol; });
+        for (unsigned round = 0; round < 200; ++round) {
+            ip_frame shape = all[round % all.size()];
+            shape.tcp_options = random() % 11 * 4;
+            shape.tcp_flags = static_cast<std::uint8_t>(random()); // CWR, PSH and FIN among them
+            shape.sequence = static_cast<std::uint32_t>(random());
+            shape.identifier = static_cast<std::uint16_t>(random());
+            const auto size = static_cast<std::uint16_t>(100 + random() % 1300);
+            shape.payload = size + 1 + random() % (size * 20U);
+            const frame f = shape.build(true);
+            split_packet p =
+                split_packet::random(f, std::min(f.size(), dataplane::longest_head), random);
+            ASSERT_EQ(dataplane::infer_offload(p.get(), true, kind_of(shape), size),
+                      offload_fault::none);
+            const std::vector<frame> ours = test::cut(p.get(), {});
+            const std::vector<frame> theirs = cut(f, shape, size, ours.size());
+            ASSERT_EQ(theirs.size(), ours.size()) << round;
+            for (std::size_t i = 0; i < ours.size(); ++i) {
+                ASSERT_EQ(ours[i], theirs[i]) << i << " of " << ours.size() << ", " << round;
+            }
+        }
+    }
+
+private:
+    // <linux/virtio_net.h>'s, which no C++ compiler takes.
+    struct virtio_net_hdr {
+        std::uint8_t flags;
+        std::uint8_t gso_type;
+        std::uint16_t hdr_len;
+        std::uint16_t gso_size;
+        std::uint16_t csum_start;
+        std::uint16_t csum_offset;
+    };
+
+    // As many frames as come of it, up to `count`.
+    std::vector<frame> cut(const frame& f, const ip_frame& shape, std::uint16_t size,
+                           std::size_t count)
+    {
+        virtio_net_hdr h{};
+        h.flags = virtio_offload::needs_checksum;
+        h.gso_type = shape.protocol == 17 ? virtio_offload::gso_udp
+                     : shape.ipv6         ? virtio_offload::gso_tcp_ipv6
+                                          : virtio_offload::gso_tcp_ipv4;
+        h.hdr_len = static_cast<std::uint16_t>(shape.header_length());
+        h.gso_size = size;
+        h.csum_start = static_cast<std::uint16_t>(shape.transport());
+        h.csum_offset = static_cast<std::uint16_t>(shape.field() - shape.transport());
+        frame copy = f;
+        const std::array<iovec, 2> parts{{{&h, sizeof h}, {copy.data(), copy.size()}}};
+        std::vector<frame> all;
+        if (::writev(socket_.get(), parts.data(), parts.size()) !=
+            static_cast<ssize_t>(sizeof h + copy.size())) {
+            return all;
+        }
+        while (all.size() < count) {
+            constexpr int patience = 2000;
+            pollfd p{.fd = tap_.get(), .events = POLLIN, .revents = 0};
+            frame one(1 << 16);
+            const ssize_t got =
+                ::poll(&p, 1, patience) > 0 ? ::read(tap_.get(), one.data(), one.size()) : -1;
+            if (got < 0) {
+                break;
+            }
+            one.resize(static_cast<std::size_t>(got));
+            if (std::equal(one.begin() + 6, one.begin() + 12, f.begin() + 6)) { // not its own
+                all.push_back(std::move(one));
+            }
+        }
+        return all;
+    }
+
+    void begin()
+    {
+        const auto named = [] {
+            ifreq r{};
+            std::memcpy(r.ifr_name, "cut0", sizeof "cut0");
+            return r;
+        };
+        tap_ = dataplane::file_descriptor{::open("/dev/net/tun", O_RDWR | O_CLOEXEC)};
+        ifreq made = named();
+        made.ifr_flags = IFF_TAP | IFF_NO_PI;
+        if (!tap_ || ::ioctl(tap_.get(), TUNSETIFF, &made) != 0) {
+            failed_ = "no tap";
+            return;
+        }
+        socket_ = dataplane::file_descriptor{::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)};
+        ifreq up = named();
+        up.ifr_flags = IFF_UP;
+        ifreq number = named();
+        const int on = 1;
+        sockaddr_ll where{};
+        where.sll_family = AF_PACKET;
+        if (::ioctl(socket_.get(), SIOCSIFFLAGS, &up) != 0 ||
+            ::ioctl(socket_.get(), SIOCGIFINDEX, &number) != 0 ||
+            ::setsockopt(socket_.get(), SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on) != 0) {
+            failed_ = "no packet socket";
+            return;
+        }
+        where.sll_ifindex = number.ifr_ifindex;
+        if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0) {
+            failed_ = "the packet socket is not bound";
+        }
+    }
+
+    dataplane::file_descriptor tap_;
+    dataplane::file_descriptor socket_;
+    const char* failed_{nullptr};
+};
+
+TEST_F(against_linux, tcp_is_cut_alike)
+{
+    compare(6);
+}
+
+TEST_F(against_linux, udp_is_cut_alike)
+{
+    utsname kernel{};
+    ASSERT_EQ(::uname(&kernel), 0);
+    unsigned major = 0;
+    unsigned minor = 0;
+    ASSERT_EQ(std::sscanf(kernel.release, "%u.%u", &major, &minor), 2);
+    if (std::pair{major, minor} < std::pair{6U, 2U}) {
+        GTEST_SKIP() << "Linux cuts datagrams that others leave since 6.2; this is " << major << "."
+                     << minor;
+    }
+    compare(17);
 }
 
 } // namespace
