@@ -247,6 +247,20 @@ TEST_F(sink_test, segments_whose_checksum_is_whole_become_blank)
     EXPECT_EQ(got.front().bytes, shape.build(true));
 }
 
+// netif has no word for them: whoever asks what the guest takes has them cut before.
+TEST_F(sink_test, datagrams_to_cut_do_not_go_whole)
+{
+    const ip_frame shape{.protocol = 17, .payload = 3000};
+    borrowed_packet p{shape.build(true)};
+    ASSERT_EQ(dataplane::infer_offload(p.get(), true, segmentation::udp, 1400),
+              dataplane::offload_fault::none);
+    dataplane::packet* const list[] = {&p.get()};
+    guest_.transmit(list);
+    EXPECT_TRUE(guest_.take().empty());
+    EXPECT_EQ(guest_.worker().drops(drop_reason::receiver_not_connected), 1U);
+    EXPECT_TRUE(guest_.front().violation().empty()) << guest_.front().violation();
+}
+
 TEST_F(sink_test, extra_infos_take_slots_that_must_be_free)
 {
     wired_guest small{lab_, *hypervisor_, {.receive_buffers = 1}};
