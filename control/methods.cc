@@ -246,6 +246,16 @@ std::vector<result_member> port_members()
     };
 }
 
+// What `port add` and `port set` tell beside that.
+std::vector<result_member> changed_port_members()
+{
+    std::vector<result_member> out = port_members();
+    out.push_back({"warnings", "array",
+                   "sentences about what was done all the same: that the port's MTU and others' of "
+                   "its bridge do not go together"});
+    return out;
+}
+
 std::vector<result_member> stats_members()
 {
     return {
@@ -440,7 +450,7 @@ std::vector<method> port_methods()
              std::vector<parameter>{
                  flag("may_exist", "done, too, when the same port exists already; settings given "
                                    "are then applied")},
-         .result = port_members()},
+         .result = changed_port_members()},
         {.name = "port.del",
          .summary = "Remove a port",
          .changes = true,
@@ -470,7 +480,7 @@ std::vector<method> port_methods()
              shape_settings() + port_guard_settings() + port_multicast_settings() +
              port_tree_settings() +
              std::vector<parameter>{flag("no_vlan", "back to carrying every frame as it is")},
-         .result = port_members()},
+         .result = changed_port_members()},
         {.name = "port.show",
          .summary = "Show a port in full",
          .changes = false,

@@ -554,6 +554,15 @@ std::string to_text(const method& m, const json::value& result)
     return json::serialize(result) + "\n";
 }
 
+std::string warnings_text(const json::value& result)
+{
+    std::string out;
+    for (const auto& warning : as_array(member(as_object(result), "warnings"))) {
+        out += "straitctl: warning: " + plain(warning) + "\n";
+    }
+    return out;
+}
+
 void add_rates(const method& m, json::value& now, const json::value& before)
 {
     constexpr double microseconds = 1e6;

@@ -13,6 +13,10 @@ namespace strait::control {
 // The text to print, ending in a newline, or nothing to print for a command that only does.
 [[nodiscard]] std::string to_text(const method& m, const boost::json::value& result);
 
+// Lines about what was done all the same, which the result tells of; nothing: all is well. They are
+// not of the text.
+[[nodiscard]] std::string warnings_text(const boost::json::value& result);
+
 // Adds to `now`, a result of stats or worker.list, what happened since `before`: to each port and
 // the total rx_pps, tx_pps (packets a second), rx_bps, tx_bps (bits a second of whole frames
 // without FCS), rx_drop_pps, tx_drop_pps; to workers their utilisation, asleep and

@@ -2,6 +2,7 @@
 // Handlers of the methods that change and show bridges and ports.
 #include "control/service.hh"
 
+#include "control/mtu_conflict.hh"
 #include "control/multicast_json.hh"
 #include "control/parameters.hh"
 #include "control/tree_json.hh"
@@ -11,7 +12,11 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 namespace strait::control {
 
@@ -212,6 +217,26 @@ json::value to_json(const ports::port_detail& detail)
             }
         },
         detail);
+}
+
+// As it is compared with others'.
+port_mtu mtu_of(const virtual_switch::port& p)
+{
+    const bool has_vlans = p.vlan.access || p.vlan.customer || p.vlan.trunk;
+    return {p.request.name, p.config->mtu,
+            has_vlans ? std::optional{p.config->vlan.allowed} : std::nullopt};
+}
+
+// What a port's device can do at most; nothing: it does not say.
+std::optional<std::uint64_t> most_mtu(const virtual_switch::port& p)
+{
+    for (const auto& [name, value] : p.device->details()) {
+        const auto* const most = std::get_if<std::int64_t>(&value);
+        if (name == "max_mtu" && most != nullptr) {
+            return static_cast<std::uint64_t>(*most);
+        }
+    }
+    return std::nullopt;
 }
 
 // The parameters of the port's own type, with what they are when not given.
@@ -458,6 +483,36 @@ json::object service::describe(const virtual_switch::port& p) const
             {"details", std::move(details)}};
 }
 
+json::object service::describe_changed(const virtual_switch::port& p,
+                                       const object& parameters) const
+{
+    json::array warnings;
+    const bool matters = std::ranges::any_of(
+        std::array{"bridge", "mtu", "vlan", "qinq", "trunk", "native", "no_vlan"},
+        [&parameters](const char* name) { return parameters.contains(name); });
+    if (matters && has_comparable_mtu(p.request.type)) {
+        std::vector<port_mtu> others;
+        for (const auto& [name, other] : switch_.ports()) {
+            if (other.request.bridge == p.request.bridge && other.config->mtu != p.config->mtu &&
+                has_comparable_mtu(other.request.type)) {
+                others.push_back(mtu_of(other));
+            }
+        }
+        const port_mtu own = mtu_of(p);
+        for (const auto& conflict :
+             {conflict_as_small(own, others), conflict_as_large(own, others)}) {
+            if (conflict) {
+                const auto most = most_mtu(switch_.ports().at(conflict->small->name));
+                warnings.emplace_back(sentence_of(*conflict, p.request.bridge, most) + ": " +
+                                      mend_of(*conflict, most));
+            }
+        }
+    }
+    json::object out = describe(p);
+    out["warnings"] = std::move(warnings);
+    return out;
+}
+
 service::result service::bridge_add(const object& p)
 {
     bridge_request request;
@@ -593,7 +648,7 @@ service::result service::port_add(const object& p)
     if (auto done = switch_.add_port(request); done.has_error()) {
         return done.error();
     }
-    return json::value(describe(switch_.ports().at(request.name)));
+    return json::value(describe_changed(switch_.ports().at(request.name), p));
 }
 
 service::result service::port_del(const object& p)
@@ -679,7 +734,7 @@ service::result service::port_set(const object& p)
     if (auto done = switch_.set_port(name, change); done.has_error()) {
         return done.error();
     }
-    return json::value(describe(switch_.ports().at(name)));
+    return json::value(describe_changed(switch_.ports().at(name), p));
 }
 
 } // namespace strait::control

@@ -142,6 +142,9 @@ private:
 
     [[nodiscard]] boost::json::object describe(const virtual_switch::bridge& b) const;
     [[nodiscard]] boost::json::object describe(const virtual_switch::port& p) const;
+    // The same of one that was made or changed by these parameters, with warnings about that.
+    [[nodiscard]] boost::json::object describe_changed(const virtual_switch::port& p,
+                                                       const object& parameters) const;
     [[nodiscard]] outcome<const virtual_switch::port*> shaped_port(const object& p) const;
     [[nodiscard]] outcome<std::vector<const virtual_switch::port*>> chosen(const object& p) const;
 

@@ -61,6 +61,9 @@ bool put_answer(const std::string& text)
 
 bool show(const cli::command& c, const json::value& result)
 {
+    if (!c.global.json) {
+        std::fputs(warnings_text(result).c_str(), stderr);
+    }
     return put_answer(c.global.json ? json::serialize(result) + "\n" : to_text(*c.method, result));
 }
 

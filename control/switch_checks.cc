@@ -2,10 +2,11 @@
 // What of a running switch's state an operator should know.
 #include "control/doctor.hh"
 
+#include "control/mtu_conflict.hh"
 #include "control/print_parts.hh"
 
 #include <algorithm>
-#include <array>
+#include <bitset>
 #include <map>
 #include <optional>
 #include <set>
@@ -42,8 +43,7 @@ std::uint64_t overhead_of(const json::object& tunnel)
 
 bool is_tunnel(const json::object& port)
 {
-    static constexpr std::array<std::string_view, 4> types{"vxlan", "geneve", "gre", "nvgre"};
-    return std::ranges::find(types, plain(member(port, "type"))) != types.end();
+    return is_tunnel_type(plain(member(port, "type")));
 }
 
 // How much a port has dropped for this reason.
@@ -58,34 +58,23 @@ std::uint64_t dropped(const switch_report& r, const std::string& port, std::stri
     return 0;
 }
 
-// The VLANs that a port carries; nothing: every frame as it is.
-std::optional<std::set<std::uint64_t>> vlans_of(const json::object& port)
+// As it is compared with others'.
+port_mtu mtu_of(const json::object& port)
 {
-    for (const char* one : {"vlan", "qinq"}) {
-        if (member(port, one).is_number()) {
-            return std::set{as_count(member(port, one))};
+    std::bitset<4096> vlans;
+    const auto carry = [&vlans](const json::value& vlan) {
+        if (const std::uint64_t id = as_count(vlan); vlan.is_number() && id < vlans.size()) {
+            vlans.set(id);
         }
+    };
+    for (const char* one : {"vlan", "qinq", "native"}) {
+        carry(member(port, one));
     }
-    if (!member(port, "trunk").is_array()) {
-        return std::nullopt;
-    }
-    std::set<std::uint64_t> out;
     for (const auto& vlan : as_array(member(port, "trunk"))) {
-        out.insert(as_count(vlan));
+        carry(vlan);
     }
-    if (member(port, "native").is_number()) {
-        out.insert(as_count(member(port, "native")));
-    }
-    return out;
-}
-
-// Whether frames go from one to the other, both of the same bridge.
-bool meet(const json::object& one, const json::object& other)
-{
-    const auto a = vlans_of(one);
-    const auto b = vlans_of(other);
-    return !a || !b ||
-           std::ranges::any_of(*a, [&b](std::uint64_t vlan) { return b->contains(vlan); });
+    return {name_of(port), as_count(member(port, "mtu")),
+            vlans.any() ? std::optional{vlans} : std::nullopt};
 }
 
 // What a port's device can do at most; nothing: it does not say.
@@ -98,48 +87,37 @@ std::optional<std::uint64_t> most_mtu(const json::object& p)
 // Frames go from a port to another of the bridge as they are.
 void examine_mtus(const switch_report& r, findings& out)
 {
-    std::map<std::string, std::vector<const json::object*>> bridges;
+    struct compared {
+        std::vector<port_mtu> mtus;
+        std::vector<std::optional<std::uint64_t>> most; // of each
+    };
+    std::map<std::string, compared> bridges;
     std::uint64_t underlay = 0; // the smallest of the switch's own ports
     for (const auto& element : r.ports) {
         const auto& p = as_object(element);
         const std::uint64_t mtu = as_count(member(p, "mtu"));
-        if (plain(member(p, "type")) == "local") {
+        const std::string type = plain(member(p, "type"));
+        if (type == "local") {
             underlay = underlay == 0 ? mtu : std::min(underlay, mtu);
-        } else if (!is_tunnel(p) && !member(p, "bridge").is_null()) {
-            bridges[plain(member(p, "bridge"))].push_back(&p);
+        } else if (has_comparable_mtu(type) && !member(p, "bridge").is_null()) {
+            compared& c = bridges[plain(member(p, "bridge"))];
+            c.mtus.push_back(mtu_of(p));
+            c.most.push_back(most_mtu(p));
         }
     }
     for (const auto& [bridge, ports] : bridges) {
-        for (const json::object* const small : ports) {
-            const std::uint64_t mtu = as_count(member(*small, "mtu"));
-            const json::object* large = nullptr;
-            std::uint64_t most = mtu;
-            for (const json::object* const other : ports) {
-                const std::uint64_t others = as_count(member(*other, "mtu"));
-                if (others > most && meet(*small, *other)) {
-                    large = other;
-                    most = others;
-                }
-            }
-            if (large == nullptr) {
+        for (std::size_t i = 0; i < ports.mtus.size(); ++i) {
+            const auto conflict = conflict_as_small(ports.mtus[i], ports.mtus);
+            if (!conflict) {
                 continue;
             }
-            const std::string port = name_of(*small);
-            const std::uint64_t lost = dropped(r, port, "mtu_exceeded");
-            const std::uint64_t can = most_mtu(*small).value_or(most);
-            const std::string less =
-                "port set " + name_of(*large) + " --mtu " + std::to_string(mtu);
-            out.push_back(
-                {lost > 0 ? fault : advice, "MTU",
-                 "on bridge " + bridge + " port " + name_of(*large) + " sends packets of up to " +
-                     std::to_string(most) + " bytes, and port " + port + " takes " +
-                     std::to_string(mtu) +
-                     (can < most ? ", and can take " + std::to_string(can) + " at most" : "") +
-                     (lost > 0 ? "; " + grouped(lost) + " were dropped for it" : ""),
-                 (can < most ? "straitctl " + less
-                             : "straitctl port set " + port + " --mtu " + std::to_string(most) +
-                                   ", or " + less) +
-                     "; guests' own MTU as well"});
+            const std::uint64_t lost = dropped(r, conflict->small->name, "mtu_exceeded");
+            out.push_back({lost > 0 ? fault : advice, "MTU",
+                           sentence_of(*conflict, bridge, ports.most[i]) +
+                               (lost > 0 ? "; " + grouped(lost) + (lost == 1 ? " was" : " were") +
+                                               " dropped for it"
+                                         : ""),
+                           mend_of(*conflict, ports.most[i])});
         }
     }
     for (const auto& element : r.ports) {

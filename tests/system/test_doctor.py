@@ -13,14 +13,20 @@ def test_what_is_wrong_is_found_with_what_mends_it(lab):
     switch = lab.switch(workers="0")
     switch.ctl("bridge add br0")
     switch.add_nic("up0", "net_null0,no-rx=1")
-    switch.ctl("port", "add", "vm1", "--bridge", "br0", "--type", "vhost-user",
-               "--socket", switch.socket("vm1"), "--mtu", "9000")
+    status, out, err = switch.text(
+        "port", "add", "vm1", "--bridge", "br0", "--type", "vhost-user",
+        "--socket", switch.socket("vm1"), "--mtu", "9000")
+    assert (status, out) == (0, "") and err.count("\n") == 1
+    assert err.startswith("straitctl: warning: on bridge br0 port vm1 sends packets of up to 9000 "
+                          "bytes, and port up0 takes 1500")
     status, all_of = found(switch)
     assert status == 0 and ("good", "daemon") in all_of
     assert "nobody is connected" in all_of["advice", "port vm1"]["found"]
     assert all_of["advice", "MTU"]["mend"].startswith("straitctl port set up0 --mtu 9000")
+    assert all_of["advice", "MTU"]["found"] in err and all_of["advice", "MTU"]["mend"] in err
     # As it says.
-    switch.ctl("port set vm1 --mtu 1500")
+    assert len(switch.ctl("port set vm1 --mtu 9001")["warnings"]) == 1
+    assert switch.ctl("port set vm1 --mtu 1500")["warnings"] == []
     assert ("advice", "MTU") not in found(switch)[1]
     text = switch.text("doctor")[1]
     assert "port vm1: nobody is connected" in text and "0 faults, " in text

@@ -224,8 +224,11 @@ TEST_F(doctor_of_a_switch, finds_mtus_that_do_not_go_together)
     details(1)["max_mtu"] = 8999; // what it would refuse is not what mends it
     EXPECT_THAT(wrong(), HasSubstr("port vm1 takes 1500, and can take 8999 at most -> "
                                    "straitctl port set up0 --mtu 1500; guests' own MTU as well"));
-    drop("vm1", "mtu_exceeded", 12);
+    drop("vm1", "mtu_exceeded", 1);
     EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
+    EXPECT_THAT(wrong(), HasSubstr("; 1 was dropped for it"));
+    report_.drops.at("ports").as_array().clear();
+    drop("vm1", "mtu_exceeded", 12);
     EXPECT_THAT(wrong(), HasSubstr("; 12 were dropped for it"));
     // Who shares no VLAN sends the other nothing.
     port(0)["trunk"] = {10, 20};

@@ -100,6 +100,18 @@ TEST(tables, stay_silent_for_commands_that_only_do)
     EXPECT_EQ(to_text(*find_method(methods(), "port.add"), json::parse(R"({"name":"a"})")), "");
 }
 
+TEST(warnings, are_lines_of_their_own)
+{
+    const auto answer = json::parse(R"({"name":"a","warnings":["too small","x\u001b[2Jy"]})");
+    EXPECT_EQ(warnings_text(answer), "straitctl: warning: too small\n"
+                                     "straitctl: warning: x?[2Jy\n");
+    EXPECT_EQ(to_text(*find_method(methods(), "port.add"), answer), "");
+    for (const auto* text :
+         {"null", "[]", R"({"name":"a"})", R"({"warnings":[]})", R"({"warnings":7})"}) {
+        EXPECT_EQ(warnings_text(json::parse(text)), "") << text;
+    }
+}
+
 TEST(tables, survive_answers_of_another_shape)
 {
     for (const auto& m : methods()) {

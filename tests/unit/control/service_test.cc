@@ -5,13 +5,16 @@
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value_to.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <array>
 #include <chrono>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include <rte_cycles.h>
 #include <rte_log.h>
@@ -136,6 +139,52 @@ TEST_F(methods_of_the_service, change_service_vlans)
     EXPECT_EQ(ask("port.set", R"({"name":"a","tag_type":"802.1ad"})").at("tag_type"), "802.1ad");
     EXPECT_EQ(ask("port.set", R"({"name":"a","trunk":[9]})").at("tag_type"), "802.1q");
     EXPECT_THAT(why("port.set", R"({"name":"a","tag_type":"x"})"), HasSubstr("802.1q"));
+}
+
+TEST_F(methods_of_the_service, warn_of_mtus_that_do_not_go_together)
+{
+    const auto warnings = [this](const char* method, const std::string& parameters) {
+        return json::value_to<std::vector<std::string>>(ask(method, parameters).at("warnings"));
+    };
+    const auto add = [&warnings](const char* name, const std::string& more) {
+        const std::string quoted = '"' + std::string{name} + '"';
+        return warnings("port.add", R"({"bridge":"br0","type":"nic","device":)" + quoted +
+                                        R"(,"name":)" + quoted + more + "}");
+    };
+    using testing::ElementsAre;
+    using testing::IsEmpty;
+    ask("bridge.add", R"({"name":"br0"})");
+    ask("bridge.add", R"({"name":"br1"})");
+    EXPECT_THAT(add("a", ""), IsEmpty());
+    EXPECT_THAT(add("b", R"(,"mtu":9000)"),
+                ElementsAre("on bridge br0 port b sends packets of up to 9000 bytes, and port a "
+                            "takes 1500: straitctl port set a --mtu 9000, or port set b --mtu "
+                            "1500; guests' own MTU as well"));
+    // One between the two: it loses, and it sends what is lost.
+    EXPECT_THAT(add("c", R"(,"mtu":4000)"),
+                ElementsAre(HasSubstr("port b sends packets of up to 9000 bytes, and port c takes "
+                                      "4000: straitctl port set c --mtu 9000"),
+                            HasSubstr("port c sends packets of up to 4000 bytes, and port a takes "
+                                      "1500: straitctl port set a --mtu 4000")));
+    EXPECT_THAT(warnings("port.set", R"({"name":"b","mtu":9000})"),
+                ElementsAre(HasSubstr("port a takes 1500; 1 other takes less than 9000, too: "
+                                      "straitctl port set b --mtu 1500; guests'")));
+    EXPECT_EQ(ask("port.show", R"({"name":"b"})").as_object().if_contains("warnings"), nullptr);
+    // Only who says something of it hears of it.
+    EXPECT_THAT(warnings("port.set", R"({"name":"b","isolated":false})"), IsEmpty());
+    // Who shares no VLAN sends the other nothing.
+    EXPECT_EQ(warnings("port.set", R"({"name":"b","vlan":10})").size(), 1U);
+    EXPECT_THAT(warnings("port.set", R"({"name":"a","vlan":20})"),
+                ElementsAre(HasSubstr("port c sends packets of up to 4000")));
+    EXPECT_THAT(warnings("port.set", R"({"name":"c","trunk":[11,"30-40"]})"), IsEmpty());
+    EXPECT_THAT(warnings("port.set", R"({"name":"c","trunk":[11],"native":10})"),
+                ElementsAre(HasSubstr("port b sends packets of up to 9000")));
+    EXPECT_THAT(warnings("port.set", R"({"name":"c","qinq":20})"),
+                ElementsAre(HasSubstr("and port a takes 1500")));
+    EXPECT_THAT(warnings("port.set", R"({"name":"c","mtu":1500})"), IsEmpty());
+    EXPECT_THAT(warnings("port.add", R"({"bridge":"br1","type":"nic","device":"d","name":"d",
+                                         "mtu":4000})"),
+                IsEmpty());
 }
 
 TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)
