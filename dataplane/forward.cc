@@ -432,8 +432,8 @@ void forward_one(packet& p, const port_config& in, const forward_context& contex
               p, in, context, in_counters, out);
 }
 
-admitted admit(std::span<packet*> packets, const port_config& port,
-               port_counters& counters) noexcept
+admitted admit(std::span<packet*> packets, const port_config& port, port_counters& counters,
+               too_long_packets* too_long) noexcept
 {
     if (!port.passes()) [[unlikely]] {
         counters.drop(port.admin_up ? drop_reason::egress_blocked : drop_reason::egress_disabled,
@@ -467,10 +467,13 @@ admitted admit(std::span<packet*> packets, const port_config& port,
         if (p->length > longest) [[unlikely]] {
             // What is still to be cut must fit when it is.
             const offload_intent& todo = p->offload;
-            const bool too_long = todo.segment_size == 0 ||
-                                  std::uint32_t{todo.header_length} + todo.segment_size > longest;
-            if (too_long && !port.tunnel) { // whose senders are told
+            const bool fits = todo.segment_size != 0 &&
+                              std::uint32_t{todo.header_length} + todo.segment_size <= longest;
+            if (!fits && !port.tunnel) { // which has less room than that, and tells senders
                 counters.drop(drop_reason::mtu_exceeded, *p);
+                if (too_long != nullptr) {
+                    too_long->packets[too_long->count++] = p;
+                }
                 continue;
             }
         }

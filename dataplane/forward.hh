@@ -8,6 +8,8 @@
 #include "dataplane/packet.hh"
 #include "dataplane/snapshot.hh"
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -45,9 +47,17 @@ struct admitted {
     bool complete;     // nothing is left to do to any of them, and no payload is remote
 };
 
+// Packets that a port's MTU has no room for, as they would have left by it.
+struct too_long_packets {
+    std::size_t count{0};
+    std::array<packet*, burst::capacity> packets;
+};
+
 // Keeps of `packets` those that may leave by `port`, moved to the front, with the tag that the port
-// wants; counts the others in `counters`.
+// wants; counts the others in `counters`. Those that are too long are put to `too_long`, if
+// somebody wants to know.
 [[nodiscard]] admitted admit(std::span<packet*> packets, const port_config& port,
-                             port_counters& counters) noexcept;
+                             port_counters& counters,
+                             too_long_packets* too_long = nullptr) noexcept;
 
 } // namespace strait::dataplane

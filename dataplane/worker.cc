@@ -454,7 +454,10 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
             continue;
         }
         const std::span<packet*> listed = lists.packets(to);
-        const admitted kept = admit(listed, port, counters);
+        const admitted kept = admit(listed, port, counters, &too_long_);
+        if (kept.count < listed.size() && too_long_.count > 0) [[unlikely]] {
+            tell_senders(port, now, depth);
+        }
         std::span<packet* const> packets = listed.first(kept.count);
         ports::tx_queue* const queue = now.plan->sinks[to_index(to)].open_queue();
         if (port.judged) [[unlikely]] {

@@ -7,6 +7,7 @@
 #include "dataplane/conntrack/tracker.hh"
 #include "dataplane/counters.hh"
 #include "dataplane/flow/forward.hh"
+#include "dataplane/forward.hh"
 #include "dataplane/guard/inspector.hh"
 #include "dataplane/naps.hh"
 #include "dataplane/output_lists.hh"
@@ -144,6 +145,8 @@ private:
     void forward_again(round& r, std::span<packet_slot* const> packets, const port_config& in,
                        const iteration& now, std::size_t depth) noexcept;
     void look_at_waiting(const iteration& now) noexcept;
+    // Of what was too long for the port.
+    void tell_senders(const port_config& port, const iteration& now, std::size_t depth) noexcept;
     [[nodiscard]] tunnel::surroundings around(round& r, const iteration& now,
                                               tunnel::continuation& next) noexcept;
     // Those that the port's rules let out stay at the front; how many.
@@ -208,6 +211,7 @@ private:
     std::array<std::unique_ptr<round>, tunnel::most_rounds> rounds_;
     flow::switcher judge_; // of what leaves by ports that have rules for that,
     output_lists judged_;  // which its programs put there
+    too_long_packets too_long_;
     tapper taps_;
     guard::inspector inspector_;
     // By source port: where all of its last burst went; no_port if to several, or nowhere.

@@ -5,6 +5,9 @@
 
 #include "dataplane/engine.hh"
 #include "dataplane/forward.hh"
+#include "dataplane/parse.hh"
+
+#include <utility>
 
 #include <rte_mbuf.h>
 
@@ -56,6 +59,34 @@ void worker::look_at_waiting(const iteration& now) noexcept
     carrier_.notes().clear();
 }
 
+// As if the receiver had said so, as a tunnel does it. Only if the MAC table knows the receiver
+// behind this port: of what was flooded nobody can tell whether this was the way, and the answer
+// would have the table learn addresses of the sender's choice there.
+void worker::tell_senders(const port_config& port, const iteration& now, std::size_t depth) noexcept
+{
+    const std::span<packet* const> all =
+        std::span{too_long_.packets}.first(std::exchange(too_long_.count, 0));
+    if (depth == tunnel::most_rounds) {
+        return;
+    }
+    round& r = *rounds_[depth]; // with room for one answer to each packet of a burst
+    const auto forwarded = [&]() noexcept { go_on(r, now, depth + 1); };
+    continuation next{forwarded};
+    const tunnel::surroundings here = around(r, now, next);
+    const mac_table& macs = *now.config->bridges[to_index(port.bridge)]->macs;
+    for (const packet* const p : all) {
+        const port_config* const in = now.config->port(p->in_port);
+        const mac_table::key receiver{parse_ethernet(p->data).destination, p->vlan};
+        // The switch itself knows what fits.
+        if (in != nullptr && !in->local && macs.lookup(receiver, now_) == port.index) {
+            carrier_.refuse(*p, port, port.mtu, here);
+        }
+    }
+    const port_index delivered_to = delivered_to_; // is of what they answer
+    next.go_on();
+    delivered_to_ = delivered_to;
+}
+
 // By a worker that has a queue of the port; what is tracked is known to all of them.
 std::size_t worker::judge(std::span<packet*> packets, const port_config& port, bool here,
                           const iteration& now) noexcept
@@ -95,7 +126,8 @@ void worker::go_on(round& r, const iteration& now, std::size_t depth) noexcept
         ready.count = left;
         if (const port_config* const in = now.config->port(from)) {
             std::span<packet_slot*> packets = std::span{same}.first(count);
-            if (in->guard) [[unlikely]] {
+            // What comes of a port with queues here is the switch's word, not its guest's.
+            if (in->guard && in->has_no_queues()) [[unlikely]] {
                 packets = inspector_.inspect(
                     packets, {*now.config, *in, port_counters_[to_index(from)], now.tsc});
             }

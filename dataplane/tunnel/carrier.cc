@@ -78,13 +78,34 @@ void carrier::make_room(const surroundings& around) noexcept
 void carrier::add_ready(packet_slot& p, port_index from, const surroundings& around,
                         std::uint16_t note) noexcept
 {
-    p.note = note;
-    ready_packets& ready = around.ready;
-    ready.packets[ready.count] = &p;
-    ready.from[ready.count++] = from;
+    put_ready(p, from, around.ready, note);
     port_counters& counters = around.counters[to_index(from)];
     counters.rx_packets.add(1);
     counters.rx_bytes.add(p.length);
+}
+
+void carrier::put_ready(packet_slot& p, port_index from, ready_packets& ready,
+                        std::uint16_t note) noexcept
+{
+    p.note = note;
+    ready.packets[ready.count] = &p;
+    ready.from[ready.count++] = from;
+}
+
+void carrier::refuse(const packet& too_big, const port_config& port, std::uint32_t mtu,
+                     const surroundings& around) noexcept
+{
+    burst& b = around.ready.copies;
+    packet_slot& said = b.slots[b.count];
+    if (!endpoint::make_too_big(said, too_big, mtu) || !errors_.take(too_big.in_port, around.tsc)) {
+        return;
+    }
+    ++b.count;
+    if (port.has_no_queues()) {
+        add_ready(said, port.index, around);
+    } else {
+        put_ready(said, port.index, around.ready, 0); // its guest has not sent that
+    }
 }
 
 bool carrier::has_room(packet_slot& p, std::size_t room) noexcept

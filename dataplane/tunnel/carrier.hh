@@ -84,6 +84,11 @@ public:
     [[nodiscard]] tunnel::notes& notes() noexcept { return notes_; }
     // Of all ICMP errors that the worker sends.
     [[nodiscard]] endpoint::error_limit& errors() noexcept { return errors_; }
+    // Has the sender told that by this port, from which its receiver seems to say so, IP packets of
+    // more than `mtu` bytes do not go. Not if it has been told too often, or is not to be. There is
+    // room for one more packet that is ready.
+    void refuse(const dataplane::packet& too_big, const dataplane::port_config& port,
+                std::uint32_t mtu, const surroundings& around) noexcept;
 
 private:
     // The way to a tunnel's far end, as it was found this second.
@@ -111,9 +116,11 @@ private:
     };
 
     void make_room(const surroundings& around) noexcept;
-    // With this as its note.
+    // With this as its note; as a packet of that port, which counts it.
     static void add_ready(dataplane::packet_slot& p, dataplane::port_index from,
                           const surroundings& around, std::uint16_t note = 0) noexcept;
+    static void put_ready(dataplane::packet_slot& p, dataplane::port_index from,
+                          ready_packets& ready, std::uint16_t note) noexcept;
     struct owned {
         dataplane::packet_slot* p; // null: there is none, and why
         dataplane::drop_reason reason{};

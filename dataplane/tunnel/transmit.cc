@@ -260,13 +260,7 @@ bool carrier::fits(const packet_slot& p, const description& d, const endpoint::i
     if (longest <= most) [[likely]] {
         return true;
     }
-    burst& b = around.ready.copies;
-    packet_slot& said = b.slots[b.count];
-    if (endpoint::make_too_big(said, p, static_cast<std::uint32_t>(most - headers)) &&
-        errors_.take(p.in_port, around.tsc)) {
-        ++b.count;
-        add_ready(said, to.index, around);
-    }
+    refuse(p, to, static_cast<std::uint32_t>(most - headers), around);
     return false;
 }
 

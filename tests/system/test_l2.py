@@ -12,7 +12,10 @@ import struct
 import time
 
 import pytest
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
+from scapy.packet import Raw
 
 import lab as parts
 
@@ -421,6 +424,45 @@ def test_mtu(bench):
     assert bench.drops("p1") == {"mtu_exceeded": 5}
     bench.ctl("port", "set", "p1", "--mtu", 9000)
     deliver(p0, frame(BROADCAST, A, size=9014), [p1, p2])
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_senders_are_told_of_a_ports_mtu(bench, version):
+    """As if by the receiver, with the tag of the sender's port; not as long as nobody knows that
+    the receiver is there."""
+    bench.bridge()
+    p0, p2 = (bench.tap(name, "--mtu", 9000, "--trunk", 10) for name in ("p0", "p2"))
+    p1 = bench.tap("p1", "--mtu", 1400, "--vlan", 10)
+    tag = struct.pack("!HH", 0x8100, 10)
+    network = (IP(src="10.1.0.1", dst="10.1.0.2", flags="DF") if version == 4 else
+               IPv6(src="fd01::1", dst="fd01::2"))
+
+    def packet(size):
+        layers = Ether(dst=B, src=A) / network / UDP(sport=1, dport=2)
+        untagged = bytes(layers / Raw(bytes(14 + size - len(layers))))
+        return untagged, untagged[:12] + tag + untagged[12:]
+    fits, fits_tagged = packet(1400)
+    _, too_long = packet(1401)
+    deliver(p0, too_long, [p2], [p1])
+    word = frame(BROADCAST, B)
+    deliver(p1, word, [p0, p2], expect=word[:12] + tag + word[12:])
+    deliver(p0, fits_tagged, [p1], [p2], expect=fits)
+    received = bench.stats("p1")["rx_packets"]
+    p0.send(too_long)
+    came = p0.receive_raw(3.0)
+    assert came is not None
+    said = Ether(came)
+    assert (said.dst, said.src, said[Dot1Q].vlan) == (A, B, 10)
+    if version == 4:
+        assert (said[IP].src, said[IP].dst) == ("10.1.0.2", "10.1.0.1")
+        assert (said[ICMP].type, said[ICMP].code, said[ICMP].nexthopmtu) == (3, 4, 1400)
+    else:
+        assert (said[IPv6].src, said[IPv6].dst) == ("fd01::2", "fd01::1")
+        assert said[ICMPv6PacketTooBig].mtu == 1400
+    time.sleep(QUIET)
+    assert [wire.receive_raw() for wire in (p0, p1, p2)] == [None] * 3
+    assert bench.drops("p1") == {"mtu_exceeded": 2}
+    assert bench.stats("p1")["rx_packets"] == received  # the receiver has said nothing
 
 
 def test_jumbo_with_tags(bench):

@@ -476,6 +476,66 @@ TEST_F(workers, one_worker_passes_frames_and_counts_them)
     EXPECT_GT(counters(0).idle_cycles.read(), 0U);
 }
 
+TEST_F(workers, tell_senders_what_is_too_long_for_the_receivers_port)
+{
+    start(2);
+    add(0);
+    add(1);
+    add(0);
+    ports_[1].config->mtu = 1400;
+    publish();
+    const auto packet_of = [](std::size_t size, bool ipv6) {
+        ip_frame f{.ipv6 = ipv6};
+        f.payload = size - f.header_length();
+        frame out = f.build(false);
+        if (!ipv6) {
+            out[f.network() + 12] = out[f.network() + 16] = 10; // hosts' addresses
+        }
+        return out;
+    };
+    // Flooded: nobody knows that this was the way, and nobody may teach the table so.
+    ports_[0].in->feed(packet_of(1415, false));
+    ports_[0].in->feed(packet_of(1414, false));
+    ASSERT_TRUE(wait([&] { return ports_[1].out->count() == 1 && ports_[2].out->count() == 2; }));
+    EXPECT_EQ(drops(1, drop_reason::mtu_exceeded), 1U);
+    EXPECT_EQ(ports_[0].out->count(), 0U);
+    const frame word = make_frame(mac(1), mac(2), 60);
+    ports_[1].in->feed(word);
+    ASSERT_TRUE(wait([&] { return ports_[0].out->count() == 1; }));
+    std::size_t told = 0;
+    for (const bool ipv6 : {false, true}) {
+        ports_[0].in->feed(packet_of(1414, ipv6));
+        ports_[0].in->feed(packet_of(1415, ipv6));
+        ++told;
+        ASSERT_TRUE(wait([&] { return ports_[0].out->count() == 1 + told; })) << ipv6;
+        const frame said = ports_[0].out->frames().back();
+        EXPECT_TRUE(std::equal(word.begin(), word.begin() + 12, said.begin())) << "the MACs";
+        const std::size_t icmp = 14 + (ipv6 ? 40 : 20);
+        EXPECT_EQ(get16(said, icmp), ipv6 ? 0x0200U : 0x0304U);
+        EXPECT_EQ(get32(said, icmp + 4), 1400U);
+    }
+    ASSERT_TRUE(wait([&] { return ports_[1].out->count() == 3; }));
+    EXPECT_EQ(ports_[2].out->count(), 2U);
+    EXPECT_EQ(drops(1, drop_reason::mtu_exceeded), 3U);
+    // The receiver's guest has not sent what the switch says.
+    EXPECT_EQ(engine_->counters(worker_index{0}, port_index{1}).rx_packets.read(), 0U);
+    // All of a burst may be too long; there are so many answers, and no more.
+    constexpr std::size_t many = 1000;
+    const auto begin = std::chrono::steady_clock::now();
+    for (std::size_t i = 0; i < many; ++i) {
+        ports_[0].in->feed(packet_of(1415, false));
+    }
+    ASSERT_TRUE(wait([&] { return drops(1, drop_reason::mtu_exceeded) == 3 + many; }));
+    ports_[1].in->feed(word); // behind the last answer
+    ASSERT_TRUE(wait([&] { return ports_[0].out->frames().back() == word; }));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const std::size_t answers = ports_[0].out->count() - told - 2;
+    EXPECT_GE(answers, endpoint::error_limit::at_once - told);
+    constexpr double a_second = 1.1 * endpoint::error_limit::a_second;
+    EXPECT_LE(static_cast<double>(answers),
+              endpoint::error_limit::at_once + 1 + a_second * took.count());
+}
+
 TEST_F(workers, sleep_when_nothing_comes_and_wake_for_what_does)
 {
     start(1);
