@@ -11,7 +11,7 @@ namespace {
 // Whether frames of `large` may be too long for `small`.
 bool conflict(const port_mtu& small, const port_mtu& large)
 {
-    return small.mtu < large.mtu &&
+    return small.mtu < large.mtu && !(small.isolated && large.isolated) &&
            (!small.vlans || !large.vlans || (*small.vlans & *large.vlans).any());
 }
 

@@ -18,6 +18,7 @@ struct port_mtu {
     std::string name;
     std::uint64_t mtu;
     std::optional<std::bitset<4096>> vlans{}; // that it carries; nothing: every frame as it is
+    bool isolated{false};
 };
 
 // Of two ports whose frames meet.

@@ -224,7 +224,7 @@ port_mtu mtu_of(const virtual_switch::port& p)
 {
     const bool has_vlans = p.vlan.access || p.vlan.customer || p.vlan.trunk;
     return {p.request.name, p.config->mtu,
-            has_vlans ? std::optional{p.config->vlan.allowed} : std::nullopt};
+            has_vlans ? std::optional{p.config->vlan.allowed} : std::nullopt, p.config->isolated};
 }
 
 // What a port's device can do at most; nothing: it does not say.
@@ -487,8 +487,9 @@ json::object service::describe_changed(const virtual_switch::port& p,
                                        const object& parameters) const
 {
     json::array warnings;
+    // Who changes something else has heard of it, or asks doctor.
     const bool matters = std::ranges::any_of(
-        std::array{"bridge", "mtu", "vlan", "qinq", "trunk", "native", "no_vlan"},
+        std::array{"bridge", "mtu", "vlan", "qinq", "trunk", "native", "no_vlan", "isolated"},
         [&parameters](const char* name) { return parameters.contains(name); });
     if (matters && has_comparable_mtu(p.request.type)) {
         std::vector<port_mtu> others;

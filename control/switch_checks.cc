@@ -74,7 +74,7 @@ port_mtu mtu_of(const json::object& port)
         carry(vlan);
     }
     return {name_of(port), as_count(member(port, "mtu")),
-            vlans.any() ? std::optional{vlans} : std::nullopt};
+            vlans.any() ? std::optional{vlans} : std::nullopt, is_true(member(port, "isolated"))};
 }
 
 // What a port's device can do at most; nothing: it does not say.

@@ -241,6 +241,11 @@ TEST_F(doctor_of_a_switch, finds_mtus_that_do_not_go_together)
     EXPECT_EQ(wrong(), "");
     port(1)["vlan"] = nullptr;
     EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
+    port(1)["isolated"] = true;
+    EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
+    port(0)["isolated"] = true; // nor who is isolated from it
+    EXPECT_EQ(wrong(), "");
+    port(0)["isolated"] = false;
     port(1)["bridge"] = "br1";
     EXPECT_EQ(wrong(), "");
     port(1)["mtu"] = 9000;

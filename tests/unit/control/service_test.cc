@@ -171,7 +171,13 @@ TEST_F(methods_of_the_service, warn_of_mtus_that_do_not_go_together)
                                       "straitctl port set b --mtu 1500; guests'")));
     EXPECT_EQ(ask("port.show", R"({"name":"b"})").as_object().if_contains("warnings"), nullptr);
     // Only who says something of it hears of it.
-    EXPECT_THAT(warnings("port.set", R"({"name":"b","isolated":false})"), IsEmpty());
+    EXPECT_THAT(warnings("port.set", R"({"name":"b","admin":"up"})"), IsEmpty());
+    // Nor is anything sent between isolated ports.
+    EXPECT_THAT(warnings("port.set", R"({"name":"a","isolated":true})"), testing::SizeIs(1));
+    EXPECT_THAT(warnings("port.set", R"({"name":"b","isolated":true})"),
+                ElementsAre(HasSubstr("and port c takes 4000")));
+    EXPECT_THAT(warnings("port.set", R"({"name":"b","isolated":false})"),
+                ElementsAre(HasSubstr("and port a takes 1500; 1 other")));
     // Who shares no VLAN sends the other nothing.
     EXPECT_EQ(warnings("port.set", R"({"name":"b","vlan":10})").size(), 1U);
     EXPECT_THAT(warnings("port.set", R"({"name":"a","vlan":20})"),
