@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the VMM hands over to its guest, how guests end, what the VMM gives up for them, and what
-it refuses."""
+"""What the VMM hands over to its guest, how guests end, and what the VMM gives up for them."""
 
 import contextlib
 import ctypes
 import errno
 import fcntl
 import functools
-import json
 import mmap
 import os
 import pathlib
@@ -716,104 +714,3 @@ def test_read_only_disk(lab, tmp_path):
     assert flags_of(guest.pid, disks["ro"]) & os.O_ACCMODE == os.O_RDONLY
     guest.press()
     guest.finish()
-
-
-# ---- what is refused ----
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory):
-    """A folder with files that are none, not whole or too large."""
-    folder = tmp_path_factory.mktemp("bad")
-    image = parts.BareGuest.image().read_bytes()
-    linux = parts.BareGuest.image(linux=True).read_bytes()
-    for name, content in {
-            "text": b"no kernel\n", "empty": b"", "short": image[:40], "cut": image[:5000],
-            "cut-linux": linux[:5000], "random": bytes(i * i % 253 for i in range(9999)),
-            "low": elf(b"\xf4").replace(struct.pack("<Q", MIB), struct.pack("<Q", 0x1000)),
-            "torn.json": b'{"kernel": ', "list.json": b"[1]",
-            "text.json": json.dumps({"kernel": "x", "cpus": "two"}).encode(),
-            "unknown.json": json.dumps({"kernel": "x", "colour": 1}).encode(),
-            "disk": bytes(MIB)}.items():
-        (folder / name).write_bytes(content)
-    with open(folder / "large", "wb") as large:
-        large.truncate(100 * MIB)
-    return folder
-
-
-KERNEL = "--kernel {image} "
-# Words with {bad}, the folder above, {image}, the guest, and {run}, an empty one; what is said.
-GIGANTIC = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-1048576kB")
-REFUSED = [
-    ("--kernel {bad}/text", "{bad}/text: it is no kernel: neither a bzImage nor an ELF64 image"),
-    ("--kernel {bad}/random", "{bad}/random: it is no kernel"),
-    ("--kernel {bad}/empty", "{bad}/empty: it is"),
-    ("--kernel {bad}/short", "{bad}/short: it is truncated"),
-    ("--kernel {bad}/cut", "{bad}/cut: it is truncated"),
-    ("--kernel {bad}/cut-linux", "{bad}/cut-linux: it is truncated"),
-    ("--kernel {bad}/low", "a segment lies below 1 MiB"),
-    ("--kernel {bad}/absent", "the kernel {bad}/absent cannot be opened"),
-    ("--kernel {bad}", "{bad}: it is no regular file"),
-    (KERNEL + "--initrd {bad}/large --memory 64M",
-     "{bad}/large: 100 MiB beside the kernel do not fit into the guest's memory"),
-    (KERNEL + "--initrd {bad}/empty", "{bad}/empty: it is empty"),
-    (KERNEL + "--initrd {bad}/absent", "the initial RAM disk {bad}/absent cannot be opened"),
-    (KERNEL + "--command-line " + "x" * 3000, "the command line has 3000 bytes"),
-    ("--config {bad}/torn.json", "{bad}/torn.json:1:12: this is not JSON"),
-    ("--config {bad}/list.json", "{bad}/list.json"),
-    ("--config {bad}/text.json", '"cpus" is "two"; it must be an integer from 1 to 32'),
-    ("--config {bad}/unknown.json", "colour"),
-    ("--config {bad}/absent", "the configuration {bad}/absent cannot be read"),
-    (KERNEL + "--net socket={bad}/text", "{bad}/text exists and is not a socket"),
-    (KERNEL + "--net socket={bad}/text,server=on", "{bad}/text exists and is not a socket"),
-    (KERNEL + "--net socket={bad}/absent/x",
-     "the folder {bad}/absent of --net socket cannot be shown in the jail: No such file"),
-    (KERNEL + "--console socket:{bad}/absent/x", "the folder {bad}/absent of --console cannot"),
-    (KERNEL + "--control {bad}/text/x", "{bad}/text of --control cannot be shown in the jail: Not"),
-    (KERNEL + "--disk {bad}/disk --disk {bad}/disk", "two --disk have the file {bad}/disk"),
-    (KERNEL + "--control {bad}/text", "{bad}/text exists and is not a socket"),
-    (KERNEL + "--console socket:{bad}/text", "{bad}/text exists and is not a socket"),
-    (KERNEL + "--console file:{bad}", "the console's file {bad} cannot be opened"),
-    (KERNEL + "--console file:{bad}/absent/x",
-     "the console's file {bad}/absent/x cannot be opened: No such file"),
-    (KERNEL + "--disk {bad}/absent", "the disk {bad}/absent cannot be opened"),
-    (KERNEL + "--disk {bad}/empty", "the disk {bad}/empty is empty"),
-    (KERNEL + "--memory 1T --hugepages 2M", "not enough of them are free (sysctl vm.nr_hugepages)"),
-    (KERNEL + "--memory 512G --hugepages 1G", "524288 MiB of guest memory in huge pages of 1 "
-     "GiB cannot be had: " + (f"not enough of them are free ({GIGANTIC}/nr_hugepages)"
-                              if GIGANTIC.exists() else "this machine has no huge pages of that")),
-    (KERNEL + "--memory 1536M --hugepages 1G", "1536M; it must be whole huge pages of 1G"),
-    (KERNEL + "--numa-node 77", "on NUMA node 77 cannot be had: there is no such node"),
-    (KERNEL + "--vcpu-pin 0=1023",
-     "vCPU 0 cannot be pinned to CPU 1023: Invalid argument; --vcpu-pin takes"),
-    (KERNEL + "--cpus 2 --vcpu-pin 1=1023", "vCPU 1 cannot be pinned to CPU 1023"),
-    (KERNEL + "--user no-such-user", "there is no user no-such-user"),
-    (KERNEL + "--jail-folder {bad}/absent", "a root in {bad}/absent: No such file or directory"),
-    (KERNEL + "--memory 15M", "15M"),
-    (KERNEL + "--cpus 33", "33"),
-]
-
-
-@pytest.mark.parametrize("words, said", REFUSED,
-                         ids=[re.sub(r"[{}]|--kernel {image} ", "", words)[:40]
-                              for words, _ in REFUSED])
-def test_refused(bad, tmp_path, words, said):
-    """Status 1, one line on stderr, and nothing is left."""
-    run = tmp_path / "run"
-    run.mkdir()
-    names = {"bad": bad, "image": parts.BareGuest.image(), "run": run}
-    argv = [parts.BareGuest.program(), "run", *(word.format(**names) for word in words.split(" "))]
-    for option, value in (("--control", f"{run}/control"), ("--console", f"socket:{run}/console")):
-        if option not in argv:
-            argv += [option, value]
-    before = sorted(bad.iterdir())
-    process = parts.Process(argv, tmp_path / "log", env={**os.environ, "TMPDIR": str(run)})
-    try:
-        status = process.wait(60)
-    finally:
-        process.kill()
-    assert status == 1, process.log()
-    lines = process.log().splitlines()
-    assert len(lines) == 1, lines
-    assert said.format(**names) in lines[0]
-    assert list(run.iterdir()) == []
-    assert sorted(bad.iterdir()) == before and (bad / "text").read_bytes() == b"no kernel\n"
