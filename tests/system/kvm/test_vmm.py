@@ -10,6 +10,9 @@ import lab as parts
 
 from .exchange import exchange, up
 
+MTU = 9000  # of the ports, and what guest one is told of
+ETHERNET = 14  # bytes of its header
+
 
 class House:
     """Guests one, with four CPUs and a disk, and two, with packed rings, on bridge br0."""
@@ -21,11 +24,11 @@ class House:
         # Ports that are there again when the switch is.
         self.sockets = {number: f"/run/strait/vm{number}.sock" for number in (1, 2, 3)}
         self.switch = lab.machine_switch(machine, config=["bridge add br0"] + [
-            f"port add vm{number} --bridge br0 --type vhost-user --socket {path}"
+            f"port add vm{number} --bridge br0 --type vhost-user --socket {path} --mtu {MTU}"
             for number, path in self.sockets.items()])
         self.one, self.two = (lab.vmm_guest(
             machine, self.nic(number, extra), f"10.0.0.{number}", cpus=cpus, disk=disk, wait=False)
-            for number, extra, cpus, disk in ((1, "", 4, "/run/vmm-disk"),
+            for number, extra, cpus, disk in ((1, f",mtu={MTU}", 4, "/run/vmm-disk"),
                                               (2, ",packed=on", 1, None)))
         up(self.one, self.two)
 
@@ -47,15 +50,68 @@ def clean(guest):
 
 def test_ping_and_stream(house):
     exchange(house.one, house.two, 8_000_001)
-    for guest in (house.one, house.two):
-        # Checksums and segments are left to the switch, both ways: VIRTIO_NET_F_CSUM, GUEST_CSUM,
-        # GUEST_TSO4, HOST_TSO4.
+    for guest, mtu in ((house.one, MTU), (house.two, 1500)):
+        # Checksums and segments are left to the switch, both ways, and frames may come in several
+        # buffers: VIRTIO_NET_F_CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4, MRG_RXBUF.
         features = guest.sh("cat /sys/class/net/eth0/device/features")
-        assert all(features[bit] == "1" for bit in (0, 1, 7, 11)), features
-        assert int(guest.sh("cat /sys/class/net/eth0/mtu")) == 1500
-        interrupts = guest.sh("grep 'PCI-MSI.*virtio.*-input' /proc/interrupts | head -n 1")
+        assert all(features[bit] == "1" for bit in (0, 1, 7, 11, 15)), features
+        # VIRTIO_NET_F_MTU: who is not told has Ethernet's.
+        assert features[3] == ("1" if mtu == MTU else "0"), features
+        assert int(guest.sh("cat /sys/class/net/eth0/mtu")) == mtu
+        interrupts = guest.sh("grep 'PCI-MSI.*virtio.*-input' /proc/interrupts")
         assert sum(int(word) for word in interrupts.split() if word.isdigit()) > 100, interrupts
         clean(guest)
+    assert house.switch.ctl("port show vm1")["details"]["guest_mtu"] == MTU
+    assert "guest_mtu" not in house.switch.ctl("port show vm2")["details"]
+
+
+class Frames:
+    """What came by a port, and left by it, from now on."""
+
+    def __init__(self, house, port):
+        self._switch, self._port = house.switch, port
+        self._begin = self._look()
+
+    def _look(self):
+        return self._switch.ctl("stats", self._port)["ports"][0]
+
+    def seen(self, way):
+        """How many, and their bytes; way: rx or tx."""
+        now = self._look()
+        return tuple(now[f"{way}_{what}"] - self._begin[f"{way}_{what}"]
+                     for what in ("packets", "bytes"))
+
+
+def test_segments_stay_whole(house):
+    """Frames of a stream are longer than one that can be sent to the guest with the smaller MTU, as
+    they come from their sender and as they go to the receiver. The sender is one that hands much
+    over at a time."""
+    for number, sender, receiver in ((1, house.one, house.two), (2, house.two, house.one)):
+        for guest in (sender, receiver):
+            guest.prepare_block()
+        expected = receiver.sh("cat block block | md5sum", 60)
+        sender.send("busybox nc -l -p 4000 -e busybox cat block block", 120)
+        sender.sh("until busybox netstat -ltn | grep -q ':4000 '; do busybox usleep 50000; done")
+        frames = {"rx": Frames(house, f"vm{number}"), "tx": Frames(house, f"vm{3 - number}")}
+        assert receiver.sh(f"busybox nc {sender.address} 4000 | md5sum", 120) == expected
+        for way, of in frames.items():
+            packets, octets = of.seen(way)
+            print(f"from {sender.name}, {way}: {octets / packets:.0f} bytes a frame")
+            assert octets > 2 << 20 and octets / packets > 1500 + ETHERNET
+
+
+def test_frames_in_several_buffers(house):
+    """Of a split ring and of a packed one: a buffer of Linux' has less than a page."""
+    size, headers = 8000, ETHERNET + 20 + 8
+    house.two.set_mtu(MTU)
+    frames = Frames(house, "vm1")
+    for source, target in ((house.one, house.two), (house.two, house.one)):
+        assert source.ping(target, count=5, size=size, timeout=5).lost == 0
+    for way in ("rx", "tx"):
+        packets, octets = frames.seen(way)
+        # Not in fragments: five requests and five answers, and little beside them.
+        assert octets >= 10 * (size + headers) and packets < 30, (packets, octets)
+    house.two.set_mtu(1500)
 
 
 def test_cpus(house):
