@@ -2,6 +2,7 @@
 """Guests by strait-vmm: Debian's kernel, unmodified, with its network queues in straitd, or in
 none."""
 
+import concurrent.futures
 import re
 import time
 
@@ -13,10 +14,13 @@ from .exchange import exchange, up
 
 MTU = 9000  # of the ports, and what guest one is told of
 ETHERNET = 14  # bytes of its header
+PAIRS = 4
+ETHTOOL = f"{parts.TOOLS}/ethtool"
 
 
 class House:
-    """Guests one, with four CPUs and a disk, and two, with packed rings, on bridge br0."""
+    """Guests one, with four CPUs and a disk, and two, with packed rings, on bridge br0. Both have
+    four pairs of queues."""
 
     def __init__(self, machine, lab):
         machine.sh("head -c 4194304 /dev/urandom > /run/vmm-disk")
@@ -25,16 +29,18 @@ class House:
         # Ports that are there again when the switch is.
         self.sockets = {number: f"/run/strait/vm{number}.sock" for number in (1, 2, 3)}
         self.switch = lab.machine_switch(machine, config=["bridge add br0"] + [
-            f"port add vm{number} --bridge br0 --type vhost-user --socket {path} --mtu {MTU}"
-            for number, path in self.sockets.items()])
+            f"port add vm{number} --bridge br0 --type vhost-user --socket {path} --mtu {MTU} "
+            f"--queues {PAIRS}" for number, path in self.sockets.items()])
         self.one, self.two = (lab.vmm_guest(
-            machine, self.nic(number, extra), f"10.0.0.{number}", cpus=cpus, disk=disk, wait=False)
+            machine, self.nic(number, extra, PAIRS), f"10.0.0.{number}", cpus=cpus, disk=disk,
+            initrd=parts.assets().ethtool_initrd, wait=False)
             for number, extra, cpus, disk in ((1, f",mtu={MTU}", 4, "/run/vmm-disk"),
                                               (2, ",packed=on", 1, None)))
         up(self.one, self.two)
 
-    def nic(self, number, extra=""):
-        return parts.Nic(self.sockets[number], f"52:54:00:00:00:0{number}", extra=extra)
+    def nic(self, number, extra="", queues=1):
+        return parts.Nic(self.sockets[number], f"52:54:00:00:00:0{number}", queues=queues,
+                         extra=extra)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +128,62 @@ def test_cpus(house):
     house.one.sh("for cpu in 0 1 2 3; do taskset -c $cpu true || exit 1; done")
 
 
+def sending_rings(house, port):
+    """Where the rings stand by which its guest sends, of each pair; None: it is off."""
+    pairs = house.switch.ctl("port", "show", port)["details"].get("queue_pairs", [])
+    found = [re.search(r"tx (\d+) of", pair) for pair in pairs]
+    return [int(one[1]) if one else None for one in found]
+
+
+def in_use(house, port):
+    return [stands is not None for stands in sending_rings(house, port)]
+
+
+def wait_in_use(house, port, pairs=PAIRS):
+    expected = [pair < pairs for pair in range(PAIRS)]
+    parts.wait_until(lambda: in_use(house, port) == expected, 20, f"{port}'s {pairs} pairs in use")
+
+
+def each_pair_sends(house):
+    """Of the one guest, each CPU by its own; the other, which has one CPU, by what it is told."""
+    def sends(port, pair, guest, words):
+        before = sending_rings(house, port)[pair]
+        guest.sh(words)
+        parts.wait_until(lambda: sending_rings(house, port)[pair] != before, 20,
+                         f"{guest.name} sending by its pair {pair}")
+
+    ping = "busybox ping -c 3 -A 10.0.0"
+    for pair in range(PAIRS):
+        sends("vm1", pair, house.one, f"taskset -c {pair} {ping}.2")
+        sends("vm2", pair, house.two,
+              "cd /sys/class/net/eth0/queues && "
+              "for queue in tx-*; do echo 0 > $queue/xps_cpus; done && "
+              f"echo 1 > tx-{pair}/xps_cpus && {ping}.1")
+
+
+def test_queues(house):
+    """Every pair is used, split and packed, and kernels use fewer and more of them meanwhile: what
+    says so is served by the VMM."""
+    for port, guest, pairs in (("vm1", house.one, PAIRS), ("vm2", house.two, 1)):
+        # VIRTIO_NET_F_CTRL_VQ, MQ
+        features = guest.sh("cat /sys/class/net/eth0/device/features")
+        assert features[17] == features[22] == "1", features
+        wait_in_use(house, port, pairs)  # as kernels do of themselves, by their CPUs
+    change = "; ".join(f"{ETHTOOL} -L eth0 combined {pairs}; busybox usleep 50000"
+                       for pairs in (1, 3, 2, PAIRS))
+    for guest in (house.one, house.two):
+        guest.sh(f"rm -f changed; ({change}; echo done > changed) > /dev/null 2>&1 &")
+    house.one.stream(house.two, size=2_000_001, timeout=120)
+    for port, guest in (("vm1", house.one), ("vm2", house.two)):
+        parts.wait_until(lambda guest=guest: guest.run("cat changed")[0] == 0, 60,
+                         f"the last change of {guest.name}")
+        wait_in_use(house, port)
+    house.one.wait_ping(house.two, 20)
+    each_pair_sends(house)
+    for guest in (house.one, house.two):
+        clean(guest)
+
+
 def test_packets_cost_no_exit(house):
     """What the VMM's process has to do for a million packets: next to nothing."""
     def look():
@@ -182,35 +244,52 @@ class Pings:
                 {int(number) for number, ms in answered if float(ms) < 1000})
 
 
+STREAM = 16_000_001  # bytes: it takes longer than it takes to see that it is on its way
+
+
+def received(guest):
+    return int(guest.sh("cat /sys/class/net/eth0/statistics/rx_bytes"))
+
+
 @pytest.mark.parametrize("turn", [1, *(pytest.param(turn, marks=pytest.mark.soak)
                                        for turn in range(2, 11))])
 def test_switch_killed_under_traffic(house, turn):
-    """SIGKILL of straitd: the guests notice a gap, split and packed. What of it is after the switch
-    answers again is two seconds at most on a machine with nothing else to do. It is counted in echo
-    requests, of which a machine that stands still sends none, and more than twice as many may be
-    late."""
+    """SIGKILL of straitd under a stream by four pairs of queues, split and packed: it goes on, with
+    its bytes, and the guests notice a gap. What of that is after the switch answers again is two
+    seconds at most on a machine with nothing else to do. It is counted in echo requests, of which a
+    machine that stands still sends none, and more than twice as many may be late."""
     house.one.wait_ping(house.two, 60)
+    for port, guest in (("vm1", house.one), ("vm2", house.two)):
+        guest.sh(f"{ETHTOOL} -L eth0 combined {PAIRS}")
+        wait_in_use(house, port)
     carrier = [guest.carrier_changes() for guest in (house.one, house.two)]
     pings = [Pings(house.one, house.two), Pings(house.two, house.one)]
-    time.sleep(0.5)
-    house.switch.kill()
-    house.switch.start()
-    while_away = [one.sent() for one in pings]
-    begin = time.monotonic()
-    for guest, other in ((house.one, house.two), (house.two, house.one)):
-        guest.wait_ping(other, 20)
-    print(f"both directions pass {time.monotonic() - begin:.1f} s after straitd answers again")
-    time.sleep(1.5)  # for the last to be answered within a second, or not
-    for one, begun in zip(pings, while_away):
-        sent, in_time = one.end()
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        before = received(house.two)
+        stream = threads.submit(house.one.stream, house.two, size=STREAM, timeout=180)
+        parts.wait_until(lambda: received(house.two) > before + STREAM / 100, 60, "the stream", 0)
+        house.switch.kill()
+        assert not stream.done(), "the stream was over before the switch was killed"
+        house.switch.start()
+        while_away = [one.sent() for one in pings]
+        begin = time.monotonic()
+        for guest, other in ((house.one, house.two), (house.two, house.one)):
+            guest.wait_ping(other, 20)
+        print(f"both directions pass {time.monotonic() - begin:.1f} s after straitd answers again")
+        time.sleep(1.5)  # for the last to be answered within a second, or not
+        told = [one.end() for one in pings]
+        stream.result()
+    for one, begun, (sent, in_time) in zip(pings, while_away, told):
         late = sum(number not in in_time for number in range(begun, sent - one.PER_SECOND))
         print(f"{one.guest.name}: {sent} requests, {len(in_time)} answered within a second; "
               f"{begun} sent when straitd answered, of those that came then {late} were late")
         assert in_time and late <= 5 * one.PER_SECOND
     for guest, other in ((house.one, house.two), (house.two, house.one)):
         assert guest.ping(other, count=10, timeout=5).lost == 0
-        guest.stream(other, size=2_000_001, timeout=60)
         clean(guest)
+    for port in ("vm1", "vm2"):
+        assert in_use(house, port) == [True] * PAIRS
+    each_pair_sends(house)
     assert carrier == [guest.carrier_changes() for guest in (house.one, house.two)]
 
 

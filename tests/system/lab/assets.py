@@ -101,6 +101,13 @@ class Assets:
             self.initrd = self._initrd("initrd", "guest_init.sh", _MODULES)
 
     @functools.cached_property
+    def ethtool_initrd(self):
+        """As initrd, with ethtool."""
+        files = _programs("ethtool")
+        with self._locked():
+            return self._initrd("initrd-ethtool", "guest_init.sh", _MODULES, files)
+
+    @functools.cached_property
     def tools_initrd(self):
         """As initrd, with curl, ethtool and iperf3."""
         files = _programs("curl", "ethtool", "iperf3")
