@@ -8,6 +8,7 @@ import html.parser
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -585,9 +586,14 @@ def full(folder):
     return file
 
 
+def matplotlib_image():
+    return pytest.importorskip("matplotlib.image",
+                               reason="skipped: python3-matplotlib is not installed")
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    pytest.importorskip("matplotlib", reason="skipped: python3-matplotlib is not installed")
+    matplotlib_image()
     folder = tmp_path_factory.mktemp("page")
     file = folder / "page.html"
     done = bench("report", full(folder), "-o", file, "--markdown", folder / "page.md")
@@ -641,16 +647,46 @@ def test_page_needs_nothing_else(page):
         assert words in text, words
 
 
-def test_page_in_a_browser(page, tmp_path):
-    browser = shutil.which("chromium")
-    if not browser:
-        pytest.skip("skipped: chromium is not installed (Debian: apt-get install chromium)")
-    picture = tmp_path / "page.png"
+@pytest.fixture(scope="module")
+def browser():
+    """The command of Chromium, the machine's own or one that is unpacked for tests."""
+    for name in ("chromium", "chromium-headless-shell"):
+        if shutil.which(name):
+            return [name]
+    try:
+        return parts.assets().chromium
+    except parts.Unavailable as reason:
+        pytest.skip(f"skipped: {reason}")
+
+
+def opened(browser, page, folder, *words):
+    """What comes of the page in a browser, without a word on its console."""
     done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-         f"--user-data-dir={tmp_path}/profile", "--enable-logging=stderr", "--v=0",
-         "--window-size=1000,5000", f"--screenshot={picture}", f"file://{page}"],
-        capture_output=True, text=True, timeout=120, check=False)
+        [*browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+         f"--user-data-dir={folder}/profile", "--enable-logging=stderr", "--v=0", *words,
+         f"file://{page}"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stderr
-    assert picture.stat().st_size > 50_000
+
+
+def test_page_in_a_browser(browser, page, tmp_path):
+    """Its plots are there, in Strait's colour, and there is nothing beside its margins."""
+    file = tmp_path / "page.png"
+    opened(browser, page, tmp_path, "--window-size=1100,9000", f"--screenshot={file}")
+    picture = matplotlib_image().imread(file)[::2, ::2, :3]
+    assert picture.shape[:2] == (4500, 550)
+    of_strait = abs(picture - [0, 0x72 / 255, 0xb2 / 255]).max(axis=2) < 0.01
+    assert of_strait.sum() > 1000
+    assert (picture[:, :10] == 1).all() and (picture[:, -10:] == 1).all()
+    assert (picture[-10:] == 1).all()  # the window held all of it
+
+
+def test_page_on_paper(browser, page, tmp_path):
+    """A4, and no more sheets than what there is to see."""
+    file = tmp_path / "page.pdf"
+    opened(browser, page, tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={file}")
+    written = file.read_bytes()
+    boxes = re.findall(rb"/MediaBox\s*\[\s*0\s+0\s+([\d.]+)\s+([\d.]+)\s*\]", written)
+    assert boxes and {(round(float(wide)), round(float(high))) for wide, high in boxes} == \
+        {(595, 842)}
+    assert 4 <= len(re.findall(rb"/Type\s*/Page\b", written)) <= 12
