@@ -13,8 +13,6 @@ from .machine import BenchError, Programs
 from .peers import PEERS
 from .results import read
 
-FLOWS = "1,1000,100000,1000000"
-SIZES = "64,512,1514"
 MOST_FLOWS = 16_777_216
 
 
@@ -80,6 +78,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
+def _listed(numbers):
+    return ",".join(map(str, numbers))
+
+
 def _add_run(commands):
     run = commands.add_parser(
         "run", help="measure this machine's switches", description="Measures Strait beside every "
@@ -87,8 +89,9 @@ def _add_run(commands):
     run.add_argument("--scenario", metavar="NAME,...", type=_names(scenarios.names(), "scenario"),
                      help="run these only; strait-bench list names them (v2v,x2x)")
     run.add_argument("--all", action="store_true", help="run all scenarios")
-    run.add_argument("--flows", metavar="N,...", type=_flows, default=_flows(FLOWS),
-                     help=f"of both directions together; 1: one each way ({FLOWS})")
+    run.add_argument("--flows", metavar="N,...", type=_flows,
+                     help="of both directions together; 1: one each way (each scenario's own; of "
+                     f"most {_listed(scenarios.Scenario.flow_counts)})")
     run.add_argument("--peers", metavar="NAME,...", type=_names([*PEERS, "none"], "peer"),
                      help="compare with these only; none: with no peer (all that are installed)")
     run.add_argument("--install-peers", action="store_true",
@@ -100,14 +103,15 @@ def _add_run(commands):
                      "flows (first)")
     run.add_argument("--before", metavar="DIR", type=pathlib.Path,
                      help="a build folder with another straitd, to compare with as with a peer")
-    _add_common(run, rounds=3, sizes=SIZES)
+    _add_common(run, rounds=3, sizes=None)
     run.set_defaults(do=_run, stages=False, calibrate=False, calibration=[], labs=False)
 
 
 def _add_common(parser, rounds, sizes):
     """What all that measures has."""
-    parser.add_argument("--size", metavar="BYTES,...", type=_sizes, default=_sizes(sizes),
-                        help=f"of frames without their check sequence, or imix ({sizes})")
+    own = f"each scenario's own; of most {_listed(scenarios.Scenario.sizes)}"
+    parser.add_argument("--size", metavar="BYTES,...", type=_sizes, default=sizes,
+                        help=f"of frames without their check sequence, or imix ({sizes or own})")
     parser.add_argument("--rounds", type=_positive(int, 1), default=rounds,
                         help=f"turns of each switch ({rounds})")
     parser.add_argument("--seconds", type=_positive(float, 0.01), default=0.4,

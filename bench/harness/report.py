@@ -9,7 +9,7 @@ STRAIT = "strait"
 
 def cell_of(key):
     name, size, flows = key
-    return scenarios.Cell(scenarios.named(name), size, flows)
+    return scenarios.named(name).at(size, flows)
 
 
 def show(found, digits):

@@ -5,7 +5,7 @@
 
 import dataclasses
 import operator
-from typing import Optional
+from typing import Callable, Optional
 
 from .peers.base import TAP, USUAL_MTU, VHOST, XEN
 
@@ -76,8 +76,13 @@ class Scenario:
     ends: tuple = (VHOST, VHOST)
     generator: str = "strait"
     traffic: dict = dataclasses.field(default_factory=dict)
-    # Measured by sizes and by flow counts, those asked for; else once, as the traffic says.
+    # Measured by sizes and by flow counts, those asked for or its own; else once, as the traffic
+    # says.
     grid: bool = False
+    sizes: tuple = (64, 512, 1514)
+    flow_counts: tuple = (1, 1000, 100_000, 1_000_000)
+    # Of a number of flows: fields that are others there.
+    by_flows: Optional[Callable] = None
     # Run beside `traffic` in the same round, for a bar against Strait itself.
     variants: dict = dataclasses.field(default_factory=dict)
     figures: tuple = (MPPS, CYCLES)
@@ -96,11 +101,17 @@ class Scenario:
     # Peers that are left out.
     without: tuple = ()
 
-    def cells(self, sizes, flows):
-        """What of it is measured."""
+    def cells(self, sizes=None, flows=None):
+        """What of it is measured, where sizes and flow counts are asked for or not."""
         if not self.grid:
             return [Cell(self, self.traffic.get("frame", 64), self.traffic.get("flows", 1))]
-        return [Cell(self, size, count) for size in sizes for count in flows]
+        return [self.at(size, count) for size in sizes or self.sizes
+                for count in flows or self.flow_counts]
+
+    def at(self, size, flows):
+        """A cell of it, with what hangs on the number of flows."""
+        other = self.by_flows(flows) if self.by_flows else {}
+        return Cell(dataclasses.replace(self, **other), size, flows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +129,9 @@ class Cell:
     def traffic(self):
         if not self.scenario.grid:
             return dict(self.scenario.traffic)
-        several = {"flows": self.flows} if self.flows > 1 else {}
+        # Rules are of flows: where there is one each way, of two.
+        several = {"flows": max(2, self.flows)} \
+            if self.flows > 1 or self.scenario.traffic.get("rules") else {}
         return {**self.scenario.traffic, "frame": self.size, **several}
 
     def mtu(self):
@@ -148,34 +161,36 @@ def _both_orders(name, title, **rest):
                    **rest)
 
 
-def _flow_bars(count):
-    """Bars and variants of a scenario with one rule a flow."""
+def _of_flow_count(count):
+    """Bars and variants where each of so many flows has a rule."""
     with_io = Bar(MPPS, "testpmd"), Bar(CYCLES, "testpmd")
+    if count < 1000:
+        return {"bars": (*with_io, Bar(MPPS, "ovs"))}
     if count == 1000:
         return {"bars": (Bar(MPPS, "testpmd", at_least=0.9), Bar(CYCLES, "testpmd", at_most=0.9),
                          Bar(MPPS, "ovs"), Bar(CYCLES, "@no rules")),
                 "variants": {"no rules": {"rules": None}}}
     fewer = {"variants": {"1,000 flows": {"flows": 1000}}}
-    if count == 100_000:
-        return {"bars": (*with_io, Bar(MPPS, "ovs", at_least=4), Bar(MPPS, "@1,000 flows")),
-                **fewer}
+    if count <= 100_000:
+        return {"bars": (*with_io, Bar(MPPS, "ovs", at_least=4 if count == 100_000 else None),
+                         Bar(MPPS, "@1,000 flows")), **fewer}
     # OVS would take minutes until it knows them all.
     return {"bars": (*with_io, Bar(MPPS, "@1,000 flows", at_least=0.5),
                      Bar(CYCLES, "@1,000 flows")),
             "without": ("ovs",), **fewer}
 
 
-def _many_flows():
-    """One rule a flow, by the destination alone and by all five of a 5-tuple."""
-    for count, text in ((1000, "1k"), (100_000, "100k"), (1_000_000, "1M")):
-        for kind in ("nw_dst", "5tuple"):
-            for order in ("uniform", "zipf"):
-                name = "-".join(["v2v-rules", text, *(["5tuple"] if kind == "5tuple" else []),
-                                 *(["zipf"] if order == "zipf" else [])])
-                yield Scenario(
-                    name, f"v2v, 64 B, {count:,} flows, a rule each, by {kind}, {order}",
-                    traffic={"flows": count, "flow_kind": kind, "order": order, "rules": "exact"},
-                    **_flow_bars(count))
+def _rule_a_flow():
+    """By the destination alone and by all five of a 5-tuple, each flow as often as another and by
+    Zipf's law: a curve over the numbers of flows each."""
+    for kind in ("nw_dst", "5tuple"):
+        for order in ("uniform", "zipf"):
+            name = "-".join(["v2v-rules", *(["5tuple"] if kind == "5tuple" else []),
+                             *(["zipf"] if order == "zipf" else [])])
+            yield Scenario(name, f"v2v, a rule for each flow, by {kind}, {order}", grid=True,
+                           sizes=(64,), flow_counts=(10, 1000, 10_000, 100_000, 1_000_000),
+                           traffic={"flow_kind": kind, "order": order, "rules": "exact"},
+                           by_flows=_of_flow_count)
 
 
 MANY = 4
@@ -231,6 +246,7 @@ GRIDS = (
     Scenario("v2v-ooo", "v2v, in_order=0", traffic={"in_order": 0}, grid=True),
     Scenario("v2v-packed", "v2v, packed rings", traffic={"packed": 1}, grid=True),
     Scenario("v2v-one-way", "v2v, one direction", traffic={"direction": "ab"}, grid=True),
+    *_rule_a_flow(),
 )
 
 SINGLES = (
@@ -294,7 +310,6 @@ SINGLES = (
              variants={name: change for name, change in _offloads() if name != f"v2v, {WHOLE}"},
              figures=(GBPS, CYCLES)),
     *_many_ends(),
-    *_many_flows(),
     Scenario(
         "v2v-acl", "v2v, 64 B, 100,000 flows, 10,000 rules of 201 masks",
         traffic={"flows": 100_000, "rules": "wildcards"},

@@ -5,6 +5,7 @@ what goes wrong is a sentence, and whatever runs is ended; the page of a result.
 import contextlib
 import glob
 import html.parser
+import itertools
 import json
 import os
 import pathlib
@@ -112,7 +113,7 @@ ALONE = {"strait"}  # where of a peer nothing would be looked at that v2v does n
     ("v2v-plain", ALONE), ("v2v-macs", ALONE), ("v2v-latency", ALONE), ("v2v-sequence", ALONE),
     ("v2v-idle", ALONE),
     ("v2v-half-cpu", {"strait", "testpmd"}), ("v2v-flowgen", {"strait", "testpmd"}),
-    ("v2v-rules-1k", {"strait", "testpmd"}), ("v2v-rules-1k-5tuple-zipf", ALONE),
+    ("v2v-rules", {"strait", "testpmd"}), ("v2v-rules-5tuple-zipf", ALONE),
     ("v2v-acl", ALONE), ("v2v-new-flows-few", ALONE),
     ("loopback-1", ALONE), ("loopback-3", ALONE),
     ("v2v-conntrack-1k", ALONE), ("v2v-nat-1k", ALONE), ("v2v-vxlan", ALONE),
@@ -120,8 +121,6 @@ ALONE = {"strait"}  # where of a peer nothing would be looked at that v2v does n
     ("v2v-ipv6", ALONE), ("v2v-tso", ALONE),
     pytest.param("p2v", USUAL, marks=pytest.mark.soak),
     pytest.param("v2v-half-cpu", USUAL - {"bridge"}, marks=pytest.mark.soak),
-    pytest.param("v2v-rules-1k", USUAL - {"bridge"}, marks=pytest.mark.soak),
-    pytest.param("v2v-rules-1M-5tuple", USUAL - {"bridge"}, marks=pytest.mark.soak),
     pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
     pytest.param("v2v-conntrack-100k", ALONE, marks=pytest.mark.soak)])
 def test_scenario(tmp_path, scenario, peers):
@@ -133,6 +132,22 @@ def test_scenario(tmp_path, scenario, peers):
     assert set(found) == peers
     assert all(rate > 0.001 for rate in found.values())
     assert not result["partial"]
+
+
+@pytest.mark.parametrize("scenario, peers, flows", [
+    ("v2v-rules", {"strait", "testpmd"}, (10, 1000)),
+    pytest.param("v2v-rules", USUAL - {"bridge"}, (10, 1000, 10_000), marks=pytest.mark.soak),
+    pytest.param("v2v-rules-5tuple", {"strait", "testpmd"}, (1_000_000,), marks=pytest.mark.soak)])
+def test_a_rule_a_flow(tmp_path, scenario, peers, flows):
+    if "testpmd" in peers and not shutil.which("dpdk-testpmd"):
+        pytest.skip("skipped: dpdk-testpmd is not installed")
+    result, done = measured(tmp_path, "--scenario", scenario, *SMALL, "--flows",
+                            ",".join(map(str, flows)), "--peers",
+                            ",".join(sorted(peers - {"strait"})))
+    assert all(rate > 0.001 for rate in rates(result).values())
+    assert {(one["peer"], one["flows"]) for one in result["trials"]} == \
+        set(itertools.product(peers, flows))
+    assert all(f"{scenario}, 64 B, {count:,} flows" in done.stdout for count in flows)
 
 
 def told_of(peer):
@@ -566,10 +581,11 @@ def full(folder):
                 **{f"p99_at_{load}": load / 10 for load in (10, 50, 90)},
                 "latency": {load: {"p99": 5.0, "histogram": [[1.5, 50], [4.0, 40], [60.0, 10]]}
                             for load in ("10", "50", "90")}})
-        doc["trials"].append({
-            "scenario": "v2v-macs", "size": 64, "flows": 1, "variant": "", "peer": name, "round": 0,
-            "measure": "rate", "mpps": 7.0 * factor, "cycles": 90, "worker_denied": 0.0,
-            "generator_denied": 0.0, "stolen": 0.0})
+        doc["trials"] += [{
+            "scenario": scenario, "size": 64, "flows": flows, "variant": "", "peer": name,
+            "round": 0, "measure": "rate", "mpps": 7.0 * factor, "cycles": 90, "worker_denied": 0.0,
+            "generator_denied": 0.0, "stolen": 0.0}
+            for scenario, flows in (("v2v-macs", 1), ("v2v-rules", 10), ("v2v-rules", 10_000))]
     doc["trials"].append({"scenario": "p2p", "size": 64, "flows": 1, "variant": "", "peer":
                           "testpmd", "round": 0, "measure": "rate", "error": "it <died> & went"})
     for variant, cycles in (("", 60), ("x2x", 240)):
@@ -639,10 +655,12 @@ def test_page_needs_nothing_else(page):
     found.feed(text)
     assert not found.wrong and not found.open
     assert len(found.ids) == len(set(found.ids))
-    # v2v: by flows for each size, by size, ratios, throughput, latencies; others; KVM and Xen.
-    assert found.counts["svg"] == found.counts["figure"] == 8
+    # v2v: by flows for each size, by size, ratios, throughput, latencies; a rule a flow: by flows,
+    # ratios; others; KVM and Xen.
+    assert found.counts["svg"] == found.counts["figure"] == 10
     for words in ("What the figures say", "it &lt;died&gt; &amp; went", "Strait / it",
                   "left out: it is not installed", "start with 64 ports", "flows, both directions",
+                  "v2v-rules, frames of 64 bytes: rate by number of flows",
                   "segments copied by grant", "Which of the two is faster is not said here"):
         assert words in text, words
 

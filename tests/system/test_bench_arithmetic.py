@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 # pylint: disable=wrong-import-position
 from harness import (compare, connection_runs, generators, hypervisors, report, results, rfc2544,
-                     search, stats)
+                     scenarios, search, stats)
 from harness.machine import BenchError
 
 # ---- a generator's figures ----
@@ -289,6 +289,34 @@ def test_report_says_when_the_generator_was_the_limit_and_the_run_is_not_whole()
     said = " ".join(report.sentences(doc, *parts(doc)))
     assert "The generator, not Strait, was the limit in 4 places" in said
     assert "The run is not whole: it was stopped by SIGINT." in said
+
+
+def test_a_rule_a_flow_is_a_curve_over_flow_counts():
+    rules = [one for one in scenarios.SCENARIOS if one.name.startswith("v2v-rules")]
+    assert len(rules) == 4
+    for one in rules:
+        cells = one.cells()
+        assert [(cell.size, cell.flows) for cell in cells] == \
+            [(64, count) for count in (10, 1000, 10_000, 100_000, 1_000_000)]
+        assert [cell.traffic()["flows"] for cell in cells] == [cell.flows for cell in cells]
+        # OVS is in all of the curve but its end, beside which Strait's own start is held.
+        assert ["ovs" in cell.scenario.without for cell in cells] == [False] * 4 + [True]
+        assert [list(cell.scenario.variants) for cell in cells] == \
+            [[], ["no rules"], *[["1,000 flows"]] * 3]
+        assert one.at(64, 1).traffic()["flows"] == 2  # one each way
+        assert [(cell.size, cell.flows) for cell in one.cells([60], [2, 4])] == [(60, 2), (60, 4)]
+    doc = document()
+    doc["trials"] += [{"scenario": "v2v-rules", "size": 64, "flows": flows, "variant": variant,
+                       "peer": "strait", "round": number, "measure": "rate", "mpps": rate,
+                       "cycles": 100, "worker_denied": 0.0, "generator_denied": 0.0, "stolen": 0.0}
+                      for flows, variant, rate in ((1000, "", 9.0), (1_000_000, "", 4.0),
+                                                   (1_000_000, "1,000 flows", 10.0))
+                      for number in range(3)]
+    made, peers = parts(doc)
+    rows = report.rows_of(made, ("v2v-rules", 64, 1_000_000), peers)
+    assert next(row for row in rows if row[1] == "  Strait / 1,000 flows")[-3:] == \
+        ("0.40", ">= 0.5", "missed")
+    assert "1,000 flows" not in str(report.rows_of(made, ("v2v-rules", 64, 1000), peers)[1:])
 
 
 def test_markdown():
