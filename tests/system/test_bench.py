@@ -22,6 +22,8 @@ import lab as parts
 from test_bench_arithmetic import document
 
 # pylint: disable=wrong-import-order
+from harness import scenarios
+from harness.alone import RUNNERS
 from harness.generators import StraitGenerator
 from harness.machine import BenchError, Programs, Unpinned
 from harness.peers import Strait
@@ -86,6 +88,14 @@ def rates(result):
     return {one["peer"]: one.get("mpps", one.get("first_median")) for one in result["trials"]}
 
 
+def rates_by_scenario(result):
+    """By scenario, switch and variant, of several scenarios."""
+    assert not result["partial"]
+    assert not [one for one in result["trials"] if "error" in one]
+    return {(one["scenario"], one["peer"], one["variant"]):
+            one.get("mpps", one.get("first_median")) for one in result["trials"]}
+
+
 def leftovers():
     """What a run could leave behind."""
     return (sorted(glob.glob("/tmp/bench-*")) +
@@ -105,24 +115,22 @@ def _nothing_is_left():
 USUAL = {"strait", "testpmd", "macswap", "bridge"}
 ALONE = {"strait"}  # where of a peer nothing would be looked at that v2v does not
 
+# Each scenario has its place here: one that is named in none of these is run among QUICK.
+WITH_PEERS = {"v2v": USUAL, "p2p": USUAL, "p2v": {"strait", "bridge"},
+              **dict.fromkeys(("v2v-half-cpu", "v2v-flowgen", "v2v-flowgen-ooo"),
+                              {"strait", "testpmd"})}
+OF_OTHER_TESTS = {"v2m", "m2v", "x2m", "m2x", "v2v-rules", "kvm-xen", "kvm-xen-offloads"}
+SLOW = {"v2v-macs-1M": USUAL, "v2v-conntrack-100k": ALONE, "loopback-2": ALONE, "loopback-4": ALONE,
+        "loopback-5": ALONE}
+QUICK = [one.name for one in scenarios.SCENARIOS
+         if one.name not in {*WITH_PEERS, *OF_OTHER_TESTS, *SLOW}]
+assert {*WITH_PEERS, *OF_OTHER_TESTS, *SLOW} <= set(scenarios.names())
+
 
 @pytest.mark.parametrize("scenario, peers", [
-    ("v2v", USUAL), ("x2x", ALONE), ("x2v", ALONE),
-    ("p2p", USUAL), ("p2v", {"strait", "bridge"}),
-    ("v2v-ooo", ALONE), ("v2v-packed", ALONE), ("v2v-packed-ooo", ALONE), ("v2v-one-way", ALONE),
-    ("v2v-plain", ALONE), ("v2v-macs", ALONE), ("v2v-latency", ALONE), ("v2v-sequence", ALONE),
-    ("v2v-idle", ALONE),
-    ("v2v-half-cpu", {"strait", "testpmd"}), ("v2v-flowgen", {"strait", "testpmd"}),
-    ("v2v-rules", {"strait", "testpmd"}), ("v2v-rules-5tuple-zipf", ALONE),
-    ("v2v-acl", ALONE), ("v2v-new-flows-few", ALONE),
-    ("loopback-1", ALONE), ("loopback-3", ALONE),
-    ("v2v-conntrack-1k", ALONE), ("v2v-nat-1k", ALONE), ("v2v-vxlan", ALONE),
-    ("v2t-vxlan", ALONE), ("v2v-queues", ALONE),
-    ("v2v-ipv6", ALONE), ("v2v-tso", ALONE),
-    pytest.param("p2v", USUAL, marks=pytest.mark.soak),
-    pytest.param("v2v-half-cpu", USUAL - {"bridge"}, marks=pytest.mark.soak),
-    pytest.param("v2v-macs-1M", USUAL, marks=pytest.mark.soak),
-    pytest.param("v2v-conntrack-100k", ALONE, marks=pytest.mark.soak)])
+    *WITH_PEERS.items(),
+    *(pytest.param(*one, marks=pytest.mark.soak)
+      for one in (*SLOW.items(), ("p2v", USUAL), ("v2v-half-cpu", USUAL - {"bridge"})))])
 def test_scenario(tmp_path, scenario, peers):
     if "testpmd" in peers and not shutil.which("dpdk-testpmd"):
         pytest.skip("skipped: dpdk-testpmd is not installed")
@@ -132,6 +140,17 @@ def test_scenario(tmp_path, scenario, peers):
     assert set(found) == peers
     assert all(rate > 0.001 for rate in found.values())
     assert not result["partial"]
+
+
+# Several of a run: what a run itself takes would be most of the time.
+@pytest.mark.parametrize("names", [QUICK[first::4] for first in range(4)],
+                         ids=lambda names: f"{names[0]} and {len(names) - 1} more")
+def test_scenarios_of_strait_alone(tmp_path, names):
+    result, _ = measured(tmp_path, "--scenario", ",".join(names), *SMALL, "--peers", "none")
+    found = rates_by_scenario(result)
+    assert set(found) == {(name, "strait", variant) for name in names for variant in
+                          ("", *scenarios.named(name).cells([64], [1])[0].scenario.variants)}
+    assert not {place: rate for place, rate in found.items() if rate <= 0.001}
 
 
 @pytest.mark.parametrize("scenario, peers, flows", [
@@ -296,16 +315,31 @@ def test_rfc2544(tmp_path):
         assert trial["latency"]["10"]["histogram"]
 
 
-@pytest.mark.parametrize("name, words", [
-    ("start", "start with 64 ports"), ("memory", "memory beside the packet pool"),
-    ("restart", "x2x blocked when Strait is killed"),
-    *(pytest.param(name, words, marks=pytest.mark.soak) for name, words in (
-        ("churn", "frames a changing port costs others"), ("rule-memory", "memory of a rule"),
-        ("generator", "generator by flowgen, into testpmd io"),
-        ("tcp-connections", "TCP connections a second"), ("neighbour", "lost to a neighbour")))])
-def test_alone(tmp_path, name, words):
-    result, done = measured(tmp_path, "--scenario", name, *SMALL)
-    assert "value" in result["alone"][name] and words in done.stdout
+# What a run says of each that is measured of Strait alone, and which of them take a moment only.
+SAID = {"start": "start with 64 ports", "memory": "memory beside the packet pool",
+        "churn": "frames a changing port costs others", "flow-load": "loading 1,000,000 rules",
+        "rule-memory": "memory of a rule", "flow-memory": "memory of a cached flow",
+        "flow-change": "a change among 1,000,000 rules to be visible",
+        "flow-changes": "capacity lost to 1,000 rule changes/s",
+        "flow-cold": "cold table of 100,000 flows to 90 % of its rate",
+        "tcp-connections": "TCP connections a second",
+        "udp-connections": "UDP connections a second",
+        "held-connections": "TCP connections held at once", "neighbour": "lost to a neighbour",
+        "restart": "x2x blocked when Strait is killed",
+        "generator": "generator by flowgen, into testpmd io"}
+MOMENTS = ("start", "memory", "restart")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=() if name in MOMENTS else pytest.mark.soak)
+    for name in scenarios.ALONE])
+def test_alone(tmp_path, name):
+    result, done = measured(tmp_path, "--scenario", name, *SMALL, timeout=600)
+    assert "value" in result["alone"][name] and SAID[name] in done.stdout
+
+
+def test_all_that_is_measured_of_strait_alone_has_a_test():
+    assert set(SAID) == set(scenarios.ALONE) == set(RUNNERS)
 
 
 def test_machine_facts_are_in_the_result(tmp_path):
