@@ -277,8 +277,12 @@ def cold(settings, report=print, **_):
         report(f"  {took:.3f} s, then {final:.1f} Mpps")
     detail = {}
     if not Ovs.missing():
-        took, final = _cold(settings, Ovs, 60, 0.1)
-        detail = {"ovs_seconds": took, "ovs_mpps": final}
+        try:
+            took, final = _cold(settings, Ovs, 60, 0.1)
+            detail = {"ovs_seconds": took, "ovs_mpps": final}
+        except BenchError as error:
+            report(f"  {Ovs.title} failed: {error}")
+            detail = {"ovs_error": str(error)}
     return {"title": f"cold table of {ACTIVE_FLOWS:,} flows to 90 % of its rate", "unit": "s",
             "values": seconds, "value": statistics.median(seconds), "target": "", "verdict": "",
             "detail": detail}
