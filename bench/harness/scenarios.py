@@ -339,7 +339,7 @@ SCENARIOS = (*GRIDS, *SINGLES)
 # restart_runs.py; of the generator, in ceiling_runs.py.
 ALONE = ("start", "memory", "churn", "flow-load", "rule-memory", "flow-memory", "flow-change",
          "flow-changes", "flow-cold", "tcp-connections", "udp-connections", "held-connections",
-         "neighbour", "restart", "generator")
+         "neighbour", "restart", "generator", "generator-histogram")
 
 
 def names():

@@ -326,7 +326,8 @@ SAID = {"start": "start with 64 ports", "memory": "memory beside the packet pool
         "udp-connections": "UDP connections a second",
         "held-connections": "TCP connections held at once", "neighbour": "lost to a neighbour",
         "restart": "x2x blocked when Strait is killed",
-        "generator": "generator by flowgen, into testpmd io"}
+        "generator": "generator by flowgen, into Strait",
+        "generator-histogram": "a histogram of latencies, one frame of 16 stamped"}
 MOMENTS = ("start", "memory", "restart")
 
 

@@ -15,8 +15,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 # pylint: disable=wrong-import-position
-from harness import (compare, connection_runs, generators, hypervisors, report, results, rfc2544,
-                     scenarios, search, stats)
+from harness import (ceiling_runs, compare, connection_runs, generators, hypervisors, report,
+                     results, rfc2544, scenarios, search, stats)
 from harness.machine import BenchError
 
 # ---- a generator's figures ----
@@ -231,6 +231,22 @@ def test_merged_histograms_are_that_of_all_values():
     for share in (0.5, 0.9, 0.99, 1.0):
         assert stats.percentile(merged, share) == everything[round(share * 900) - 1]
     assert stats.percentile([], 0.5) is None
+
+
+def test_generators_rounds_that_disagree_about_a_bar_say_nothing():
+    runs = {sink: {kind: [{"mpps": rate, "ceiling_mpps": 50, "utilisation": rate / 50}
+                          for rate in rates] for kind, rates in by_kind.items()}
+            for sink, by_kind in (
+                ("strait", {"strait": (30, 32, 40), "flowgen": (15, 16, 16)}),
+                ("testpmd", {"strait": (18, 18, 18), "flowgen": (15, 15, 15)}))}
+    told = ceiling_runs.told_of(runs)
+    assert (told["values"], told["value"], told["verdict"]) == ([2, 2, 2.5], 2, "met")
+    assert "32.00 of a ceiling of 50.00, and 16.00 Mpps, which take 64 and 32 %" in told["title"]
+    assert told["title"].endswith("into testpmd io x 1.20")
+    for values, at_least, verdict in (
+            ((1.4, 1.6, 1.7), True, "too noisy to say"), ((1.2, 1.3, 1.4), True, "missed"),
+            ((1.2, 1.3, 1.4), False, "met"), ((1.6, 1.7, 1.8), False, "missed")):
+        assert ceiling_runs.verdict(values, 1.5, at_least) == verdict
 
 
 # ---- results, reports, comparisons ----
