@@ -631,13 +631,14 @@ def test_frames_of_others_are_not_received(lab):
 
 
 def test_what_each_flow_met(lab, wires):
-    """Of a hundred flows in turn, all frames of one are dropped and another's come twice: the
-    report of the flows names them."""
+    """Of a hundred flows in turn, all frames of one are dropped, another's come twice, and a third
+    one's changed: the report of the flows names them."""
     netns, ends = wires
     with lab.bad_switch(netns, ("a", "b"), b"STRT", 42) as switch:
         generator = Stepping(netns, ends, "--sequence", "--flows", 200, "--order", "round",
                              "--per-flow", "--latency", 1)
-        switch.begin(drop=range(7, FRAMES, 100), twice=range(8, FRAMES, 100))
+        switch.begin(drop=range(7, FRAMES, 100), twice=range(8, FRAMES, 100),
+                     corrupt=range(9, FRAMES, 100))
         result = generator.step(f"rate=0.02 frames={FRAMES}")
         generator.close()
     each = FRAMES // 100
@@ -647,13 +648,43 @@ def test_what_each_flow_met(lab, wires):
         assert all(one["sent"] == each for one in flows.values())
         dropped = [one for one in flows.values() if one["received"] == 0]
         twice = [one for one in flows.values() if one["received"] == 2 * each]
-        assert len(dropped) == len(twice) == 1
+        changed = [one for one in flows.values() if one["corrupt"]]
+        assert len(dropped) == len(twice) == len(changed) == 1
         assert dropped[0]["sequence"]["lost"] == dropped[0]["lost"] == each
         assert twice[0]["sequence"]["duplicated"] == each
-        whole = [one for one in flows.values() if one not in (*dropped, *twice)]
+        assert changed[0]["corrupt"] == changed[0]["sequence"]["lost"] == each
+        assert changed[0]["received"] == each and changed[0] not in (*dropped, *twice)
+        whole = [one for one in flows.values() if one not in (*dropped, *twice, *changed)]
         assert all(one["received"] == each and not any(one["sequence"].values())
                    for one in whole)
         assert all(one["latency_us"]["count"] == one["received"] for one in flows.values())
+
+
+DELAY = 250_000.0  # µs: longer than a busy machine keeps the switch from its CPU
+
+
+def test_a_known_delay_is_the_latency_that_is_measured(lab, wires):
+    """Of ten flows in turn all frames of one are held for so long, each way."""
+    netns, ends = wires
+    with lab.bad_switch(netns, ("a", "b"), b"STRT", 42) as switch:
+        generator = Stepping(netns, ends, "--flows", 20, "--order", "round", "--per-flow",
+                             "--latency", 1)
+        switch.begin(delay=DELAY / 1e6, delayed=range(7, FRAMES, 10))
+        result = generator.step(f"rate=0.02 frames={FRAMES}")
+        generator.close()
+        done = switch.done
+    least = 0.999 * DELAY  # the TSC's rate is measured, too
+    for way in (("a", "b"), ("b", "a")):
+        flows = [one for one in result["flows"] if (one["from"], one["to"]) == way]
+        *others, held = sorted(one["latency_us"]["p50"] for one in flows)
+        assert len(others) == 9 and others[-1] < DELAY / 2
+        # A bucket's bound is a 64th too high at most; and there is the way itself.
+        assert least <= held <= DELAY * 65 / 64 + others[-1] + 5000
+    latency = result["latency_us"]
+    assert latency["count"] == result["received"] == 2 * FRAMES
+    assert latency["p50"] < DELAY / 2 and latency["p99"] >= least and latency["max"] >= least
+    longer = sum(count for bound, count in latency["histogram"] if bound >= least)
+    assert longer >= done["delayed"] == 2 * FRAMES // 10
 
 
 @pytest.mark.parametrize("words, most", [((), 16), (("--latency", 8), 60)],
@@ -731,6 +762,18 @@ def test_steps_change_rate_and_time(bridged):
     assert generator.step("frames=100 latency=0")["sent"] == 200
     assert generator.step("frames=7")["sent"] == 14
     generator.close()
+
+
+@pytest.mark.parametrize("rate", (0.002, 0.02))
+def test_a_rate_is_held(bridged, rate):
+    """But for what was due while the generator or the switch had no CPU, which it counts."""
+    netns, ends = bridged
+    generator = Stepping(netns, ends)
+    told = generator.step(f"rate={rate} seconds=0.5 warm-up=0.1", lines=3)
+    generator.close()
+    sent = told["a_to_b"]["sent"] + told["b_to_a"]["sent"]
+    due = rate * 1e6 * told["seconds"]
+    assert 0.95 * due - told["late"] - told["not_taken"] <= sent <= 1.05 * due
 
 
 @pytest.mark.parametrize("line, sentence", [

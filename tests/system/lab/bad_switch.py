@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+import time
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
@@ -33,9 +34,9 @@ class BadSwitch:
     """Forwards between two interfaces of a namespace, or more, among which it learns addresses. Of
     the frames that have `mark` at `at`, once begin() was called, each number in faults["drop"] of a
     way from one to another is dropped, in ["twice"] sent twice, in ["late"] sent behind the next
-    one, in ["corrupt"] changed in its last byte, in ["astray"] sent to a third interface, in
-    ["back"] to where it came from. A frame has one fault at most, and one that is late is followed
-    by one without."""
+    one, in ["delayed"] as many seconds later as begin() was told, in ["corrupt"] changed in its
+    last byte, in ["astray"] sent to a third interface, in ["back"] to where it came from. A frame
+    has one fault at most, and one that is late is followed by one without."""
 
     def __init__(self, netns, interfaces, mark, at):
         self.done = collections.Counter()
@@ -44,6 +45,8 @@ class BadSwitch:
         self._by_way = {}
         self._numbers = collections.Counter()
         self._held = {}
+        self._delay = 0.0
+        self._delayed = collections.deque()  # when each is due, to where, and it
         self._learned = {}
         self._ending = threading.Event()
         self._ports = []
@@ -59,15 +62,20 @@ class BadSwitch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def begin(self, by_way=None, **faults):
+    def begin(self, by_way=None, delay=0.0, **faults):
         """`by_way`: those of ways that have others, by the numbers of their interfaces."""
+        self._delay = delay
         self._numbers.clear()
         self._by_way = by_way or {}
         self._faults = faults
 
     def _run(self):
         while not self._ending.is_set():
-            ready, _, _ = select.select(self._ports, [], [], 0.05)
+            patience = self._delayed[0][0] - time.monotonic() if self._delayed else 0.05
+            ready, _, _ = select.select(self._ports, [], [], min(max(patience, 0), 0.05))
+            while self._delayed and self._delayed[0][0] <= time.monotonic():
+                _, out, frame = self._delayed.popleft()
+                out.send(frame)
             for port in ready:
                 near = self._ports.index(port)
                 with contextlib.suppress(BlockingIOError):
@@ -101,6 +109,8 @@ class BadSwitch:
             frame = frame[:-1] + bytes([frame[-1] ^ 1])
         if fault == "late":
             self._held[way] = frame
+        elif fault == "delayed":
+            self._delayed.append((time.monotonic() + self._delay, out, frame))
         elif fault == "astray":
             next(port for one, port in enumerate(self._ports) if one not in way).send(frame)
         elif fault == "back":
