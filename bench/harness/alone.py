@@ -6,6 +6,7 @@ import statistics
 import time
 
 from . import ceiling_runs, connection_runs, flow_runs, restart_runs
+from .flow_runs import blocked_us, longest_gap
 from .generators import StraitGenerator
 from .machine import BenchError, Child, listens, memory_of, settle, wait_until
 from .peers import Strait
@@ -95,10 +96,6 @@ def memory(settings, **_):
                        "macs": known}}
 
 
-# Drops because the far side did not take what it was given: the generator's own doing.
-RECEIVER = {"receiver_full", "receiver_not_connected"}
-
-
 def churn(settings, rate, report=print, **_):
     """Frames lost between two ports while a third is added and removed again and again, at half
     of the rate they can do, beside the same run without the changes."""
@@ -119,17 +116,15 @@ def churn(settings, rate, report=print, **_):
                 with StraitGenerator(strait, settings, seconds=3, warm_up=1,
                                      rate=rate) as traffic:
                     result = traffic.measure(during)
-                drops = strait.drops()
                 if kind == "churn" and changes == 0:
                     raise BenchError("no port was added or removed in time")
                 results.append({
                     "changes": changes,
                     "mpps": result["mpps"],
                     "lost": result["generator"]["lost"],
-                    "own_drops": sum(count for reason, count in drops.items()
-                                     if reason not in RECEIVER),
-                    "receiver_drops": sum(count for reason, count in drops.items()
-                                          if reason in RECEIVER),
+                    "own_drops": strait.own_drops(),
+                    "drops": strait.drops(),
+                    "longest_gap_us": longest_gap(result),
                     "longest_poll_gap_us": result["longest_poll_gap_us"]})
                 report(f"  {kind}: {results[-1]}")
             settle()
@@ -139,13 +134,15 @@ def churn(settings, rate, report=print, **_):
              for with_, without in zip(runs["churn"], runs["quiet"])]
     value = statistics.median(extra)
     changed = sum(one["changes"] for one in runs["churn"])
-    # Frames lost over the offered rate is the time that a change blocks the others.
-    blocked = 0 if rate == 0 else value / rate
-    return {"title": f"frames a changing port costs others ({changed} changes at {rate:.1f} Mpps)",
+    gaps = {kind: statistics.median(one["longest_gap_us"] for one in results)
+            for kind, results in runs.items()}
+    return {"title": f"frames a changing port costs others ({changed} changes at {rate:.1f} Mpps): "
+                     f"blocked for {blocked_us(value, rate):.1f} µs, the longest gap "
+                     f"{gaps['churn']:.0f} µs beside {gaps['quiet']:.0f}",
             "unit": "frames", "values": extra, "value": value, "target": "0",
             "verdict": "met" if value <= 0 else "missed",
             "detail": {"rate_with_changes_by_without": statistics.median(rates),
-                       "blocked_us": blocked, **runs}}
+                       "blocked_us": blocked_us(value, rate), "gaps_us": gaps, **runs}}
 
 
 RUNNERS = {"start": start, "memory": memory, "churn": churn, **flow_runs.RUNNERS,

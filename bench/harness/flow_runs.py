@@ -2,6 +2,7 @@
 # What is measured of Strait's flows without a peer in turns: loading a million of them, one change
 # among them, changes under traffic, a cold cache, memory. alone.py has what is not about flows.
 
+import contextlib
 import json
 import random
 import socket
@@ -208,12 +209,12 @@ OTHER_BRIDGE = "br1"
 KINDS = ("none", "1 %", "all")
 
 
-def changes(settings, report=print, **_):
-    """Share of the worker's capacity that 1,000 changes of rules a second cost, with 100,000 active
-    flows, by how many of them the changed rules overlap: the worse of none and 1 %. Beside as many
-    changes of another bridge's rules."""
+@contextlib.contextmanager
+def _active(settings, **traffic):
+    """A switch with a rule for each of 100,000 flows, and as many rules on a bridge without
+    packets; and a function that has traffic for a turn while rules of a kind change: what came of
+    it, and changes a second."""
     text, count = flow_rules.text_for(settings, "exact", ACTIVE_FLOWS)
-    runs = {kind: [] for kind in ("quiet", "elsewhere", *KINDS)}
     with Strait(settings) as strait:
         strait.load_rules(text, count)
         strait.ctl("bridge", "add", OTHER_BRIDGE)
@@ -221,20 +222,32 @@ def changes(settings, report=print, **_):
         other.write_text(text)
         strait.ctl("flow", "replace", "--bridge", OTHER_BRIDGE, str(other))
         with Connection(strait) as control, \
-                StraitGenerator(strait, settings, seconds=1.5, warm_up=0.5,
-                                flows=ACTIVE_FLOWS) as traffic:
-            for _round in range(ROUNDS):
-                for kind, results in runs.items():
-                    made = []
+                StraitGenerator(strait, settings, seconds=1.5, warm_up=0.5, flows=ACTIVE_FLOWS,
+                                **traffic) as generator:
+            def turn(kind):
+                made = [0]
 
-                    def during(seconds, kind=kind, made=made):
-                        if kind != "quiet":
-                            made.append(_change_for(control, kind, seconds - 0.1))
+                def during(seconds):
+                    if kind != "quiet":
+                        made[0] = _change_for(control, kind, seconds - 0.1)
 
-                    result = traffic.measure(during)
-                    results.append({"mpps": result["mpps"], "cycles": result["cycles"],
-                                    "changes_a_second": made[0] if made else 0})
-                    report(f"  {kind}: {results[-1]}")
+                return generator.measure(during), made[0]
+
+            yield strait, turn
+
+
+def changes(settings, report=print, **_):
+    """Share of the worker's capacity that 1,000 changes of rules a second cost, with 100,000 active
+    flows, by how many of them the changed rules overlap: the worse of none and 1 %. Beside as many
+    changes of another bridge's rules."""
+    runs = {kind: [] for kind in ("quiet", "elsewhere", *KINDS)}
+    with _active(settings) as (_strait, turn):
+        for _round in range(ROUNDS):
+            for kind, results in runs.items():
+                result, made = turn(kind)
+                results.append({"mpps": result["mpps"], "cycles": result["cycles"],
+                                "changes_a_second": made})
+                report(f"  {kind}: {results[-1]}")
     detail = {}
     for kind in KINDS:
         pairs = list(zip(runs["elsewhere"], runs[kind]))
@@ -249,6 +262,46 @@ def changes(settings, report=print, **_):
     return result_of(f"capacity lost to {CHANGES_A_SECOND:,} rule changes/s, {ACTIVE_FLOWS:,} "
                      f"flows, overlapping {worse}", "of it", values, "< 0.05", lambda x: x < 0.05,
                      {**detail, "runs": runs})
+
+
+def longest_gap(result):
+    """Of what came of a turn: for how long nothing arrived at an end, in microseconds."""
+    return max(result["generator"][way]["longest_gap_us"] for way in ("a_to_b", "b_to_a"))
+
+
+def blocked_us(lost, rate):
+    """Frames that a change has cost, as time in which nothing went; `rate` is offered, in Mpps."""
+    return lost / rate if rate else 0
+
+
+def churn(settings, rate, report=print, **_):
+    """Microseconds that 1,000 changes of rules a second block 100,000 active flows at half of the
+    rate two guests can do, by the frames lost, beside as many changes of another bridge's rules;
+    and the longest time in which nothing arrived."""
+    runs = {kind: [] for kind in ("elsewhere", *KINDS)}
+    with _active(settings, rate=rate) as (strait, turn):
+        for _round in range(ROUNDS):
+            for kind, results in runs.items():
+                before = strait.own_drops()
+                result, made = turn(kind)
+                results.append({"own_drops": strait.own_drops() - before, "mpps": result["mpps"],
+                                "not_taken": result["generator"]["not_taken"],
+                                "longest_gap_us": longest_gap(result), "changes_a_second": made})
+                report(f"  {kind}: {results[-1]}")
+    return told_of_churn(runs, rate)
+
+
+def told_of_churn(runs, rate):
+    """What the turns come to: of the kind of changes that blocks for longest."""
+    blocked = {kind: [blocked_us(with_["own_drops"] - without["own_drops"], rate)
+                      for without, with_ in zip(runs["elsewhere"], runs[kind])] for kind in KINDS}
+    gaps = {kind: statistics.median(one["longest_gap_us"] for one in results)
+            for kind, results in runs.items()}
+    worst = max(KINDS, key=lambda kind: (statistics.median(blocked[kind]), gaps[kind]))
+    return result_of(f"blocked by {CHANGES_A_SECOND:,} rule changes/s, {ACTIVE_FLOWS:,} flows at "
+                     f"{rate:.1f} Mpps, overlapping {worst}; the longest gap {gaps[worst]:.0f} µs "
+                     f"beside {gaps['elsewhere']:.0f}", "µs", blocked[worst], "0",
+                     lambda x: x <= 0, {"blocked_us": blocked, "gaps_us": gaps, "runs": runs})
 
 
 def _cold(settings, make_switch, seconds, interval):
@@ -289,4 +342,4 @@ def cold(settings, report=print, **_):
 
 
 RUNNERS = {"flow-load": load, "rule-memory": rule_memory, "flow-memory": flow_memory,
-           "flow-change": change, "flow-changes": changes, "flow-cold": cold}
+           "flow-change": change, "flow-changes": changes, "flow-churn": churn, "flow-cold": cold}

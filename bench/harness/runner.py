@@ -218,7 +218,7 @@ class Runner:
         # Half of what it can do, so that a loss is not the receiver's.
         rate = 0
         try:
-            if name == "churn":
+            if name in ("churn", "flow-churn"):
                 rate = self._plain_rate(Strait.name) / 2
             return alone.RUNNERS[name](self.settings, rate=rate, report=report,
                                        rounds=self.asked.rounds)

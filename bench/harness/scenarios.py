@@ -338,8 +338,8 @@ SCENARIOS = (*GRIDS, *SINGLES)
 # What is asked of Strait alone is in alone.py, flow_runs.py, connection_runs.py and
 # restart_runs.py; of the generator, in ceiling_runs.py.
 ALONE = ("start", "memory", "churn", "flow-load", "rule-memory", "flow-memory", "flow-change",
-         "flow-changes", "flow-cold", "tcp-connections", "udp-connections", "held-connections",
-         "neighbour", "restart", "generator", "generator-histogram")
+         "flow-changes", "flow-churn", "flow-cold", "tcp-connections", "udp-connections",
+         "held-connections", "neighbour", "restart", "generator", "generator-histogram")
 
 
 def names():

@@ -321,6 +321,7 @@ SAID = {"start": "start with 64 ports", "memory": "memory beside the packet pool
         "rule-memory": "memory of a rule", "flow-memory": "memory of a cached flow",
         "flow-change": "a change among 1,000,000 rules to be visible",
         "flow-changes": "capacity lost to 1,000 rule changes/s",
+        "flow-churn": "blocked by 1,000 rule changes/s",
         "flow-cold": "cold table of 100,000 flows to 90 % of its rate",
         "tcp-connections": "TCP connections a second",
         "udp-connections": "UDP connections a second",

@@ -15,8 +15,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 # pylint: disable=wrong-import-position
-from harness import (ceiling_runs, compare, connection_runs, generators, hypervisors, report,
-                     results, rfc2544, scenarios, search, stats)
+from harness import (ceiling_runs, compare, connection_runs, flow_runs, generators, hypervisors,
+                     report, results, rfc2544, scenarios, search, stats)
 from harness.machine import BenchError
 
 # ---- a generator's figures ----
@@ -247,6 +247,21 @@ def test_generators_rounds_that_disagree_about_a_bar_say_nothing():
             ((1.4, 1.6, 1.7), True, "too noisy to say"), ((1.2, 1.3, 1.4), True, "missed"),
             ((1.2, 1.3, 1.4), False, "met"), ((1.6, 1.7, 1.8), False, "missed")):
         assert ceiling_runs.verdict(values, 1.5, at_least) == verdict
+
+
+def test_blocked_time_is_what_is_lost_by_what_is_offered():
+    runs = {kind: [{"own_drops": drops + number, "longest_gap_us": gap} for number in range(3)]
+            for kind, drops, gap in (("elsewhere", 2, 70.0), ("none", 2, 80.0), ("1 %", 27, 90.0),
+                                     ("all", 12, 400.0))}
+    told = flow_runs.told_of_churn(runs, 12.5)
+    assert (told["value"], told["verdict"]) == (2, "missed")  # 25 frames of 12.5 a microsecond
+    assert "overlapping 1 %; the longest gap 90 µs beside 70" in told["title"]
+    runs["1 %"] = runs["all"] = runs["none"]
+    told = flow_runs.told_of_churn(runs, 12.5)
+    assert (told["value"], told["verdict"]) == (0, "met")
+    assert "the longest gap 80 µs beside 70" in told["title"]
+    ends = {"a_to_b": {"longest_gap_us": 3.0}, "b_to_a": {"longest_gap_us": 5.0}}
+    assert flow_runs.longest_gap({"generator": ends}) == 5
 
 
 # ---- results, reports, comparisons ----

@@ -8,6 +8,10 @@ from ..machine import BenchError, Child, first_line, listens, run, wait_until
 from .base import TAP, USUAL_MTU, VHOST, XEN, Switch
 
 
+# Drops because the far side did not take what it was given: the generator's own doing.
+RECEIVER = {"receiver_full", "receiver_not_connected"}
+
+
 class Strait(Switch):
     name = "strait"
     title = "Strait"
@@ -158,6 +162,10 @@ class Strait(Switch):
 
     def dropped(self):
         return sum(self.drops().values())
+
+    def own_drops(self):
+        """Frames dropped since the start that the far side would have taken."""
+        return sum(count for reason, count in self.drops().items() if reason not in RECEIVER)
 
     def drops(self):
         """Dropped packets of all ports by reason, since the start."""
