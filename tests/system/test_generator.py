@@ -322,6 +322,24 @@ def test_nics(lab):
                   "--latency", 8, netns=netns))
 
 
+@pytest.mark.parametrize("wire, guest", itertools.product(("nic", "tap"), ("vhost", "xen")))
+def test_a_wire_and_a_guest(lab, wire, guest):
+    """Ends of two kinds: the switch has a NIC port at the wire's other end."""
+    netns = lab.netns()
+    netns.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1; "
+             "ip link add dev a type veth peer name b; ip link set dev a up; ip link set dev b up; "
+             "ip tuntap add dev c mode tap; ip link set dev c txqueuelen 20000 up")
+    near, far = {"nic": ("nic:net_af_packet0,iface=a", "b"), "tap": ("tap:c", "c")}[wire]
+    with parts.Simulator() as simulator, \
+            parts.Switch(netns=netns, arguments=simulator.switch) as switch:
+        switch.ctl("bridge add br0")
+        switch.ctl("xen adopt --bridge br0")
+        switch.add_nic("wire", f"net_af_packet0,iface={far}")
+        end = xen_guest(simulator, 1) if guest == "xen" else f"vhost:{switch.add_vhost('v')}"
+        check(between([near, end], "--rate", 0.01, "--flows", 100, "--frame", "imix", "--sequence",
+                      "--latency", 8, netns=netns))
+
+
 def test_what_a_full_ring_did_not_take_is_not_sent(lab):
     """Rings of 16 frames, whose senders have the next ones ready all the time: none of these is
     taken for one that was sent and lost, in the step that ends nor, come late, in the next."""
