@@ -19,6 +19,7 @@ from .results import FORMAT, Results, peers_of, write
 from .runner import Runner
 
 HUGE_MIB_EACH = 1100  # a switch and its generator
+POLICY = pathlib.Path("/usr/sbin/policy-rc.d")  # says whether services are begun; see _install()
 
 
 class Interrupted(BaseException):
@@ -55,12 +56,11 @@ def _install(names):
     if not packages:
         return
     print(f"installing {' '.join(packages)}", file=sys.stderr, flush=True)
-    forbid = pathlib.Path("/usr/sbin/policy-rc.d")
-    ours = not forbid.exists()
+    ours = not POLICY.exists()
     try:
         if ours:
-            forbid.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
-            forbid.chmod(0o755)
+            POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+            POLICY.chmod(0o755)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends",
                                           *packages]):
@@ -73,7 +73,7 @@ def _install(names):
         raise BenchError(f"packages cannot be installed: {error}") from error
     finally:
         if ours:
-            forbid.unlink(missing_ok=True)
+            POLICY.unlink(missing_ok=True)
 
 
 def _switches(asked, settings):

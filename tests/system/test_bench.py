@@ -22,10 +22,10 @@ import lab as parts
 from test_bench_arithmetic import document
 
 # pylint: disable=wrong-import-order
-from harness import scenarios
+from harness import scenarios, session
 from harness.alone import RUNNERS
 from harness.generators import StraitGenerator
-from harness.machine import BenchError, Programs, Unpinned
+from harness.machine import BenchError, Programs, Unpinned, free_huge_mib
 from harness.peers import Strait
 from harness.peers.base import VHOST, Settings
 
@@ -490,14 +490,27 @@ def test_a_peer_that_dies_in_the_middle(tmp_path):
     assert sum("mpps" in one for one in result["trials"] if one["peer"] == "strait") == 6
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["start", "turn"])
+# By moment: what runs, and what was said last before.
+TURNS = ("--scenario", "v2v,p2p", *SMALL, "--rounds", "40", "--peers")
+MOMENTS_OF_A_RUN = {
+    "start": ((*TURNS, "bridge"), "results go to"), "turn": ((*TURNS, "bridge"), "round 2"),
+    "turn of testpmd": ((*TURNS, "testpmd,macswap"), "round 2"),
+    "search": (("--scenario", "v2v", *SHORT, "--size", "64", "--flows", "1", "--peers", "none",
+                "--rounds", "9"), "back_to_back="),
+    "alone": (("--scenario", "start", *SMALL, "--peers", "none"), "start: Strait alone")}
+
+
+@pytest.mark.parametrize("number, moment", [
+    *itertools.product((signal.SIGINT, signal.SIGTERM), ("start", "turn")),
+    *((signal.SIGINT, moment) for moment in ("turn of testpmd", "search", "alone"))])
 def test_stopped_at_any_time(tmp_path, number, moment):
     """All that it started is ended, what was measured is kept and marked."""
-    running = Running(tmp_path / "a.json", "--scenario", "v2v,p2p", *SMALL, "--peers", "bridge",
-                      "--rounds", "40")
-    running.wait_said("results go to" if moment == "start" else "round 2")
-    if moment == "start":
+    if "testpmd" in moment and not shutil.which("dpdk-testpmd"):
+        pytest.skip("skipped: dpdk-testpmd is not installed")
+    words, said = MOMENTS_OF_A_RUN[moment]
+    running = Running(tmp_path / "a.json", *words)
+    running.wait_said(said)
+    if moment in ("start", "alone"):
         time.sleep(0.3)
     begun = descendants(running.pid)
     running.signal(number)
@@ -505,7 +518,7 @@ def test_stopped_at_any_time(tmp_path, number, moment):
     assert status == 130
     assert result["partial"] and result["reason"] == f"it was stopped by {number.name}"
     assert f"it was stopped by {number.name}; what was measured is kept" in running.said
-    assert moment == "start" or result["trials"]
+    assert moment in ("start", "alone") or begun and result["trials"]
     assert not [pid for pid in begun.values() if os.path.exists(f"/proc/{pid}")]
 
 
@@ -541,6 +554,53 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_measured()
     assert done.returncode == 1 and "results go to" not in done.stderr
     assert done.stderr.splitlines()[-1] == \
         "strait-bench: /no/where.json cannot be written: No such file or directory"
+
+
+def test_huge_pages_are_used_where_enough_are_free(tmp_path):
+    """What does not want them says so; what has too few goes on without, and says that."""
+    enough = free_huge_mib() >= session.HUGE_MIB_EACH
+    words = [word for word in SMALL if word != "--no-huge"]
+    for more, huge in (((), enough), (("--no-huge",), False)):
+        result, done = measured(tmp_path, "--scenario", "v2v", *words, *more, "--peers", "none")
+        assert rates(result)["strait"] > 0.001
+        assert result["settings"]["huge_pages"] is huge
+        assert ("No huge pages: every switch has more misses" in done.stderr) is not huge
+
+
+def test_peers_are_installed_and_their_services_are_not_begun(tmp_path, monkeypatch):
+    policy, log, program = (tmp_path / name for name in ("policy-rc.d", "log", "apt-get"))
+    program.write_text(f"""#!/bin/sh
+{policy}
+echo "$? $DEBIAN_FRONTEND $*" >> {log}
+[ "$1" != "$FAILS" ] || {{ echo "there is no such package" >&2; exit 100; }}
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(session, "POLICY", policy)
+
+    class Missing(Strait):
+        packages = ("one", "two")
+
+        @classmethod
+        def missing(cls):
+            return "it is not installed"
+
+    monkeypatch.setattr(session, "PEERS", {"found": Strait, "missing": Missing})
+    session._install(["found"])
+    assert not log.exists()
+    session._install(["found", "missing"])
+    assert log.read_text().splitlines() == [
+        "101 noninteractive update -qq",
+        "101 noninteractive install -y -qq --no-install-recommends one two"]
+    monkeypatch.setenv("FAILS", "install")
+    with pytest.raises(BenchError, match="apt-get install failed: there is no such package"):
+        session._install(["missing"])
+    assert not policy.exists()
+    monkeypatch.delenv("FAILS")
+    policy.write_text("#!/bin/sh\nexit 0\n")  # the machine's own
+    policy.chmod(0o755)
+    session._install(["missing"])
+    assert log.read_text().splitlines()[-1].startswith("0 ") and policy.exists()
 
 
 def test_too_few_cpus():

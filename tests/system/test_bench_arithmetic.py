@@ -3,20 +3,22 @@
 capacity is known, statistics, merged histograms, what it reads of a result that somebody wrote."""
 
 import copy
+import io
 import itertools
 import json
 import pathlib
 import random
 import statistics
 import sys
+import types
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 # pylint: disable=wrong-import-position
-from harness import (ceiling_runs, compare, connection_runs, flow_runs, generators, hypervisors,
-                     report, results, rfc2544, scenarios, search, stats)
+from harness import (ceiling_runs, compare, connection_runs, facts, flow_runs, generators,
+                     hypervisors, progress, report, results, rfc2544, scenarios, search, stats)
 from harness.machine import BenchError
 
 # ---- a generator's figures ----
@@ -262,6 +264,56 @@ def test_blocked_time_is_what_is_lost_by_what_is_offered():
     assert "the longest gap 80 µs beside 70" in told["title"]
     ends = {"a_to_b": {"longest_gap_us": 3.0}, "b_to_a": {"longest_gap_us": 5.0}}
     assert flow_runs.longest_gap({"generator": ends}) == 5
+
+
+# ---- what is said while a run goes on, and of its machine ----
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_and_elsewhere(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    cell = scenarios.named("v2v").at(64, 1)
+    made = parts(document())[0]
+    for out, live in ((Terminal(), True), (io.StringIO(), False)):
+        now[0] = 100.0
+        shown = progress.Progress({"testpmd": "testpmd io", "strait": "Strait"}, out=out)
+        for turns in (3, 1):
+            shown.plan(turns)
+        shown.begin(cell)
+        shown.turn(cell, "strait", 0, results.RATE)
+        shown.done(cell, "", "strait", 0, results.RATE, {})
+        now[0] = 110.0
+        shown.turn(cell, "testpmd", 1, results.SEARCH)
+        shown.end(cell, made)
+        shown.close()
+        said = out.getvalue()
+        lines = ("[0 %] v2v, 64 B, 1 flow each way: round 1, Strait",
+                 "[25 %, 0:30 left] v2v, 64 B, 1 flow each way, RFC 2544: round 2, testpmd io",
+                 "[75 %, 0:03 left] ")
+        assert [line in said for line in lines] == [live] * 3
+        row = next(line for line in said.splitlines() if "5.10 ±" in line)
+        assert "v2v, 64 B, 1 flow each way" in row and "10.50 ±2%" in row
+        assert said.endswith("\r\x1b[K") is live and ("\x1b" in said) is live
+
+
+@pytest.mark.parametrize("change, huge, sentence", [
+    ({}, False, "No huge pages: every switch has more misses of the TLB than it need have."),
+    ({"load_before": 0.61}, True, "The machine was busy before the run: a load of 0.6."),
+    ({"virtual": True}, True, "The machine is virtual: its CPUs are shared with others, and only "
+                              "ratios of the same rounds count."),
+    ({"governor": "powersave"}, True,
+     "The frequency governor is powersave: clocks change in a run."),
+    ({"threads_of_the_workers_core": "1,3"}, True,
+     "The worker's core has other threads (1,3), whose work slows it.")])
+def test_what_has_to_be_known_of_a_machine_is_said(change, huge, sentence):
+    quiet = {**MACHINE, "virtual": False}
+    assert facts.warnings_of(quiet, True) == []
+    assert facts.warnings_of({**quiet, **change}, huge) == [sentence]
 
 
 # ---- results, reports, comparisons ----
