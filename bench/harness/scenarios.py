@@ -241,7 +241,8 @@ GRIDS = (
                           for name, kind in (("v2v", VHOST), ("x2x", XEN))},
                        **{f"{name}, {count} queues": {"ends": (kind, kind), "queues": count,
                                                       "flows": 64}
-                          for name, kind in (("v2v", VHOST), ("x2x", XEN)) for count in (2, 4)}},
+                          for name, kind in (("v2v", VHOST), ("x2x", XEN))
+                          for count in (2, 3, 4)}},
              bars=(Bar(MPPS, "@x2x"), Bar(CYCLES, "@x2x"))),
     Scenario("v2v-ooo", "v2v, in_order=0", traffic={"in_order": 0}, grid=True),
     Scenario("v2v-packed", "v2v, packed rings", traffic={"packed": 1}, grid=True),

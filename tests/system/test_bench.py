@@ -67,7 +67,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def of_few(folder):
-    """strait-bench whose hypervisors measures two kinds of ends, where the 20 of test_hypervisors
+    """strait-bench whose hypervisors measures two kinds of ends, where the many of test_hypervisors
     would show nothing more."""
     file = folder / "strait-bench"
     file.write_text(OF_FEW)
@@ -364,7 +364,7 @@ def test_hypervisors(tmp_path):
     found = {one["variant"]: one for one in result["trials"] if one["scenario"] == "kvm-xen"}
     assert set(found) == {"", "v2v, in_order=0", "v2v, packed", "x2v", "x2x",
                           *(f"{ends}, {more}" for ends in ("v2v", "x2x")
-                            for more in ("unpinned", "2 queues", "4 queues"))}
+                            for more in ("unpinned", "2 queues", "3 queues", "4 queues"))}
     assert {name for name, one in found.items() if one.get("unpinned")} == \
         {"v2v, unpinned", "x2x, unpinned"}
     offloads = {one["variant"]: one for one in result["trials"]
