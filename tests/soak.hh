@@ -16,5 +16,11 @@ template <typename T>
 {
     return soaking() ? soaked : usually;
 }
+// What a sanitizer makes slow goes on for less under it. slow: whether this build has it.
+template <typename T>
+[[nodiscard]] T fewer_if(bool slow, T usually, T fewer)
+{
+    return slow && !soaking() ? fewer : usually;
+}
 
 } // namespace strait::test
