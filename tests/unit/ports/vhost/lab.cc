@@ -59,6 +59,7 @@ lab::lab(unsigned ports, bool client, unsigned queues, unsigned workers)
     engine_ =
         std::make_unique<dataplane::engine>(dataplane::engine_settings{.lcores = std::move(lcores),
                                                                        .share_cpus = true,
+                                                                       .flow_cache_bytes = 1 << 20,
                                                                        .connections = 4096,
                                                                        .pool = packet_pool()});
     macs_ = std::make_shared<dataplane::mac_table>(1024);

@@ -5,6 +5,9 @@
 
 #include "ports/vhost/dirty_log.hh"
 
+#include "tests/soak.hh"
+#include "tests/unit/sanitizers.hh"
+
 #include <gmock/gmock.h>
 
 #include <cstring>
@@ -131,7 +134,8 @@ TEST_P(migration, no_page_is_missing)
     give_log(one_, log);
     set_logging(one_, true);
     one_.receive();
-    for (int round = 0; round < 20; ++round) {
+    const int rounds = strait::test::fewer_if(strait::test::thread_sanitizer, 20, 5);
+    for (int round = 0; round < rounds; ++round) {
         const bytes before = one_.ram().image();
         const auto arrived = lab_.counters(0).tx_packets.read();
         for (unsigned i = 0; i < 10; ++i) {

@@ -6,6 +6,7 @@
 #include "tests/soak.hh"
 #include "tests/unit/dataplane/ip_frame.hh"
 #include "tests/unit/ports/xen-netback/switch_lab.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <gmock/gmock.h>
 
@@ -83,7 +84,8 @@ TEST_F(netback_test, guests_are_heard_by_a_worker_that_sleeps)
 {
     start();
     std::minstd_rand random{1};
-    for (int i = 0; i < 2000; ++i) {
+    const int count = strait::test::fewer_if(strait::test::thread_sanitizer, 2000, 400);
+    for (int i = 0; i < count; ++i) {
         EXPECT_TRUE(a_->send(make_frame(b_->mac(), a_->mac(), 60), {}));
         b_->received.clear();
         const auto begin = steady_clock::now();
@@ -328,7 +330,8 @@ TEST_F(netback_test, guests_do_not_notice_that_the_switch_was_restarted)
 {
     start({.queues = 2}, {.split_channels = false});
     ASSERT_TRUE(talk(*a_, *b_));
-    for (int i = 0; i < 5; ++i) {
+    const int restarts = strait::test::fewer_if(strait::test::thread_sanitizer, 5, 2);
+    for (int i = 0; i < restarts; ++i) {
         switch_.reset();
         switch_ = std::make_unique<xen_switch>(lab_);
         switch_->add(a_->vif());
@@ -399,7 +402,8 @@ TEST_F(netback_test, restarts_under_traffic_lose_nothing_that_is_not_counted)
         switch_->stop();
         dropped += switch_->all_drops(0) + switch_->all_drops(1);
     };
-    const auto restarts = strait::test::short_or_soak(8U, 20U);
+    const auto restarts = strait::test::fewer_if(strait::test::thread_sanitizer,
+                                                 strait::test::short_or_soak(8U, 20U), 3U);
     for (unsigned i = 0; i < restarts; ++i) {
         const auto until = steady_clock::now() + milliseconds{20};
         while (steady_clock::now() < until) {

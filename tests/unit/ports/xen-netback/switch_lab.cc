@@ -156,7 +156,11 @@ xen_switch::xen_switch(lab& l, unsigned workers)
     auto h = l.hypervisor();
     hypervisor_ = h.get();
     backend_ = xen::backend::open(std::move(h)).value();
-    dataplane::engine_settings s{.lcores = {}, .share_cpus = true, .pool = pool};
+    dataplane::engine_settings s{.lcores = {},
+                                 .share_cpus = true,
+                                 .flow_cache_bytes = 1 << 20,
+                                 .connections = 4096,
+                                 .pool = pool};
     for (unsigned i = 1; i <= workers; ++i) {
         s.lcores.push_back(i);
     }
