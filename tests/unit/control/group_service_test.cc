@@ -4,6 +4,9 @@
 
 #include "control/bridge_flows.hh"
 
+#include "tests/soak.hh"
+#include "tests/unit/sanitizers.hh"
+
 #include <gmock/gmock.h>
 
 namespace strait::control {
@@ -242,6 +245,9 @@ TEST_F(groups_of_the_service, of_type_ff_follow_links_without_a_change_of_flows)
 
 TEST_F(groups_of_the_service, of_type_select_spread_packets)
 {
+    if (test::thread_sanitizer && !test::soaking()) {
+        GTEST_SKIP() << "one thread, and many traces: ThreadSanitizer has it with --soak";
+    }
     give("group.add", "group_id=1,type=select,bucket=2,bucket=3");
     give("flow.add", "priority=1,tcp,actions=group:1");
     std::map<std::string, int> seen;
