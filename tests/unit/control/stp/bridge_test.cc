@@ -2,6 +2,7 @@
 // Networks of bridges come to a tree, whatever they look like, and quickly when a link fails.
 #include "network.hh"
 #include "tests/soak.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <gtest/gtest.h>
 
@@ -404,7 +405,8 @@ TEST_P(random_networks, come_to_a_tree)
 }
 
 INSTANTIATE_TEST_SUITE_P(stp_bridge, random_networks,
-                         testing::Range(0U, test::short_or_soak(60U, 200U)));
+                         testing::Range(0U, test::fewer_if(test::address_sanitizer,
+                                                           test::short_or_soak(60U, 200U), 20U)));
 
 } // namespace
 } // namespace strait::stp

@@ -3,6 +3,7 @@
 // between a few ends, committed, forced, translated, forgotten in time and flushed, must be in the
 // same state to both, and leave as the model says. Once as one worker's, and once as that of three,
 // any of which may get any packet.
+#include "tests/soak.hh"
 #include "tests/unit/dataplane/conntrack/packets.hh"
 #include "tests/unit/sanitizers.hh"
 
@@ -298,7 +299,7 @@ void conntrack_model::step()
 
 TEST_P(conntrack_model, a_tracker_says_of_every_packet_what_a_list_would_say)
 {
-    constexpr unsigned steps = address_sanitizer ? 60'000 : 300'000;
+    const unsigned steps = fewer_if(address_sanitizer, 300'000U, 40'000U);
     for (unsigned i = 0; i < steps; ++i) {
         step();
         ASSERT_FALSE(HasFatalFailure()) << "step " << i;
@@ -312,7 +313,8 @@ TEST_P(conntrack_model, a_tracker_says_of_every_packet_what_a_list_would_say)
 
 TEST_P(conntrack_model, every_connection_is_shown_once)
 {
-    for (unsigned i = 0; i < 20'000; ++i) {
+    const unsigned steps = fewer_if(address_sanitizer, 20'000U, 8'000U);
+    for (unsigned i = 0; i < steps; ++i) {
         step();
         ASSERT_FALSE(HasFatalFailure()) << "step " << i;
     }

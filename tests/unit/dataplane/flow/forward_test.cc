@@ -7,6 +7,7 @@
 #include "tests/soak.hh"
 #include "tests/unit/dataplane/flow/flows_of_a_bridge.hh"
 #include "tests/unit/dataplane/flow/random_flows.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include <gtest/gtest.h>
 
@@ -184,7 +185,8 @@ TEST_F(flows_of_a_bridge, stay_in_the_cache_when_a_change_does_not_concern_them)
 }
 
 INSTANTIATE_TEST_SUITE_P(seeds, random_flows_of_a_bridge,
-                         ::testing::Range(0, test::short_or_soak(40, 200)));
+                         ::testing::Range(0, test::fewer_if(test::address_sanitizer,
+                                                            test::short_or_soak(40, 200), 15)));
 
 } // namespace
 } // namespace strait::flow

@@ -7,6 +7,7 @@
 #include "tests/soak.hh"
 #include "tests/unit/dataplane/conntrack/packets.hh"
 #include "tests/unit/dataplane/flow/flows_of_a_bridge.hh"
+#include "tests/unit/sanitizers.hh"
 
 #include "dataplane/conntrack/tracker.hh"
 
@@ -458,7 +459,9 @@ TEST_P(short_way, is_as_the_long_one)
     RecordProperty("all", std::to_string(longer.went_the_long_way()));
 }
 
-INSTANTIATE_TEST_SUITE_P(seeds, short_way, ::testing::Range(0, test::short_or_soak(15, 60)));
+INSTANTIATE_TEST_SUITE_P(seeds, short_way,
+                         ::testing::Range(0, test::fewer_if(test::address_sanitizer,
+                                                            test::short_or_soak(15, 60), 8)));
 
 // What lies behind the head is nobody's to read here.
 TEST(short_way_of_known_connections, is_not_for_headers_that_go_beyond_the_head)

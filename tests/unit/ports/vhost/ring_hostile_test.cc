@@ -780,7 +780,8 @@ public:
 
 TEST_P(ring_hostile, rings_corrupted_at_random)
 {
-    const std::size_t rounds = strait::test::short_or_soak<std::size_t>(50, 150);
+    const auto rounds = strait::test::fewer_if<std::size_t>(
+        strait::test::address_sanitizer, strait::test::short_or_soak<std::size_t>(50, 150), 20);
     std::size_t faults = 0;
     std::size_t moved = 0;
     constexpr std::uint16_t sizes[] = {1, 2, 8, 64, 256};
