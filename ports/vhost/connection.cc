@@ -32,6 +32,11 @@ namespace {
 constexpr std::uint64_t driver_ok = 4;
 constexpr std::uint64_t status_feature = std::uint64_t{1} << VHOST_USER_PROTOCOL_F_STATUS;
 
+// Of the data path alone, and younger than the library (22.11), which would refuse them.
+constexpr std::uint64_t unknown_to_library = std::uint64_t{1} << feature::guest_uso4 |
+                                             std::uint64_t{1} << feature::guest_uso6 |
+                                             std::uint64_t{1} << feature::host_uso;
+
 bool aligned(const void* at, std::uintptr_t to) noexcept
 {
     return reinterpret_cast<std::uintptr_t>(at) % to == 0;
@@ -235,13 +240,19 @@ verdict connection::before(message m)
         }
         changes = all;
         break;
-    case request::set_features:
+    case request::get_features:
+        m.answer(port_.offered);
+        return verdict::reply;
+    case request::set_features: {
+        const auto agreed = m.payload<std::uint64_t>();
         // QEMU says them for each pair anew. A driver without several pairs loses rings by it.
-        if (m.payload<std::uint64_t>() != features_ ||
-            !has_feature(features_, feature::multiqueue)) {
+        if (agreed != features_ || !has_feature(features_, feature::multiqueue)) {
             changes = all;
         }
+        beside_library_ = agreed & port_.offered & unknown_to_library;
+        m.replace(agreed & ~beside_library_); // it refuses what was not offered
         break;
+    }
     case request::set_protocol_features:
         changes = all;
         break;
@@ -358,6 +369,7 @@ void connection::read_features()
     const bool logged = has_feature(features_, feature::log_all);
     features_ = 0;
     rte_vhost_get_negotiated_features(vid_, &features_);
+    features_ |= beside_library_;
     if (logged && !has_feature(features_, feature::log_all)) {
         log_.reset(); // the migration has ended, whichever way; rings are published anew
     }

@@ -64,6 +64,7 @@ struct port_parts {
     std::string name;
     call_guard calls;
     unsigned pairs{1};                          // of rings, that a guest may have
+    std::uint64_t offered{0};                   // features
     std::vector<std::unique_ptr<queue>> queues; // each has every n-th of them
     dataplane::rcu_domain* rcu{nullptr};
     position_file positions;
@@ -176,6 +177,7 @@ private:
     file_descriptor socket_;
 
     std::uint64_t features_{0};
+    std::uint64_t beside_library_{0};      // those agreed on last that the library is not told of
     std::unique_ptr<guest_memory> memory_; // null while the library's is not to be had
     std::unique_ptr<dirty_log> log_;       // null while none was given; rings have it
     bool device_ready_{false};

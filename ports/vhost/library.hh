@@ -50,7 +50,8 @@ inline constexpr std::chrono::milliseconds look_interval{50};
 inline constexpr std::size_t max_sockets = 500;
 
 // Control thread. Makes the socket and begins to serve it; features and protocol features are what
-// is offered of what the library has. An error leaves nothing behind.
+// is offered of what the library has; get_features the endpoint answers itself. An error leaves
+// nothing behind.
 [[nodiscard]] ports::result<void> register_socket(endpoint& e, const std::string& path, bool client,
                                                   std::uint64_t features,
                                                   std::uint64_t protocol_features);

@@ -82,6 +82,11 @@ public:
         set<std::uint64_t>(offsetof(hook_message, payload), value);
         set<std::uint32_t>(offsetof(hook_message, size), sizeof(value));
     }
+    // In place of the one word that was sent.
+    void replace(std::uint64_t value) noexcept
+    {
+        set<std::uint64_t>(offsetof(hook_message, payload), value);
+    }
 
 private:
     template <typename T>

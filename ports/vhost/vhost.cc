@@ -156,6 +156,7 @@ public:
     {
         parts_.name = settings_.name;
         parts_.pairs = settings_.queues;
+        parts_.offered = offered_mask() | (settings_.queues > 1 ? bit(feature::multiqueue) : 0);
         parts_.rcu = &rcu;
         parts_.positions = std::move(positions);
         parts_.mtu = settings_.mtu;
