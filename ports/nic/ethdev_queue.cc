@@ -196,9 +196,10 @@ ethdev_tx_queue::ethdev_tx_queue(std::uint16_t port_id, std::uint16_t queue_id,
 {}
 
 // Makes of the chain what the device takes. False: it cannot be done.
-bool ethdev_tx_queue::prepare(rte_mbuf* m) const noexcept
+bool ethdev_tx_queue::prepare(rte_mbuf* m, const packet& p) const noexcept
 {
-    if (pads_ && m->pkt_len < shortest_frame) {
+    // What is to be cut ends where its payload does: the device pads what it makes of it.
+    if (pads_ && m->pkt_len < shortest_frame && p.offload.segment_size == 0) {
         const auto missing = static_cast<std::uint16_t>(shortest_frame - m->pkt_len);
         char* const end = rte_pktmbuf_append(m, missing);
         if (end == nullptr) {
@@ -279,7 +280,7 @@ std::size_t ethdev_tx_queue::send(std::span<packet* const> packets,
             context.counters->drop(drop_reason::no_memory, *p);
             continue;
         }
-        if (!prepare(m)) {
+        if (!prepare(m, *p)) {
             drop(*context.counters, drop_reason::transmit_error, std::span{&m, 1});
             rte_pktmbuf_free(m);
             continue;

@@ -99,7 +99,7 @@ private:
     // Returns how many were not sent and are in `unsent` now; null: those are dropped.
     std::size_t send(std::span<dataplane::packet* const> packets,
                      const ports::queue_context& context, rte_mbuf** unsent) noexcept;
-    [[nodiscard]] bool prepare(rte_mbuf* m) const noexcept;
+    [[nodiscard]] bool prepare(rte_mbuf* m, const dataplane::packet& p) const noexcept;
     void ask_device(rte_mbuf* m, const dataplane::packet& p) const noexcept;
     [[nodiscard]] std::uint16_t let_device_look(std::span<rte_mbuf*> mbufs,
                                                 const ports::queue_context& context) const noexcept;

@@ -246,6 +246,25 @@ TEST_F(told, a_device_what_datagrams_to_cut)
     }
 }
 
+TEST_F(told, what_is_to_be_cut_is_not_padded)
+{
+    nic::ethdev_tx_queue queue{id_,
+                               0,
+                               {.kind = nic::driver::other,
+                                .takes_chains = true,
+                                .takes = dataplane::all_offloads,
+                                .fills_ipv4 = true},
+                               errors_};
+    const ip_frame shape{.protocol = 17, .payload = 2};
+    split_packet cut = left_undone(shape, 1);
+    split_packet whole = left_undone(shape, 0);
+    given_.clear();
+    send(queue, {&cut.get(), &whole.get()});
+    ASSERT_EQ(given_.size(), 2U);
+    EXPECT_EQ(given_[0].bytes.size(), 44U);
+    EXPECT_EQ(given_[1].bytes.size(), 60U);
+}
+
 TEST_F(told, what_a_driver_refuses_is_dropped_alone)
 {
     nic::ethdev_tx_queue queue{id_, 0, {.takes_chains = true, .takes = all_but_ecn}, errors_};
