@@ -40,6 +40,21 @@ enum class segmentation : std::uint8_t { none, tcp_ipv4, tcp_ipv6, udp };
                                                                   : segmentation::tcp_ipv4;
 }
 
+// What leaves by a wire in the end: each segment has the headers.
+struct wire_cost {
+    std::uint32_t packets;
+    std::uint32_t bytes;
+};
+[[nodiscard]] inline wire_cost on_wire(std::uint32_t length, const offload_intent& todo) noexcept
+{
+    if (todo.segment_size == 0 || length <= todo.header_length) [[likely]] {
+        return {1, length};
+    }
+    const std::uint32_t segments =
+        (length - todo.header_length + todo.segment_size - 1) / todo.segment_size;
+    return {segments, length + (segments - 1) * todo.header_length};
+}
+
 // Why a packet cannot have what its sender left undone. The packet is then to be dropped
 // (drop_reason::bad_offload): as it stands it is no correct frame.
 enum class offload_fault : std::uint8_t {

@@ -3,6 +3,7 @@
 // waits; what is too much is dropped by its worker (worker.cc).
 #pragma once
 
+#include "dataplane/offload.hh"
 #include "dataplane/packet.hh"
 #include "dataplane/token_bucket.hh"
 
@@ -74,11 +75,12 @@ public:
     }
 
 private:
-    // Each counts with its length, and as one.
+    // One that is to be cut counts as what it becomes.
     [[nodiscard]] bool take_one(worker_index worker, const packet& p, std::uint64_t now) noexcept
     {
-        return (!packets_ || packets_->take(worker, 1, now)) &&
-               (!bytes_ || bytes_->take(worker, p.length, now));
+        const wire_cost cost = on_wire(p.length, p.offload);
+        return (!packets_ || packets_->take(worker, cost.packets, now)) &&
+               (!bytes_ || bytes_->take(worker, cost.bytes, now));
     }
 
     port_rate rate_;

@@ -37,20 +37,9 @@ constexpr std::int32_t sender_quantum = 3028;
 constexpr std::int64_t most_quantum = 60'000;
 constexpr std::int64_t least_quantum = 1514;
 
-// What leaves by the wire: each segment has the headers.
-std::uint64_t cost_of(std::uint32_t length, const offload_intent& todo) noexcept
-{
-    if (todo.segment_size == 0 || length <= todo.header_length) {
-        return length;
-    }
-    const std::uint32_t payload = length - todo.header_length;
-    const std::uint32_t segments = (payload + todo.segment_size - 1) / todo.segment_size;
-    return length + std::uint64_t{segments - 1} * todo.header_length;
-}
-
 std::uint64_t cost_of(rte_mbuf* m) noexcept
 {
-    return cost_of(m->pkt_len, note_of(m).offload);
+    return on_wire(m->pkt_len, note_of(m).offload).bytes;
 }
 
 std::uint16_t sender_of(port_index in_port) noexcept
@@ -219,7 +208,7 @@ void shaper::transmit(std::span<packet* const> packets,
     for (packet* const p : packets) {
         const std::size_t to = class_of(*p);
         one_class& c = classes_[to];
-        if (!leaves_at_once(c, cost_of(p->length, p->offload), context.now)) {
+        if (!leaves_at_once(c, on_wire(p->length, p->offload).bytes, context.now)) {
             wait(*p, to, context);
             continue;
         }

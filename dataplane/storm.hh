@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/drop_reason.hh"
+#include "dataplane/offload.hh"
 #include "dataplane/packet.hh"
 #include "dataplane/parse.hh"
 #include "dataplane/token_bucket.hh"
@@ -61,8 +62,9 @@ public:
         const mac_address to = parse_ethernet(p.data).destination;
         const std::size_t kind = !to.is_multicast() ? 2 : to.is_broadcast() ? 0 : 1;
         std::optional<token_bucket>& bucket = buckets_[kind];
-        return !bucket || bucket->take(worker, 1, now) ? std::nullopt
-                                                       : std::optional{reasons[kind]};
+        const std::uint32_t count = on_wire(p.length, p.offload).packets;
+        return !bucket || bucket->take(worker, count, now) ? std::nullopt
+                                                           : std::optional{reasons[kind]};
     }
 
 private:

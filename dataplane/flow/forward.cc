@@ -238,8 +238,8 @@ bool runner::choose(std::span<const std::uint64_t> ways, bool last, frame_state&
 
 bool runner::pass(const packet_meter& m, const frame_state& f, const surroundings& around) noexcept
 {
-    const bool passes = around.watching != nullptr ? m.would_pass(f.p->length, around.tsc)
-                                                   : m.pass(around.worker, f.p->length, around.tsc);
+    const bool passes = around.watching != nullptr ? m.would_pass(*f.p, around.tsc)
+                                                   : m.pass(around.worker, *f.p, around.tsc);
     if (around.watching != nullptr) {
         around.watching->met(m, passes);
     }

@@ -6,6 +6,7 @@
 #include "dataplane/flow/id_map.hh"
 #include "dataplane/flow/rule.hh"
 #include "dataplane/flow/tally.hh"
+#include "dataplane/offload.hh"
 #include "dataplane/token_bucket.hh"
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
@@ -58,14 +59,16 @@ public:
     [[nodiscard]] instant created() const noexcept { return created_; }
 
     // A worker. False: the packet is to be dropped. All bands are asked; of those that it is too
-    // much for the one of the highest rate counts it.
-    [[nodiscard]] bool pass(dataplane::worker_index worker, std::uint32_t bytes,
+    // much for the one of the highest rate counts it. One that is to be cut is asked for as what it
+    // becomes.
+    [[nodiscard]] bool pass(dataplane::worker_index worker, const dataplane::packet& p,
                             std::uint64_t tsc) const noexcept
     {
-        in_->count(worker, 1, bytes);
+        in_->count(worker, 1, p.length);
+        const std::uint32_t units = units_of(p);
         std::size_t exceeded = bands_.size();
         for (std::size_t i = 0; i < bands_.size(); ++i) {
-            if (!bands_[i]->credit.take(worker, settings_.in_packets ? 1 : bytes, tsc) &&
+            if (!bands_[i]->credit.take(worker, units, tsc) &&
                 (exceeded == bands_.size() ||
                  settings_.bands[i].rate > settings_.bands[exceeded].rate)) {
                 exceeded = i;
@@ -74,15 +77,14 @@ public:
         if (exceeded == bands_.size()) {
             return true;
         }
-        bands_[exceeded]->dropped.count(worker, 1, bytes);
+        bands_[exceeded]->dropped.count(worker, 1, p.length);
         return false;
     }
     // Whether it would; any thread.
-    [[nodiscard]] bool would_pass(std::uint32_t bytes, std::uint64_t tsc) const noexcept
+    [[nodiscard]] bool would_pass(const dataplane::packet& p, std::uint64_t tsc) const noexcept
     {
-        return std::ranges::all_of(bands_, [&](const auto& band) {
-            return band->credit.has(settings_.in_packets ? 1 : bytes, tsc);
-        });
+        return std::ranges::all_of(
+            bands_, [&](const auto& band) { return band->credit.has(units_of(p), tsc); });
     }
 
     [[nodiscard]] const tally& counted() const noexcept { return *in_; }
@@ -92,6 +94,12 @@ public:
     }
 
 private:
+    [[nodiscard]] std::uint32_t units_of(const dataplane::packet& p) const noexcept
+    {
+        const dataplane::wire_cost cost = dataplane::on_wire(p.length, p.offload);
+        return settings_.in_packets ? cost.packets : cost.bytes;
+    }
+
     struct limit {
         limit(std::uint64_t rate, std::uint64_t burst, std::size_t workers, const clock& now)
             : credit{rate, burst, now.tsc_hz, workers, now.tsc}, dropped{workers}

@@ -52,6 +52,20 @@ TEST_F(policed, packets_count_whatever_their_length)
     EXPECT_EQ(pass(p, start + hz / 10 + 1000), 1U);
 }
 
+TEST_F(policed, what_is_to_be_cut_counts_as_what_it_becomes)
+{
+    make(20, 54 + 3000);
+    for (packet& p : packets_) {
+        p.offload = {.required = offloads::checksum_ipv4 | offloads::segmentation_ipv4,
+                     .segment_size = 1000,
+                     .header_length = 54};
+    }
+    policer by_packets{{.packets = 10, .burst_packets = 9}, hz, 1, start};
+    EXPECT_EQ(pass(by_packets, start), 3U);
+    policer by_bytes{{.kbps = 80, .burst_kbit = 80}, hz, 1, start}; // 10,000 bytes; 3162 each
+    EXPECT_EQ(pass(by_bytes, start), 3U);
+}
+
 TEST_F(policed, the_stricter_of_two_limits_counts)
 {
     policer p{{.kbps = 8, .burst_kbit = 8, .packets = 1000, .burst_packets = 1000}, hz, 1, start};
