@@ -50,6 +50,7 @@ std::optional<switch_report> ask(const std::string& run_dir, std::chrono::second
         switch_report r;
         r.version = connection.call("version", {}).as_object();
         r.ports = connection.call("port.list", {}).as_array();
+        r.mirrors = connection.call("mirror.list", {}).as_array();
         r.workers = connection.call("worker.list", {}).as_object();
         r.drops = connection.call("drops", {}).as_object();
         return r;

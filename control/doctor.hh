@@ -43,7 +43,8 @@ struct host_use {
 // Results of the service's methods of these names.
 struct switch_report {
     boost::json::object version;
-    boost::json::array ports; // port.list
+    boost::json::array ports;   // port.list
+    boost::json::array mirrors; // mirror.list
     boost::json::object workers;
     boost::json::object drops;
 };

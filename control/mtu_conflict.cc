@@ -11,11 +11,11 @@ namespace {
 // Whether frames of `large` may be too long for `small`.
 bool conflict(const port_mtu& small, const port_mtu& large)
 {
-    return small.mtu < large.mtu && !(small.isolated && large.isolated) &&
+    return small.mtu < large.mtu && large.sends && !(small.isolated && large.isolated) &&
            (!small.vlans || !large.vlans || (*small.vlans & *large.vlans).any());
 }
 
-// Whether the device can do no more than what would mend it.
+// Whether the device can do less than what would mend it.
 bool is_bound(const mtu_conflict& c, std::optional<std::uint64_t> most)
 {
     return most && *most < c.large->mtu;

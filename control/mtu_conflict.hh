@@ -19,6 +19,7 @@ struct port_mtu {
     std::uint64_t mtu;
     std::optional<std::bitset<4096>> vlans{}; // that it carries; nothing: every frame as it is
     bool isolated{false};
+    bool sends{true}; // false: it has a mirror's copies, and what comes from it is dropped
 };
 
 // Of two ports whose frames meet.

@@ -224,7 +224,8 @@ port_mtu mtu_of(const virtual_switch::port& p)
 {
     const bool has_vlans = p.vlan.access || p.vlan.customer || p.vlan.trunk;
     return {p.request.name, p.config->mtu,
-            has_vlans ? std::optional{p.config->vlan.allowed} : std::nullopt, p.config->isolated};
+            has_vlans ? std::optional{p.config->vlan.allowed} : std::nullopt, p.config->isolated,
+            p.config->bridge != dataplane::no_bridge};
 }
 
 // What a port's device can do at most; nothing: it does not say.

@@ -59,7 +59,7 @@ std::uint64_t dropped(const switch_report& r, const std::string& port, std::stri
 }
 
 // As it is compared with others'.
-port_mtu mtu_of(const json::object& port)
+port_mtu mtu_of(const json::object& port, const json::array& mirrors)
 {
     std::bitset<4096> vlans;
     const auto carry = [&vlans](const json::value& vlan) {
@@ -73,8 +73,13 @@ port_mtu mtu_of(const json::object& port)
     for (const auto& vlan : as_array(member(port, "trunk"))) {
         carry(vlan);
     }
+    const bool takes_copies =
+        std::ranges::any_of(mirrors, [name = name_of(port)](const json::value& mirror) {
+            return plain(member(as_object(member(as_object(mirror), "output")), "port")) == name;
+        });
     return {name_of(port), as_count(member(port, "mtu")),
-            vlans.any() ? std::optional{vlans} : std::nullopt, is_true(member(port, "isolated"))};
+            vlans.any() ? std::optional{vlans} : std::nullopt, is_true(member(port, "isolated")),
+            !takes_copies};
 }
 
 // What a port's device can do at most; nothing: it does not say.
@@ -101,7 +106,7 @@ void examine_mtus(const switch_report& r, findings& out)
             underlay = underlay == 0 ? mtu : std::min(underlay, mtu);
         } else if (has_comparable_mtu(type) && !member(p, "bridge").is_null()) {
             compared& c = bridges[plain(member(p, "bridge"))];
-            c.mtus.push_back(mtu_of(p));
+            c.mtus.push_back(mtu_of(p, r.mirrors));
             c.most.push_back(most_mtu(p));
         }
     }

@@ -399,8 +399,9 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
             left = port_left;
         }
     };
+    json::value added;
     try {
-        daemon.call("port.add", port);
+        added = daemon.call("port.add", port);
     } catch (const call_error& e) {
         if (!e.reached && !e.absent) {
             undo_port();
@@ -420,6 +421,10 @@ json::value run_or_undo(const vm_host& host, const json::object& p, std::string&
     auto seen = wait_until_it_answers(folder, host.start_patience + taking);
     undo.keep();
     folder.forget_last();
+    if (const auto* port_made = added.if_object()) {
+        const auto* const warnings = port_made->if_contains("warnings");
+        seen["warnings"] = warnings == nullptr ? json::value{} : *warnings;
+    }
     return seen;
 }
 

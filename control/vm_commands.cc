@@ -76,6 +76,8 @@ std::vector<result_member> show_members()
 
 method_table vm_commands()
 {
+    auto begun = show_members();
+    begun.push_back({"warnings", "array", "what its port's MTU does not go with", true});
     auto shown = show_members();
     shown.push_back({"stats", "object", "its counters and times (strait-vmm's vm.stats)", true});
     return {
@@ -83,7 +85,7 @@ method_table vm_commands()
          .summary = "Start a virtual machine on a port of its own, which has its name",
          .changes = true,
          .parameters = run_parameters(),
-         .result = show_members()},
+         .result = std::move(begun)},
         {.name = "vm.list",
          .summary = "List the virtual machines, also those that have ended",
          .changes = false,

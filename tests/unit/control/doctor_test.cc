@@ -241,6 +241,9 @@ TEST_F(doctor_of_a_switch, finds_mtus_that_do_not_go_together)
     EXPECT_EQ(wrong(), "");
     port(1)["vlan"] = nullptr;
     EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
+    report_.mirrors = json::parse(R"([{"name":"m","output":{"port":"up0"}}])").as_array();
+    EXPECT_EQ(wrong(), ""); // what comes from there goes nowhere
+    report_.mirrors.clear();
     port(1)["isolated"] = true;
     EXPECT_THAT(wrong(), HasSubstr("fault MTU: "));
     port(0)["isolated"] = true; // nor who is isolated from it

@@ -191,6 +191,11 @@ TEST_F(methods_of_the_service, warn_of_mtus_that_do_not_go_together)
     EXPECT_THAT(warnings("port.add", R"({"bridge":"br1","type":"nic","device":"d","name":"d",
                                          "mtu":4000})"),
                 IsEmpty());
+    EXPECT_THAT(warnings("port.add", R"({"bridge":"br1","type":"nic","device":"e","name":"e"})"),
+                ElementsAre(HasSubstr("port d sends packets of up to 4000")));
+    // What comes from where a mirror's copies go is dropped.
+    ask("mirror.add", R"({"name":"m","bridge":"br1","select_src_port":"e","output_port":"d"})");
+    EXPECT_THAT(warnings("port.set", R"({"name":"d","mtu":4000})"), IsEmpty());
 }
 
 TEST_F(methods_of_the_service, may_be_repeated_where_that_is_asked_for)

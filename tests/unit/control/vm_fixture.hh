@@ -61,7 +61,9 @@ public:
             if (!ports_.emplace(name, p).second) {
                 return failure{failure_kind::exists, "port " + name + " exists already"};
             }
-            return json::value(p);
+            json::object added = p;
+            added["warnings"] = json::array{"its MTU is another"};
+            return json::value(std::move(added));
         });
         rpc_.add("port.del", [this](const json::object& p) -> outcome<json::value> {
             while (delay_) {

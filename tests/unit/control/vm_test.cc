@@ -95,6 +95,7 @@ TEST_F(vm, whose_guest_ends_at_once_did_start)
 {
     const auto begun = done("vm run vm1 --kernel k --bridge br0 --command-line 'ends at once'");
     EXPECT_EQ(begun.at("ended"), "it switched itself off");
+    EXPECT_EQ(begun.at("warnings"), (json::array{"its MTU is another"}));
     EXPECT_EQ(done("vm list").at(0).at("state"), "ended");
 }
 
