@@ -77,6 +77,8 @@ static_assert(sizeof(offload_intent) == 12);
 // In place of whether a frame is tagged: it leaves every port as it stands, whatever VLANs the port
 // has.
 inline constexpr std::uint8_t as_it_is = 2;
+// packet::origin of what the switch says itself, which is a copy of nothing.
+inline constexpr std::uint8_t no_origin = 0xff;
 
 struct packet {
     std::byte* data;             // the frame's first byte; head_length bytes are private here
@@ -91,7 +93,8 @@ struct packet {
     std::uint16_t priority;     // PCP and DEI of its tag, in place (0xf000)
     std::uint8_t tagged : 2;    // with its VLAN's tag: vlan_policy::tag_mark; as_it_is
     std::uint8_t tags : 6;      // number of tags in front of its EtherType as it stands
-    std::uint8_t origin;        // where taps are: in its burst; that of what it is a copy of
+    std::uint8_t origin;        // where taps are: in its burst; that of what it is a copy of, or
+                                // no_origin
     std::uint16_t destinations; // transmits to come, counted down if several; see own()
     std::uint16_t note;         // of packet_note's parts
     offload_intent offload;

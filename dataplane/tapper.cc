@@ -114,7 +114,7 @@ void tapper::sent(std::span<packet* const> packets, const port_config& by, rte_m
 bool tapper::first_time(const tap& t, const packet& p) noexcept
 {
     const std::uint32_t bit = t.outlet->once;
-    if (bit == 0) {
+    if (bit == 0 || p.origin == no_origin) {
         return true;
     }
     const bool first = (mirrored_[p.origin] & bit) == 0;

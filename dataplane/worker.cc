@@ -462,7 +462,7 @@ void worker::deliver(const iteration& now, output_lists& lists, std::size_t dept
         ports::tx_queue* const queue = now.plan->sinks[to_index(to)].open_queue();
         if (port.judged) [[unlikely]] {
             const bool here = queue != nullptr || port.has_no_queues();
-            packets = packets.first(judge(listed.first(kept.count), port, here, now));
+            packets = packets.first(judge(listed.first(kept.count), port, here, counters, now));
         }
         if (port.egress && queue != nullptr) [[unlikely]] {
             const std::size_t within = port.egress->take(index_, packets, now.tsc);

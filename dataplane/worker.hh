@@ -152,7 +152,7 @@ private:
     // Those that the port's rules let out stay at the front; how many.
     // `here`: they leave by a queue of ours, or by a port without any.
     [[nodiscard]] std::size_t judge(std::span<packet*> packets, const port_config& port, bool here,
-                                    const iteration& now) noexcept;
+                                    port_counters& counters, const iteration& now) noexcept;
     // Packets that were admitted, by `queue`; null: not by one of ours. Whether they went to
     // another worker.
     bool give(std::span<packet* const> packets, bool complete, const port_config& port,
@@ -200,6 +200,8 @@ private:
     naps naps_;
     worker_counters counters_;
     std::unique_ptr<port_counters[]> port_counters_;
+    // What becomes of packets that have been counted already; nobody reads it.
+    std::unique_ptr<port_counters> counted_already_{new port_counters};
     std::unique_ptr<burst> burst_;
     std::unique_ptr<burst> cut_; // segments on their way to one queue
     output_lists outputs_;

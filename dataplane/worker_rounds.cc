@@ -6,6 +6,7 @@
 #include "dataplane/engine.hh"
 #include "dataplane/forward.hh"
 #include "dataplane/parse.hh"
+#include "dataplane/tap.hh"
 
 #include <utility>
 
@@ -64,23 +65,32 @@ void worker::look_at_waiting(const iteration& now) noexcept
 // would have the table learn addresses of the sender's choice there.
 void worker::tell_senders(const port_config& port, const iteration& now, std::size_t depth) noexcept
 {
-    const std::span<packet* const> all =
-        std::span{too_long_.packets}.first(std::exchange(too_long_.count, 0));
+    std::span<packet*> all = std::span{too_long_.packets}.first(std::exchange(too_long_.count, 0));
     if (depth == tunnel::most_rounds) {
         return;
+    }
+    const mac_table& macs = *now.config->bridges[to_index(port.bridge)]->macs;
+    std::size_t count = 0;
+    for (packet* const p : all) {
+        const port_config* const in = now.config->port(p->in_port);
+        // As the answer will be classified there: flows note no VLAN.
+        const mac_table::key receiver{parse_ethernet(p->data).destination, vlan_at(*p, port)};
+        // The switch itself knows what fits.
+        if (in != nullptr && !in->local && macs.lookup(receiver, now_) == port.index) {
+            all[count++] = p;
+        }
+    }
+    all = all.first(count);
+    if (port.judged && !all.empty()) {
+        // Whom the rules refuse is not answered, and what begins a connection has begun it then.
+        all = all.first(judge(all, port, true, *counted_already_, now));
     }
     round& r = *rounds_[depth]; // with room for one answer to each packet of a burst
     const auto forwarded = [&]() noexcept { go_on(r, now, depth + 1); };
     continuation next{forwarded};
     const tunnel::surroundings here = around(r, now, next);
-    const mac_table& macs = *now.config->bridges[to_index(port.bridge)]->macs;
     for (const packet* const p : all) {
-        const port_config* const in = now.config->port(p->in_port);
-        const mac_table::key receiver{parse_ethernet(p->data).destination, p->vlan};
-        // The switch itself knows what fits.
-        if (in != nullptr && !in->local && macs.lookup(receiver, now_) == port.index) {
-            carrier_.refuse(*p, port, port.mtu, here);
-        }
+        carrier_.refuse(*p, port, port.mtu, here);
     }
     const port_index delivered_to = delivered_to_; // is of what they answer
     next.go_on();
@@ -89,7 +99,7 @@ void worker::tell_senders(const port_config& port, const iteration& now, std::si
 
 // By a worker that has a queue of the port; what is tracked is known to all of them.
 std::size_t worker::judge(std::span<packet*> packets, const port_config& port, bool here,
-                          const iteration& now) noexcept
+                          port_counters& counters, const iteration& now) noexcept
 {
     const auto& live = now.config->bridges[to_index(port.bridge)]->flows;
     const flow::pipeline* const flows =
@@ -101,9 +111,8 @@ std::size_t worker::judge(std::span<packet*> packets, const port_config& port, b
         void deliver_lists() noexcept override {} // one list, of a burst at most: never full
     } lists;
     const forward_context context{now.config, now_, &counters_, true, index_, now.tsc};
-    return judge_.judge(packets,
-                        {*flows, port, context, port_counters_[to_index(port.index)], judged_,
-                         lists, engine_.settings_.pool, nullptr, index_, now.tsc});
+    return judge_.judge(packets, {*flows, port, context, counters, judged_, lists,
+                                  engine_.settings_.pool, nullptr, index_, now.tsc});
 }
 
 // Those that come from one port together, in the order of the first of each.
@@ -141,12 +150,21 @@ void worker::forward_again(round& r, std::span<packet_slot* const> packets, cons
                            const iteration& now, std::size_t depth) noexcept
 {
     port_counters& counters = port_counters_[to_index(in.index)];
-    const forward_context context{now.config, now_, &counters_, true, index_, now.tsc};
+    // What the switch says in the place of a port's guest teaches nothing.
+    const bool learns = in.has_no_queues();
+    const forward_context context{now.config, now_, &counters_, learns, index_, now.tsc};
     const auto& live = now.config->bridges[to_index(in.bridge)]->flows;
     const flow::pipeline* const flows =
         live ? live->current.load(std::memory_order_acquire) : nullptr;
     if (flows == nullptr) {
-        forward(packets, in, context, counters, r.outputs);
+        if (learns) {
+            forward(packets, in, context, counters, r.outputs);
+        } else {
+            for (packet_slot* const p : packets) {
+                p->in_port = in.index;
+                forward_one(*p, in, context, counters, r.outputs);
+            }
+        }
         deliver(now, r.outputs, depth);
         return;
     }

@@ -21,20 +21,31 @@ public:
         : cost_{std::max<std::uint64_t>(1, tsc_hz / a_second)}
     {}
 
-    // Whether one more may be sent now; `now` is the TSC.
+    // Whether one more may be sent now; `now` is the TSC. To be asked before one is made.
+    [[nodiscard]] bool has_one(dataplane::port_index port, std::uint64_t now) const noexcept
+    {
+        return after_one(port, now) <= now;
+    }
+    // The same, and counts it.
     [[nodiscard]] bool take(dataplane::port_index port, std::uint64_t now) noexcept
     {
-        std::uint64_t& spent = spent_until_[dataplane::to_index(port)];
-        const std::uint64_t burst = at_once * cost_;
-        const std::uint64_t until = std::max(spent, now > burst ? now - burst : 0) + cost_;
+        const std::uint64_t until = after_one(port, now);
         if (until > now) {
             return false;
         }
-        spent = until;
+        spent_until_[dataplane::to_index(port)] = until;
         return true;
     }
 
 private:
+    [[nodiscard]] std::uint64_t after_one(dataplane::port_index port,
+                                          std::uint64_t now) const noexcept
+    {
+        const std::uint64_t burst = at_once * cost_;
+        return std::max(spent_until_[dataplane::to_index(port)], now > burst ? now - burst : 0) +
+               cost_;
+    }
+
     std::uint64_t cost_;                                            // of one, in cycles
     std::array<std::uint64_t, dataplane::max_ports> spent_until_{}; // TSC
 };

@@ -247,6 +247,7 @@ void begin_frame(packet_slot& p) noexcept
 {
     static_cast<packet&>(p) = {};
     p.data = p.head.data();
+    p.origin = no_origin;
 }
 
 void make_question(packet_slot& p, const interface& from, const ip_address& target,
@@ -409,7 +410,8 @@ bool make_error(packet_slot& p, const packet& about, const icmp_error& what,
         network += tag_length;
     }
     const std::byte* const ip = about.data + network;
-    const std::size_t there = about.head_length - network;
+    // Of a long head no more is looked at than of any other.
+    const std::size_t there = std::min<std::size_t>(about.head_length, longest_head) - network;
     const bool ipv6 = type == ethertype_ipv6;
     if (link.destination.is_multicast() || link.source.is_multicast() ||
         (from.is_set() && from.is_v4() == ipv6) ||

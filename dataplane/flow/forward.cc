@@ -286,8 +286,8 @@ void runner::tell_time_exceeded(const endpoint::ip_address& from,
         return;
     }
     packet_slot& answer = copies_.slots[copies_.count];
-    if (!endpoint::make_time_exceeded(answer, kept_, from) ||
-        (around.errors != nullptr && !around.errors->take(around.in.index, around.tsc))) {
+    if ((around.errors != nullptr && !around.errors->has_one(around.in.index, around.tsc)) ||
+        !endpoint::make_time_exceeded(answer, kept_, from)) {
         return;
     }
     if (around.in.tunnel && around.notes != nullptr) {
@@ -295,6 +295,9 @@ void runner::tell_time_exceeded(const endpoint::ip_address& from,
         if (answer.note == tunnel::notes::none) {
             return;
         }
+    }
+    if (around.errors != nullptr) {
+        (void)around.errors->take(around.in.index, around.tsc);
     }
     told_ = true;
     ++copies_.count;

@@ -97,9 +97,11 @@ void carrier::refuse(const packet& too_big, const port_config& port, std::uint32
 {
     burst& b = around.ready.copies;
     packet_slot& said = b.slots[b.count];
-    if (!endpoint::make_too_big(said, too_big, mtu) || !errors_.take(too_big.in_port, around.tsc)) {
+    if (!errors_.has_one(too_big.in_port, around.tsc) ||
+        !endpoint::make_too_big(said, too_big, mtu)) {
         return;
     }
+    (void)errors_.take(too_big.in_port, around.tsc);
     ++b.count;
     if (port.has_no_queues()) {
         add_ready(said, port.index, around);

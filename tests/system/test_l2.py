@@ -465,6 +465,59 @@ def test_senders_are_told_of_a_ports_mtu(bench, version):
     assert bench.stats("p1")["rx_packets"] == received  # the receiver has said nothing
 
 
+def told_of_mtu(wire, mtu):
+    """Whether what comes next says so."""
+    came = wire.receive_raw(3.0)
+    said = came and Ether(came)
+    return bool(said) and said.haslayer(ICMP) and said[ICMP].nexthopmtu == mtu
+
+
+def test_flows_rules_and_mirrors_know_who_is_told_of_a_ports_mtu(bench):
+    """Flows that send a packet on note no VLAN in it; what a rule set of the receiver's refuses is
+    not answered, and what it lets out begins its connection; a mirror has the answer; and nobody
+    takes it for the receiver's word."""
+    bench.bridge()
+    p0 = bench.tap("p0", "--mtu", 9000, "--vlan", 10)
+    p1 = bench.tap("p1", "--mtu", 1400, "--vlan", 10)
+    p2 = bench.tap("p2", "--trunk", 20)
+    probe = bench.tap("probe", "--mtu", 9000)
+
+    def send_too_long(layer):
+        layers = Ether(dst=B, src=A) / IP(src="10.1.0.1", dst="10.1.0.2", flags="DF") / layer
+        sent = bytes(layers / Raw(bytes(1415 - len(layers))))
+        deliver(p2, frame(BROADCAST, D, 20), [])  # leaves its VLAN where packets come to lie
+        p0.send(sent)
+        return sent
+
+    deliver(p1, frame(BROADCAST, B), [], [p2])
+    p0.receive_raw(3.0)
+    probe.receive_raw(0.0)
+    bench.ctl("flow", "add", "in_port=p0,actions=output:p1")
+    bench.ctl("mirror", "add", "m", "--select-src-port", "p0", "--select-dst-port", "p0",
+              "--output-port", "probe")
+    time.sleep(2.1)
+    sent = send_too_long(UDP(sport=1, dport=2))
+    assert told_of_mtu(p0, 1400)
+    assert probe.receive_raw(3.0) == sent
+    assert told_of_mtu(probe, 1400)
+    (known,) = bench.macs(mac=B)
+    assert known["age"] >= 2
+    bench.ctl("acl", "set", "asked", "to allow icmp,icmp_type=8")
+    bench.ctl("acl", "attach", "asked", "p1")
+    try:
+        sent = send_too_long(UDP(sport=1, dport=3))
+        time.sleep(QUIET)
+        assert p0.receive_raw(0.0) is None
+        assert probe.receive_raw(3.0) == sent
+        sent = send_too_long(ICMP(type=8, id=1, seq=1))
+        assert told_of_mtu(p0, 1400)
+    finally:
+        bench.ctl("mirror", "del", "m")
+        bench.ctl("acl", "detach", "asked", "p1")
+        bench.ctl("acl", "del", "asked")
+    assert bench.drops("p1") == {"mtu_exceeded": 3}
+
+
 def test_jumbo_with_tags(bench):
     bench.bridge()
     p0 = bench.tap("p0", "--mtu", 9000, "--vlan", 10)
