@@ -3,6 +3,7 @@
 // learn and look up; act. A loop of its own each, so that what it needs stays in registers.
 #include "dataplane/forward.hh"
 
+#include "dataplane/guard/seen_addresses.hh"
 #include "dataplane/multicast/snoop.hh"
 #include "dataplane/parse.hh"
 #include "dataplane/storm.hh"
@@ -322,6 +323,13 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
             continue;
         }
         const bool tagged = is_tag(header.type);
+        // IPv4, which most frames are, says of no address whose it is. Neighbour discovery right
+        // behind other IPv6 between the two goes unnoticed here: it comes again.
+        const bool tells =
+            header.type != ethertype_ipv4 && in.addresses && guard::may_tell_address(p);
+        if (tells && context.learns) [[unlikely]] {
+            guard::note_address(p, in, context.now);
+        }
         const mac_table::key source{header.source, p.vlan};
         const mac_table::key destination{header.destination, p.vlan};
         if (!tagged || next == questions.data() || !next[-1].source.is(source) ||
@@ -331,7 +339,7 @@ forward_all(std::span<Packet> packets, const port_config& in, const forward_cont
             ++next;
         }
         c.asked = next - 1;
-        comparable = !tagged;
+        comparable = !tagged && !tells;
         last_front = front;
         last_back = back;
         ++end;

@@ -19,7 +19,7 @@ struct forward_context {
     const snapshot* config;
     seconds_t now;
     worker_counters* worker;
-    bool learns{true}; // MACs; false: only asked, and nobody's credit is taken
+    bool learns{true}; // MACs, addresses; false: only asked, and nobody's credit is taken
     worker_index index{};
     std::uint64_t tsc{0};
 };

@@ -28,6 +28,7 @@ struct config;
 } // namespace strait::endpoint
 namespace strait::guard {
 struct port_guard;
+class seen_addresses;
 } // namespace strait::guard
 namespace strait::multicast {
 class group_table;
@@ -91,9 +92,10 @@ struct port_config {
     std::shared_ptr<const std::atomic<bool>> link; // carrier, as control saw it last; null: there
     std::shared_ptr<policer> ingress;              // null: no limit
     std::shared_ptr<policer> egress;
-    std::shared_ptr<storm_control> storm;             // likewise, of what is flooded
-    std::shared_ptr<const guard::port_guard> guard{}; // null: what comes is not looked at
-    std::shared_ptr<shaper> egress_shaper;            // of its first queue; null: no packet waits
+    std::shared_ptr<storm_control> storm;               // likewise, of what is flooded
+    std::shared_ptr<guard::seen_addresses> addresses{}; // in use behind it; null: nobody notes them
+    std::shared_ptr<const guard::port_guard> guard{};   // null: what comes is not looked at
+    std::shared_ptr<shaper> egress_shaper;              // of its first queue; null: no packet waits
     // Ports without queues: a tunnel's, and a bridge's LOCAL.
     std::shared_ptr<const tunnel::settings> tunnel{};
     bool local{false};

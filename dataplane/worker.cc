@@ -330,7 +330,8 @@ bool worker::poll(const worker_plan::source& source, const iteration& now) noexc
     }
     burst* passed = &b;
     if (source.port->guard) [[unlikely]] {
-        passed = &inspector_.inspect(b, {*now.config, *source.port, counters, now.tsc}, outputs_);
+        passed =
+            &inspector_.inspect(b, {*now.config, *source.port, counters, now.tsc, now_}, outputs_);
     }
     const forward_context around{now.config, now_, &counters_, true, index_, now.tsc};
     const auto& live = now.config->bridges[to_index(source.port->bridge)]->flows;

@@ -7,6 +7,7 @@
 #include "dataplane/flow/liveness.hh"
 #include "dataplane/flow/rewrite.hh"
 #include "dataplane/flow/short_way.hh"
+#include "dataplane/guard/seen_addresses.hh"
 #include "dataplane/parse.hh"
 
 #include <algorithm>
@@ -575,6 +576,10 @@ void switcher::forward_by(burst& b, const surroundings& around) noexcept
         if (!read(p, b, layout.deepest, key_, c.at)) [[unlikely]] {
             around.in_counters.drop(drop_reason::frame_too_short, p);
             continue;
+        }
+        if (key_.number(field::eth_type) != dataplane::ethertype_ipv4 && around.in.addresses &&
+            around.context.learns && guard::may_tell_address(p)) [[unlikely]] {
+            guard::note_address(p, around.in, around.context.now);
         }
         p.tags = c.at.tags;
         c.p = &p;

@@ -5,6 +5,7 @@
 #include "dataplane/bpdu.hh"
 #include "dataplane/endpoint/messages.hh"
 #include "dataplane/guard/port_security.hh"
+#include "dataplane/guard/seen_addresses.hh"
 #include "dataplane/ip.hh"
 #include "dataplane/parse.hh"
 
@@ -212,6 +213,9 @@ bool inspector::answer(const packet_slot& p, const flow::header_layout& at,
     const directory::neighbour* const found = find_answer(g, around.in, p, at, around.config);
     if (found == nullptr || out.is_full(around.in.index)) {
         return false;
+    }
+    if (around.in.addresses) { // of what goes on, that is done where it is forwarded
+        note_address(p, around.in, around.now);
     }
     // As find_answer() read it.
     endpoint::arrival a;

@@ -34,6 +34,7 @@ public:
         const dataplane::port_config& in; // has a guard
         dataplane::port_counters& counters;
         std::uint64_t tsc;
+        dataplane::seconds_t now{0};
     };
     // A burst as it came. Returns that burst, or one with what of it may go on; answers are put
     // into `out`, and are there until the next call.

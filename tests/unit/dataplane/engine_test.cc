@@ -6,6 +6,7 @@
 #include "tests/unit/dataplane/remote_guest.hh"
 #include "tests/unit/sanitizers.hh"
 
+#include "dataplane/guard/seen_addresses.hh"
 #include "dataplane/offload.hh"
 #include "dataplane/policer.hh"
 #include "dataplane/worker.hh"
@@ -1207,6 +1208,46 @@ TEST_F(workers, a_port_without_a_transmit_queue_is_not_connected)
     publish();
     ports_[0].in->feed(make_frame(mac(2), mac(1), 60));
     EXPECT_TRUE(wait([&] { return drops(1, drop_reason::receiver_not_connected) == 1; }));
+}
+
+// A port of two queues, each another worker's, whose guest changes its address all the time.
+TEST_F(workers, note_addresses_of_one_port_together_while_control_reads_them)
+{
+    start(2);
+    add(0);
+    add(1);
+    const auto addresses = std::make_shared<guard::seen_addresses>();
+    ports_[0].config->addresses = addresses;
+    const test_port more = make(0, 1);
+    ports_[0].config->queues.push_back({more.in.get(), more.out.get(), worker_index{1}});
+    publish();
+    constexpr std::size_t many = 2000;
+    const auto says = [](std::size_t n) {
+        frame f = make_frame("ff:ff:ff:ff:ff:ff", mac(static_cast<unsigned>(n)), 60, 0, 0x0806);
+        put32(f, 14, 0x0001'0800);
+        put32(f, 18, 0x0604'0001);
+        std::copy_n(f.begin() + 6, 6, f.begin() + 22);
+        put32(f, 28, static_cast<std::uint32_t>(0x0a00'0000 + n));
+        return f;
+    };
+    std::size_t sent = 0;
+    for (std::size_t n = 1; n <= many; ++n) {
+        // No more than the other port's worker has room for.
+        ASSERT_TRUE(wait([&] { return sent - ports_[1].out->count() < 500; }));
+        (n % 2 == 0 ? *ports_[0].in : *more.in).feed(says(n));
+        ++sent;
+        for (const auto& e : addresses->list(engine_->now())) {
+            ASSERT_EQ(e.mac.value(), mac_value(mac(e.address.v4() & 0xffff))) << "not another's";
+        }
+    }
+    ASSERT_TRUE(wait([&] { return ports_[1].out->count() == sent; }));
+    EXPECT_EQ(addresses->list(engine_->now()).size(), guard::seen_addresses::capacity);
+    // Nobody else is at the list by now, and what is said is noted before it goes on.
+    ports_[0].in->feed(says(1));
+    ASSERT_TRUE(wait([&] { return ports_[1].out->count() == sent + 1; }));
+    EXPECT_EQ(addresses->list(engine_->now()).front().address,
+              endpoint::ip_address::v4(0x0a00'0001));
+    engine_.reset(); // before `more`
 }
 
 TEST_F(workers, impossible_settings_are_refused_with_a_sentence)

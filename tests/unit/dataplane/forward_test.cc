@@ -4,6 +4,7 @@
 #include "tests/unit/dataplane/ip_frame.hh"
 
 #include "dataplane/forward.hh"
+#include "dataplane/guard/seen_addresses.hh"
 #include "dataplane/offload.hh"
 #include "dataplane/storm.hh"
 
@@ -215,6 +216,41 @@ TEST_F(forward, floods_no_more_of_each_kind_than_its_limit)
     EXPECT_EQ(send(0, std::vector<frame>(64, straight))[1].size(), 64U);
     const frame of_others = make_frame(c, b, 60);
     EXPECT_EQ(send(1, std::vector<frame>(64, of_others))[2].size(), 64U);
+}
+
+TEST_F(forward, notes_addresses_where_that_is_wanted)
+{
+    plain(2);
+    const auto addresses = std::make_shared<guard::seen_addresses>();
+    ports_[0]->addresses = addresses;
+    const auto says = [](unsigned last) {
+        frame f = make_frame(broadcast, a, 60, 0, 0x0806);
+        put32(f, 14, 0x0001'0800);
+        put32(f, 18, 0x0604'0001);
+        std::copy_n(f.begin() + 6, 6, f.begin() + 22);
+        put32(f, 28, 0x0a00'0000 + last);
+        return f;
+    };
+    const std::vector<frame> frames{says(1), make_frame(broadcast, a, 60), says(2), says(3),
+                                    with_tag(says(4), 9)};
+    learns_ = false;
+    EXPECT_EQ(send(0, frames)[1].size(), frames.size());
+    EXPECT_THAT(addresses->list(now_), IsEmpty()) << "it was only asked";
+    learns_ = true;
+    EXPECT_EQ(send(0, frames), (delivered{{1, frames}})) << "they go on as ever";
+    std::vector<std::pair<unsigned, unsigned>> noted; // and VLANs
+    for (const auto& e : addresses->list(now_)) {
+        EXPECT_EQ(e.mac.value(), mac_value(a));
+        noted.emplace_back(e.address.v4() - 0x0a00'0000, e.vlan.value());
+    }
+    EXPECT_THAT(noted, ElementsAre(std::pair{1U, 0U}, std::pair{2U, 0U}, std::pair{3U, 0U},
+                                   std::pair{4U, 9U}));
+    addresses->forget();
+    EXPECT_EQ(send(1, frames)[0].size(), frames.size());
+    EXPECT_THAT(addresses->list(now_), IsEmpty()) << "of the other port nobody wants to know";
+    ports_[0]->vlan = access(5);
+    EXPECT_TRUE(send(0, with_tag(says(6), 9)).empty());
+    EXPECT_THAT(addresses->list(now_), IsEmpty()) << "it is not let in";
 }
 
 TEST_F(forward, none_but_isolated_ports_to_flood_to_is_no_destination)

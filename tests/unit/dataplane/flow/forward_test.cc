@@ -4,6 +4,7 @@
 // change.
 #include "dataplane/flow/forward.hh"
 
+#include "dataplane/guard/seen_addresses.hh"
 #include "tests/soak.hh"
 #include "tests/unit/dataplane/flow/flows_of_a_bridge.hh"
 #include "tests/unit/dataplane/flow/random_flows.hh"
@@ -182,6 +183,37 @@ TEST_F(flows_of_a_bridge, stay_in_the_cache_when_a_change_does_not_concern_them)
     rules.pop_back();
     publish(rules);
     EXPECT_EQ(send_all(), flows);
+}
+
+// However deep the flows look into a frame.
+TEST_F(flows_of_a_bridge, have_addresses_noted_where_that_is_wanted)
+{
+    frame_bytes says(60);
+    constexpr std::array<std::uint8_t, 32> start{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,  0, 0, 0, 0,
+                                                 1,    8,    6,    0,    1,    8,    0,  6, 4, 0, 1,
+                                                 2,    0,    0,    0,    0,    1,    10, 0, 0, 7};
+    std::memcpy(says.data(), start.data(), start.size());
+    const auto addresses = std::make_shared<guard::seen_addresses>();
+    auto port = std::make_shared<dataplane::port_config>(*config_.ports[1]);
+    port->addresses = addresses;
+    config_.ports[1] = port;
+    plain_rule shallow{0, 1, {}, {{output{2}}}};
+    plain_rule deep{0, 2, {}, {{output{3}}}};
+    deep.match.require(field::eth_type, 0x0800);
+    deep.match.require(field::nw_proto, 6);
+    deep.match.require(field::tp_dst, 80);
+    for (const auto& rules : {std::vector{shallow}, std::vector{shallow, deep}}) {
+        publish(rules);
+        for (const bool learns : {false, true}) {
+            learns_ = learns;
+            EXPECT_EQ(send(1, {says, says})[2].size(), 2U);
+            EXPECT_EQ(send(4, {says})[2].size(), 1U);
+            EXPECT_EQ(addresses->list(1).size(), learns ? 1U : 0U);
+        }
+        ASSERT_EQ(addresses->list(1).size(), 1U);
+        EXPECT_EQ(addresses->list(1)[0].address, endpoint::ip_address::v4(0x0a00'0007));
+        addresses->forget();
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(seeds, random_flows_of_a_bridge,

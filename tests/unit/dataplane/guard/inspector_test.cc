@@ -3,6 +3,7 @@
 #include "dataplane/guard/inspector.hh"
 
 #include "dataplane/endpoint/messages.hh"
+#include "dataplane/guard/seen_addresses.hh"
 #include "tests/unit/dataplane/guard/frames.hh"
 
 #include <gtest/gtest.h>
@@ -170,6 +171,21 @@ TEST_F(inspected, a_solicitation_for_a_known_neighbour_is_answered)
     bytes broken = solicits;
     broken[14 + 40 + 2] ^= 1;
     EXPECT_EQ(inspect({broken}), 1U) << "its checksum is wrong";
+}
+
+TEST_F(inspected, who_asks_what_is_answered_is_noted)
+{
+    at_.port.addresses = std::make_shared<seen_addresses>();
+    at_.g->suppresses = true;
+    ASSERT_EQ(inspect({question}), 0U);
+    const auto noted = at_.port.addresses->list(0);
+    ASSERT_EQ(noted.size(), 1U);
+    EXPECT_EQ(noted[0].address, address_of(v4(1)));
+    EXPECT_EQ(noted[0].mac, mac_of(mac(1)));
+    at_.port.addresses->forget();
+    at_.other_is_up(false);
+    ASSERT_EQ(inspect({question}), 1U);
+    EXPECT_TRUE(at_.port.addresses->list(0).empty()) << "where it goes on, that is done later";
 }
 
 TEST_F(inspected, a_question_in_a_vlan_is_answered_there)
