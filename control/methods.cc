@@ -246,7 +246,21 @@ std::vector<result_member> port_members()
     };
 }
 
-// What `port add` and `port set` tell beside that.
+// What `port show` and `port list` tell beside that.
+std::vector<result_member> shown_port_members()
+{
+    std::vector<result_member> out = port_members();
+    out.push_back({"seen", "object",
+                   "who was seen behind it; null where a network is, not a guest or the host. "
+                   "macs: of the bridge's table, each with mac, vlan, static and age, the latest "
+                   "16; total_macs: how many there are; addresses: that ARP and neighbour "
+                   "discovery said, each with address, vlan, mac and age, the latest 16. Ages are "
+                   "seconds since it was seen last",
+                   true});
+    return out;
+}
+
+// What `port add` and `port set` tell beside port_members().
 std::vector<result_member> changed_port_members()
 {
     std::vector<result_member> out = port_members();
@@ -485,7 +499,7 @@ std::vector<method> port_methods()
          .summary = "Show a port in full",
          .changes = false,
          .parameters = {port_name()},
-         .result = port_members()},
+         .result = shown_port_members()},
         {.name = "port.list",
          .summary = "List the ports",
          .changes = false,
@@ -494,7 +508,7 @@ std::vector<method> port_methods()
                          .help = "of this bridge only",
                          .placeholder = "BRIDGE"}},
          .result_is_list = true,
-         .result = port_members()},
+         .result = shown_port_members()},
     };
 }
 

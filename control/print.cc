@@ -116,6 +116,16 @@ std::string lines_text(const std::vector<name_and_value>& lines)
     return out;
 }
 
+// Of a MAC or an address that was seen behind a port.
+std::string when_text(const json::object& seen)
+{
+    const auto vlan = as_count(member(seen, "vlan"));
+    return (vlan == 0 ? "" : ", VLAN " + std::to_string(vlan)) +
+           (member(seen, "static") == json::value(true)
+                ? ", static"
+                : ", " + grouped(as_count(member(seen, "age"))) + " s ago");
+}
+
 std::string port_text(const json::object& p)
 {
     std::vector<name_and_value> lines;
@@ -127,6 +137,21 @@ std::string port_text(const json::object& p)
         if (member(p, name) == json::value(true)) {
             lines.emplace_back(name, "on");
         }
+    }
+    const auto& seen = as_object(member(p, "seen"));
+    const auto& macs = as_array(member(seen, "macs"));
+    for (const auto& element : macs) {
+        const auto& m = as_object(element);
+        lines.emplace_back("seen_mac", plain(member(m, "mac")) + when_text(m));
+    }
+    if (const auto total = as_count(member(seen, "total_macs")); total > macs.size()) {
+        lines.emplace_back("seen_mac", grouped(total - macs.size()) + " more: mac list --port " +
+                                           plain(member(p, "name")));
+    }
+    for (const auto& element : as_array(member(seen, "addresses"))) {
+        const auto& a = as_object(element);
+        lines.emplace_back("seen_address", plain(member(a, "address")) + " of " +
+                                               plain(member(a, "mac")) + when_text(a));
     }
     for (const auto& [key, value] : as_object(member(p, "options"))) {
         lines.emplace_back(key, plain(value));

@@ -5,6 +5,7 @@
 #include "control/mtu_conflict.hh"
 #include "control/multicast_json.hh"
 #include "control/parameters.hh"
+#include "control/seen_stations.hh"
 #include "control/tree_json.hh"
 #include "dataplane/shaper.hh"
 
@@ -386,7 +387,7 @@ void service::add_port_methods()
         if (found.has_error()) {
             return found.error();
         }
-        return json::value(describe(**found));
+        return json::value(describe_all({*found}).front());
     });
     rpc_.add("port.list", [this](const object& p) -> result {
         std::string only;
@@ -396,13 +397,13 @@ void service::add_port_methods()
                 return found.error();
             }
         }
-        json::array list;
+        std::vector<const virtual_switch::port*> ports;
         for (const auto& [name, port] : switch_.ports()) {
             if (only.empty() || port.request.bridge == only) {
-                list.push_back(describe(port));
+                ports.push_back(&port);
             }
         }
-        return json::value(std::move(list));
+        return json::value(describe_all(ports));
     });
 }
 
@@ -482,6 +483,18 @@ json::object service::describe(const virtual_switch::port& p) const
             {"options", p.request.options},
             {"queues", std::move(queues)},
             {"details", std::move(details)}};
+}
+
+json::array service::describe_all(const std::vector<const virtual_switch::port*>& ports) const
+{
+    const seen_stations seen{switch_, ports};
+    json::array list;
+    for (const auto* const p : ports) {
+        json::object o = describe(*p);
+        o["seen"] = seen.behind(*p);
+        list.push_back(std::move(o));
+    }
+    return list;
 }
 
 json::object service::describe_changed(const virtual_switch::port& p,

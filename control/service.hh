@@ -142,6 +142,9 @@ private:
 
     [[nodiscard]] boost::json::object describe(const virtual_switch::bridge& b) const;
     [[nodiscard]] boost::json::object describe(const virtual_switch::port& p) const;
+    // The same of several, with who was seen behind each.
+    [[nodiscard]] boost::json::array
+    describe_all(const std::vector<const virtual_switch::port*>& ports) const;
     // The same of one that was made or changed by these parameters, with warnings about that.
     [[nodiscard]] boost::json::object describe_changed(const virtual_switch::port& p,
                                                        const object& parameters) const;

@@ -4,6 +4,7 @@
 
 #include "control/flow_options.hh"
 #include "control/log.hh"
+#include "dataplane/guard/seen_addresses.hh"
 #include "dataplane/shaper.hh"
 
 #include <algorithm>
@@ -493,6 +494,8 @@ outcome<void> virtual_switch::add_port(const port_request& request)
     config->vlan = request.vlan.policy();
     config->port_security = request.port_security;
     config->dhcp_trusted = request.dhcp_trusted;
+    config->addresses =
+        notes_addresses(request.type) ? std::make_shared<guard::seen_addresses>() : nullptr;
     config->queues = assign_queues(*p.device);
     config->tunnel = p.device->tunnel();
     config->local = request.type == local_type;

@@ -435,6 +435,9 @@ public:
     [[nodiscard]] dataplane::mac_address bpdu_source(const bridge& b, const port& p) const;
     // Whether it can run on ports of this type.
     [[nodiscard]] static bool may_have_tree(std::string_view type) noexcept;
+    // Whether the addresses in use behind ports of this type are noted: a guest is there, or the
+    // host itself, and no network.
+    [[nodiscard]] static bool notes_addresses(std::string_view type) noexcept;
 
     // Notices links and guests that came or went: tells of them and forgets what was learned on a
     // lost link.
@@ -495,6 +498,8 @@ private:
                               const bridge_multicast& before);
     // What was learned on a port that is not what it was.
     void forget_learned(const port& p) const;
+    // Which addresses are in use behind it.
+    static void forget_addresses(const port& p) noexcept;
     // What is wrong with it, as a sentence.
     [[nodiscard]] static std::optional<failure> refuse_tree(const bridge_tree& t, bool forwards);
     [[nodiscard]] static std::optional<failure> refuse_tree(const port_request& request,

@@ -30,6 +30,7 @@ void virtual_switch::look_at_guests(port& p, steady_time now)
     }
     const bool others_came = is.came != p.guests.came;
     if (p.guests.there && (others_came || !is.there)) {
+        forget_addresses(p); // the next one's are others
         tell_of_guest(p, event_kind::guest_left, now);
     }
     if (others_came || (is.there && !p.guests.there)) {

@@ -28,6 +28,7 @@ void virtual_switch::forget_learned(const port& p) const
     if (on.groups) {
         on.groups->flush_port(p.config->index);
     }
+    forget_addresses(p);
 }
 
 void virtual_switch::look_at_groups() noexcept

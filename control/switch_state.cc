@@ -2,6 +2,8 @@
 // The switch's MAC tables and counters as operators see them.
 #include "control/switch.hh"
 
+#include "dataplane/guard/seen_addresses.hh"
+
 namespace strait::control {
 
 using dataplane::mac_table;
@@ -64,6 +66,18 @@ void virtual_switch::look_at_macs() noexcept
 {
     for (auto& [name, b] : bridges_) {
         b.config->macs->expire(engine_.now());
+    }
+}
+
+bool virtual_switch::notes_addresses(std::string_view type) noexcept
+{
+    return type == "vhost-user" || type == "xen" || type == "host";
+}
+
+void virtual_switch::forget_addresses(const port& p) noexcept
+{
+    if (p.config->addresses) {
+        p.config->addresses->forget();
     }
 }
 

@@ -46,6 +46,26 @@ TEST(tables, let_no_control_character_through)
     EXPECT_THAT(text, HasSubstr("x?[2Jy"));
 }
 
+TEST(tables, of_a_port_show_who_was_seen_behind_it)
+{
+    const auto result = json::parse(R"({"name":"a","seen":{
+        "macs":[{"mac":"02:00:00:00:00:01","vlan":0,"static":false,"age":3},
+                {"mac":"02:00:00:00:00:02","vlan":7,"static":true,"age":0}],
+        "total_macs":5,
+        "addresses":[{"address":"10.0.0.1","vlan":0,"mac":"02:00:00:00:00:01","age":1200},
+                     {"address":"fd00::1","vlan":7,"mac":"02:00:00:00:00:01","age":0}]}})");
+    const std::string text = to_text(*find_method(methods(), "port.show"), result);
+    EXPECT_THAT(text, HasSubstr("\nseen mac      02:00:00:00:00:01, 3 s ago\n"
+                                "seen mac      02:00:00:00:00:02, VLAN 7, static\n"
+                                "seen mac      3 more: mac list --port a\n"
+                                "seen address  10.0.0.1 of 02:00:00:00:00:01, 1,200 s ago\n"
+                                "seen address  fd00::1 of 02:00:00:00:00:01, VLAN 7, 0 s ago\n"));
+    EXPECT_EQ(
+        to_text(*find_method(methods(), "port.show"), json::parse(R"({"name":"a","seen":null})"))
+            .find("seen"),
+        std::string::npos);
+}
+
 TEST(tables, of_drops_leave_out_what_did_not_happen)
 {
     const auto result = json::parse(R"({"ports":[{"name":"a","drops":{"x":0,"y":3}}],

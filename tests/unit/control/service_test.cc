@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The methods end to end: messages in, answers out, over a real engine with fake ports.
 #include "control/method_table.hh"
+#include "control/seen_stations.hh"
+#include "dataplane/guard/seen_addresses.hh"
 #include "service_fixture.hh"
 
 #include <boost/json/parse.hpp>
@@ -389,6 +391,97 @@ TEST_F(methods_of_the_service, set_what_is_logged)
     set_log_level(before);
 }
 
+TEST_F(methods_of_the_service, show_who_was_seen_behind_guests_ports)
+{
+    add_two_ports();
+    fakes_.links["b"] = true;
+    switch_.look_at_links();
+    const auto now = switch_.engine().now();
+    auto& macs = *switch_.bridges().at("br0").config->macs;
+    const auto index_of = [this](const char* port) {
+        return switch_.ports().at(port).config->index;
+    };
+    const auto learn = [&](std::uint64_t mac, const char* port, std::uint16_t vlan) {
+        (void)macs.learn({dataplane::mac_address{mac}, dataplane::vlan_id{vlan}}, index_of(port),
+                         now);
+    };
+    const auto note = [this](const endpoint::ip_address& address, std::uint64_t mac) {
+        switch_.ports().at("b").config->addresses->note(address, dataplane::vlan_id{1},
+                                                        dataplane::mac_address{mac}, 0);
+    };
+    const auto seen = [this] { return ask("port.show", R"({"name":"b"})").at("seen"); };
+    constexpr std::uint64_t first = 0x0100'0000'0002; // 02:00:00:00:00:01
+    EXPECT_EQ(seen(), json::parse(R"({"macs":[],"total_macs":0,"addresses":[]})"));
+    learn(first, "b", 1);
+    learn(first + (1ULL << 40), "a", 1);
+    ask("mac.add", R"({"mac":"02:00:00:00:00:09","port":"b","vlan":20})");
+    note({0xfd00'0000'0000'0000, 1}, first);
+    note(endpoint::ip_address::v4(0x0a00'0001), first);
+    auto is = seen();
+    ASSERT_EQ(is.at("macs").as_array().size(), 2U);
+    EXPECT_EQ(is.at("total_macs"), 2);
+    EXPECT_EQ(is.at("macs").at(0).at("mac"), "02:00:00:00:00:01");
+    EXPECT_EQ(is.at("macs").at(0).at("vlan"), 1);
+    EXPECT_EQ(is.at("macs").at(0).at("static"), false);
+    EXPECT_EQ(is.at("macs").at(1).at("mac"), "02:00:00:00:00:09");
+    EXPECT_EQ(is.at("macs").at(1).at("static"), true);
+    ASSERT_EQ(is.at("addresses").as_array().size(), 2U);
+    const auto& four = is.at("addresses").at(0);
+    EXPECT_EQ(four.at("address"), "10.0.0.1");
+    EXPECT_EQ(four.at("mac"), "02:00:00:00:00:01");
+    EXPECT_EQ(four.at("vlan"), 1);
+    EXPECT_LE(four.at("age").to_number<std::uint64_t>(), switch_.engine().now());
+    EXPECT_EQ(is.at("addresses").at(1).at("address"), "fd00::1");
+    // Behind a NIC there is a network.
+    const auto list = ask("port.list");
+    EXPECT_EQ(list.at(0).at("seen"), nullptr);
+    EXPECT_EQ(list.at(1).at("seen").at("macs").as_array().size(), 2U);
+    EXPECT_EQ(list.at(1).at("seen").at("addresses").as_array().size(), 2U);
+    // What was noted stays when the port is changed, not when its guest goes, or another comes.
+    ask("port.set", R"({"name":"b","mtu":1500})");
+    EXPECT_EQ(seen().at("addresses").as_array().size(), 2U);
+    fakes_.guests["b"] = {.came = 1, .there = true};
+    switch_.look_at_links();
+    EXPECT_EQ(seen().at("addresses").as_array().size(), 2U) << "nobody has left";
+    fakes_.guests["b"] = {.came = 2, .there = true};
+    switch_.look_at_links();
+    EXPECT_TRUE(seen().at("addresses").as_array().empty());
+    note(endpoint::ip_address::v4(0x0a00'0002), first);
+    EXPECT_EQ(seen().at("addresses").as_array().size(), 1U);
+    fakes_.links["b"] = false;
+    switch_.look_at_links();
+    is = seen();
+    EXPECT_TRUE(is.at("addresses").as_array().empty());
+    EXPECT_EQ(is.at("total_macs"), 1) << "but for what an operator said";
+}
+
+TEST_F(methods_of_the_service, show_no_more_macs_of_a_port_than_the_latest)
+{
+    add_two_ports();
+    auto& macs = *switch_.bridges().at("br0").config->macs;
+    const auto index = switch_.ports().at("b").config->index;
+    constexpr std::uint64_t many = 2 * seen_stations::most_macs;
+    const auto learn = [&](std::uint16_t vlan) {
+        for (std::uint64_t i = 0; i < many / 2; ++i) {
+            (void)macs.learn({dataplane::mac_address{2 | i << 40}, dataplane::vlan_id{vlan}}, index,
+                             switch_.engine().now());
+        }
+    };
+    learn(10);
+    // Ages are whole seconds.
+    const auto then = switch_.engine().now();
+    while (switch_.engine().now() < then + 2) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    }
+    learn(20);
+    const auto seen = ask("port.show", R"({"name":"b"})").at("seen");
+    EXPECT_EQ(seen.at("total_macs"), many);
+    ASSERT_EQ(seen.at("macs").as_array().size(), seen_stations::most_macs);
+    for (const auto& m : seen.at("macs").as_array()) {
+        EXPECT_EQ(m.at("vlan"), 20) << json::serialize(m);
+    }
+}
+
 TEST_F(methods_of_the_service, rename_a_port_with_all_that_names_it)
 {
     add_two_ports();
@@ -398,7 +491,8 @@ TEST_F(methods_of_the_service, rename_a_port_with_all_that_names_it)
     ask("acl.attach", R"({"names":"web","port":"a"})");
     ask("mirror.add", R"({"name":"m","bridge":"br0","select_src_port":"a","output_port":"b"})");
     ask("flow.add", R"({"bridge":"br0","flows":"in_port=a,actions=output:b"})");
-    const auto before = ask("port.show", R"({"name":"a"})");
+    auto before = ask("port.show", R"({"name":"a"})");
+    before.as_object().erase("seen");
     const auto incarnation = switch_.ports().at("a").config->incarnation;
     auto after = ask("port.rename", R"({"name":"a","to":"z"})");
     EXPECT_EQ(after.at("name"), "z");
