@@ -194,6 +194,25 @@ def test_segments_go_whole_from_guest_to_guest(house, family):
             guest.sh("echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
 
 
+def test_port_show_tells_whom_it_has_seen(house):
+    """A guest's MAC and addresses are known by what its kernel asks and answers."""
+    addresses = {house.one: ("10.0.0.1", "fd00::1"), house.two: ("10.0.0.2", "fd00::2")}
+    for guest, (_, address) in addresses.items():
+        guest.sh("ip neigh flush dev eth0")
+        guest.add_ipv6(f"{address}/64")
+    house.reachable()
+    house.one.stream(house.two, size=100_000, address="fd00::2")
+    for port, guest, mac in (("vm1", house.one, "52:54:00:00:00:01"),
+                             ("vm2", house.two, "52:54:00:00:00:02")):
+        seen = house.ctl("port", "show", port)["seen"]
+        assert mac in [entry["mac"] for entry in seen["macs"]]
+        told = {entry["address"]: entry["mac"] for entry in seen["addresses"]}
+        assert {address: told.get(address) for address in addresses[guest]} == dict.fromkeys(
+            addresses[guest], mac)
+    for guest in house.guests:
+        guest.sh("echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+
+
 def test_receivers_that_take_less(house, lab):
     """A guest with two devices: one without offloads, one that takes segments but has no mergeable
     buffers. Its driver then has room for 64 KiB in each chain."""
