@@ -72,12 +72,11 @@ virtqueue::virtqueue(const shape& s, std::byte* memory, std::uint64_t address)
         order_.resize(s.size);
         std::iota(order_.begin(), order_.end(), std::uint16_t{0});
     }
+    want_interrupts(false);
     if (s.kind == layout::packed) {
         lengths_.assign(s.size, s.buffer_length);
-        available()[1] = vhost::event::disable;
         return;
     }
-    available()[0] = vhost::no_interrupt;
     auto* const descriptors = reinterpret_cast<vhost::split_descriptor*>(memory_);
     const std::uint16_t flags = s.way == direction::to_driver ? flag::write : std::uint16_t{0};
     for (std::uint16_t i = 0; i < s.size; ++i) {
@@ -139,6 +138,15 @@ bool virtqueue::offer(std::uint16_t count) noexcept
     std::atomic_thread_fence(std::memory_order_seq_cst);
     return shape_.kind == layout::split ? (load(used()) & vhost::no_notify) == 0
                                         : load(used() + 1) != vhost::event::disable;
+}
+
+void virtqueue::want_interrupts(bool yes) noexcept
+{
+    if (shape_.kind == layout::packed) {
+        store(available() + 1, yes ? vhost::event::enable : vhost::event::disable);
+    } else {
+        store(available(), yes ? std::uint16_t{0} : vhost::no_interrupt);
+    }
 }
 
 std::uint16_t virtqueue::fresh() noexcept

@@ -74,6 +74,9 @@ public:
     // Makes the next `count` buffers available, at most idle(). True: the device wants a kick.
     [[nodiscard]] bool offer(std::uint16_t count) noexcept;
 
+    // Whether the device is to tell of what it returns from now on; at first it is not.
+    void want_interrupts(bool yes) noexcept;
+
     // To the device: takes back all that it has read, and says how many that are.
     std::uint16_t reclaim() noexcept;
 

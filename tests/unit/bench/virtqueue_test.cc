@@ -84,6 +84,12 @@ public:
         std::memcpy(memory_ + at_.used + (split ? 0 : 2), &value, sizeof value);
     }
 
+    [[nodiscard]] bool may_interrupt() const
+    {
+        // NO_INTERRUPT; RING_EVENT_FLAGS_DISABLE
+        return word(at_.available + (shape_.kind == virtqueue::layout::split ? 0 : 2)) == 0;
+    }
+
 private:
     [[nodiscard]] std::size_t place(std::uint32_t position) const
     {
@@ -193,6 +199,16 @@ TEST_P(virtqueue_test, sends_every_buffer_once_and_gets_it_back)
         ASSERT_EQ(queue->idle() + held.size(), size);
     }
     EXPECT_GT(sent, std::size_t{5000});
+}
+
+TEST_P(virtqueue_test, is_interrupted_only_if_it_wants_to_be)
+{
+    make(virtqueue::direction::to_driver);
+    EXPECT_FALSE(other->may_interrupt());
+    queue->want_interrupts(true);
+    EXPECT_TRUE(other->may_interrupt());
+    queue->want_interrupts(false);
+    EXPECT_FALSE(other->may_interrupt());
 }
 
 TEST_P(virtqueue_test, receives_what_the_device_filled_and_how_much)
