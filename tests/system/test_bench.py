@@ -22,7 +22,7 @@ import lab as parts
 from test_bench_arithmetic import document
 
 # pylint: disable=wrong-import-order
-from harness import scenarios, session
+from harness import hypervisors, scenarios, session
 from harness.alone import RUNNERS
 from harness.generators import StraitGenerator
 from harness.machine import BenchError, Programs, Unpinned, free_huge_mib
@@ -356,6 +356,30 @@ def test_machine_facts_are_in_the_result(tmp_path):
     assert result["settings"]["huge_pages"] is False
 
 
+def every_stage_has_a_figure(stages):
+    """Of KVM's rings, split and packed, and of Xen's."""
+    _, rows = hypervisors.stage_rows(stages)
+    assert {row[0].split(":")[0] for row in rows[:-1]} == {"ring out", "copy", "checksum", "lookup",
+                                                           "ring in", "notify"}
+    for text, *cells, _ in rows:
+        assert len(cells) == 6
+        for cell in cells:
+            assert re.fullmatch(r"\d+(, simulated)?|\d\.\d+ calls, to be calibrated", cell), \
+                (text, cells)
+    differences = ("ring_out", "ring_in")
+    for kind, by_stage, filled, _ in hypervisors.RINGS:
+        for size in map(str, hypervisors.SIZES):
+            one = stages[by_stage][size]
+            assert stages[filled][size]["checksum"][0] > 0
+            assert all(one[key][0] > 0 for key in ("copy", "lookup", "release", "notify"))
+            # Of a long frame the copy is nearly all, and the rings are what noise leaves of it.
+            assert all(one[key][0] > 0 for key in differences if kind == "Xen" or size == "64")
+            assert kind == "Xen" or one["tell"][0] > 0
+        # A long frame's copy and sum take longer than a short one's.
+        for name, key in ((by_stage, "copy"), (filled, "checksum")):
+            assert stages[name]["1500"][key][0] > stages[name]["64"][key][0], (name, key)
+
+
 def test_hypervisors(tmp_path):
     """KVM beside Xen, measured and counted; and no winner."""
     if not (parts.binaries() / "strait-micro").exists():
@@ -382,8 +406,10 @@ def test_hypervisors(tmp_path):
     xen = result["stages"]["xen_ring"]["64"]
     assert xen["segments"] == [2] and xen["bytes"] == [128] and xen["ring_out"][0] > 0
     assert result["stages"]["ring_split"]["1500"]["cycles/packet"][0] > 0
+    every_stage_has_a_figure(result["stages"])
     for words in ("KVM and Xen: measured here", "x2x, unpinned", "KVM and Xen: offloads",
                   "x2x, checksums filled in by the switch", "segments copied by grant", "2.00",
+                  "calls, to be calibrated", "KVM: by difference; Xen: directly",
                   "Which of the two is faster is not said here"):
         assert words in done.stdout, words
 

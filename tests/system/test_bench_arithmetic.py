@@ -432,6 +432,28 @@ def test_offloads_are_held_against_the_senders_own_work_of_the_same_ends():
     assert made.denied((hypervisors.OFFLOADS, 1514, 1)) == 0
 
 
+def test_stages_are_cycles_but_what_only_a_hypervisor_could_take():
+    def counters(value):
+        return {"64": {key: [value, value + 2] for key, *_ in hypervisors.STAGES}}
+    stages = {name: counters(value) for value, name in enumerate(hypervisors.BENCHMARKS, 10)}
+    stages["xen_ring"]["64"]["notifications"] = [1 / 32, 1 / 32]
+    del stages["ring_packed_stages"]
+    head, rows = hypervisors.stage_rows(stages)
+    found = {row[0].split(":")[0]: dict(zip(head, row)) for row in rows
+             if not row[0].startswith(("notify: looking", "ring out: answering"))}
+    values = {name: 1 + value for value, name in enumerate(hypervisors.BENCHMARKS, 10)}
+    assert found["copy"]["KVM, 64 B"] == str(values["ring_split_stages"])
+    assert found["copy"]["Xen, 64 B"] == f"{values['xen_ring']}, simulated"
+    # Of runs of their own, in which there is a checksum to be filled in.
+    assert found["checksum"]["KVM, packed, 64 B"] == str(values["ring_packed_filled"])
+    assert found["checksum"]["Xen, 64 B"] == str(values["xen_ring_filled"])
+    assert found["notify"]["KVM, 64 B"] == str(values["ring_split_stages"])
+    assert found["notify"]["Xen, 64 B"] == "0.031 calls, to be calibrated"
+    assert found["ring in"]["KVM, packed, 64 B"] == found["ring in"]["Xen, 1500 B"] == "-"
+    assert found["notify"]["Xen, 1500 B"] == "-"
+    assert found["ring in"]["timed"] == "KVM: by difference; Xen: directly"
+
+
 def test_compare_finds_a_change_beyond_noise():
     chance = random.Random(6)
 
