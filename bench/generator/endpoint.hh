@@ -91,6 +91,10 @@ public:
     // Throws when the switch has gone.
     virtual void expect_connected() = 0;
 
+    // Now and then, with options::reconnect: an end that the switch lets go of when it ends looks
+    // for the next one.
+    virtual void follow_switch() {}
+
     // Offers up to `most` frames (at most `burst`) to the switch and returns how many it had room
     // for. `now` stamps them when latency is measured.
     virtual unsigned transmit(unsigned most, std::uint64_t now) noexcept = 0;

@@ -26,6 +26,7 @@ enum option_id : int {
     opt_end,
     opt_pattern,
     opt_server,
+    opt_reconnect,
     opt_packed,
     opt_mergeable,
     opt_in_order,
@@ -77,6 +78,7 @@ constexpr option long_options[] = {
     {"end", required_argument, nullptr, opt_end},
     {"pattern", required_argument, nullptr, opt_pattern},
     {"server", no_argument, nullptr, opt_server},
+    {"reconnect", no_argument, nullptr, opt_reconnect},
     {"packed", required_argument, nullptr, opt_packed},
     {"mergeable", required_argument, nullptr, opt_mergeable},
     {"in-order", required_argument, nullptr, opt_in_order},
@@ -259,6 +261,9 @@ std::optional<std::string> take(int id, const char* text, options& to)
         return wrong(read_pattern(text, to.traffic), "one-to-many, many-to-one or ring");
     case opt_server:
         to.server = true;
+        return std::nullopt;
+    case opt_reconnect:
+        to.reconnect = true;
         return std::nullopt;
     case opt_packed:
         return wrong(read_word(text, "0", "1", to.packed), "0 or 1");
@@ -509,6 +514,10 @@ std::variant<options, help_wanted, bad_usage> parse_options(int argc, char** arg
             result.flows = 2 * result.paths();
         }
     }
+    if (result.reconnect && result.server) {
+        return bad_usage{"--reconnect and --server exclude each other: who listens is who comes "
+                         "back"};
+    }
     if (result.per_flow) {
         if (result.new_flows != 0 || !result.trace.empty() ||
             result.flows_of_a_side() > most_reported_flows) {
@@ -604,6 +613,9 @@ const char* usage() noexcept
            "                         paths' rates are (Jain's index, 1: all the same)\n"
            "Rings of vhost-user\n"
            "  --server               listen on the sockets; the switch connects\n"
+           "  --reconnect            a switch that hangs up is looked for every millisecond, and "
+           "the\n"
+           "                         next one gets the rings as they stand\n"
            "  --packed 0|1           packed rings (0)\n"
            "  --mergeable 0|1        mergeable receive buffers (1)\n"
            "  --in-order 0|1         accept VIRTIO_F_IN_ORDER (1)\n"

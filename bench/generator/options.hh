@@ -58,6 +58,8 @@ struct options {
     pattern traffic = pattern::pair;
     // The generator listens on vhost-user sockets and the switch connects.
     bool server = false;
+    // vhost-user ends whose switch hangs up hand their rings to the next one that listens there.
+    bool reconnect = false;
 
     bool packed = false;
     bool mergeable = true;

@@ -61,7 +61,9 @@ void tell(const char* event)
 
 run::run(std::vector<std::unique_ptr<endpoint>> ends, const options& settings,
          std::vector<std::uint32_t> order)
-    : settings_(settings), order_(std::move(order))
+    : settings_(settings),
+      next_look_(settings.reconnect ? 0 : ~std::uint64_t{0}),
+      order_(std::move(order))
 {
     lanes_.reserve(ends.size());
     for (auto& end : ends) {
@@ -379,7 +381,7 @@ void run::stop_latency() noexcept
     }
 }
 
-void run::loop(std::uint64_t end) noexcept
+void run::loop(std::uint64_t end)
 {
     std::uint64_t last = __rdtsc();
     for (lane& one : lanes_) {
@@ -404,6 +406,12 @@ void run::loop(std::uint64_t end) noexcept
                 }
             }
             moved += one.to->end->receive(moment());
+        }
+        if (now >= next_look_) [[unlikely]] {
+            for (const lane& one : lanes_) {
+                one.end->follow_switch();
+            }
+            next_look_ = now + cycles_of(0.001);
         }
         if (now >= next_interval_ && series_.size() < series_.capacity()) [[unlikely]] {
             std::uint64_t received = 0;
@@ -431,7 +439,9 @@ void run::hold()
     }
     while (!stopping() && !line_came()) {
         loop(__rdtsc() + cycles_of(0.001));
-        expect_connected();
+        if (!settings_.reconnect) {
+            expect_connected();
+        }
     }
     if (!stopping()) {
         (void)take_line();

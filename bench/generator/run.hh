@@ -94,7 +94,7 @@ private:
     void clear(std::uint64_t now) noexcept;
     void stop_latency() noexcept;
     void keep(counts lane::*of, std::vector<tally> lane::*by_group);
-    void loop(std::uint64_t end) noexcept;
+    void loop(std::uint64_t end);
     void expect_connected();
     void hold();
     void drop_waiting() noexcept;
@@ -130,6 +130,7 @@ private:
     std::vector<std::uint64_t> series_;
     std::chrono::nanoseconds began_{}; // the count, by the steady clock
     std::uint64_t next_interval_ = ~std::uint64_t{0};
+    std::uint64_t next_look_; // for a switch
     std::vector<std::uint32_t> order_;
     histogram latency_;
     std::uint64_t not_taken_ = 0;

@@ -20,6 +20,7 @@ public:
 
     void attach(std::chrono::milliseconds patience) override;
     void expect_connected() override { device_.expect_connected(); }
+    void follow_switch() override { device_.follow(); }
     unsigned transmit(unsigned most, std::uint64_t now) noexcept override;
     unsigned receive(std::uint64_t now) noexcept override;
 

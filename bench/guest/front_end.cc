@@ -29,7 +29,6 @@ using vhost::request;
 
 constexpr std::uint64_t protocol_reply_ack = 1ULL << vhost::protocol_feature::reply_ack;
 constexpr std::uint64_t protocol_multiqueue = 1ULL << vhost::protocol_feature::multiqueue;
-constexpr std::uint32_t first_lap = 0x8000; // the wrap counter in a packed ring's base
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::chrono::seconds reply_patience{10};
 
@@ -89,31 +88,56 @@ void front_end::attach(std::chrono::milliseconds patience)
     if (options_.server) {
         accept_within(patience);
     }
-    const std::uint64_t features = negotiate();
+    features_ = negotiate();
 
     const auto kind = options_.packed ? virtqueue::layout::packed : virtqueue::layout::split;
-    const bool in_order = vhost::has_feature(features, vhost::feature::in_order);
+    const bool in_order = vhost::has_feature(features_, vhost::feature::in_order);
     const virtqueue::shape receive{kind, virtqueue::direction::to_driver, options_.queue_size,
                                    options_.receive_buffer, in_order};
     const virtqueue::shape transmit{kind, virtqueue::direction::to_device, options_.queue_size,
                                     options_.transmit_buffer, in_order};
     make_memory(receive, transmit);
-    share_memory();
     std::size_t at = 0;
     const auto place = [&](std::optional<virtqueue>& queue, const virtqueue::shape& form) {
         queue.emplace(form, memory_ + at, guest_base + at);
-        return guest_base + std::exchange(at, at + virtqueue::bytes(form));
+        at += virtqueue::bytes(form);
     };
     for (unsigned i = 0; i < options_.pairs; ++i) {
         queue_pair& pair = pairs_.at(i);
-        const std::uint64_t receive_address = place(pair.receive, receive);
-        const std::uint64_t transmit_address = place(pair.transmit, transmit);
-        const bool kick = pair.receive->offer(pair.receive->idle());
-        hand_out(2 * i, *pair.receive, receive_address);
-        hand_out(2 * i + 1, *pair.transmit, transmit_address);
-        if (kick) {
-            kick_receive(i);
+        place(pair.receive, receive);
+        place(pair.transmit, transmit);
+        static_cast<void>(pair.receive->offer(pair.receive->idle()));
+    }
+    for (std::size_t i = 0; i < std::size_t{2} * options_.pairs; ++i) {
+        kicks_.at(i) = file_descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        calls_.at(i) = file_descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        if (!kicks_.at(i) || !calls_.at(i)) {
+            fail("no eventfd can be had", errno);
         }
+    }
+    hand_out();
+}
+
+void front_end::follow()
+{
+    if (!channel_.expect_silence().has_error()) {
+        return;
+    }
+    channel_ = vhost::front_channel{};
+    auto socket = vhost::front_channel::connect(options_.path);
+    if (socket.has_error()) {
+        return; // not yet
+    }
+    channel_ = vhost::front_channel{std::move(socket).value(), reply_patience};
+    try {
+        if (negotiate() != features_) {
+            fail("the switch does not offer what the one before it did");
+        }
+        hand_out();
+        refusal_.clear();
+    } catch (const std::runtime_error& error) {
+        refusal_ = error.what(); // it may be one that is about to end: there is another time
+        channel_ = vhost::front_channel{};
     }
 }
 
@@ -231,22 +255,29 @@ void front_end::share_memory()
     tell(request::set_mem_table, "SET_MEM_TABLE", table, {&fd, 1});
 }
 
-void front_end::hand_out(unsigned index, const virtqueue& queue, std::uint64_t address)
+void front_end::hand_out()
+{
+    share_memory();
+    for (unsigned i = 0; i < options_.pairs; ++i) {
+        hand_out(2 * i, receive(i));
+        hand_out(2 * i + 1, transmit(i));
+        // There may be something in them: a switch that sleeps is to look.
+        kick_receive(i);
+        kick_transmit(i);
+    }
+}
+
+void front_end::hand_out(unsigned index, virtqueue& queue)
 {
     const virtqueue::places at = virtqueue::places_of(queue.form());
+    const std::uint64_t address = queue.address();
     tell(request::set_vring_num, "SET_VRING_NUM", vhost::vring_state{index, queue.form().size});
-    tell(request::set_vring_base, "SET_VRING_BASE",
-         vhost::vring_state{index, options_.packed ? first_lap : 0});
+    tell(request::set_vring_base, "SET_VRING_BASE", vhost::vring_state{index, queue.position()});
     tell(request::set_vring_addr, "SET_VRING_ADDR",
          vhost::vring_address{index, 0, address + at.descriptors, address + at.used,
                               address + at.available, 0});
-    kicks_.at(index) = file_descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    calls_.at(index) = file_descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     const int kick = kicks_.at(index).get();
     const int call = calls_.at(index).get();
-    if (kick < 0 || call < 0) {
-        fail("no eventfd can be had", errno);
-    }
     tell(request::set_vring_call, "SET_VRING_CALL", std::uint64_t{index}, {&call, 1});
     tell(request::set_vring_kick, "SET_VRING_KICK", std::uint64_t{index}, {&kick, 1});
     tell(request::set_vring_enable, "SET_VRING_ENABLE", vhost::vring_state{index, 1});
@@ -272,7 +303,10 @@ void front_end::tell(request r, const char* name, const T& payload, std::span<co
 void front_end::expect_connected() const
 {
     if (auto silent = channel_.expect_silence(); silent.has_error()) {
-        fail(silent.error().message);
+        if (!refusal_.empty()) {
+            throw std::runtime_error{refusal_};
+        }
+        fail(channel_.fd() < 0 ? "the switch hung up, and none came back" : silent.error().message);
     }
 }
 

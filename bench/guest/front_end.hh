@@ -54,6 +54,11 @@ public:
     // Throws when the switch has hung up.
     void expect_connected() const;
 
+    // Where the switch has hung up and one listens there again: hands it the same rings, which go
+    // on as they stand. Waits for its answers only. What goes wrong is expect_connected()'s to
+    // tell.
+    void follow();
+
     // From attach() on. After offer() has said so, the queue is to be kicked.
     [[nodiscard]] virtqueue& receive(unsigned pair = 0) noexcept { return *pairs_[pair].receive; }
     [[nodiscard]] virtqueue& transmit(unsigned pair = 0) noexcept { return *pairs_[pair].transmit; }
@@ -71,7 +76,8 @@ private:
     std::uint64_t negotiate();
     void make_memory(const virtqueue::shape& receive, const virtqueue::shape& transmit);
     void share_memory();
-    void hand_out(unsigned index, const virtqueue& queue, std::uint64_t address);
+    void hand_out();
+    void hand_out(unsigned index, virtqueue& queue);
 
     [[nodiscard]] std::uint64_t ask(vhost::request r);
     template <typename T>
@@ -81,6 +87,8 @@ private:
     options options_;
     dataplane::file_descriptor listener_;
     vhost::front_channel channel_;
+    std::uint64_t features_ = 0; // as negotiated first
+    std::string refusal_;        // why the switch that came back last was not handed the rings
     dataplane::file_descriptor memory_fd_;
     std::byte* memory_ = nullptr;
     std::size_t memory_bytes_ = 0;

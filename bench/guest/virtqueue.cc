@@ -149,6 +149,16 @@ void virtqueue::want_interrupts(bool yes) noexcept
     }
 }
 
+std::uint16_t virtqueue::position() noexcept
+{
+    if (shape_.kind == layout::split) {
+        return load(used() + 1); // it may have returned more than was looked at
+    }
+    constexpr unsigned wrap = 0x8000;
+    const bool even_lap = (back_ & shape_.size) == 0;
+    return static_cast<std::uint16_t>((back_ & mask_) | (even_lap ? wrap : 0U));
+}
+
 std::uint16_t virtqueue::fresh() noexcept
 {
     const auto count = static_cast<std::uint16_t>(load(used() + 1) - back_);

@@ -53,6 +53,7 @@ public:
     virtqueue& operator=(const virtqueue&) = delete;
 
     [[nodiscard]] const shape& form() const noexcept { return shape_; }
+    [[nodiscard]] std::uint64_t address() const noexcept { return address_; }
 
     // A buffer begins with the virtio header; what follows that is aligned to a cache line.
     [[nodiscard]] std::span<std::byte> buffer(std::uint16_t index) noexcept
@@ -76,6 +77,10 @@ public:
 
     // Whether the device is to tell of what it returns from now on; at first it is not.
     void want_interrupts(bool yes) noexcept;
+
+    // Where a device that is new to the ring goes on, as vhost-user has it (SET_VRING_BASE): behind
+    // all that came back; of a packed ring with the wrap counter above.
+    [[nodiscard]] std::uint16_t position() noexcept;
 
     // To the device: takes back all that it has read, and says how many that are.
     std::uint16_t reclaim() noexcept;

@@ -101,6 +101,52 @@ def test_a_switch_that_connects(lab, tmp_path):
     assert not any(path.exists() for path in sockets)
 
 
+@pytest.mark.parametrize("packed", (0, 1))
+@pytest.mark.parametrize("end", ("kill", "stop"))
+def test_a_switch_that_comes_back(lab, tmp_path, end, packed):
+    """The rings are the next one's as they stand: what comes is as it was sent, to the end."""
+    switch = lab.switch(run_dir=tmp_path, persist=True)
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        seconds, interval = 6, 0.5
+        running = pool.submit(generate, "--end-a", f"vhost:{sockets[0]}", "--end-b",
+                              f"vhost:{sockets[1]}", "--no-huge", "--warm-up", 0, "--seconds",
+                              seconds, "--verify-every", 1, "--packed", packed, "--rate", 0.02,
+                              "--flows", 100, "--sequence", "--interval", interval, "--reconnect")
+        parts.wait_until(lambda: switch.ctl("stats a")["total"]["rx_packets"] > 1000, 20,
+                         "traffic through the first switch")
+        getattr(switch, end)()
+        switch.start()
+        done = running.result()
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    check(result)
+    assert result["series"][-1] > 0 and result["series"][0] > 0
+    for way in ("a_to_b", "b_to_a"):
+        assert result[way]["longest_gap_us"] < (seconds - interval) * 1e6, result[way]
+    assert all(switch.ctl("port", "show", name)["details"]["connections"] > 0 for name in "ab")
+    assert not any("malformed" in reason for name in "ab"
+                   for reason, count in switch.ctl("drops", name)["ports"][0]["drops"].items()
+                   if count)
+
+
+def test_a_switch_that_does_not_come_back(lab):
+    switch = lab.switch()
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name) for name in "ab"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(generate, "--end-a", f"vhost:{sockets[0]}", "--end-b",
+                              f"vhost:{sockets[1]}", "--no-huge", "--warm-up", 0, "--seconds", 4,
+                              "--reconnect")
+        parts.wait_until(lambda: switch.ctl("stats a")["total"]["rx_packets"] > 1000, 20,
+                         "traffic")
+        switch.kill()
+        done = running.result()
+    assert done.returncode == 1
+    assert "the switch hung up, and none came back" in done.stderr
+
+
 def test_tagged_frames(lab):
     """Trunks at both ends, two tags, and a trunk and an access port, every frame compared."""
     switch = lab.switch()
@@ -850,6 +896,7 @@ THREE = ("--end", "vhost:c", "--pattern", "one-to-many")
      "--filled-in is of frames that are one segment each"),
     (("--order", "pcap:/x", "--flows", 4), "the capture says which flows there are"),
     (("--queues", 17, "--flows", 100), "right would be 1 to 16"),
+    (("--reconnect", "--server"), "--reconnect and --server exclude each other"),
     (("--queues", 4), "--queues needs --flows, at least 8 of them"),
     (("--vxlan-a", "42,10.0.0.1"), "right would be VNI,OWN,FAR"),
     (("--vxlan-a", "42,10.0.0.1,10.0.0.1"), "right would be VNI,OWN,FAR"),

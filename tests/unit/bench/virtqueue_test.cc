@@ -211,6 +211,29 @@ TEST_P(virtqueue_test, is_interrupted_only_if_it_wants_to_be)
     EXPECT_FALSE(other->may_interrupt());
 }
 
+TEST_P(virtqueue_test, tells_a_later_device_where_to_go_on)
+{
+    make(virtqueue::direction::to_device);
+    const bool packed = GetParam().kind == virtqueue::layout::packed;
+    const auto pass = [&](std::uint16_t count) {
+        static_cast<void>(queue->offer(count));
+        for (const element e : other->take()) {
+            other->give_back(e);
+        }
+        ASSERT_EQ(queue->reclaim(), count);
+    };
+    EXPECT_EQ(queue->position(), packed ? 0x8000 : 0);
+    for (int i = 0; i < 20; ++i) { // three laps and most of a fourth, whose wrap counter is 0
+        pass(3);
+    }
+    EXPECT_EQ(queue->position(), packed ? 12 : 60);
+    pass(4);
+    EXPECT_EQ(queue->position(), packed ? 0x8000 : 64);
+    // What is offered and did not come back is to be taken again.
+    static_cast<void>(queue->offer(5));
+    EXPECT_EQ(queue->position(), packed ? 0x8000 : 64);
+}
+
 TEST_P(virtqueue_test, receives_what_the_device_filled_and_how_much)
 {
     make(virtqueue::direction::to_driver);
