@@ -84,7 +84,7 @@ class StraitGenerator(Generator):
                  direction="both", rate=0.0, latency=0, flows=0, flow_kind="5tuple",
                  order="uniform", ip=4, protocol="udp", tso=0, filled_in=0, new_flows=0, prime=1,
                  interval=0, steps=True, sequence=False, verify_every=64, pattern=None,
-                 patience=15):
+                 patience=15, reconnect=False):
         super().__init__(switch, settings, seconds, warm_up)
         self._compares = verify_every != 0
         self._pattern = pattern
@@ -105,6 +105,7 @@ class StraitGenerator(Generator):
         words += ["--pattern", pattern, "--settle", "1"] if pattern else []
         words += ["--steps"] if steps else []
         words += ["--server"] if switch.server else []
+        words += ["--reconnect"] if reconnect else []
         words += ["--turned"] if switch.turns else []
         words += ["--sequence"] if sequence else []
         words += ["--verify-every", str(verify_every)]

@@ -340,7 +340,8 @@ SCENARIOS = (*GRIDS, *SINGLES)
 # restart_runs.py; of the generator, in ceiling_runs.py.
 ALONE = ("start", "memory", "churn", "flow-load", "rule-memory", "flow-memory", "flow-change",
          "flow-changes", "flow-churn", "flow-cold", "tcp-connections", "udp-connections",
-         "held-connections", "neighbour", "restart", "generator", "generator-histogram")
+         "held-connections", "neighbour", "restart", "restart-v2v", "generator",
+         "generator-histogram")
 
 
 def names():

@@ -330,9 +330,10 @@ SAID = {"start": "start with 64 ports", "memory": "memory beside the packet pool
         "udp-connections": "UDP connections a second",
         "held-connections": "TCP connections held at once", "neighbour": "lost to a neighbour",
         "restart": "x2x blocked when Strait is killed",
+        "restart-v2v": "v2v blocked when Strait is killed",
         "generator": "generator by flowgen, into Strait",
         "generator-histogram": "a histogram of latencies, one frame of 16 stamped"}
-MOMENTS = ("start", "memory", "restart")
+MOMENTS = ("start", "memory", "restart", "restart-v2v")
 
 
 @pytest.mark.parametrize("name", [
