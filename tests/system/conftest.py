@@ -132,6 +132,24 @@ def module_lab():
     made.close()
 
 
+@pytest.fixture
+def generate(tmp_path):
+    """Starts bench's load generator between two vhost-user sockets, with more of its words."""
+    program = parts.binaries() / "strait-generator"
+    if not program.exists():
+        pytest.skip(f"skipped: {program} was not built")
+    begun = []
+
+    def start(ends, *words):
+        begun.append(parts.Process(
+            [program, "--end-a", f"vhost:{ends[0]}", "--end-b", f"vhost:{ends[1]}", "--no-huge",
+             *words], tmp_path / "generator"))
+        return begun[-1]
+    yield start
+    for process in begun:
+        process.kill()
+
+
 # These keep more than one CPU busy (emulated machines of several, benchmarks, which are pinned), or
 # look at how busy one is. Beside others they would miss their time limits. Where a command line is
 # refused, nothing is begun. Of files that are not named here single tests are marked.

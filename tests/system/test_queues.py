@@ -15,24 +15,6 @@ WORKERS = 2
 
 
 @pytest.fixture
-def generate(tmp_path):
-    """Starts the generator between two sockets with more of its words."""
-    program = parts.binaries() / "strait-generator"
-    if not program.exists():
-        pytest.skip(f"skipped: {program} was not built")
-    begun = []
-
-    def start(ends, *words):
-        begun.append(parts.Process(
-            [program, "--end-a", f"vhost:{ends[0]}", "--end-b", f"vhost:{ends[1]}", "--no-huge",
-             *words], tmp_path / "generator"))
-        return begun[-1]
-    yield start
-    for process in begun:
-        process.kill()
-
-
-@pytest.fixture
 def switch(lab):
     made = lab.switch(workers="0,1", persist=True)
     made.ctl("bridge add br0")
