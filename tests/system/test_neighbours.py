@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A guest that makes addresses up beside two that exchange numbered frames: these lose
+"""A guest that makes addresses up, or floods, beside two that exchange numbered frames: these lose
 none, and the counters say what became of what it sent."""
 
 import json
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from test_l2 import BROADCAST, D, TYPE, bench_of, frame
 pytestmark = pytest.mark.busy
 
 MACS = 10_000
+FLOOD = 5_000
 TABLE = 1024  # of a bridge whose table has no room for all of them
 SLOTS = 4 * TABLE  # in which a table's addresses are spread: more than these it never has
 LIMIT = 100
@@ -113,3 +115,28 @@ def test_ten_thousand_addresses(bench, generate, on_bridge, on_port):
             assert found_no_room == 0
     assert bench.stats("sink")["tx_packets"] >= MACS - sum(drops.values())
     assert known(bench, "sink") == 1
+
+
+def test_a_multicast_flood_is_held(bench, generate):
+    """Of thousands of frames at once a hundred a second reach the neighbours."""
+    rate, burst = 100, 10
+    bench.bridge()
+    stormy = bench.tap("stormy")
+    long_queue(bench, "stormy")
+    bench.ctl("port", "set", "stormy", "--storm-multicast", rate)
+    frames = FLOOD * [frame("01:00:5e:01:02:03", D)]
+    took = []
+
+    def flood():
+        begin = time.monotonic()
+        stormy.send(*frames)
+        wait_taken(bench, "stormy", FLOOD)
+        took.append(time.monotonic() - begin)
+
+    result = undisturbed(bench, generate, flood)
+    drops = bench.drops("stormy")
+    assert set(drops) == {"storm_multicast"}
+    passed = FLOOD - drops["storm_multicast"]
+    print(f"{passed} of {FLOOD} frames passed in {took[0]:.2f} s")
+    assert burst <= passed <= burst + 2 + rate * took[0]
+    assert result["foreign"] == 2 * passed, "each neighbour got what passed"
