@@ -158,6 +158,36 @@ def test_a_pin_to_a_worker_that_is_gone_waits_or_ends(lab, tmp_path):
 
 
 @pytest.mark.busy
+def test_renamed_under_load(switch, generate):
+    """Both ports have another name with every call, and what they carry knows nothing of it."""
+    names = ["a", "b"]
+    sockets = [switch.add_vhost(name) for name in names]
+    generator = generate(sockets, "--queue-size", 1024, "--flows", 64, "--sequence", "--rate", 0.04,
+                         "--warm-up", 0, "--seconds", 2, "--settle", 0.5, "--verify-every", 1)
+    generator.wait_log('"measure_begin"', 60)
+    renamed = 0
+    while '"measure_end"' not in generator.log():
+        generator.check_running()
+        turn = renamed % 2
+        renamed += 1
+        new = f"{'ab'[turn]}{renamed}"
+        switch.ctl("port", "rename", names[turn], new)
+        names[turn] = new
+    assert generator.wait(30) == 0, generator.log()
+    assert renamed > 10
+    result = json.loads(generator.log().splitlines()[-1])
+    assert result["a_to_b"]["received"] + result["b_to_a"]["received"] > 40_000
+    sequence = result["sequence"]
+    assert (sequence["lost"], sequence["duplicated"], sequence["reordered"]) == (0, 0, 0), (
+        sequence, drops(switch))
+    assert result["corrupt"] == result["foreign"] == 0, result
+    rows = {row["port"]: row for row in switch.ctl("queue list")}
+    assert sorted(rows) == sorted(names)
+    for name, way in zip(names, ("a_to_b", "b_to_a")):
+        assert rows[name]["rx_packets"] >= result[way]["sent"], "its counters go on"
+
+
+@pytest.mark.busy
 def test_balanced_by_itself(lab, generate):
     """Two guests that keep one worker busy, and another worker with nothing to do. The generator
     has the other CPU."""
