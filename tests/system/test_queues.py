@@ -6,10 +6,16 @@ another's."""
 import concurrent.futures
 import itertools
 import json
+import os
+import re
+import signal
+import urllib.request
 
 import pytest
 
 import lab as parts
+from test_l2 import A, BROADCAST, frame
+from test_metrics import free_port
 
 WORKERS = 2
 
@@ -185,6 +191,61 @@ def test_renamed_under_load(switch, generate):
     assert sorted(rows) == sorted(names)
     for name, way in zip(names, ("a_to_b", "b_to_a")):
         assert rows[name]["rx_packets"] >= result[way]["sent"], "its counters go on"
+
+
+def dropped_by_queue(switch):
+    """By port and queue what queue list has, of the reasons that there were."""
+    return {(row["port"], row["queue"]): row["drops"] for row in switch.ctl("queue list")}
+
+
+@pytest.mark.busy
+def test_a_queue_that_nobody_looks_after(lab, generate):
+    """Guests of two queue pairs stop. Whoever floods them is one worker's, whose own queue has room
+    for one ring: the rest is that queue's drops, and the other's are what they were."""
+    ring, sent = 256, 1000
+    port = free_port()
+    switch = lab.switch(workers="0,1",
+                        arguments=["--no-balance", "--metrics", f"127.0.0.1:{port}"])
+    switch.ctl("bridge add br0")
+    sockets = [switch.add_vhost(name, "--queues", WORKERS) for name in ("a", "b")]
+    tap = f"q{os.getpid()}t"
+    switch.add_nic("t", f"net_tap_{tap},iface={tap}")
+    netns = lab.netns().adopt(tap)
+    netns.sh(f"ip link set {tap} txqueuelen 20000")
+    wire = lab.wire(netns, tap)
+    generator = generate(sockets, "--queues", WORKERS, "--queue-size", ring, "--flows", 64,
+                         "--rate", 0.002, "--warm-up", 0, "--seconds", 600)
+    generator.wait_log('"measure_begin"', 60)
+    generator.signal(signal.SIGSTOP)
+    worker_of = workers_of(switch)
+    for worker in range(WORKERS):
+        switch.ctl("queue", "pin", "t", 0, worker)
+        before, taken = dropped_by_queue(switch), switch.ctl("stats t")["ports"][0]["rx_packets"]
+        wire.send(*sent * [frame(BROADCAST, A)])
+        parts.wait_until(lambda: switch.ctl("stats t")["ports"][0]["rx_packets"] == taken + sent,
+                         10, "all frames being taken")
+        after = dropped_by_queue(switch)
+        for place, was in before.items():
+            name, _ = place
+            if name != "t" and worker_of[place] == worker:
+                more = after[place]["receiver_full"] - was.get("receiver_full", 0)
+                assert sent - ring <= more <= sent, place
+            else:
+                assert after[place] == was, place
+    # The same in all that tells of it.
+    told = dropped_by_queue(switch)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    measured = {}
+    for labels, count in re.findall(r"^strait_queue_drops_total\{(.*)\} (\d+)$", page, re.M):
+        label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        measured.setdefault((label["port"], int(label["queue"])), {})[label["reason"]] = int(count)
+    assert measured == {place: counts for place, counts in told.items() if counts}
+    for name in ("a", "b"):
+        assert drops(switch)[name, "receiver_full"] == sum(
+            told[name, queue]["receiver_full"] for queue in range(WORKERS))
+    status, text, _ = switch.text("queue list a")
+    assert status == 0 and text.count("receiver_full") == WORKERS
 
 
 @pytest.mark.busy
