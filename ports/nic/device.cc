@@ -262,9 +262,15 @@ ports::result<void> check_pci(const std::string& address)
         return error{"there is no PCI device " + address + " (lspci -D lists what there is)"};
     }
     const fs::path bound = fs::read_symlink(folder / "driver", failed).filename();
+    // EAL was started for virtual addresses, which take an IOMMU.
+    if (bound == "uio_pci_generic" || bound == "igb_uio") {
+        return error{"PCI device " + address + " is bound to " + bound.string() +
+                     ", by which it would work at physical addresses: bind it to vfio-pci, which "
+                     "wants an IOMMU (driverctl set-override " +
+                     address + " vfio-pci)"};
+    }
     // mlx5 works beside the kernel's driver.
-    if (bound != "vfio-pci" && bound != "uio_pci_generic" && bound != "igb_uio" &&
-        bound != "mlx5_core") {
+    if (bound != "vfio-pci" && bound != "mlx5_core") {
         const std::string state =
             failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
         return error{"PCI device " + address + " is " + state +
