@@ -3,6 +3,7 @@
 #include "ports/nic/device.hh"
 
 #include "dataplane/types.hh"
+#include "ports/unix_socket.hh"
 
 #include <rte_bus.h>
 #include <rte_bus_vdev.h>
@@ -170,6 +171,29 @@ ports::result<void> check_arguments(const device_request& request)
     return {};
 }
 
+bool serves_memif(const device_request& request)
+{
+    return request.is_virtual && request.name.starts_with("net_memif") &&
+           request.argument("role") == "server";
+}
+
+// A server's listening socket stays open when the device goes, with a handler whose memory the
+// driver (22.11) has freed, and who connects has it called. A file goes with the device, so that
+// nobody can; it is also what VPP has.
+ports::result<void> choose_memif_socket(device_request& request)
+{
+    constexpr std::string_view key = "socket-abstract";
+    if (!request.argument(key)) {
+        request.set_argument(key, "no");
+    }
+    if (serves_memif(request) && request.argument(key) != "no") {
+        return error{"device " + request.name +
+                     ": a server's socket is a file here, as DPDK 22.11 cannot take an abstract "
+                     "one back; leave socket-abstract out, or say no"};
+    }
+    return {};
+}
+
 ports::result<std::vector<std::pair<std::string, std::string>>>
 parse_arguments(std::string_view text, const std::string& device)
 {
@@ -329,6 +353,11 @@ ports::result<device_request> parse_device(const std::string& devargs)
     if (auto ok = check_arguments(request); !ok) {
         return std::move(ok).error();
     }
+    if (request.is_virtual && request.name.starts_with("net_memif")) {
+        if (auto ok = choose_memif_socket(request); !ok) {
+            return std::move(ok).error();
+        }
+    }
     if (!request.is_virtual) {
         if (auto ok = check_pci(request.name); !ok) {
             return std::move(ok).error();
@@ -415,6 +444,11 @@ ports::result<device> device::plug(const device_request& request)
     // The tap driver complains of flow rules and secondary processes that nobody asked for.
     log_capture log{request.kind == driver::tap};
     int failed = 0;
+    if (serves_memif(request)) {
+        // A killed process's; others of the driver's devices may serve there, too.
+        (void)ports::make_way_for_socket(
+            std::string{request.argument("socket").value_or("/run/memif.sock")});
+    }
     // A virtual device is initialised by itself: when its driver refuses it, nothing of it stays
     // in the bus's list.
     if (request.is_virtual) {
