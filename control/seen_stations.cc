@@ -28,10 +28,16 @@ seen_stations::seen_stations(const virtual_switch& sw,
             bridges.insert(p->request.bridge);
         }
     }
+    // A table may have a million entries.
+    std::vector<found_macs*> of(dataplane::max_ports, nullptr);
+    for (auto& [index, macs] : macs_) {
+        of[dataplane::to_index(index)] = &macs;
+    }
     for (const std::string& name : bridges) {
-        sw.bridges().at(name).config->macs->for_each(now_, [this](const mac_entry& e) {
-            if (const auto found = macs_.find(e.port); found != macs_.end()) {
-                found->second.add(e);
+        sw.bridges().at(name).config->macs->for_each(now_, [&of](const mac_entry& e) {
+            const std::size_t i = dataplane::to_index(e.port);
+            if (i < of.size() && of[i] != nullptr) {
+                of[i]->add(e);
             }
         });
     }
@@ -47,11 +53,13 @@ void seen_stations::found_macs::add(const mac_entry& e)
     ++total;
     if (latest.size() < most_macs) {
         latest.push_back(e);
+    } else if (e.age < oldest) {
+        *std::ranges::max_element(latest, {}, &mac_entry::age) = e;
+    } else {
         return;
     }
-    const auto oldest = std::ranges::max_element(latest, {}, &mac_entry::age);
-    if (e.age < oldest->age) {
-        *oldest = e;
+    if (latest.size() == most_macs) {
+        oldest = std::ranges::max_element(latest, {}, &mac_entry::age)->age;
     }
 }
 

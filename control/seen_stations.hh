@@ -27,6 +27,7 @@ private:
     struct found_macs {
         std::vector<dataplane::mac_entry> latest; // by VLAN and MAC
         std::size_t total{0};
+        dataplane::seconds_t oldest{0}; // of them, when there are so many
 
         void add(const dataplane::mac_entry& e);
     };

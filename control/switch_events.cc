@@ -29,8 +29,11 @@ void virtual_switch::look_at_guests(port& p, steady_time now)
         return;
     }
     const bool others_came = is.came != p.guests.came;
+    // Of who was there, or came and went unseen: the next one's are others.
+    if (!is.there || is.came > p.guests.came + (p.guests.there ? 0 : 1)) {
+        forget_addresses(p);
+    }
     if (p.guests.there && (others_came || !is.there)) {
-        forget_addresses(p); // the next one's are others
         tell_of_guest(p, event_kind::guest_left, now);
     }
     if (others_came || (is.there && !p.guests.there)) {

@@ -126,9 +126,11 @@ void front_end::follow()
     channel_ = vhost::front_channel{};
     auto socket = vhost::front_channel::connect(options_.path);
     if (socket.has_error()) {
-        return; // not yet
+        refusal_.clear(); // nobody is there
+        return;           // yet
     }
     channel_ = vhost::front_channel{std::move(socket).value(), reply_patience};
+    channel_.set_limit(std::chrono::seconds{1}); // the other ends wait meanwhile
     try {
         if (negotiate() != features_) {
             fail("the switch does not offer what the one before it did");

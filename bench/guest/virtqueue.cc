@@ -154,9 +154,22 @@ std::uint16_t virtqueue::position() noexcept
     if (shape_.kind == layout::split) {
         return load(used() + 1); // it may have returned more than was looked at
     }
+    // As came_back() and reclaim() have it, which have not looked at all of it yet.
+    const auto* const descriptors = reinterpret_cast<const vhost::packed_descriptor*>(memory_);
+    std::uint32_t at = back_;
+    for (const std::uint32_t end = back_ + shape_.size - idle_; at != end;) {
+        const std::uint16_t flags = load(&descriptors[at & mask_].flags);
+        const bool even = (at & shape_.size) == 0;
+        if (((flags & flag::available) != 0) != even || ((flags & flag::used) != 0) != even) {
+            break;
+        }
+        const std::uint32_t batch = shape_.in_order && shape_.way == direction::to_device
+                                        ? ((descriptors[at & mask_].id - at) & mask_) + 1
+                                        : 1;
+        at += std::min(batch, end - at);
+    }
     constexpr unsigned wrap = 0x8000;
-    const bool even_lap = (back_ & shape_.size) == 0;
-    return static_cast<std::uint16_t>((back_ & mask_) | (even_lap ? wrap : 0U));
+    return static_cast<std::uint16_t>((at & mask_) | ((at & shape_.size) == 0 ? wrap : 0U));
 }
 
 std::uint16_t virtqueue::fresh() noexcept

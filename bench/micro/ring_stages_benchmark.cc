@@ -81,6 +81,8 @@ public:
           arrives_{fills ? make_whole_segment(bytes) : make_segment(bytes)},
           from_{{kind, virtqueue::direction::to_device, ring_size, bytes + header}},
           to_{{kind, virtqueue::direction::to_driver, ring_size, receive_buffer}},
+          alone_from_{{kind, virtqueue::direction::to_device, ring_size, bytes + header}},
+          alone_to_{{kind, virtqueue::direction::to_driver, ring_size, receive_buffer}},
           source_{vhost::make_source(with_call(
               from_.setup(fills ? 1ULL << vhost::feature::checksum : 0), call_of_sender_))},
           sink_{vhost::make_sink(with_call(to_.setup(), call_of_receiver_))}
@@ -166,9 +168,8 @@ public:
             });
     }
 
-    // A burst's copies once more: of buffers half a ring away, which are as far from the caches as
-    // those of the next burst, and, as in the engine (source.cc, sink.cc), asked for before, heads
-    // first.
+    // A burst's copies once more: of rings of their own, at the same place, as far from the caches
+    // as the engine's, and, as there (source.cc, sink.cc), asked for before, heads first.
     copies copy_alone() noexcept
     {
         const auto span_of = [](local_queue& queue, std::uint16_t at) {
@@ -180,9 +181,9 @@ public:
         std::array<guest_span, burst_size> sent;
         std::array<guest_span, burst_size> received;
         for (std::uint16_t i = 0; i < burst_size; ++i) {
-            const auto at = static_cast<std::uint16_t>((at_ + ring_size / 2 + i) % ring_size);
-            sent[i] = span_of(from_, at);
-            received[i] = span_of(to_, at);
+            const auto at = static_cast<std::uint16_t>((at_ + i) % ring_size);
+            sent[i] = span_of(alone_from_, at);
+            received[i] = span_of(alone_to_, at);
         }
         const std::uint64_t t0 = rte_rdtsc_precise();
         for (const guest_span& one : sent) {
@@ -216,6 +217,9 @@ private:
     file_descriptor call_of_receiver_{make_call()};
     local_queue from_;
     local_queue to_;
+    // Of what is copied alone.
+    local_queue alone_from_;
+    local_queue alone_to_;
     std::unique_ptr<vhost::source> source_;
     std::unique_ptr<vhost::sink> sink_;
     std::unique_ptr<burst> burst_ = std::make_unique<burst>();

@@ -90,7 +90,10 @@ void note_address(const packet& p, const port_config& in, seconds_t now) noexcep
         (!said.mac.is_zero() && said.mac != a.source)) {
         return;
     }
-    in.addresses->note(said.sender, vlan_at(p, in), a.source, now);
+    const vlan_id vlan = vlan_at(p, in);
+    if (in.vlan.carries(vlan)) { // else it is not let in
+        in.addresses->note(said.sender, vlan, a.source, now);
+    }
 }
 
 } // namespace strait::guard

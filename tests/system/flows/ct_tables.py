@@ -121,7 +121,7 @@ class CtTableMaker:
                 context = r.choice(("ip", "ip", "ipv6", "tcp", "udp6"))
                 word, matches = self._nat_word(context)
                 yield Rule(table, next(priorities) + 300, context, ("ct_state=+new", *matches), (
-                    self._commit(word), Action(f"resubmit(,{_SEND})")))
+                    self._commit(context, word), Action(f"resubmit(,{_SEND})")))
         # New ones are mostly let in, what belongs to them passes.
         for i, context in enumerate(("ip", "ipv6")):
             yield Rule(table, 8 + i, context, ("ct_state=+new+trk",),

@@ -232,6 +232,12 @@ TEST_P(virtqueue_test, tells_a_later_device_where_to_go_on)
     // What is offered and did not come back is to be taken again.
     static_cast<void>(queue->offer(5));
     EXPECT_EQ(queue->position(), packed ? 0x8000 : 64);
+    // What came back is behind it, looked at or not.
+    const auto taken = other->take();
+    ASSERT_EQ(taken.size(), 5U);
+    other->give_back(taken[0]);
+    other->give_back(taken[1]);
+    EXPECT_EQ(queue->position(), packed ? 0x8002 : 66);
 }
 
 TEST_P(virtqueue_test, receives_what_the_device_filled_and_how_much)

@@ -446,6 +446,15 @@ TEST_F(methods_of_the_service, show_who_was_seen_behind_guests_ports)
     fakes_.guests["b"] = {.came = 2, .there = true};
     switch_.look_at_links();
     EXPECT_TRUE(seen().at("addresses").as_array().empty());
+    // Nor what one said that came and went between two looks.
+    for (const ports::port::guests unseen :
+         {ports::port::guests{.came = 3, .there = false}, {.came = 4, .there = false}}) {
+        note(endpoint::ip_address::v4(0x0a00'0002), first);
+        EXPECT_EQ(seen().at("addresses").as_array().size(), 1U);
+        fakes_.guests["b"] = unseen;
+        switch_.look_at_links();
+        EXPECT_TRUE(seen().at("addresses").as_array().empty()) << unseen.came;
+    }
     note(endpoint::ip_address::v4(0x0a00'0002), first);
     EXPECT_EQ(seen().at("addresses").as_array().size(), 1U);
     fakes_.links["b"] = false;

@@ -1219,6 +1219,7 @@ TEST_F(workers, note_addresses_of_one_port_together_while_control_reads_them)
     const auto addresses = std::make_shared<guard::seen_addresses>();
     ports_[0].config->addresses = addresses;
     const test_port more = make(0, 1);
+    const std::shared_ptr<void> before_it{nullptr, [this](void*) { engine_.reset(); }};
     ports_[0].config->queues.push_back({more.in.get(), more.out.get(), worker_index{1}});
     publish();
     constexpr std::size_t many = 2000;
@@ -1247,7 +1248,6 @@ TEST_F(workers, note_addresses_of_one_port_together_while_control_reads_them)
     ASSERT_TRUE(wait([&] { return ports_[1].out->count() == sent + 1; }));
     EXPECT_EQ(addresses->list(engine_->now()).front().address,
               endpoint::ip_address::v4(0x0a00'0001));
-    engine_.reset(); // before `more`
 }
 
 TEST_F(workers, impossible_settings_are_refused_with_a_sentence)
