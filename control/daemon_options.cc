@@ -59,6 +59,12 @@ const method_table& options()
              {.name = "no_huge",
               .kind = kind::truth,
               .help = "no huge pages, even if some are free"},
+             {.name = "iova_mode",
+              .kind = kind::choice,
+              .help =
+                  "addresses that devices are given: va, virtual ones, by an IOMMU; pa, physical "
+                  "ones, for devices without one; va unless given",
+              .choices = {"va", "pa"}},
              {.name = "memory",
               .kind = kind::integer,
               .help = "MiB of the packet pool and of drivers; 64 unless given",
@@ -138,6 +144,11 @@ result<daemon_options> parse_daemon_options(std::span<const std::string> words)
     o.busy_poll = is_set(p, "busy_poll");
     o.no_balance = is_set(p, "no_balance");
     o.eal.no_huge = is_set(p, "no_huge");
+    o.eal.physical_addresses = text_of(p, "iova_mode") == "pa";
+    if (o.eal.physical_addresses && o.eal.no_huge) {
+        return error{"--iova-mode pa is given with --no-huge, and works in huge pages alone; give "
+                     "one of them"};
+    }
     o.eal.memory_mib = number_as<unsigned>(p, "memory").value_or(o.eal.memory_mib);
     o.config = text_of(p, "config");
     if (o.state_dir && (o.config || o.no_persist)) {

@@ -25,6 +25,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_memory.h>
 #include <rte_mempool.h>
 
 namespace strait::control {
@@ -182,6 +183,23 @@ ports::result<void> check_memory(unsigned memory_mib)
     return {};
 }
 
+// Huge pages stay where they are in memory; where that is, the kernel does not tell everybody.
+ports::result<void> check_physical_addresses(const eal_settings& settings)
+{
+    const std::uint64_t free = free_hugepage_mib();
+    if (settings.no_huge || free < settings.memory_mib) {
+        return ports::error{"--iova-mode pa works in huge pages alone: --memory asks for " +
+                            std::to_string(settings.memory_mib) + " MiB, and " +
+                            std::to_string(free) +
+                            " MiB of them are free (sysctl vm.nr_hugepages)"};
+    }
+    if (rte_mem_virt2phy(&free) == RTE_BAD_IOVA) {
+        return ports::error{"--iova-mode pa needs CAP_SYS_ADMIN, without which "
+                            "/proc/self/pagemap does not say where memory is"};
+    }
+    return {};
+}
+
 bool decide_on_hugepages(const eal_settings& settings)
 {
     if (settings.no_huge) {
@@ -255,6 +273,12 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
     different.insert(self->main_cpu_);
     self->share_cpus_ = different.size() < settings.worker_cpus.size() + 1;
     lead_dpdk_log_here();
+    if (settings.physical_addresses) {
+        if (auto can = check_physical_addresses(settings); can.has_error()) {
+            return can.error();
+        }
+        self->physical_addresses_ = true;
+    }
     self->hugepages_ = decide_on_hugepages(settings);
     if (!self->hugepages_) {
         if (auto enough = check_memory(settings.memory_mib); enough.has_error()) {
@@ -275,7 +299,7 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
         std::to_string(settings.memory_mib),
         "--file-prefix=" + file_prefix(settings.run_dir),
         "--no-telemetry",
-        "--iova-mode=va",
+        self->physical_addresses_ ? "--iova-mode=pa" : "--iova-mode=va",
         "-a",
         nic::no_device,
         current_log_level() >= log_level::debug ? "--log-level=*:info" : "--log-level=notice",

@@ -19,7 +19,10 @@ struct eal_settings {
     std::vector<unsigned> worker_cpus; // one worker each; a CPU named twice carries two
     // Unset: the first allowed CPU that no worker has, else the first allowed one.
     std::optional<unsigned> main_cpu;
-    bool no_huge{false};     // false: huge pages if enough are free
+    bool no_huge{false}; // false: huge pages if enough are free
+    // Devices are given these: what works without an IOMMU. They want huge pages, and CAP_SYS_ADMIN
+    // to know where those are. Otherwise virtual ones.
+    bool physical_addresses{false};
     unsigned memory_mib{64}; // of the packet pool and all that drivers allocate
     std::string run_dir;
 };
@@ -48,6 +51,7 @@ public:
     [[nodiscard]] const std::vector<unsigned>& worker_cpus() const noexcept { return cpus_; }
     [[nodiscard]] unsigned main_cpu() const noexcept { return main_cpu_; }
     [[nodiscard]] bool hugepages() const noexcept { return hugepages_; }
+    [[nodiscard]] bool physical_addresses() const noexcept { return physical_addresses_; }
     // Two workers, or a worker and the main thread, have the same CPU.
     [[nodiscard]] bool share_cpus() const noexcept { return share_cpus_; }
 
@@ -59,6 +63,7 @@ private:
     std::vector<unsigned> cpus_;
     unsigned main_cpu_{0};
     bool hugepages_{false};
+    bool physical_addresses_{false};
     bool share_cpus_{false};
 };
 

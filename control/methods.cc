@@ -651,6 +651,7 @@ std::vector<method> other_methods()
                     {"dpdk", "string", "DPDK's"},
                     {"pid", "integer", "the daemon's process"},
                     {"hugepages", "boolean", "whether it runs on huge pages"},
+                    {"physical_addresses", "boolean", "whether devices are given such"},
                     {"uptime_s", "integer", "seconds since it started"}}},
         {.name = "schema",
          .summary = "This service described for programs (OpenRPC)",

@@ -355,6 +355,7 @@ std::string version_text(const json::object& v)
            ", process " + plain(member(v, "pid")) + ", up " +
            grouped(as_count(member(v, "uptime_s"))) + " s, " +
            (member(v, "hugepages") == json::value(true) ? "on huge pages" : "without huge pages") +
+           (member(v, "physical_addresses") == json::value(true) ? " at physical addresses" : "") +
            "\n";
 }
 

@@ -24,6 +24,7 @@ namespace strait::control {
 struct host_facts {
     std::vector<unsigned> worker_cpus; // by worker
     bool hugepages{false};
+    bool physical_addresses{false};
     std::string hypervisor{};    // of Xen guests; empty: none
     std::string no_hypervisor{}; // then, why
 };

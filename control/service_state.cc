@@ -326,6 +326,7 @@ service::result service::version() const
                        {"dpdk", dpdk},
                        {"pid", ::getpid()},
                        {"hugepages", facts_.hugepages},
+                       {"physical_addresses", facts_.physical_addresses},
                        {"uptime_s", uptime.count()}};
 }
 

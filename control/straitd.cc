@@ -275,7 +275,7 @@ int serve(const daemon_options& options, const run_dir& folder,
         adoption,
         captures,
         mirrors,
-        {dpdk.worker_cpus(), dpdk.hugepages(),
+        {dpdk.worker_cpus(), dpdk.hugepages(), dpdk.physical_addresses(),
          xen->backend ? std::string{xen->backend->get_hypervisor().name()} : std::string{},
          xen->why_not}};
     if (options.config) {
@@ -313,7 +313,8 @@ int serve(const daemon_options& options, const run_dir& folder,
             (dpdk.worker_cpus().size() == 1 ? " worker on CPU " : " workers on CPUs ") +
             to_cpu_list(dpdk.worker_cpus()) + ", the rest on CPU " +
             std::to_string(dpdk.main_cpu()) +
-            (dpdk.hugepages() ? ", on huge pages" : ", without huge pages") + "; ready after " +
+            (dpdk.hugepages() ? ", on huge pages" : ", without huge pages") +
+            (dpdk.physical_addresses() ? " at physical addresses" : "") + "; ready after " +
             std::to_string(took.count()) + " ms");
     sw.events().add(event_kind::daemon_ready, {}, {},
                     {{"version", version()},

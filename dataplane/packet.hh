@@ -159,10 +159,10 @@ struct burst {
     }
 };
 
-// An mbuf chain with a copy of the packet as it stands; null when the pool is empty. If the packet
-// is owned and this is its last destination, its own mbuf instead: then packet.mbuf becomes null.
-// A packet with remote payload is made local first: null, too, when that fails. The intent is not
-// in the mbuf.
+// An mbuf chain with a copy of the packet as it stands, all of it in the pool's memory, whose place
+// a device can be told; null when the pool is empty. If the packet is owned and this is its last
+// destination, its own mbuf instead: then packet.mbuf becomes null. A packet with remote payload is
+// made local first: null, too, when that fails. The intent is not in the mbuf.
 [[nodiscard]] rte_mbuf* own(packet& p, rte_mempool* pool) noexcept;
 
 // Makes packets with remote payload local; others are left as they are. Each becomes owned, with

@@ -10,7 +10,8 @@ namespace strait::dataplane {
 
 // rte_pktmbuf_pool_create() would give every packet pages of its own where there are no huge pages,
 // so that each is contiguous for a device. What runs without huge pages copies by the processor, or
-// sees virtual addresses: there the pool is told not to mind.
+// sees virtual addresses: there the pool is told not to mind, and leaves it to us to say that an
+// mbuf's address to a device is its own. Physical ones are given in huge pages alone.
 rte_mempool* make_packet_pool(const pool_settings& settings)
 {
     if (rte_eal_has_hugepages() != 0) {

@@ -9,14 +9,17 @@
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
+#include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_log.h>
+#include <rte_vfio.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <set>
 #include <span>
@@ -229,6 +232,57 @@ void note_removal(const char* /*name*/, rte_dev_event_type event, void* is_asked
     }
 }
 
+std::filesystem::path folder_of(const std::string& address)
+{
+    return std::filesystem::path{"/sys/bus/pci/devices"} / address;
+}
+
+// The kernel's; empty: none.
+std::string driver_bound_to(const std::string& address)
+{
+    std::error_code none;
+    return std::filesystem::read_symlink(folder_of(address) / "driver", none).filename();
+}
+
+bool is_uio(std::string_view bound)
+{
+    return bound == "uio_pci_generic" || bound == "igb_uio";
+}
+
+// Of a device under uio.
+ports::result<void> check_uio(const std::string& address, const std::string& bound)
+{
+    const std::string device = "PCI device " + address + " is bound to " + bound;
+    const std::string mend = " (driverctl set-override " + address + " vfio-pci)";
+    if (rte_eal_iova_mode() != RTE_IOVA_PA) {
+        return error{device +
+                     ", by which it works at physical addresses: start the switch with "
+                     "--iova-mode pa, or bind it to vfio-pci, which wants an IOMMU" +
+                     mend};
+    }
+    std::string type;
+    std::ifstream{folder_of(address) / "iommu_group/type"} >> type;
+    if (type.starts_with("DMA")) {
+        return error{device +
+                     ", and the IOMMU before it lets no physical address through: bind it "
+                     "to vfio-pci" +
+                     mend};
+    }
+    return {};
+}
+
+// Of one under vfio-pci. Where that may do without an IOMMU, DPDK takes all of its devices to do
+// so.
+ports::result<void> check_vfio(const std::string& address)
+{
+    if (rte_vfio_noiommu_is_enabled() == 1 && rte_eal_iova_mode() != RTE_IOVA_PA) {
+        return error{"PCI device " + address +
+                     " is bound to vfio-pci, whose enable_unsafe_noiommu_mode is on, by which it "
+                     "works at physical addresses: start the switch with --iova-mode pa"};
+    }
+    return {};
+}
+
 std::vector<std::uint16_t> ethdevs_of(const std::string& name)
 {
     std::vector<std::uint16_t> found;
@@ -279,29 +333,31 @@ std::string device_request::arguments_text() const
 
 ports::result<void> check_pci(const std::string& address)
 {
-    namespace fs = std::filesystem;
     std::error_code failed;
-    const fs::path folder = fs::path{"/sys/bus/pci/devices"} / address;
-    if (!fs::exists(folder, failed)) {
+    if (!std::filesystem::exists(folder_of(address), failed)) {
         return error{"there is no PCI device " + address + " (lspci -D lists what there is)"};
     }
-    const fs::path bound = fs::read_symlink(folder / "driver", failed).filename();
-    // EAL was started for virtual addresses, which take an IOMMU.
-    if (bound == "uio_pci_generic" || bound == "igb_uio") {
-        return error{"PCI device " + address + " is bound to " + bound.string() +
-                     ", by which it would work at physical addresses: bind it to vfio-pci, which "
-                     "wants an IOMMU (driverctl set-override " +
-                     address + " vfio-pci)"};
+    const std::string bound = driver_bound_to(address);
+    if (is_uio(bound)) {
+        return check_uio(address, bound);
+    }
+    if (bound == "vfio-pci") {
+        return check_vfio(address);
     }
     // mlx5 works beside the kernel's driver.
-    if (bound != "vfio-pci" && bound != "mlx5_core") {
+    if (bound != "mlx5_core") {
         const std::string state =
-            failed ? "bound to no driver" : "held by the kernel's driver " + bound.string();
+            bound.empty() ? "bound to no driver" : "held by the kernel's driver " + bound;
         return error{"PCI device " + address + " is " + state +
                      ": bind it to vfio-pci first (driverctl set-override " + address +
                      " vfio-pci)"};
     }
     return {};
+}
+
+bool is_under_uio(const std::string& address)
+{
+    return is_uio(driver_bound_to(address));
 }
 
 ports::result<device_request> parse_device(const std::string& devargs)

@@ -49,8 +49,12 @@ struct device_request {
 // it does not take, no such PCI device, one that a kernel driver holds.
 [[nodiscard]] ports::result<device_request> parse_device(const std::string& devargs);
 
-// Whether there is such a device, bound to a driver that gives it to programs.
+// Whether there is such a device, bound to a driver that gives it to programs, and can reach memory
+// at the addresses that EAL was started for.
 [[nodiscard]] ports::result<void> check_pci(const std::string& address);
+// Whether a PCI device is bound to a driver that puts no IOMMU before it, so that it works at
+// physical addresses, and has no descriptors for its queues' interrupts.
+[[nodiscard]] bool is_under_uio(const std::string& address);
 
 // Removes its device when it is destroyed: stopped, closed, unplugged. Control thread only.
 class device {

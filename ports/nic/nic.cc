@@ -385,12 +385,13 @@ bool is_virtio(const rte_eth_dev_info& info)
 
 // Of PCI devices. DPDK 22.11's driver of e1000e asks for an interrupt that the device, with MSI-X,
 // does not raise. With several queues some drivers change one word for all of them, without a lock,
-// or have one interrupt for several.
+// or have one interrupt for several. Under uio no queue has one, and drivers complain.
 bool interrupts_can_be_had(const device_request& request, const rte_eth_dev_info& info,
                            std::uint16_t queues)
 {
     return request.kind == driver::other && !request.is_virtual &&
-           std::string_view{info.driver_name} != "net_e1000_em" && (queues == 1 || is_virtio(info));
+           std::string_view{info.driver_name} != "net_e1000_em" &&
+           (queues == 1 || is_virtio(info)) && !is_under_uio(request.name);
 }
 
 ports::result<void> nic_port::begin(const rte_eth_conf& conf, std::uint16_t queues,

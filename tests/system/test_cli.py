@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -689,6 +690,7 @@ def straitd(*words, timeout=30):
     (["--workers", "1023"], "CPU 1023 is not there"),
     (["--main-cpu", "1000"], "CPU 1000 is not there"),
     (["--memory", "1"], "from 32"),
+    (["--iova-mode", "pa"], "--iova-mode pa is given with --no-huge, and works in huge pages"),
     (["--config", "/nonexistent"], "/nonexistent cannot be read: No such file or directory"),
     (["--config", "/etc"], "/etc cannot be read: it is a folder; --config takes a file"),
     (["--config", "/dev/zero"],
@@ -712,6 +714,14 @@ def test_more_memory_than_there_is_is_refused(tmp_path):
     done = straitd("--run-dir", tmp_path, "--no-huge", "--workers", "0", "--memory", total + 1)
     assert done.returncode == 1
     assert (f"--memory asks for {total + 1} MiB, and " in done.stderr.splitlines()[-1])
+
+
+def test_physical_addresses_take_huge_pages(tmp_path):
+    done = straitd("--run-dir", tmp_path, "--workers", "0", "--iova-mode", "pa", "--memory",
+                   1 << 20)
+    assert done.returncode == 1
+    assert re.search(r"--iova-mode pa works in huge pages alone: --memory asks for 1048576 MiB, "
+                     r"and \d+ MiB of them are free", done.stderr.splitlines()[-1])
 
 
 def test_one_daemon_a_folder(switch, lab):

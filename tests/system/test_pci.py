@@ -59,14 +59,14 @@ def test_drivers(switch):
     assert drivers == {"e1000e": "net_e1000_em", "virtio": "net_virtio", "vmxnet3": "net_vmxnet3"}
 
 
-def test_physical_addresses_are_refused(machine, switch):
-    """A device under uio would work at such; the same one under vfio-pci is taken."""
+def test_uio_is_refused_at_virtual_addresses(machine, switch):
+    """The same device under vfio-pci is taken."""
     machine.sh("modprobe uio_pci_generic")
     address = machine.bind("second", "uio_pci_generic")
     words = ("port", "add", "second", "--bridge", "br0", "--type", "nic", "--device", address)
     with pytest.raises(parts.Refused,
-                       match="is bound to uio_pci_generic, by which it would work at physical "
-                             "addresses: bind it to vfio-pci"):
+                       match="is bound to uio_pci_generic, by which it works at physical "
+                             "addresses: start the switch with --iova-mode pa, or bind it to vfio"):
         switch.ctl(*words)
     machine.bind("second")
     switch.ctl(*words)

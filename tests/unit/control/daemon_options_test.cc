@@ -42,11 +42,22 @@ TEST(daemon_options, say_where_metrics_are)
     EXPECT_EQ(parsed({"--metrics=unix:/run/m"}).metrics.value().socket, "/run/m");
 }
 
+TEST(daemon_options, say_which_addresses_devices_are_given)
+{
+    EXPECT_TRUE(parsed({"--iova-mode", "pa"}).eal.physical_addresses);
+    EXPECT_FALSE(parsed({"--iova-mode=va", "--no-huge"}).eal.physical_addresses);
+    EXPECT_THAT(refused({"--iova-mode", "dc"}), HasSubstr("va or pa"));
+    EXPECT_EQ(refused({"--iova-mode", "pa", "--no-huge"}),
+              "--iova-mode pa is given with --no-huge, and works in huge pages alone; give one of "
+              "them");
+}
+
 TEST(daemon_options, have_defaults)
 {
     const auto o = parsed({});
     EXPECT_EQ(o.eal.run_dir, "/run/strait");
     EXPECT_FALSE(o.eal.no_huge);
+    EXPECT_FALSE(o.eal.physical_addresses);
     EXPECT_FALSE(o.config);
     EXPECT_FALSE(o.metrics) << "nobody is let in unasked";
     EXPECT_GE(o.eal.memory_mib, minimum_memory_mib);
@@ -78,8 +89,8 @@ TEST(daemon_options, that_are_wrong_are_named)
 TEST(daemon_options, are_all_in_the_help)
 {
     const std::string help = daemon_help();
-    for (const auto* name : {"--run-dir", "--workers", "--main-cpu", "--no-huge", "--memory",
-                             "--config", "--log-level", "--version"}) {
+    for (const auto* name : {"--run-dir", "--workers", "--main-cpu", "--no-huge", "--iova-mode",
+                             "--memory", "--config", "--log-level", "--version"}) {
         EXPECT_THAT(help, HasSubstr(name));
     }
 }

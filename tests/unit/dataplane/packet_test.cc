@@ -61,6 +61,10 @@ TEST_F(packet, borrowed_becomes_an_equal_mbuf)
             EXPECT_EQ(from_mbuf_chain(m), f) << length << " in " << pieces;
             EXPECT_EQ(bytes_of(p.get()), f) << "own() leaves the packet as it was";
             rte_mbuf_sanity_check(m, 1);
+            for (const rte_mbuf* s = m; s != nullptr; s = s->next) {
+                EXPECT_TRUE(RTE_MBUF_DIRECT(s)) << "of a guest's memory a device knows nothing";
+                EXPECT_EQ(s->pool, pool_.get());
+            }
             rte_pktmbuf_free(m);
         }
     }
