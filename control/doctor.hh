@@ -34,7 +34,8 @@ using findings = std::vector<finding>;
 struct host_use {
     std::vector<unsigned> worker_cpus;
     bool hugepages{false};
-    std::optional<int> pid; // none: it does not run
+    bool physical_addresses{false}; // are what devices are given
+    std::optional<int> pid;         // none: it does not run
 };
 
 // Files are below `root`, as they are below / of a real one.

@@ -275,15 +275,57 @@ void examine_devices(const host& h, findings& out)
     }
 }
 
+struct pci_nic {
+    std::string address;
+    std::string driver; // the kernel's; empty: none
+
+    // By which it works at physical addresses.
+    [[nodiscard]] bool is_under_uio() const
+    {
+        return driver == "uio_pci_generic" || driver == "igb_uio";
+    }
+};
+
+std::vector<pci_nic> pci_nics(const host& h)
+{
+    std::vector<pci_nic> out;
+    for (const std::string& device : h.names("sys/bus/pci/devices")) {
+        const std::string folder = "sys/bus/pci/devices/" + device;
+        if (!h.text(folder + "/class").starts_with("0x0200")) {
+            continue;
+        }
+        pci_nic& nic = out.emplace_back(pci_nic{device, {}});
+        std::istringstream lines{h.text(folder + "/uevent")};
+        for (std::string line; std::getline(lines, line);) {
+            constexpr std::string_view key = "DRIVER=";
+            if (line.starts_with(key)) {
+                nic.driver = line.substr(key.size());
+            }
+        }
+    }
+    return out;
+}
+
+void examine_nic_under_uio(const host& h, const host_use& use, const pci_nic& nic, findings& out)
+{
+    const std::string found = "NIC " + nic.address + " is bound to " + nic.driver;
+    if (h.text("sys/bus/pci/devices/" + nic.address + "/iommu_group/type").starts_with("DMA")) {
+        out.push_back({advice, "uio",
+                       found + ", and the IOMMU lets no physical address of it through",
+                       "driverctl set-override " + nic.address + " vfio-pci"});
+    } else if (use.pid && !use.physical_addresses) {
+        out.push_back({advice, "uio",
+                       found + ", by which it works at physical addresses, and the switch was "
+                               "started for virtual ones",
+                       "straitd --iova-mode pa (STRAITD_OPTIONS in /etc/default/strait), then "
+                       "restart straitd"});
+    }
+}
+
 // What NICs need that are to be taken from the kernel.
 void examine_nics(const host& h, const host_use& use, findings& out)
 {
-    std::vector<std::string> nics;
-    for (const std::string& device : h.names("sys/bus/pci/devices")) {
-        if (h.text("sys/bus/pci/devices/" + device + "/class").starts_with("0x0200")) {
-            nics.push_back(device);
-        }
-    }
+    const std::vector<pci_nic> nics = pci_nics(h);
     if (nics.empty()) {
         return;
     }
@@ -291,29 +333,33 @@ void examine_nics(const host& h, const host_use& use, findings& out)
         out.push_back({advice, "IOMMU",
                        "there is none in use, so a NIC that the switch takes from the kernel may "
                        "write anywhere",
-                       "kernel command line: intel_iommu=on iommu=pt (amd_iommu is on by itself)"});
+                       "kernel command line: intel_iommu=on iommu=pt (amd_iommu is on by itself); "
+                       "of a host that has none: uio_pci_generic and straitd --iova-mode pa"});
     } else {
         out.push_back({good, "IOMMU", "it is in use", {}});
     }
-    if (!h.has("sys/module/vfio_pci")) {
+    if (!h.has("sys/module/vfio_pci") && std::ranges::none_of(nics, &pci_nic::is_under_uio)) {
         out.push_back({advice, "vfio",
                        "vfio-pci is not loaded, by which a NIC is given to the "
                        "switch",
                        "modprobe vfio-pci, then driverctl set-override ADDRESS vfio-pci, which is "
                        "kept (Debian: driverctl)"});
     }
-    for (const std::string& device : nics) {
-        const std::string node = h.text("sys/bus/pci/devices/" + device + "/numa_node");
-        if (node.empty() || node == "-1" ||
-            h.text("sys/bus/pci/devices/" + device + "/uevent").find("DRIVER=vfio-pci") ==
-                std::string::npos) {
+    for (const pci_nic& nic : nics) {
+        if (nic.is_under_uio()) {
+            examine_nic_under_uio(h, use, nic, out);
+        } else if (nic.driver != "vfio-pci") {
+            continue;
+        }
+        const std::string node = h.text("sys/bus/pci/devices/" + nic.address + "/numa_node");
+        if (node.empty() || node == "-1") {
             continue;
         }
         const std::string near = h.text("sys/devices/system/node/node" + node + "/cpulist");
         for (const unsigned cpu : use.worker_cpus) {
             if (!near.empty() && !lists(near, cpu)) {
                 out.push_back({advice, "NUMA",
-                               "NIC " + device + " is on node " + node +
+                               "NIC " + nic.address + " is on node " + node +
                                    ", and a worker runs on "
                                    "CPU " +
                                    std::to_string(cpu) + ", which is not",

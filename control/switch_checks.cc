@@ -356,6 +356,7 @@ host_use use_of(const switch_report& r)
             static_cast<unsigned>(as_count(member(as_object(element), "cpu"))));
     }
     out.hugepages = is_true(member(r.version, "hugepages"));
+    out.physical_addresses = is_true(member(r.version, "physical_addresses"));
     out.pid = static_cast<int>(as_count(member(r.version, "pid")));
     return out;
 }

@@ -152,6 +152,32 @@ TEST_F(doctor_of_a_host, finds_what_nics_need)
     EXPECT_EQ(wrong(), "");
 }
 
+TEST_F(doctor_of_a_host, finds_nics_that_work_at_other_addresses_than_the_switch)
+{
+    const std::string nic = "sys/bus/pci/devices/0000:01:00.0";
+    put("sys/kernel/iommu_groups/0/type", "identity\n");
+    put(nic + "/class", "0x020000\n");
+    put(nic + "/iommu_group/type", "identity\n");
+    for (const std::string driver : {"uio_pci_generic", "igb_uio"}) {
+        put(nic + "/uevent", "DRIVER=" + driver + "\nPCI_CLASS=20000\n");
+        use_.physical_addresses = false;
+        EXPECT_EQ(wrong(), "uio: NIC 0000:01:00.0 is bound to " + driver +
+                               ", by which it works at physical addresses, and the switch was "
+                               "started for virtual ones -> straitd --iova-mode pa "
+                               "(STRAITD_OPTIONS in /etc/default/strait), then restart straitd\n");
+        use_.physical_addresses = true;
+        EXPECT_EQ(wrong(), "");
+    }
+    put(nic + "/iommu_group/type", "DMA-FQ\n");
+    EXPECT_THAT(wrong(), HasSubstr("the IOMMU lets no physical address of it through -> driverctl "
+                                   "set-override 0000:01:00.0 vfio-pci"));
+    take(nic + "/iommu_group"); // of a host without an IOMMU
+    EXPECT_EQ(wrong(), "");
+    put(nic + "/numa_node", "1\n");
+    put("sys/devices/system/node/node1/cpulist", "4-7\n");
+    EXPECT_THAT(wrong(), HasSubstr("NUMA: NIC 0000:01:00.0 is on node 1"));
+}
+
 TEST_F(doctor_of_a_host, finds_limits_that_are_low)
 {
     put("proc/77/limits", "Max locked memory         8388608              8388608      bytes\n"
@@ -166,7 +192,9 @@ class doctor_of_a_switch : public testing::Test {
 protected:
     doctor_of_a_switch()
     {
-        report_.version = json::parse(R"({"version":"1","pid":7,"hugepages":true})").as_object();
+        report_.version = json::parse(R"({"version":"1","pid":7,"hugepages":true,
+            "physical_addresses":true})")
+                              .as_object();
         report_.workers =
             json::parse(R"({"pool":{"size":1000,"in_use":10},"workers":[{"worker":0,"cpu":2,
                 "utilisation":10.0,"longest_gap_us":50,"kept_awake_by":[],"naps_for":[]}]})")
@@ -210,6 +238,7 @@ TEST_F(doctor_of_a_switch, finds_nothing_where_all_is_well)
     const host_use use = use_of(report_);
     EXPECT_EQ(use.worker_cpus, std::vector<unsigned>{2});
     EXPECT_TRUE(use.hugepages);
+    EXPECT_TRUE(use.physical_addresses);
     EXPECT_EQ(use.pid, 7);
 }
 
