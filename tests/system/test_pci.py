@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""PCI NICs, which the switch drives itself by vfio-pci: those of an emulated machine, with its
-kernel at the other end of each wire."""
+"""PCI NICs, which the switch drives itself by vfio-pci or uio: those of an emulated machine, with
+its kernel at the other end of each wire."""
 
 import itertools
 import pathlib
@@ -246,3 +246,52 @@ def test_taken_over_after_a_kill(machine, switch):
                    machine.address_of(kind))
     machine.far["e1000e"].wait_ping(machine.far["virtio"], 20)
     machine.far["vmxnet3"].wait_ping(machine.far["virtio"], 20)
+
+
+@pytest.fixture(scope="module")
+def physical(machine, switch):
+    """A switch at physical addresses in the other one's place, for the rest of this file."""
+    pages = "/proc/sys/vm/nr_hugepages"
+    machine.sh(f"modprobe uio_pci_generic && echo 64 > {pages} && [ $(cat {pages}) = 64 ]")
+    switch.stop()
+    try:
+        made = parts.MachineSwitch(machine, ["--workers", "1", "--iova-mode", "pa"], huge=True)
+        yield made
+        made.close()
+    finally:
+        switch.start()
+        machine.sh(f"echo 0 > {pages}")
+
+
+def test_physical_addresses(machine, physical):
+    """NICs under uio, whose addresses this machine's IOMMU leaves as they are (iommu=pt), as if
+    there were none; and one under vfio-pci beside them."""
+    assert "on huge pages at physical addresses" in physical.log()
+    physical.ctl("bridge", "add", "br0")
+    for kind in machine.kinds:
+        physical.ctl("port", "add", kind, "--bridge", "br0", "--type", "nic", "--device",
+                     machine.bind(kind, "uio_pci_generic" if kind in KINDS else "vfio-pci"))
+    physical.ctl("port", "add", "host0", "--bridge", "br0", "--type", "host",
+                 "--address", f"{machine.address}/24")
+    assert not any(row["wakes"] for row in physical.ctl("queue", "list")
+                   if row["port"] in machine.kinds)
+    second = machine.far["second"]  # which was in a bond
+    second.sh(f"ip link set eth0 up; ip addr replace {second.address}/24 dev eth0")
+    parts.wait_until(lambda: all(link(physical, kind) for kind in machine.kinds), 20,
+                     "all links up")
+    ends = [machine.far[kind] for kind in machine.kinds]
+    for far, following in zip(ends, ends[1:] + ends[:1]):
+        far.wait_ping(following, 20)
+        print(f"{far.stream(following, size=1_000_001).mbit_per_s:.0f} Mbit/s")
+    for far in ends[:3]:
+        machine.wait_ping(far, 20)
+        machine.stream(far, size=1_000_001)  # segments, each in several of the switch's buffers
+
+
+def test_physical_addresses_take_a_capability(machine, physical):
+    status, output = machine.run(
+        f"setpriv --bounding-set=-sys_admin {parts.binaries()}/straitd --run-dir /run/other "
+        "--no-persist --memory 32 --iova-mode pa 2>&1", 30)
+    assert status == 1
+    assert "--iova-mode pa needs CAP_SYS_ADMIN" in output.splitlines()[-1], output
+    assert physical.ctl("version")["physical_addresses"]

@@ -186,12 +186,12 @@ class MachineGuest(Host):
 class MachineSwitch(Control):
     """straitd in a machine, in its usual run folder."""
 
-    def __init__(self, machine, arguments=(), config=(), nice=0):
+    def __init__(self, machine, arguments=(), config=(), nice=0, huge=False):
         self.machine = machine
         self.run_dir = pathlib.Path("/run/strait")
         self._bin = binaries()
-        words = ["nice", "-n", nice, self._bin / "straitd", "--no-huge", "--memory", "48",
-                 *arguments]
+        words = ["nice", "-n", nice, self._bin / "straitd", *([] if huge else ["--no-huge"]),
+                 "--memory", "48", *arguments]
         if config:
             machine.write("/run/strait.conf", "\n".join(config))
             words += ["--config", "/run/strait.conf"]
