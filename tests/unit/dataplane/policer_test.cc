@@ -56,9 +56,9 @@ TEST_F(policed, what_is_to_be_cut_counts_as_what_it_becomes)
 {
     make(20, 54 + 3000);
     for (packet& p : packets_) {
-        p.offload = {.required = offloads::checksum_ipv4 | offloads::segmentation_ipv4,
-                     .segment_size = 1000,
-                     .header_length = 54};
+        p.offload = {.segment_size = 1000,
+                     .header_length = 54,
+                     .required = offloads::checksum_ipv4 | offloads::segmentation_ipv4};
     }
     policer by_packets{{.packets = 10, .burst_packets = 9}, hz, 1, start};
     EXPECT_EQ(pass(by_packets, start), 3U);
