@@ -187,7 +187,7 @@ ports::result<void> check_memory(unsigned memory_mib)
 ports::result<void> check_physical_addresses(const eal_settings& settings)
 {
     const std::uint64_t free = free_hugepage_mib();
-    if (settings.no_huge || free < settings.memory_mib) {
+    if (free < settings.memory_mib) {
         return ports::error{"--iova-mode pa works in huge pages alone: --memory asks for " +
                             std::to_string(settings.memory_mib) + " MiB, and " +
                             std::to_string(free) +

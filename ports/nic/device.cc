@@ -185,6 +185,19 @@ bool serves_memif(const device_request& request)
 // nobody can; it is also what VPP has.
 ports::result<void> choose_memif_socket(device_request& request)
 {
+    // Of what is given twice the driver takes the last.
+    for (const std::string_view one : {"role", "socket", "socket-abstract"}) {
+        if (std::ranges::count(request.arguments, one,
+                               [](const auto& a) { return std::string_view{a.first}; }) > 1) {
+            return error{"device " + request.name + ": the argument " + std::string{one} +
+                         " is given twice; once would be right"};
+        }
+    }
+    // Others that it takes are former names of these.
+    if (const auto role = request.argument("role"); role && role != "server" && role != "client") {
+        return error{"device " + request.name + ": its role is server or client, not " +
+                     std::string{*role}};
+    }
     constexpr std::string_view key = "socket-abstract";
     if (!request.argument(key)) {
         request.set_argument(key, "no");

@@ -101,3 +101,5 @@ def test_given_back(house):
     assert far.ping(address, count=1).received == 0, "what comes is the port's"
     switch.ctl("port del up0")
     far.wait_ping(address, 10)
+    with pytest.raises(parts.Refused, match="cannot set up its receive queue"):
+        switch.add_nic("up0", DEVICE)  # docs/nics.md

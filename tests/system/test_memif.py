@@ -116,9 +116,13 @@ def test_server(bench):
 def test_its_socket_goes_with_the_port(bench):
     """Nobody who comes too late meets what the driver has left; and one that a killed process
     left is taken away."""
-    with pytest.raises(parts.Refused, match="a server's socket is a file here"):
-        bench.switch.add_nic("m0", f"net_memif0,role=server,socket={bench.socket},"
-                                   "socket-abstract=yes")
+    for words, sentence in (
+            ("role=server,socket-abstract=yes", "a server's socket is a file here"),
+            ("role=master,socket-abstract=yes", "its role is server or client, not master"),
+            ("role=server,socket-abstract=no,socket-abstract=yes", "is given twice"),
+            ("role=client,role=server,socket-abstract=yes", "is given twice")):
+        with pytest.raises(parts.Refused, match=sentence):
+            bench.switch.add_nic("m0", f"net_memif0,socket={bench.socket},{words}")
     for _ in range(2):
         bench.add_port("server")
         assert bench.socket.is_socket()
