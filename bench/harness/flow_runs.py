@@ -9,7 +9,7 @@ import socket
 import statistics
 import time
 
-from . import flow_rules
+from . import flow_rules, stats
 from .generators import StraitGenerator
 from .machine import BenchError, memory_of, settle, wait_until
 from .peers import Ovs, Strait
@@ -284,24 +284,33 @@ def churn(settings, rate, report=print, **_):
             for kind, results in runs.items():
                 before = strait.own_drops()
                 result, made = turn(kind)
-                results.append({"own_drops": strait.own_drops() - before, "mpps": result["mpps"],
-                                "not_taken": result["generator"]["not_taken"],
+                dropped = strait.own_drops() - before
+                not_taken = result["generator"]["not_taken"]
+                results.append({"own_drops": dropped, "not_taken": not_taken,
+                                "lost": dropped + not_taken, "mpps": result["mpps"],
                                 "longest_gap_us": longest_gap(result), "changes_a_second": made})
                 report(f"  {kind}: {results[-1]}")
     return told_of_churn(runs, rate)
 
 
 def told_of_churn(runs, rate):
-    """What the turns come to: of the kind of changes that blocks for longest."""
-    blocked = {kind: [blocked_us(with_["own_drops"] - without["own_drops"], rate)
+    """What the turns come to: of the kind of changes that blocks for longest. A worker that stands
+    still drops nothing: its guests' rings are full then, and do not take what is offered."""
+    blocked = {kind: [blocked_us(with_["lost"] - without["lost"], rate)
                       for without, with_ in zip(runs["elsewhere"], runs[kind])] for kind in KINDS}
     gaps = {kind: statistics.median(one["longest_gap_us"] for one in results)
             for kind, results in runs.items()}
     worst = max(KINDS, key=lambda kind: (statistics.median(blocked[kind]), gaps[kind]))
-    return result_of(f"blocked by {CHANGES_A_SECOND:,} rule changes/s, {ACTIVE_FLOWS:,} flows at "
+    made = statistics.median(one["changes_a_second"] for one in runs[worst])
+    told = result_of(f"blocked by {made:,.0f} rule changes/s, {ACTIVE_FLOWS:,} flows at "
                      f"{rate:.1f} Mpps, overlapping {worst}; the longest gap {gaps[worst]:.0f} µs "
                      f"beside {gaps['elsewhere']:.0f}", "µs", blocked[worst], "0",
                      lambda x: x <= 0, {"blocked_us": blocked, "gaps_us": gaps, "runs": runs})
+    if made < 0.8 * CHANGES_A_SECOND:
+        told["verdict"] = "too few changes to say"
+    elif stats.interval(blocked[worst])[0] <= 0 < told["value"]:
+        told["verdict"] = "too noisy to say"
+    return told
 
 
 def _cold(settings, make_switch, seconds, interval):

@@ -138,8 +138,7 @@ def test_scenario(tmp_path, scenario, peers):
     result, _ = measured(tmp_path, "--scenario", scenario, *SMALL, "--peers", names)
     found = rates(result)
     assert set(found) == peers
-    assert all(rate > 0.001 for rate in found.values())
-    assert not result["partial"]
+    assert all(rate > 0.001 for rate in rates_by_scenario(result).values())
 
 
 # Several of a run: what a run itself takes would be most of the time.
@@ -163,7 +162,7 @@ def test_a_rule_a_flow(tmp_path, scenario, peers, flows):
     result, done = measured(tmp_path, "--scenario", scenario, *SMALL, "--flows",
                             ",".join(map(str, flows)), "--peers",
                             ",".join(sorted(peers - {"strait"})))
-    assert all(rate > 0.001 for rate in rates(result).values())
+    assert not [one for one in result["trials"] if "error" in one or one["mpps"] <= 0.001]
     assert {(one["peer"], one["flows"]) for one in result["trials"]} == \
         set(itertools.product(peers, flows))
     assert all(f"{scenario}, 64 B, {count:,} flows" in done.stdout for count in flows)
@@ -491,10 +490,15 @@ class Running:
         return self._child.pid
 
     def wait_said(self, text):
-        while text not in self.said:
-            line = self._child.stderr.readline()
-            assert line, f"it ended without {text!r}: {self.said}"
-            self.said += line
+        silent = threading.Timer(120, self._child.kill)
+        silent.start()
+        try:
+            while text not in self.said:
+                line = self._child.stderr.readline()
+                assert line, f"it ended without {text!r}: {self.said}"
+                self.said += line
+        finally:
+            silent.cancel()
 
     def signal(self, number):
         self._child.send_signal(number)
@@ -505,12 +509,28 @@ class Running:
         self.said += out + error
         return self._child.returncode, json.loads(self.file.read_text())
 
+    def close(self):
+        """What it began ends with it."""
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.communicate()
 
-def test_a_peer_that_dies_in_the_middle(tmp_path):
+
+@pytest.fixture
+def begin():
+    with contextlib.ExitStack() as running:
+        yield lambda *words: running.enter_context(contextlib.closing(Running(*words)))
+
+
+def test_a_peer_that_dies_in_the_middle(tmp_path, begin):
     if not shutil.which("dpdk-testpmd"):
         pytest.skip("skipped: dpdk-testpmd is not installed")
-    running = Running(tmp_path / "a.json", "--scenario", "v2v", *SMALL, "--peers", "testpmd",
-                      "--rounds", "6", "--seconds", "0.5")
+    running = begin(tmp_path / "a.json", "--scenario", "v2v", *SMALL, "--peers", "testpmd",
+                    "--rounds", "6", "--seconds", "0.5")
     running.wait_said("round 1 testpmd")
     os.kill(descendants(running.pid)["dpdk-testpmd"], signal.SIGKILL)
     status, result = running.end()
@@ -538,7 +558,7 @@ def test_stopped_at_any_time(tmp_path, number, moment):
     if "testpmd" in moment and not shutil.which("dpdk-testpmd"):
         pytest.skip("skipped: dpdk-testpmd is not installed")
     words, said = MOMENTS_OF_A_RUN[moment]
-    running = Running(tmp_path / "a.json", *words)
+    running = begin(tmp_path / "a.json", *words)
     running.wait_said(said)
     if moment in ("start", "alone"):
         time.sleep(0.3)

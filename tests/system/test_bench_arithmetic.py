@@ -245,6 +245,9 @@ def test_generators_rounds_that_disagree_about_a_bar_say_nothing():
     assert (told["values"], told["value"], told["verdict"]) == ([2, 2, 2.5], 2, "met")
     assert "32.00 of a ceiling of 50.00, and 16.00 Mpps, which take 64 and 32 %" in told["title"]
     assert told["title"].endswith("into testpmd io x 1.20")
+    for one in runs["strait"]["strait"]:
+        one["utilisation"] = 0.96
+    assert ceiling_runs.told_of(runs)["verdict"] == "the switch was the limit"
     for values, at_least, verdict in (
             ((1.4, 1.6, 1.7), True, "too noisy to say"), ((1.2, 1.3, 1.4), True, "missed"),
             ((1.2, 1.3, 1.4), False, "met"), ((1.6, 1.7, 1.8), False, "missed")):
@@ -252,12 +255,20 @@ def test_generators_rounds_that_disagree_about_a_bar_say_nothing():
 
 
 def test_blocked_time_is_what_is_lost_by_what_is_offered():
-    runs = {kind: [{"own_drops": drops + number, "longest_gap_us": gap} for number in range(3)]
-            for kind, drops, gap in (("elsewhere", 2, 70.0), ("none", 2, 80.0), ("1 %", 27, 90.0),
-                                     ("all", 12, 400.0))}
+    runs = {kind: [{"lost": lost + number, "longest_gap_us": gap, "changes_a_second": 990}
+                   for number in range(3)]
+            for kind, lost, gap in (("elsewhere", 2, 70.0), ("none", 2, 80.0), ("1 %", 27, 90.0),
+                                    ("all", 12, 400.0))}
     told = flow_runs.told_of_churn(runs, 12.5)
     assert (told["value"], told["verdict"]) == (2, "missed")  # 25 frames of 12.5 a microsecond
+    assert "blocked by 990 rule changes/s" in told["title"]
     assert "overlapping 1 %; the longest gap 90 µs beside 70" in told["title"]
+    for one, lost in zip(runs["1 %"], (1, 30, 30)):
+        one["lost"] = lost
+    assert flow_runs.told_of_churn(runs, 12.5)["verdict"] == "too noisy to say"
+    for one in runs["1 %"]:
+        one["changes_a_second"] = 700
+    assert flow_runs.told_of_churn(runs, 12.5)["verdict"] == "too few changes to say"
     runs["1 %"] = runs["all"] = runs["none"]
     told = flow_runs.told_of_churn(runs, 12.5)
     assert (told["value"], told["verdict"]) == (0, "met")

@@ -35,7 +35,8 @@ def _environment(root):
     if root == pathlib.Path("/"):
         return dict(os.environ)
     return {**os.environ, "PATH": f"{root}/usr/bin:{root}/usr/sbin:{os.environ['PATH']}",
-            "LD_LIBRARY_PATH": f"{root}/usr/lib/x86_64-linux-gnu"}
+            "LD_LIBRARY_PATH": ":".join(filter(None, (f"{root}/usr/lib/x86_64-linux-gnu",
+                                                      os.environ.get("LD_LIBRARY_PATH"))))}
 
 
 class Ovs(Switch):
