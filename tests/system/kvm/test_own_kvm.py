@@ -33,8 +33,8 @@ def run(machine, config, name, words, timeout):
     # lab/kvm.py says.
     status, _ = machine.run(
         f"chmod 660 /dev/kvm; cd {FOLDER} && STRAIT_BIN={parts.binaries()} "
-        f"taskset -c 1-{machine.cpus - 1} /usr/bin/python3 -B -m pytest {words} "
-        f"--junitxml=/lab/{name}.xml > /lab/{name}.log 2>&1", timeout)
+        f"timeout -k 10 {timeout} taskset -c 1-{machine.cpus - 1} /usr/bin/python3 -B -m pytest "
+        f"{words} --junitxml=/lab/{name}.xml > /lab/{name}.log 2>&1", timeout + 60)
     report = machine.logs / f"{name}.xml"
     if report.exists() and config.option.xmlpath:
         shutil.copy(report, pathlib.Path(config.option.xmlpath).parent / f"system-{name}.xml")
@@ -48,7 +48,7 @@ def run(machine, config, name, words, timeout):
 
 
 def test_a_few(machine, pytestconfig):
-    cases, skipped = run(machine, pytestconfig, "own-kvm-few", FEW, 240)
+    cases, skipped = run(machine, pytestconfig, "own-kvm-few", FEW, 480)
     assert len(cases) > 10 and not skipped
 
 

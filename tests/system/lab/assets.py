@@ -65,7 +65,7 @@ def _programs(*names):
 
 
 def _lacking(package):
-    """A package of Debian's with what it needs that is not installed."""
+    """A package of Debian's with what it needs that is not installed, or not as new."""
     words = ["apt-get", "--simulate", "--no-install-recommends", "install", package]
     try:
         try:
@@ -76,7 +76,7 @@ def _lacking(package):
     except LabError as error:
         raise Unavailable(f"{package} cannot be had: {error}") from None
     # "Inst libflac12 (1.4.2 ...)"; what would be upgraded has its version of now in brackets first.
-    return re.findall(r"^Inst (\S+) \(", plan, re.M)
+    return re.findall(r"^Inst (\S+) (?:\[\S+\] )?\(", plan, re.M)
 
 
 _shared = None
