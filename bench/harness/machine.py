@@ -273,11 +273,10 @@ class Programs:
                          f"name a build folder with --build")
 
 
-def first_line(command, pattern, env=None):
+def first_line(command, pattern):
     """All that a command says of what the pattern's group is, in one line; empty if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=env,
-                              check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ", ".join(dict.fromkeys(re.findall(pattern, done.stdout + done.stderr)))[:100]

@@ -177,13 +177,10 @@ def told_of(peer):
 
 @pytest.fixture(scope="module")
 def ovs():
-    """OVS-DPDK, the machine's own or unpacked where strait-bench looks for it, too."""
-    if told_of("ovs") != "found":
-        try:
-            parts.assets().ovs  # pylint: disable=expression-not-assigned
-        except parts.Unavailable as reason:
-            pytest.skip(f"skipped: {reason}")
-    assert told_of("ovs") == told_of("ovs-rules") == "found"
+    """OVS-DPDK, which is not installed for tests."""
+    told = told_of("ovs")
+    if told != "found":
+        pytest.skip(f"skipped: {told}")
 
 
 @pytest.mark.usefixtures("ovs")

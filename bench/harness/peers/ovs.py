@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # OVS-DPDK with a database and a daemon of its own: as a learning switch (NORMAL), and with one rule
-# a port. Installed, or unpacked where the source tree's tests keep Debian's packages of it.
+# a port.
 
 import os
 import pathlib
@@ -9,34 +9,9 @@ import re
 from ..machine import BenchError, Child, first_line, run, wait_until
 from .base import TAP, USUAL_MTU, VHOST, Switch
 
-DAEMON = "usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
-SCHEMA = "usr/share/openvswitch/vswitch.ovsschema"
+DAEMON = pathlib.Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
+SCHEMA = pathlib.Path("/usr/share/openvswitch/vswitch.ovsschema")
 FLOW_LIMIT = 3_000_000
-
-
-def _unpacked():
-    """Of the user's cache folder; see ovs in tests/system/lab/assets.py, which ends with done."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return pathlib.Path(cache) / "strait/ovs"
-
-
-def _root():
-    """The folder that its files are under, the machine's own if it is installed; None if it is
-    nowhere."""
-    for root, needed in ((pathlib.Path("/"), (DAEMON, SCHEMA)),
-                         (_unpacked(), (DAEMON, SCHEMA, "done"))):
-        if all((root / name).exists() for name in needed):
-            return root
-    return None
-
-
-def _environment(root):
-    """What its programs are found and run with."""
-    if root == pathlib.Path("/"):
-        return dict(os.environ)
-    return {**os.environ, "PATH": f"{root}/usr/bin:{root}/usr/sbin:{os.environ['PATH']}",
-            "LD_LIBRARY_PATH": ":".join(filter(None, (f"{root}/usr/lib/x86_64-linux-gnu",
-                                                      os.environ.get("LD_LIBRARY_PATH"))))}
 
 
 class Ovs(Switch):
@@ -50,23 +25,21 @@ class Ovs(Switch):
 
     @classmethod
     def missing(cls):
-        if _root() is None:
+        if not DAEMON.exists() or not SCHEMA.exists():
             return "OVS-DPDK is not installed (Debian: apt-get install openvswitch-switch-dpdk)"
         return None
 
     @classmethod
     def version(cls, _settings):
-        root = _root()
-        return first_line([str(root / DAEMON), "--version"], r"(Open vSwitch\) \S+|DPDK \S+)",
-                          _environment(root)).replace("Open vSwitch) ", "")
+        return first_line([str(DAEMON), "--version"], r"(Open vSwitch\) \S+|DPDK \S+)").replace(
+            "Open vSwitch) ", "")
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
         self.database = None
         self.daemon = None
         at = str(self.folder.path)
-        self.root = _root()
-        self.env = {**_environment(self.root), "OVS_RUNDIR": at, "OVS_LOGDIR": at, "OVS_DBDIR": at,
+        self.env = {**os.environ, "OVS_RUNDIR": at, "OVS_LOGDIR": at, "OVS_DBDIR": at,
                     "OVS_SYSCONFDIR": at}
 
     def _vsctl(self, *words, wait=True):
@@ -79,7 +52,7 @@ class Ovs(Switch):
     def start(self):
         at = self.folder.path
         cpus = [self.settings.other_cpu]
-        run(["ovsdb-tool", "create", f"{at}/conf.db", str(self.root / SCHEMA)], env=self.env)
+        run(["ovsdb-tool", "create", f"{at}/conf.db", str(SCHEMA)], env=self.env)
         self.database = Child(
             ["ovsdb-server", f"{at}/conf.db", f"--remote=punix:{at}/db.sock",
              f"--unixctl={at}/ovsdb.ctl", f"--pidfile={at}/ovsdb.pid", "--no-chdir"],
@@ -102,7 +75,7 @@ class Ovs(Switch):
         # It makes devices for its bridges, and leaves them behind.
         aside = self.inside([]) or ["unshare", "--net"]
         self.daemon = Child(
-            [*aside, str(self.root / DAEMON), f"unix:{at}/db.sock",
+            [*aside, str(DAEMON), f"unix:{at}/db.sock",
              f"--unixctl={at}/vswitchd.ctl", f"--pidfile={at}/vswitchd.pid",
              f"--log-file={at}/vswitchd.log", "--no-chdir", "-vconsole:err"],
             # It pins its polling thread itself, but to a CPU it was started on only.
