@@ -549,8 +549,9 @@ TEST_F(workers, sleep_when_nothing_comes_and_wake_for_what_does)
     EXPECT_TRUE(wait([&] { return asleep(0); }));
     feed_one_by_one();
     EXPECT_TRUE(wait([&] { return asleep(0); }));
+    const std::size_t before = ports_[1].out->count();
     ports_[0].in->feed(make_frame(mac(1), mac(2), 60));
-    EXPECT_TRUE(wait([&] { return ports_[1].out->count() == 3001; }));
+    EXPECT_TRUE(wait([&] { return ports_[1].out->count() == before + 1; }));
     EXPECT_GT(counters(0).asleep.read(rte_rdtsc), 0U);
 }
 
