@@ -550,7 +550,7 @@ MOMENTS_OF_A_RUN = {
 @pytest.mark.parametrize("number, moment", [
     *itertools.product((signal.SIGINT, signal.SIGTERM), ("start", "turn")),
     *((signal.SIGINT, moment) for moment in ("turn of testpmd", "search", "alone"))])
-def test_stopped_at_any_time(tmp_path, number, moment):
+def test_stopped_at_any_time(tmp_path, begin, number, moment):
     """All that it started is ended, what was measured is kept and marked."""
     if "testpmd" in moment and not shutil.which("dpdk-testpmd"):
         pytest.skip("skipped: dpdk-testpmd is not installed")
