@@ -258,24 +258,12 @@ def test_balanced_by_itself(lab, generate):
     for name in ("a", "b"):
         switch.ctl("queue", "pin", name, 0, 0)
         switch.ctl("queue", "unpin", name, 0)
-    generator = generate(sockets, "--sequence", "--warm-up", 0, "--seconds", 90, "--settle", 0.5)
+    generator = generate(sockets, "--seconds", 90)
     parts.wait_until(lambda: len(set(workers_of(switch).values())) == 2, 80,
                      "one of the two queues going to the other worker")
     generator.check_running()
     (moved,) = [e for e in switch.ctl("events")["events"] if e.get("why") == "balance"]
     assert (moved["from"], moved["to"]) == (0, 1)
-    # So much keeps a worker busy that rings are full at times: nothing is lost but what is told.
-    taken = {q["port"]: q["rx_packets"] for q in switch.ctl("queue list")}
-    parts.wait_until(lambda: all(q["rx_packets"] > taken[q["port"]]
-                                 for q in switch.ctl("queue list")), 10,
-                     "frames by both queues where they are now")
-    assert generator.terminate(30) == 0, generator.log()
-    sequence = json.loads(generator.log().splitlines()[-1])["sequence"]
-    told = drops(switch)
-    assert {reason for _, reason in told} <= {"receiver_full", "handover_full",
-                                              "receiver_not_connected"}, told
-    assert sequence["lost"] <= sum(told.values()), (sequence, told)
-    assert sequence["duplicated"] == sequence["reordered"] == sequence["stale"] == 0, sequence
 
 
 def test_a_nic_spreads_its_flows_over_workers(lab, tmp_path):
