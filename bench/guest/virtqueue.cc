@@ -154,19 +154,10 @@ std::uint16_t virtqueue::position() noexcept
     if (shape_.kind == layout::split) {
         return load(used() + 1); // it may have returned more than was looked at
     }
-    // As came_back() and reclaim() have it, which have not looked at all of it yet.
-    const auto* const descriptors = reinterpret_cast<const vhost::packed_descriptor*>(memory_);
+    // It may have here, too.
     std::uint32_t at = back_;
-    for (const std::uint32_t end = back_ + shape_.size - idle_; at != end;) {
-        const std::uint16_t flags = load(&descriptors[at & mask_].flags);
-        const bool even = (at & shape_.size) == 0;
-        if (((flags & flag::available) != 0) != even || ((flags & flag::used) != 0) != even) {
-            break;
-        }
-        const std::uint32_t batch = shape_.in_order && shape_.way == direction::to_device
-                                        ? ((descriptors[at & mask_].id - at) & mask_) + 1
-                                        : 1;
-        at += std::min(batch, end - at);
+    for (const std::uint32_t end = back_ + shape_.size - idle_; at != end && is_used(at);) {
+        at += std::min(shape_.way == direction::to_device ? batch_at(at) : 1U, end - at);
     }
     constexpr unsigned wrap = 0x8000;
     return static_cast<std::uint16_t>((at & mask_) | ((at & shape_.size) == 0 ? wrap : 0U));
@@ -178,13 +169,26 @@ std::uint16_t virtqueue::fresh() noexcept
     return std::min(count, static_cast<std::uint16_t>(shape_.size - idle_));
 }
 
+const vhost::packed_descriptor& virtqueue::packed_at(std::uint32_t at) const noexcept
+{
+    return reinterpret_cast<const vhost::packed_descriptor*>(memory_)[at & mask_];
+}
+
+bool virtqueue::is_used(std::uint32_t at) const noexcept
+{
+    const std::uint16_t flags = load(&packed_at(at).flags);
+    const bool even_lap = (at & shape_.size) == 0;
+    return ((flags & flag::available) != 0) == even_lap && ((flags & flag::used) != 0) == even_lap;
+}
+
+std::uint32_t virtqueue::batch_at(std::uint32_t at) const noexcept
+{
+    return shape_.in_order ? ((packed_at(at).id - at) & mask_) + 1 : 1;
+}
+
 bool virtqueue::came_back() noexcept
 {
-    const auto* const descriptors = reinterpret_cast<const vhost::packed_descriptor*>(memory_);
-    const std::uint16_t flags = load(&descriptors[back_ & mask_].flags);
-    const bool even_lap = (back_ & shape_.size) == 0;
-    return idle_ < shape_.size && ((flags & flag::available) != 0) == even_lap &&
-           ((flags & flag::used) != 0) == even_lap;
+    return idle_ < shape_.size && is_used(back_);
 }
 
 void virtqueue::step_back(std::uint16_t count) noexcept
@@ -212,18 +216,13 @@ std::uint16_t virtqueue::reclaim() noexcept
         step_back(count);
         return count;
     }
-    const auto* const descriptors = reinterpret_cast<const vhost::packed_descriptor*>(memory_);
     std::uint16_t total = 0;
     while (came_back()) {
-        const std::uint16_t index = descriptors[back_ & mask_].id & mask_;
-        std::uint16_t count = 1;
-        if (shape_.in_order) {
-            // One descriptor may stand for a batch that ends with its buffer.
-            count = std::min(static_cast<std::uint16_t>(((index - back_) & mask_) + 1),
-                             static_cast<std::uint16_t>(shape_.size - idle_));
-        } else {
-            keep(index);
+        if (!shape_.in_order) {
+            keep(packed_at(back_).id);
         }
+        const auto count = static_cast<std::uint16_t>(
+            std::min<std::uint32_t>(batch_at(back_), std::uint32_t{shape_.size} - idle_));
         step_back(count);
         total = static_cast<std::uint16_t>(total + count);
     }
@@ -250,9 +249,8 @@ std::size_t virtqueue::take(std::span<completion> to) noexcept
         }
         step_back(count);
     } else {
-        const auto* const descriptors = reinterpret_cast<const vhost::packed_descriptor*>(memory_);
         while (taken < to.size() && came_back()) {
-            const vhost::packed_descriptor& one = descriptors[back_ & mask_];
+            const vhost::packed_descriptor& one = packed_at(back_);
             add(static_cast<std::uint16_t>(shape_.in_order ? back_ : one.id), one.length);
             step_back(1);
         }

@@ -96,6 +96,11 @@ private:
     [[nodiscard]] std::uint16_t* used() noexcept;
     // Split: entries of the used ring that are new.
     [[nodiscard]] std::uint16_t fresh() noexcept;
+    // Packed: the descriptor at a place, whether it came back, and how many it stands for then: in
+    // order, one may for a batch that ends with its buffer.
+    [[nodiscard]] const vhost::packed_descriptor& packed_at(std::uint32_t at) const noexcept;
+    [[nodiscard]] bool is_used(std::uint32_t at) const noexcept;
+    [[nodiscard]] std::uint32_t batch_at(std::uint32_t at) const noexcept;
     // Packed: whether the descriptor at the place looked at next came back.
     [[nodiscard]] bool came_back() noexcept;
     void step_back(std::uint16_t count) noexcept;
