@@ -7,6 +7,7 @@
 #include "bench/generator/flow_order.hh"
 #include "bench/generator/frames.hh"
 #include "bench/micro/cycles.hh"
+#include "bench/micro/two_ports.hh"
 #include "dataplane/conntrack/tracker.hh"
 #include "dataplane/flow/forward.hh"
 #include "dataplane/flow/pass_layouts.hh"
@@ -88,19 +89,13 @@ public:
     template <typename Fill>
     explicit flow_switch(const Fill& fill)
     {
-        auto bridge = std::make_shared<bridge_config>();
-        bridge->macs = std::make_shared<mac_table>(1024);
-        bridge->members = {port_index{0}, port_index{1}};
-        config_.bridges.push_back(bridge);
+        bridge_of_two made{1024};
         auto numbers = std::make_shared<flow::port_numbers>();
-        for (std::uint16_t i = 0; i < 2; ++i) {
-            auto port = std::make_shared<port_config>();
-            port->index = port_index{i};
-            port->incarnation = 1;
-            port->number = static_cast<std::uint16_t>(i + 1);
+        for (const auto& port : made.ports) {
+            port->number = static_cast<std::uint16_t>(to_index(port->index) + 1);
             numbers->add(port->number, port->index);
-            config_.ports.push_back(port);
         }
+        config_ = std::move(made.config);
         fill(flows.tables.own(0), std::make_shared<const flow::action_list>(
                                       flow::action_list{flow::action{flow::output{2}}}));
         flows.ports = numbers;

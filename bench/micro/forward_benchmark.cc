@@ -3,12 +3,14 @@
 // destination), by the number of addresses in play and by how the ports carry VLANs.
 
 #include "bench/micro/cycles.hh"
+#include "bench/micro/two_ports.hh"
 #include "dataplane/forward.hh"
 #include "dataplane/parse.hh"
 
 #include <array>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 namespace strait::bench {
 
@@ -56,17 +58,10 @@ class two_ports {
 public:
     explicit two_ports(vlan_policy first, vlan_policy second)
     {
-        auto bridge = std::make_shared<bridge_config>();
-        bridge->macs = std::make_shared<mac_table>(262144);
-        bridge->members = {port_index{0}, port_index{1}};
-        config_.bridges.push_back(bridge);
-        for (std::uint16_t i = 0; i < 2; ++i) {
-            auto port = std::make_shared<port_config>();
-            port->index = port_index{i};
-            port->incarnation = 1;
-            port->vlan = i == 0 ? first : second;
-            config_.ports.push_back(port);
-        }
+        bridge_of_two made{262144};
+        made.ports[0]->vlan = first;
+        made.ports[1]->vlan = second;
+        config_ = std::move(made.config);
     }
 
     [[nodiscard]] const port_config& port(std::size_t i) const { return *config_.ports[i]; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "bench/micro/stages.hh"
 
+#include "bench/micro/two_ports.hh"
+
 #include "dataplane/forward.hh"
 #include "dataplane/ip.hh"
 #include "dataplane/offload.hh"
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace strait::bench {
 
@@ -81,17 +84,11 @@ void fill_checksums(std::span<packet* const> packets, rte_mempool* pool) noexcep
 
 l2_path::l2_path()
 {
-    auto bridge = std::make_shared<bridge_config>();
-    bridge->macs = std::make_shared<mac_table>(1024);
-    bridge->members = {port_index{0}, port_index{1}};
-    config_.bridges.push_back(bridge);
-    for (std::uint16_t i = 0; i < 2; ++i) {
-        auto port = std::make_shared<port_config>();
-        port->index = port_index{i};
-        port->incarnation = 1;
+    bridge_of_two made{1024};
+    for (const auto& port : made.ports) {
         port->mtu = 65'521;
-        config_.ports.push_back(port);
     }
+    config_ = std::move(made.config);
     // A frame the other way, so that all that follow have a destination.
     constexpr std::uint32_t shortest = 64;
     std::vector<std::byte> back = make_segment(shortest);
