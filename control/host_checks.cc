@@ -3,6 +3,7 @@
 #include "control/doctor.hh"
 
 #include "control/cpu_list.hh"
+#include "ports/nic/uio.hh"
 
 #include <algorithm>
 #include <array>
@@ -280,10 +281,7 @@ struct pci_nic {
     std::string driver; // the kernel's; empty: none
 
     // By which it works at physical addresses.
-    [[nodiscard]] bool is_under_uio() const
-    {
-        return driver == "uio_pci_generic" || driver == "igb_uio";
-    }
+    [[nodiscard]] bool is_under_uio() const { return nic::is_uio(driver); }
 };
 
 std::vector<pci_nic> pci_nics(const host& h)
@@ -309,7 +307,7 @@ std::vector<pci_nic> pci_nics(const host& h)
 void examine_nic_under_uio(const host& h, const host_use& use, const pci_nic& nic, findings& out)
 {
     const std::string found = "NIC " + nic.address + " is bound to " + nic.driver;
-    if (h.text("sys/bus/pci/devices/" + nic.address + "/iommu_group/type").starts_with("DMA")) {
+    if (nic::translates(h.text("sys/bus/pci/devices/" + nic.address + "/iommu_group/type"))) {
         out.push_back({advice, "uio",
                        found + ", and the IOMMU lets no physical address of it through",
                        "driverctl set-override " + nic.address + " vfio-pci"});

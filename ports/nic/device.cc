@@ -3,6 +3,7 @@
 #include "ports/nic/device.hh"
 
 #include "dataplane/types.hh"
+#include "ports/nic/uio.hh"
 #include "ports/unix_socket.hh"
 
 #include <rte_bus.h>
@@ -147,6 +148,12 @@ std::span<const std::string_view> arguments_of(driver kind)
     return {};
 }
 
+error given_twice(const device_request& request, std::string_view key)
+{
+    return error{"device " + request.name + ": the argument " + std::string{key} +
+                 " is given twice; once would be right"};
+}
+
 // Drivers refuse an argument they do not know without a word; the tap driver then ignores all of
 // them, and one that is given twice in any case.
 ports::result<void> check_arguments(const device_request& request)
@@ -167,17 +174,20 @@ ports::result<void> check_arguments(const device_request& request)
         }
         // A pcap device has several files and interfaces by naming each.
         if (!seen.insert(key).second && request.kind != driver::pcap) {
-            return error{"device " + request.name + ": the argument " + key +
-                         " is given twice; once would be right"};
+            return given_twice(request, key);
         }
     }
     return {};
 }
 
+bool is_memif(const device_request& request)
+{
+    return request.is_virtual && request.name.starts_with("net_memif");
+}
+
 bool serves_memif(const device_request& request)
 {
-    return request.is_virtual && request.name.starts_with("net_memif") &&
-           request.argument("role") == "server";
+    return is_memif(request) && request.argument("role") == "server";
 }
 
 // A server's listening socket stays open when the device goes, with a handler whose memory the
@@ -189,8 +199,7 @@ ports::result<void> choose_memif_socket(device_request& request)
     for (const std::string_view one : {"role", "socket", "socket-abstract"}) {
         if (std::ranges::count(request.arguments, one,
                                [](const auto& a) { return std::string_view{a.first}; }) > 1) {
-            return error{"device " + request.name + ": the argument " + std::string{one} +
-                         " is given twice; once would be right"};
+            return given_twice(request, one);
         }
     }
     // Others that it takes are former names of these.
@@ -257,11 +266,6 @@ std::string driver_bound_to(const std::string& address)
     return std::filesystem::read_symlink(folder_of(address) / "driver", none).filename();
 }
 
-bool is_uio(std::string_view bound)
-{
-    return bound == "uio_pci_generic" || bound == "igb_uio";
-}
-
 // Of a device under uio.
 ports::result<void> check_uio(const std::string& address, const std::string& bound)
 {
@@ -275,7 +279,7 @@ ports::result<void> check_uio(const std::string& address, const std::string& bou
     }
     std::string type;
     std::ifstream{folder_of(address) / "iommu_group/type"} >> type;
-    if (type.starts_with("DMA")) {
+    if (translates(type)) {
         return error{device +
                      ", and the IOMMU before it lets no physical address through: bind it "
                      "to vfio-pci" +
@@ -422,7 +426,7 @@ ports::result<device_request> parse_device(const std::string& devargs)
     if (auto ok = check_arguments(request); !ok) {
         return std::move(ok).error();
     }
-    if (request.is_virtual && request.name.starts_with("net_memif")) {
+    if (is_memif(request)) {
         if (auto ok = choose_memif_socket(request); !ok) {
             return std::move(ok).error();
         }
