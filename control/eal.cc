@@ -279,7 +279,7 @@ ports::result<std::unique_ptr<eal>> eal::start(const eal_settings& settings)
         }
         self->physical_addresses_ = true;
     }
-    self->hugepages_ = decide_on_hugepages(settings);
+    self->hugepages_ = settings.physical_addresses || decide_on_hugepages(settings);
     if (!self->hugepages_) {
         if (auto enough = check_memory(settings.memory_mib); enough.has_error()) {
             return enough.error();

@@ -261,8 +261,7 @@ ports::result<void> vhost_port::start()
     }
     const bool several = settings_.queues > 1;
     auto registered =
-        register_socket(*this, settings_.socket, settings_.client,
-                        offered_mask() | (several ? bit(feature::multiqueue) : 0),
+        register_socket(*this, settings_.socket, settings_.client, parts_.offered,
                         offered_protocol_mask | (several ? bit(protocol_feature::multiqueue) : 0));
     if (!registered) {
         return registered;
